@@ -1,0 +1,135 @@
+# The commands of everyday work. `make help` lists them.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+# Where cargo builds: CARGO_TARGET_DIR moves it.
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+# Tools that a target needs and cargo can bring, by version, shared by all checkouts of this user.
+TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/town-operator/tools
+DENY_VERSION := 0.20.2
+DENY := $(TOOLS)/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
+
+CHART := deploy/helm/town-operator
+BED := cargo run -q --locked -p town-bed --bin bed --
+# NAME=... picks another cluster of the test bed than the default one.
+BED_NAME := $(if $(NAME),--name $(NAME))
+# The one on the PATH, else the one that the test bed builds.
+HELM := $(or $(shell command -v helm 2>/dev/null),$(BED) helm --)
+
+# The name of the image in the archive that `make image` builds.
+IMAGE ?= localhost/town-operator:dev
+export IMAGE
+
+##@ Everyday
+
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN { FS = ":.*## " } \
+	  /^##@/ { printf "\n%s\n", substr($$0, 5) } \
+	  /^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: ## Watch a real town live, sleep, wake and die (CONTEXT=... IMAGE=... for a cluster of yours; KEEP=1 leaves it up)
+	@deploy/demo.sh
+
+.PHONY: test
+test: bed image ## Run every test, on a real API server and a real node
+	cargo test --locked --workspace
+
+.PHONY: test-unit
+test-unit: ## Run the tests that need no cluster
+	cargo test --locked -p town-operator --lib --bins
+
+.PHONY: test-cluster
+test-cluster: ## Run the cluster and node tests against your cluster: KUBECONFIG=... (IMAGE=... already pushed)
+	@[ -n "$${KUBECONFIG:-}" ] || { echo "test-cluster: say which cluster: make test-cluster KUBECONFIG=/path/to/kubeconfig" >&2; exit 1; }
+	@[ -r "$$KUBECONFIG" ] || { echo "test-cluster: cannot read $$KUBECONFIG" >&2; exit 1; }
+	TOWN_TEST_KUBECONFIG="$$KUBECONFIG" cargo test --locked -p town-operator --test cluster --test node
+
+.PHONY: test-kind
+test-kind: ## Run the cluster and node tests on a kind cluster of its own, deleted afterwards
+	@deploy/test-kind.sh
+
+.PHONY: lint
+lint: lint-rust lint-deny lint-generated lint-deploy ## Check format, warnings, dependencies, generated files and the chart
+
+##@ Build
+
+.PHONY: build
+build: ## Build the operator for this machine
+	cargo build --locked --bin town-operator
+
+.PHONY: image
+image: ## Build the container image into an archive (IMAGE=name, ENGINE=docker|podman|buildah)
+	@deploy/image.sh
+
+.PHONY: generate
+generate: ## Write the CustomResourceDefinitions from the Rust types
+	cargo run -q --locked --bin town-operator -- crds --dir crds
+	mkdir -p $(CHART)/files/crds
+	cp crds/*.yaml $(CHART)/files/crds/
+
+.PHONY: manifests
+manifests: ## Render the chart to one file for kubectl apply -f
+	@mkdir -p $(TARGET)/manifests
+	@{ cat deploy/manifests-head.yaml; \
+	   $(HELM) template town-operator $(CHART) --namespace town-system; } > $(TARGET)/manifests/town-operator.yaml
+	@echo "kubectl apply -f $(TARGET)/manifests/town-operator.yaml"
+
+.PHONY: clean
+clean: ## Delete everything that was built in this checkout (not the test bed's cache)
+	cargo clean
+
+##@ A cluster to play with
+
+.PHONY: cluster-up
+cluster-up: bed ## Start the test bed's cluster and print its KUBECONFIG line
+	@$(BED) up $(BED_NAME)
+
+.PHONY: cluster-down
+cluster-down: ## Stop it and leave nothing behind
+	@$(BED) down $(BED_NAME)
+
+.PHONY: cluster-status
+cluster-status: ## Show whether it runs and where
+	@$(BED) status $(BED_NAME)
+
+.PHONY: cluster-logs
+cluster-logs: ## Show the logs of its components
+	@$(BED) logs $(BED_NAME)
+
+# Not listed: parts of the above.
+
+.PHONY: bed
+bed:
+	@$(BED) build
+
+.PHONY: lint-rust
+lint-rust:
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+.PHONY: lint-deny
+lint-deny: $(DENY)
+	$(DENY) --locked check --hide-inclusion-graph bans licenses sources
+
+$(DENY):
+	@echo "building cargo-deny $(DENY_VERSION), once: a few minutes"
+	env -u CARGO_TARGET_DIR cargo install -q cargo-deny --locked --version $(DENY_VERSION) --root $(TOOLS)/cargo-deny-$(DENY_VERSION)
+
+.PHONY: lint-generated
+lint-generated:
+	@rm -rf $(TARGET)/generated && mkdir -p $(TARGET)/generated
+	@cargo run -q --locked --bin town-operator -- crds --dir $(TARGET)/generated
+	@diff -ru crds $(TARGET)/generated && diff -ru crds $(CHART)/files/crds \
+	  || { echo "generated files are not current: run 'make generate' and commit what it writes" >&2; exit 1; }
+
+.PHONY: lint-deploy
+lint-deploy:
+	@if command -v shellcheck >/dev/null; then shellcheck deploy/*.sh .ci/run; \
+	  else echo "shellcheck is not installed: the scripts were not checked"; fi
+	$(HELM) lint --strict --quiet $(CHART) --namespace town-system

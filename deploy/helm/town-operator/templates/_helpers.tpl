@@ -1,0 +1,61 @@
+{{/* The short name of the chart. */}}
+{{- define "town-operator.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{/* The name of everything the release creates: the release's name, with the chart's unless it is in it. */}}
+{{- define "town-operator.fullname" -}}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" }}
+{{- else }}
+{{- $name := default .Chart.Name .Values.nameOverride }}
+{{- if contains $name .Release.Name }}
+{{- .Release.Name | trunc 63 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name $name | trunc 63 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/*
+The id of this installation, which every town and everything made for a town carries as a label.
+A label holds 63 characters; a longer id keeps its first 54 and the start of its hash.
+*/}}
+{{- define "town-operator.installId" -}}
+{{- $id := default (printf "%s-%s" .Release.Namespace .Release.Name) .Values.installId }}
+{{- if gt (len $id) 63 }}
+{{- printf "%s-%s" (trunc 54 $id) ($id | sha256sum | trunc 8) }}
+{{- else }}
+{{- $id }}
+{{- end }}
+{{- end }}
+
+{{- define "town-operator.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create }}
+{{- default (include "town-operator.fullname" .) .Values.serviceAccount.name }}
+{{- else }}
+{{- default "default" .Values.serviceAccount.name }}
+{{- end }}
+{{- end }}
+
+{{- define "town-operator.image" -}}
+{{- if .Values.image.digest }}
+{{- printf "%s@%s" .Values.image.repository .Values.image.digest }}
+{{- else }}
+{{- printf "%s:%s" .Values.image.repository (default .Chart.AppVersion .Values.image.tag) }}
+{{- end }}
+{{- end }}
+
+{{- define "town-operator.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "town-operator.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "town-operator.labels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{ include "town-operator.selectorLabels" . }}
+app.kubernetes.io/component: controller
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: town-operator
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end }}
