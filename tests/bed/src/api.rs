@@ -1,0 +1,81 @@
+//! A tiny HTTPS client: enough to see whether a component is ready and to make the few objects that a
+//! cluster begins with. Everything else goes through kubectl or the caller's own client.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use ureq::Agent;
+use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
+
+use crate::error::Error;
+use crate::pki;
+
+/// A client that trusts one cluster's authority and is its admin.
+pub(crate) struct Client {
+    agent: Agent,
+}
+
+impl Client {
+    /// The client of the cluster with this home.
+    pub(crate) fn new(home: &Path) -> Result<Self, Error> {
+        let failed = |error: ureq::Error| Error::Api(error.to_string());
+        let authority = Certificate::from_pem(&pki::read(home, "ca.crt")?).map_err(failed)?;
+        let certificate = Certificate::from_pem(&pki::read(home, "admin.crt")?).map_err(failed)?;
+        let key = PrivateKey::from_pem(&pki::read(home, "admin.key")?).map_err(failed)?;
+        let tls = TlsConfig::builder()
+            .root_certs(RootCerts::Specific(Arc::new(vec![authority])))
+            .client_cert(Some(ClientCert::new_with_certs(&[certificate], key)))
+            .build();
+        let config = Agent::config_builder()
+            .tls_config(tls)
+            .proxy(None)
+            .http_status_as_error(false)
+            // A connection kept from before a restart would fail once.
+            .max_idle_connections(0)
+            .timeout_global(Some(Duration::from_secs(5)))
+            .build();
+        Ok(Self { agent: config.into() })
+    }
+
+    /// Whether a GET is answered with 200.
+    pub(crate) fn answers(&self, url: &str) -> bool {
+        self.agent.get(url).call().is_ok_and(|answer| answer.status() == 200)
+    }
+
+    /// Creates an object; one that is there already is left as it is.
+    pub(crate) fn create(&self, url: &str, object: &Value) -> Result<(), Error> {
+        let request = self.agent.post(url).content_type("application/json");
+        let mut answer =
+            request.send(object.to_string()).map_err(|error| Error::Api(format!("POST {url}: {error}")))?;
+        match answer.status().as_u16() {
+            200..=299 | 409 => Ok(()),
+            status => {
+                let text = answer.body_mut().read_to_string().unwrap_or_default();
+                Err(Error::Api(format!("POST {url}: {status}: {text}")))
+            }
+        }
+    }
+
+    /// Makes the default storage class, whose volumes the controller manager itself provides.
+    pub(crate) fn create_storage_class(&self, server: &str) -> Result<(), Error> {
+        let class = json!({
+            "apiVersion": "storage.k8s.io/v1",
+            "kind": "StorageClass",
+            "metadata": {
+                "name": "standard",
+                "annotations": {"storageclass.kubernetes.io/is-default-class": "true"},
+            },
+            "provisioner": "kubernetes.io/host-path",
+            "reclaimPolicy": "Delete",
+            "volumeBindingMode": "Immediate",
+        });
+        self.create(&format!("{server}/apis/storage.k8s.io/v1/storageclasses"), &class)
+    }
+
+    /// Whether pods can be made in the namespace `default`: it has its service account.
+    pub(crate) fn default_namespace_is_ready(&self, server: &str) -> bool {
+        self.answers(&format!("{server}/api/v1/namespaces/default/serviceaccounts/default"))
+    }
+}

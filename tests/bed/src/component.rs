@@ -1,0 +1,102 @@
+//! The components of a cluster: their names, how each is started, and how one sees that it is ready.
+
+use std::fmt;
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::api::Client;
+
+/// A component that can be killed, stopped, frozen and restarted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Component {
+    /// etcd.
+    Etcd,
+    /// kube-apiserver.
+    ApiServer,
+    /// kube-controller-manager.
+    ControllerManager,
+    /// kube-scheduler; only with a node.
+    Scheduler,
+    /// containerd; only with a node. Containers live on without it.
+    Containerd,
+    /// The kubelet; only with a node. Containers live on without it.
+    Kubelet,
+    /// kube-proxy; only with a node.
+    Proxy,
+}
+
+impl Component {
+    /// All of them, in the order in which a cluster starts them.
+    pub const ALL: [Self; 7] = [
+        Self::Etcd,
+        Self::ApiServer,
+        Self::ControllerManager,
+        Self::Scheduler,
+        Self::Containerd,
+        Self::Kubelet,
+        Self::Proxy,
+    ];
+
+    /// The name of its program, which also names its log.
+    pub const fn program(self) -> &'static str {
+        match self {
+            Self::Etcd => "etcd",
+            Self::ApiServer => "kube-apiserver",
+            Self::ControllerManager => "kube-controller-manager",
+            Self::Scheduler => "kube-scheduler",
+            Self::Containerd => "containerd",
+            Self::Kubelet => "kubelet",
+            Self::Proxy => "kube-proxy",
+        }
+    }
+
+    /// The component whose program has this name.
+    pub fn named(program: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|component| component.program() == program)
+    }
+
+    /// Where its log lies in the home of a cluster.
+    pub(crate) fn log(self, home: &Path) -> PathBuf {
+        home.join("logs").join(format!("{}.log", self.program()))
+    }
+}
+
+impl fmt::Display for Component {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.program())
+    }
+}
+
+/// What a component answers to once it is ready.
+#[derive(Debug, Clone)]
+pub(crate) enum Sign {
+    /// A GET of this URL says 200.
+    Answers(String),
+    /// Somebody listens on this socket.
+    Listens(PathBuf),
+    /// Somebody listens on this loopback port.
+    Port(u16),
+}
+
+impl Sign {
+    pub(crate) fn shows(&self, client: &Client) -> bool {
+        match self {
+            Self::Answers(url) => client.answers(url),
+            Self::Listens(socket) => UnixStream::connect(socket).is_ok(),
+            Self::Port(port) => {
+                TcpStream::connect_timeout(&([127, 0, 0, 1], *port).into(), Duration::from_secs(1)).is_ok()
+            }
+        }
+    }
+}
+
+/// How one component is started.
+#[derive(Debug, Clone)]
+pub(crate) struct Launch {
+    pub(crate) component: Component,
+    /// Its program, behind whatever must be run before it in the same process.
+    pub(crate) command: Vec<String>,
+    pub(crate) ready: Sign,
+}

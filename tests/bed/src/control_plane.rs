@@ -1,0 +1,204 @@
+//! A control plane without a node, for tests: etcd, API server and controller manager on free loopback ports.
+//!
+//! It needs no root, starts in about three seconds, and any number can run side by side. There is no
+//! kubelet and no scheduler: a test plays the part of the pods. It ends with the value, and with the process
+//! even if that is killed; what a killed one leaves on disk the next start removes.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::component::Component;
+use crate::crew::Crew;
+use crate::error::{Doing, Error};
+use crate::home::{self, Base, Home};
+use crate::pki;
+use crate::ports;
+use crate::proc::LOOK;
+use crate::programs::Programs;
+use crate::servers::{self, Ports, Seat};
+
+/// How a control plane is to be.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// A word for the name of its directory, to tell them apart.
+    pub name: String,
+    /// More flags of kube-apiserver; they win over the bed's own.
+    pub api_server_args: Vec<String>,
+    /// More flags of kube-controller-manager; they win over the bed's own.
+    pub controller_manager_args: Vec<String>,
+}
+
+/// A running control plane. Dropping it ends its processes and removes its directory.
+pub struct ControlPlane {
+    // Dropped by `drop` in this order.
+    crew: Option<Crew>,
+    home: Option<Home>,
+    directory: PathBuf,
+    programs: Programs,
+    url: String,
+    kubeconfig: PathBuf,
+    audit_log: PathBuf,
+}
+
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
+impl ControlPlane {
+    /// Starts one and waits until it is ready to be used. Builds the programs first if they are missing.
+    pub fn start(options: Options) -> Result<Self, Error> {
+        let programs = Programs::ensure_control_plane()?;
+        let base = Base::lock()?;
+        base.sweep("cp-")?;
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let home = base.claim(&format!("cp-{}-{}-{number}", options.name, std::process::id()))?;
+        let [etcd, etcd_peer, api, controller_manager] = ports::take(&base, &home)?;
+        drop(base);
+        let ports = Ports { etcd, etcd_peer, api, controller_manager };
+        let directory = home.path().to_owned();
+        let mut control_plane = Self {
+            crew: None,
+            home: Some(home),
+            url: format!("https://127.0.0.1:{api}"),
+            kubeconfig: directory.join("kubeconfig"),
+            audit_log: servers::audit_log(&directory),
+            directory,
+            programs,
+        };
+        // If it fails half-way, `drop` tidies up.
+        control_plane.bring_up(ports, &options)?;
+        Ok(control_plane)
+    }
+
+    fn bring_up(&mut self, ports: Ports, options: &Options) -> Result<(), Error> {
+        let directory = &self.directory;
+        servers::write_files(directory).doing(|| format!("writing into {}", directory.display()))?;
+        let names = ["127.0.0.1".to_owned(), "localhost".to_owned()];
+        pki::control_plane(directory, &names, &self.url, &self.url)?;
+        let seat = Seat { bin: self.programs.directory(), home: directory, ports, advertise: None };
+        let crew = self.crew.insert(Crew::new(directory)?);
+        // The API server waits for etcd by itself.
+        crew.launch(seat.etcd())?;
+        crew.launch(seat.api_server(&options.api_server_args))?;
+        crew.await_ready(Component::Etcd)?;
+        crew.await_ready(Component::ApiServer)?;
+        let mut launch = seat.controller_manager(&options.controller_manager_args);
+        launch.command.splice(0..0, private_volumes());
+        crew.launch(launch)?;
+        crew.client().create_storage_class(&self.url)?;
+        crew.await_ready(Component::ControllerManager)?;
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !crew.client().default_namespace_is_ready(&self.url) {
+            if Instant::now() > deadline {
+                let what = "the namespace `default` got no service account within 60 s";
+                return Err(Error::Api(what.into()));
+            }
+            std::thread::sleep(LOOK * 2);
+        }
+        Ok(())
+    }
+
+    /// `https://127.0.0.1:PORT`.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// A kubeconfig of the cluster's admin.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// Every request that the API server has answered, a JSON object each line.
+    pub fn audit_log(&self) -> &Path {
+        &self.audit_log
+    }
+
+    /// A component's log.
+    pub fn logs(&self, component: Component) -> PathBuf {
+        component.log(&self.directory)
+    }
+
+    /// The directory of everything that belongs to it.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The bed's kubectl, pointed at this control plane.
+    pub fn kubectl(&self) -> Command {
+        let mut command = Command::new(self.programs.path("kubectl"));
+        command.env("KUBECONFIG", &self.kubeconfig);
+        command
+    }
+
+    fn crew(&self) -> Result<&Crew, Error> {
+        self.crew.as_ref().ok_or_else(|| Error::State("the control plane has ended".into()))
+    }
+
+    /// The process of a component, if it runs.
+    pub fn pid(&self, component: Component) -> Option<i32> {
+        self.crew().ok()?.running(component).map(nix::unistd::Pid::as_raw)
+    }
+
+    /// Kills a component (SIGKILL) and waits for its end.
+    pub fn kill(&self, component: Component) -> Result<(), Error> {
+        self.crew()?.kill(component)
+    }
+
+    /// Asks a component to end (SIGTERM) and waits for it.
+    pub fn stop(&self, component: Component) -> Result<(), Error> {
+        self.crew()?.stop(component)
+    }
+
+    /// Freezes a component (SIGSTOP): it keeps its connections and answers nothing.
+    pub fn freeze(&self, component: Component) -> Result<(), Error> {
+        self.crew()?.freeze(component)
+    }
+
+    /// Lets a frozen component go on (SIGCONT).
+    pub fn thaw(&self, component: Component) -> Result<(), Error> {
+        self.crew()?.thaw(component)
+    }
+
+    /// Starts a component anew, ending it first if it runs, and waits until it is ready.
+    pub fn restart(&self, component: Component) -> Result<(), Error> {
+        self.crew()?.restart(component)
+    }
+}
+
+impl Drop for ControlPlane {
+    fn drop(&mut self) {
+        self.crew = None;
+        if std::thread::panicking() {
+            eprintln!("bed: set TOWN_BED_KEEP=1 to keep {} after a failed test", self.directory.display());
+            if std::env::var_os("TOWN_BED_KEEP").is_some() {
+                return;
+            }
+        }
+        let Ok(base) = Base::lock() else { return };
+        let _ = home::remove(&self.directory);
+        self.home = None;
+        base.leave();
+    }
+}
+
+/// What to put before the controller manager's command line, so that the directories that it makes for
+/// volumes, always in `/tmp/hostpath_pv`, are its own and end with it. Where a mount namespace cannot be had it
+/// runs without, and those (empty) directories stay.
+fn private_volumes() -> Vec<String> {
+    let script = "mkdir -p /tmp/hostpath_pv && mount -t tmpfs none /tmp/hostpath_pv && exec \"$@\"";
+    let mut prefix = vec!["unshare".to_owned(), "--mount".to_owned()];
+    if !nix::unistd::geteuid().is_root() {
+        prefix.push("--map-root-user".to_owned());
+    }
+    prefix.extend(["sh", "-c", script, "sh"].map(str::to_owned));
+    // The kernel forgets who to die with when a process gains rights in a new user namespace.
+    let bound = ["setpriv", "--pdeathsig", "KILL", "--"].map(str::to_owned);
+    let mut trial = Command::new("unshare");
+    trial.args(&prefix[1..]).arg("true").stdout(Stdio::null()).stderr(Stdio::null());
+    if trial.status().is_ok_and(|status| status.success()) {
+        prefix.extend(bound);
+        prefix
+    } else {
+        Vec::new()
+    }
+}
