@@ -1,1 +1,7 @@
-fn main() {}
+//! The controller. Everything it does is in [`town_operator::operator`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    town_operator::operator::main()
+}

@@ -1,0 +1,240 @@
+//! The `Agent`: one who works in a town.
+
+use k8s_openapi::api::core::v1::PodTemplateSpec;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::duration::Duration;
+use super::pod_template;
+use super::storage::Storage;
+use super::town::{DestroyStatus, PodStatus, RestartsStatus, StorageStatus};
+
+/// One who works in a town, in a pod of its own: for one bead after another (mode Task), or as long
+/// as the town is awake (mode Session).
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "gastown.dev",
+    version = "v1alpha1",
+    kind = "Agent",
+    namespaced,
+    status = "AgentStatus",
+    derive = "PartialEq",
+    shortname = "ta",
+    category = "gastown",
+    selectable = ".spec.town",
+    selectable = ".status.phase",
+    doc = "One who works in a town, in a pod of its own: for one bead after another (mode Task), or as long as the town is awake (mode Session).",
+    printcolumn(name = "Town", type_ = "string", json_path = ".spec.town", description = "The agent's town"),
+    printcolumn(name = "Role", type_ = "string", json_path = ".spec.role", description = "What the agent does in its town"),
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase", description = "Where the agent is in its life"),
+    printcolumn(name = "Bead", type_ = "string", json_path = ".spec.hook.bead", description = "The work on the agent's hook"),
+    printcolumn(name = "Pod", type_ = "string", json_path = ".status.pod.name", description = "The agent's pod"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Node", type_ = "string", json_path = ".status.pod.node", priority = 1, description = "Node of the agent's pod"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", priority = 1, description = "Why the agent is Ready or not"),
+    printcolumn(name = "Attempts", type_ = "integer", json_path = ".status.work.attempts", priority = 1, description = "Starts for the bead")
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!(self.role in ['refinery', 'polecat']) || has(self.rig)").message("spec.rig is required for the roles refinery and polecat: name one of the town's rigs"),
+    validation = Rule::new("!has(oldSelf.identity) || (has(self.identity) && self.identity == oldSelf.identity)").message("spec.identity cannot be changed or removed once it is set"),
+    validation = Rule::new("!has(oldSelf.storage) || (has(self.storage) && self.storage == oldSelf.storage)").message("spec.storage cannot be changed or removed once it is set; make a new agent to change it"),
+    validation = Rule::new("!(has(self.mode) ? self.mode == 'Task' : self.role == 'polecat') || !has(self.template) || !has(self.template.spec) || !has(self.template.spec.restartPolicy) || self.template.spec.restartPolicy == 'Never'").message("spec.template.spec.restartPolicy must be Never, or absent, for an agent of mode Task"),
+)]
+pub struct AgentSpec {
+    /// A Town in the same namespace; cannot be changed.
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("spec.town cannot be changed; make a new agent in the other town"))]
+    pub town: String,
+    /// What the agent does in its town.
+    pub role: Role,
+    /// The rig that the agent works on, one of the town's; required for refinery and polecat.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub rig: Option<String>,
+    /// Who the agent is across pods; the object's name where absent. Cannot be changed once set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub identity: Option<String>,
+    /// Task: a pod exists only while the bead on the hook is unfinished; exit 0 is done. Session: the
+    /// pod lives while the town is awake. Default by role: polecat Task, others Session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
+    /// The agent's pod; the town's `agentTemplate` where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "pod_template::schema")]
+    pub template: Option<PodTemplateSpec>,
+    /// The work on the agent's hook. Setting or changing `bead` wakes the town once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hook: Option<Hook>,
+    /// The agent's own volume, mounted at `/agent` in every container of its pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<Storage>,
+    /// How often a bead is tried.
+    #[serde(default)]
+    pub retry: Retry,
+}
+
+/// What an agent does in its town. It reaches the container as `GASTOWN_ROLE`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Coordinates the town.
+    Mayor,
+    /// Merges the work of a rig.
+    Refinery,
+    /// Does one bead after another on a rig.
+    Polecat,
+    /// Works with a person.
+    Crew,
+}
+
+impl Role {
+    /// The role's name, as in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Mayor => "mayor",
+            Self::Refinery => "refinery",
+            Self::Polecat => "polecat",
+            Self::Crew => "crew",
+        }
+    }
+}
+
+/// How long an agent's pod lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Mode {
+    /// While the bead on the hook is unfinished.
+    Task,
+    /// While the town is awake.
+    Session,
+}
+
+/// The work on an agent's hook.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Hook {
+    /// Name of the piece of work.
+    #[schemars(length(min = 1, max = 253))]
+    pub bead: String,
+    /// One line for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub title: Option<String>,
+    /// What is to be done; at most 65,536 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 65536))]
+    pub instructions: Option<String>,
+}
+
+/// How often a bead is tried.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Retry {
+    /// Starts of one bead within the window, from 1 to 100; past it the agent is Failed.
+    #[serde(default = "retry_limit")]
+    #[schemars(range(min = 1, max = 100))]
+    pub limit: i32,
+    /// The window, from 1m to 24h. A Failed agent is tried once a window, which doubles up to 24h.
+    #[serde(default = "retry_window")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1m') && duration(self) <= duration('24h')").message("spec.retry.window must be from 1m to 24h"))]
+    pub window: Duration,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { limit: retry_limit(), window: retry_window() }
+    }
+}
+
+fn retry_limit() -> i32 {
+    5
+}
+
+fn retry_window() -> Duration {
+    Duration::new("30m")
+}
+
+/// What the operator last saw and decided of an agent.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentStatus {
+    /// The `metadata.generation` that this status speaks of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Where the agent is in its life: Pending, Starting, Working, Idle, Done, Failed, Asleep,
+    /// Blocked, Tombstoned or Destroying.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phase: Option<String>,
+    /// The mode in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
+    /// The identity in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
+    /// Ready, Reconciling, Stalled, PodScheduled, Working, Finished, Degraded, DeletionBlocked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+    /// The agent's pod.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pod: Option<PodStatus>,
+    /// The bead that was last started or delivered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub work: Option<WorkStatus>,
+    /// When the agent was last seen to work.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_activity_at: Option<Time>,
+    /// The agent's volume claim.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub storage: Option<StorageStatus>,
+    /// Starts of a Session agent's pod after one that ended without our doing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restarts: Option<RestartsStatus>,
+    /// How far destruction is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub destroy: Option<DestroyStatus>,
+}
+
+/// The bead that was last started (Task) or delivered (Session).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkStatus {
+    /// The bead.
+    pub bead: String,
+    /// Starts for this bead within the window.
+    pub attempts: i32,
+    /// When the window in which attempts are counted began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window_started_at: Option<Time>,
+    /// When the last attempt began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Time>,
+    /// When the last attempt ended; absent while it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Time>,
+    /// How the last attempt ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+    /// The container's termination message, or why the attempt ended.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// The last 32 beads that were done, the newest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub done: Vec<String>,
+}
+
+/// How an attempt at a bead ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Outcome {
+    /// Exit 0. Done is terminal: this bead never starts a pod again.
+    Done,
+    /// Any other exit.
+    Failed,
+    /// Ended by us or by the node before it was finished; not counted against the limit.
+    Interrupted,
+}

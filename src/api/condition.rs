@@ -1,0 +1,107 @@
+//! Condition types and reasons: public constants, because people write alerts on them.
+//!
+//! All conditions of a kind are always present, so that
+//! `kubectl wait --for=condition=Asleep=False` works from the first status on.
+
+/// The object is what its spec asks for, a sleeping town included.
+pub const READY: &str = "Ready";
+/// Something is under way that ends by itself.
+pub const RECONCILING: &str = "Reconciling";
+/// Nothing more happens until a person acts.
+pub const STALLED: &str = "Stalled";
+/// No pod of the town exists, of whatever purpose.
+pub const ASLEEP: &str = "Asleep";
+/// The town has work.
+pub const ACTIVE: &str = "Active";
+/// Something went wrong that the operator goes on about by itself.
+pub const DEGRADED: &str = "Degraded";
+/// Deletion waits for something that does not go.
+pub const DELETION_BLOCKED: &str = "DeletionBlocked";
+/// The agent's pod is on a node.
+pub const POD_SCHEDULED: &str = "PodScheduled";
+/// The agent works on its bead.
+pub const WORKING: &str = "Working";
+/// The bead on the agent's hook is done.
+pub const FINISHED: &str = "Finished";
+
+/// The conditions of a Town, in the order in which they are shown.
+pub const OF_TOWN: [&str; 7] = [READY, RECONCILING, STALLED, ASLEEP, ACTIVE, DEGRADED, DELETION_BLOCKED];
+/// The conditions of an Agent, in the order in which they are shown.
+pub const OF_AGENT: [&str; 8] =
+    [READY, RECONCILING, STALLED, POD_SCHEDULED, WORKING, FINISHED, DEGRADED, DELETION_BLOCKED];
+
+/// Reasons of conditions and events.
+pub mod reason {
+    /// Everything is as it should be; nothing to say.
+    pub const AS_EXPECTED: &str = "AsExpected";
+    /// The pod is Ready.
+    pub const RUNNING: &str = "Running";
+    /// The pod is being started.
+    pub const STARTING: &str = "Starting";
+    /// Agents are let finish before pods go.
+    pub const DRAINING: &str = "Draining";
+    /// The town sleeps; also the reason of its agents.
+    pub const ASLEEP: &str = "Asleep";
+    /// The town is awake.
+    pub const AWAKE: &str = "Awake";
+    /// No work for `sleepAfter`.
+    pub const IDLE: &str = "Idle";
+    /// `spec.suspended` is true.
+    pub const SUSPENDED: &str = "Suspended";
+    /// An agent has work.
+    pub const WORK: &str = "Work";
+    /// Nobody has work.
+    pub const NO_WORK: &str = "NoWork";
+    /// The object is being deleted.
+    pub const DESTROYING: &str = "Destroying";
+    /// A live object carries the tombstone annotation: nothing of it is run, its data is kept.
+    pub const TOMBSTONED: &str = "Tombstoned";
+    /// A name that we need is taken by an object that is not ours.
+    pub const NAME_TAKEN: &str = "NameTaken";
+    /// Neither the agent nor its town has a pod template.
+    pub const NO_TEMPLATE: &str = "NoTemplate";
+    /// The town does not list the agent's rig.
+    pub const RIG_NOT_FOUND: &str = "RigNotFound";
+    /// The agent's town does not exist (yet).
+    pub const TOWN_NOT_FOUND: &str = "TownNotFound";
+    /// The agent's town is being deleted.
+    pub const TOWN_TERMINATING: &str = "TownTerminating";
+    /// The agent is bound to a town that is gone, and nothing proves that it was destroyed.
+    pub const TOWN_GONE: &str = "TownGone";
+    /// The API server refused to create a child.
+    pub const CREATE_REFUSED: &str = "CreateRefused";
+    /// A quota refused to create a child.
+    pub const QUOTA_EXCEEDED: &str = "QuotaExceeded";
+    /// The namespace is being deleted: nothing can be created in it.
+    pub const NAMESPACE_TERMINATING: &str = "NamespaceTerminating";
+    /// The API server did not answer, or with an error that may pass.
+    pub const API_ERROR: &str = "APIError";
+    /// A pod failed and is replaced after a while.
+    pub const BACK_OFF: &str = "BackOff";
+    /// The container's image cannot be pulled.
+    pub const IMAGE_PULL: &str = "ImagePullFailed";
+    /// No node takes the pod.
+    pub const UNSCHEDULABLE: &str = "Unschedulable";
+    /// A container of the pod could not be started or exited with an error.
+    pub const CONTAINER_FAILED: &str = "ContainerFailed";
+    /// The volume claim is being deleted, or belongs to somebody else.
+    pub const CLAIM_UNUSABLE: &str = "ClaimUnusable";
+    /// The agent has used up `retry.limit` starts within `retry.window`.
+    pub const RETRY_LIMIT_EXCEEDED: &str = "RetryLimitExceeded";
+    /// The bead on the hook is done.
+    pub const DONE: &str = "Done";
+    /// There is nothing on the hook.
+    pub const NO_HOOK: &str = "NoHook";
+    /// The hook has a bead that is not finished.
+    pub const UNFINISHED: &str = "Unfinished";
+    /// No pod of this agent was ever started.
+    pub const NEVER_STARTED: &str = "NeverStarted";
+    /// The agent's pod is gone.
+    pub const NO_POD: &str = "NoPod";
+    /// The pod is on a node.
+    pub const SCHEDULED: &str = "Scheduled";
+    /// Deletion is held up by objects that do not go.
+    pub const BLOCKED: &str = "Blocked";
+    /// Not being deleted.
+    pub const NOT_DELETING: &str = "NotDeleting";
+}

@@ -1,0 +1,35 @@
+//! Labels, annotations and finalizers: every key that this project puts on an object.
+
+/// Annotation on a Town or Agent: the tombstone, `<uid>@<RFC 3339>`. Any value counts: whoever
+/// carries it is never run.
+pub const TOMBSTONE: &str = "gastown.dev/deleted";
+/// Finalizer on Town and Agent.
+pub const FINALIZER: &str = "gastown.dev/cleanup";
+/// Finalizer on Task pods: removed once the outcome is recorded, so that a finished pod cannot
+/// vanish unread.
+pub const RESULT_FINALIZER: &str = "gastown.dev/result";
+/// Label on every child and on every bound Agent: the UID of the town that owns it.
+pub const TOWN_UID: &str = "gastown.dev/town-uid";
+/// Label on every child of an Agent: the UID of that agent.
+pub const AGENT_UID: &str = "gastown.dev/agent-uid";
+/// Label on every child, Town and Agent: which installation made or runs it.
+pub const INSTALL: &str = "gastown.dev/install";
+/// Annotation on every child: `<kind>/<namespace>/<name>` of its owner, so that the owner can be
+/// looked up (there is no read by UID).
+pub const OWNER: &str = "gastown.dev/owner";
+/// Annotation on a pod: the agent's hook as JSON, projected into the container by the downward API.
+pub const HOOK: &str = "gastown.dev/hook";
+/// Annotation on our `CustomResourceDefinition`s: an integer raised with every change of a schema.
+pub const SCHEMA_REVISION: &str = "gastown.dev/schema-revision";
+
+/// Recommended label: the application's name.
+pub const APP_NAME: &str = "app.kubernetes.io/name";
+/// Recommended label: the name of the Town or Agent, cut to the length of a label.
+pub const APP_INSTANCE: &str = "app.kubernetes.io/instance";
+/// Recommended label: what part of a town an object is, `town` or `agent`.
+pub const APP_COMPONENT: &str = "app.kubernetes.io/component";
+/// Recommended label: who manages an object.
+pub const APP_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+
+/// The value of [`APP_MANAGED_BY`], the field manager of every write, and the reporter of events.
+pub const MANAGER: &str = "town-operator";

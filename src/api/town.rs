@@ -1,0 +1,292 @@
+//! The `Town`: a workspace in which agents work.
+
+use k8s_openapi::api::core::v1::PodTemplateSpec;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::duration::Duration;
+use super::pod_template;
+use super::storage::Storage;
+
+/// A town: a workspace in which several AI coding agents work. While it is awake it has pods; when
+/// it has had no work for `sleepAfter` it sleeps and costs nothing but its storage; when it is
+/// deleted nothing of it is left.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "gastown.dev",
+    version = "v1alpha1",
+    kind = "Town",
+    namespaced,
+    status = "TownStatus",
+    derive = "PartialEq",
+    shortname = "tw",
+    category = "gastown",
+    selectable = ".status.phase",
+    doc = "A town: a workspace in which several AI coding agents work. Awake it has pods, asleep it costs nothing but its storage, deleted it leaves nothing.",
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase", description = "Where the town is in its life"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status", description = "Whether the town is what its spec asks for, a sleeping one included"),
+    printcolumn(name = "Agents", type_ = "string", json_path = ".status.agents.summary", description = "Agents that work, of all bound to the town"),
+    printcolumn(name = "Sleeps-At", type_ = "string", json_path = ".status.sleepAt", description = "When the town sleeps if no work comes"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Node", type_ = "string", json_path = ".status.pod.node", priority = 1, description = "Node of the town's pod"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", priority = 1, description = "Why the town is Ready or not")
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.storage) || has(self.template)").message("spec.storage needs spec.template: without a pod of the town's own nothing would mount the volume"),
+    validation = Rule::new("!has(oldSelf.storage) || (has(self.storage) && self.storage == oldSelf.storage)").message("spec.storage cannot be changed or removed once it is set; make a new town to change it"),
+)]
+pub struct TownSpec {
+    /// The town's own containers: one pod while the town is awake. Absent: the town is only its agents.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "pod_template::schema")]
+    pub template: Option<PodTemplateSpec>,
+    /// Pod template of agents that bring none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "pod_template::schema")]
+    pub agent_template: Option<PodTemplateSpec>,
+    /// The town's volume, mounted at `/town` in every container of the town's pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<Storage>,
+    /// Repositories that agents work on. Removing one destroys its agents.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 200))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub rigs: Vec<Rig>,
+    /// Asleep by decree: no pods, whatever the work.
+    #[serde(default)]
+    pub suspended: bool,
+    /// Time without work after which the town sleeps; from 10s to 720h.
+    #[serde(default = "sleep_after")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('10s') && duration(self) <= duration('720h')").message("spec.sleepAfter must be from 10s to 720h"))]
+    pub sleep_after: Duration,
+    /// Never sleeps on its own.
+    #[serde(default)]
+    pub always_on: bool,
+    /// How agents are let finish before their pods go.
+    #[serde(default)]
+    pub drain: Drain,
+    /// Change it to anything new to wake the town once; empty is no request.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 253))]
+    pub wake_request: String,
+}
+
+fn sleep_after() -> Duration {
+    Duration::new("30m")
+}
+
+/// A repository that agents work on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Rig {
+    /// Name of the rig, unique in the town; a DNS label.
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub name: String,
+}
+
+/// How agents are let finish when the town sleeps or is destroyed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Drain {
+    /// Longest time to wait for agents that work, from 0s (at once) to 1h. The pods' own
+    /// `terminationGracePeriodSeconds` comes after it.
+    #[serde(default = "drain_timeout")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('0s') && duration(self) <= duration('1h')").message("spec.drain.timeout must be from 0s to 1h"))]
+    pub timeout: Duration,
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self { timeout: drain_timeout() }
+    }
+}
+
+fn drain_timeout() -> Duration {
+    Duration::new("2m")
+}
+
+/// What the operator last saw and decided of a town.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TownStatus {
+    /// The `metadata.generation` that this status speaks of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Where the town is in its life: Pending, Starting, Running, Idle, Draining, Asleep, Blocked,
+    /// Tombstoned or Destroying.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phase: Option<String>,
+    /// Ready, Reconciling, Stalled, Asleep, Active, Degraded, DeletionBlocked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+    /// Why the town sleeps, or is about to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asleep_reason: Option<AsleepReason>,
+    /// The town's own pod.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pod: Option<PodStatus>,
+    /// Agents bound to the town, by state.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agents: Option<AgentCounts>,
+    /// When work was last seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_active_at: Option<Time>,
+    /// When the town was last woken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub woke_at: Option<Time>,
+    /// When the town sleeps if no work comes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sleep_at: Option<Time>,
+    /// When the town began to drain before sleeping.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub draining_since: Option<Time>,
+    /// The value of `spec.wakeRequest` that was last acted on.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub handled_wake_request: String,
+    /// The town's volume claim.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub storage: Option<StorageStatus>,
+    /// Starts of the town's pod after one that ended without our doing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restarts: Option<RestartsStatus>,
+    /// How far destruction is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub destroy: Option<DestroyStatus>,
+}
+
+/// Why a town sleeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum AsleepReason {
+    /// No work for `sleepAfter`.
+    Idle,
+    /// `spec.suspended`.
+    Suspended,
+}
+
+/// A pod of ours. Once it is gone only `startedAt` stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PodStatus {
+    /// Name of the pod.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// UID of the pod.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uid: Option<String>,
+    /// Node of the pod.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// When the pod, or the last one, was created.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Time>,
+}
+
+/// Numbers of agents.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentCounts {
+    /// Bound to the town.
+    pub total: i32,
+    /// With work.
+    pub working: i32,
+    /// Waiting for a person.
+    pub waiting: i32,
+    /// Stalled in their work.
+    pub stalled: i32,
+    /// Past their limit of retries.
+    pub failed: i32,
+    /// `working/total`, for people.
+    pub summary: String,
+}
+
+/// A volume claim of ours.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StorageStatus {
+    /// Name of the claim.
+    pub claim: String,
+    /// UID of the claim.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uid: Option<String>,
+}
+
+/// Starts of a pod after one that ended without our doing, within a window.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RestartsStatus {
+    /// Starts within the window.
+    pub count: i32,
+    /// When the window began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window_started_at: Option<Time>,
+}
+
+/// How far destruction is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DestroyStatus {
+    /// When destruction began.
+    pub started_at: Time,
+    /// The step under way when this was last written.
+    pub step: DestroyStep,
+    /// What is awaited.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20))]
+    pub blocked_by: Vec<BlockedBy>,
+}
+
+/// The steps of destruction, in their order. A step begins only when the one before it is proven
+/// done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub enum DestroyStep {
+    /// The tombstone is made durable.
+    Tombstone,
+    /// Agents that work are let finish, for a bounded time.
+    Drain,
+    /// The agents are deleted; each runs its own destruction.
+    Agents,
+    /// The pods are deleted and waited for.
+    Compute,
+    /// Volume claims and whatever else there is.
+    Rest,
+    /// Every kind is listed once more.
+    Verify,
+}
+
+impl DestroyStep {
+    /// The step's name, as in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tombstone => "Tombstone",
+            Self::Drain => "Drain",
+            Self::Agents => "Agents",
+            Self::Compute => "Compute",
+            Self::Rest => "Rest",
+            Self::Verify => "Verify",
+        }
+    }
+}
+
+/// An object, or a question that got no answer, that destruction waits for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BlockedBy {
+    /// Kind of the object.
+    pub kind: String,
+    /// Name of the object; empty where a list got no answer.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// UID of the object.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub uid: String,
+    /// Finalizers that hold the object.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub finalizers: Vec<String>,
+    /// What is awaited, or the API server's own error text.
+    pub message: String,
+}
