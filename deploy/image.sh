@@ -67,6 +67,18 @@ with_buildah() {
         && "${buildah[@]}" push --quiet "$IMAGE" "docker-archive:$work/image.tar:$IMAGE"
 }
 
+# Without a question only where that is how things are done: as root, on Debian or its like.
+install_buildah() {
+    [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null || return 1
+    echo "image: no container engine works here; installing buildah" >&2
+    local install=(apt-get install -y --no-install-recommends -o DPkg::Lock::Timeout=300 buildah)
+    export DEBIAN_FRONTEND=noninteractive
+    # A fresh machine has no package lists, or old ones: then they are fetched.
+    { "${install[@]}" || { apt-get update && "${install[@]}"; }; } </dev/null >"$work/log" 2>&1 && return 0
+    sed 's/^/apt-get: /' "$work/log" >&2
+    return 1
+}
+
 # Tries one engine: 0 built, 2 not there, else it is there and did not do it, and said why.
 attempt() {
     local code=0
@@ -88,7 +100,7 @@ case ${ENGINE:-} in
             fi
         done
         if [ -z "$used" ] && ! command -v buildah >/dev/null; then
-            deploy/need.sh buildah=buildah || fail "no container engine works here: docker (with its daemon), podman or buildah"
+            install_buildah || fail "no container engine works here: start docker, or install podman or buildah, and try again"
             attempt buildah && used=buildah
         fi
         ;;
