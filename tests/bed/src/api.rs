@@ -74,6 +74,19 @@ impl Client {
         self.create(&format!("{server}/apis/storage.k8s.io/v1/storageclasses"), &class)
     }
 
+    /// Whether a node says that it is ready.
+    pub(crate) fn node_is_ready(&self, server: &str, name: &str) -> bool {
+        let answer = self.agent.get(format!("{server}/api/v1/nodes/{name}")).call();
+        let text = answer.ok().and_then(|mut answer| answer.body_mut().read_to_string().ok());
+        let Some(Ok(node)) = text.map(|text| serde_json::from_str::<Value>(&text)) else { return false };
+        let tainted = node["spec"]["taints"].as_array().is_some_and(|taints| !taints.is_empty());
+        let conditions = node["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        !tainted
+            && conditions
+                .iter()
+                .any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+    }
+
     /// Whether pods can be made in the namespace `default`: it has its service account.
     pub(crate) fn default_namespace_is_ready(&self, server: &str) -> bool {
         self.answers(&format!("{server}/api/v1/namespaces/default/serviceaccounts/default"))

@@ -1,10 +1,8 @@
 //! The components of a cluster: their names, how each is started, and how one sees that it is ready.
 
 use std::fmt;
-use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use crate::api::Client;
 
@@ -76,8 +74,6 @@ pub(crate) enum Sign {
     Answers(String),
     /// Somebody listens on this socket.
     Listens(PathBuf),
-    /// Somebody listens on this loopback port.
-    Port(u16),
 }
 
 impl Sign {
@@ -85,9 +81,6 @@ impl Sign {
         match self {
             Self::Answers(url) => client.answers(url),
             Self::Listens(socket) => UnixStream::connect(socket).is_ok(),
-            Self::Port(port) => {
-                TcpStream::connect_timeout(&([127, 0, 0, 1], *port).into(), Duration::from_secs(1)).is_ok()
-            }
         }
     }
 }

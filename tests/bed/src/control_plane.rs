@@ -13,22 +13,12 @@ use crate::component::Component;
 use crate::crew::Crew;
 use crate::error::{Doing, Error};
 use crate::home::{self, Base, Home};
+use crate::options::Options;
 use crate::pki;
 use crate::ports;
 use crate::proc::LOOK;
 use crate::programs::Programs;
 use crate::servers::{self, Ports, Seat};
-
-/// How a control plane is to be.
-#[derive(Debug, Clone, Default)]
-pub struct Options {
-    /// A word for the name of its directory, to tell them apart.
-    pub name: String,
-    /// More flags of kube-apiserver; they win over the bed's own.
-    pub api_server_args: Vec<String>,
-    /// More flags of kube-controller-manager; they win over the bed's own.
-    pub controller_manager_args: Vec<String>,
-}
 
 /// A running control plane. Dropping it ends its processes and removes its directory.
 pub struct ControlPlane {
@@ -168,11 +158,8 @@ impl ControlPlane {
 impl Drop for ControlPlane {
     fn drop(&mut self) {
         self.crew = None;
-        if std::thread::panicking() {
-            eprintln!("bed: set TOWN_BED_KEEP=1 to keep {} after a failed test", self.directory.display());
-            if std::env::var_os("TOWN_BED_KEEP").is_some() {
-                return;
-            }
+        if home::to_be_kept(&self.directory) {
+            return;
         }
         let Ok(base) = Base::lock() else { return };
         let _ = home::remove(&self.directory);

@@ -62,7 +62,7 @@ impl Base {
         let owner =
             File::create(path.join("owner")).doing(|| format!("making {}", path.join("owner").display()))?;
         owner.lock().doing(|| format!("locking {}", path.join("owner").display()))?;
-        Ok(Home { path, _owner: owner })
+        Ok(Home { path, owner })
     }
 
     /// Removes every home beginning with `prefix` whose owner is dead, and what still runs from it.
@@ -109,11 +109,27 @@ pub(crate) fn remove(home: &Path) -> Result<(), Error> {
 #[derive(Debug)]
 pub(crate) struct Home {
     path: PathBuf,
-    _owner: File,
+    owner: File,
 }
 
 impl Home {
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
+
+    /// The lock, for another process to hold: it is let go when its last holder is gone.
+    pub(crate) fn owner(&self) -> Result<File, Error> {
+        self.owner.try_clone().doing(|| format!("sharing the lock on {}", self.path.display()))
+    }
+}
+
+/// Whether a home is to be left for a look after a failed test.
+pub(crate) fn to_be_kept(home: &Path) -> bool {
+    if !std::thread::panicking() {
+        return false;
+    }
+    let keep = std::env::var_os("TOWN_BED_KEEP").is_some();
+    let home = home.display();
+    eprintln!("bed: {home} {}", if keep { "is kept" } else { "is removed; TOWN_BED_KEEP=1 keeps it" });
+    keep
 }

@@ -1,7 +1,8 @@
 //! The test bed: real Kubernetes control planes and a real node, built from source and started in seconds.
 //!
 //! [`ControlPlane`] is etcd, API server and controller manager for a test that plays the pods itself; it needs
-//! no root. The programs are built once per machine by [`Programs`].
+//! no root. [`NodeCluster`] adds scheduler, kubelet, containerd and kube-proxy, so that pods really run; it needs
+//! root, and [`node_possible`] says whether this machine allows it. The programs are built once per machine by [`Programs`].
 
 mod api;
 mod component;
@@ -9,6 +10,8 @@ mod control_plane;
 mod crew;
 mod error;
 mod home;
+mod node;
+mod options;
 mod pki;
 mod ports;
 mod proc;
@@ -16,6 +19,14 @@ mod programs;
 mod servers;
 
 pub use component::Component;
-pub use control_plane::{ControlPlane, Options};
+pub use control_plane::ControlPlane;
 pub use error::Error;
+pub use node::{BUSYBOX, NodeCluster, Process, node_possible};
+pub use options::Options;
 pub use programs::Programs;
+
+/// The hidden commands that a node starts itself with; for the `bed` program alone.
+#[doc(hidden)]
+pub mod first_process {
+    pub use crate::node::{init, launch};
+}

@@ -41,3 +41,10 @@ pub(crate) fn await_none(path: &Path) {
         std::thread::sleep(LOOK);
     }
 }
+
+/// Whether a process has ended, be it reaped or not.
+pub(crate) fn is_gone(process: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    // The state follows the name, which is in parentheses and may hold anything.
+    stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']))
+}

@@ -16,7 +16,10 @@ use sha2::{Digest, Sha256};
 
 use crate::error::Error;
 
-pub(crate) use prerequisites::install;
+pub(crate) use prerequisites::{install, on_path};
+
+/// Where a machine's own programs lie, administrators' too.
+pub(crate) const EXECUTABLE_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 const GO_MOD: &str = include_str!("../go.mod");
 const GO_SUM: &str = include_str!("../go.sum");
@@ -119,6 +122,11 @@ impl Programs {
             build::build(&cache, &bin, missing)?;
         }
         Ok(Self { bin })
+    }
+
+    /// Those in a directory that somebody else has ensured.
+    pub(crate) fn at(bin: &Path) -> Self {
+        Self { bin: bin.into() }
     }
 
     /// The directory that holds the programs.

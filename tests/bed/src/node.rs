@@ -1,0 +1,427 @@
+//! A cluster with a real node: control plane, scheduler, kubelet, containerd and kube-proxy in namespaces of
+//! their own, under a first process whose end is the end of all of it.
+//!
+//! Two kinds: one that stays until it is taken down (`bed up`), and one that belongs to a test and ends with it.
+
+mod cgroups;
+mod config;
+mod image;
+mod init;
+mod network;
+mod plan;
+mod possible;
+mod relay;
+mod root;
+mod tidy;
+mod volumes;
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::time::{Duration, Instant};
+
+use nix::unistd::Pid;
+
+use crate::component::Component;
+use crate::error::{Doing, Error, tail};
+use crate::home::{self, Base, Home};
+use crate::options::Options;
+use crate::proc::{self, LOOK};
+use crate::programs::{EXECUTABLE_PATH, Programs};
+use crate::{ports, servers};
+
+pub use image::BUSYBOX;
+pub use init::{init, launch};
+pub use possible::node_possible;
+
+use plan::Plan;
+
+/// How long a cluster may take from nothing to a ready node. Three to five seconds are usual.
+const READY: Duration = Duration::from_secs(240);
+
+/// A process of a pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    /// Its number on the machine.
+    pub pid: i32,
+    /// Its arguments, separated by spaces.
+    pub cmdline: String,
+    /// The UID of its pod.
+    pub pod_uid: String,
+}
+
+/// A cluster with a node. One from [`NodeCluster::start`] ends when it is dropped, and with this process
+/// however that ends; one from [`NodeCluster::up`] or [`NodeCluster::attach`] stays until [`NodeCluster::down`].
+pub struct NodeCluster {
+    directory: PathBuf,
+    plan: Plan,
+    programs: Programs,
+    kubeconfig: PathBuf,
+    audit_log: PathBuf,
+    bound: Option<Bound>,
+}
+
+/// The process that holds a test's cluster, and the thread that is its parent to the kernel.
+struct Bound {
+    launcher: Child,
+    _thread: Sender<()>,
+}
+
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
+impl NodeCluster {
+    /// Starts one that belongs to this process and waits until its node is ready.
+    pub fn start(options: &Options) -> Result<Self, Error> {
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("own-{}-{number}-{}", std::process::id(), options.name);
+        Self::make(&name, options, true, &mut |_| ()).map(|(cluster, _)| cluster)
+    }
+
+    /// Starts one that stays, or finds it running; waits until its node is ready, and says meanwhile what is
+    /// happening. Tells whether it was running already.
+    pub fn up(options: &Options, say: &mut dyn FnMut(&str)) -> Result<(Self, bool), Error> {
+        Self::make(&home_name(&options.name)?, options, false, say)
+    }
+
+    fn make(
+        name: &str,
+        options: &Options,
+        bound: bool,
+        say: &mut dyn FnMut(&str),
+    ) -> Result<(Self, bool), Error> {
+        let base = Base::lock()?;
+        let directory = base.path().join(name);
+        if home::owned(&directory) {
+            drop(base);
+            let cluster = Self::open(directory)?;
+            cluster.await_ready(say)?;
+            return Ok((cluster, true));
+        }
+        drop(base);
+        possible::check()?;
+        let (programs, busybox) = (Programs::ensure()?, image::busybox()?);
+        let executable = executable()?;
+        // Building may have taken minutes, in which somebody else may have started it.
+        let base = Base::lock()?;
+        if home::owned(&directory) {
+            drop(base);
+            return Self::make(name, options, bound, say);
+        }
+        tidy::remnants(&base, &directory)?;
+        let home = base.claim(name)?;
+        let [port] = ports::take(&base, &home)?;
+        let plan = Plan {
+            node: "bed-node".into(),
+            cgroup: tidy::cgroup(&directory),
+            bin: programs.directory().into(),
+            busybox,
+            port,
+            bound,
+            api_server_args: options.api_server_args.clone(),
+            controller_manager_args: options.controller_manager_args.clone(),
+        };
+        plan.write(home.path())?;
+        let launcher = spawn(&executable, &home, port, bound)?;
+        drop((base, home));
+        let mut cluster = Self::open(directory)?;
+        cluster.bound = launcher;
+        cluster.await_ready(say)?;
+        Ok((cluster, false))
+    }
+
+    /// The running cluster of this name.
+    pub fn attach(name: &str) -> Result<Self, Error> {
+        let directory = home::base().join(home_name(name)?);
+        if home::owned(&directory) {
+            return Self::open(directory);
+        }
+        let missing = if directory.exists() { "has ended" } else { "is not running" };
+        Err(Error::State(format!("the cluster {name:?} {missing}; start it with: bed up --name {name}")))
+    }
+
+    /// Where the cluster of this name has, or would have, everything that belongs to it.
+    pub fn directory_of(name: &str) -> Result<PathBuf, Error> {
+        Ok(home::base().join(home_name(name)?))
+    }
+
+    fn open(directory: PathBuf) -> Result<Self, Error> {
+        let plan = Plan::read(&directory)?;
+        Ok(Self {
+            programs: Programs::at(&plan.bin),
+            kubeconfig: directory.join("kubeconfig"),
+            audit_log: servers::audit_log(&directory),
+            bound: None,
+            directory,
+            plan,
+        })
+    }
+
+    fn await_ready(&self, say: &mut dyn FnMut(&str)) -> Result<(), Error> {
+        let deadline = Instant::now() + READY;
+        let mut said = String::new();
+        loop {
+            let alive = home::owned(&self.directory);
+            let stage = self.stage();
+            if stage == "ready" {
+                return Ok(());
+            }
+            let log = self.directory.join("logs/node.log");
+            let why = if let Some(error) = stage.strip_prefix("failed: ") {
+                return Err(Error::State(error.to_owned()));
+            } else if !alive {
+                "it ended".to_owned()
+            } else if Instant::now() > deadline {
+                format!("not within {} s (it was {stage})", READY.as_secs())
+            } else {
+                if stage != said {
+                    say(&stage);
+                    said = stage;
+                }
+                std::thread::sleep(LOOK);
+                continue;
+            };
+            return Err(Error::NotReady { component: "the cluster".into(), why, said: tail(&log), log });
+        }
+    }
+
+    /// What the cluster is doing: `ready`, a step of its start, or `failed: ...`.
+    pub fn stage(&self) -> String {
+        fs::read_to_string(self.directory.join("stage")).unwrap_or_else(|_| "making the node's root".into())
+    }
+
+    /// Ends the cluster of this name and removes everything of it. Tells whether there was anything.
+    pub fn down(name: &str) -> Result<bool, Error> {
+        let base = Base::lock()?;
+        let directory = base.path().join(home_name(name)?);
+        let there = directory.exists();
+        tidy::remove(&directory)?;
+        base.leave();
+        Ok(there)
+    }
+
+    /// `https://127.0.0.1:PORT`, as the machine reaches the API server.
+    pub fn url(&self) -> String {
+        format!("https://127.0.0.1:{}", self.plan.port)
+    }
+
+    /// A kubeconfig of the cluster's admin, for use on the machine.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// Every request that the API server has answered, a JSON object each line.
+    pub fn audit_log(&self) -> &Path {
+        &self.audit_log
+    }
+
+    /// The directory of everything that belongs to it.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The name of its only node.
+    pub fn node(&self) -> &str {
+        &self.plan.node
+    }
+
+    /// A component's log.
+    pub fn logs(&self, component: Component) -> PathBuf {
+        component.log(&self.directory)
+    }
+
+    /// The bed's kubectl, pointed at this cluster.
+    pub fn kubectl(&self) -> Command {
+        self.client("kubectl")
+    }
+
+    /// The bed's helm, pointed at this cluster.
+    pub fn helm(&self) -> Command {
+        self.client("helm")
+    }
+
+    fn client(&self, program: &str) -> Command {
+        let mut command = Command::new(self.programs.path(program));
+        command.env("KUBECONFIG", &self.kubeconfig);
+        command
+    }
+
+    /// The beginning of a command that runs inside of the node, where pods and Services can be reached.
+    pub fn inside(&self) -> Result<Command, Error> {
+        let ended = || Error::State("the cluster has ended".into());
+        let first = tidy::first_process(&self.directory).ok_or_else(ended)?;
+        let mut command = Command::new("nsenter");
+        command.args(["--mount", "--net", "--uts", "--ipc", "--pid", "--target", &first.to_string(), "--"]);
+        command.env("PATH", format!("{}:{EXECUTABLE_PATH}", root::BIN));
+        Ok(command)
+    }
+
+    /// Loads the images of an OCI or docker archive into the node.
+    pub fn load_image(&self, archive: &Path) -> Result<(), Error> {
+        let file = File::open(archive).doing(|| format!("opening {}", archive.display()))?;
+        let mut command = self.inside()?;
+        // The file itself cannot be seen from inside.
+        command.args(["ctr", "-n", "k8s.io", "images", "import", "-"]).stdin(file);
+        let output = command.output().doing(|| "running ctr in the node".into())?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        Err(Error::Program { program: "ctr images import".into(), how: output.status.to_string(), said })
+    }
+
+    /// The processes on the node that belong to pods, sandboxes included.
+    pub fn processes(&self) -> Vec<Process> {
+        let below = format!("/{}/", self.plan.cgroup);
+        let of_pod = |pid: Pid| {
+            let cgroups = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+            let line = cgroups.lines().find(|line| line.contains(&below))?;
+            let pod_uid = line.split('/').find_map(|part| part.strip_prefix("pod"))?.to_owned();
+            let words = proc::arguments(pid);
+            let words: Vec<_> = words.iter().map(|word| String::from_utf8_lossy(word)).collect();
+            // One without arguments has ended already.
+            let cmdline = words.join(" ");
+            (!cmdline.is_empty()).then(|| Process { pid: pid.as_raw(), cmdline, pod_uid })
+        };
+        proc::all().filter_map(of_pod).collect()
+    }
+
+    /// Each component with `running` or how it has ended.
+    pub fn components(&self) -> Result<Vec<(Component, String)>, Error> {
+        let text = self.tell("roll")?;
+        let lines = text.lines().filter_map(|line| line.split_once(' '));
+        Ok(lines.filter_map(|(name, state)| Some((Component::named(name)?, state.to_owned()))).collect())
+    }
+
+    fn tell(&self, line: &str) -> Result<String, Error> {
+        let socket = self.directory.join("control");
+        let doing = || format!("telling the node to {line}");
+        let mut stream = UnixStream::connect(socket).doing(doing)?;
+        stream.write_all(format!("{line}\n").as_bytes()).doing(doing)?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).doing(doing)?;
+        match answer.split_once('\n') {
+            Some(("ok", text)) => Ok(text.to_owned()),
+            Some((_, error)) => Err(Error::State(error.to_owned())),
+            None => Err(Error::State(format!("the node gave no answer to: {line}"))),
+        }
+    }
+
+    /// Kills a component (SIGKILL) and waits for its end.
+    pub fn kill(&self, component: Component) -> Result<(), Error> {
+        self.tell(&format!("kill {component}")).map(drop)
+    }
+
+    /// Asks a component to end (SIGTERM) and waits for it.
+    pub fn stop(&self, component: Component) -> Result<(), Error> {
+        self.tell(&format!("stop {component}")).map(drop)
+    }
+
+    /// Freezes a component (SIGSTOP): it keeps its connections and answers nothing.
+    pub fn freeze(&self, component: Component) -> Result<(), Error> {
+        self.tell(&format!("freeze {component}")).map(drop)
+    }
+
+    /// Lets a frozen component go on (SIGCONT).
+    pub fn thaw(&self, component: Component) -> Result<(), Error> {
+        self.tell(&format!("thaw {component}")).map(drop)
+    }
+
+    /// Starts a component anew, ending it first if it runs, and waits until it is ready.
+    pub fn restart(&self, component: Component) -> Result<(), Error> {
+        self.tell(&format!("restart {component}")).map(drop)
+    }
+}
+
+impl Drop for NodeCluster {
+    fn drop(&mut self) {
+        let Some(mut bound) = self.bound.take() else { return };
+        if home::to_be_kept(&self.directory) {
+            let _ = bound.launcher.kill();
+            let _ = bound.launcher.wait();
+            return;
+        }
+        let Ok(base) = Base::lock() else { return };
+        if let Err(error) = tidy::remove(&self.directory) {
+            eprintln!("bed: {error}");
+        }
+        let _ = bound.launcher.wait();
+        base.leave();
+    }
+}
+
+fn home_name(name: &str) -> Result<String, Error> {
+    let fine = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+    if fine {
+        Ok(format!("node-{name}"))
+    } else {
+        Err(Error::State(format!("{name:?} is no name for a cluster: letters, digits and - only")))
+    }
+}
+
+/// The `bed` program, which the node's first process is: this one, or for tests the one built beside them.
+fn executable() -> Result<PathBuf, Error> {
+    if let Some(path) = std::env::var_os("BED_BIN").filter(|value| !value.is_empty()) {
+        return Ok(path.into());
+    }
+    let own = std::env::current_exe().doing(|| "looking for the bed program".into())?;
+    if own.file_name().is_some_and(|name| name == "bed") {
+        return Ok(own);
+    }
+    let beside = own.ancestors().skip(1).take(2).map(|directory| directory.join("bed"));
+    beside.into_iter().find(|path| path.is_file()).ok_or_else(|| {
+        let own = own.display();
+        Error::State(format!(
+            "no bed program beside {own}: build it with `cargo build -p town-bed`, or set BED_BIN"
+        ))
+    })
+}
+
+/// Starts what becomes the node. It gets the listening socket of the relay as its standard input and the lock on
+/// the home as its output, so that neither is ever let go.
+fn spawn(executable: &Path, home: &Home, port: u16, bound: bool) -> Result<Option<Bound>, Error> {
+    let listener =
+        TcpListener::bind((Ipv4Addr::LOCALHOST, port)).doing(|| format!("listening on port {port}"))?;
+    let logs = home.path().join("logs");
+    fs::create_dir_all(&logs).doing(|| format!("making {}", logs.display()))?;
+    let mut options = OpenOptions::new();
+    let log = options.create(true).append(true).open(logs.join("node.log"));
+    let mut command = Command::new("setpriv");
+    command.args(if bound { &["--pdeathsig", "KILL", "--"] } else { &["--pdeathsig", "clear", "--"] });
+    command.arg(executable).arg("node-launch").arg(home.path());
+    command.stdin(OwnedFd::from(listener)).stdout(home.owner()?);
+    command.stderr(log.map_or_else(|_| Stdio::null(), Stdio::from));
+    if !bound {
+        let status = command.status().doing(|| "starting the node".into())?;
+        if !status.success() {
+            let (said, log) = (tail(&logs.join("node.log")), logs.join("node.log"));
+            let component = "the node".into();
+            return Err(Error::NotReady {
+                component,
+                why: format!("it did not start ({status})"),
+                said,
+                log,
+            });
+        }
+        return Ok(None);
+    }
+    // The launcher dies with this thread, and this thread ends when `Bound` is dropped.
+    let (reply, launcher) = channel();
+    let (thread, end) = channel::<()>();
+    std::thread::spawn(move || {
+        let _ = reply.send(command.spawn());
+        drop(command);
+        let _ = end.recv();
+    });
+    let launcher = launcher
+        .recv()
+        .map_err(std::io::Error::other)
+        .and_then(|spawned| spawned)
+        .doing(|| "starting the node".into())?;
+    Ok(Some(Bound { launcher, _thread: thread }))
+}

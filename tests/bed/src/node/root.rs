@@ -1,0 +1,123 @@
+//! The node's own view of the file system: a small root of its own, made of pieces of the machine's.
+//!
+//! Programs and libraries are the machine's, read-only; `/var`, and the volumes in `/tmp/hostpath_pv`, lie in the
+//! cluster's home; the rest is in memory. Paths that the kubelet, containerd or CNI have wired in are thus the
+//! node's own, several nodes do not meet in them, and every mount ends with the node's namespace.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+
+use crate::error::{Doing, Error};
+
+/// Where the cluster's home and the built programs are found inside of the node.
+pub(crate) const HOME: &str = "/bed";
+pub(crate) const BIN: &str = "/opt/bed/bin";
+/// Where the controller manager makes the directories of volumes.
+pub(crate) const VOLUMES: &str = "/tmp/hostpath_pv";
+
+/// Look-ups are refused at once: nothing listens on loopback in a pod. A silent server would cost 10 s each.
+const RESOLV_CONF: &str = "nameserver 127.0.0.1\noptions attempts:1 timeout:1\n";
+
+fn make(path: &Path) -> Result<(), Error> {
+    fs::create_dir_all(path).doing(|| format!("making {}", path.display()))
+}
+
+fn bind(from: &Path, to: &Path, read_only: bool) -> Result<(), Error> {
+    make(to)?;
+    let doing = || format!("binding {} to {}", from.display(), to.display());
+    let none = None::<&str>;
+    mount(Some(from), to, none, MsFlags::MS_BIND | MsFlags::MS_REC, none).doing(doing)?;
+    if read_only {
+        let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+        mount(none, to, none, flags, none).doing(doing)?;
+    }
+    Ok(())
+}
+
+/// Makes the root in the mount namespace of this process, and moves into it.
+pub(super) fn enter(home: &Path, bin: &Path, node: &str) -> Result<(), Error> {
+    let none = None::<&str>;
+    // Nothing of what follows is to be seen outside.
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
+        .doing(|| "making mounts private".into())?;
+    let root = home.join("root");
+    make(&root)?;
+    mount(Some("bed"), &root, Some("tmpfs"), MsFlags::empty(), Some("mode=755"))
+        .doing(|| "mounting the node's root".into())?;
+    for name in ["usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "nix"] {
+        let (from, to) = (Path::new("/").join(name), root.join(name));
+        if let Ok(target) = fs::read_link(&from) {
+            symlink(target, &to).doing(|| format!("linking {}", to.display()))?;
+        } else if from.is_dir() {
+            bind(&from, &to, true)?;
+        }
+    }
+    for name in ["dev", "sys"] {
+        bind(&Path::new("/").join(name), &root.join(name), false)?;
+    }
+    etc(&root, node).doing(|| "writing the node's /etc".into())?;
+    let proc = root.join("proc");
+    make(&proc)?;
+    mount(Some("proc"), &proc, Some("proc"), MsFlags::empty(), none).doing(|| "mounting /proc".into())?;
+    for name in ["root", "run", "tmp", "opt/containerd", "old"] {
+        make(&root.join(name))?;
+    }
+    let open = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode));
+    open(&root.join("tmp"), 0o1777).doing(|| "opening /tmp".into())?;
+    for (from, to) in [("var", "/var"), ("volumes", VOLUMES), (".", HOME)] {
+        make(&home.join(from))?;
+        bind(&home.join(from), &root.join(to.trim_start_matches('/')), false)?;
+    }
+    bind(bin, &root.join(BIN.trim_start_matches('/')), true)?;
+    for name in ["var/lib/kubelet", "var/lib/cni", "var/lib/containerd", "var/log", "var/run", "var/tmp"] {
+        make(&root.join(name))?;
+    }
+    nix::unistd::pivot_root(&root, &root.join("old"))
+        .and_then(|()| nix::unistd::chdir("/"))
+        .and_then(|()| umount2("/old", MntFlags::MNT_DETACH))
+        .doing(|| "moving into the node's root".into())?;
+    // The kubelet asks for shared mounts, so that what it mounts reaches containers.
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_SHARED, none).doing(|| "sharing mounts".into())
+}
+
+fn etc(root: &Path, node: &str) -> io::Result<()> {
+    let etc = root.join("etc");
+    fs::create_dir(&etc)?;
+    for name in ["passwd", "group", "nsswitch.conf", "protocols", "services", "ld.so.cache", "os-release"] {
+        let from = Path::new("/etc").join(name);
+        if from.is_file() {
+            fs::copy(from, etc.join(name))?;
+        }
+    }
+    for name in ["alternatives", "ssl", "ca-certificates"] {
+        let from = Path::new("/etc").join(name);
+        if from.is_dir() {
+            bind(&from, &etc.join(name), true).map_err(io::Error::other)?;
+        }
+    }
+    fs::write(etc.join("resolv.conf"), RESOLV_CONF)?;
+    fs::write(etc.join("hosts"), format!("127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {node}\n"))?;
+    fs::write(etc.join("hostname"), format!("{node}\n"))
+}
+
+/// Whether containers' layers can be stacked by overlayfs below `directory`. They cannot where that is itself on
+/// an overlay, as in a container; then containerd copies them.
+pub(super) fn overlay_works(directory: &Path) -> bool {
+    let at = directory.join("overlay-trial");
+    let part = |name: &str| at.join(name).display().to_string();
+    let works =
+        ["lower", "upper", "work", "merged"].iter().all(|name| fs::create_dir_all(part(name)).is_ok()) && {
+            let options =
+                format!("lowerdir={},upperdir={},workdir={}", part("lower"), part("upper"), part("work"));
+            let merged = part("merged");
+            let flags = MsFlags::empty();
+            mount(Some("overlay"), merged.as_str(), Some("overlay"), flags, Some(options.as_str())).is_ok()
+                && umount2(merged.as_str(), MntFlags::empty()).is_ok()
+        };
+    let _ = fs::remove_dir_all(&at);
+    works
+}

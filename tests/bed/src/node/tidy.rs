@@ -1,0 +1,74 @@
+//! Ending a node cluster and removing what it leaves, found by its home alone: that works for one that runs, for
+//! one whose start was interrupted anywhere, and for one whose removal was.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::{cgroups, image::digest};
+use crate::error::{Doing, Error};
+use crate::home::{self, Base};
+use crate::proc::{self, LOOK};
+
+const GONE: Duration = Duration::from_secs(60);
+
+/// The root of the control groups of the cluster with this home.
+pub(super) fn cgroup(home: &Path) -> String {
+    let name = home.file_name().unwrap_or_default().to_string_lossy();
+    let whole = digest(home.as_os_str().as_encoded_bytes());
+    format!("town-bed-{name}-{}", &whole[..8])
+}
+
+/// The first process of the node, by its number on the machine.
+pub(super) fn first_process(home: &Path) -> Option<Pid> {
+    let is_first = |pid: &Pid| proc::arguments(*pid).get(1).is_some_and(|word| word == b"node-init");
+    proc::mentioning(home).into_iter().find(is_first)
+}
+
+/// Ends the cluster with this home and removes everything of it.
+pub(super) fn remove(home: &Path) -> Result<(), Error> {
+    let deadline = Instant::now() + GONE;
+    let mut ended = Vec::new();
+    // One that is killed may just have started another, so until there is none.
+    loop {
+        let running = proc::mentioning(home);
+        for pid in &running {
+            let _ = kill(*pid, Signal::SIGKILL);
+        }
+        ended.extend_from_slice(&running);
+        // The first process of a namespace lingers until the kernel has ended everything in it.
+        if running.is_empty() && ended.iter().all(|pid| proc::is_gone(*pid)) {
+            break;
+        }
+        if Instant::now() > deadline {
+            return Err(Error::State(format!("processes of {} do not end", home.display())));
+        }
+        std::thread::sleep(LOOK);
+    }
+    cgroups::remove(&cgroup(home))?;
+    match fs::remove_dir_all(home) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).doing(|| format!("removing {}", home.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Removes what dead clusters left: the one that was in this place, and those of dead tests.
+pub(super) fn remnants(base: &Base, home: &Path) -> Result<(), Error> {
+    remove(home)?;
+    for entry in fs::read_dir(base.path()).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let Some((owner, _)) = name.to_str().and_then(|name| name.strip_prefix("own-")?.split_once('-'))
+        else {
+            continue;
+        };
+        if !home::owned(&entry.path()) || !Path::new("/proc").join(owner).exists() {
+            remove(&entry.path())?;
+        }
+    }
+    Ok(())
+}
