@@ -24,7 +24,8 @@ fn hierarchies() -> Vec<PathBuf> {
     let cgroups = mounts.lines().filter_map(|line| {
         let mut words = line.split(' ');
         let at = words.nth(1)?;
-        (words.next()? == "cgroup" && at.starts_with(MOUNT)).then(|| PathBuf::from(at))
+        // A hybrid machine has the tree of v2 beside those of v1, and runc puts containers into it too.
+        (matches!(words.next()?, "cgroup" | "cgroup2") && at.starts_with(MOUNT)).then(|| PathBuf::from(at))
     });
     let mut all: Vec<PathBuf> = cgroups.collect();
     all.sort();
