@@ -9,4 +9,6 @@
 //! only writes).
 
 pub mod api;
+pub mod lifecycle;
 pub mod operator;
+pub mod resources;

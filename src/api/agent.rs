@@ -40,6 +40,7 @@ use super::town::{DestroyStatus, PodStatus, RestartsStatus, StorageStatus};
 #[x_kube(
     validation = Rule::new("!(self.role in ['refinery', 'polecat']) || has(self.rig)").message("spec.rig is required for the roles refinery and polecat: name one of the town's rigs"),
     validation = Rule::new("!has(oldSelf.identity) || (has(self.identity) && self.identity == oldSelf.identity)").message("spec.identity cannot be changed or removed once it is set"),
+    validation = Rule::new("(has(self.mode) ? self.mode : (self.role == 'polecat' ? 'Task' : 'Session')) == (has(oldSelf.mode) ? oldSelf.mode : (oldSelf.role == 'polecat' ? 'Task' : 'Session'))").message("spec.mode cannot be changed, neither by itself nor by a role with another default; make a new agent"),
     validation = Rule::new("!has(oldSelf.storage) || (has(self.storage) && self.storage == oldSelf.storage)").message("spec.storage cannot be changed or removed once it is set; make a new agent to change it"),
     validation = Rule::new("!(has(self.mode) ? self.mode == 'Task' : self.role == 'polecat') || !has(self.template) || !has(self.template.spec) || !has(self.template.spec.restartPolicy) || self.template.spec.restartPolicy == 'Never'").message("spec.template.spec.restartPolicy must be Never, or absent, for an agent of mode Task"),
 )]

@@ -32,6 +32,8 @@ pub const OF_AGENT: [&str; 8] =
 
 /// Reasons of conditions and events.
 pub mod reason {
+    /// The agent works on its bead.
+    pub const WORKING_ON: &str = "Working";
     /// Everything is as it should be; nothing to say.
     pub const AS_EXPECTED: &str = "AsExpected";
     /// The pod is Ready.

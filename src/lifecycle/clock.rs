@@ -1,0 +1,26 @@
+//! Times: stamps as they are stored, deadlines, and the back-off schedule.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+/// A time as status holds it: whole seconds, so that what is read back equals what was written.
+pub(super) fn stamp(at: Timestamp) -> Time {
+    Time(Timestamp::from_second(at.as_second()).unwrap_or(at))
+}
+
+/// `at + span`, as late as a time can be where that overflows.
+pub(super) fn after(at: Timestamp, span: SignedDuration) -> Timestamp {
+    at.checked_add(span).unwrap_or(Timestamp::MAX)
+}
+
+/// The wait before start number `count + 1`: none, then 30 s, 1, 2, 5, 10 min.
+pub(super) fn back_off(count: i32) -> SignedDuration {
+    SignedDuration::from_secs(match count {
+        ..=0 => 0,
+        1 => 30,
+        2 => 60,
+        3 => 120,
+        4 => 300,
+        _ => 600,
+    })
+}

@@ -1,0 +1,242 @@
+//! What was seen: the snapshots that decisions are made on.
+
+use std::sync::Arc;
+
+use k8s_openapi::jiff::Timestamp;
+
+use super::ids::{ObjectKey, Uid};
+use crate::api::{Agent, Hook, Town};
+
+/// Where the facts come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// From watches: good enough to start things and to wait.
+    Cached,
+    /// Read from the API server for this decision: good enough for what cannot be undone.
+    Live,
+}
+
+/// A question that the API server did not answer: neither present nor absent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unknown {
+    /// Kind that was asked for.
+    pub kind: &'static str,
+    /// The API server's own text, or what went wrong on the way.
+    pub message: String,
+}
+
+/// Everything that a decision about a town rests on.
+#[derive(Clone, Debug)]
+pub struct TownSnapshot {
+    /// The town.
+    pub town: Arc<Town>,
+    /// Its UID.
+    pub uid: Uid,
+    /// This installation.
+    pub install: String,
+    /// The agents bound to it.
+    pub agents: Vec<Arc<Agent>>,
+    /// Every pod that carries its UID: its own and its agents'.
+    pub pods: Vec<PodFacts>,
+    /// Its volume claim.
+    pub claim: Option<ClaimFacts>,
+    /// Where the above was read.
+    pub freshness: Freshness,
+    /// What is left of it; read only while it is being destroyed.
+    pub remains: Option<Remains>,
+    /// When status was last written by this process; agent counts alone are written once a minute.
+    pub reported_at: Option<Timestamp>,
+    /// Time after which a deletion that does not get on is reported as blocked.
+    pub blocked_after: k8s_openapi::jiff::SignedDuration,
+}
+
+impl TownSnapshot {
+    /// The town's own pod.
+    pub fn pod(&self) -> Option<&PodFacts> {
+        self.pods.iter().find(|p| p.agent_uid.is_none())
+    }
+
+    /// The pod of an agent.
+    pub fn pod_of(&self, agent: &Agent) -> Option<&PodFacts> {
+        let uid = Uid::of(&agent.metadata)?;
+        self.pods.iter().find(|p| p.agent_uid.as_ref() == Some(&uid))
+    }
+}
+
+/// Everything that a decision about an agent rests on.
+#[derive(Clone, Debug)]
+pub struct AgentSnapshot {
+    /// The agent.
+    pub agent: Arc<Agent>,
+    /// Its UID.
+    pub uid: Uid,
+    /// This installation.
+    pub install: String,
+    /// The town that it names.
+    pub town: TownView,
+    /// Its pod.
+    pub pod: Option<PodFacts>,
+    /// Its volume claim.
+    pub claim: Option<ClaimFacts>,
+    /// What is left of it; read only while it is being destroyed.
+    pub remains: Option<Remains>,
+    /// Time after which a deletion that does not get on is reported as blocked.
+    pub blocked_after: k8s_openapi::jiff::SignedDuration,
+}
+
+/// The town that an agent names.
+#[derive(Clone, Debug)]
+pub enum TownView {
+    /// No town of that name.
+    Absent(Freshness),
+    /// A town of that name; whether it is the one that the agent is bound to, its UID tells.
+    Present(Freshness, Box<TownFacts>),
+    /// The API server did not say.
+    Unknown(Unknown),
+}
+
+/// What an agent needs to know of its town.
+#[derive(Clone, Debug)]
+pub struct TownFacts {
+    /// Its UID.
+    pub uid: Uid,
+    /// Carries our finalizer and install label: it cannot go without our seeing its agents.
+    pub adopted: bool,
+    /// Belongs to another installation.
+    pub foreign: bool,
+    /// Carries a deletionTimestamp.
+    pub deleting: bool,
+    /// Carries a tombstone annotation, whatever it names.
+    pub tombstoned: bool,
+    /// Carries a tombstone that names its own UID.
+    pub own_tombstone: bool,
+    /// Neither asleep, nor draining, nor suspended: pods may start.
+    pub awake: bool,
+    /// Drains before sleeping or being destroyed.
+    pub draining: bool,
+    /// Names of its rigs.
+    pub rigs: Vec<String>,
+    /// Whether it has a pod template for agents that bring none.
+    pub has_agent_template: bool,
+    /// Its bound on draining.
+    pub drain_timeout: k8s_openapi::jiff::SignedDuration,
+}
+
+/// What is left of an owner, read live by its UID. An error is not an empty list.
+#[derive(Clone, Debug)]
+pub struct Remains {
+    /// Agents bound to the town; empty for an agent.
+    pub agents: Result<Vec<Arc<Agent>>, Unknown>,
+    /// Pods.
+    pub pods: Result<Vec<PodFacts>, Unknown>,
+    /// Volume claims.
+    pub claims: Result<Vec<ClaimFacts>, Unknown>,
+    /// When creates of which no answer came can no longer take effect; `None`: there are none.
+    pub settled_at: Option<Timestamp>,
+}
+
+/// A pod, as far as decisions need it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PodFacts {
+    /// Where it is.
+    pub key: ObjectKey,
+    /// Who it is.
+    pub uid: Uid,
+    /// The town that it belongs to, by label.
+    pub town_uid: Option<Uid>,
+    /// The agent that it belongs to, by label; none: the town's own pod.
+    pub agent_uid: Option<Uid>,
+    /// The installation that made it, by label.
+    pub install: Option<String>,
+    /// `status.phase`.
+    pub phase: PodPhase,
+    /// The condition Ready.
+    pub ready: bool,
+    /// The node it is on.
+    pub node: Option<String>,
+    /// `metadata.creationTimestamp`.
+    pub created: Option<Timestamp>,
+    /// `status.startTime`.
+    pub started: Option<Timestamp>,
+    /// When it was told to stop: the deletionTimestamp less the grace period.
+    pub stop_requested: Option<Timestamp>,
+    /// Deleted with no grace left: nothing of it runs, or somebody forced it.
+    pub released_by_kubelet: bool,
+    /// Finalizers, ours and others'.
+    pub finalizers: Vec<String>,
+    /// The hook it was made with or given since.
+    pub hook: Option<Hook>,
+    /// How its containers ended, once all have.
+    pub termination: Option<Termination>,
+    /// Ended by eviction, preemption or node loss, not by its own doing.
+    pub disrupted: bool,
+    /// What keeps it from running: a condition reason and a text for people.
+    pub trouble: Option<(&'static str, String)>,
+}
+
+impl PodFacts {
+    /// Carries a deletionTimestamp.
+    pub fn deleting(&self) -> bool {
+        self.stop_requested.is_some()
+    }
+
+    /// Nothing of it runs any more.
+    pub fn ended(&self) -> bool {
+        matches!(self.phase, PodPhase::Succeeded | PodPhase::Failed) || self.released_by_kubelet
+    }
+
+    /// Exit 0, of its own accord: a container that ends because it was told to stop is not done.
+    pub fn done(&self) -> bool {
+        self.phase == PodPhase::Succeeded
+            && match (self.stop_requested, self.termination.as_ref().and_then(|t| t.at)) {
+                (None, _) => true,
+                (Some(told), Some(ended)) => ended < told,
+                (Some(_), None) => false,
+            }
+    }
+}
+
+/// `status.phase` of a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PodPhase {
+    /// Not all containers have started.
+    Pending,
+    /// Bound to a node, and containers run.
+    Running,
+    /// All containers ended with exit 0.
+    Succeeded,
+    /// All containers ended, one of them with an error, or the pod was evicted.
+    Failed,
+    /// The node does not say.
+    Unknown,
+}
+
+/// How a pod's containers ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Termination {
+    /// The first exit code that is not 0, or 0.
+    pub exit_code: i32,
+    /// When the last container ended.
+    pub at: Option<Timestamp>,
+    /// The termination message, or the reason.
+    pub message: String,
+}
+
+/// A volume claim, as far as decisions need it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClaimFacts {
+    /// Where it is.
+    pub key: ObjectKey,
+    /// Who it is.
+    pub uid: Uid,
+    /// The town that it belongs to, by label.
+    pub town_uid: Option<Uid>,
+    /// The agent that it belongs to, by label; none: the town's own claim.
+    pub agent_uid: Option<Uid>,
+    /// The installation that made it, by label.
+    pub install: Option<String>,
+    /// Carries a deletionTimestamp.
+    pub deleting: bool,
+    /// Finalizers.
+    pub finalizers: Vec<String>,
+}

@@ -1,0 +1,117 @@
+//! What to do: the result of a decision.
+
+use std::fmt;
+
+use k8s_openapi::jiff::Timestamp;
+
+use super::ids::{ObjectKey, Uid};
+use crate::api::Hook;
+
+/// What to do now, what to report, and when to look again.
+#[must_use]
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan<S> {
+    /// To be carried out in order.
+    pub actions: Vec<Action>,
+    /// The status to report afterwards; `None`: it stays as it is.
+    pub status: Option<S>,
+    /// Whether the writes must wait until no create of the town is under way: after them nothing may
+    /// start (sleep, destroy).
+    pub exclusive: bool,
+    /// When to look again if nothing happens before; `None`: never, watches carry everything.
+    pub look_again: Option<Timestamp>,
+}
+
+impl<S> Plan<S> {
+    /// Nothing to do, nothing to say, no timer.
+    pub fn nothing() -> Self {
+        Self { actions: Vec::new(), status: None, exclusive: false, look_again: None }
+    }
+
+    /// Only actions.
+    pub fn act(actions: Vec<Action>) -> Self {
+        Self { actions, ..Self::nothing() }
+    }
+
+    /// Only a status.
+    pub fn report(status: S) -> Self {
+        Self { status: Some(status), ..Self::nothing() }
+    }
+
+    /// Asks to be called again at the earliest of the deadlines given so far.
+    pub fn look_again_at(mut self, at: Option<Timestamp>) -> Self {
+        self.look_again = [self.look_again, at].into_iter().flatten().min();
+        self
+    }
+
+    /// Adds actions.
+    pub fn with_actions(mut self, actions: Vec<Action>) -> Self {
+        self.actions.extend(actions);
+        self
+    }
+
+    /// Leaves the actions for the next look: the status must stand first.
+    pub fn without_actions(mut self) -> Self {
+        self.actions.clear();
+        self
+    }
+
+    /// Nothing may start after these writes.
+    pub fn exclusively(mut self) -> Self {
+        self.exclusive = true;
+        self
+    }
+}
+
+/// One write to the cluster.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Put our finalizer and the install label on the object; on an Agent also the UID of its town.
+    Adopt {
+        /// The town that an agent is bound to.
+        town_uid: Option<Uid>,
+    },
+    /// Put the tombstone on the object: from now on nothing is created for it.
+    WriteTombstone,
+    /// Create the owner's volume claim.
+    CreateClaim,
+    /// Create the owner's pod.
+    CreatePod,
+    /// Give a running pod another hook.
+    DeliverHook {
+        /// The pod.
+        pod: ObjectKey,
+        /// Its UID.
+        uid: Uid,
+        /// The hook; `None`: taken off.
+        hook: Option<Hook>,
+    },
+    /// Delete exactly this pod.
+    DeletePod(ObjectKey, Uid),
+    /// Take our result finalizer off exactly this pod.
+    ReleaseResult(ObjectKey, Uid),
+    /// Delete exactly this volume claim.
+    DeleteClaim(ObjectKey, Uid),
+    /// Delete exactly this agent; it runs its own destruction.
+    DeleteAgent(ObjectKey, Uid),
+    /// Take our finalizer off the object: everything of it is proven gone.
+    RemoveFinalizer,
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Adopt { town_uid: None } => f.write_str("adopt"),
+            Self::Adopt { town_uid: Some(uid) } => write!(f, "bind to town {uid}"),
+            Self::WriteTombstone => f.write_str("write tombstone"),
+            Self::CreateClaim => f.write_str("create claim"),
+            Self::CreatePod => f.write_str("create pod"),
+            Self::DeliverHook { pod, .. } => write!(f, "deliver hook to pod {pod}"),
+            Self::DeletePod(key, _) => write!(f, "delete pod {key}"),
+            Self::ReleaseResult(key, _) => write!(f, "release pod {key}"),
+            Self::DeleteClaim(key, _) => write!(f, "delete claim {key}"),
+            Self::DeleteAgent(key, _) => write!(f, "delete agent {key}"),
+            Self::RemoveFinalizer => f.write_str("remove finalizer"),
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! When a pod may be started again after it ended without our doing.
+//!
+//! Shared by the town's pod and those of Session agents. Starts are counted within a window, and the
+//! wait grows with the count, so that a pod that keeps failing costs a bounded number of requests.
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+use super::clock::{after, back_off, stamp};
+use super::facts::PodFacts;
+use crate::api::{PodStatus, RestartsStatus};
+
+/// Restarts are counted within this time.
+const WINDOW: SignedDuration = SignedDuration::from_mins(30);
+
+/// What to do about the one pod that an owner may have.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Next {
+    /// There is one; leave it.
+    Keep,
+    /// It is on its way out; wait.
+    Wait,
+    /// It has failed; not before this time may it be replaced.
+    BackOff(Timestamp),
+    /// It has failed and its time is up: delete it.
+    Delete,
+    /// There is none: create one, and record these restarts.
+    Create(Option<RestartsStatus>),
+}
+
+/// The next step for an owner whose pod should run.
+pub(super) fn next(
+    pod: Option<&PodFacts>,
+    record: Option<&PodStatus>,
+    restarts: Option<&RestartsStatus>,
+    now: Timestamp,
+) -> Next {
+    let count = in_window(restarts, now);
+    match pod {
+        Some(p) if p.deleting() => Next::Wait,
+        Some(p) if p.ended() => {
+            let due = p.created.map_or(now, |created| after(created, back_off(count)));
+            if due > now { Next::BackOff(due) } else { Next::Delete }
+        }
+        Some(_) => Next::Keep,
+        // A pod that was recorded and is gone ended without our doing: what we end, we take off the record.
+        None if record.is_some_and(|r| r.uid.is_some()) => {
+            let last = record.and_then(|r| r.started_at.as_ref()).map(|t| t.0);
+            let due = last.map_or(now, |last| after(last, back_off(count)));
+            if due > now { Next::BackOff(due) } else { Next::Create(Some(raised(restarts, count, now))) }
+        }
+        None => Next::Create(restarts.cloned()),
+    }
+}
+
+fn in_window(restarts: Option<&RestartsStatus>, now: Timestamp) -> i32 {
+    restarts
+        .filter(|r| r.window_started_at.as_ref().is_some_and(|t| now < after(t.0, WINDOW)))
+        .map_or(0, |r| r.count)
+}
+
+fn raised(restarts: Option<&RestartsStatus>, count: i32, now: Timestamp) -> RestartsStatus {
+    let window = restarts.filter(|_| count > 0).and_then(|r| r.window_started_at.clone());
+    RestartsStatus { count: count.saturating_add(1), window_started_at: Some(window.unwrap_or_else(|| stamp(now))) }
+}
+
+/// The record of a pod once it is gone or going: only when it was started stays.
+pub(super) fn gone(record: Option<&PodStatus>) -> Option<PodStatus> {
+    record.map(|r| PodStatus { started_at: r.started_at.clone(), ..PodStatus::default() })
+}
+
+/// The record of a pod that is there.
+pub(super) fn seen(pod: &PodFacts) -> PodStatus {
+    PodStatus {
+        name: Some(pod.key.name.clone()),
+        uid: Some(pod.uid.as_str().to_owned()),
+        node: pod.node.clone(),
+        started_at: pod.created.map(stamp),
+    }
+}

@@ -1,0 +1,128 @@
+//! An agent of mode Session: its pod lives while the town is awake.
+
+use k8s_openapi::jiff::Timestamp;
+
+use super::agent::{claim, end_pod, finish, has_template, show_pod, status};
+use super::clock::stamp;
+use super::conditions::Conditions;
+use super::facts::{AgentSnapshot, TownFacts};
+use super::plan::{Action, Plan};
+use super::restart::{self, Next};
+use super::town::{pod_conditions, why_ended};
+use crate::api::condition::{self, reason};
+use crate::api::{AgentStatus, WorkStatus};
+
+/// What should happen to a bound Session agent of a live town.
+pub(super) fn decide(s: &AgentSnapshot, town: &TownFacts, now: Timestamp) -> Plan<AgentStatus> {
+    let mut status = status(s);
+    let mut c = Conditions::of_agent();
+    show_hook(s, &mut c, &status);
+    show_pod(s, &mut c);
+    if !has_template(s, town) {
+        return no_template(s, status, c, now);
+    }
+    if !town.awake {
+        // Its pod is the town's to delete.
+        if s.pod.is_some() {
+            return Plan::nothing();
+        }
+        status.pod = restart::gone(status.pod.as_ref());
+        status.restarts = None;
+        c.ready(reason::ASLEEP, "the town is asleep");
+        return finish(s, status, c, "Asleep", now);
+    }
+    let mut actions = Vec::new();
+    match claim(s, &mut status) {
+        Ok(action) => actions.extend(action),
+        Err(text) => return unusable_claim(s, status, c, text, now),
+    }
+    match restart::next(s.pod.as_ref(), status.pod.as_ref(), status.restarts.as_ref(), now) {
+        Next::Keep => keep(s, status, c, actions, now),
+        Next::Wait => {
+            c.reconciling(reason::STARTING, "waiting for the old pod to go");
+            finish(s, status, c, "Starting", now)
+        }
+        Next::BackOff(at) => {
+            let why = s.pod.as_ref().map_or_else(|| "the pod is gone".to_owned(), why_ended);
+            let text = format!("{why}; the next start is at {}", stamp(at).0);
+            c.reconciling(reason::BACK_OFF, text.clone());
+            c.set(condition::DEGRADED, true, reason::CONTAINER_FAILED, text);
+            finish(s, status, c, "Starting", now).look_again_at(Some(at))
+        }
+        Next::Delete => {
+            c.reconciling(reason::STARTING, "replacing a pod that ended");
+            let end = s.pod.iter().flat_map(end_pod).collect();
+            finish(s, status, c, "Starting", now).with_actions(end)
+        }
+        Next::Create(restarts) => {
+            actions.push(Action::CreatePod);
+            status.restarts = restarts;
+            status.pod = restart::gone(status.pod.as_ref());
+            c.reconciling(reason::STARTING, "starting the agent's pod");
+            finish(s, status, c, "Starting", now).with_actions(actions)
+        }
+    }
+}
+
+/// The pod is there: it gets the hook it should have, and what it was given is recorded.
+fn keep(
+    s: &AgentSnapshot,
+    mut status: AgentStatus,
+    mut c: Conditions,
+    mut actions: Vec<Action>,
+    now: Timestamp,
+) -> Plan<AgentStatus> {
+    let Some(pod) = &s.pod else { return Plan::nothing() };
+    status.pod = Some(restart::seen(pod));
+    let ready = pod_conditions(pod, &mut c);
+    let hook = s.agent.spec.hook.as_ref();
+    if pod.hook.as_ref() != hook {
+        actions.push(Action::DeliverHook { pod: pod.key.clone(), uid: pod.uid.clone(), hook: hook.cloned() });
+    } else if ready
+        && let Some(hook) = hook
+        && status.work.as_ref().is_none_or(|w| w.bead != hook.bead)
+    {
+        let done = status.work.map(|w| w.done).unwrap_or_default();
+        status.work =
+            Some(WorkStatus { bead: hook.bead.clone(), started_at: Some(stamp(now)), done, ..WorkStatus::default() });
+        show_hook(s, &mut c, &status);
+    }
+    let phase = if ready { "Idle" } else { "Starting" };
+    finish(s, status, c, phase, now).with_actions(actions)
+}
+
+fn show_hook(s: &AgentSnapshot, c: &mut Conditions, status: &AgentStatus) {
+    if let Some(hook) = &s.agent.spec.hook {
+        let delivered = status.work.as_ref().is_some_and(|w| w.bead == hook.bead);
+        let text = if delivered { "delivered" } else { "not delivered yet" };
+        c.set(condition::FINISHED, false, reason::UNFINISHED, format!("bead {} is {text}", hook.bead));
+    }
+}
+
+/// Nothing to run: a person must say what.
+pub(super) fn no_template(
+    s: &AgentSnapshot,
+    status: AgentStatus,
+    mut c: Conditions,
+    now: Timestamp,
+) -> Plan<AgentStatus> {
+    c.stalled(
+        reason::NO_TEMPLATE,
+        format!("there is no pod template: set spec.template, or spec.agentTemplate of town {}", s.agent.spec.town),
+    );
+    let stop = super::agent::stop_pod(s);
+    finish(s, status, c, "Blocked", now).with_actions(stop)
+}
+
+/// The volume claim cannot be used now.
+pub(super) fn unusable_claim(
+    s: &AgentSnapshot,
+    status: AgentStatus,
+    mut c: Conditions,
+    text: String,
+    now: Timestamp,
+) -> Plan<AgentStatus> {
+    c.reconciling(reason::CLAIM_UNUSABLE, text.clone());
+    c.set(condition::DEGRADED, true, reason::CLAIM_UNUSABLE, text);
+    finish(s, status, c, "Starting", now)
+}

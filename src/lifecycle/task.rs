@@ -1,0 +1,252 @@
+//! An agent of mode Task: a pod exists only while the bead on its hook is unfinished.
+//!
+//! Invariants kept here: an attempt is recorded before its pod is created, and its outcome before the
+//! pod is let go; a bead recorded as done never starts a pod again.
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+use super::activity::{is_done, unfinished};
+use super::agent::{claim, due, end_pod, finish, has_template, show_pod, status};
+use super::clock::{after, back_off, stamp};
+use super::conditions::Conditions;
+use super::facts::{AgentSnapshot, PodFacts, PodPhase, TownFacts};
+use super::plan::{Action, Plan};
+use super::restart;
+use super::session::{no_template, unusable_claim};
+use super::town::why_ended;
+use crate::api::condition::{self, reason};
+use crate::api::{AgentStatus, Hook, Outcome, WorkStatus};
+
+/// How many done beads are remembered.
+const REMEMBERED: usize = 32;
+/// A Failed agent is tried at least this often while its town is awake.
+const LONGEST_WINDOW: SignedDuration = SignedDuration::from_hours(24);
+
+/// What should happen to a bound Task agent of a live town.
+pub(super) fn decide(s: &AgentSnapshot, town: &TownFacts, now: Timestamp) -> Plan<AgentStatus> {
+    let status = status(s);
+    match &s.pod {
+        Some(pod) if pod.ended() => match unrecorded(s, &status, pod) {
+            Some(bead) => record(s, status, town, &bead, outcome(s, town, pod), now),
+            // What it did is recorded: let it go.
+            None => Plan::act(end_pod(pod)),
+        },
+        Some(pod) if pod.deleting() => Plan::nothing(),
+        Some(pod) if !wanted(s, pod) => Plan::act(end_pod(pod)),
+        // While the town falls asleep its pods are the town's to delete.
+        Some(_) if !town.awake && !town.draining => Plan::nothing(),
+        Some(pod) => at_work(s, status, pod, now),
+        None => match open_attempt(&status) {
+            Some(work) if status.pod.as_ref().is_some_and(|p| p.uid.is_some()) => {
+                let bead = work.bead.clone();
+                record(s, status, town, &bead, vanished(town), now)
+            }
+            Some(work) if !town.awake => {
+                let bead = work.bead.clone();
+                record(s, status, town, &bead, vanished(town), now)
+            }
+            _ => resting(s, status, town, now),
+        },
+    }
+}
+
+/// Whether the pod works on the bead that is on the hook.
+fn wanted(s: &AgentSnapshot, pod: &PodFacts) -> bool {
+    unfinished(&s.agent).is_some_and(|hook| pod.hook.as_ref().is_some_and(|h| h.bead == hook.bead))
+}
+
+/// The attempt that was begun and has no outcome yet.
+fn open_attempt(status: &AgentStatus) -> Option<&WorkStatus> {
+    status.work.as_ref().filter(|w| w.started_at.is_some() && w.finished_at.is_none())
+}
+
+/// The bead of an ended pod whose outcome is not recorded yet.
+fn unrecorded(s: &AgentSnapshot, status: &AgentStatus, pod: &PodFacts) -> Option<String> {
+    let bead = &pod.hook.as_ref()?.bead;
+    let open = open_attempt(status).is_some_and(|w| w.bead == *bead);
+    (open || (pod.done() && !is_done(&s.agent, bead))).then(|| bead.clone())
+}
+
+/// How an attempt ended, and the text for people.
+type End = (Outcome, String);
+
+fn outcome(s: &AgentSnapshot, town: &TownFacts, pod: &PodFacts) -> End {
+    if pod.done() {
+        return (Outcome::Done, pod.termination.as_ref().map(|t| t.message.clone()).unwrap_or_default());
+    }
+    let by_us = pod.deleting() && (!town.awake || !wanted(s, pod));
+    let outcome = if by_us || pod.disrupted { Outcome::Interrupted } else { Outcome::Failed };
+    (outcome, why_ended(pod))
+}
+
+fn vanished(town: &TownFacts) -> End {
+    if town.awake {
+        (Outcome::Failed, "the pod vanished without an outcome".into())
+    } else {
+        (Outcome::Interrupted, "the town fell asleep".into())
+    }
+}
+
+/// Records how an attempt ended, before anything else happens.
+fn record(
+    s: &AgentSnapshot,
+    mut status: AgentStatus,
+    town: &TownFacts,
+    bead: &str,
+    (outcome, message): End,
+    now: Timestamp,
+) -> Plan<AgentStatus> {
+    let mut work = status.work.take().unwrap_or_default();
+    if work.bead != bead {
+        work = WorkStatus { bead: bead.to_owned(), attempts: 1, done: work.done, ..WorkStatus::default() };
+    }
+    work.finished_at = Some(stamp(now));
+    work.outcome = Some(outcome);
+    work.message = message;
+    match outcome {
+        Outcome::Done => {
+            work.done.push(bead.to_owned());
+            let surplus = work.done.len().saturating_sub(REMEMBERED);
+            work.done.drain(..surplus);
+        }
+        // Not the work's fault: this start does not count.
+        Outcome::Interrupted => work.attempts = work.attempts.saturating_sub(1).max(0),
+        Outcome::Failed => {}
+    }
+    status.work = Some(work);
+    status.last_activity_at = Some(stamp(now));
+    status.pod = restart::gone(status.pod.as_ref());
+    // What comes next is decided with the outcome on record; no write but that one now.
+    resting(s, status, town, now).without_actions()
+}
+
+/// The pod does its work.
+fn at_work(s: &AgentSnapshot, mut status: AgentStatus, pod: &PodFacts, now: Timestamp) -> Plan<AgentStatus> {
+    let mut c = Conditions::of_agent();
+    show_pod(s, &mut c);
+    if let Some(hook) = &s.agent.spec.hook {
+        c.set(condition::FINISHED, false, reason::UNFINISHED, unfinished_text(hook));
+    }
+    status.pod = Some(restart::seen(pod));
+    let phase = if pod.phase == PodPhase::Running {
+        c.ready(reason::WORKING_ON, format!("pod {} works", pod.key.name));
+        c.set(condition::WORKING, true, reason::WORK, "");
+        "Working"
+    } else {
+        super::town::pod_conditions(pod, &mut c);
+        "Starting"
+    };
+    finish(s, status, c, phase, now)
+}
+
+fn unfinished_text(hook: &Hook) -> String {
+    format!("bead {} is not finished", hook.bead)
+}
+
+/// There is no pod: nothing to do, or not yet, or the next attempt.
+fn resting(s: &AgentSnapshot, mut status: AgentStatus, town: &TownFacts, now: Timestamp) -> Plan<AgentStatus> {
+    let mut c = Conditions::of_agent();
+    let Some(hook) = s.agent.spec.hook.as_ref() else {
+        c.ready(reason::NO_HOOK, "nothing is on the hook");
+        return finish(s, status, c, "Idle", now);
+    };
+    if status.work.as_ref().is_some_and(|w| w.done.contains(&hook.bead)) {
+        c.ready(reason::DONE, format!("bead {} is done", hook.bead));
+        c.set(condition::FINISHED, true, reason::DONE, format!("bead {} is done", hook.bead));
+        return finish(s, status, c, "Done", now);
+    }
+    c.set(condition::FINISHED, false, reason::UNFINISHED, unfinished_text(hook));
+    if !has_template(s, town) {
+        return no_template(s, status, c, now);
+    }
+    let work = status.work.clone().filter(|w| w.bead == hook.bead);
+    if let Some(work) = &work
+        && let Some(plan) = not_yet(s, &status, town, work, now)
+    {
+        return plan;
+    }
+    if !town.awake {
+        c.ready(reason::ASLEEP, "the town is asleep");
+        return finish(s, status, c, "Asleep", now);
+    }
+    let mut actions = Vec::new();
+    match claim(s, &mut status) {
+        Ok(action) => actions.extend(action),
+        Err(text) => return unusable_claim(s, status, c, text, now),
+    }
+    if open_attempt(&status).is_some_and(|w| w.bead == hook.bead) {
+        actions.push(Action::CreatePod);
+    } else {
+        status.work = Some(next_attempt(s, status.work.take(), &hook.bead, now));
+        // The attempt must be on record before its pod exists; the next look creates it.
+    }
+    c.reconciling(reason::STARTING, "starting the agent's pod");
+    finish(s, status, c, "Starting", now).with_actions(actions)
+}
+
+/// Past its limit, or waiting after a failed attempt: what to show, and until when.
+fn not_yet(
+    s: &AgentSnapshot,
+    status: &AgentStatus,
+    town: &TownFacts,
+    work: &WorkStatus,
+    now: Timestamp,
+) -> Option<Plan<AgentStatus>> {
+    work.finished_at.as_ref()?;
+    let retry = &s.agent.spec.retry;
+    let mut c = Conditions::of_agent();
+    let beyond = work.attempts - retry.limit;
+    if beyond >= 0 {
+        let window = doubled(retry.window.get(), beyond);
+        let at = due(work.finished_at.as_ref(), window, now);
+        if now < at {
+            let text = format!(
+                "bead {} was started {} times (spec.retry.limit {}), last: {}; the next attempt is at {}",
+                work.bead, work.attempts, retry.limit, work.message, stamp(at).0
+            );
+            c.set(condition::READY, false, reason::RETRY_LIMIT_EXCEEDED, text.clone());
+            c.set(condition::DEGRADED, true, reason::RETRY_LIMIT_EXCEEDED, text);
+            c.set(condition::FINISHED, false, reason::UNFINISHED, format!("bead {} is not finished", work.bead));
+            // A sleeping town has no timers; Failed never wakes one.
+            let timer = town.awake.then_some(at);
+            return Some(finish(s, status.clone(), c, "Failed", now).look_again_at(timer));
+        }
+        return None;
+    }
+    let at = due(work.finished_at.as_ref(), back_off(work.attempts), now);
+    if !town.awake || now >= at {
+        return None;
+    }
+    let text = format!("{}; the next attempt is at {}", work.message, stamp(at).0);
+    c.reconciling(reason::BACK_OFF, text.clone());
+    c.set(condition::DEGRADED, true, reason::CONTAINER_FAILED, text);
+    c.set(condition::FINISHED, false, reason::UNFINISHED, format!("bead {} is not finished", work.bead));
+    Some(finish(s, status.clone(), c, "Starting", now).look_again_at(Some(at)))
+}
+
+/// The window after `beyond` failed attempts past the limit: doubled each time, at most a day.
+fn doubled(window: SignedDuration, beyond: i32) -> SignedDuration {
+    let factor = 1_i32.checked_shl(u32::try_from(beyond.clamp(0, 12)).unwrap_or(0)).unwrap_or(1);
+    window.checked_mul(factor).unwrap_or(LONGEST_WINDOW).min(LONGEST_WINDOW)
+}
+
+/// The record of the attempt that is about to begin.
+fn next_attempt(s: &AgentSnapshot, before: Option<WorkStatus>, bead: &str, now: Timestamp) -> WorkStatus {
+    let retry = &s.agent.spec.retry;
+    let done = before.as_ref().map(|w| w.done.clone()).unwrap_or_default();
+    let counted = before.filter(|w| w.bead == bead).filter(|w| {
+        // Past the limit the count goes on, so that the window doubles; below it a new window starts anew.
+        w.attempts >= retry.limit
+            || w.window_started_at.as_ref().is_some_and(|t| now < after(t.0, retry.window.get()))
+    });
+    WorkStatus {
+        bead: bead.to_owned(),
+        attempts: counted.as_ref().map_or(0, |w| w.attempts).saturating_add(1),
+        window_started_at: counted.and_then(|w| w.window_started_at).or_else(|| Some(stamp(now))),
+        started_at: Some(stamp(now)),
+        finished_at: None,
+        outcome: None,
+        message: String::new(),
+        done,
+    }
+}
