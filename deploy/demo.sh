@@ -107,6 +107,13 @@ mayor_is_back() {
     [ -n "$now" ] && ! grep -q "$mayor_pod_uid" <<<"$now" && grep -q ' True$' <<<"$now"
 }
 
+# The operator's last line, if it got that far.
+operator_says() {
+    local line
+    line=$(k logs --namespace "$system" deployment/town-operator --tail=1 2>/dev/null || true)
+    printf '%s' "${line:-nothing}"
+}
+
 # Every object of every kind, in every namespace, that carries the town's UID; and the town by its own.
 objects_of_town() {
     local kinds
@@ -263,22 +270,24 @@ if [ -n "$CONTEXT" ]; then
     k version >"$work/version.log" 2>&1 || fail "no answer from the cluster of context $CONTEXT: $(tail -n 1 "$work/version.log")"
 else
     cargo build --locked --quiet -p town-bed
+    why=$("$bed" can-node) || fail "$why; or name a cluster: make demo CONTEXT=... IMAGE=..."
+    "$bed" build >/dev/null
     kubectl=$("$bed" path kubectl)
     helm=$("$bed" path helm)
     deploy/image.sh
     agent_image=localhost/town-bed/busybox:1
+    # The builds are not part of the story.
+    began=$SECONDS stage_began=$SECONDS
     if ! "$bed" status >/dev/null 2>&1; then
         # Set first: an interrupted start is taken down, too.
         started_bed=1
-        "$bed" up >"$work/bed-up.log" 2>&1 || fail "the cluster did not start: $(tail -n 1 "$work/bed-up.log")"
     fi
-    KUBECONFIG=$("$bed" kubeconfig)
+    "$bed" up >"$work/bed-up.out" 2>"$work/bed-up.log" || fail "the cluster did not start: $(tail -n 1 "$work/bed-up.log")"
+    KUBECONFIG=$(sed -n 's/^export KUBECONFIG=//p' "$work/bed-up.out")
     export KUBECONFIG
     at=() helm_at=()
     "$bed" load-image "$target/image/town-operator.tar" >"$work/load-image.log" 2>&1 \
         || fail "the image could not be loaded: $(tail -n 1 "$work/load-image.log")"
-    # What was built above is not part of the story.
-    began=$SECONDS
 fi
 k get nodes | indent
 
@@ -296,7 +305,7 @@ installed=1
 printf '%s$ helm install town-operator %s --namespace %s%s\n' "$dim" "$chart" "$system" "$plain"
 "$helm" "${helm_at[@]}" upgrade --install town-operator "$chart" --namespace "$system" --create-namespace \
     "${image[@]}" ${had_definitions:+--take-ownership} --wait --timeout 90s >"$work/helm.log" 2>&1 \
-    || fail "helm install: $(tail -n 1 "$work/helm.log")"
+    || fail "helm install: $(tail -n 1 "$work/helm.log"); the operator says: $(operator_says)"
 k --namespace "$system" get pods | indent
 
 # A namespace of an earlier demo goes first, its towns with it.
