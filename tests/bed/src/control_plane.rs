@@ -4,6 +4,7 @@
 //! kubelet and no scheduler: a test plays the part of the pods. It ends with the value, and with the process
 //! even if that is killed; what a killed one leaves on disk the next start removes.
 
+use std::borrow::Borrow;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -36,7 +37,8 @@ static COUNT: AtomicU32 = AtomicU32::new(0);
 
 impl ControlPlane {
     /// Starts one and waits until it is ready to be used. Builds the programs first if they are missing.
-    pub fn start(options: Options) -> Result<Self, Error> {
+    pub fn start(options: impl Borrow<Options>) -> Result<Self, Error> {
+        let options = options.borrow();
         let programs = Programs::ensure_control_plane()?;
         let base = Base::lock()?;
         base.sweep("cp-")?;
@@ -56,7 +58,7 @@ impl ControlPlane {
             programs,
         };
         // If it fails half-way, `drop` tidies up.
-        control_plane.bring_up(ports, &options)?;
+        control_plane.bring_up(ports, options)?;
         Ok(control_plane)
     }
 
@@ -77,7 +79,7 @@ impl ControlPlane {
         crew.launch(launch)?;
         crew.client().create_storage_class(&self.url)?;
         crew.await_ready(Component::ControllerManager)?;
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         while !crew.client().default_namespace_is_ready(&self.url) {
             if Instant::now() > deadline {
                 let what = "the namespace `default` got no service account within 60 s";

@@ -1,5 +1,6 @@
 //! The command line of the test bed.
 
+use std::io::Write as _;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -94,7 +95,7 @@ fn run(command: Command) -> Result<ExitCode, Error> {
     match command {
         Command::Build => println!("{}", Programs::ensure()?.directory().display()),
         Command::Path { program } => println!("{}", Programs::ensure_one(&program)?.display()),
-        Command::Up(Named { name }) => up(name)?,
+        Command::Up(Named { name }) => up(&name)?,
         Command::Down(Named { name }) => {
             let there = NodeCluster::down(&name)?;
             eprintln!("bed: the cluster {name:?} {}", if there { "is gone" } else { "was not there" });
@@ -118,11 +119,11 @@ fn run(command: Command) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn up(name: String) -> Result<(), Error> {
+fn up(name: &str) -> Result<(), Error> {
     let began = Instant::now();
     let say = |stage: &str| eprintln!("bed: {stage} ({:.1} s)", began.elapsed().as_secs_f32());
     let (cluster, before) =
-        NodeCluster::up(&Options { name: name.clone(), ..Options::default() }, &mut |stage| say(stage))?;
+        NodeCluster::up(&Options { name: name.into(), ..Options::default() }, &mut |stage| say(stage))?;
     say(&format!("the cluster {name:?} is {}", if before { "running already" } else { "ready" }));
     println!("export KUBECONFIG={}", cluster.kubeconfig().display());
     Ok(())
@@ -136,13 +137,18 @@ fn status(name: &str) -> Result<ExitCode, Error> {
         }
         cluster => cluster?,
     };
-    println!("the cluster {name:?} is {}, at {}", cluster.stage(), cluster.url());
-    println!("export KUBECONFIG={}", cluster.kubeconfig().display());
+    show(&format!("the cluster {name:?} is {}, at {}", cluster.stage(), cluster.url()));
+    show(&format!("export KUBECONFIG={}", cluster.kubeconfig().display()));
     for (component, state) in cluster.components()? {
-        println!("  {component:<24} {state}");
+        show(&format!("  {:<24} {state}", component.program()));
     }
-    println!("  {} processes of pods", cluster.processes().len());
+    show(&format!("  {} processes of pods", cluster.processes().len()));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Prints a line; nobody reading any more, as behind `| head`, is no failure.
+fn show(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 /// Works on the directory alone, so that it also shows why a cluster ended.
@@ -151,17 +157,15 @@ fn logs(name: &str, component: Option<&str>) -> Result<(), Error> {
     let unreadable = |source| Error::Io { doing: format!("reading {}", directory.display()), source };
     if let Some(component) = component {
         let mut log = std::fs::File::open(directory.join(format!("{component}.log"))).map_err(unreadable)?;
-        return std::io::copy(&mut log, &mut std::io::stdout()).map(drop).map_err(unreadable);
+        let _ = std::io::copy(&mut log, &mut std::io::stdout());
+        return Ok(());
     }
     for entry in std::fs::read_dir(&directory).map_err(unreadable)?.flatten() {
         let text = std::fs::read(entry.path()).map_err(unreadable)?;
         let text = String::from_utf8_lossy(&text);
         let lines: Vec<&str> = text.lines().collect();
-        println!(
-            "==> {} <==\n{}\n",
-            entry.path().display(),
-            lines[lines.len().saturating_sub(10)..].join("\n")
-        );
+        let end = lines[lines.len().saturating_sub(10)..].join("\n");
+        show(&format!("==> {} <==\n{end}\n", entry.path().display()));
     }
     Ok(())
 }

@@ -12,25 +12,24 @@ mod plan;
 mod possible;
 mod relay;
 mod root;
+mod start;
 mod tidy;
 mod volumes;
 
-use std::fs::{self, File, OpenOptions};
+use std::borrow::Borrow;
+use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener};
-use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
 use nix::unistd::Pid;
 
 use crate::component::Component;
 use crate::error::{Doing, Error, tail};
-use crate::home::{self, Base, Home};
+use crate::home::{self, Base};
 use crate::options::Options;
 use crate::proc::{self, LOOK};
 use crate::programs::{EXECUTABLE_PATH, Programs};
@@ -41,9 +40,10 @@ pub use init::{init, launch};
 pub use possible::node_possible;
 
 use plan::Plan;
+use start::Bound;
 
 /// How long a cluster may take from nothing to a ready node. Three to five seconds are usual.
-const READY: Duration = Duration::from_secs(240);
+const READY: Duration = Duration::from_mins(4);
 
 /// A process of a pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,17 +67,12 @@ pub struct NodeCluster {
     bound: Option<Bound>,
 }
 
-/// The process that holds a test's cluster, and the thread that is its parent to the kernel.
-struct Bound {
-    launcher: Child,
-    _thread: Sender<()>,
-}
-
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
 impl NodeCluster {
     /// Starts one that belongs to this process and waits until its node is ready.
-    pub fn start(options: &Options) -> Result<Self, Error> {
+    pub fn start(options: impl Borrow<Options>) -> Result<Self, Error> {
+        let options = options.borrow();
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("own-{}-{number}-{}", std::process::id(), options.name);
         Self::make(&name, options, true, &mut |_| ()).map(|(cluster, _)| cluster)
@@ -106,7 +101,7 @@ impl NodeCluster {
         drop(base);
         possible::check()?;
         let (programs, busybox) = (Programs::ensure()?, image::busybox()?);
-        let executable = executable()?;
+        let executable = start::executable()?;
         // Building may have taken minutes, in which somebody else may have started it.
         let base = Base::lock()?;
         if home::owned(&directory) {
@@ -127,7 +122,7 @@ impl NodeCluster {
             controller_manager_args: options.controller_manager_args.clone(),
         };
         plan.write(home.path())?;
-        let launcher = spawn(&executable, &home, port, bound)?;
+        let launcher = start::spawn(&executable, &home, port, bound)?;
         drop((base, home));
         let mut cluster = Self::open(directory)?;
         cluster.bound = launcher;
@@ -362,66 +357,4 @@ fn home_name(name: &str) -> Result<String, Error> {
     } else {
         Err(Error::State(format!("{name:?} is no name for a cluster: letters, digits and - only")))
     }
-}
-
-/// The `bed` program, which the node's first process is: this one, or for tests the one built beside them.
-fn executable() -> Result<PathBuf, Error> {
-    if let Some(path) = std::env::var_os("BED_BIN").filter(|value| !value.is_empty()) {
-        return Ok(path.into());
-    }
-    let own = std::env::current_exe().doing(|| "looking for the bed program".into())?;
-    if own.file_name().is_some_and(|name| name == "bed") {
-        return Ok(own);
-    }
-    let beside = own.ancestors().skip(1).take(2).map(|directory| directory.join("bed"));
-    beside.into_iter().find(|path| path.is_file()).ok_or_else(|| {
-        let own = own.display();
-        Error::State(format!(
-            "no bed program beside {own}: build it with `cargo build -p town-bed`, or set BED_BIN"
-        ))
-    })
-}
-
-/// Starts what becomes the node. It gets the listening socket of the relay as its standard input and the lock on
-/// the home as its output, so that neither is ever let go.
-fn spawn(executable: &Path, home: &Home, port: u16, bound: bool) -> Result<Option<Bound>, Error> {
-    let listener =
-        TcpListener::bind((Ipv4Addr::LOCALHOST, port)).doing(|| format!("listening on port {port}"))?;
-    let logs = home.path().join("logs");
-    fs::create_dir_all(&logs).doing(|| format!("making {}", logs.display()))?;
-    let mut options = OpenOptions::new();
-    let log = options.create(true).append(true).open(logs.join("node.log"));
-    let mut command = Command::new("setpriv");
-    command.args(if bound { &["--pdeathsig", "KILL", "--"] } else { &["--pdeathsig", "clear", "--"] });
-    command.arg(executable).arg("node-launch").arg(home.path());
-    command.stdin(OwnedFd::from(listener)).stdout(home.owner()?);
-    command.stderr(log.map_or_else(|_| Stdio::null(), Stdio::from));
-    if !bound {
-        let status = command.status().doing(|| "starting the node".into())?;
-        if !status.success() {
-            let (said, log) = (tail(&logs.join("node.log")), logs.join("node.log"));
-            let component = "the node".into();
-            return Err(Error::NotReady {
-                component,
-                why: format!("it did not start ({status})"),
-                said,
-                log,
-            });
-        }
-        return Ok(None);
-    }
-    // The launcher dies with this thread, and this thread ends when `Bound` is dropped.
-    let (reply, launcher) = channel();
-    let (thread, end) = channel::<()>();
-    std::thread::spawn(move || {
-        let _ = reply.send(command.spawn());
-        drop(command);
-        let _ = end.recv();
-    });
-    let launcher = launcher
-        .recv()
-        .map_err(std::io::Error::other)
-        .and_then(|spawned| spawned)
-        .doing(|| "starting the node".into())?;
-    Ok(Some(Bound { launcher, _thread: thread }))
 }

@@ -42,12 +42,8 @@ fn failed(error: &rcgen::Error) -> Error {
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Error> {
-    let mut options = OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path);
-    file.as_mut()
-        .map_or(Ok(()), |file| file.write_all(text.as_bytes()))
-        .doing(|| path.display().to_string())?;
-    file.map(drop).doing(|| format!("writing {}", path.display()))
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
+    file.and_then(|mut file| file.write_all(text.as_bytes())).doing(|| format!("writing {}", path.display()))
 }
 
 impl Authority {

@@ -150,11 +150,16 @@ fn cache() -> Result<PathBuf, Error> {
     hash.update(GO_MOD);
     hash.update(GO_SUM);
     hash.update(format!("{RECIPES:?}{}", build::FLAGS.join(" ")));
-    let hash = hash.finalize().iter().take(8).fold(String::new(), |mut text, byte| {
+    let hash = hexadecimal(&hash.finalize()[..8]);
+    Ok(root.join("town-operator/bed").join(hash))
+}
+
+/// Bytes as two digits each.
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
-    });
-    Ok(root.join("town-operator/bed").join(hash))
+    })
 }
 
 /// The version of a module as go.mod pins it.

@@ -1,5 +1,7 @@
 //! A control plane on its own: what it is for, what can be done to its components, and that nothing stays.
 
+#![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

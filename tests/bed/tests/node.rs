@@ -2,6 +2,8 @@
 //!
 //! The tests share the machine's counts of processes, mounts, control groups and interfaces, so one runs at a time.
 
+#![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;

@@ -128,7 +128,7 @@ fn entry<W: std::io::Write>(
 
 /// SHA-256 in hexadecimal.
 pub(super) fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    programs::hexadecimal(&Sha256::digest(bytes))
 }
 
 /// The name that images use for this machine's processor.

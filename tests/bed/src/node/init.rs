@@ -29,7 +29,7 @@ use crate::servers::{self, API_SERVICE, Ports, Seat};
 
 /// Inside of the node nobody else takes ports.
 const PORTS: Ports = Ports { etcd: 2379, etcd_peer: 2380, api: 6443, controller_manager: 10257 };
-const READY: Duration = Duration::from_secs(120);
+const READY: Duration = Duration::from_mins(2);
 
 /// Makes the namespaces and starts the first process in them. One that is bound dies with its parent, and this
 /// waits for its end; else this returns at once.
@@ -213,11 +213,8 @@ fn answer(crew: &Crew, mut stream: UnixStream) {
 fn carry_out(crew: &Crew, line: &str) -> Result<String, Error> {
     if line == "roll" {
         let word = |exit| Option::map_or(exit, "running".to_owned(), in_words);
-        let roll = crew.roll();
-        return Ok(roll
-            .into_iter()
-            .map(|(component, exit)| format!("{component} {}\n", word(exit)))
-            .collect());
+        let lines = crew.roll().into_iter().map(|(component, exit)| format!("{component} {}", word(exit)));
+        return Ok(lines.collect::<Vec<_>>().join("\n"));
     }
     let (verb, name) = line.split_once(' ').unwrap_or((line, ""));
     let component =

@@ -29,20 +29,20 @@ fn make(path: &Path) -> Result<(), Error> {
 fn bind(from: &Path, to: &Path, read_only: bool) -> Result<(), Error> {
     make(to)?;
     let doing = || format!("binding {} to {}", from.display(), to.display());
-    let none = None::<&str>;
-    mount(Some(from), to, none, MsFlags::MS_BIND | MsFlags::MS_REC, none).doing(doing)?;
+    let nothing = None::<&str>;
+    mount(Some(from), to, nothing, MsFlags::MS_BIND | MsFlags::MS_REC, nothing).doing(doing)?;
     if read_only {
         let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
-        mount(none, to, none, flags, none).doing(doing)?;
+        mount(nothing, to, nothing, flags, nothing).doing(doing)?;
     }
     Ok(())
 }
 
 /// Makes the root in the mount namespace of this process, and moves into it.
 pub(super) fn enter(home: &Path, bin: &Path, node: &str) -> Result<(), Error> {
-    let none = None::<&str>;
+    let nothing = None::<&str>;
     // Nothing of what follows is to be seen outside.
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
+    mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing)
         .doing(|| "making mounts private".into())?;
     let root = home.join("root");
     make(&root)?;
@@ -62,7 +62,7 @@ pub(super) fn enter(home: &Path, bin: &Path, node: &str) -> Result<(), Error> {
     etc(&root, node).doing(|| "writing the node's /etc".into())?;
     let proc = root.join("proc");
     make(&proc)?;
-    mount(Some("proc"), &proc, Some("proc"), MsFlags::empty(), none).doing(|| "mounting /proc".into())?;
+    mount(Some("proc"), &proc, Some("proc"), MsFlags::empty(), nothing).doing(|| "mounting /proc".into())?;
     for name in ["root", "run", "tmp", "opt/containerd", "old"] {
         make(&root.join(name))?;
     }
@@ -81,7 +81,8 @@ pub(super) fn enter(home: &Path, bin: &Path, node: &str) -> Result<(), Error> {
         .and_then(|()| umount2("/old", MntFlags::MNT_DETACH))
         .doing(|| "moving into the node's root".into())?;
     // The kubelet asks for shared mounts, so that what it mounts reaches containers.
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_SHARED, none).doing(|| "sharing mounts".into())
+    mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_SHARED, nothing)
+        .doing(|| "sharing mounts".into())
 }
 
 fn etc(root: &Path, node: &str) -> io::Result<()> {

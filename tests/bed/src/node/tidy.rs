@@ -13,7 +13,7 @@ use crate::error::{Doing, Error};
 use crate::home::{self, Base};
 use crate::proc::{self, LOOK};
 
-const GONE: Duration = Duration::from_secs(60);
+const GONE: Duration = Duration::from_mins(1);
 
 /// The root of the control groups of the cluster with this home.
 pub(super) fn cgroup(home: &Path) -> String {
