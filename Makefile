@@ -18,7 +18,7 @@ BED := cargo run -q --locked -p town-bed --bin bed --
 # NAME=... picks another cluster of the test bed than the default one.
 BED_NAME := $(if $(NAME),--name $(NAME))
 # The one on the PATH, else the one that the test bed builds.
-HELM := $(or $(shell command -v helm 2>/dev/null),$(BED) helm --)
+HELM = $(or $(shell command -v helm 2>/dev/null),$(shell $(BED) path helm))
 
 # The name of the image in the archive that `make image` builds.
 IMAGE ?= localhost/town-operator:dev
