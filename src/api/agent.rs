@@ -140,7 +140,7 @@ pub struct Retry {
     pub limit: i32,
     /// The window, from 1m to 24h. A Failed agent is tried once a window, which doubles up to 24h.
     #[serde(default = "retry_window")]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('1m') && duration(self) <= duration('24h')").message("spec.retry.window must be from 1m to 24h"))]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1m') && duration(self) <= duration('24h')").message("spec.retry.window must be from 1m to 24h, written like 90s or 1h30m"))]
     pub window: Duration,
 }
 

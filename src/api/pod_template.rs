@@ -19,13 +19,16 @@ pub(super) fn schema(generator: &mut SchemaGenerator) -> Schema {
                 json_schema!({"type": "object", "properties": {"labels": map, "annotations": map}}).to_value(),
             );
         }
-        if let Some(policy) = object
-            .get_mut("properties")
-            .and_then(|p| p.pointer_mut("/spec/properties/restartPolicy"))
-            .and_then(Value::as_object_mut)
-        {
-            policy.insert("enum".into(), serde_json::json!(["Always", "OnFailure", "Never"]));
-        }
+        // What the API server asks of every pod, said while a person still looks and not when the pod is made.
+        object.insert("required".into(), serde_json::json!(["spec"]));
+        let mut tighten = |path: &str, key: &str, value: Value| {
+            let field = object.get_mut("properties").and_then(|p| p.pointer_mut(path));
+            if let Some(field) = field.and_then(Value::as_object_mut) {
+                field.insert(key.into(), value);
+            }
+        };
+        tighten("/spec/properties/containers", "minItems", 1.into());
+        tighten("/spec/properties/restartPolicy", "enum", serde_json::json!(["Always", "OnFailure", "Never"]));
     }
     schema
 }

@@ -60,7 +60,7 @@ pub struct TownSpec {
     pub suspended: bool,
     /// Time without work after which the town sleeps; from 10s to 720h.
     #[serde(default = "sleep_after")]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('10s') && duration(self) <= duration('720h')").message("spec.sleepAfter must be from 10s to 720h"))]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('10s') && duration(self) <= duration('720h')").message("spec.sleepAfter must be from 10s to 720h, written like 90s or 1h30m"))]
     pub sleep_after: Duration,
     /// Never sleeps on its own.
     #[serde(default)]
@@ -94,7 +94,7 @@ pub struct Drain {
     /// Longest time to wait for agents that work, from 0s (at once) to 1h. The pods' own
     /// `terminationGracePeriodSeconds` comes after it.
     #[serde(default = "drain_timeout")]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('0s') && duration(self) <= duration('1h')").message("spec.drain.timeout must be from 0s to 1h"))]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('0s') && duration(self) <= duration('1h')").message("spec.drain.timeout must be from 0s to 1h, written like 90s or 1h30m"))]
     pub timeout: Duration,
 }
 
