@@ -43,7 +43,7 @@ impl ControlPlane {
         let base = Base::lock()?;
         base.sweep("cp-")?;
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let home = base.claim(&format!("cp-{}-{}-{number}", options.name, std::process::id()))?;
+        let home = base.claim(&format!("cp-{}-{}-{number}", options.word(), std::process::id()))?;
         let [etcd, etcd_peer, api, controller_manager] = ports::take(&base, &home)?;
         drop(base);
         let ports = Ports { etcd, etcd_peer, api, controller_manager };

@@ -74,7 +74,7 @@ impl NodeCluster {
     pub fn start(options: impl Borrow<Options>) -> Result<Self, Error> {
         let options = options.borrow();
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("own-{}-{number}-{}", std::process::id(), options.name);
+        let name = format!("own-{}-{number}-{}", std::process::id(), options.word());
         Self::make(&name, options, true, &mut |_| ()).map(|(cluster, _)| cluster)
     }
 
@@ -351,10 +351,11 @@ impl Drop for NodeCluster {
 }
 
 fn home_name(name: &str) -> Result<String, Error> {
-    let fine = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+    // Short, because the path of a Unix socket below must be.
+    let fine = (1..=40).contains(&name.len()) && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
     if fine {
         Ok(format!("node-{name}"))
     } else {
-        Err(Error::State(format!("{name:?} is no name for a cluster: letters, digits and - only")))
+        Err(Error::State(format!("{name:?} is no name for a cluster: up to 40 letters, digits and -")))
     }
 }

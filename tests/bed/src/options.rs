@@ -10,3 +10,12 @@ pub struct Options {
     /// More flags of kube-controller-manager; they win over the bed's own.
     pub controller_manager_args: Vec<String>,
 }
+
+impl Options {
+    /// The name as a part of file names and control groups: a test's own name, say, with `::` in it, and so long
+    /// that the path of a socket below would not fit.
+    pub(crate) fn word(&self) -> String {
+        let letter = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+        self.name.chars().take(30).map(letter).collect()
+    }
+}

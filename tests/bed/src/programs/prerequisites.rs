@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use super::GO_MOD;
 use crate::error::Error;
 
 /// Whether a command is on the PATH or where administrators' commands lie.
@@ -19,7 +20,10 @@ pub(super) fn check(cgo: bool) -> Result<(), Error> {
         packages.push("util-linux");
     }
     if !on_path("go") {
-        packages.push("golang-go");
+        // Distributions' own are often too old.
+        let version = GO_MOD.lines().find_map(|line| line.strip_prefix("go ")).unwrap_or("");
+        let please = format!("to build the programs of the cluster, please install Go {version} or newer");
+        return Err(Error::Impossible(please));
     }
     if cgo {
         if !on_path("gcc") {
