@@ -90,9 +90,9 @@ pub(crate) fn owned(home: &Path) -> bool {
     File::open(home.join("owner")).is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
 }
 
-/// Ends every process that names this home in its arguments, then removes the home.
+/// Ends every process that runs from this home, then removes the home.
 pub(crate) fn remove(home: &Path) -> Result<(), Error> {
-    for process in proc::mentioning(home) {
+    for process in proc::running_from(home) {
         let _ = kill(process, Signal::SIGKILL);
     }
     match fs::remove_dir_all(home) {

@@ -22,22 +22,33 @@ pub(crate) fn arguments(process: Pid) -> Vec<Vec<u8>> {
     line.split(|byte| *byte == 0).filter(|argument| !argument.is_empty()).map(<[u8]>::to_vec).collect()
 }
 
-/// The processes, other than this one, with `path` or something below it in an argument.
-pub(crate) fn mentioning(path: &Path) -> Vec<Pid> {
-    let needle = path.as_os_str().as_bytes();
+/// The processes, other than this one, that run for the thing with this home: a node's first process and its
+/// launcher, or a control plane's servers. Others that merely name the home, such as a user's kubectl or a
+/// `tail` of a log, are none of ours to end.
+pub(crate) fn running_from(home: &Path) -> Vec<Pid> {
+    let needle = home.as_os_str().as_bytes();
     let mentions = |argument: &Vec<u8>| {
         argument.windows(needle.len()).enumerate().any(|(at, window)| {
             // `.../town` is not mentioned by `.../town2`.
-            window == needle && matches!(argument.get(at + needle.len()), None | Some(b'/' | b'?' | b' '))
+            window == needle && matches!(argument.get(at + needle.len()), None | Some(b'/'))
         })
     };
-    all().filter(|process| *process != Pid::this() && arguments(*process).iter().any(mentions)).collect()
+    let servers = ["/bin/etcd", "/bin/kube-apiserver", "/bin/kube-controller-manager"].map(str::as_bytes);
+    let ours = |process: &Pid| {
+        let arguments = arguments(*process);
+        let node = arguments.windows(2).any(|pair| {
+            matches!(pair[0].as_slice(), b"node-launch" | b"node-init") && pair[1].as_slice() == needle
+        });
+        let server = || arguments.iter().any(|word| servers.iter().any(|server| word.ends_with(server)));
+        node || (server() && arguments.iter().any(mentions))
+    };
+    all().filter(|process| *process != Pid::this() && ours(process)).collect()
 }
 
-/// Waits, within reason, until no process mentions `path` any more.
-pub(crate) fn await_none(path: &Path) {
+/// Waits, within reason, until nothing runs from a home any more.
+pub(crate) fn await_none(home: &Path) {
     let deadline = Instant::now() + Duration::from_secs(10);
-    while !mentioning(path).is_empty() && Instant::now() < deadline {
+    while !running_from(home).is_empty() && Instant::now() < deadline {
         std::thread::sleep(LOOK);
     }
 }

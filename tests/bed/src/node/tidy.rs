@@ -25,7 +25,7 @@ pub(super) fn cgroup(home: &Path) -> String {
 /// The first process of the node, by its number on the machine.
 pub(super) fn first_process(home: &Path) -> Option<Pid> {
     let is_first = |pid: &Pid| proc::arguments(*pid).get(1).is_some_and(|word| word == b"node-init");
-    proc::mentioning(home).into_iter().find(is_first)
+    proc::running_from(home).into_iter().find(is_first)
 }
 
 /// Ends the cluster with this home and removes everything of it.
@@ -34,7 +34,7 @@ pub(super) fn remove(home: &Path) -> Result<(), Error> {
     let mut ended = Vec::new();
     // One that is killed may just have started another, so until there is none.
     loop {
-        let running = proc::mentioning(home);
+        let running = proc::running_from(home);
         for pid in &running {
             let _ = kill(*pid, Signal::SIGKILL);
         }
