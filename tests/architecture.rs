@@ -1,0 +1,389 @@
+//! The arrows between the rooms of `src/`: `bin -> operator -> cluster -> resources -> lifecycle -> api`, and
+//! `telemetry` below all that run. A lower room never knows a higher one; deciding is pure; one room alone
+//! talks to the API server.
+//!
+//! The check reads the sources: every path in them, with `use` groups taken apart and `super` resolved.
+//! Modules under `#[cfg(test)]` may do as they like.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Which rooms a room may know.
+const KNOWS: [(&str, &[&str]); 7] = [
+    ("bin", &["operator"]),
+    ("operator", &["cluster", "resources", "lifecycle", "api", "telemetry"]),
+    ("cluster", &["resources", "lifecycle", "api", "telemetry"]),
+    ("resources", &["lifecycle", "api"]),
+    ("lifecycle", &["api"]),
+    ("api", &[]),
+    ("telemetry", &[]),
+];
+
+/// All that `api` may use from outside. From kube: what the derives need, no client.
+const API_USES: [&str; 9] = [
+    "std",
+    "serde",
+    "serde_json",
+    "serde_saphyr",
+    "schemars",
+    "thiserror",
+    "k8s_openapi",
+    "kube::core",
+    // The derives.
+    "kube::CustomResource|kube::KubeSchema",
+];
+
+/// What deciding must not touch: clients, time that passes, chance, other threads.
+const IMPURE: [&str; 14] = [
+    "tokio",
+    "tokio_util",
+    "futures",
+    "tower",
+    "axum",
+    "http",
+    "rand",
+    "tracing",
+    "std::time::SystemTime",
+    "std::time::Instant",
+    "std::thread",
+    "std::env",
+    "std::fs",
+    "std::net",
+];
+
+/// What asks the time, whatever it is called through.
+const CLOCKS: [&str; 4] = ["SystemTime::now", "Instant::now", "Timestamp::now", "Zoned::now"];
+
+/// How one gets to the API server.
+const CLIENT: [&str; 5] = ["kube::Client", "kube::Api", "kube::client", "kube::runtime", "kube::api::Api"];
+
+#[test]
+fn the_house_stands() {
+    let faults = faults(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// What is wrong in the sources below this directory.
+fn faults(src: &Path) -> Vec<String> {
+    let mut faults = Vec::new();
+    let mut rooms: BTreeMap<String, usize> = BTreeMap::new();
+    for file in rust_files(src) {
+        let module = module_of(src, &file);
+        let Some(room) = module.first().cloned() else { continue };
+        *rooms.entry(room.clone()).or_default() += 1;
+        let shown = file.strip_prefix(src).unwrap_or(&file).display().to_string();
+        let Some((_, may_know)) = KNOWS.iter().find(|(name, _)| *name == room) else {
+            faults.push(format!("{shown}: the house has no room '{room}'"));
+            continue;
+        };
+        let paths = paths(&fs::read_to_string(&file).unwrap(), &module);
+        let mut say =
+            |path: &[String], why: &str| faults.push(format!("{shown}: {}: {why}", path.join("::")));
+        for path in &paths {
+            let into = room_of(path);
+            if into.is_some_and(|into| into != room && !may_know.contains(&into)) {
+                say(path, &format!("'{room}' may know only {may_know:?}"));
+            }
+            if matches!(room.as_str(), "lifecycle" | "resources") && IMPURE.iter().any(|p| within(path, p)) {
+                say(path, &format!("'{room}' is made of pure functions"));
+            }
+            if matches!(room.as_str(), "lifecycle" | "resources") && CLOCKS.iter().any(|p| ends(path, p)) {
+                say(path, &format!("'{room}' is told the time, it does not ask"));
+            }
+            let uses_client = CLIENT.iter().any(|p| within(path, p));
+            if uses_client && !matches!(room.as_str(), "cluster" | "operator") {
+                say(path, "only 'cluster' talks to the API server, and 'operator' wires its watches");
+            }
+            // One name alone is an attribute, like that of the derive.
+            if room == "api" && path.len() > 1 && !fits_into_api(path) {
+                say(path, "'api' is types, their schemas and nothing else");
+            }
+        }
+        // In the wiring, an `Api` is for watching.
+        let mentions = |name: &str| paths.iter().any(|path| path.iter().any(|part| part == name));
+        let asks = paths.iter().any(|path| within(path, "kube::Api") || within(path, "kube::api::Api"));
+        if room == "operator" && asks && !mentions("watcher") && !mentions("Controller") {
+            faults.push(format!(
+                "{shown}: 'operator' uses an Api where it watches nothing; that is 'cluster' work"
+            ));
+        }
+    }
+    for (room, _) in KNOWS {
+        if !rooms.contains_key(room) {
+            faults.push(format!("the room '{room}' is empty: has it moved?"));
+        }
+    }
+    faults
+}
+
+/// Whether a path in the room `api` is our own, or one of the few things from outside.
+fn fits_into_api(path: &[String]) -> bool {
+    let outside = dependencies().iter().any(|name| *name == path[0]) || path[0] == "std";
+    !outside || API_USES.iter().flat_map(|uses| uses.split('|')).any(|uses| within(path, uses))
+}
+
+/// The crates that the operator depends on, as they are called in code.
+fn dependencies() -> Vec<String> {
+    let manifest = include_str!("../Cargo.toml");
+    let section = manifest.split("[dependencies]").nth(1).and_then(|rest| rest.split("\n[").next()).unwrap();
+    let name = |line: &str| line.split_once(" =").map(|(name, _)| name.trim().replace('-', "_"));
+    section.lines().filter_map(name).collect()
+}
+
+/// The room that a path of our own crate leads into.
+fn room_of(path: &[String]) -> Option<&str> {
+    let [krate, room, ..] = path else { return None };
+    let ours = krate == "crate" || krate == "town_operator";
+    KNOWS.iter().map(|(name, _)| *name).find(|name| ours && name == room)
+}
+
+fn within(path: &[String], prefix: &str) -> bool {
+    let prefix: Vec<&str> = prefix.split("::").collect();
+    path.len() >= prefix.len() && path.iter().zip(&prefix).all(|(one, other)| one == other)
+}
+
+fn ends(path: &[String], suffix: &str) -> bool {
+    let suffix: Vec<&str> = suffix.split("::").collect();
+    path.len() >= suffix.len() && path[path.len() - suffix.len()..].iter().zip(&suffix).all(|(a, b)| a == b)
+}
+
+fn rust_files(directory: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory).unwrap().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            files.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    files
+}
+
+/// The module that a file is: `lifecycle/sleep.rs` is `[lifecycle, sleep]`, `lib.rs` is the crate itself.
+fn module_of(src: &Path, file: &Path) -> Vec<String> {
+    let relative = file.strip_prefix(src).unwrap().with_extension("");
+    let parts = relative.iter().map(|part| part.to_string_lossy().into_owned());
+    parts.filter(|part| part != "mod" && part != "lib").collect()
+}
+
+/// Every path in a source, `use` groups taken apart, beginning with `crate` where it is our own.
+fn paths(source: &str, module: &[String]) -> Vec<Vec<String>> {
+    let tokens = without_tests(&tokens(source));
+    let mut found = Vec::new();
+    let mut at = 0;
+    while at < tokens.len() {
+        // Not in the middle of a path that was read already.
+        if is_name(&tokens[at]) && (at == 0 || tokens[at - 1] != "::") {
+            at = read_path(&tokens, at, &Vec::new(), &mut found);
+        } else {
+            at += 1;
+        }
+    }
+    found.into_iter().map(|path| absolute(path, module)).collect()
+}
+
+/// Reads one path, or one branch of a `use` group, and gives where it ends.
+fn read_path(tokens: &[String], mut at: usize, prefix: &[String], found: &mut Vec<Vec<String>>) -> usize {
+    let mut path = prefix.to_vec();
+    loop {
+        match tokens.get(at).map(String::as_str) {
+            Some("{") => {
+                at += 1;
+                while tokens.get(at).is_some_and(|token| token != "}") {
+                    if tokens[at] == "," {
+                        at += 1;
+                    } else if is_name(&tokens[at]) || tokens[at] == "{" {
+                        at = read_path(tokens, at, &path, found);
+                    } else {
+                        at += 1;
+                    }
+                }
+                return at + 1;
+            }
+            Some(name) if is_name(name) => path.push(name.to_owned()),
+            // A glob, or generics: what came before is the path.
+            _ => break,
+        }
+        at += 1;
+        if tokens.get(at).is_none_or(|token| token != "::") {
+            break;
+        }
+        at += 1;
+    }
+    found.push(path);
+    at
+}
+
+/// Resolves `self` and `super`.
+fn absolute(path: Vec<String>, module: &[String]) -> Vec<String> {
+    let supers = path.iter().take_while(|part| *part == "super").count();
+    let skip = usize::from(path[0] == "self");
+    if supers + skip == 0 {
+        return path;
+    }
+    let mut resolved = vec!["crate".to_owned()];
+    resolved.extend_from_slice(&module[..module.len().saturating_sub(supers)]);
+    resolved.extend_from_slice(&path[supers + skip..]);
+    resolved
+}
+
+fn is_name(token: &str) -> bool {
+    token.starts_with(|c: char| c.is_alphabetic() || c == '_')
+}
+
+/// Names, `::` and single characters; no comments, no literals.
+fn tokens(source: &str) -> Vec<String> {
+    let chars: Vec<char> = source.chars().collect();
+    let mut tokens = Vec::new();
+    let mut at = 0;
+    while at < chars.len() {
+        let rest = &chars[at..];
+        match rest {
+            ['/', '/', ..] => at += rest.iter().take_while(|c| **c != '\n').count(),
+            ['/', '*', ..] => {
+                at += rest.windows(2).position(|pair| pair == ['*', '/']).map_or(rest.len(), |n| n + 2)
+            }
+            ['r', '"' | '#', ..] if is_raw_string(rest) => at += raw_string(rest),
+            ['"', ..] => at += string(rest),
+            ['\'', '\\', _, ..] => at += rest.iter().skip(3).take_while(|c| **c != '\'').count() + 4,
+            ['\'', _, '\'', ..] => at += 3,
+            [':', ':', ..] => {
+                tokens.push("::".to_owned());
+                at += 2;
+            }
+            [c, ..] if c.is_alphanumeric() || *c == '_' => {
+                let name: String = rest.iter().take_while(|c| c.is_alphanumeric() || **c == '_').collect();
+                at += name.chars().count();
+                tokens.push(name);
+            }
+            [c, ..] => {
+                if !c.is_whitespace() {
+                    tokens.push(c.to_string());
+                }
+                at += 1;
+            }
+            [] => {}
+        }
+    }
+    tokens
+}
+
+fn is_raw_string(rest: &[char]) -> bool {
+    rest.iter().skip(1).find(|c| **c != '#') == Some(&'"')
+}
+
+fn raw_string(rest: &[char]) -> usize {
+    let hashes = rest.iter().skip(1).take_while(|c| **c == '#').count();
+    let end: String = format!("\"{}", "#".repeat(hashes));
+    let text: String = rest.iter().skip(hashes + 2).collect();
+    let length = text.find(&end).map_or(text.len(), |n| n + end.len());
+    hashes + 2 + text[..length].chars().count()
+}
+
+fn string(rest: &[char]) -> usize {
+    let mut at = 1;
+    while at < rest.len() && rest[at] != '"' {
+        at += if rest[at] == '\\' { 2 } else { 1 };
+    }
+    at + 1
+}
+
+/// The tokens without the modules that are compiled for tests only.
+fn without_tests(tokens: &[String]) -> Vec<String> {
+    let mark = ["#", "[", "cfg", "(", "test", ")", "]", "mod"];
+    let mut kept = Vec::new();
+    let mut at = 0;
+    while at < tokens.len() {
+        if tokens[at..].iter().zip(mark).all(|(one, other)| one == other) && at + mark.len() < tokens.len() {
+            at += mark.len();
+            let mut depth = 0;
+            while at < tokens.len() {
+                match tokens[at].as_str() {
+                    "{" => depth += 1,
+                    "}" => depth -= 1,
+                    _ => {}
+                }
+                let over = depth == 0 && matches!(tokens[at].as_str(), "}" | ";");
+                at += 1;
+                if over {
+                    break;
+                }
+            }
+        } else {
+            kept.push(tokens[at].clone());
+            at += 1;
+        }
+    }
+    kept
+}
+
+/// A violation of each kind, put into a copy of the house, is found; so the check can fail.
+#[test]
+fn each_way_of_breaking_it_is_found() {
+    let plants = [
+        ("lifecycle/x.rs", "use crate::cluster::observe;", "'lifecycle' may know only"),
+        ("lifecycle/x.rs", "fn f() { super::super::resources::pod() }", "'lifecycle' may know only"),
+        ("lifecycle/x.rs", "use crate::{api, operator::main};", "'lifecycle' may know only"),
+        ("api/x.rs", "use crate::lifecycle::plan::Plan;", "'api' may know only"),
+        ("telemetry/x.rs", "use crate::api::Town;", "'telemetry' may know only"),
+        ("resources/x.rs", "fn f() -> crate::cluster::Context { todo() }", "'resources' may know only"),
+        ("cluster/x.rs", "use crate::operator;", "'cluster' may know only"),
+        ("bin/x.rs", "use town_operator::cluster;", "'bin' may know only"),
+        ("lifecycle/x.rs", "use tokio::time::sleep;", "made of pure functions"),
+        ("lifecycle/x.rs", "use std::{fmt, time::{Duration, SystemTime}};", "made of pure functions"),
+        ("lifecycle/x.rs", "fn f() { k8s_openapi::jiff::Timestamp::now(); }", "does not ask"),
+        (
+            "lifecycle/x.rs",
+            "use k8s_openapi::jiff; fn f() { let t = jiff::Timestamp::now(); }",
+            "does not ask",
+        ),
+        ("lifecycle/x.rs", "use kube::{Client, ResourceExt};", "only 'cluster' talks"),
+        ("resources/x.rs", "use kube::{ResourceExt, api::{Api, ObjectMeta}};", "only 'cluster' talks"),
+        ("telemetry/x.rs", "use kube::runtime::watcher;", "only 'cluster' talks"),
+        ("operator/x.rs", "use kube::Api; fn f(a: Api<Pod>) { a.delete() }", "'cluster' work"),
+        ("api/x.rs", "use tracing::info;", "and nothing else"),
+        ("api/x.rs", "fn f() { kube::runtime::wait() }", "and nothing else"),
+        ("manager/mod.rs", "", "the house has no room 'manager'"),
+    ];
+    let house = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    for (file, text, wanted) in plants {
+        let copy = tempfile::tempdir().unwrap();
+        for source in rust_files(&house) {
+            let to = copy.path().join(source.strip_prefix(&house).unwrap());
+            fs::create_dir_all(to.parent().unwrap()).unwrap();
+            fs::copy(&source, &to).unwrap();
+        }
+        let plant = copy.path().join(file);
+        fs::create_dir_all(plant.parent().unwrap()).unwrap();
+        fs::write(&plant, text).unwrap();
+        let faults = faults(copy.path());
+        let about = |fault: &&String| fault.starts_with(&format!("{file}: ")) && fault.contains(wanted);
+        assert!(faults.iter().any(|fault| about(&fault)), "{file}: {text}: not among {faults:#?}");
+    }
+}
+
+/// What looks like a violation and is none.
+#[test]
+fn comments_literals_and_tests_are_not_read() {
+    let innocent = r##"
+        // use crate::operator;
+        /* tokio::spawn */
+        const A: &str = "use crate::cluster";
+        const B: &str = r#"tokio::spawn("x")"#;
+        const C: [char; 3] = ['"', '\'', '\u{22}'];
+        fn f<'a>(x: &'a str) -> &'a str { x }
+        #[cfg(test)]
+        mod tests { use crate::operator; fn g() { Timestamp::now() } }
+        use crate::api::{Agent, names::{self, FINALIZER}};
+    "##;
+    let module = ["lifecycle".to_owned(), "x".to_owned()];
+    let rooms: Vec<String> =
+        paths(innocent, &module).iter().filter_map(|p| room_of(p).map(str::to_owned)).collect();
+    assert_eq!(rooms, ["api", "api", "api"]);
+    assert!(
+        paths(innocent, &module).iter().all(|path| !path.iter().any(|part| part == "tokio" || part == "now"))
+    );
+}

@@ -1,0 +1,61 @@
+//! The generated files are what the Rust types say: `crds/` and the chart's copies of it (T22).
+
+use std::fs;
+use std::path::Path;
+
+use town_operator::api;
+
+/// File name and text of every CRD, as the Rust types have it.
+fn generated() -> Vec<(String, String)> {
+    let crds = api::crds().expect("the types make CRDs");
+    let file = |crd| {
+        let text = api::to_yaml(&crd).expect("a CRD is YAML");
+        (format!("{}_{}.yaml", crd.spec.group, crd.spec.names.plural), text)
+    };
+    crds.into_iter().map(file).collect()
+}
+
+/// Compares a directory with what is generated: no file differs, lacks or is there without cause.
+fn is_current(directory: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(directory);
+    let entries = fs::read_dir(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let mut there: Vec<String> =
+        entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    there.sort();
+    let mut wanted = generated();
+    wanted.sort();
+    assert_eq!(
+        there,
+        wanted.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>(),
+        "files in {directory}"
+    );
+    for (name, text) in wanted {
+        let found = fs::read_to_string(path.join(&name)).unwrap();
+        let first = found.lines().zip(text.lines()).position(|(one, other)| one != other);
+        assert!(
+            found == text,
+            "{directory}/{name} is not what the types say, from line {} on: run `make generate`",
+            first.unwrap_or_else(|| found.lines().count().min(text.lines().count())) + 1
+        );
+    }
+}
+
+#[test]
+fn t22_crds_are_what_the_types_say() {
+    is_current("crds");
+}
+
+#[test]
+fn t22_the_charts_crds_are_the_same() {
+    is_current("deploy/helm/town-operator/files/crds");
+}
+
+/// `kubectl apply` keeps a copy in an annotation, and all annotations of an object together hold 262,144 bytes.
+#[test]
+fn every_crd_is_small_enough_for_a_plain_kubectl_apply() {
+    for crd in api::crds().unwrap() {
+        let size = serde_json::to_vec(&crd).unwrap().len();
+        let name = crd.metadata.name.unwrap();
+        assert!(size < 250_000, "{name} has {size} bytes as JSON");
+    }
+}
