@@ -9,6 +9,8 @@
 //! only writes).
 
 pub mod api;
+pub mod cluster;
 pub mod lifecycle;
 pub mod operator;
 pub mod resources;
+pub mod telemetry;

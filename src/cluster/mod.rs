@@ -1,1 +1,108 @@
-//! cluster
+//! The only code that talks to the API server.
+//!
+//! [`observe`] holds the only reads of a reconcile, [`act`] and [`report`] the only writes.
+//! Invariants kept here: a create demands a [`LiveOwner`], which only an uncached read can mint, under
+//! the gate of its town; every delete names the UID that was planned; a status is written only over the
+//! very object that was decided on; what the API server does not answer is neither present nor absent.
+
+mod act;
+mod cache;
+mod client;
+mod consistency;
+mod error;
+mod gate;
+mod lease;
+mod live;
+mod observe;
+mod preflight;
+mod project;
+mod receipts;
+mod report;
+
+pub use act::{Outcome, Subject, act};
+pub use cache::{Group, Index, Indexed};
+pub use client::{CallTimeouts, connect};
+pub use error::Error;
+pub use gate::Gates;
+pub use lease::claim_install;
+pub use live::LiveOwner;
+pub use observe::{observe_agent, observe_town};
+pub use preflight::check;
+pub use project::{claim_facts, pod_facts};
+pub use report::{Events, report};
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use kube::Client;
+
+use crate::api::{Agent, Town};
+use crate::lifecycle::{ClaimFacts, PodFacts, Uid};
+use crate::resources::Install;
+
+/// Everything that reconciles share: the client, what the watches have seen, and what this process
+/// knows of its own writes.
+pub struct Cluster {
+    /// The client.
+    pub client: Client,
+    /// This installation.
+    pub install: Install,
+    /// Towns, as watched.
+    pub towns: Index<Town>,
+    /// Agents, as watched.
+    pub agents: Index<Agent>,
+    /// Pods of this installation, as watched.
+    pub pods: Index<PodFacts>,
+    /// Volume claims of this installation, as watched.
+    pub claims: Index<ClaimFacts>,
+    /// The gates of towns.
+    pub gates: Gates,
+    /// Where events go.
+    pub events: Events,
+    /// A create whose answer was lost may take effect for this long.
+    pub late_create: SignedDuration,
+    /// Time after which a deletion that does not get on is reported as blocked.
+    pub blocked_after: SignedDuration,
+    own_writes: consistency::OwnWrites,
+    receipts: receipts::Receipts,
+    reported: Mutex<HashMap<Uid, Timestamp>>,
+}
+
+impl Cluster {
+    /// Nothing seen yet.
+    pub fn new(
+        client: Client,
+        install: Install,
+        late_create: SignedDuration,
+        blocked_after: SignedDuration,
+    ) -> Self {
+        Self {
+            events: Events::new(client.clone()),
+            client,
+            install,
+            towns: Index::default(),
+            agents: Index::default(),
+            pods: Index::default(),
+            claims: Index::default(),
+            gates: Gates::default(),
+            late_create,
+            blocked_after,
+            own_writes: consistency::OwnWrites::default(),
+            receipts: receipts::Receipts::default(),
+            reported: Mutex::default(),
+        }
+    }
+
+    /// Forgets what was kept in memory for an object that is gone.
+    pub fn forget(&self, uid: &Uid) {
+        self.gates.forget(uid);
+        self.own_writes.forget(uid);
+        lock(&self.reported).remove(uid);
+    }
+}
+
+/// Locks; a holder that panicked left nothing half done in the maps that are guarded here.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

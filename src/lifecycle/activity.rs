@@ -25,7 +25,7 @@ pub enum AgentActivity {
 }
 
 /// The mode of an agent: as its spec says, else by role.
-pub(super) fn mode(agent: &Agent) -> Mode {
+pub fn mode(agent: &Agent) -> Mode {
     agent.spec.mode.unwrap_or(match agent.spec.role {
         crate::api::Role::Polecat => Mode::Task,
         _ => Mode::Session,

@@ -134,15 +134,15 @@ fn stopped(
 
 /// What takes the agent's pod down, at its present state.
 pub(super) fn stop_pod(s: &AgentSnapshot) -> Vec<Action> {
-    s.pod.iter().flat_map(|pod| end_pod(pod)).collect()
+    s.pod.iter().flat_map(end_pod).collect()
 }
 
 /// Delete a pod that is not going yet; release one that nothing runs of any more.
 pub(super) fn end_pod(pod: &super::PodFacts) -> Vec<Action> {
     let mut actions = Vec::new();
-    let held = pod.finalizers.iter().any(|f| f == names::RESULT_FINALIZER);
-    if held && pod.ended() {
-        actions.push(Action::ReleaseResult(pod.key.clone(), pod.uid.clone()));
+    let held = pod.finalizers.iter().position(|f| f == names::RESULT_FINALIZER);
+    if let Some(position) = held.filter(|_| pod.ended()) {
+        actions.push(Action::ReleaseResult { pod: pod.key.clone(), uid: pod.uid.clone(), position });
     }
     if !pod.deleting() {
         actions.push(Action::DeletePod(pod.key.clone(), pod.uid.clone()));

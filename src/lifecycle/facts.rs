@@ -5,7 +5,7 @@ use std::sync::Arc;
 use k8s_openapi::jiff::Timestamp;
 
 use super::ids::{ObjectKey, Uid};
-use crate::api::{Agent, Hook, Town};
+use crate::api::{Agent, Hook, Town, condition, names};
 
 /// Where the facts come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +110,8 @@ pub struct TownFacts {
     pub tombstoned: bool,
     /// Carries a tombstone that names its own UID.
     pub own_tombstone: bool,
+    /// When that was written.
+    pub tombstoned_at: Option<Timestamp>,
     /// Neither asleep, nor draining, nor suspended: pods may start.
     pub awake: bool,
     /// Drains before sleeping or being destroyed.
@@ -120,6 +122,32 @@ pub struct TownFacts {
     pub has_agent_template: bool,
     /// Its bound on draining.
     pub drain_timeout: k8s_openapi::jiff::SignedDuration,
+}
+
+impl TownFacts {
+    /// What agents need to know of this town, as the given installation sees it.
+    pub fn of(town: &Town, install: &str) -> Option<Self> {
+        let meta = &town.metadata;
+        let status = town.status.as_ref();
+        let deleting = meta.deletion_timestamp.is_some();
+        let draining = status.is_some_and(|s| s.draining_since.is_some());
+        let asleep = status.is_none_or(|s| super::conditions::is_true(&s.conditions, condition::ASLEEP));
+        let label = super::label(meta, names::INSTALL);
+        Some(Self {
+            uid: Uid::of(meta)?,
+            adopted: super::has_finalizer(meta, names::FINALIZER) && label == Some(install),
+            foreign: label.is_some_and(|l| l != install),
+            deleting,
+            tombstoned: super::tombstone(meta).is_some(),
+            own_tombstone: super::has_own_tombstone(meta),
+            tombstoned_at: super::tombstone(meta).and_then(super::tombstone_time),
+            awake: !deleting && !draining && !asleep && !town.spec.suspended,
+            draining: draining || deleting,
+            rigs: town.spec.rigs.iter().map(|r| r.name.clone()).collect(),
+            has_agent_template: town.spec.agent_template.is_some(),
+            drain_timeout: town.spec.drain.timeout.get(),
+        })
+    }
 }
 
 /// What is left of an owner, read live by its UID. An error is not an empty list.

@@ -22,7 +22,7 @@ mod sleep;
 mod task;
 mod town;
 
-pub use activity::{AgentActivity, agent_activity};
+pub use activity::{AgentActivity, agent_activity, mode};
 pub use agent::{decide_agent, needs_live_town};
 pub use conditions::{Failure, overlay};
 pub use destroy::tombstone_time;
@@ -32,6 +32,7 @@ pub use facts::{
 };
 pub use ids::{ObjectKey, OwnerRef, Uid, child_name};
 pub use plan::{Action, Plan};
+pub use restart::pod_record;
 pub use town::{decide_town, needs_live};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;

@@ -18,6 +18,8 @@ pub struct Plan<S> {
     /// Whether the writes must wait until no create of the town is under way: after them nothing may
     /// start (sleep, destroy).
     pub exclusive: bool,
+    /// What led to this, for the event that reports it.
+    pub note: Option<String>,
     /// When to look again if nothing happens before; `None`: never, watches carry everything.
     pub look_again: Option<Timestamp>,
 }
@@ -25,7 +27,7 @@ pub struct Plan<S> {
 impl<S> Plan<S> {
     /// Nothing to do, nothing to say, no timer.
     pub fn nothing() -> Self {
-        Self { actions: Vec::new(), status: None, exclusive: false, look_again: None }
+        Self { actions: Vec::new(), status: None, exclusive: false, note: None, look_again: None }
     }
 
     /// Only actions.
@@ -47,6 +49,12 @@ impl<S> Plan<S> {
     /// Adds actions.
     pub fn with_actions(mut self, actions: Vec<Action>) -> Self {
         self.actions.extend(actions);
+        self
+    }
+
+    /// Says what led to this.
+    pub fn because(mut self, note: String) -> Self {
+        self.note = Some(note);
         self
     }
 
@@ -89,7 +97,14 @@ pub enum Action {
     /// Delete exactly this pod.
     DeletePod(ObjectKey, Uid),
     /// Take our result finalizer off exactly this pod.
-    ReleaseResult(ObjectKey, Uid),
+    ReleaseResult {
+        /// The pod.
+        pod: ObjectKey,
+        /// Its UID.
+        uid: Uid,
+        /// Where the finalizer stands in its list.
+        position: usize,
+    },
     /// Delete exactly this volume claim.
     DeleteClaim(ObjectKey, Uid),
     /// Delete exactly this agent; it runs its own destruction.
@@ -108,7 +123,7 @@ impl fmt::Display for Action {
             Self::CreatePod => f.write_str("create pod"),
             Self::DeliverHook { pod, .. } => write!(f, "deliver hook to pod {pod}"),
             Self::DeletePod(key, _) => write!(f, "delete pod {key}"),
-            Self::ReleaseResult(key, _) => write!(f, "release pod {key}"),
+            Self::ReleaseResult { pod, .. } => write!(f, "release pod {pod}"),
             Self::DeleteClaim(key, _) => write!(f, "delete claim {key}"),
             Self::DeleteAgent(key, _) => write!(f, "delete agent {key}"),
             Self::RemoveFinalizer => f.write_str("remove finalizer"),

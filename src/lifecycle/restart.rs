@@ -69,7 +69,7 @@ pub(super) fn gone(record: Option<&PodStatus>) -> Option<PodStatus> {
 }
 
 /// The record of a pod that is there.
-pub(super) fn seen(pod: &PodFacts) -> PodStatus {
+pub fn pod_record(pod: &PodFacts) -> PodStatus {
     PodStatus {
         name: Some(pod.key.name.clone()),
         uid: Some(pod.uid.as_str().to_owned()),

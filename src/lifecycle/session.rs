@@ -73,7 +73,7 @@ fn keep(
     now: Timestamp,
 ) -> Plan<AgentStatus> {
     let Some(pod) = &s.pod else { return Plan::nothing() };
-    status.pod = Some(restart::seen(pod));
+    status.pod = Some(restart::pod_record(pod));
     let ready = pod_conditions(pod, &mut c);
     let hook = s.agent.spec.hook.as_ref();
     if pod.hook.as_ref() != hook {

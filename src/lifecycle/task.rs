@@ -127,7 +127,7 @@ fn at_work(s: &AgentSnapshot, mut status: AgentStatus, pod: &PodFacts, now: Time
     if let Some(hook) = &s.agent.spec.hook {
         c.set(condition::FINISHED, false, reason::UNFINISHED, unfinished_text(hook));
     }
-    status.pod = Some(restart::seen(pod));
+    status.pod = Some(restart::pod_record(pod));
     let phase = if pod.phase == PodPhase::Running {
         c.ready(reason::WORKING_ON, format!("pod {} works", pod.key.name));
         c.set(condition::WORKING, true, reason::WORK, "");

@@ -149,7 +149,7 @@ fn compute(
     match restart::next(s.pod(), status.pod.as_ref(), status.restarts.as_ref(), now) {
         Next::Keep => {
             if let Some(pod) = s.pod() {
-                status.pod = Some(restart::seen(pod));
+                status.pod = Some(restart::pod_record(pod));
                 return (actions, pod_conditions(pod, c));
             }
         }
@@ -231,12 +231,12 @@ fn draining(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<To
     if s.freshness != Freshness::Live {
         return Plan::nothing();
     }
-    if sleep::turn_back(s, &status).is_some() {
+    if let Some(why) = sleep::turn_back(s, &status) {
         status.draining_since = None;
         status.asleep_reason = None;
         // The idle clock starts anew: what turned it back may be no work (a request, a decree lifted).
         status.woke_at = Some(stamp(now));
-        return awake(s, status, now).without_actions();
+        return awake(s, status, now).without_actions().because(format!("not asleep after all: {why}"));
     }
     let began = status.draining_since.as_ref().map_or(now, |t| t.0);
     let bound = after(began, s.town.spec.drain.timeout.get());
@@ -271,10 +271,10 @@ fn asleep_status(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Pl
 
 /// Asleep: no pods, no timer; it wakes when the reason no longer holds or work is there.
 fn asleep(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<TownStatus> {
-    if sleep::wake(s, &status).is_some() {
+    if let Some(why) = sleep::wake(s, &status) {
         status.woke_at = Some(stamp(now));
         status.asleep_reason = None;
-        return awake(s, status, now).without_actions();
+        return awake(s, status, now).without_actions().because(format!("woken: {why}"));
     }
     if s.town.spec.suspended {
         status.asleep_reason = Some(AsleepReason::Suspended);

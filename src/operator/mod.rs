@@ -1,5 +1,10 @@
-//! operator
-use std::process::ExitCode;
+//! Wiring: flags, watches, queues, and the loop that turns what is seen into what is done.
+
 mod cli;
-/// main
-pub fn main() -> ExitCode { cli::main() }
+mod queue;
+mod reconcile;
+mod run;
+mod watches;
+
+pub use cli::main;
+pub use reconcile::{reconcile_agent, reconcile_town};

@@ -1,0 +1,247 @@
+//! What the watches have seen, found by owner.
+//!
+//! Each kind has one index. It is fed by one watch; a relist replaces it as a whole, so that what went
+//! while the watch was down goes with it. It also remembers how far the watch has come, see
+//! [`super::consistency`].
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use kube::ResourceExt;
+use tokio::sync::watch;
+
+use crate::api::{Agent, Town, names};
+use crate::lifecycle::{ClaimFacts, ObjectKey, PodFacts, Uid, label};
+
+/// By what objects are found.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Group {
+    /// The town of this UID, and what carries it.
+    Town(Uid),
+    /// The agent of this UID, and what carries it.
+    Agent(Uid),
+    /// The agents that name this town, bound or not.
+    NamesTown(ObjectKey),
+}
+
+/// What can be indexed.
+pub trait Indexed {
+    /// Where it is.
+    fn key(&self) -> ObjectKey;
+    /// By what it is found.
+    fn groups(&self) -> Vec<Group>;
+}
+
+impl Indexed for Town {
+    fn key(&self) -> ObjectKey {
+        ObjectKey::of(&self.metadata)
+    }
+    fn groups(&self) -> Vec<Group> {
+        owners(Uid::of(&self.metadata).as_ref(), None)
+    }
+}
+
+impl Indexed for Agent {
+    fn key(&self) -> ObjectKey {
+        ObjectKey::of(&self.metadata)
+    }
+    fn groups(&self) -> Vec<Group> {
+        let town = ObjectKey { namespace: self.namespace().unwrap_or_default(), name: self.spec.town.clone() };
+        let bound = label(&self.metadata, names::TOWN_UID).map(|uid| Group::Town(Uid::new(uid)));
+        let itself = Uid::of(&self.metadata).map(Group::Agent);
+        bound.into_iter().chain(itself).chain([Group::NamesTown(town)]).collect()
+    }
+}
+
+impl Indexed for PodFacts {
+    fn key(&self) -> ObjectKey {
+        self.key.clone()
+    }
+    fn groups(&self) -> Vec<Group> {
+        owners(self.town_uid.as_ref(), self.agent_uid.as_ref())
+    }
+}
+
+impl Indexed for ClaimFacts {
+    fn key(&self) -> ObjectKey {
+        self.key.clone()
+    }
+    fn groups(&self) -> Vec<Group> {
+        owners(self.town_uid.as_ref(), self.agent_uid.as_ref())
+    }
+}
+
+fn owners(town: Option<&Uid>, agent: Option<&Uid>) -> Vec<Group> {
+    town.cloned().map(Group::Town).into_iter().chain(agent.cloned().map(Group::Agent)).collect()
+}
+
+/// The objects of one kind.
+pub struct Index<T> {
+    state: RwLock<State<T>>,
+    seen: watch::Sender<u64>,
+}
+
+struct State<T> {
+    objects: HashMap<ObjectKey, Arc<T>>,
+    groups: HashMap<Group, BTreeSet<ObjectKey>>,
+    /// What a relist has brought so far.
+    incoming: Vec<T>,
+}
+
+impl<T> Default for Index<T> {
+    fn default() -> Self {
+        let state = State { objects: HashMap::new(), groups: HashMap::new(), incoming: Vec::new() };
+        Self { state: RwLock::new(state), seen: watch::Sender::new(0) }
+    }
+}
+
+impl<T: Indexed> Index<T> {
+    /// The object of that name.
+    pub fn get(&self, key: &ObjectKey) -> Option<Arc<T>> {
+        self.read().objects.get(key).cloned()
+    }
+
+    /// The objects of a group.
+    pub fn of(&self, group: &Group) -> Vec<Arc<T>> {
+        let state = self.read();
+        let keys = state.groups.get(group);
+        keys.into_iter().flatten().filter_map(|key| state.objects.get(key).cloned()).collect()
+    }
+
+    /// An object was added or changed. Returns what stood there before.
+    pub fn apply(&self, object: T, revision: Option<u64>) -> Option<Arc<T>> {
+        let before = self.write().insert(object);
+        self.saw(revision);
+        before
+    }
+
+    /// An object is gone.
+    pub fn delete(&self, key: &ObjectKey, revision: Option<u64>) -> Option<Arc<T>> {
+        let before = self.write().remove(key);
+        self.saw(revision);
+        before
+    }
+
+    /// A relist begins.
+    pub fn relist(&self) {
+        self.write().incoming.clear();
+    }
+
+    /// A relist brings an object.
+    pub fn incoming(&self, object: T, revision: Option<u64>) {
+        self.write().incoming.push(object);
+        self.saw(revision);
+    }
+
+    /// A relist is complete: what it did not bring is gone. Returns what stood there before.
+    pub fn relisted(&self) -> Vec<Arc<T>> {
+        let mut state = self.write();
+        let before = state.objects.drain().map(|(_, object)| object).collect();
+        state.groups.clear();
+        for object in std::mem::take(&mut state.incoming) {
+            state.insert(object);
+        }
+        before
+    }
+
+    /// Every object.
+    pub fn all(&self) -> Vec<Arc<T>> {
+        self.read().objects.values().cloned().collect()
+    }
+
+    /// Waits until the watch has come as far as this revision.
+    pub async fn reaches(&self, revision: u64) {
+        // The sender lives in self: the wait cannot fail.
+        let _ = self.seen.subscribe().wait_for(|seen| *seen >= revision).await;
+    }
+
+    fn saw(&self, revision: Option<u64>) {
+        if let Some(revision) = revision {
+            self.seen.send_if_modified(|seen| {
+                let newer = revision > *seen;
+                *seen = (*seen).max(revision);
+                newer
+            });
+        }
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, State<T>> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, State<T>> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T: Indexed> State<T> {
+    fn insert(&mut self, object: T) -> Option<Arc<T>> {
+        let key = object.key();
+        let before = self.remove(&key);
+        for group in object.groups() {
+            self.groups.entry(group).or_default().insert(key.clone());
+        }
+        self.objects.insert(key, Arc::new(object));
+        before
+    }
+
+    fn remove(&mut self, key: &ObjectKey) -> Option<Arc<T>> {
+        let before = self.objects.remove(key)?;
+        for group in before.groups() {
+            if let Some(keys) = self.groups.get_mut(&group) {
+                keys.remove(key);
+                if keys.is_empty() {
+                    self.groups.remove(&group);
+                }
+            }
+        }
+        Some(before)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(name: &str, town: &str) -> ClaimFacts {
+        ClaimFacts {
+            key: ObjectKey { namespace: "ns".into(), name: name.into() },
+            uid: Uid::new(name),
+            town_uid: Some(Uid::new(town)),
+            agent_uid: None,
+            install: None,
+            deleting: false,
+            finalizers: vec![],
+        }
+    }
+
+    #[test]
+    fn an_object_that_changes_its_owner_leaves_the_old_group() {
+        let index = Index::default();
+        index.apply(pod("a", "t1"), None);
+        index.apply(pod("a", "t2"), None);
+        assert!(index.of(&Group::Town(Uid::new("t1"))).is_empty());
+        assert_eq!(index.of(&Group::Town(Uid::new("t2"))).len(), 1);
+    }
+
+    #[test]
+    fn what_went_while_the_watch_was_down_goes_with_the_relist() {
+        let index = Index::default();
+        index.apply(pod("gone", "t"), None);
+        index.relist();
+        index.incoming(pod("stays", "t"), None);
+        assert_eq!(index.of(&Group::Town(Uid::new("t"))).len(), 1, "nothing changes before the list is complete");
+        let before = index.relisted();
+        assert_eq!(before.len(), 1);
+        let now: Vec<_> = index.all().iter().map(|p| p.key.name.clone()).collect();
+        assert_eq!(now, ["stays"]);
+    }
+
+    #[tokio::test]
+    async fn the_index_says_how_far_its_watch_has_come() {
+        let index = Index::default();
+        index.apply(pod("a", "t"), Some(7));
+        index.apply(pod("a", "t"), Some(5));
+        index.reaches(7).await;
+    }
+}

@@ -1,0 +1,124 @@
+//! What can go wrong between us and the API server, and what follows from it.
+
+use crate::api::condition::reason;
+use crate::lifecycle::Failure;
+
+/// An error of a read or a write. All are retried; none is ever taken for absence.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The API server refused, or did not answer, or the connection broke.
+    #[error("{what}: {source}")]
+    Api {
+        /// What was tried.
+        what: String,
+        /// The client's own error.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// No answer within the limit.
+    #[error("{what}: no answer within {seconds} s")]
+    NoAnswer {
+        /// What was tried.
+        what: String,
+        /// The limit in seconds.
+        seconds: u64,
+    },
+    /// The object changed since it was read; it is read again at once.
+    #[error("{what}: the object changed meanwhile")]
+    Conflict {
+        /// What was tried.
+        what: String,
+    },
+    /// The name is taken by an object of somebody else.
+    #[error("{kind} {name} exists and is not ours; remove it, or rename its owner")]
+    NameTaken {
+        /// Kind of the object.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// The owner is not provably alive, so nothing is created for it.
+    #[error("nothing is created: {why}")]
+    NotLive {
+        /// Why.
+        why: String,
+    },
+    /// An object cannot be decoded.
+    #[error("{kind} {name} cannot be read: {message}")]
+    Undecodable {
+        /// Kind of the object.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        message: String,
+    },
+}
+
+impl Error {
+    /// Wraps a client error; a conflict becomes [`Error::Conflict`].
+    pub(super) fn api(what: impl Into<String>, source: kube::Error) -> Self {
+        let what = what.into();
+        match &source {
+            kube::Error::Api(status) if status.is_conflict() => Self::Conflict { what },
+            _ => Self::Api { what, source: Box::new(source) },
+        }
+    }
+
+    /// The API server's answer, where there was one.
+    fn status(&self) -> Option<&kube::core::Status> {
+        match self {
+            Self::Api { source, .. } => match source.as_ref() {
+                kube::Error::Api(status) => Some(status),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// The write may have taken effect, or may yet: there was no answer, or one that does not say.
+    pub(super) fn outcome_unknown(&self) -> bool {
+        match self {
+            Self::Api { .. } => self.status().is_none_or(|s| s.code >= 500 || s.code == 408),
+            Self::NoAnswer { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// The API server says that there is no such object.
+    pub(super) fn is_not_found(&self) -> bool {
+        self.status().is_some_and(|s| s.code == 404)
+    }
+
+    /// The API server says that the name is taken.
+    pub(super) fn is_already_exists(&self) -> bool {
+        matches!(self, Self::Api { source, .. } if matches!(source.as_ref(), kube::Error::Api(s) if s.is_already_exists()))
+    }
+
+    /// The API server refused to create because the namespace is being deleted.
+    pub fn is_namespace_terminating(&self) -> bool {
+        self.status().is_some_and(|s| {
+            s.code == 403
+                && (s.message.contains("being terminated")
+                    || s.details.as_ref().is_some_and(|d| d.causes.iter().any(|c| c.reason == "NamespaceTerminating")))
+        })
+    }
+
+    /// How a condition shows it; `None` where the next look settles it without a word.
+    pub fn failure(&self) -> Option<Failure> {
+        let failure = |stalled, reason| Some(Failure { stalled, reason, message: self.to_string() });
+        match self {
+            Self::Conflict { .. } | Self::NotLive { .. } | Self::Undecodable { .. } => None,
+            Self::NameTaken { .. } => failure(true, reason::NAME_TAKEN),
+            Self::NoAnswer { .. } => failure(false, reason::API_ERROR),
+            Self::Api { .. } if self.is_namespace_terminating() => failure(false, reason::NAMESPACE_TERMINATING),
+            Self::Api { .. } => match self.status() {
+                Some(s) if s.code == 403 && s.message.contains("exceeded quota") => {
+                    failure(false, reason::QUOTA_EXCEEDED)
+                }
+                Some(s) if (400..500).contains(&s.code) => failure(false, reason::CREATE_REFUSED),
+                _ => failure(false, reason::API_ERROR),
+            },
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! The gate of a town: creates pass it together, destruction and sleep alone.
+//!
+//! Invariant kept here: once a town's tombstone is being written, no create of it is under way in this
+//! process, and none begins.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
+
+use super::lock;
+use crate::lifecycle::Uid;
+
+/// The gates of all towns, by UID; also what is known of the creates of agents.
+#[derive(Default)]
+pub struct Gates(Mutex<HashMap<Uid, Arc<RwLock<Gate>>>>);
+
+/// What this process knows of creates for one UID.
+#[derive(Default)]
+pub(super) struct Gate {
+    state: Mutex<GateState>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct GateState {
+    /// This process closed it before it wrote the tombstone, so it knows every create since its start.
+    closed: bool,
+    /// When a create was last sent that was never answered.
+    unanswered: Option<Timestamp>,
+}
+
+/// Held while a proof of life is minted and a create is under way.
+pub(super) struct Shared(OwnedRwLockReadGuard<Gate>);
+
+/// Held while nothing else may be under way.
+pub struct Exclusive(OwnedRwLockWriteGuard<Gate>);
+
+/// A create that was sent. Unless its answer comes before this is dropped (by a time-out, a panic, a
+/// shutdown), it counts as unanswered.
+pub(super) struct Sent<'gate> {
+    gate: &'gate Shared,
+    at: Timestamp,
+    answered: bool,
+}
+
+impl Shared {
+    /// A create is about to be sent.
+    pub(super) fn send(&self, now: Timestamp) -> Sent<'_> {
+        Sent { gate: self, at: now, answered: false }
+    }
+}
+
+impl Sent<'_> {
+    /// The API server said what became of it.
+    pub(super) fn answered(mut self) {
+        self.answered = true;
+    }
+}
+
+impl Drop for Sent<'_> {
+    fn drop(&mut self) {
+        if !self.answered {
+            lock(&self.gate.0.state).unanswered = Some(self.at);
+        }
+    }
+}
+
+impl Exclusive {
+    /// From now on nothing passes.
+    pub(super) fn close(&self) {
+        lock(&self.0.state).closed = true;
+    }
+}
+
+impl Gates {
+    fn gate(&self, uid: &Uid) -> Arc<RwLock<Gate>> {
+        lock(&self.0).entry(uid.clone()).or_default().clone()
+    }
+
+    /// Passes the gate together with others; `None`: it is closed for good.
+    pub(super) async fn shared(&self, uid: &Uid) -> Option<Shared> {
+        let guard = self.gate(uid).read_owned().await;
+        let closed = lock(&guard.state).closed;
+        (!closed).then_some(Shared(guard))
+    }
+
+    /// Waits until nobody is inside, and keeps everybody out.
+    pub async fn exclusive(&self, uid: &Uid) -> Exclusive {
+        Exclusive(self.gate(uid).write_owned().await)
+    }
+
+    /// When creates of which no answer came can no longer take effect: `None` where there are none.
+    /// A process that did not hold the gate since before the tombstone must wait as long after it as a
+    /// request may take, for its predecessor's creates.
+    pub(super) fn settled_at(
+        &self,
+        uid: &Uid,
+        tombstone: Option<Timestamp>,
+        late: SignedDuration,
+    ) -> Option<Timestamp> {
+        let gate = self.gate(uid);
+        // Nobody holds a closed gate for long; a gate that is held is not settled.
+        let state = gate.try_read().map(|g| *lock(&g.state)).unwrap_or_default();
+        let after = |at: Timestamp| at.checked_add(late).unwrap_or(Timestamp::MAX);
+        let predecessor = if state.closed { None } else { Some(tombstone.unwrap_or_else(Timestamp::now)) };
+        [predecessor, state.unanswered].into_iter().flatten().map(after).max()
+    }
+
+    pub(super) fn forget(&self, uid: &Uid) {
+        lock(&self.0).remove(uid);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LATE: SignedDuration = SignedDuration::from_secs(60);
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[tokio::test]
+    async fn nothing_passes_a_closed_gate() {
+        let gates = Gates::default();
+        let uid = Uid::new("t");
+        gates.exclusive(&uid).await.close();
+        assert!(gates.shared(&uid).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn destruction_waits_for_the_create_under_way() {
+        let gates = Gates::default();
+        let uid = Uid::new("t");
+        let create = gates.shared(&uid).await.unwrap();
+        let waiting = gates.exclusive(&uid);
+        tokio::pin!(waiting);
+        assert!(futures::poll!(&mut waiting).is_pending(), "a create is under way");
+        drop(create);
+        waiting.await.close();
+    }
+
+    #[tokio::test]
+    async fn who_closed_the_gate_need_not_wait_and_who_did_not_must() {
+        let gates = Gates::default();
+        let (mine, other) = (Uid::new("mine"), Uid::new("other"));
+        gates.exclusive(&mine).await.close();
+        assert_eq!(gates.settled_at(&mine, Some(at(100)), LATE), None);
+        assert_eq!(gates.settled_at(&other, Some(at(100)), LATE), Some(at(160)));
+    }
+
+    #[tokio::test]
+    async fn an_answered_create_is_not_waited_for() {
+        let gates = Gates::default();
+        let uid = Uid::new("t");
+        gates.shared(&uid).await.unwrap().send(at(90)).answered();
+        gates.exclusive(&uid).await.close();
+        assert_eq!(gates.settled_at(&uid, Some(at(100)), LATE), None);
+    }
+
+    #[tokio::test]
+    async fn an_unanswered_create_is_waited_for() {
+        let gates = Gates::default();
+        let uid = Uid::new("t");
+        drop(gates.shared(&uid).await.unwrap().send(at(90)));
+        gates.exclusive(&uid).await.close();
+        assert_eq!(gates.settled_at(&uid, Some(at(100)), LATE), Some(at(150)));
+    }
+}

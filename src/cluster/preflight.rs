@@ -1,0 +1,77 @@
+//! What must hold of the cluster before the operator touches anything.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::Api;
+use kube::{Client, ResourceExt};
+
+use crate::api::{self, names};
+
+/// The oldest API server that this operator runs against: field selectors on custom resources are
+/// stable from here on.
+const OLDEST: (u32, u32) = (1, 32);
+
+/// Why the operator does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum PreflightError {
+    /// The API server does not answer.
+    #[error("the API server does not answer: {0}")]
+    Unreachable(#[source] kube::Error),
+    /// The API server is too old.
+    #[error("the API server is version {found}; this operator needs {}.{} or newer", OLDEST.0, OLDEST.1)]
+    OldServer {
+        /// Its version.
+        found: String,
+    },
+    /// A CRD is not installed.
+    #[error("the CustomResourceDefinition {name} is not installed: apply the files in crds/, or install the chart with crds.install=true")]
+    NoCrd {
+        /// Its name.
+        name: String,
+    },
+    /// A CRD could not be read.
+    #[error("the CustomResourceDefinition {name} cannot be read: {source}")]
+    UnreadCrd {
+        /// Its name.
+        name: String,
+        /// The client's own error.
+        #[source]
+        source: kube::Error,
+    },
+    /// A CRD is older than this operator.
+    #[error(
+        "the CustomResourceDefinition {name} has schema revision {found}, this operator needs {needed}: \
+         apply the CRDs of this version first"
+    )]
+    OldCrd {
+        /// Its name.
+        name: String,
+        /// The revision that is installed.
+        found: String,
+        /// The revision that this operator was built with.
+        needed: i64,
+    },
+}
+
+/// Checks the API server's version and that the installed CRDs are at least as new as this operator.
+pub async fn check(client: &Client) -> Result<(), PreflightError> {
+    let version = client.apiserver_version().await.map_err(PreflightError::Unreachable)?;
+    let number = |text: &str| text.trim_end_matches('+').parse::<u32>().unwrap_or(0);
+    if (number(&version.major), number(&version.minor)) < OLDEST {
+        return Err(PreflightError::OldServer { found: version.git_version });
+    }
+    let installed: Api<CustomResourceDefinition> = Api::all(client.clone());
+    for name in ["towns.gastown.dev", "agents.gastown.dev"] {
+        let name = name.to_owned();
+        let crd = match installed.get_opt(&name).await {
+            Ok(Some(crd)) => crd,
+            Ok(None) => return Err(PreflightError::NoCrd { name }),
+            Err(source) => return Err(PreflightError::UnreadCrd { name, source }),
+        };
+        let found = crd.annotations().get(names::SCHEMA_REVISION).cloned().unwrap_or_default();
+        if found.parse::<i64>().unwrap_or(0) < api::SCHEMA_REVISION {
+            let found = if found.is_empty() { "none".to_owned() } else { found };
+            return Err(PreflightError::OldCrd { name, found, needed: api::SCHEMA_REVISION });
+        }
+    }
+    Ok(())
+}

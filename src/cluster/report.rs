@@ -1,0 +1,202 @@
+//! Status and events, on transitions only.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Api, PostParams};
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::{Client, Resource, ResourceExt};
+
+use super::act::Outcome;
+use super::consistency::Kind;
+use super::error::Error;
+use super::Cluster;
+use crate::api::{Agent, AgentStatus, PodStatus, StorageStatus, Town, TownStatus, condition, names};
+use crate::lifecycle::{ClaimFacts, Uid, overlay, pod_record};
+
+/// The longest note of an event that the API server takes.
+const NOTE: usize = 1000;
+
+/// Where events go. One recorder a process: it merges events that repeat.
+pub struct Events(Recorder);
+
+impl Events {
+    pub(super) fn new(client: Client) -> Self {
+        let instance = std::env::var("HOSTNAME").ok();
+        Self(Recorder::new(client, Reporter { controller: names::MANAGER.into(), instance }))
+    }
+
+    /// Says something about an object. An event that cannot be written stops nothing.
+    pub async fn say<K: Resource<DynamicType = ()>>(&self, object: &K, warning: bool, reason: &str, note: &str) {
+        let event = Event {
+            type_: if warning { EventType::Warning } else { EventType::Normal },
+            reason: reason.to_owned(),
+            note: Some(note.chars().take(NOTE).collect()),
+            action: "Reconcile".into(),
+            secondary: None,
+        };
+        if let Err(error) = self.0.publish(&event, &object.object_ref(&())).await {
+            tracing::debug!(%error, reason, "the event could not be written");
+        }
+    }
+}
+
+/// What a plan reports: a status, where the subject has one to report.
+pub trait Report: Resource<DynamicType = ()> + Clone {
+    /// The kind's status.
+    type Status: Clone + PartialEq + Default;
+    /// Lays the outcome of the actions over the status that was decided.
+    fn record(status: &mut Self::Status, pod: Option<PodStatus>, claim: Option<StorageStatus>);
+    /// Its conditions.
+    fn conditions(status: &Self::Status) -> &[Condition];
+    /// Its conditions, to be changed.
+    fn conditions_mut(status: &mut Self::Status) -> &mut Vec<Condition>;
+    /// Its phase.
+    fn phase(status: &Self::Status) -> Option<&str>;
+    /// The status that the object has.
+    fn status(&self) -> Option<&Self::Status>;
+    /// Writes a status over the object of that resourceVersion.
+    fn write(
+        &self,
+        cluster: &Cluster,
+        status: Self::Status,
+        resource_version: Option<String>,
+    ) -> impl Future<Output = Result<Option<String>, kube::Error>> + Send;
+    /// The kind, as watched.
+    #[doc(hidden)]
+    fn watched(cluster: &Cluster, uid: &Uid, resource_version: Option<&str>);
+}
+
+macro_rules! report {
+    ($object:ty, $status:ty, $kind:expr) => {
+        impl Report for $object {
+            type Status = $status;
+
+            fn record(status: &mut $status, pod: Option<PodStatus>, claim: Option<StorageStatus>) {
+                if pod.is_some() {
+                    status.pod = pod;
+                }
+                if claim.is_some() {
+                    status.storage = claim;
+                }
+            }
+
+            fn conditions(status: &$status) -> &[Condition] {
+                &status.conditions
+            }
+
+            fn conditions_mut(status: &mut $status) -> &mut Vec<Condition> {
+                &mut status.conditions
+            }
+
+            fn phase(status: &$status) -> Option<&str> {
+                status.phase.as_deref()
+            }
+
+            fn status(&self) -> Option<&$status> {
+                self.status.as_ref()
+            }
+
+            async fn write(
+                &self,
+                cluster: &Cluster,
+                status: $status,
+                resource_version: Option<String>,
+            ) -> Result<Option<String>, kube::Error> {
+                let api: Api<$object> =
+                    Api::namespaced(cluster.client.clone(), &self.namespace().unwrap_or_default());
+                let mut object = self.clone();
+                object.status = Some(status);
+                object.metadata.managed_fields = None;
+                if resource_version.is_some() {
+                    object.metadata.resource_version = resource_version;
+                }
+                let params = PostParams { field_manager: Some(names::MANAGER.into()), ..PostParams::default() };
+                let written = api.replace_status(&self.name_any(), &params, &object).await?;
+                Ok(written.metadata.resource_version)
+            }
+
+            fn watched(cluster: &Cluster, uid: &Uid, resource_version: Option<&str>) {
+                cluster.own_writes.wrote(uid, $kind, resource_version);
+            }
+        }
+    };
+}
+
+report!(Town, TownStatus, Kind::Town);
+report!(Agent, AgentStatus, Kind::Agent);
+
+/// Reports what was decided and what came of it: one status write if anything changed, events on
+/// transitions, nothing in steady state.
+pub async fn report<K: Report + Sync>(
+    cluster: &Cluster,
+    object: &K,
+    uid: &Uid,
+    decided: Option<K::Status>,
+    note: Option<String>,
+    outcome: &Outcome,
+    now: Timestamp,
+) -> Result<(), Error> {
+    if outcome.finished {
+        let summary = cluster.receipts.all_gone(uid);
+        cluster.events.say(object, false, "Destroyed", &summary).await;
+        return Ok(());
+    }
+    let before = object.status();
+    let old = before.map_or(&[][..], K::conditions);
+    let failure = outcome.error.as_ref().and_then(Error::failure);
+    let mut status = match (decided, &failure) {
+        (Some(status), _) => status,
+        (None, Some(_)) => before.cloned().unwrap_or_default(),
+        (None, None) => return Ok(()),
+    };
+    if before == Some(&status) && failure.is_none() {
+        return Ok(());
+    }
+    K::record(&mut status, outcome.pod.as_ref().map(pod_record), outcome.claim.as_ref().map(claim_record));
+    if let Some(failure) = &failure {
+        overlay(K::conditions_mut(&mut status), old, failure, now);
+    }
+    if before == Some(&status) {
+        return Ok(());
+    }
+    let what = format!("report status of {} {}", K::kind(&()), object.name_any());
+    let written = object
+        .write(cluster, status.clone(), outcome.resource_version.clone())
+        .await
+        .map_err(|e| Error::api(what, e))?;
+    K::watched(cluster, uid, written.as_deref());
+    cluster.reported_now(uid, now);
+    announce::<K>(cluster, object, old, before, &status, note).await;
+    Ok(())
+}
+
+fn claim_record(claim: &ClaimFacts) -> StorageStatus {
+    StorageStatus { claim: claim.key.name.clone(), uid: Some(claim.uid.to_string()) }
+}
+
+/// At most one event for a change of phase and one for something that went wrong.
+async fn announce<K: Report>(
+    cluster: &Cluster,
+    object: &K,
+    old: &[Condition],
+    before: Option<&K::Status>,
+    status: &K::Status,
+    note: Option<String>,
+) {
+    let find = |all: &[Condition], type_: &str| all.iter().find(|c| c.type_ == type_).cloned();
+    let new = K::conditions(status);
+    let phase = K::phase(status).unwrap_or_default();
+    if before.and_then(K::phase) != Some(phase) {
+        let text = note.or_else(|| find(new, condition::READY).map(|c| c.message)).unwrap_or_default();
+        tracing::info!(object = %object.name_any(), phase, text, "phase");
+        cluster.events.say(object, false, phase, &text).await;
+    }
+    for type_ in [condition::DEGRADED, condition::STALLED, condition::DELETION_BLOCKED] {
+        let (was, is) = (find(old, type_), find(new, type_));
+        if let Some(is) = is.filter(|c| c.status == "True")
+            && was.is_none_or(|was| was.status != "True" || was.reason != is.reason)
+        {
+            cluster.events.say(object, true, &is.reason, &is.message).await;
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! From start to end of the controller.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::cli::RunArgs;
+use super::queue::{Reconcile, queue};
+use super::watches::{self, Queues};
+use super::{reconcile_agent, reconcile_town};
+use crate::cluster::{self, Cluster, Error};
+use crate::lifecycle::ObjectKey;
+use crate::resources::Install;
+use crate::telemetry::{self, Health};
+
+/// Time for writes under way when the process is told to end.
+const FINISH_WITHIN: Duration = Duration::from_secs(8);
+
+struct Towns(Arc<Cluster>);
+struct Agents(Arc<Cluster>);
+
+impl Reconcile for Towns {
+    async fn reconcile(&self, key: ObjectKey) -> Result<Option<Timestamp>, Error> {
+        reconcile_town(&self.0, &key).await
+    }
+}
+
+impl Reconcile for Agents {
+    async fn reconcile(&self, key: ObjectKey) -> Result<Option<Timestamp>, Error> {
+        reconcile_agent(&self.0, &key).await
+    }
+}
+
+/// Runs until SIGTERM or SIGINT. Errors are those of the start: afterwards everything is retried.
+pub(super) async fn run(args: RunArgs) -> Result<(), Box<dyn std::error::Error>> {
+    let stop = CancellationToken::new();
+    end_on_signal(stop.clone())?;
+    let health = Health::default();
+    telemetry::serve(args.health_addr, health.clone(), stop.clone())
+        .await
+        .map_err(|e| format!("cannot serve health on {} (--health-addr): {e}", args.health_addr))?;
+    let client = cluster::connect().await.map_err(|e| format!("no cluster: {e}"))?;
+    cluster::check(&client).await?;
+    cluster::claim_install(&client, &args.lease_namespace, &args.lease_name, &args.install_id).await?;
+    tracing::info!(install_id = args.install_id, version = env!("CARGO_PKG_VERSION"), "starting");
+
+    let shared = Arc::new(Cluster::new(
+        client,
+        Install(args.install_id),
+        args.apiserver_request_timeout.get(),
+        args.deletion_blocked_after.get(),
+    ));
+    let (towns, known_towns, town_work) = queue(args.concurrency, Towns(shared.clone()));
+    let (agents, known_agents, agent_work) = queue(args.concurrency, Agents(shared.clone()));
+    let queues = Queues { towns, agents };
+
+    // Decisions need every index: the work begins when each kind was listed once.
+    let missing = Arc::new(AtomicUsize::new(4));
+    let complete = CancellationToken::new();
+    let listed = || {
+        let (missing, complete) = (missing.clone(), complete.clone());
+        move || {
+            if missing.fetch_sub(1, Ordering::AcqRel) == 1 {
+                complete.cancel();
+            }
+        }
+    };
+    tokio::spawn(watches::towns(shared.clone(), queues.clone(), known_towns, stop.clone(), listed()));
+    tokio::spawn(watches::agents(shared.clone(), queues.clone(), known_agents, stop.clone(), listed()));
+    tokio::spawn(watches::pods(shared.clone(), queues.clone(), stop.clone(), listed()));
+    tokio::spawn(watches::claims(shared, queues, stop.clone(), listed()));
+    tokio::select! {
+        () = complete.cancelled() => health.ready(),
+        () = stop.cancelled() => return Ok(()),
+    }
+    tracing::info!("running");
+
+    // The queues end when the watches have ended and what is under way has finished.
+    let work = async { tokio::join!(town_work, agent_work) };
+    tokio::pin!(work);
+    tokio::select! {
+        _ = &mut work => {}
+        () = stop.cancelled() => {
+            tracing::info!("ending");
+            if tokio::time::timeout(FINISH_WITHIN, work).await.is_err() {
+                tracing::warn!("some work is still under way; the next start takes it up");
+            }
+        }
+    }
+    Ok(())
+}
+
+fn end_on_signal(stop: CancellationToken) -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        stop.cancel();
+    });
+    Ok(())
+}
