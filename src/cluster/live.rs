@@ -54,10 +54,12 @@ impl<'gate> LiveOwner<'gate> {
         self.agent.as_ref()
     }
 
-    /// Proves that the town is awake, as a pod of it needs.
+    /// Proves that the town is awake, as a pod of it needs. A town that has no status yet has not begun to
+    /// sleep: it may start its own pod, and its agents wait for its first status.
     pub(super) fn awake(&self, install: &str) -> Result<(), Error> {
+        let first = self.agent.is_none() && self.town.status.is_none() && !self.town.spec.suspended;
         match TownFacts::of(&self.town, install) {
-            Some(facts) if facts.awake => Ok(()),
+            Some(facts) if facts.awake || first => Ok(()),
             _ => Err(Error::NotLive { why: format!("town {} is not awake", self.town.name_any()) }),
         }
     }
