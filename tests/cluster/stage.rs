@@ -1,0 +1,145 @@
+//! Where stories are told: on the API alone, on a cluster where the operator runs, or on a cluster of their own.
+
+use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::sync::Arc;
+
+use bed::Options;
+use futures::FutureExt;
+use tokio::sync::{OnceCell, Semaphore};
+
+use crate::common::cluster::{Cluster, given};
+use crate::common::operator::Operator;
+use crate::common::story::Story;
+use crate::common::suite::Suite;
+
+/// Control planes of their own that stories may have at the same time.
+const ALONE: usize = 3;
+
+/// Why a story is not told on somebody else's cluster.
+const NOT_OURS: &str = "it needs a control plane that it may break; TOWN_TEST_KUBECONFIG names another";
+
+/// What stories share. Each part is started when the first story asks for it.
+struct Stage {
+    api: OnceCell<Option<Arc<Cluster>>>,
+    life: OnceCell<Option<(Arc<Cluster>, Arc<Operator>)>>,
+    alone: Semaphore,
+}
+
+/// The stories of the suite.
+pub struct Stories {
+    suite: Suite,
+    stage: Arc<Stage>,
+}
+
+impl Stories {
+    /// None yet.
+    pub fn new() -> Self {
+        let alone = Semaphore::new(ALONE);
+        let stage = Stage { api: OnceCell::new(), life: OnceCell::new(), alone };
+        Self { suite: Suite::new(), stage: Arc::new(stage) }
+    }
+
+    /// Tells them.
+    pub fn tell(self) -> std::process::ExitCode {
+        self.suite.run(self.stage)
+    }
+
+    /// Adds a story about the API itself: no operator runs.
+    pub fn on_the_api<F, Fut>(&mut self, story: F)
+    where
+        F: FnOnce(Story) -> Fut + Send + 'static,
+        Fut: Future<Output = ()>,
+    {
+        let stage = self.stage.clone();
+        let name = name_of(&story);
+        self.suite.add(name.clone(), move || async move {
+            let cluster = once(&stage.api, async || Arc::new(Cluster::any("api").await)).await;
+            story(Story::begin(&name, cluster, None).await).await;
+        });
+    }
+
+    /// The same for a story that plays the operator, which must not run then.
+    pub fn on_the_api_without_operator<F, Fut>(&mut self, story: F)
+    where
+        F: FnOnce(Story) -> Fut + Send + 'static,
+        Fut: Future<Output = ()>,
+    {
+        if given().is_some() {
+            self.suite.skip(name_of(&story), "it plays the operator, and one may run on that cluster");
+        } else {
+            self.on_the_api(story);
+        }
+    }
+
+    /// Adds a story on a cluster where the operator runs and lives on.
+    pub fn with_the_operator<F, Fut>(&mut self, story: F)
+    where
+        F: FnOnce(Story) -> Fut + Send + 'static,
+        Fut: Future<Output = ()>,
+    {
+        let stage = self.stage.clone();
+        let name = name_of(&story);
+        self.suite.add(name.clone(), move || async move {
+            let start = async || {
+                let cluster = Arc::new(Cluster::any("life").await);
+                let operator = cluster.operator(&["--deletion-blocked-after=10s"]).await;
+                (cluster, Arc::new(operator))
+            };
+            let (cluster, operator) = once(&stage.life, start).await;
+            story(Story::begin(&name, cluster, Some(operator)).await).await;
+        });
+    }
+
+    /// Adds a story that has a control plane to itself, and starts the operator when it wants to.
+    pub fn alone<F, Fut>(&mut self, story: F)
+    where
+        F: FnOnce(Story) -> Fut + Send + 'static,
+        Fut: Future<Output = ()>,
+    {
+        self.alone_on(Options::default(), story);
+    }
+
+    /// The same with a control plane that is started so.
+    pub fn alone_on<F, Fut>(&mut self, options: Options, story: F)
+    where
+        F: FnOnce(Story) -> Fut + Send + 'static,
+        Fut: Future<Output = ()>,
+    {
+        let name = name_of(&story);
+        if given().is_some() {
+            self.suite.skip(name, NOT_OURS);
+            return;
+        }
+        let stage = self.stage.clone();
+        self.suite.add(name.clone(), move || async move {
+            let _seat = stage.alone.acquire().await.expect("seats are never taken away");
+            let cluster = Cluster::start(Options { name: "own".into(), ..options }).await;
+            story(Story::begin(&name, Arc::new(cluster), None).await).await;
+        });
+    }
+}
+
+/// Starts what stories share. What could not be started is not tried again by every one of them.
+async fn once<T: Clone>(cell: &OnceCell<Option<T>>, start: impl AsyncFnOnce() -> T) -> T {
+    let mut panic = None;
+    let started = cell.get_or_init(async || match AssertUnwindSafe(start()).catch_unwind().await {
+        Ok(started) => Some(started),
+        Err(cause) => {
+            panic = Some(cause);
+            None
+        }
+    });
+    match started.await.clone() {
+        Some(started) => started,
+        None => match panic {
+            Some(cause) => resume_unwind(cause),
+            None => panic!("what this story shares with others could not be started; the first says why"),
+        },
+    }
+}
+
+/// A story is called as its function is: `api::bad_towns_are_refused`.
+fn name_of<F>(_: &F) -> String {
+    let name = std::any::type_name::<F>();
+    name.split_once("::").map_or(name, |(_, name)| name).to_owned()
+}

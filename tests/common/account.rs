@@ -1,0 +1,52 @@
+//! The operator's own identity: the service account and the roles of the Helm chart, so that every story
+//! also tells whether the chart grants what the operator needs.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use super::cluster::{Cluster, program, run};
+
+/// Where the operator is installed.
+pub const NAMESPACE: &str = "town-system";
+/// The name of its service account, its roles and its Lease.
+pub const NAME: &str = "town-operator";
+
+/// A service account with the chart's rights, and a kubeconfig of its own.
+pub struct Account {
+    kubeconfig: PathBuf,
+}
+
+impl Account {
+    /// Makes namespace, service account, roles and bindings as the chart has them, and a token.
+    pub fn create(cluster: &Cluster) -> Self {
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}});
+        cluster.try_kubectl(&["apply", "-f", "-"], &namespace.to_string()).unwrap();
+        cluster.try_kubectl(&["apply", "-f", "-"], &manifests()).unwrap();
+
+        let token = cluster.kubectl(&["create", "token", NAME, "-n", NAMESPACE, "--duration=24h"]);
+        let text = cluster.kubectl(&["config", "view", "--raw", "--flatten", "--minify", "-o", "json"]);
+        let mut config: Value = serde_json::from_str(&text).unwrap();
+        config["users"][0]["user"] = json!({"token": token.trim()});
+        let kubeconfig = cluster.scratch().join("operator.kubeconfig");
+        std::fs::write(&kubeconfig, config.to_string()).unwrap();
+        Self { kubeconfig }
+    }
+
+    /// A kubeconfig with its token.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+}
+
+/// The chart's service account, roles and bindings.
+fn manifests() -> String {
+    let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/helm/town-operator");
+    let mut helm = Command::new(program("helm"));
+    helm.args(["template", NAME, "--namespace", NAMESPACE]).arg(chart);
+    for template in ["rbac", "serviceaccount"] {
+        helm.args(["--show-only", &format!("templates/{template}.yaml")]);
+    }
+    run(helm, "").unwrap_or_else(|said| panic!("helm template: {said}"))
+}

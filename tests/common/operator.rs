@@ -1,0 +1,155 @@
+//! The operator as a process of its own, as it runs outside of a cluster: started, killed, asked to end,
+//! started again.
+
+use std::fs::OpenOptions;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+
+use super::account::{NAME, NAMESPACE};
+use super::process::Process;
+use super::suite::note;
+use super::wait::until;
+
+/// The id of the installation that the suites run.
+pub const INSTALL_ID: &str = "town-tests";
+
+/// How many lines of its log the message of a failed story shows.
+const LINES: usize = 60;
+
+/// A running operator. Dropping it ends it.
+pub struct Operator {
+    kubeconfig: PathBuf,
+    flags: Vec<String>,
+    health: SocketAddr,
+    process: Mutex<Process>,
+    directory: TempDir,
+}
+
+impl Operator {
+    /// Starts one and waits until it says that it is ready.
+    pub async fn start(kubeconfig: &Path, flags: &[&str]) -> Self {
+        let operator = Self::launch(kubeconfig, flags);
+        operator.await_ready().await;
+        operator
+    }
+
+    /// Starts one and does not wait.
+    pub fn launch(kubeconfig: &Path, flags: &[&str]) -> Self {
+        let directory = TempDir::new().expect("a scratch directory");
+        let health = free_address();
+        let flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        let process = Mutex::new(spawn(kubeconfig, &flags, health, directory.path()));
+        Self { kubeconfig: kubeconfig.into(), flags, health, process, directory }
+    }
+
+    fn process(&self) -> MutexGuard<'_, Process> {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until it says that it is ready.
+    pub async fn await_ready(&self) {
+        until("the operator is ready", Duration::from_secs(60), async || {
+            if let Some(code) = self.process().ended() {
+                panic!("the operator ended with {code}:\n{}", self.log());
+            }
+            if answers(self.health, "/readyz") { Ok(()) } else { Err(self.log()) }
+        })
+        .await;
+    }
+
+    /// SIGKILL, and waits for its end.
+    pub fn kill(&self) {
+        self.process().kill();
+    }
+
+    /// SIGTERM; its exit code and how long it took to end.
+    pub fn terminate(&self) -> (i32, Duration) {
+        let began = Instant::now();
+        self.process().signal(Signal::SIGTERM);
+        let code = self.process().await_end(Duration::from_secs(60));
+        (code, began.elapsed())
+    }
+
+    /// Waits for its end by itself; its exit code.
+    pub fn await_end(&self) -> i32 {
+        self.process().await_end(Duration::from_secs(60))
+    }
+
+    /// Starts it again, as it was, and waits until it is ready.
+    pub async fn restart(&self) {
+        self.kill();
+        *self.process() = spawn(&self.kubeconfig, &self.flags, self.health, self.directory.path());
+        self.await_ready().await;
+    }
+
+    /// Whether it runs.
+    pub fn runs(&self) -> bool {
+        self.process().ended().is_none()
+    }
+
+    /// Where it answers health checks.
+    pub fn health(&self) -> SocketAddr {
+        self.health
+    }
+
+    /// All that it has logged, over restarts.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(log_file(self.directory.path())).unwrap_or_default()
+    }
+
+    /// Adds the end of its log to the message of the story that fails: the lines with `about` in them.
+    pub fn explain(&self, about: &str) {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().filter(|line| line.contains(about)).collect();
+        let from = lines.len().saturating_sub(LINES);
+        note(format!("the operator's log on '{about}' says last:\n{}", lines[from..].join("\n")));
+    }
+}
+
+fn log_file(directory: &Path) -> PathBuf {
+    directory.join("log")
+}
+
+fn spawn(kubeconfig: &Path, flags: &[String], health: SocketAddr, directory: &Path) -> Process {
+    let log = OpenOptions::new().create(true).append(true).open(log_file(directory)).expect("a log file");
+    Process::spawn(env!("CARGO_BIN_EXE_town-operator"), |command| {
+        command.env("KUBECONFIG", kubeconfig).stdout(log.try_clone().expect("a log file")).stderr(log);
+        command.arg(format!("--health-addr={health}")).args(["--log-format", "json"]);
+        for (flag, default) in
+            [("--install-id", INSTALL_ID), ("--lease-namespace", NAMESPACE), ("--lease-name", NAME)]
+        {
+            if !flags.iter().any(|given| given.starts_with(&format!("{flag}="))) {
+                command.args([flag, default]);
+            }
+        }
+        // A flag of the story may not stand on the command line twice.
+        command.args(flags);
+        if !flags.iter().any(|flag| flag.starts_with("--log=")) {
+            command.arg("--log=debug,kube=warn,hyper=warn,tower=warn");
+        }
+    })
+}
+
+/// An address of this machine that nobody listens on.
+pub fn free_address() -> SocketAddr {
+    TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr()).expect("a free port")
+}
+
+/// Whether a GET is answered with 200.
+pub fn answers(address: SocketAddr, path: &str) -> bool {
+    let ask = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
+        stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    ask().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
+}

@@ -1,0 +1,318 @@
+//! Those who play a node: a control plane alone has no kubelet, so the test says what becomes of each pod.
+//!
+//! The node is an object that never had a machine; its Lease is renewed so that nobody takes it for lost.
+//! Pods must name a scheduler that does not exist (see [`super::story::template`]), so that on a cluster with
+//! real nodes they still come here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use futures::StreamExt;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Client, ResourceExt};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::wait::{PATIENCE, until};
+
+/// The node that played pods are bound to.
+pub const NODE: &str = "played-by-the-test";
+
+/// What the players do by themselves.
+#[derive(Clone, Debug)]
+struct Script {
+    /// Take every new pod to Running and Ready.
+    run: bool,
+    /// Let pods that are asked to end do so.
+    end: bool,
+    /// Pods that do not end, whatever is asked of them.
+    held: BTreeSet<String>,
+}
+
+/// The players of one namespace. Dropping them leaves its pods as they are.
+pub struct Players {
+    pods: Api<Pod>,
+    script: watch::Sender<Script>,
+    task: JoinHandle<()>,
+}
+
+impl Players {
+    /// Calls them. From now on new pods run and become ready, and pods that are asked to end do so, both at
+    /// once, until something else is said.
+    pub async fn call(client: Client, namespace: &str) -> Self {
+        keep_node(&client).await;
+        let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+        let (script, seen) = watch::channel(Script { run: true, end: true, held: BTreeSet::new() });
+        let task = tokio::spawn(play(client, pods.clone(), seen));
+        Self { pods, script, task }
+    }
+
+    /// Whether new pods run and become ready by themselves.
+    pub fn run_new_pods(&self, run: bool) {
+        self.script.send_modify(|script| script.run = run);
+    }
+
+    /// Whether pods that are asked to end do so by themselves.
+    pub fn end_pods(&self, end: bool) {
+        self.script.send_modify(|script| script.end = end);
+    }
+
+    /// Makes a pod deaf to being asked to end, as one on a lost node is.
+    pub fn hold(&self, pod: &str) {
+        self.script.send_modify(|script| _ = script.held.insert(pod.to_owned()));
+    }
+
+    /// Lets a pod end that was held.
+    pub fn release(&self, pod: &str) {
+        self.script.send_modify(|script| _ = script.held.remove(pod));
+    }
+
+    /// Waits until there is a pod of this name.
+    async fn find(&self, name: &str) -> Pod {
+        until(&format!("pod {name} exists"), PATIENCE, async || {
+            self.pods.get(name).await.map_err(|error| error.to_string())
+        })
+        .await
+    }
+
+    /// Binds a pod to the node, as a scheduler does.
+    pub async fn bind(&self, name: &str) {
+        bind(&self.pods, &self.find(name).await).await.unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+
+    /// Lets a pod run, not ready yet.
+    pub async fn start(&self, name: &str) {
+        self.bind(name).await;
+        self.report(name, |pod| running(pod, false)).await;
+    }
+
+    /// Lets a pod run and be ready.
+    pub async fn run(&self, name: &str) {
+        self.bind(name).await;
+        self.report(name, |pod| running(pod, true)).await;
+    }
+
+    /// Ends a pod's work well, with this termination message.
+    pub async fn succeed(&self, name: &str, message: &str) {
+        self.bind(name).await;
+        self.report(name, |pod| ended(pod, 0, message)).await;
+    }
+
+    /// Ends a pod's work with this exit code and termination message.
+    pub async fn fail(&self, name: &str, exit_code: i32, message: &str) {
+        self.bind(name).await;
+        self.report(name, |pod| ended(pod, exit_code, message)).await;
+    }
+
+    /// Evicts a pod, as a node under pressure does.
+    pub async fn evict(&self, name: &str) {
+        self.bind(name).await;
+        self.report(name, |pod| {
+            let mut status = ended(pod, 137, "");
+            status["reason"] = "Evicted".into();
+            status["message"] = "The node was low on resource: memory.".into();
+            status["conditions"].as_array_mut().unwrap().push(json!({
+                "type": "DisruptionTarget", "status": "True", "reason": "TerminationByKubelet",
+                "message": "The node was low on resource: memory.", "lastTransitionTime": now(),
+            }));
+            status
+        })
+        .await;
+    }
+
+    async fn report(&self, name: &str, status: impl Fn(&Pod) -> Value) {
+        report(&self.pods, &self.find(name).await, status).await.unwrap_or_else(|e| panic!("{name}: {e}"));
+    }
+}
+
+impl Drop for Players {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Plays the pods of a namespace until it is told to stop.
+async fn play(client: Client, pods: Api<Pod>, mut script: watch::Receiver<Script>) {
+    let mut heartbeat = tokio::time::interval(Duration::from_secs(10));
+    let mut stage: BTreeMap<String, Pod> = BTreeMap::new();
+    let mut events = watcher(pods.clone(), watcher::Config::default()).default_backoff().boxed();
+    // What could not be done is tried again, a little later: it may be the API server that is played with.
+    let mut again = tokio::time::interval(Duration::from_millis(500));
+    let mut owed = BTreeSet::new();
+    loop {
+        let due: Vec<String> = tokio::select! {
+            event = events.next() => match event {
+                Some(Ok(watcher::Event::Apply(pod) | watcher::Event::InitApply(pod))) => {
+                    let name = pod.name_any();
+                    stage.insert(name.clone(), pod);
+                    vec![name]
+                }
+                Some(Ok(watcher::Event::Delete(pod))) => {
+                    stage.remove(&pod.name_any());
+                    Vec::new()
+                }
+                Some(Ok(watcher::Event::Init)) => {
+                    stage.clear();
+                    Vec::new()
+                }
+                Some(Ok(watcher::Event::InitDone) | Err(_)) => Vec::new(),
+                None => return,
+            },
+            changed = script.changed() => match changed {
+                Ok(()) => stage.keys().cloned().collect(),
+                Err(_) => return,
+            },
+            _ = again.tick() => std::mem::take(&mut owed).into_iter().collect(),
+            _ = heartbeat.tick() => {
+                let _ = renew(&client).await;
+                Vec::new()
+            }
+        };
+        for name in due {
+            let Some(pod) = stage.get(&name) else { continue };
+            let script = script.borrow().clone();
+            match act(&pods, pod, &script).await {
+                Ok(()) => {}
+                // It changed meanwhile; the watch tells.
+                Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {}
+                Err(_) => _ = owed.insert(name),
+            }
+        }
+    }
+}
+
+/// Does what the script says about one pod.
+async fn act(pods: &Api<Pod>, pod: &Pod, script: &Script) -> kube::Result<()> {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or("Pending");
+    let name = pod.name_any();
+    if pod.metadata.deletion_timestamp.is_some() {
+        // With no grace left the node has done its part; what holds the pod is somebody's finalizer.
+        let awaits_node = pod.metadata.deletion_grace_period_seconds != Some(0);
+        if script.end && awaits_node && !script.held.contains(&name) {
+            if phase == "Running" {
+                report(pods, pod, |pod| ended(pod, 143, "")).await?;
+            }
+            let preconditions = Some(Preconditions { uid: pod.uid(), resource_version: None });
+            let params =
+                DeleteParams { grace_period_seconds: Some(0), preconditions, ..DeleteParams::default() };
+            pods.delete(&name, &params).await?;
+        }
+    } else if script.run && phase == "Pending" && to_be_played(pod) {
+        bind(pods, pod).await?;
+        report(pods, pod, |pod| running(pod, true)).await?;
+    }
+    Ok(())
+}
+
+/// Whether no real scheduler takes this pod.
+fn to_be_played(pod: &Pod) -> bool {
+    pod.spec.as_ref().and_then(|spec| spec.scheduler_name.as_deref()) != Some("default-scheduler")
+}
+
+async fn bind(pods: &Api<Pod>, pod: &Pod) -> kube::Result<()> {
+    if pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some()) {
+        return Ok(());
+    }
+    let binding = json!({
+        "apiVersion": "v1", "kind": "Binding", "metadata": {"name": pod.name_any(), "uid": pod.uid()},
+        "target": {"apiVersion": "v1", "kind": "Node", "name": NODE},
+    });
+    let bound: kube::Result<Value> =
+        pods.create_subresource("binding", &pod.name_any(), &PostParams::default(), &binding).await;
+    match bound {
+        // Bound already.
+        Err(kube::Error::Api(status)) if status.is_conflict() => Ok(()),
+        other => other.map(drop),
+    }
+}
+
+async fn report(pods: &Api<Pod>, pod: &Pod, status: impl Fn(&Pod) -> Value) -> kube::Result<()> {
+    let patch = json!({"metadata": {"uid": pod.uid()}, "status": status(pod)});
+    pods.patch_status(&pod.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await.map(drop)
+}
+
+fn running(pod: &Pod, ready: bool) -> Value {
+    let state = json!({"running": {"startedAt": now()}});
+    json!({
+        "phase": "Running", "startTime": now(), "podIP": "192.0.2.1", "podIPs": [{"ip": "192.0.2.1"}],
+        "conditions": conditions(true, ready, if ready { "" } else { "ContainersNotReady" }),
+        "containerStatuses": containers(pod, ready, &state),
+    })
+}
+
+fn ended(pod: &Pod, exit_code: i32, message: &str) -> Value {
+    let reason = if exit_code == 0 { "Completed" } else { "Error" };
+    let state = json!({"terminated": {
+        "exitCode": exit_code, "reason": reason, "message": message, "startedAt": now(), "finishedAt": now(),
+    }});
+    json!({
+        "phase": if exit_code == 0 { "Succeeded" } else { "Failed" }, "startTime": now(),
+        "conditions": conditions(true, false, if exit_code == 0 { "PodCompleted" } else { "PodFailed" }),
+        "containerStatuses": containers(pod, false, &state),
+    })
+}
+
+fn containers(pod: &Pod, ready: bool, state: &Value) -> Value {
+    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    let statuses = containers.map(|container| {
+        json!({
+            "name": container.name, "image": container.image, "imageID": "", "restartCount": 0,
+            "ready": ready, "started": ready, "state": state,
+        })
+    });
+    statuses.collect()
+}
+
+fn conditions(scheduled: bool, ready: bool, why_not: &str) -> Value {
+    let condition = |kind: &str, is: bool| {
+        let reason = if is { "" } else { why_not };
+        let status = if is { "True" } else { "False" };
+        json!({"type": kind, "status": status, "reason": reason, "lastTransitionTime": now()})
+    };
+    json!([
+        condition("PodScheduled", scheduled),
+        condition("Initialized", true),
+        condition("ContainersReady", ready),
+        condition("Ready", ready),
+    ])
+}
+
+/// Now, to the second, as the API writes it.
+fn now() -> String {
+    Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// Makes the node if it is not there, and says that it is well.
+async fn keep_node(client: &Client) {
+    let nodes: Api<Node> = Api::all(client.clone());
+    let node = json!({"metadata": {"name": NODE}, "spec": {}});
+    let node: Node = serde_json::from_value(node).unwrap();
+    match nodes.create(&PostParams::default(), &node).await {
+        Err(kube::Error::Api(status)) if status.is_already_exists() => return,
+        other => drop(other.unwrap_or_else(|error| panic!("node: {error}"))),
+    }
+    renew(client).await.unwrap_or_else(|error| panic!("node: {error}"));
+    let ready =
+        json!({"type": "Ready", "status": "True", "reason": "KubeletReady", "lastHeartbeatTime": now()});
+    let status = json!({"status": {"conditions": [ready]}});
+    nodes
+        .patch_status(NODE, &PatchParams::default(), &Patch::Merge(status))
+        .await
+        .unwrap_or_else(|error| panic!("node: {error}"));
+}
+
+/// Renews the node's Lease.
+async fn renew(client: &Client) -> kube::Result<()> {
+    let leases: Api<Lease> = Api::namespaced(client.clone(), "kube-node-lease");
+    let time = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string();
+    let lease = json!({
+        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": NODE},
+        "spec": {"holderIdentity": NODE, "leaseDurationSeconds": 40, "renewTime": time},
+    });
+    leases.patch(NODE, &PatchParams::apply("town-tests").force(), &Patch::Apply(lease)).await.map(drop)
+}

@@ -1,0 +1,187 @@
+//! A story: a namespace of its own on a cluster, with players for its pods.
+
+use std::process::Command;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service};
+use kube::api::{Api, ListParams, PostParams};
+use kube::{Client, ResourceExt};
+use serde_json::{Value, json};
+use town_operator::api::{Agent, Town, names};
+
+use super::cluster::Cluster;
+use super::operator::Operator;
+use super::players::Players;
+use super::seen::{Kind, Seen};
+
+/// What a story has to work with.
+pub struct Story {
+    /// The cluster that it is told on.
+    pub cluster: Arc<Cluster>,
+    /// The operator that runs there, if one does.
+    pub operator: Option<Arc<Operator>>,
+    /// Those who play its pods.
+    pub players: Players,
+    /// Its own namespace.
+    pub namespace: String,
+}
+
+impl Story {
+    /// Makes the namespace and calls the players.
+    pub async fn begin(name: &str, cluster: Arc<Cluster>, operator: Option<Arc<Operator>>) -> Self {
+        let namespace = cluster.namespace(name).await;
+        let players = Players::call(cluster.client(), &namespace).await;
+        Self { cluster, operator, players, namespace }
+    }
+
+    /// A client with all rights.
+    pub fn client(&self) -> Client {
+        self.cluster.client()
+    }
+
+    /// The operator, which must be there.
+    pub fn operator(&self) -> &Operator {
+        self.operator.as_ref().expect("an operator")
+    }
+
+    /// The objects of a kind in the story's namespace.
+    pub fn api<K: Kind>(&self) -> Api<K> {
+        Api::namespaced(self.client(), &self.namespace)
+    }
+
+    /// The object of a kind and name in the story's namespace.
+    pub fn seen<K: Kind>(&self, name: &str) -> Seen<K> {
+        Seen::new(self.client(), &self.namespace, name)
+    }
+
+    /// A town.
+    pub fn town(&self, name: &str) -> Seen<Town> {
+        self.seen(name)
+    }
+
+    /// An agent.
+    pub fn agent(&self, name: &str) -> Seen<Agent> {
+        self.seen(name)
+    }
+
+    /// A pod.
+    pub fn pod(&self, name: &str) -> Seen<Pod> {
+        self.seen(name)
+    }
+
+    /// Creates an object of this kind.
+    #[track_caller]
+    pub fn create<K: Kind>(&self, name: &str, spec: Value) -> impl Future<Output = K> {
+        let object = json!({
+            "apiVersion": K::api_version(&()), "kind": K::kind(&()), "metadata": {"name": name}, "spec": spec,
+        });
+        self.create_object(object)
+    }
+
+    /// Creates an object that is written out whole.
+    #[track_caller]
+    pub fn create_object<K: Kind>(&self, object: Value) -> impl Future<Output = K> {
+        let caller = std::panic::Location::caller();
+        let api = self.api::<K>();
+        async move {
+            let object: K = serde_json::from_value(object).unwrap();
+            let created = api.create(&PostParams::default(), &object).await;
+            created.unwrap_or_else(|error| panic!("at {caller}: {}: {error}", object.name_any()))
+        }
+    }
+
+    /// Creates a town.
+    #[track_caller]
+    pub fn create_town(&self, name: &str, spec: Value) -> impl Future<Output = Town> {
+        self.create(name, spec)
+    }
+
+    /// Creates an agent of a town: the town's name is put into its spec.
+    #[track_caller]
+    pub fn create_agent(&self, name: &str, town: &str, mut spec: Value) -> impl Future<Output = Agent> {
+        spec["town"] = town.into();
+        self.create(name, spec)
+    }
+
+    /// `kubectl apply`, which must succeed, and what it prints.
+    #[track_caller]
+    pub fn apply(&self, manifest: &str) -> String {
+        self.try_apply(manifest).unwrap_or_else(|said| panic!("kubectl apply: {said}\n{manifest}"))
+    }
+
+    /// `kubectl apply`: what it prints, or what it complains of.
+    pub fn try_apply(&self, manifest: &str) -> Result<String, String> {
+        let arguments = ["apply", "--server-side=false", "-n", &self.namespace, "-f", "-"];
+        self.cluster.try_kubectl(&arguments, manifest)
+    }
+
+    /// Runs kubectl in the story's namespace; it must succeed.
+    #[track_caller]
+    pub fn kubectl(&self, arguments: &[&str]) -> String {
+        self.cluster.kubectl(&[arguments, &["-n", &self.namespace]].concat())
+    }
+
+    /// Runs kubectl in the story's namespace: what it prints, or what it complains of.
+    pub fn try_kubectl(&self, arguments: &[&str]) -> Result<String, String> {
+        self.cluster.try_kubectl(&[arguments, &["-n", &self.namespace]].concat(), "")
+    }
+
+    /// The pods that carry this label with this value.
+    pub async fn pods(&self, label: &str, value: &str) -> Vec<Pod> {
+        list(&self.api(), label, value).await
+    }
+
+    /// Everything in the namespace, of every kind that the operator could have made, that carries the UID of
+    /// this town or agent: `Kind/name`.
+    pub async fn children(&self, uid: &str) -> Vec<String> {
+        let mut found = Vec::new();
+        for label in [names::TOWN_UID, names::AGENT_UID] {
+            found.extend(self.named::<Pod>(label, uid).await);
+            found.extend(self.named::<PersistentVolumeClaim>(label, uid).await);
+            found.extend(self.named::<Secret>(label, uid).await);
+            found.extend(self.named::<ConfigMap>(label, uid).await);
+            found.extend(self.named::<Service>(label, uid).await);
+            found.extend(self.named::<Agent>(label, uid).await);
+        }
+        found.sort();
+        found.dedup();
+        found
+    }
+
+    async fn named<K: Kind>(&self, label: &str, value: &str) -> Vec<String> {
+        let found: Vec<K> = list(&self.api(), label, value).await;
+        found.iter().map(|object| format!("{}/{}", K::kind(&()), object.name_any())).collect()
+    }
+}
+
+impl Drop for Story {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            if let Some(operator) = &self.operator {
+                operator.explain(&self.namespace);
+            }
+        } else if super::cluster::given().is_some() {
+            // Somebody else's cluster is left as it was found.
+            let _ = self.cluster.try_kubectl(&["delete", "namespace", &self.namespace, "--wait=false"], "");
+        }
+    }
+}
+
+async fn list<K: Kind>(api: &Api<K>, label: &str, value: &str) -> Vec<K> {
+    let params = ListParams::default().labels(&format!("{label}={value}"));
+    api.list(&params).await.unwrap_or_else(|error| panic!("list: {error}")).items
+}
+
+/// A pod template that only the players run: no scheduler of the cluster's own takes it.
+pub fn template() -> Value {
+    json!({"spec": {
+        "schedulerName": "played-by-the-test",
+        "terminationGracePeriodSeconds": 5,
+        "containers": [{"name": "main", "image": "town.test/nothing:1"}],
+    }})
+}
+
+/// The operator's own command line, for what it prints and how it ends.
+pub fn operator_command() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_town-operator"))
+}

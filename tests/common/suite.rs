@@ -1,0 +1,83 @@
+//! A suite of stories: async bodies on one runtime, run side by side by a test harness whose output looks
+//! like that of any other test.
+
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use tokio::runtime::Runtime;
+
+/// Stories mostly wait; so more of them than there are processors run side by side.
+const SIDE_BY_SIDE: usize = 12;
+
+thread_local! {
+    /// Where a story's panic says what went wrong, and whatever else may help to understand it.
+    static SAID: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
+}
+
+/// Adds to the message of the story that fails on this thread.
+pub fn note(text: String) {
+    SAID.with_borrow_mut(|said| match said {
+        Some(lines) => lines.push(text),
+        None => eprintln!("{text}"),
+    });
+}
+
+/// Stories to be run.
+pub struct Suite {
+    runtime: Arc<Runtime>,
+    trials: Vec<Trial>,
+}
+
+impl Suite {
+    /// An empty suite with its runtime.
+    pub fn new() -> Self {
+        let default_hook = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            let ours = SAID.with_borrow_mut(|said| said.as_mut().map(|lines| lines.push(panic.to_string())));
+            if ours.is_none() {
+                default_hook(panic);
+            }
+        }));
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        Self { runtime: Arc::new(runtime.expect("a runtime")), trials: Vec::new() }
+    }
+
+    /// Runs something on the suite's runtime, outside of any story.
+    pub fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(future)
+    }
+
+    /// Adds a story.
+    pub fn add<F, Fut>(&mut self, name: impl Into<String>, body: F)
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = ()>,
+    {
+        let runtime = self.runtime.clone();
+        self.trials.push(Trial::test(name, move || {
+            SAID.set(Some(Vec::new()));
+            let outcome = catch_unwind(AssertUnwindSafe(|| runtime.block_on(body())));
+            let said = SAID.take().unwrap_or_default();
+            outcome.map_err(|_| Failed::from(said.join("\n")))
+        }));
+    }
+
+    /// Adds a story that cannot be told here, and says why.
+    pub fn skip(&mut self, name: impl Into<String>, reason: &str) {
+        let reason = reason.to_owned();
+        self.trials.push(Trial::ignorable_test(name, move || Ok(Completion::ignored_with(reason))));
+    }
+
+    /// Runs them all, or those that the command line asks for. What the stories share has ended when this
+    /// returns, if `shared` is the only one who holds it.
+    pub fn run<T>(self, shared: T) -> ExitCode {
+        let mut arguments = Arguments::from_args();
+        arguments.test_threads = arguments.test_threads.or(Some(SIDE_BY_SIDE));
+        let conclusion = libtest_mimic::run(&arguments, self.trials);
+        self.runtime.block_on(async { drop(shared) });
+        conclusion.exit_code()
+    }
+}

@@ -1,0 +1,53 @@
+//! Waiting for a state, with a deadline and the last thing that was seen in the message.
+
+use std::time::{Duration, Instant};
+
+/// How often a state that is awaited is looked at.
+pub const LOOK: Duration = Duration::from_millis(60);
+
+/// How long a state may take to come where nothing else is said: ample on a loaded machine, and no test
+/// that passes ever waits so long.
+pub const PATIENCE: Duration = Duration::from_secs(45);
+
+/// Looks until `look` gives a value; panics past the deadline with what it said last.
+#[track_caller]
+pub fn until<'a, T, F>(
+    what: &'a str,
+    within: Duration,
+    mut look: F,
+) -> impl Future<Output = T> + use<'a, T, F>
+where
+    F: AsyncFnMut() -> Result<T, String>,
+{
+    let caller = std::panic::Location::caller();
+    async move {
+        let deadline = Instant::now() + within;
+        loop {
+            match look().await {
+                Ok(value) => return value,
+                Err(last) if Instant::now() > deadline => {
+                    panic!("awaited at {caller}, not within {within:?}: {what}\nseen last: {last}")
+                }
+                Err(_) => tokio::time::sleep(LOOK).await,
+            }
+        }
+    }
+}
+
+/// Looks for as long as `during` and panics at the first look that says no: for what must *not* happen.
+#[track_caller]
+pub fn always<'a, F>(what: &'a str, during: Duration, mut look: F) -> impl Future<Output = ()> + use<'a, F>
+where
+    F: AsyncFnMut() -> Result<(), String>,
+{
+    let caller = std::panic::Location::caller();
+    async move {
+        let began = Instant::now();
+        while began.elapsed() < during {
+            if let Err(seen) = look().await {
+                panic!("at {caller}, after {:?} no longer: {what}\nseen: {seen}", began.elapsed());
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}
