@@ -27,14 +27,52 @@ use super::town::{DestroyStatus, PodStatus, RestartsStatus, StorageStatus};
     selectable = ".status.phase",
     doc = "One who works in a town, in a pod of its own: for one bead after another (mode Task), or as long as the town is awake (mode Session).",
     printcolumn(name = "Town", type_ = "string", json_path = ".spec.town", description = "The agent's town"),
-    printcolumn(name = "Role", type_ = "string", json_path = ".spec.role", description = "What the agent does in its town"),
-    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase", description = "Where the agent is in its life"),
-    printcolumn(name = "Bead", type_ = "string", json_path = ".spec.hook.bead", description = "The work on the agent's hook"),
-    printcolumn(name = "Pod", type_ = "string", json_path = ".status.pod.name", description = "The agent's pod"),
+    printcolumn(
+        name = "Role",
+        type_ = "string",
+        json_path = ".spec.role",
+        description = "What the agent does in its town"
+    ),
+    printcolumn(
+        name = "Phase",
+        type_ = "string",
+        json_path = ".status.phase",
+        description = "Where the agent is in its life"
+    ),
+    printcolumn(
+        name = "Bead",
+        type_ = "string",
+        json_path = ".spec.hook.bead",
+        description = "The work on the agent's hook"
+    ),
+    printcolumn(
+        name = "Pod",
+        type_ = "string",
+        json_path = ".status.pod.name",
+        description = "The agent's pod"
+    ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    printcolumn(name = "Node", type_ = "string", json_path = ".status.pod.node", priority = 1, description = "Node of the agent's pod"),
-    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", priority = 1, description = "Why the agent is Ready or not"),
-    printcolumn(name = "Attempts", type_ = "integer", json_path = ".status.work.attempts", priority = 1, description = "Starts for the bead")
+    printcolumn(
+        name = "Node",
+        type_ = "string",
+        json_path = ".status.pod.node",
+        priority = 1,
+        description = "Node of the agent's pod"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
+        priority = 1,
+        description = "Why the agent is Ready or not"
+    ),
+    printcolumn(
+        name = "Attempts",
+        type_ = "integer",
+        json_path = ".status.work.attempts",
+        priority = 1,
+        description = "Starts for the bead"
+    )
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(

@@ -91,7 +91,9 @@ mod tests {
 
     #[test]
     fn reads_what_the_pattern_allows() {
-        for (text, seconds) in [("0s", 0.0), ("90s", 90.0), ("1h30m", 5400.0), ("1.5h", 5400.0), ("250ms", 0.25)] {
+        for (text, seconds) in
+            [("0s", 0.0), ("90s", 90.0), ("1h30m", 5400.0), ("1.5h", 5400.0), ("250ms", 0.25)]
+        {
             assert_eq!(parse(text).map(|d| d.as_secs_f64()), Some(seconds), "{text}");
         }
     }

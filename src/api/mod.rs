@@ -14,8 +14,8 @@ mod storage;
 mod town;
 
 pub use agent::{Agent, AgentSpec, AgentStatus, Hook, Mode, Outcome, Retry, Role, WorkStatus};
-pub use crds::{SCHEMA_REVISION, crds, to_yaml};
 pub use crds::YamlError;
+pub use crds::{SCHEMA_REVISION, crds, to_yaml};
 pub use duration::Duration;
 pub use storage::{AccessMode, Storage};
 pub use town::{

@@ -16,7 +16,8 @@ pub(super) fn schema(generator: &mut SchemaGenerator) -> Schema {
             let map = json_schema!({"type": "object", "additionalProperties": {"type": "string"}});
             properties.insert(
                 "metadata".into(),
-                json_schema!({"type": "object", "properties": {"labels": map, "annotations": map}}).to_value(),
+                json_schema!({"type": "object", "properties": {"labels": map, "annotations": map}})
+                    .to_value(),
             );
         }
         // What the API server asks of every pod, said while a person still looks and not when the pod is made.
@@ -28,7 +29,11 @@ pub(super) fn schema(generator: &mut SchemaGenerator) -> Schema {
             }
         };
         tighten("/spec/properties/containers", "minItems", 1.into());
-        tighten("/spec/properties/restartPolicy", "enum", serde_json::json!(["Always", "OnFailure", "Never"]));
+        tighten(
+            "/spec/properties/restartPolicy",
+            "enum",
+            serde_json::json!(["Always", "OnFailure", "Never"]),
+        );
     }
     schema
 }

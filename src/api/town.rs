@@ -25,13 +25,45 @@ use super::storage::Storage;
     category = "gastown",
     selectable = ".status.phase",
     doc = "A town: a workspace in which several AI coding agents work. Awake it has pods, asleep it costs nothing but its storage, deleted it leaves nothing.",
-    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase", description = "Where the town is in its life"),
-    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status", description = "Whether the town is what its spec asks for, a sleeping one included"),
-    printcolumn(name = "Agents", type_ = "string", json_path = ".status.agents.summary", description = "Agents that work, of all bound to the town"),
-    printcolumn(name = "Sleeps-At", type_ = "string", json_path = ".status.sleepAt", description = "When the town sleeps if no work comes"),
+    printcolumn(
+        name = "Phase",
+        type_ = "string",
+        json_path = ".status.phase",
+        description = "Where the town is in its life"
+    ),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status",
+        description = "Whether the town is what its spec asks for, a sleeping one included"
+    ),
+    printcolumn(
+        name = "Agents",
+        type_ = "string",
+        json_path = ".status.agents.summary",
+        description = "Agents that work, of all bound to the town"
+    ),
+    printcolumn(
+        name = "Sleeps-At",
+        type_ = "string",
+        json_path = ".status.sleepAt",
+        description = "When the town sleeps if no work comes"
+    ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    printcolumn(name = "Node", type_ = "string", json_path = ".status.pod.node", priority = 1, description = "Node of the town's pod"),
-    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", priority = 1, description = "Why the town is Ready or not")
+    printcolumn(
+        name = "Node",
+        type_ = "string",
+        json_path = ".status.pod.node",
+        priority = 1,
+        description = "Node of the town's pod"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
+        priority = 1,
+        description = "Why the town is Ready or not"
+    )
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(

@@ -1,7 +1,7 @@
 //! The writes that a plan asks for, in its order.
 
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 use kube::Resource;
@@ -10,12 +10,12 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::fmt::Debug;
 
+use super::Cluster;
 use super::consistency::Kind;
 use super::error::Error;
 use super::gate::Sent;
 use super::live::LiveOwner;
 use super::project::{claim_facts, pod_facts};
-use super::Cluster;
 use crate::api::{Agent, Mode, Town, names};
 use crate::lifecycle::{Action, ClaimFacts, ObjectKey, OwnerRef, PodFacts, Uid, label};
 use crate::resources;
@@ -54,7 +54,10 @@ pub async fn act(cluster: &Cluster, subject: Subject<'_>, actions: &[Action], no
         if let Err(error) = one(cluster, subject, &owner, action, now, &mut outcome).await {
             let go_on = matches!(
                 action,
-                Action::DeletePod(..) | Action::DeleteClaim(..) | Action::DeleteAgent(..) | Action::ReleaseResult { .. }
+                Action::DeletePod(..)
+                    | Action::DeleteClaim(..)
+                    | Action::DeleteAgent(..)
+                    | Action::ReleaseResult { .. }
             );
             outcome.error.get_or_insert(error);
             if !go_on {
@@ -83,7 +86,9 @@ async fn one(
             let change = json!({"annotations": {names::TOMBSTONE: value}});
             merge_own(cluster, subject, owner, change, outcome).await
         }
-        Action::CreateClaim | Action::CreatePod => create(cluster, subject, owner, action, now, outcome).await,
+        Action::CreateClaim | Action::CreatePod => {
+            create(cluster, subject, owner, action, now, outcome).await
+        }
         Action::DeliverHook { pod, uid, hook } => {
             let annotation = hook.as_ref().map(resources::hook_annotation);
             let change = json!({"metadata": {"uid": uid.as_str(), "annotations": {names::HOOK: annotation}}});
@@ -111,11 +116,13 @@ async fn one(
                 match subject {
                     Subject::Town(_) => {
                         let api: Api<Town> = Api::namespaced(cluster.client.clone(), &owner.key.namespace);
-                        remove_finalizer(&api, &owner.key.name, &owner.uid, names::FINALIZER, position).await?;
+                        remove_finalizer(&api, &owner.key.name, &owner.uid, names::FINALIZER, position)
+                            .await?;
                     }
                     Subject::Agent(..) => {
                         let api: Api<Agent> = Api::namespaced(cluster.client.clone(), &owner.key.namespace);
-                        remove_finalizer(&api, &owner.key.name, &owner.uid, names::FINALIZER, position).await?;
+                        remove_finalizer(&api, &owner.key.name, &owner.uid, names::FINALIZER, position)
+                            .await?;
                     }
                 }
             }
@@ -258,7 +265,11 @@ where
     let api: Api<K> = Api::namespaced(cluster.client.clone(), &key.namespace);
     let exactly = Preconditions { uid: Some(uid.to_string()), resource_version: None };
     let params = DeleteParams { preconditions: Some(exactly), ..DeleteParams::background() };
-    match api.delete(&key.name, &params).await.map_err(|e| Error::api(format!("delete {} {key}", K::kind(&())), e)) {
+    match api
+        .delete(&key.name, &params)
+        .await
+        .map_err(|e| Error::api(format!("delete {} {key}", K::kind(&())), e))
+    {
         Ok(answer) => {
             if let Some(object) = answer.left() {
                 cluster.own_writes.wrote(&owner.uid, kind, object.meta().resource_version.as_deref());
@@ -283,11 +294,11 @@ where
     K: Resource + Clone + Debug + DeserializeOwned,
 {
     let what = || format!("take {finalizer} off {name}");
-    let path = format!("/metadata/finalizers/{position}");
+    let place = format!("/metadata/finalizers/{position}");
     let operations = json!([
         {"op": "test", "path": "/metadata/uid", "value": uid.as_str()},
-        {"op": "test", "path": path, "value": finalizer},
-        {"op": "remove", "path": path},
+        {"op": "test", "path": place, "value": finalizer},
+        {"op": "remove", "path": place},
     ]);
     let patch: json_patch::Patch =
         serde_json::from_value(operations).map_err(|e| Error::api(what(), kube::Error::SerdeError(e)))?;

@@ -46,7 +46,8 @@ impl Indexed for Agent {
         ObjectKey::of(&self.metadata)
     }
     fn groups(&self) -> Vec<Group> {
-        let town = ObjectKey { namespace: self.namespace().unwrap_or_default(), name: self.spec.town.clone() };
+        let town =
+            ObjectKey { namespace: self.namespace().unwrap_or_default(), name: self.spec.town.clone() };
         let bound = label(&self.metadata, names::TOWN_UID).map(|uid| Group::Town(Uid::new(uid)));
         let itself = Uid::of(&self.metadata).map(Group::Agent);
         bound.into_iter().chain(itself).chain([Group::NamesTown(town)]).collect()
@@ -230,7 +231,11 @@ mod tests {
         index.apply(pod("gone", "t"), None);
         index.relist();
         index.incoming(pod("stays", "t"), None);
-        assert_eq!(index.of(&Group::Town(Uid::new("t"))).len(), 1, "nothing changes before the list is complete");
+        assert_eq!(
+            index.of(&Group::Town(Uid::new("t"))).len(),
+            1,
+            "nothing changes before the list is complete"
+        );
         let before = index.relisted();
         assert_eq!(before.len(), 1);
         let now: Vec<_> = index.all().iter().map(|p| p.key.name.clone()).collect();

@@ -100,7 +100,9 @@ impl Error {
         self.status().is_some_and(|s| {
             s.code == 403
                 && (s.message.contains("being terminated")
-                    || s.details.as_ref().is_some_and(|d| d.causes.iter().any(|c| c.reason == "NamespaceTerminating")))
+                    || s.details
+                        .as_ref()
+                        .is_some_and(|d| d.causes.iter().any(|c| c.reason == "NamespaceTerminating")))
         })
     }
 
@@ -111,7 +113,9 @@ impl Error {
             Self::Conflict { .. } | Self::NotLive { .. } | Self::Undecodable { .. } => None,
             Self::NameTaken { .. } => failure(true, reason::NAME_TAKEN),
             Self::NoAnswer { .. } => failure(false, reason::API_ERROR),
-            Self::Api { .. } if self.is_namespace_terminating() => failure(false, reason::NAMESPACE_TERMINATING),
+            Self::Api { .. } if self.is_namespace_terminating() => {
+                failure(false, reason::NAMESPACE_TERMINATING)
+            }
             Self::Api { .. } => match self.status() {
                 Some(s) if s.code == 403 && s.message.contains("exceeded quota") => {
                     failure(false, reason::QUOTA_EXCEEDED)

@@ -50,7 +50,9 @@ pub async fn claim_install(client: &Client, namespace: &str, name: &str, id: &st
         None => match api.create(&params, &fresh(name, id)).await {
             Ok(made) => made,
             // Another process was faster: what it wrote counts.
-            Err(kube::Error::Api(status)) if status.is_already_exists() => api.get(name).await.map_err(failed)?,
+            Err(kube::Error::Api(status)) if status.is_already_exists() => {
+                api.get(name).await.map_err(failed)?
+            }
             Err(error) => return Err(failed(error)),
         },
     };

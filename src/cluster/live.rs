@@ -12,9 +12,9 @@ use kube::{Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::Cluster;
 use super::error::Error;
 use super::gate::Shared;
-use super::Cluster;
 use crate::api::{Agent, Town, names};
 use crate::lifecycle::{OwnerRef, TownFacts, Uid, tombstone};
 
@@ -67,7 +67,11 @@ impl<'gate> LiveOwner<'gate> {
     /// Creates a child. If its name is taken, what is there must be ours, or it is refused.
     pub(super) async fn create<K>(&self, cluster: &Cluster, kind: &'static str, child: &K) -> Result<K, Error>
     where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned,
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + Debug
+            + Serialize
+            + DeserializeOwned,
     {
         let namespace = child.namespace().unwrap_or_default();
         let api: Api<K> = Api::namespaced(cluster.client.clone(), &namespace);
@@ -76,25 +80,25 @@ impl<'gate> LiveOwner<'gate> {
         match api.create(&params, child).await.map_err(|e| Error::api(format!("create {kind} {name}"), e)) {
             Err(error) if error.is_already_exists() => {
                 let there = api.get(&name).await.map_err(|e| Error::api(format!("read {kind} {name}"), e))?;
-                self.accept(kind, child, there)
+                accept(kind, child, there)
             }
             result => result,
         }
     }
+}
 
-    /// Whether what has our child's name is our child: a create whose answer was lost.
-    fn accept<K: Resource<DynamicType = ()>>(&self, kind: &'static str, wanted: &K, there: K) -> Result<K, Error> {
-        let same = [names::TOWN_UID, names::AGENT_UID, names::INSTALL]
-            .iter()
-            .all(|key| wanted.labels().get(*key) == there.labels().get(*key));
-        let name = there.name_any();
-        if !same {
-            Err(Error::NameTaken { kind, name })
-        } else if there.meta().deletion_timestamp.is_some() {
-            Err(Error::Conflict { what: format!("create {kind} {name}: the old one is still going") })
-        } else {
-            Ok(there)
-        }
+/// Whether what has our child's name is our child: a create whose answer was lost.
+fn accept<K: Resource<DynamicType = ()>>(kind: &'static str, wanted: &K, there: K) -> Result<K, Error> {
+    let same = [names::TOWN_UID, names::AGENT_UID, names::INSTALL]
+        .iter()
+        .all(|key| wanted.labels().get(*key) == there.labels().get(*key));
+    let name = there.name_any();
+    if !same {
+        Err(Error::NameTaken { kind, name })
+    } else if there.meta().deletion_timestamp.is_some() {
+        Err(Error::Conflict { what: format!("create {kind} {name}: the old one is still going") })
+    } else {
+        Ok(there)
     }
 }
 
@@ -108,7 +112,9 @@ where
     let read = api.get_opt(&key.name).await.map_err(|e| Error::api(format!("read {kind} {key}"), e))?;
     let why = match &read {
         None => format!("{kind} {key} is gone"),
-        Some(found) if Uid::of(found.meta()).as_ref() != Some(uid) => format!("{kind} {key} is another one now"),
+        Some(found) if Uid::of(found.meta()).as_ref() != Some(uid) => {
+            format!("{kind} {key} is another one now")
+        }
         Some(found) if found.meta().deletion_timestamp.is_some() => format!("{kind} {key} is being deleted"),
         Some(found) if tombstone(found.meta()).is_some() => format!("{kind} {key} carries a tombstone"),
         Some(_) => String::new(),

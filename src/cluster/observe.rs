@@ -21,8 +21,9 @@ use super::project::{claim_facts, pod_facts};
 use super::{Cluster, lock};
 use crate::api::{Agent, PodStatus, StorageStatus, Town, names};
 use crate::lifecycle::{
-    AgentSnapshot, ClaimFacts, Freshness, ObjectKey, PodFacts, Remains, TownFacts, TownSnapshot, TownView, Uid,
-    Unknown, has_finalizer, has_own_tombstone, label, needs_live, needs_live_town, tombstone, tombstone_time,
+    AgentSnapshot, ClaimFacts, Freshness, ObjectKey, PodFacts, Remains, TownFacts, TownSnapshot, TownView,
+    Uid, Unknown, has_finalizer, has_own_tombstone, label, needs_live, needs_live_town, tombstone,
+    tombstone_time,
 };
 
 /// Objects asked for at once.
@@ -64,7 +65,8 @@ pub async fn observe_town(cluster: &Cluster, key: &ObjectKey) -> Result<Option<T
         snapshot.remains = Some(remains);
     } else {
         // The last look before sleep: what cannot be read is no reason to go on.
-        let unknown = |u: Unknown| Error::Undecodable { kind: u.kind, name: String::new(), message: u.message };
+        let unknown =
+            |u: Unknown| Error::Undecodable { kind: u.kind, name: String::new(), message: u.message };
         snapshot.agents = remains.agents.map_err(unknown)?;
         snapshot.pods = remains.pods.map_err(unknown)?;
     }
@@ -151,8 +153,11 @@ async fn remains_of_town(cluster: &Cluster, town: &Town, uid: &Uid) -> Remains {
     let status = town.status.as_ref();
     let recorded = (status.and_then(|s| s.pod.as_ref()), status.and_then(|s| s.storage.as_ref()));
     let (pods, claims) = children(cluster, &namespace, &selector, recorded).await;
-    let settled_at =
-        cluster.gates.settled_at(uid, tombstone(&town.metadata).and_then(tombstone_time), cluster.late_create);
+    let settled_at = cluster.gates.settled_at(
+        uid,
+        tombstone(&town.metadata).and_then(tombstone_time),
+        cluster.late_create,
+    );
     Remains { agents: agents_of_town(cluster, town, &namespace, &selector).await, pods, claims, settled_at }
 }
 
@@ -207,7 +212,13 @@ async fn children(
 }
 
 /// An object that the record names and the list lacks: still there under its UID, or nothing.
-async fn unlisted<K>(cluster: &Cluster, namespace: &str, name: &str, uid: &str, listed: &[K]) -> Result<Option<K>, Error>
+async fn unlisted<K>(
+    cluster: &Cluster,
+    namespace: &str,
+    name: &str,
+    uid: &str,
+    listed: &[K],
+) -> Result<Option<K>, Error>
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
 {
@@ -220,7 +231,13 @@ where
 
 /// Whether an object is ours: it carries our install label, or it is the very one that our own record
 /// names, stripped of its labels. Whatever else carries the owner's UID is left alone, and named.
-fn is_ours(cluster: &Cluster, key: &ObjectKey, uid: &Uid, install: Option<&str>, recorded: Option<&String>) -> bool {
+fn is_ours(
+    cluster: &Cluster,
+    key: &ObjectKey,
+    uid: &Uid,
+    install: Option<&str>,
+    recorded: Option<&String>,
+) -> bool {
     let ours = match install {
         Some(install) => install == cluster.install.0,
         None => recorded.is_some_and(|r| r == uid.as_str()),

@@ -23,7 +23,9 @@ pub enum PreflightError {
         found: String,
     },
     /// A CRD is not installed.
-    #[error("the CustomResourceDefinition {name} is not installed: apply the files in crds/, or install the chart with crds.install=true")]
+    #[error(
+        "the CustomResourceDefinition {name} is not installed: apply the files in crds/, or install the chart with crds.install=true"
+    )]
     NoCrd {
         /// Its name.
         name: String,

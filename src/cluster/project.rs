@@ -32,7 +32,8 @@ pub fn pod_facts(pod: &Pod) -> Option<PodFacts> {
         created: meta.creation_timestamp.as_ref().map(|t| t.0),
         started: status.start_time.as_ref().map(|t| t.0),
         stop_requested: stop_requested(meta),
-        released_by_kubelet: meta.deletion_timestamp.is_some() && meta.deletion_grace_period_seconds == Some(0),
+        released_by_kubelet: meta.deletion_timestamp.is_some()
+            && meta.deletion_grace_period_seconds == Some(0),
         finalizers: meta.finalizers.clone().unwrap_or_default(),
         hook: meta
             .annotations
@@ -41,7 +42,10 @@ pub fn pod_facts(pod: &Pod) -> Option<PodFacts> {
             .and_then(|text| serde_json::from_str::<Hook>(text).ok()),
         termination: termination(status, phase),
         disrupted: condition_is(status, "DisruptionTarget", "True")
-            || matches!(status.reason.as_deref(), Some("Evicted" | "Preempting" | "NodeLost" | "NodeShutdown")),
+            || matches!(
+                status.reason.as_deref(),
+                Some("Evicted" | "Preempting" | "NodeLost" | "NodeShutdown")
+            ),
         trouble: trouble(status),
     })
 }
@@ -100,13 +104,16 @@ fn trouble(status: &PodStatus) -> Option<(&'static str, String)> {
         .conditions
         .iter()
         .flatten()
-        .find(|c| c.type_ == "PodScheduled" && c.status == "False" && c.reason.as_deref() == Some("Unschedulable"))
+        .find(|c| {
+            c.type_ == "PodScheduled" && c.status == "False" && c.reason.as_deref() == Some("Unschedulable")
+        })
         .map(|c| (reason::UNSCHEDULABLE, c.message.clone().unwrap_or_default()));
-    let containers =
+    let mut containers =
         status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten());
-    unscheduled.or_else(|| containers.filter_map(container_trouble).next()).or_else(|| {
-        (status.reason.as_deref() == Some("Evicted"))
-            .then(|| (reason::CONTAINER_FAILED, format!("evicted: {}", status.message.clone().unwrap_or_default())))
+    unscheduled.or_else(|| containers.find_map(container_trouble)).or_else(|| {
+        (status.reason.as_deref() == Some("Evicted")).then(|| {
+            (reason::CONTAINER_FAILED, format!("evicted: {}", status.message.clone().unwrap_or_default()))
+        })
     })
 }
 
@@ -119,7 +126,10 @@ fn container_trouble(container: &ContainerStatus) -> Option<(&'static str, Strin
         "ContainerCreating" | "PodInitializing" => None,
         "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" => {
             // The two alternate while the kubelet waits; one text for both keeps the status still.
-            Some((reason::IMAGE_PULL, format!("container {name}: image {} cannot be pulled", container.image)))
+            Some((
+                reason::IMAGE_PULL,
+                format!("container {name}: image {} cannot be pulled", container.image),
+            ))
         }
         "CrashLoopBackOff" => {
             let last = container.last_state.as_ref().and_then(|s| s.terminated.as_ref());

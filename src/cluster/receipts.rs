@@ -22,7 +22,11 @@ impl Receipts {
         let mut items: Vec<Item> = Vec::new();
         let uid = |uid: Option<&String>| uid.cloned().unwrap_or_default();
         for agent in remains.agents.iter().flatten() {
-            items.push(("Agent", agent.metadata.name.clone().unwrap_or_default(), uid(agent.metadata.uid.as_ref())));
+            items.push((
+                "Agent",
+                agent.metadata.name.clone().unwrap_or_default(),
+                uid(agent.metadata.uid.as_ref()),
+            ));
         }
         for pod in remains.pods.iter().flatten() {
             items.push(("Pod", pod.key.name.clone(), pod.uid.to_string()));

@@ -6,10 +6,10 @@ use kube::api::{Api, PostParams};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Client, Resource, ResourceExt};
 
+use super::Cluster;
 use super::act::Outcome;
 use super::consistency::Kind;
 use super::error::Error;
-use super::Cluster;
 use crate::api::{Agent, AgentStatus, PodStatus, StorageStatus, Town, TownStatus, condition, names};
 use crate::lifecycle::{ClaimFacts, Uid, overlay, pod_record};
 
@@ -26,7 +26,13 @@ impl Events {
     }
 
     /// Says something about an object. An event that cannot be written stops nothing.
-    pub async fn say<K: Resource<DynamicType = ()>>(&self, object: &K, warning: bool, reason: &str, note: &str) {
+    pub async fn say<K: Resource<DynamicType = ()>>(
+        &self,
+        object: &K,
+        warning: bool,
+        reason: &str,
+        note: &str,
+    ) {
         let event = Event {
             type_: if warning { EventType::Warning } else { EventType::Normal },
             reason: reason.to_owned(),
@@ -110,7 +116,8 @@ macro_rules! report {
                 if resource_version.is_some() {
                     object.metadata.resource_version = resource_version;
                 }
-                let params = PostParams { field_manager: Some(names::MANAGER.into()), ..PostParams::default() };
+                let params =
+                    PostParams { field_manager: Some(names::MANAGER.into()), ..PostParams::default() };
                 let written = api.replace_status(&self.name_any(), &params, &object).await?;
                 Ok(written.metadata.resource_version)
             }

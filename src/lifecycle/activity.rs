@@ -47,14 +47,20 @@ pub fn agent_activity(agent: &Agent, pod: Option<&PodFacts>) -> AgentActivity {
     let conditions = agent.status.as_ref().map_or(&[][..], |s| s.conditions.as_slice());
     if mode(agent) == Mode::Session {
         // A Session agent without a probe is Idle however busy its container looks.
-        return if is_true(conditions, condition::STALLED) { AgentActivity::Blocked } else { AgentActivity::Idle };
+        return if is_true(conditions, condition::STALLED) {
+            AgentActivity::Blocked
+        } else {
+            AgentActivity::Idle
+        };
     }
     match unfinished(agent) {
         None if agent.spec.hook.is_some() => AgentActivity::Done,
         None => AgentActivity::Idle,
         Some(hook) => {
             let at_work = pod.is_some_and(|p| {
-                !p.deleting() && p.phase != PodPhase::Failed && p.hook.as_ref().is_some_and(|h| h.bead == hook.bead)
+                !p.deleting()
+                    && p.phase != PodPhase::Failed
+                    && p.hook.as_ref().is_some_and(|h| h.bead == hook.bead)
             });
             if at_work {
                 AgentActivity::Working
@@ -73,9 +79,11 @@ pub fn agent_activity(agent: &Agent, pod: Option<&PodFacts>) -> AgentActivity {
 fn has_failed(agent: &Agent, bead: &str) -> bool {
     agent.status.as_ref().is_some_and(|s| {
         s.work.as_ref().is_some_and(|w| w.bead == bead)
-            && s.conditions
-                .iter()
-                .any(|c| c.type_ == condition::DEGRADED && c.status == "True" && c.reason == reason::RETRY_LIMIT_EXCEEDED)
+            && s.conditions.iter().any(|c| {
+                c.type_ == condition::DEGRADED
+                    && c.status == "True"
+                    && c.reason == reason::RETRY_LIMIT_EXCEEDED
+            })
     })
 }
 

@@ -53,17 +53,20 @@ pub fn decide_agent(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
         TownView::Absent(Freshness::Live) => town_gone(s, now),
         TownView::Present(Freshness::Live, town) if town.uid != bound => town_gone(s, now),
         TownView::Present(freshness, town) if lost_rig(&s.agent, town) && !town.deleting => match freshness {
-            Freshness::Live => Plan::act(vec![Action::DeleteAgent(
-                super::ObjectKey::of(meta),
-                s.uid.clone(),
-            )]),
+            Freshness::Live => {
+                Plan::act(vec![Action::DeleteAgent(super::ObjectKey::of(meta), s.uid.clone())])
+            }
             Freshness::Cached => Plan::nothing(),
         },
         TownView::Present(_, town) if town.tombstoned && !town.deleting => stopped(
             s,
             "Blocked",
             reason::TOMBSTONED,
-            format!("town {} carries the annotation {}: nothing of it is run", s.agent.spec.town, names::TOMBSTONE),
+            format!(
+                "town {} carries the annotation {}: nothing of it is run",
+                s.agent.spec.town,
+                names::TOMBSTONE
+            ),
             now,
         ),
         TownView::Present(_, town) => match mode(&s.agent) {
@@ -83,11 +86,14 @@ fn bind(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
     };
     match &s.town {
         TownView::Unknown(_) => Plan::nothing(),
-        TownView::Absent(_) => wait(reason::TOWN_NOT_FOUND, format!("town {name} does not exist in this namespace")),
-        TownView::Present(_, town) if town.foreign => Plan::nothing(),
-        TownView::Present(_, town) if town.deleting => {
-            wait(reason::TOWN_TERMINATING, format!("town {name} is being deleted; the agent is bound to its successor, if one comes"))
+        TownView::Absent(_) => {
+            wait(reason::TOWN_NOT_FOUND, format!("town {name} does not exist in this namespace"))
         }
+        TownView::Present(_, town) if town.foreign => Plan::nothing(),
+        TownView::Present(_, town) if town.deleting => wait(
+            reason::TOWN_TERMINATING,
+            format!("town {name} is being deleted; the agent is bound to its successor, if one comes"),
+        ),
         TownView::Present(_, town) if town.tombstoned => {
             wait(reason::TOMBSTONED, format!("town {name} carries the annotation {}", names::TOMBSTONE))
         }
@@ -154,8 +160,7 @@ pub(super) fn end_pod(pod: &super::PodFacts) -> Vec<Action> {
 pub(super) fn status(s: &AgentSnapshot) -> AgentStatus {
     let mut status = s.agent.status.clone().unwrap_or_default();
     status.mode = Some(mode(&s.agent));
-    status.identity =
-        s.agent.spec.identity.clone().or_else(|| s.agent.metadata.name.clone());
+    status.identity = s.agent.spec.identity.clone().or_else(|| s.agent.metadata.name.clone());
     status
 }
 

@@ -33,7 +33,13 @@ impl Conditions {
     }
 
     /// Sets one condition.
-    pub(super) fn set(&mut self, type_: &str, status: bool, reason: &'static str, message: impl Into<String>) {
+    pub(super) fn set(
+        &mut self,
+        type_: &str,
+        status: bool,
+        reason: &'static str,
+        message: impl Into<String>,
+    ) {
         if let Some(entry) = self.0.iter_mut().find(|entry| entry.0 == type_) {
             *entry = (entry.0, status, reason, message.into());
         }
@@ -59,10 +65,17 @@ impl Conditions {
     }
 
     /// The conditions as they are stored: a condition keeps its time while its status stays.
-    pub(super) fn finish(self, before: &[Condition], generation: Option<i64>, now: Timestamp) -> Vec<Condition> {
+    pub(super) fn finish(
+        self,
+        before: &[Condition],
+        generation: Option<i64>,
+        now: Timestamp,
+    ) -> Vec<Condition> {
         self.0
             .into_iter()
-            .map(|(type_, status, reason, message)| condition(type_, status, reason, message, before, generation, now))
+            .map(|(type_, status, reason, message)| {
+                condition(type_, status, reason, message, before, generation, now)
+            })
             .collect()
     }
 }
@@ -117,7 +130,8 @@ pub fn overlay(conditions: &mut [Condition], before: &[Condition], failure: &Fai
     for (type_, status) in touched {
         if let Some(slot) = conditions.iter_mut().find(|c| c.type_ == type_) {
             let generation = slot.observed_generation;
-            *slot = condition(type_, status, failure.reason, failure.message.clone(), before, generation, now);
+            *slot =
+                condition(type_, status, failure.reason, failure.message.clone(), before, generation, now);
         }
     }
 }

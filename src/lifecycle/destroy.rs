@@ -70,9 +70,8 @@ pub(super) fn agent(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
     let mut status = agent::status(s);
     let recorded = status.destroy.take();
     let began = meta.deletion_timestamp.as_ref().map_or(now, |t| t.0);
-    let destroy = recorded
-        .clone()
-        .unwrap_or_else(|| DestroyStatus { started_at: stamp(began), ..begin(now) });
+    let destroy =
+        recorded.clone().unwrap_or_else(|| DestroyStatus { started_at: stamp(began), ..begin(now) });
     match agent_progress(s, remains, began, with_town, now) {
         None => Plan::act(vec![Action::RemoveFinalizer]),
         Some(progress) => {
@@ -116,9 +115,15 @@ fn town_progress(
         let busy = |a: &&std::sync::Arc<Agent>| {
             working(a, pods.iter().find(|p| p.agent_uid == super::Uid::of(&a.metadata)))
         };
-        let awaited: Vec<_> = agents.iter().filter(busy).map(|a| awaited_agent(a, "it works; drain")).collect();
+        let awaited: Vec<_> =
+            agents.iter().filter(busy).map(|a| awaited_agent(a, "it works; drain")).collect();
         if !awaited.is_empty() && now < bound {
-            return Some(Progress { step: DestroyStep::Drain, actions: vec![], awaited, look_again: Some(bound) });
+            return Some(Progress {
+                step: DestroyStep::Drain,
+                actions: vec![],
+                awaited,
+                look_again: Some(bound),
+            });
         }
     }
     agents_step(&remains.agents)
@@ -146,21 +151,29 @@ fn agent_progress(
         && working(&s.agent, pods.first())
     {
         let awaited = vec![awaited_agent(&s.agent, "it works; drain")];
-        return Some(Progress { step: DestroyStep::Drain, actions: vec![], awaited, look_again: Some(bound) });
+        return Some(Progress {
+            step: DestroyStep::Drain,
+            actions: vec![],
+            awaited,
+            look_again: Some(bound),
+        });
     }
-    pods_step(&remains.pods)
-        .or_else(|| claims_step(&remains.claims))
-        .or_else(|| settle_step(remains, now))
+    pods_step(&remains.pods).or_else(|| claims_step(&remains.claims)).or_else(|| settle_step(remains, now))
 }
 
 fn agents_step(agents: &Result<Vec<std::sync::Arc<Agent>>, Unknown>) -> Option<Progress> {
-    step(DestroyStep::Agents, agents, |a| awaited_agent(a, "being destroyed"), |a| {
-        let uid = super::Uid::of(&a.metadata)?;
-        a.metadata
-            .deletion_timestamp
-            .is_none()
-            .then(|| Action::DeleteAgent(super::ObjectKey::of(&a.metadata), uid))
-    })
+    step(
+        DestroyStep::Agents,
+        agents,
+        |a| awaited_agent(a, "being destroyed"),
+        |a| {
+            let uid = super::Uid::of(&a.metadata)?;
+            a.metadata
+                .deletion_timestamp
+                .is_none()
+                .then(|| Action::DeleteAgent(super::ObjectKey::of(&a.metadata), uid))
+        },
+    )
 }
 
 fn pods_step(pods: &Result<Vec<PodFacts>, Unknown>) -> Option<Progress> {

@@ -96,6 +96,7 @@ pub enum TownView {
 }
 
 /// What an agent needs to know of its town.
+#[allow(clippy::struct_excessive_bools)] // Each is a question of its own; they do not form states.
 #[derive(Clone, Debug)]
 pub struct TownFacts {
     /// Its UID.

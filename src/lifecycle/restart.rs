@@ -60,7 +60,10 @@ fn in_window(restarts: Option<&RestartsStatus>, now: Timestamp) -> i32 {
 
 fn raised(restarts: Option<&RestartsStatus>, count: i32, now: Timestamp) -> RestartsStatus {
     let window = restarts.filter(|_| count > 0).and_then(|r| r.window_started_at.clone());
-    RestartsStatus { count: count.saturating_add(1), window_started_at: Some(window.unwrap_or_else(|| stamp(now))) }
+    RestartsStatus {
+        count: count.saturating_add(1),
+        window_started_at: Some(window.unwrap_or_else(|| stamp(now))),
+    }
 }
 
 /// The record of a pod once it is gone or going: only when it was started stays.

@@ -83,8 +83,12 @@ fn keep(
         && status.work.as_ref().is_none_or(|w| w.bead != hook.bead)
     {
         let done = status.work.map(|w| w.done).unwrap_or_default();
-        status.work =
-            Some(WorkStatus { bead: hook.bead.clone(), started_at: Some(stamp(now)), done, ..WorkStatus::default() });
+        status.work = Some(WorkStatus {
+            bead: hook.bead.clone(),
+            started_at: Some(stamp(now)),
+            done,
+            ..WorkStatus::default()
+        });
         show_hook(s, &mut c, &status);
     }
     let phase = if ready { "Idle" } else { "Starting" };
@@ -108,7 +112,10 @@ pub(super) fn no_template(
 ) -> Plan<AgentStatus> {
     c.stalled(
         reason::NO_TEMPLATE,
-        format!("there is no pod template: set spec.template, or spec.agentTemplate of town {}", s.agent.spec.town),
+        format!(
+            "there is no pod template: set spec.template, or spec.agentTemplate of town {}",
+            s.agent.spec.town
+        ),
     );
     let stop = super::agent::stop_pod(s);
     finish(s, status, c, "Blocked", now).with_actions(stop)

@@ -59,7 +59,9 @@ pub(super) fn wake(s: &TownSnapshot, status: &TownStatus) -> Option<String> {
     activity::agents(s).find_map(|(agent, activity)| {
         let name = agent.metadata.name.as_deref().unwrap_or_default();
         match activity {
-            AgentActivity::Working | AgentActivity::Pending => Some(format!("agent {name} has an unfinished bead")),
+            AgentActivity::Working | AgentActivity::Pending => {
+                Some(format!("agent {name} has an unfinished bead"))
+            }
             AgentActivity::Idle if activity::mode(agent) == Mode::Session => session_wake(agent, name),
             _ => None,
         }

@@ -144,7 +144,12 @@ fn unfinished_text(hook: &Hook) -> String {
 }
 
 /// There is no pod: nothing to do, or not yet, or the next attempt.
-fn resting(s: &AgentSnapshot, mut status: AgentStatus, town: &TownFacts, now: Timestamp) -> Plan<AgentStatus> {
+fn resting(
+    s: &AgentSnapshot,
+    mut status: AgentStatus,
+    town: &TownFacts,
+    now: Timestamp,
+) -> Plan<AgentStatus> {
     let mut c = Conditions::of_agent();
     let Some(hook) = s.agent.spec.hook.as_ref() else {
         c.ready(reason::NO_HOOK, "nothing is on the hook");
@@ -202,11 +207,20 @@ fn not_yet(
         if now < at {
             let text = format!(
                 "bead {} was started {} times (spec.retry.limit {}), last: {}; the next attempt is at {}",
-                work.bead, work.attempts, retry.limit, work.message, stamp(at).0
+                work.bead,
+                work.attempts,
+                retry.limit,
+                work.message,
+                stamp(at).0
             );
             c.set(condition::READY, false, reason::RETRY_LIMIT_EXCEEDED, text.clone());
             c.set(condition::DEGRADED, true, reason::RETRY_LIMIT_EXCEEDED, text);
-            c.set(condition::FINISHED, false, reason::UNFINISHED, format!("bead {} is not finished", work.bead));
+            c.set(
+                condition::FINISHED,
+                false,
+                reason::UNFINISHED,
+                format!("bead {} is not finished", work.bead),
+            );
             // A sleeping town has no timers; Failed never wakes one.
             let timer = town.awake.then_some(at);
             return Some(finish(s, status.clone(), c, "Failed", now).look_again_at(timer));

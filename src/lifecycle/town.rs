@@ -86,7 +86,13 @@ fn awake(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<TownS
         status.woke_at = Some(stamp(now));
     }
     let mut look_again = None;
-    if !work {
+    if work {
+        if !was_active {
+            status.last_active_at = Some(stamp(now));
+        }
+        status.sleep_at = None;
+        c.set(condition::ACTIVE, true, reason::WORK, WORK_TEXT);
+    } else {
         if was_active {
             status.last_active_at = Some(stamp(now));
         }
@@ -99,12 +105,6 @@ fn awake(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<TownS
             IdleClock::Off | IdleClock::Unknown => status.sleep_at = None,
         }
         c.set(condition::ACTIVE, false, reason::NO_WORK, "no agent has work");
-    } else {
-        if !was_active {
-            status.last_active_at = Some(stamp(now));
-        }
-        status.sleep_at = None;
-        c.set(condition::ACTIVE, true, reason::WORK, WORK_TEXT);
     }
     status.asleep_reason = None;
     c.set(condition::ASLEEP, false, reason::AWAKE, "");
@@ -127,7 +127,8 @@ fn compute(
 ) -> (Vec<Action>, bool) {
     if s.town.spec.template.is_none() {
         c.ready(reason::RUNNING, "the town has no pod of its own; its agents may start");
-        let stray = s.pod().filter(|p| !p.deleting()).map(|p| Action::DeletePod(p.key.clone(), p.uid.clone()));
+        let stray =
+            s.pod().filter(|p| !p.deleting()).map(|p| Action::DeletePod(p.key.clone(), p.uid.clone()));
         status.pod = restart::gone(status.pod.as_ref());
         return (stray.into_iter().collect(), true);
     }
@@ -135,13 +136,23 @@ fn compute(
     if s.town.spec.storage.is_some() {
         match &s.claim {
             Some(claim) if claim.deleting => {
-                c.reconciling(reason::CLAIM_UNUSABLE, format!("volume claim {} is being deleted", claim.key.name));
-                c.set(condition::DEGRADED, true, reason::CLAIM_UNUSABLE, "the town's volume claim is being deleted");
+                c.reconciling(
+                    reason::CLAIM_UNUSABLE,
+                    format!("volume claim {} is being deleted", claim.key.name),
+                );
+                c.set(
+                    condition::DEGRADED,
+                    true,
+                    reason::CLAIM_UNUSABLE,
+                    "the town's volume claim is being deleted",
+                );
                 return (actions, false);
             }
             Some(claim) => {
-                status.storage =
-                    Some(StorageStatus { claim: claim.key.name.clone(), uid: Some(claim.uid.as_str().into()) });
+                status.storage = Some(StorageStatus {
+                    claim: claim.key.name.clone(),
+                    uid: Some(claim.uid.as_str().into()),
+                });
             }
             None => actions.push(Action::CreateClaim),
         }
@@ -196,7 +207,9 @@ pub(super) fn pod_conditions(pod: &PodFacts, c: &mut Conditions) -> bool {
 /// How a pod ended, for people.
 pub(super) fn why_ended(pod: &PodFacts) -> String {
     match &pod.termination {
-        Some(t) if t.message.is_empty() => format!("pod {} ended with exit code {}", pod.key.name, t.exit_code),
+        Some(t) if t.message.is_empty() => {
+            format!("pod {} ended with exit code {}", pod.key.name, t.exit_code)
+        }
         Some(t) => format!("pod {} ended with exit code {}: {}", pod.key.name, t.exit_code, t.message),
         None => match &pod.trouble {
             Some((_, text)) => format!("pod {} ended: {text}", pod.key.name),

@@ -103,7 +103,11 @@ impl RunArgs {
     fn check(&self) -> Result<(), String> {
         for (flag, value, what) in [
             ("--install-id", &self.install_id, "which installation this is, for example 'team-a'"),
-            ("--lease-namespace", &self.lease_namespace, "the namespace of the Lease that keeps the install id"),
+            (
+                "--lease-namespace",
+                &self.lease_namespace,
+                "the namespace of the Lease that keeps the install id",
+            ),
         ] {
             if value.is_empty() {
                 return Err(format!("{flag} is required: {what} (the Helm chart sets it)"));

@@ -26,9 +26,9 @@ use crate::cluster::Error;
 use crate::lifecycle::ObjectKey;
 
 /// Longest time for one reconcile. Every request in it has a bound of its own; this one guards the slot.
-const DEADLINE: Duration = Duration::from_secs(120);
+const DEADLINE: Duration = Duration::from_mins(2);
 /// The longest wait between two attempts at an object that keeps failing.
-const LONGEST_WAIT: Duration = Duration::from_secs(300);
+const LONGEST_WAIT: Duration = Duration::from_mins(5);
 
 /// Where triggers are put in.
 pub(super) struct Queue<K: Resource> {
@@ -135,14 +135,17 @@ fn after_failure<R>(key: &ObjectKey, failed: &Failed, context: &Context<R>) -> A
         Failed::Error(Error::Conflict { .. } | Error::NotLive { .. }) => {
             tracing::debug!(object = %key, error = %failed, "looking again");
         }
-        _ => tracing::warn!(object = %key, error = %chain(failed), count, wait_s = wait.as_secs_f32(), "reconcile failed"),
+        _ => {
+            tracing::warn!(object = %key, error = %chain(failed), count, wait_s = wait.as_secs_f32(), "reconcile failed");
+        }
     }
     Action::requeue(wait)
 }
 
 /// 0.25 s doubled with each failure up to 5 min, spread by a quarter so that many do not come at once.
 fn back_off(count: u32) -> Duration {
-    let base = Duration::from_millis(250).saturating_mul(1 << count.saturating_sub(1).min(12)).min(LONGEST_WAIT);
+    let base =
+        Duration::from_millis(250).saturating_mul(1 << count.saturating_sub(1).min(12)).min(LONGEST_WAIT);
     base.mul_f64(rand::random_range(0.75..1.25))
 }
 

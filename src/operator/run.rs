@@ -25,13 +25,13 @@ struct Agents(Arc<Cluster>);
 
 impl Reconcile for Towns {
     async fn reconcile(&self, key: ObjectKey) -> Result<Option<Timestamp>, Error> {
-        reconcile_town(&self.0, &key).await
+        Box::pin(reconcile_town(&self.0, &key)).await
     }
 }
 
 impl Reconcile for Agents {
     async fn reconcile(&self, key: ObjectKey) -> Result<Option<Timestamp>, Error> {
-        reconcile_agent(&self.0, &key).await
+        Box::pin(reconcile_agent(&self.0, &key)).await
     }
 }
 

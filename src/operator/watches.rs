@@ -8,8 +8,8 @@ use futures::StreamExt;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::api::Api;
 use kube::core::DeserializeGuard;
-use kube::runtime::watcher::{self, Event, watcher};
 use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
@@ -47,7 +47,13 @@ impl Queues {
 }
 
 /// Watches towns.
-pub(super) async fn towns(cluster: Arc<Cluster>, queues: Queues, mut known: Known<Town>, stop: CancellationToken, listed: impl FnOnce()) {
+pub(super) async fn towns(
+    cluster: Arc<Cluster>,
+    queues: Queues,
+    mut known: Known<Town>,
+    stop: CancellationToken,
+    listed: impl FnOnce(),
+) {
     let tell = |town: &Town| {
         queues.towns.look_at(&town.key());
         for agent in cluster.agents.of(&Group::NamesTown(town.key())) {
@@ -55,29 +61,50 @@ pub(super) async fn towns(cluster: Arc<Cluster>, queues: Queues, mut known: Know
         }
     };
     let watch = Watch { index: &cluster.towns, project: |town: Town| Some(town), tell, cluster: &cluster };
-    watch.run(Api::all(cluster.client.clone()), watcher::Config::default(), stop, |e| known.follow(e), listed).await;
+    watch
+        .run(Api::all(cluster.client.clone()), watcher::Config::default(), stop, |e| known.follow(e), listed)
+        .await;
 }
 
 /// Watches agents.
-pub(super) async fn agents(cluster: Arc<Cluster>, queues: Queues, mut known: Known<Agent>, stop: CancellationToken, listed: impl FnOnce()) {
+pub(super) async fn agents(
+    cluster: Arc<Cluster>,
+    queues: Queues,
+    mut known: Known<Agent>,
+    stop: CancellationToken,
+    listed: impl FnOnce(),
+) {
     let tell = |agent: &Agent| {
         queues.agents.look_at(&agent.key());
         let namespace = agent.namespace().unwrap_or_default();
         queues.towns.look_at(&ObjectKey { namespace, name: agent.spec.town.clone() });
     };
-    let watch = Watch { index: &cluster.agents, project: |agent: Agent| Some(agent), tell, cluster: &cluster };
-    watch.run(Api::all(cluster.client.clone()), watcher::Config::default(), stop, |e| known.follow(e), listed).await;
+    let watch =
+        Watch { index: &cluster.agents, project: |agent: Agent| Some(agent), tell, cluster: &cluster };
+    watch
+        .run(Api::all(cluster.client.clone()), watcher::Config::default(), stop, |e| known.follow(e), listed)
+        .await;
 }
 
 /// Watches the pods of this installation.
-pub(super) async fn pods(cluster: Arc<Cluster>, queues: Queues, stop: CancellationToken, listed: impl FnOnce()) {
+pub(super) async fn pods(
+    cluster: Arc<Cluster>,
+    queues: Queues,
+    stop: CancellationToken,
+    listed: impl FnOnce(),
+) {
     let tell = |pod: &PodFacts| queues.child(&cluster, pod.town_uid.as_ref(), pod.agent_uid.as_ref());
     let watch = Watch { index: &cluster.pods, project: |pod: Pod| pod_facts(&pod), tell, cluster: &cluster };
     watch.run(Api::all(cluster.client.clone()), ours(&cluster), stop, |_| (), listed).await;
 }
 
 /// Watches the volume claims of this installation.
-pub(super) async fn claims(cluster: Arc<Cluster>, queues: Queues, stop: CancellationToken, listed: impl FnOnce()) {
+pub(super) async fn claims(
+    cluster: Arc<Cluster>,
+    queues: Queues,
+    stop: CancellationToken,
+    listed: impl FnOnce(),
+) {
     let tell = |claim: &ClaimFacts| queues.child(&cluster, claim.town_uid.as_ref(), claim.agent_uid.as_ref());
     let project = |claim: PersistentVolumeClaim| claim_facts(&claim);
     let watch = Watch { index: &cluster.claims, project, tell, cluster: &cluster };
@@ -162,9 +189,9 @@ impl<T: Indexed, P, N> Watch<'_, T, P, N> {
                 }
             }
             Event::InitDone => {
-                let before = self.index.relisted();
-                before.iter().for_each(|object| (self.tell)(object));
-                self.index.all().iter().for_each(|object| (self.tell)(object));
+                for object in self.index.relisted().iter().chain(&self.index.all()) {
+                    (self.tell)(object);
+                }
             }
             Event::Apply(object) => {
                 let revision = revision(&object);
@@ -203,7 +230,10 @@ impl<T: Indexed, P, N> Watch<'_, T, P, N> {
                 let kind = K::kind(&());
                 let key = ObjectKey::of(&bad.metadata);
                 tracing::error!(%kind, object = %key, error = %bad.error, "cannot be read, and is left alone");
-                let note = format!("this object cannot be read and is left alone until it is corrected: {}", bad.error);
+                let note = format!(
+                    "this object cannot be read and is left alone until it is corrected: {}",
+                    bad.error
+                );
                 let whole = DeserializeGuard::<K>(Err(bad));
                 self.cluster.events.say(&whole, true, "Unreadable", &note).await;
                 None

@@ -5,7 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, PersistentVolumeClaimSpec, VolumeResourceRequirements};
+use k8s_openapi::api::core::v1::{
+    PersistentVolumeClaim, PersistentVolumeClaimSpec, VolumeResourceRequirements,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::meta::{Install, of_agent, of_town};
@@ -25,7 +27,9 @@ fn claim(metadata: ObjectMeta, storage: &Storage) -> PersistentVolumeClaim {
     PersistentVolumeClaim {
         metadata,
         spec: Some(PersistentVolumeClaimSpec {
-            access_modes: Some(storage.access_modes.iter().copied().map(AccessMode::as_str).map(str::to_owned).collect()),
+            access_modes: Some(
+                storage.access_modes.iter().copied().map(AccessMode::as_str).map(str::to_owned).collect(),
+            ),
             storage_class_name: storage.storage_class_name.clone(),
             resources: Some(VolumeResourceRequirements {
                 requests: Some(BTreeMap::from([("storage".to_owned(), storage.size.clone())])),

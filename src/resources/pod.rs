@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
-    Container, DownwardAPIVolumeFile, DownwardAPIVolumeSource, EnvVar, ObjectFieldSelector, PersistentVolumeClaimVolumeSource,
-    Pod, PodSpec, PodTemplateSpec, Volume, VolumeMount,
+    Container, DownwardAPIVolumeFile, DownwardAPIVolumeSource, EnvVar, ObjectFieldSelector,
+    PersistentVolumeClaimVolumeSource, Pod, PodSpec, PodTemplateSpec, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
@@ -105,7 +105,11 @@ fn set_env(spec: &mut PodSpec, env: &[(&str, &str)]) {
         let theirs = container.env.get_or_insert_default();
         for (name, value) in env {
             if !theirs.iter().any(|e| e.name == *name) {
-                theirs.push(EnvVar { name: (*name).to_owned(), value: Some((*value).to_owned()), value_from: None });
+                theirs.push(EnvVar {
+                    name: (*name).to_owned(),
+                    value: Some((*value).to_owned()),
+                    value_from: None,
+                });
             }
         }
     }

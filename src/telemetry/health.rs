@@ -29,7 +29,10 @@ impl Health {
 /// Serves `/healthz` and `/readyz` until it is told to stop. Fails at once if the address is taken.
 pub async fn serve(addr: SocketAddr, health: Health, stop: CancellationToken) -> std::io::Result<()> {
     let listener = TcpListener::bind(addr).await?;
-    let app = Router::new().route("/healthz", get(|| async { "ok" })).route("/readyz", get(readyz)).with_state(health);
+    let app = Router::new()
+        .route("/healthz", get(|| async { "ok" }))
+        .route("/readyz", get(readyz))
+        .with_state(health);
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned()).await {
             tracing::error!(%error, "the health server ended");
