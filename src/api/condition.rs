@@ -70,8 +70,8 @@ pub mod reason {
     pub const TOWN_TERMINATING: &str = "TownTerminating";
     /// The agent is bound to a town that is gone, and nothing proves that it was destroyed.
     pub const TOWN_GONE: &str = "TownGone";
-    /// The API server refused to create a child.
-    pub const CREATE_REFUSED: &str = "CreateRefused";
+    /// The API server refused a request: admission, permissions, or what was asked for.
+    pub const REQUEST_REFUSED: &str = "RequestRefused";
     /// A quota refused to create a child.
     pub const QUOTA_EXCEEDED: &str = "QuotaExceeded";
     /// The namespace is being deleted: nothing can be created in it.

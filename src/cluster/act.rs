@@ -96,7 +96,7 @@ async fn one(
             let patched = api
                 .patch(&pod.name, &manager(), &Patch::Merge(change))
                 .await
-                .map_err(|e| Error::api(format!("deliver hook to pod {pod}"), e))?;
+                .map_err(|e| Error::known(format!("deliver hook to pod {pod}"), e))?;
             cluster.own_writes.wrote(&owner.uid, Kind::Pod, patched.metadata.resource_version.as_deref());
             Ok(())
         }
@@ -245,7 +245,7 @@ async fn merge_own(
             api.patch(name, &manager(), &patch).await.map(|agent| agent.metadata)
         }
     }
-    .map_err(|e| Error::api(what, e))?;
+    .map_err(|e| Error::known(what, e))?;
     cluster.own_writes.wrote(&owner.uid, subject.kind(), meta.resource_version.as_deref());
     outcome.resource_version = meta.resource_version;
     Ok(())

@@ -65,6 +65,14 @@ impl Error {
         }
     }
 
+    /// Wraps an error about an object that was read a moment ago: one that is gone has changed, too.
+    pub(super) fn known(what: impl Into<String>, source: kube::Error) -> Self {
+        match &source {
+            kube::Error::Api(status) if status.code == 404 => Self::Conflict { what: what.into() },
+            _ => Self::api(what, source),
+        }
+    }
+
     /// The API server's answer, where there was one.
     fn status(&self) -> Option<&kube::core::Status> {
         match self {
@@ -120,7 +128,7 @@ impl Error {
                 Some(s) if s.code == 403 && s.message.contains("exceeded quota") => {
                     failure(false, reason::QUOTA_EXCEEDED)
                 }
-                Some(s) if (400..500).contains(&s.code) => failure(false, reason::CREATE_REFUSED),
+                Some(s) if (400..500).contains(&s.code) => failure(false, reason::REQUEST_REFUSED),
                 _ => failure(false, reason::API_ERROR),
             },
         }

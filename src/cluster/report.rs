@@ -52,6 +52,8 @@ pub trait Report: Resource<DynamicType = ()> + Clone {
     type Status: Clone + PartialEq + Default;
     /// Lays the outcome of the actions over the status that was decided.
     fn record(status: &mut Self::Status, pod: Option<PodStatus>, claim: Option<StorageStatus>);
+    /// Says in the record of destruction what the API server said to it.
+    fn refused(status: &mut Self::Status, message: &str);
     /// Its conditions.
     fn conditions(status: &Self::Status) -> &[Condition];
     /// Its conditions, to be changed.
@@ -83,6 +85,12 @@ macro_rules! report {
                 }
                 if claim.is_some() {
                     status.storage = claim;
+                }
+            }
+
+            fn refused(status: &mut $status, message: &str) {
+                for awaited in status.destroy.iter_mut().flat_map(|d| &mut d.blocked_by) {
+                    message.clone_into(&mut awaited.message);
                 }
             }
 
@@ -162,6 +170,7 @@ pub async fn report<K: Report + Sync>(
     K::record(&mut status, outcome.pod.as_ref().map(pod_record), outcome.claim.as_ref().map(claim_record));
     if let Some(failure) = &failure {
         overlay(K::conditions_mut(&mut status), old, failure, now);
+        K::refused(&mut status, &failure.message);
     }
     if before == Some(&status) {
         return Ok(());
@@ -170,7 +179,7 @@ pub async fn report<K: Report + Sync>(
     let written = object
         .write(cluster, status.clone(), outcome.resource_version.clone())
         .await
-        .map_err(|e| Error::api(what, e))?;
+        .map_err(|e| Error::known(what, e))?;
     K::watched(cluster, uid, written.as_deref());
     cluster.reported_now(uid, now);
     announce::<K>(cluster, object, old, before, &status, note).await;

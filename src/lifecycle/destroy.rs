@@ -266,7 +266,9 @@ fn awaiting(
         return (destroy, false, Some(report_at));
     }
     let blocked = now >= blocked_at;
-    let same = |a: &BlockedBy, b: &BlockedBy| (&a.kind, &a.uid, &a.message) == (&b.kind, &b.uid, &b.message);
+    // An unanswered question has no UID: there the text is what it is about.
+    let text = |b: &BlockedBy| b.uid.is_empty().then(|| b.message.clone());
+    let same = |a: &BlockedBy, b: &BlockedBy| (&a.kind, &a.uid, text(a)) == (&b.kind, &b.uid, text(b));
     let stale = !destroy.blocked_by.iter().any(|old| progress.awaited.iter().any(|new| same(old, new)));
     if stale || destroy.step != progress.step {
         destroy.step = progress.step;

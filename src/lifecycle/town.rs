@@ -114,7 +114,12 @@ fn awake(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<TownS
         (true, true) => "Running",
         (true, false) => "Idle",
     };
-    finish(s, status, c, phase, now).with_actions(actions).look_again_at(look_again)
+    let plan = finish(s, status, c, phase, now).with_actions(actions).look_again_at(look_again);
+    match (was_active, work) {
+        (true, false) => plan.because("the last bead is finished".into()),
+        (false, true) => plan.because(WORK_TEXT.into()),
+        _ => plan,
+    }
 }
 
 /// The claim and the pod of a town that is awake; whether they are as its spec asks.

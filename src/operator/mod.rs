@@ -7,4 +7,4 @@ mod run;
 mod watches;
 
 pub use cli::main;
-pub use reconcile::{reconcile_agent, reconcile_town};
+pub use reconcile::{Looked, reconcile_agent, reconcile_town};

@@ -22,6 +22,7 @@ use kube::runtime::controller::{Action, Config, Error as ApplierError, applier};
 use kube::runtime::reflector::{ObjectRef, store::Writer};
 use kube::runtime::watcher::Event;
 
+use super::Looked;
 use crate::cluster::Error;
 use crate::lifecycle::ObjectKey;
 
@@ -57,7 +58,7 @@ impl<K: Resource<DynamicType = ()>> Queue<K> {
 /// How an object of the queue is looked at.
 pub(super) trait Reconcile: Send + Sync + 'static {
     /// One reconcile.
-    fn reconcile(&self, key: ObjectKey) -> impl Future<Output = Result<Option<Timestamp>, Error>> + Send;
+    fn reconcile(&self, key: ObjectKey) -> impl Future<Output = Result<Looked, Error>> + Send;
 }
 
 /// A reconcile that did not come to its end.
@@ -93,7 +94,7 @@ where
         |object: Arc<PartialObjectMeta<K>>, context: Arc<Context<R>>| {
             async move { look(&ObjectKey::of(&object.metadata), &context).await }.boxed()
         },
-        |object, failed, context| after_failure(&ObjectKey::of(&object.metadata), failed, &context),
+        |object, failed, context| Action::requeue(context.failed(&ObjectKey::of(&object.metadata), failed)),
         context,
         writer.as_reader(),
         triggers.map(Ok::<_, Infallible>),
@@ -111,35 +112,41 @@ where
 
 async fn look<R: Reconcile>(key: &ObjectKey, context: &Context<R>) -> Result<Action, Failed> {
     let guarded = AssertUnwindSafe(context.reconcile.reconcile(key.clone())).catch_unwind();
-    let look_again = match tokio::time::timeout(DEADLINE, guarded).await {
+    let looked = match tokio::time::timeout(DEADLINE, guarded).await {
         Ok(Ok(result)) => result?,
         Ok(Err(_)) => return Err(Failed::Panicked),
         Err(_) => return Err(Failed::Deadline),
     };
+    let look_again = looked.look_again.map(until);
+    if let Some(error) = looked.failed {
+        let retry = context.failed(key, &Failed::Error(error));
+        return Ok(Action::requeue(look_again.map_or(retry, |wait| wait.min(retry))));
+    }
     context.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
-    Ok(look_again.map_or_else(Action::await_change, |at| Action::requeue(until(at))))
+    Ok(look_again.map_or_else(Action::await_change, Action::requeue))
+}
+
+impl<R> Context<R> {
+    /// Counts a failure of an object. Returns how long to wait before the next attempt.
+    fn failed(&self, key: &ObjectKey, failed: &Failed) -> Duration {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = failures.entry(key.clone()).or_default();
+        *count = count.saturating_add(1);
+        let wait = back_off(*count);
+        if let Failed::Error(Error::Conflict { .. } | Error::NotLive { .. }) = failed {
+            tracing::debug!(object = %key, error = %failed, "looking again");
+        } else {
+            let (error, wait_s) = (chain(failed), wait.as_secs_f32());
+            tracing::warn!(object = %key, error, count, wait_s, "reconcile failed");
+        }
+        wait
+    }
 }
 
 /// The time until a deadline, a little late rather than early: whoever comes early comes twice.
 fn until(at: Timestamp) -> Duration {
     let wait = at.duration_since(Timestamp::now()).unsigned_abs();
     if at <= Timestamp::now() { Duration::from_millis(10) } else { wait + Duration::from_millis(10) }
-}
-
-fn after_failure<R>(key: &ObjectKey, failed: &Failed, context: &Context<R>) -> Action {
-    let mut failures = context.failures.lock().unwrap_or_else(PoisonError::into_inner);
-    let count = failures.entry(key.clone()).or_default();
-    *count = count.saturating_add(1);
-    let wait = back_off(*count);
-    match failed {
-        Failed::Error(Error::Conflict { .. } | Error::NotLive { .. }) => {
-            tracing::debug!(object = %key, error = %failed, "looking again");
-        }
-        _ => {
-            tracing::warn!(object = %key, error = %chain(failed), count, wait_s = wait.as_secs_f32(), "reconcile failed");
-        }
-    }
-    Action::requeue(wait)
 }
 
 /// 0.25 s doubled with each failure up to 5 min, spread by a quarter so that many do not come at once.

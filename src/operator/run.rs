@@ -4,14 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use k8s_openapi::jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::cli::RunArgs;
 use super::queue::{Reconcile, queue};
 use super::watches::{self, Queues};
-use super::{reconcile_agent, reconcile_town};
+use super::{Looked, reconcile_agent, reconcile_town};
 use crate::cluster::{self, Cluster, Error};
 use crate::lifecycle::ObjectKey;
 use crate::resources::Install;
@@ -24,13 +23,13 @@ struct Towns(Arc<Cluster>);
 struct Agents(Arc<Cluster>);
 
 impl Reconcile for Towns {
-    async fn reconcile(&self, key: ObjectKey) -> Result<Option<Timestamp>, Error> {
+    async fn reconcile(&self, key: ObjectKey) -> Result<Looked, Error> {
         Box::pin(reconcile_town(&self.0, &key)).await
     }
 }
 
 impl Reconcile for Agents {
-    async fn reconcile(&self, key: ObjectKey) -> Result<Option<Timestamp>, Error> {
+    async fn reconcile(&self, key: ObjectKey) -> Result<Looked, Error> {
         Box::pin(reconcile_agent(&self.0, &key)).await
     }
 }
