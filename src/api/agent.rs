@@ -142,7 +142,9 @@ impl Role {
     }
 }
 
-/// How long an agent's pod lives.
+/// How long an agent's pod lives. Task: only while the bead on the hook is unfinished; exit 0 is done.
+/// Session: while the town is awake. Where nothing is said a polecat has Task, others Session.
+// The schema takes this for the description of the fields of this type, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Mode {
     /// While the bead on the hook is unfinished.

@@ -397,7 +397,7 @@ async fn kubectl_explain_reads_well(story: Story) {
         ),
         ("agent", "One who works in a town"),
         ("agent.spec.role", "ENUM: mayor refinery polecat crew"),
-        ("agent.spec.mode", "exit 0 is done"),
+        ("agent.spec.mode", "Session: while the town is awake"),
         ("agent.spec.retry.limit", "Starts of one bead within the window, from 1 to 100"),
         ("agent.status.work.done", "The last 32 beads that were done"),
     ];
