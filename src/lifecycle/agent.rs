@@ -3,13 +3,14 @@
 use k8s_openapi::jiff::Timestamp;
 
 use super::activity::{bound_to, mode};
-use super::clock::after;
 use super::conditions::Conditions;
 use super::facts::{AgentSnapshot, Freshness, TownFacts, TownView};
 use super::plan::{Action, Plan};
+use super::pods::end_pod;
+use super::status::{agent_status, finish_agent};
 use super::{destroy, has_finalizer, label, restart, session, task, tombstone};
-use crate::api::condition::{self, reason};
-use crate::api::{Agent, AgentStatus, Mode, StorageStatus, names};
+use crate::api::condition::reason;
+use crate::api::{Agent, AgentStatus, Mode, names};
 
 /// Whether a decision about this agent needs its town read live: where the cached town would have it
 /// stopped or destroyed, the cache is not proof enough.
@@ -82,7 +83,7 @@ fn bind(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
     let wait = |reason, text: String| {
         let mut c = Conditions::of_agent();
         c.reconciling(reason, text);
-        finish(s, status(s), c, "Blocked", now)
+        finish_agent(s, agent_status(s), c, "Blocked", now)
     };
     match &s.town {
         TownView::Unknown(_) => Plan::nothing(),
@@ -105,7 +106,7 @@ fn bind(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
                 reason::RIG_NOT_FOUND,
                 format!("spec.rig {rig} is not among the rigs of town {name} ({known}); add it to the town's spec.rigs"),
             );
-            finish(s, status(s), c, "Blocked", now)
+            finish_agent(s, agent_status(s), c, "Blocked", now)
         }
         // The town's own adoption comes first; it calls us when it is done.
         TownView::Present(_, town) if !town.adopted => Plan::nothing(),
@@ -133,100 +134,7 @@ fn stopped(
 ) -> Plan<AgentStatus> {
     let mut c = Conditions::of_agent();
     c.stalled(reason, text);
-    let mut status = status(s);
+    let mut status = agent_status(s);
     status.pod = restart::gone(status.pod.as_ref());
-    finish(s, status, c, phase, now).with_actions(stop_pod(s))
-}
-
-/// What takes the agent's pod down, at its present state.
-pub(super) fn stop_pod(s: &AgentSnapshot) -> Vec<Action> {
-    s.pod.iter().flat_map(end_pod).collect()
-}
-
-/// Delete a pod that is not going yet; release one that nothing runs of any more.
-pub(super) fn end_pod(pod: &super::PodFacts) -> Vec<Action> {
-    let mut actions = Vec::new();
-    let held = pod.finalizers.iter().position(|f| f == names::RESULT_FINALIZER);
-    if let Some(position) = held.filter(|_| pod.ended()) {
-        actions.push(Action::ReleaseResult { pod: pod.key.clone(), uid: pod.uid.clone(), position });
-    }
-    if !pod.deleting() {
-        actions.push(Action::DeletePod(pod.key.clone(), pod.uid.clone()));
-    }
-    actions
-}
-
-/// The status to start from: what is recorded, with what the spec gives.
-pub(super) fn status(s: &AgentSnapshot) -> AgentStatus {
-    let mut status = s.agent.status.clone().unwrap_or_default();
-    status.mode = Some(mode(&s.agent));
-    status.identity = s.agent.spec.identity.clone().or_else(|| s.agent.metadata.name.clone());
-    status
-}
-
-/// The claim of an agent that is about to run: what to do about it, or why it cannot be used.
-pub(super) fn claim(s: &AgentSnapshot, status: &mut AgentStatus) -> Result<Option<Action>, String> {
-    if s.agent.spec.storage.is_none() {
-        return Ok(None);
-    }
-    match &s.claim {
-        None => Ok(Some(Action::CreateClaim)),
-        Some(claim) if claim.deleting => Err(format!("volume claim {} is being deleted", claim.key.name)),
-        Some(claim) => {
-            status.storage =
-                Some(StorageStatus { claim: claim.key.name.clone(), uid: Some(claim.uid.as_str().into()) });
-            Ok(None)
-        }
-    }
-}
-
-/// Whether there is a pod template for the agent.
-pub(super) fn has_template(s: &AgentSnapshot, town: &TownFacts) -> bool {
-    s.agent.spec.template.is_some() || town.has_agent_template
-}
-
-/// Shows what the agent's pod is up to.
-pub(super) fn show_pod(s: &AgentSnapshot, c: &mut Conditions) {
-    match s.pod.as_ref() {
-        Some(pod) if pod.node.is_some() => c.set(condition::POD_SCHEDULED, true, reason::SCHEDULED, ""),
-        Some(_) => c.set(condition::POD_SCHEDULED, false, reason::STARTING, "the pod is on no node yet"),
-        None => {}
-    }
-}
-
-/// The status to report. The pod's name and whether it is scheduled ride on other changes.
-pub(super) fn finish(
-    s: &AgentSnapshot,
-    mut status: AgentStatus,
-    c: Conditions,
-    phase: &str,
-    now: Timestamp,
-) -> Plan<AgentStatus> {
-    let before = s.agent.status.as_ref();
-    status.observed_generation = s.agent.metadata.generation;
-    status.phase = Some(phase.to_owned());
-    status.conditions =
-        c.finish(before.map_or(&[][..], |b| b.conditions.as_slice()), s.agent.metadata.generation, now);
-    if let Some(before) = before {
-        let mut same = status.clone();
-        same.pod.clone_from(&before.pod);
-        for (slot, old) in same.conditions.iter_mut().zip(&before.conditions) {
-            if slot.type_ == condition::POD_SCHEDULED && old.type_ == condition::POD_SCHEDULED {
-                *slot = old.clone();
-            }
-        }
-        if same == *before {
-            return Plan::report(before.clone());
-        }
-    }
-    Plan::report(status)
-}
-
-/// A deadline that is `span` after a stored time.
-pub(super) fn due(
-    since: Option<&k8s_openapi::apimachinery::pkg::apis::meta::v1::Time>,
-    span: k8s_openapi::jiff::SignedDuration,
-    now: Timestamp,
-) -> Timestamp {
-    since.map_or(now, |t| after(t.0, span))
+    finish_agent(s, status, c, phase, now).with_actions(s.pod.iter().flat_map(end_pod).collect())
 }

@@ -7,12 +7,13 @@
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::activity::{bound_to, working};
-use super::agent::{self, end_pod};
 use super::clock::{after, stamp};
 use super::conditions::Conditions;
 use super::facts::{AgentSnapshot, ClaimFacts, PodFacts, Remains, TownSnapshot, TownView, Unknown};
 use super::plan::{Action, Plan};
-use super::{has_finalizer, has_own_tombstone, town as town_life};
+use super::pods::end_pod;
+use super::status::{agent_status, finish_agent, finish_town};
+use super::{has_finalizer, has_own_tombstone};
 use crate::api::condition::{self, reason};
 use crate::api::{Agent, AgentStatus, BlockedBy, DestroyStatus, DestroyStep, TownStatus, names};
 
@@ -67,7 +68,7 @@ pub(super) fn agent(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
         return Plan::act(vec![Action::WriteTombstone]);
     }
     let Some(remains) = &s.remains else { return Plan::nothing() };
-    let mut status = agent::status(s);
+    let mut status = agent_status(s);
     let recorded = status.destroy.take();
     let began = meta.deletion_timestamp.as_ref().map_or(now, |t| t.0);
     let destroy =
@@ -82,7 +83,7 @@ pub(super) fn agent(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
             } else {
                 let c = conditions(Conditions::of_agent(), &destroy, blocked);
                 status.destroy = Some(destroy);
-                agent::finish(s, status, c, "Destroying", now)
+                finish_agent(s, status, c, "Destroying", now)
             };
             plan.with_actions(progress.actions).look_again_at(progress.look_again).look_again_at(look_again)
         }
@@ -288,7 +289,7 @@ fn town_report(
     status.destroy = Some(destroy);
     status.sleep_at = None;
     status.draining_since = None;
-    town_life::finish(s, status, c, "Destroying", now)
+    finish_town(s, status, c, "Destroying", now)
 }
 
 fn conditions(mut c: Conditions, destroy: &DestroyStatus, blocked: bool) -> Conditions {

@@ -15,10 +15,13 @@ mod conditions;
 mod destroy;
 mod facts;
 mod ids;
+mod needs;
 mod plan;
+mod pods;
 mod restart;
 mod session;
 mod sleep;
+mod status;
 mod task;
 mod town;
 

@@ -2,19 +2,20 @@
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::agent::{claim, end_pod, finish, has_template, show_pod, status};
 use super::clock::stamp;
 use super::conditions::Conditions;
 use super::facts::{AgentSnapshot, TownFacts};
+use super::needs::{claim, has_template, no_template, unusable_claim};
 use super::plan::{Action, Plan};
+use super::pods::{end_pod, pod_conditions, why_ended};
 use super::restart::{self, Next};
-use super::town::{pod_conditions, why_ended};
+use super::status::{agent_status, finish_agent, show_pod};
 use crate::api::condition::{self, reason};
 use crate::api::{AgentStatus, WorkStatus};
 
 /// What should happen to a bound Session agent of a live town.
 pub(super) fn decide(s: &AgentSnapshot, town: &TownFacts, now: Timestamp) -> Plan<AgentStatus> {
-    let mut status = status(s);
+    let mut status = agent_status(s);
     let mut c = Conditions::of_agent();
     show_hook(s, &mut c, &status);
     show_pod(s, &mut c);
@@ -29,7 +30,7 @@ pub(super) fn decide(s: &AgentSnapshot, town: &TownFacts, now: Timestamp) -> Pla
         status.pod = restart::gone(status.pod.as_ref());
         status.restarts = None;
         c.ready(reason::ASLEEP, "the town is asleep");
-        return finish(s, status, c, "Asleep", now);
+        return finish_agent(s, status, c, "Asleep", now);
     }
     let mut actions = Vec::new();
     match claim(s, &mut status) {
@@ -40,26 +41,26 @@ pub(super) fn decide(s: &AgentSnapshot, town: &TownFacts, now: Timestamp) -> Pla
         Next::Keep => keep(s, status, c, actions, now),
         Next::Wait => {
             c.reconciling(reason::STARTING, "waiting for the old pod to go");
-            finish(s, status, c, "Starting", now)
+            finish_agent(s, status, c, "Starting", now)
         }
         Next::BackOff(at) => {
             let why = s.pod.as_ref().map_or_else(|| "the pod is gone".to_owned(), why_ended);
             let text = format!("{why}; the next start is at {}", stamp(at).0);
             c.reconciling(reason::BACK_OFF, text.clone());
             c.set(condition::DEGRADED, true, reason::CONTAINER_FAILED, text);
-            finish(s, status, c, "Starting", now).look_again_at(Some(at))
+            finish_agent(s, status, c, "Starting", now).look_again_at(Some(at))
         }
         Next::Delete => {
             c.reconciling(reason::STARTING, "replacing a pod that ended");
             let end = s.pod.iter().flat_map(end_pod).collect();
-            finish(s, status, c, "Starting", now).with_actions(end)
+            finish_agent(s, status, c, "Starting", now).with_actions(end)
         }
         Next::Create(restarts) => {
             actions.push(Action::CreatePod);
             status.restarts = restarts;
             status.pod = restart::gone(status.pod.as_ref());
             c.reconciling(reason::STARTING, "starting the agent's pod");
-            finish(s, status, c, "Starting", now).with_actions(actions)
+            finish_agent(s, status, c, "Starting", now).with_actions(actions)
         }
     }
 }
@@ -92,7 +93,7 @@ fn keep(
         show_hook(s, &mut c, &status);
     }
     let phase = if ready { "Idle" } else { "Starting" };
-    finish(s, status, c, phase, now).with_actions(actions)
+    finish_agent(s, status, c, phase, now).with_actions(actions)
 }
 
 fn show_hook(s: &AgentSnapshot, c: &mut Conditions, status: &AgentStatus) {
@@ -101,35 +102,4 @@ fn show_hook(s: &AgentSnapshot, c: &mut Conditions, status: &AgentStatus) {
         let text = if delivered { "delivered" } else { "not delivered yet" };
         c.set(condition::FINISHED, false, reason::UNFINISHED, format!("bead {} is {text}", hook.bead));
     }
-}
-
-/// Nothing to run: a person must say what.
-pub(super) fn no_template(
-    s: &AgentSnapshot,
-    status: AgentStatus,
-    mut c: Conditions,
-    now: Timestamp,
-) -> Plan<AgentStatus> {
-    c.stalled(
-        reason::NO_TEMPLATE,
-        format!(
-            "there is no pod template: set spec.template, or spec.agentTemplate of town {}",
-            s.agent.spec.town
-        ),
-    );
-    let stop = super::agent::stop_pod(s);
-    finish(s, status, c, "Blocked", now).with_actions(stop)
-}
-
-/// The volume claim cannot be used now.
-pub(super) fn unusable_claim(
-    s: &AgentSnapshot,
-    status: AgentStatus,
-    mut c: Conditions,
-    text: String,
-    now: Timestamp,
-) -> Plan<AgentStatus> {
-    c.reconciling(reason::CLAIM_UNUSABLE, text.clone());
-    c.set(condition::DEGRADED, true, reason::CLAIM_UNUSABLE, text);
-    finish(s, status, c, "Starting", now)
 }

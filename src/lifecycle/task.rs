@@ -6,14 +6,14 @@
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::activity::{is_done, unfinished};
-use super::agent::{claim, due, end_pod, finish, has_template, show_pod, status};
-use super::clock::{after, back_off, stamp};
+use super::clock::{after, back_off, due, stamp};
 use super::conditions::Conditions;
 use super::facts::{AgentSnapshot, PodFacts, PodPhase, TownFacts};
+use super::needs::{claim, has_template, no_template, unusable_claim};
 use super::plan::{Action, Plan};
+use super::pods::{end_pod, pod_conditions, why_ended};
 use super::restart;
-use super::session::{no_template, unusable_claim};
-use super::town::why_ended;
+use super::status::{agent_status, finish_agent, show_pod};
 use crate::api::condition::{self, reason};
 use crate::api::{AgentStatus, Hook, Outcome, WorkStatus};
 
@@ -24,7 +24,7 @@ const LONGEST_WINDOW: SignedDuration = SignedDuration::from_hours(24);
 
 /// What should happen to a bound Task agent of a live town.
 pub(super) fn decide(s: &AgentSnapshot, town: &TownFacts, now: Timestamp) -> Plan<AgentStatus> {
-    let status = status(s);
+    let status = agent_status(s);
     match &s.pod {
         Some(pod) if pod.ended() => match unrecorded(s, &status, pod) {
             Some(bead) => record(s, status, town, &bead, outcome(s, town, pod), now),
@@ -133,10 +133,10 @@ fn at_work(s: &AgentSnapshot, mut status: AgentStatus, pod: &PodFacts, now: Time
         c.set(condition::WORKING, true, reason::WORK, "");
         "Working"
     } else {
-        super::town::pod_conditions(pod, &mut c);
+        pod_conditions(pod, &mut c);
         "Starting"
     };
-    finish(s, status, c, phase, now)
+    finish_agent(s, status, c, phase, now)
 }
 
 fn unfinished_text(hook: &Hook) -> String {
@@ -153,12 +153,12 @@ fn resting(
     let mut c = Conditions::of_agent();
     let Some(hook) = s.agent.spec.hook.as_ref() else {
         c.ready(reason::NO_HOOK, "nothing is on the hook");
-        return finish(s, status, c, "Idle", now);
+        return finish_agent(s, status, c, "Idle", now);
     };
     if status.work.as_ref().is_some_and(|w| w.done.contains(&hook.bead)) {
         c.ready(reason::DONE, format!("bead {} is done", hook.bead));
         c.set(condition::FINISHED, true, reason::DONE, format!("bead {} is done", hook.bead));
-        return finish(s, status, c, "Done", now);
+        return finish_agent(s, status, c, "Done", now);
     }
     c.set(condition::FINISHED, false, reason::UNFINISHED, unfinished_text(hook));
     if !has_template(s, town) {
@@ -172,7 +172,7 @@ fn resting(
     }
     if !town.awake {
         c.ready(reason::ASLEEP, "the town is asleep");
-        return finish(s, status, c, "Asleep", now);
+        return finish_agent(s, status, c, "Asleep", now);
     }
     let mut actions = Vec::new();
     match claim(s, &mut status) {
@@ -186,7 +186,7 @@ fn resting(
         // The attempt must be on record before its pod exists; the next look creates it.
     }
     c.reconciling(reason::STARTING, "starting the agent's pod");
-    finish(s, status, c, "Starting", now).with_actions(actions)
+    finish_agent(s, status, c, "Starting", now).with_actions(actions)
 }
 
 /// Past its limit, or waiting after a failed attempt: what to show, and until when.
@@ -223,7 +223,7 @@ fn not_yet(
             );
             // A sleeping town has no timers; Failed never wakes one.
             let timer = town.awake.then_some(at);
-            return Some(finish(s, status.clone(), c, "Failed", now).look_again_at(timer));
+            return Some(finish_agent(s, status.clone(), c, "Failed", now).look_again_at(timer));
         }
         return None;
     }
@@ -235,7 +235,7 @@ fn not_yet(
     c.reconciling(reason::BACK_OFF, text.clone());
     c.set(condition::DEGRADED, true, reason::CONTAINER_FAILED, text);
     c.set(condition::FINISHED, false, reason::UNFINISHED, format!("bead {} is not finished", work.bead));
-    Some(finish(s, status.clone(), c, "Starting", now).look_again_at(Some(at)))
+    Some(finish_agent(s, status.clone(), c, "Starting", now).look_again_at(Some(at)))
 }
 
 /// The window after `beyond` failed attempts past the limit: doubled each time, at most a day.

@@ -1,21 +1,20 @@
 //! The whole life of a town on one page.
 
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use k8s_openapi::jiff::Timestamp;
 
 use super::activity;
 use super::clock::{after, stamp};
 use super::conditions::{Conditions, is_true};
 use super::destroy;
-use super::facts::{Freshness, PodFacts, TownSnapshot};
+use super::facts::{Freshness, TownSnapshot};
 use super::plan::{Action, Plan};
+use super::pods::{delete_pods, ours, pod_conditions, why_ended};
 use super::restart::{self, Next};
 use super::sleep::{self, IdleClock};
+use super::status::finish_town;
 use super::{has_finalizer, label, tombstone};
 use crate::api::condition::{self, reason};
 use crate::api::{AsleepReason, StorageStatus, Town, TownStatus, names};
-
-/// Agent counts that changed alone are reported this long after the last report.
-const COUNTS_EVERY: SignedDuration = SignedDuration::from_secs(60);
 
 /// Says that there is work, not whose: it must not change with every agent that comes or goes.
 const WORK_TEXT: &str = "an agent has an unfinished bead";
@@ -70,7 +69,7 @@ fn tombstoned(s: &TownSnapshot, value: &str, now: Timestamp) -> Plan<TownStatus>
     status.sleep_at = None;
     status.draining_since = None;
     status.pod = restart::gone(status.pod.as_ref());
-    finish(s, status, c, "Tombstoned", now).with_actions(delete_pods(&s.pods, &s.install))
+    finish_town(s, status, c, "Tombstoned", now).with_actions(delete_pods(&s.pods, &s.install))
 }
 
 /// Awake: it has its pod, and sleeps once it has had no work for `sleepAfter`.
@@ -114,7 +113,7 @@ fn awake(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<TownS
         (true, true) => "Running",
         (true, false) => "Idle",
     };
-    let plan = finish(s, status, c, phase, now).with_actions(actions).look_again_at(look_again);
+    let plan = finish_town(s, status, c, phase, now).with_actions(actions).look_again_at(look_again);
     match (was_active, work) {
         (true, false) => plan.because("the last bead is finished".into()),
         (false, true) => plan.because(WORK_TEXT.into()),
@@ -193,36 +192,6 @@ fn compute(
     (actions, false)
 }
 
-/// Conditions from a pod that is there; whether it is Ready.
-pub(super) fn pod_conditions(pod: &PodFacts, c: &mut Conditions) -> bool {
-    if pod.ready {
-        c.ready(reason::RUNNING, format!("pod {} is Ready", pod.key.name));
-        return true;
-    }
-    match &pod.trouble {
-        Some((why, text)) => {
-            c.reconciling(why, text.clone());
-            c.set(condition::DEGRADED, true, why, text.clone());
-        }
-        None => c.reconciling(reason::STARTING, format!("waiting for pod {} to be Ready", pod.key.name)),
-    }
-    false
-}
-
-/// How a pod ended, for people.
-pub(super) fn why_ended(pod: &PodFacts) -> String {
-    match &pod.termination {
-        Some(t) if t.message.is_empty() => {
-            format!("pod {} ended with exit code {}", pod.key.name, t.exit_code)
-        }
-        Some(t) => format!("pod {} ended with exit code {}: {}", pod.key.name, t.exit_code, t.message),
-        None => match &pod.trouble {
-            Some((_, text)) => format!("pod {} ended: {text}", pod.key.name),
-            None => format!("pod {} ended", pod.key.name),
-        },
-    }
-}
-
 /// First phase of falling asleep: from here on nothing starts.
 fn drain(s: &TownSnapshot, mut status: TownStatus, why: AsleepReason, now: Timestamp) -> Plan<TownStatus> {
     status.asleep_reason = Some(why);
@@ -241,7 +210,7 @@ fn draining_status(s: &TownSnapshot, status: TownStatus, now: Timestamp) -> Plan
         _ => "no work for spec.sleepAfter",
     };
     c.reconciling(reason::DRAINING, format!("falling asleep: {why}"));
-    finish(s, status, c, "Draining", now)
+    finish_town(s, status, c, "Draining", now)
 }
 
 /// Second phase, on live facts: back to work, or wait for those who work, or delete the pods.
@@ -284,7 +253,7 @@ fn asleep_status(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Pl
     c.ready(reason::ASLEEP, text);
     c.set(condition::ASLEEP, true, why, "");
     status.sleep_at = None;
-    finish(s, status, c, "Asleep", now)
+    finish_town(s, status, c, "Asleep", now)
 }
 
 /// Asleep: no pods, no timer; it wakes when the reason no longer holds or work is there.
@@ -300,54 +269,4 @@ fn asleep(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<Town
     // Whoever made a pod of a sleeping town (a create that came late) did not make it for long.
     let strays = delete_pods(&s.pods, &s.install);
     asleep_status(s, status, now).with_actions(strays)
-}
-
-/// Pods that carry our install label; others with the town's UID are not ours.
-pub(super) fn ours(pod: &PodFacts, install: &str) -> bool {
-    pod.install.as_deref() == Some(install)
-}
-
-fn delete_pods(pods: &[PodFacts], install: &str) -> Vec<Action> {
-    pods.iter()
-        .filter(|p| ours(p, install) && !p.deleting())
-        .map(|p| Action::DeletePod(p.key.clone(), p.uid.clone()))
-        .collect()
-}
-
-/// The status to report. Agent counts ride on other changes; alone they wait for their minute.
-pub(super) fn finish(
-    s: &TownSnapshot,
-    mut status: TownStatus,
-    c: Conditions,
-    phase: &str,
-    now: Timestamp,
-) -> Plan<TownStatus> {
-    let before = s.town.status.as_ref();
-    status.observed_generation = s.town.metadata.generation;
-    status.phase = Some(phase.to_owned());
-    status.conditions =
-        c.finish(before.map_or(&[][..], |b| b.conditions.as_slice()), s.town.metadata.generation, now);
-    let counts = activity::counts(s);
-    let unchanged = before.is_some_and(|b| {
-        let mut same = status.clone();
-        same.agents.clone_from(&b.agents);
-        same.pod.clone_from(&b.pod);
-        same == *b
-    });
-    if !unchanged {
-        status.agents = Some(counts);
-        return Plan::report(status);
-    }
-    // Nothing but counts, or a pod's name, differs.
-    let Some(before) = before.cloned() else { return Plan::report(status) };
-    if before.agents.as_ref() == Some(&counts) {
-        return Plan::report(before);
-    }
-    let due = s.reported_at.map_or(now, |at| after(at, COUNTS_EVERY));
-    if due <= now {
-        status.agents = Some(counts);
-        Plan::report(status)
-    } else {
-        Plan::report(before).look_again_at(Some(due))
-    }
 }

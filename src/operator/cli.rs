@@ -1,12 +1,12 @@
 //! The command line: flags, and what each command does.
 
 use std::io::Write;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 
+use super::flags::{LogFormat, RunArgs};
 use super::run::run;
 use crate::{api, telemetry};
 
@@ -34,48 +34,6 @@ enum Command {
     },
 }
 
-/// Flags of the controller; each can also be set by the environment variable shown with it.
-#[derive(Clone, Debug, Args)]
-pub(super) struct RunArgs {
-    /// Which installation this is: a label value of at most 63 characters. It marks everything that
-    /// this operator makes; nothing of another installation is ever touched. Cannot be changed later.
-    #[arg(long, env = "TOWN_OPERATOR_INSTALL_ID", default_value = "", hide_default_value = true)]
-    pub(super) install_id: String,
-    /// Namespace of the Lease that keeps the install id.
-    #[arg(long, env = "TOWN_OPERATOR_LEASE_NAMESPACE", default_value = "", hide_default_value = true)]
-    pub(super) lease_namespace: String,
-    /// Name of the Lease that keeps the install id.
-    #[arg(long, env = "TOWN_OPERATOR_LEASE_NAME", default_value = "town-operator")]
-    pub(super) lease_name: String,
-    /// Form of the log lines.
-    #[arg(long, env = "TOWN_OPERATOR_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
-    pub(super) log_format: LogFormat,
-    /// What is logged: a level, or a comma-separated list of target=level.
-    #[arg(long, env = "TOWN_OPERATOR_LOG", default_value = "info,kube=warn,hyper=warn,tower=warn")]
-    pub(super) log: String,
-    /// Address that serves /healthz (liveness) and /readyz (readiness).
-    #[arg(long, env = "TOWN_OPERATOR_HEALTH_ADDR", default_value = "127.0.0.1:8080")]
-    pub(super) health_addr: SocketAddr,
-    /// Towns, and agents, reconciled at the same time.
-    #[arg(long, env = "TOWN_OPERATOR_CONCURRENCY", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
-    pub(super) concurrency: u16,
-    /// Time after which a deletion that does not get on is reported by the condition DeletionBlocked.
-    #[arg(long, env = "TOWN_OPERATOR_DELETION_BLOCKED_AFTER", default_value = "10m")]
-    pub(super) deletion_blocked_after: api::Duration,
-    /// The API server's --request-timeout: a create whose answer was lost may take effect until then.
-    #[arg(long, env = "TOWN_OPERATOR_APISERVER_REQUEST_TIMEOUT", default_value = "60s")]
-    pub(super) apiserver_request_timeout: api::Duration,
-}
-
-/// Form of the log lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
 /// Parses the command line and does what it says.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -96,38 +54,6 @@ fn start(args: RunArgs) -> Result<(), Box<dyn std::error::Error>> {
     // Two threads do: this process waits for the API server most of the time.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(run(args))
-}
-
-impl RunArgs {
-    /// What no parser of a single flag can see.
-    fn check(&self) -> Result<(), String> {
-        for (flag, value, what) in [
-            ("--install-id", &self.install_id, "which installation this is, for example 'team-a'"),
-            (
-                "--lease-namespace",
-                &self.lease_namespace,
-                "the namespace of the Lease that keeps the install id",
-            ),
-        ] {
-            if value.is_empty() {
-                return Err(format!("{flag} is required: {what} (the Helm chart sets it)"));
-            }
-        }
-        let letters = |c: char| c.is_ascii_alphanumeric();
-        let id = &self.install_id;
-        let valid = id.len() <= 63
-            && id.starts_with(letters)
-            && id.ends_with(letters)
-            && id.chars().all(|c| letters(c) || matches!(c, '-' | '_' | '.'));
-        if valid {
-            Ok(())
-        } else {
-            Err(format!(
-                "--install-id '{id}' is not a label value: at most 63 letters, digits, '-', '_' and '.', \
-                 beginning and ending with a letter or digit"
-            ))
-        }
-    }
 }
 
 fn fail(message: &str) -> ExitCode {

@@ -1,6 +1,7 @@
 //! Wiring: flags, watches, queues, and the loop that turns what is seen into what is done.
 
 mod cli;
+mod flags;
 mod queue;
 mod reconcile;
 mod run;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::cli::RunArgs;
+use super::flags::RunArgs;
 use super::queue::{Reconcile, queue};
 use super::watches::{self, Queues};
 use super::{Looked, reconcile_agent, reconcile_town};

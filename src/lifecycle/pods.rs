@@ -1,0 +1,63 @@
+//! Pods: what one shows of its owner, and how they are taken down.
+
+use super::conditions::Conditions;
+use super::facts::PodFacts;
+use super::plan::Action;
+use crate::api::condition::{self, reason};
+use crate::api::names;
+
+/// Conditions from a pod that is there; whether it is Ready.
+pub(super) fn pod_conditions(pod: &PodFacts, c: &mut Conditions) -> bool {
+    if pod.ready {
+        c.ready(reason::RUNNING, format!("pod {} is Ready", pod.key.name));
+        return true;
+    }
+    match &pod.trouble {
+        Some((why, text)) => {
+            c.reconciling(why, text.clone());
+            c.set(condition::DEGRADED, true, why, text.clone());
+        }
+        None => c.reconciling(reason::STARTING, format!("waiting for pod {} to be Ready", pod.key.name)),
+    }
+    false
+}
+
+/// How a pod ended, for people.
+pub(super) fn why_ended(pod: &PodFacts) -> String {
+    match &pod.termination {
+        Some(t) if t.message.is_empty() => {
+            format!("pod {} ended with exit code {}", pod.key.name, t.exit_code)
+        }
+        Some(t) => format!("pod {} ended with exit code {}: {}", pod.key.name, t.exit_code, t.message),
+        None => match &pod.trouble {
+            Some((_, text)) => format!("pod {} ended: {text}", pod.key.name),
+            None => format!("pod {} ended", pod.key.name),
+        },
+    }
+}
+
+/// Delete a pod that is not going yet; release one that nothing runs of any more.
+pub(super) fn end_pod(pod: &PodFacts) -> Vec<Action> {
+    let mut actions = Vec::new();
+    let held = pod.finalizers.iter().position(|f| f == names::RESULT_FINALIZER);
+    if let Some(position) = held.filter(|_| pod.ended()) {
+        actions.push(Action::ReleaseResult { pod: pod.key.clone(), uid: pod.uid.clone(), position });
+    }
+    if !pod.deleting() {
+        actions.push(Action::DeletePod(pod.key.clone(), pod.uid.clone()));
+    }
+    actions
+}
+
+/// Pods that carry our install label; others with the town's UID are not ours.
+pub(super) fn ours(pod: &PodFacts, install: &str) -> bool {
+    pod.install.as_deref() == Some(install)
+}
+
+/// Takes down every pod of ours that is not going yet.
+pub(super) fn delete_pods(pods: &[PodFacts], install: &str) -> Vec<Action> {
+    pods.iter()
+        .filter(|p| ours(p, install) && !p.deleting())
+        .map(|p| Action::DeletePod(p.key.clone(), p.uid.clone()))
+        .collect()
+}

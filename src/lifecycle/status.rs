@@ -1,0 +1,100 @@
+//! From decided conditions to the status that is reported.
+//!
+//! Invariant kept here: what changes without being a transition (counts, the name of a pod, whether it is
+//! scheduled) rides on other changes, so that status is written on transitions only.
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+use super::activity::{self, mode};
+use super::clock::after;
+use super::conditions::Conditions;
+use super::facts::{AgentSnapshot, TownSnapshot};
+use super::plan::Plan;
+use crate::api::condition::{self, reason};
+use crate::api::{AgentStatus, TownStatus};
+
+/// Agent counts that changed alone are reported this long after the last report.
+const COUNTS_EVERY: SignedDuration = SignedDuration::from_secs(60);
+
+/// The status to report. Agent counts ride on other changes; alone they wait for their minute.
+pub(super) fn finish_town(
+    s: &TownSnapshot,
+    mut status: TownStatus,
+    c: Conditions,
+    phase: &str,
+    now: Timestamp,
+) -> Plan<TownStatus> {
+    let before = s.town.status.as_ref();
+    status.observed_generation = s.town.metadata.generation;
+    status.phase = Some(phase.to_owned());
+    status.conditions =
+        c.finish(before.map_or(&[][..], |b| b.conditions.as_slice()), s.town.metadata.generation, now);
+    let counts = activity::counts(s);
+    let unchanged = before.is_some_and(|b| {
+        let mut same = status.clone();
+        same.agents.clone_from(&b.agents);
+        same.pod.clone_from(&b.pod);
+        same == *b
+    });
+    if !unchanged {
+        status.agents = Some(counts);
+        return Plan::report(status);
+    }
+    // Nothing but counts, or a pod's name, differs.
+    let Some(before) = before.cloned() else { return Plan::report(status) };
+    if before.agents.as_ref() == Some(&counts) {
+        return Plan::report(before);
+    }
+    let due = s.reported_at.map_or(now, |at| after(at, COUNTS_EVERY));
+    if due <= now {
+        status.agents = Some(counts);
+        Plan::report(status)
+    } else {
+        Plan::report(before).look_again_at(Some(due))
+    }
+}
+
+/// The status to start from: what is recorded, with what the spec gives.
+pub(super) fn agent_status(s: &AgentSnapshot) -> AgentStatus {
+    let mut status = s.agent.status.clone().unwrap_or_default();
+    status.mode = Some(mode(&s.agent));
+    status.identity = s.agent.spec.identity.clone().or_else(|| s.agent.metadata.name.clone());
+    status
+}
+
+/// Shows what the agent's pod is up to.
+pub(super) fn show_pod(s: &AgentSnapshot, c: &mut Conditions) {
+    match s.pod.as_ref() {
+        Some(pod) if pod.node.is_some() => c.set(condition::POD_SCHEDULED, true, reason::SCHEDULED, ""),
+        Some(_) => c.set(condition::POD_SCHEDULED, false, reason::STARTING, "the pod is on no node yet"),
+        None => {}
+    }
+}
+
+/// The status to report. The pod's name and whether it is scheduled ride on other changes.
+pub(super) fn finish_agent(
+    s: &AgentSnapshot,
+    mut status: AgentStatus,
+    c: Conditions,
+    phase: &str,
+    now: Timestamp,
+) -> Plan<AgentStatus> {
+    let before = s.agent.status.as_ref();
+    status.observed_generation = s.agent.metadata.generation;
+    status.phase = Some(phase.to_owned());
+    status.conditions =
+        c.finish(before.map_or(&[][..], |b| b.conditions.as_slice()), s.agent.metadata.generation, now);
+    if let Some(before) = before {
+        let mut same = status.clone();
+        same.pod.clone_from(&before.pod);
+        for (slot, old) in same.conditions.iter_mut().zip(&before.conditions) {
+            if slot.type_ == condition::POD_SCHEDULED && old.type_ == condition::POD_SCHEDULED {
+                *slot = old.clone();
+            }
+        }
+        if same == *before {
+            return Plan::report(before.clone());
+        }
+    }
+    Plan::report(status)
+}
