@@ -349,6 +349,11 @@ kn wait town/willow --for=condition=Asleep=False --timeout=60s >/dev/null || fai
 await "wil-3 done" 60 bead_done alder wil-3
 kn wait town/willow agent/willow-mayor --for=condition=Ready --timeout=60s >/dev/null || fail "the town did not become Ready again"
 show get towns,agents,pods
+say "The volume of alder again:"
+ledger=$(read_volume alder ledger)
+indent <<<"$ledger"
+[ "$ledger" = "$(printf 'wil-1: 2262 primes below 20000\nwil-3: 3245 primes below 30000')" ] \
+    || fail "the ledger of alder is not what its two pieces of work should have left"
 
 stage "A pod is killed by hand"
 mayor_pod=$(field agent/willow-mayor '{.status.pod.name}')
@@ -359,7 +364,7 @@ show get pods
 say "Another pod, and the same mayor: name and volume are the agent's, not the pod's."
 
 stage "The town is deleted"
-kinds=$(objects_of_town | sed 's#/.*##' | sort | uniq -c | awk '{ printf "%s%s %s", s, $1, $2; s = ", " }')
+kinds=$(objects_of_town | sed 's#/.*##; s#\.gastown\.dev$##; s#^Town$#town#' | sort | uniq -c | awk '{ printf "%s%s %s", s, $1, $2; s = ", " }')
 say "Before: $kinds."
 [ -n "$CONTEXT" ] || say "Processes of the town on the node: $(processes_of_town)"
 show delete town willow --timeout=90s
@@ -371,7 +376,7 @@ if [ -n "$CONTEXT" ]; then
     say "(On a cluster of your own the demo does not look at the nodes' processes.)"
 else
     await "the town's processes gone" 10 no_processes
-    say "Processes on the node of the $(pods_seen | wc -l) pods that were in the namespace: $(processes_of_town)"
+    say "Of all $(pods_seen | wc -l) pods that were in the namespace, these processes are left on the node: $(processes_of_town)."
 fi
 
 stage "It does not come back"
