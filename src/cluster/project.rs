@@ -1,6 +1,8 @@
 //! From what the API server stores to the facts that decisions need; nothing else is kept in memory.
 
-use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, PersistentVolumeClaim, Pod, PodStatus};
+use k8s_openapi::api::core::v1::{
+    ContainerState, ContainerStatus, PersistentVolumeClaim, Pod, PodCondition, PodStatus,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
@@ -47,6 +49,7 @@ pub fn pod_facts(pod: &Pod) -> Option<PodFacts> {
                 Some("Evicted" | "Preempting" | "NodeLost" | "NodeShutdown")
             ),
         trouble: trouble(status),
+        trouble_since: unschedulable(status).and_then(|c| c.last_transition_time.as_ref()).map(|t| t.0),
     })
 }
 
@@ -98,16 +101,17 @@ fn termination(status: &PodStatus, phase: PodPhase) -> Option<Termination> {
     })
 }
 
+/// The scheduler's word that no node takes the pod.
+fn unschedulable(status: &PodStatus) -> Option<&PodCondition> {
+    status.conditions.iter().flatten().find(|c| {
+        c.type_ == "PodScheduled" && c.status == "False" && c.reason.as_deref() == Some("Unschedulable")
+    })
+}
+
 /// What keeps the pod from running, in the words of the scheduler or the kubelet.
 fn trouble(status: &PodStatus) -> Option<(&'static str, String)> {
-    let unscheduled = status
-        .conditions
-        .iter()
-        .flatten()
-        .find(|c| {
-            c.type_ == "PodScheduled" && c.status == "False" && c.reason.as_deref() == Some("Unschedulable")
-        })
-        .map(|c| (reason::UNSCHEDULABLE, c.message.clone().unwrap_or_default()));
+    let unscheduled =
+        unschedulable(status).map(|c| (reason::UNSCHEDULABLE, c.message.clone().unwrap_or_default()));
     let mut containers =
         status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten());
     unscheduled.or_else(|| containers.find_map(container_trouble)).or_else(|| {

@@ -201,6 +201,8 @@ pub struct PodFacts {
     pub disrupted: bool,
     /// What keeps it from running: a condition reason and a text for people.
     pub trouble: Option<(&'static str, String)>,
+    /// Since when, where that is known.
+    pub trouble_since: Option<Timestamp>,
 }
 
 impl PodFacts {

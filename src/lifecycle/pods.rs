@@ -1,25 +1,44 @@
 //! Pods: what one shows of its owner, and how they are taken down.
 
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+use super::clock::after;
 use super::conditions::Conditions;
 use super::facts::PodFacts;
 use super::plan::Action;
 use crate::api::condition::{self, reason};
 use crate::api::names;
 
-/// Conditions from a pod that is there; whether it is Ready.
-pub(super) fn pod_conditions(pod: &PodFacts, c: &mut Conditions) -> bool {
+/// One text from the create until the pod is Ready: what does not change is not written.
+pub(super) const STARTING_TEXT: &str = "waiting for the pod to be Ready";
+
+/// Trouble that ends by itself within this time is not worth a word: a new pod is unschedulable until
+/// its volume is bound.
+const PATIENCE: SignedDuration = SignedDuration::from_secs(3);
+
+/// Conditions from a pod that is there; whether it is Ready, and when to look again if it is in trouble
+/// too young to report.
+pub(super) fn pod_conditions(
+    pod: &PodFacts,
+    c: &mut Conditions,
+    now: Timestamp,
+) -> (bool, Option<Timestamp>) {
     if pod.ready {
         c.ready(reason::RUNNING, format!("pod {} is Ready", pod.key.name));
-        return true;
+        return (true, None);
     }
+    let due = pod.trouble_since.map_or(now, |since| after(since, PATIENCE));
     match &pod.trouble {
-        Some((why, text)) => {
+        Some((why, text)) if due <= now => {
             c.reconciling(why, text.clone());
             c.set(condition::DEGRADED, true, why, text.clone());
+            (false, None)
         }
-        None => c.reconciling(reason::STARTING, format!("waiting for pod {} to be Ready", pod.key.name)),
+        young => {
+            c.reconciling(reason::STARTING, STARTING_TEXT);
+            (false, young.as_ref().map(|_| due))
+        }
     }
-    false
 }
 
 /// How a pod ended, for people.

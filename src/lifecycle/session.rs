@@ -7,7 +7,7 @@ use super::conditions::Conditions;
 use super::facts::{AgentSnapshot, TownFacts};
 use super::needs::{claim, has_template, no_template, unusable_claim};
 use super::plan::{Action, Plan};
-use super::pods::{end_pod, pod_conditions, why_ended};
+use super::pods::{STARTING_TEXT, end_pod, pod_conditions, why_ended};
 use super::restart::{self, Next};
 use super::status::{agent_status, finish_agent, show_pod};
 use crate::api::condition::{self, reason};
@@ -59,7 +59,7 @@ pub(super) fn decide(s: &AgentSnapshot, town: &TownFacts, now: Timestamp) -> Pla
             actions.push(Action::CreatePod);
             status.restarts = restarts;
             status.pod = restart::gone(status.pod.as_ref());
-            c.reconciling(reason::STARTING, "starting the agent's pod");
+            c.reconciling(reason::STARTING, STARTING_TEXT);
             finish_agent(s, status, c, "Starting", now).with_actions(actions)
         }
     }
@@ -75,7 +75,7 @@ fn keep(
 ) -> Plan<AgentStatus> {
     let Some(pod) = &s.pod else { return Plan::nothing() };
     status.pod = Some(restart::pod_record(pod));
-    let ready = pod_conditions(pod, &mut c);
+    let (ready, later) = pod_conditions(pod, &mut c, now);
     let hook = s.agent.spec.hook.as_ref();
     if pod.hook.as_ref() != hook {
         actions.push(Action::DeliverHook { pod: pod.key.clone(), uid: pod.uid.clone(), hook: hook.cloned() });
@@ -93,7 +93,7 @@ fn keep(
         show_hook(s, &mut c, &status);
     }
     let phase = if ready { "Idle" } else { "Starting" };
-    finish_agent(s, status, c, phase, now).with_actions(actions)
+    finish_agent(s, status, c, phase, now).with_actions(actions).look_again_at(later)
 }
 
 fn show_hook(s: &AgentSnapshot, c: &mut Conditions, status: &AgentStatus) {

@@ -11,7 +11,7 @@ use super::conditions::Conditions;
 use super::facts::{AgentSnapshot, PodFacts, PodPhase, TownFacts};
 use super::needs::{claim, has_template, no_template, unusable_claim};
 use super::plan::{Action, Plan};
-use super::pods::{end_pod, pod_conditions, why_ended};
+use super::pods::{STARTING_TEXT, end_pod, pod_conditions, why_ended};
 use super::restart;
 use super::status::{agent_status, finish_agent, show_pod};
 use crate::api::condition::{self, reason};
@@ -128,15 +128,16 @@ fn at_work(s: &AgentSnapshot, mut status: AgentStatus, pod: &PodFacts, now: Time
         c.set(condition::FINISHED, false, reason::UNFINISHED, unfinished_text(hook));
     }
     status.pod = Some(restart::pod_record(pod));
+    let mut later = None;
     let phase = if pod.phase == PodPhase::Running {
         c.ready(reason::WORKING_ON, format!("pod {} works", pod.key.name));
         c.set(condition::WORKING, true, reason::WORK, "");
         "Working"
     } else {
-        pod_conditions(pod, &mut c);
+        later = pod_conditions(pod, &mut c, now).1;
         "Starting"
     };
-    finish_agent(s, status, c, phase, now)
+    finish_agent(s, status, c, phase, now).look_again_at(later)
 }
 
 fn unfinished_text(hook: &Hook) -> String {
@@ -185,7 +186,7 @@ fn resting(
         status.work = Some(next_attempt(s, status.work.take(), &hook.bead, now));
         // The attempt must be on record before its pod exists; the next look creates it.
     }
-    c.reconciling(reason::STARTING, "starting the agent's pod");
+    c.reconciling(reason::STARTING, STARTING_TEXT);
     finish_agent(s, status, c, "Starting", now).with_actions(actions)
 }
 

@@ -8,7 +8,7 @@ use super::conditions::{Conditions, is_true};
 use super::destroy;
 use super::facts::{Freshness, TownSnapshot};
 use super::plan::{Action, Plan};
-use super::pods::{delete_pods, ours, pod_conditions, why_ended};
+use super::pods::{STARTING_TEXT, delete_pods, ours, pod_conditions, why_ended};
 use super::restart::{self, Next};
 use super::sleep::{self, IdleClock};
 use super::status::finish_town;
@@ -108,6 +108,10 @@ fn awake(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<TownS
     status.asleep_reason = None;
     c.set(condition::ASLEEP, false, reason::AWAKE, "");
     let (actions, running) = compute(s, &mut status, &mut c, now, &mut look_again);
+    if !running {
+        // The clock may yet move with the start of the pod: it is shown once it is settled.
+        status.sleep_at = None;
+    }
     let phase = match (running, work) {
         (false, _) => "Starting",
         (true, true) => "Running",
@@ -165,7 +169,9 @@ fn compute(
         Next::Keep => {
             if let Some(pod) = s.pod() {
                 status.pod = Some(restart::pod_record(pod));
-                return (actions, pod_conditions(pod, c));
+                let (ready, later) = pod_conditions(pod, c, now);
+                *look_again = [*look_again, later].into_iter().flatten().min();
+                return (actions, ready);
             }
         }
         Next::Wait => c.reconciling(reason::STARTING, "waiting for the old pod to go"),
@@ -186,7 +192,7 @@ fn compute(
             actions.push(Action::CreatePod);
             status.restarts = restarts;
             status.pod = restart::gone(status.pod.as_ref());
-            c.reconciling(reason::STARTING, "starting the town's pod");
+            c.reconciling(reason::STARTING, STARTING_TEXT);
         }
     }
     (actions, false)
