@@ -74,8 +74,6 @@ pub mod reason {
     pub const REQUEST_REFUSED: &str = "RequestRefused";
     /// A quota refused to create a child.
     pub const QUOTA_EXCEEDED: &str = "QuotaExceeded";
-    /// The namespace is being deleted: nothing can be created in it.
-    pub const NAMESPACE_TERMINATING: &str = "NamespaceTerminating";
     /// The API server did not answer, or with an error that may pass.
     pub const API_ERROR: &str = "APIError";
     /// A pod failed and is replaced after a while.

@@ -7,7 +7,7 @@ use crate::lifecycle::Failure;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The API server refused, or did not answer, or the connection broke.
-    #[error("{what}: {source}")]
+    #[error("{what}: {}", said(source))]
     Api {
         /// What was tried.
         what: String,
@@ -53,6 +53,25 @@ pub enum Error {
         /// What is wrong with it.
         message: String,
     },
+}
+
+/// The API server's own words where it answered, else what went wrong on the way.
+fn said(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => format!("{} ({})", status.message, status.code),
+        other => {
+            let mut text = other.to_string();
+            let mut cause = std::error::Error::source(other);
+            while let Some(error) = cause {
+                let more = error.to_string();
+                if !text.contains(&more) {
+                    text = format!("{text}: {more}");
+                }
+                cause = error.source();
+            }
+            text
+        }
+    }
 }
 
 impl Error {
@@ -119,11 +138,10 @@ impl Error {
         let failure = |stalled, reason| Some(Failure { stalled, reason, message: self.to_string() });
         match self {
             Self::Conflict { .. } | Self::NotLive { .. } | Self::Undecodable { .. } => None,
+            // Its own deletion is next: nobody needs to do anything.
+            Self::Api { .. } if self.is_namespace_terminating() => None,
             Self::NameTaken { .. } => failure(true, reason::NAME_TAKEN),
             Self::NoAnswer { .. } => failure(false, reason::API_ERROR),
-            Self::Api { .. } if self.is_namespace_terminating() => {
-                failure(false, reason::NAMESPACE_TERMINATING)
-            }
             Self::Api { .. } => match self.status() {
                 Some(s) if s.code == 403 && s.message.contains("exceeded quota") => {
                     failure(false, reason::QUOTA_EXCEEDED)

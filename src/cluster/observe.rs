@@ -89,7 +89,11 @@ pub async fn observe_agent(cluster: &Cluster, key: &ObjectKey) -> Result<Option<
         }
         agent = Arc::new(live);
     }
-    let town = observe_town_of(cluster, &agent).await;
+    let town = match observe_town_of(cluster, &agent).await {
+        Ok(town) => town,
+        Err(error) if deleting => TownView::Unknown(unknown("Town", &error)),
+        Err(error) => return Err(error),
+    };
     let remains = if deleting { Some(remains_of_agent(cluster, &agent, &uid, &town).await) } else { None };
     if let Some(remains) = &remains {
         cluster.receipts.saw(&uid, remains);
@@ -108,7 +112,7 @@ pub async fn observe_agent(cluster: &Cluster, key: &ObjectKey) -> Result<Option<
 }
 
 /// The town that an agent names: as watched, or read live where its absence would have consequences.
-async fn observe_town_of(cluster: &Cluster, agent: &Agent) -> TownView {
+async fn observe_town_of(cluster: &Cluster, agent: &Agent) -> Result<TownView, Error> {
     let key = ObjectKey {
         namespace: agent.metadata.namespace.clone().unwrap_or_default(),
         name: agent.spec.town.clone(),
@@ -116,12 +120,9 @@ async fn observe_town_of(cluster: &Cluster, agent: &Agent) -> TownView {
     let facts = |town: &Town| TownFacts::of(town, &cluster.install.0);
     let cached = cluster.towns.get(&key).and_then(|town| facts(&town));
     if !needs_live_town(agent, cached.as_ref()) {
-        return view(Freshness::Cached, cached);
+        return Ok(view(Freshness::Cached, cached));
     }
-    match get::<Town>(cluster, &key).await {
-        Ok(town) => view(Freshness::Live, town.as_ref().and_then(facts)),
-        Err(error) => TownView::Unknown(unknown("Town", &error)),
-    }
+    Ok(view(Freshness::Live, get::<Town>(cluster, &key).await?.as_ref().and_then(facts)))
 }
 
 fn view(freshness: Freshness, facts: Option<TownFacts>) -> TownView {

@@ -28,6 +28,8 @@ struct Progress {
     actions: Vec<Action>,
     awaited: Vec<BlockedBy>,
     look_again: Option<Timestamp>,
+    /// It waits for an answer that no watch will bring.
+    unread: bool,
 }
 
 /// What should happen to a town that is being deleted.
@@ -48,11 +50,13 @@ pub(super) fn town(s: &TownSnapshot, now: Timestamp) -> Plan<TownStatus> {
     match town_progress(s, remains, &destroy, now) {
         None => Plan::act(vec![Action::RemoveFinalizer]),
         Some(progress) => {
+            let unanswered = progress.unread.then(|| ask_again(destroy.started_at.0, now));
             let (destroy, blocked, look_again) = awaiting(destroy, &progress, s.blocked_after, now);
             town_report(s, status, destroy, blocked, now)
                 .with_actions(progress.actions)
                 .look_again_at(progress.look_again)
                 .look_again_at(look_again)
+                .look_again_at(unanswered)
         }
     }
 }
@@ -64,7 +68,9 @@ pub(super) fn agent(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
         return Plan::nothing();
     }
     let with_town = goes_with_town(s);
-    if !with_town && !has_own_tombstone(meta) {
+    // A town that cannot be read may be letting this agent finish: it is not taken for absent, see below.
+    let town_unread = matches!(s.town, TownView::Unknown(_));
+    if !with_town && !town_unread && !has_own_tombstone(meta) {
         return Plan::act(vec![Action::WriteTombstone]);
     }
     let Some(remains) = &s.remains else { return Plan::nothing() };
@@ -76,6 +82,7 @@ pub(super) fn agent(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
     match agent_progress(s, remains, began, with_town, now) {
         None => Plan::act(vec![Action::RemoveFinalizer]),
         Some(progress) => {
+            let unanswered = progress.unread.then(|| ask_again(began, now));
             let (destroy, blocked, look_again) = awaiting(destroy, &progress, s.blocked_after, now);
             // An agent that goes quickly goes without a word: one write less for each.
             let plan = if destroy.blocked_by.is_empty() && recorded.is_none() {
@@ -85,7 +92,7 @@ pub(super) fn agent(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
                 status.destroy = Some(destroy);
                 finish_agent(s, status, c, "Destroying", now)
             };
-            plan.with_actions(progress.actions).look_again_at(progress.look_again).look_again_at(look_again)
+            plan.with_actions(progress.actions).look_again_at(progress.look_again).look_again_at(look_again).look_again_at(unanswered)
         }
     }
 }
@@ -124,6 +131,7 @@ fn town_progress(
                 actions: vec![],
                 awaited,
                 look_again: Some(bound),
+                unread: false,
             });
         }
     }
@@ -141,6 +149,15 @@ fn agent_progress(
     now: Timestamp,
 ) -> Option<Progress> {
     let bound = match &s.town {
+        TownView::Unknown(unknown) => {
+            return Some(Progress {
+                step: DestroyStep::Tombstone,
+                actions: vec![],
+                awaited: vec![unread(unknown)],
+                look_again: None,
+                unread: true,
+            });
+        }
         TownView::Present(_, town) if !with_town && bound_to(&s.agent).as_ref() == Some(&town.uid) => {
             after(began, town.drain_timeout)
         }
@@ -157,6 +174,7 @@ fn agent_progress(
             actions: vec![],
             awaited,
             look_again: Some(bound),
+            unread: false,
         });
     }
     pods_step(&remains.pods).or_else(|| claims_step(&remains.claims)).or_else(|| settle_step(remains, now))
@@ -204,6 +222,21 @@ fn claims_step(claims: &Result<Vec<ClaimFacts>, Unknown>) -> Option<Progress> {
     })
 }
 
+/// Asks again for what could not be read: nothing else would. The wait doubles, up to a minute.
+fn ask_again(began: Timestamp, now: Timestamp) -> Timestamp {
+    let wait = now.duration_since(began).clamp(SignedDuration::from_secs(1), SignedDuration::from_mins(1));
+    after(now, wait)
+}
+
+/// What is awaited of a question that got no answer.
+fn unread(unknown: &Unknown) -> BlockedBy {
+    BlockedBy {
+        kind: unknown.kind.into(),
+        message: format!("cannot be read: {}", unknown.message),
+        ..BlockedBy::default()
+    }
+}
+
 /// One step over the objects of one kind: an unread list blocks, an empty one is done.
 fn step<T, I: IntoIterator<Item = Action>>(
     step: DestroyStep,
@@ -215,12 +248,9 @@ fn step<T, I: IntoIterator<Item = Action>>(
         Err(unknown) => Some(Progress {
             step,
             actions: vec![],
-            awaited: vec![BlockedBy {
-                kind: unknown.kind.into(),
-                message: format!("cannot be read: {}", unknown.message),
-                ..BlockedBy::default()
-            }],
+            awaited: vec![unread(unknown)],
             look_again: None,
+            unread: true,
         }),
         Ok(items) if items.is_empty() => None,
         Ok(items) => Some(Progress {
@@ -228,6 +258,7 @@ fn step<T, I: IntoIterator<Item = Action>>(
             actions: items.iter().flat_map(act).collect(),
             awaited: items.iter().map(awaited).collect(),
             look_again: None,
+            unread: false,
         }),
     }
 }
@@ -240,7 +271,7 @@ fn settle_step(remains: &Remains, now: Timestamp) -> Option<Progress> {
         message: format!("a create sent before destruction may take effect until {}", stamp(at).0),
         ..BlockedBy::default()
     }];
-    Some(Progress { step: DestroyStep::Verify, actions: vec![], awaited, look_again: Some(at) })
+    Some(Progress { step: DestroyStep::Verify, actions: vec![], awaited, look_again: Some(at), unread: false })
 }
 
 fn awaited_agent(agent: &Agent, message: &str) -> BlockedBy {

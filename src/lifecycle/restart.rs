@@ -21,8 +21,8 @@ pub(super) enum Next {
     Wait,
     /// It has failed; not before this time may it be replaced.
     BackOff(Timestamp),
-    /// It has failed and its time is up: delete it.
-    Delete,
+    /// It has failed and its time is up: delete it, and record these restarts.
+    Delete(Option<RestartsStatus>),
     /// There is none: create one, and record these restarts.
     Create(Option<RestartsStatus>),
 }
@@ -37,9 +37,12 @@ pub(super) fn next(
     let count = in_window(restarts, now);
     match pod {
         Some(p) if p.deleting() => Next::Wait,
+        // Evicted, preempted, its node lost: not its own doing, and not counted.
+        Some(p) if p.ended() && p.disrupted => Next::Delete(restarts.cloned()),
         Some(p) if p.ended() => {
-            let due = p.created.map_or(now, |created| after(created, back_off(count)));
-            if due > now { Next::BackOff(due) } else { Next::Delete }
+            let ended = p.termination.as_ref().and_then(|t| t.at).or(p.created);
+            let due = ended.map_or(now, |ended| after(ended, back_off(count.saturating_add(1))));
+            if due > now { Next::BackOff(due) } else { Next::Delete(Some(raised(restarts, count, now))) }
         }
         Some(_) => Next::Keep,
         // A pod that was recorded and is gone ended without our doing: what we end, we take off the record.

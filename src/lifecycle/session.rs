@@ -50,7 +50,9 @@ pub(super) fn decide(s: &AgentSnapshot, town: &TownFacts, now: Timestamp) -> Pla
             c.set(condition::DEGRADED, true, reason::CONTAINER_FAILED, text);
             finish_agent(s, status, c, "Starting", now).look_again_at(Some(at))
         }
-        Next::Delete => {
+        Next::Delete(restarts) => {
+            status.restarts = restarts;
+            status.pod = restart::gone(status.pod.as_ref());
             c.reconciling(reason::STARTING, "replacing a pod that ended");
             let end = s.pod.iter().flat_map(end_pod).collect();
             finish_agent(s, status, c, "Starting", now).with_actions(end)

@@ -182,8 +182,10 @@ fn compute(
             c.reconciling(reason::BACK_OFF, text.clone());
             c.set(condition::DEGRADED, true, reason::CONTAINER_FAILED, text);
         }
-        Next::Delete => {
+        Next::Delete(restarts) => {
             if let Some(pod) = s.pod() {
+                status.restarts = restarts;
+                status.pod = restart::gone(status.pod.as_ref());
                 actions.push(Action::DeletePod(pod.key.clone(), pod.uid.clone()));
                 c.reconciling(reason::STARTING, format!("{}; replacing it", why_ended(pod)));
             }

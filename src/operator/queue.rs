@@ -133,11 +133,16 @@ impl<R> Context<R> {
         let count = failures.entry(key.clone()).or_default();
         *count = count.saturating_add(1);
         let wait = back_off(*count);
-        if let Failed::Error(Error::Conflict { .. } | Error::NotLive { .. }) = failed {
+        let passing = match failed {
+            Failed::Error(error @ Error::Api { .. }) => error.is_namespace_terminating(),
+            Failed::Error(error) => matches!(error, Error::Conflict { .. } | Error::NotLive { .. }),
+            Failed::Panicked | Failed::Deadline => false,
+        };
+        if passing {
             tracing::debug!(object = %key, error = %failed, "looking again");
         } else {
-            let (error, wait_s) = (chain(failed), wait.as_secs_f32());
-            tracing::warn!(object = %key, error, count, wait_s, "reconcile failed");
+            let wait_s = wait.as_secs_f32();
+            tracing::warn!(object = %key, error = %failed, count, wait_s, "reconcile failed");
         }
         wait
     }
@@ -154,20 +159,6 @@ fn back_off(count: u32) -> Duration {
     let base =
         Duration::from_millis(250).saturating_mul(1 << count.saturating_sub(1).min(12)).min(LONGEST_WAIT);
     base.mul_f64(rand::random_range(0.75..1.25))
-}
-
-/// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 impl<K> Known<K>
