@@ -44,9 +44,7 @@ pub fn decide_agent(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
         );
         return stopped(s, "Tombstoned", reason::TOMBSTONED, text, now);
     }
-    let Some(bound) = bound_to(&s.agent).filter(|_| has_finalizer(meta, names::FINALIZER)) else {
-        return bind(s, now);
-    };
+    let Some(bound) = bound_to(&s.agent) else { return bind(s, now) };
     match &s.town {
         // Not known whether there is a town: leave everything as it is, and ask again.
         TownView::Unknown(_) | TownView::Absent(Freshness::Cached) => Plan::nothing(),
@@ -70,6 +68,8 @@ pub fn decide_agent(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
             ),
             now,
         ),
+        // Bound, but without our finalizer (it was stripped): put it back before anything is made.
+        TownView::Present(_, town) if !has_finalizer(meta, names::FINALIZER) => bind_to(town),
         TownView::Present(_, town) => match mode(&s.agent) {
             Mode::Task => task::decide(s, town, now),
             Mode::Session => session::decide(s, town, now),
@@ -108,9 +108,16 @@ fn bind(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
             );
             finish_agent(s, agent_status(s), c, "Blocked", now)
         }
-        // The town's own adoption comes first; it calls us when it is done.
-        TownView::Present(_, town) if !town.adopted => Plan::nothing(),
-        TownView::Present(_, town) => Plan::act(vec![Action::Adopt { town_uid: Some(town.uid.clone()) }]),
+        TownView::Present(_, town) => bind_to(town),
+    }
+}
+
+/// Our finalizer and the town's UID, in one patch. The town's own adoption comes first; its change calls us.
+fn bind_to(town: &TownFacts) -> Plan<AgentStatus> {
+    if town.adopted && !town.deleting {
+        Plan::act(vec![Action::Adopt { town_uid: Some(town.uid.clone()) }])
+    } else {
+        Plan::nothing()
     }
 }
 
@@ -135,6 +142,10 @@ fn stopped(
     let mut c = Conditions::of_agent();
     c.stalled(reason, text);
     let mut status = agent_status(s);
+    if task::note_unread_end(s, &mut status, now) {
+        // What it did is recorded before it is let go.
+        return finish_agent(s, status, c, phase, now);
+    }
     status.pod = restart::gone(status.pod.as_ref());
     finish_agent(s, status, c, phase, now).with_actions(s.pod.iter().flat_map(end_pod).collect())
 }

@@ -19,6 +19,8 @@ use crate::api::{Agent, AgentStatus, BlockedBy, DestroyStatus, DestroyStep, Town
 
 /// What is awaited is reported once destruction has taken this long.
 const REPORT_AFTER: SignedDuration = SignedDuration::from_secs(5);
+/// A destruction that waits is looked at this often, whatever the watches say: it must end.
+const AT_LEAST_EVERY: SignedDuration = SignedDuration::from_mins(1);
 /// At most this many blocking objects are named.
 const NAMED: usize = 20;
 
@@ -92,7 +94,10 @@ pub(super) fn agent(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
                 status.destroy = Some(destroy);
                 finish_agent(s, status, c, "Destroying", now)
             };
-            plan.with_actions(progress.actions).look_again_at(progress.look_again).look_again_at(look_again).look_again_at(unanswered)
+            plan.with_actions(progress.actions)
+                .look_again_at(progress.look_again)
+                .look_again_at(look_again)
+                .look_again_at(unanswered)
         }
     }
 }
@@ -271,7 +276,13 @@ fn settle_step(remains: &Remains, now: Timestamp) -> Option<Progress> {
         message: format!("a create sent before destruction may take effect until {}", stamp(at).0),
         ..BlockedBy::default()
     }];
-    Some(Progress { step: DestroyStep::Verify, actions: vec![], awaited, look_again: Some(at), unread: false })
+    Some(Progress {
+        step: DestroyStep::Verify,
+        actions: vec![],
+        awaited,
+        look_again: Some(at),
+        unread: false,
+    })
 }
 
 fn awaited_agent(agent: &Agent, message: &str) -> BlockedBy {
@@ -306,7 +317,8 @@ fn awaiting(
         destroy.step = progress.step;
         destroy.blocked_by = progress.awaited.iter().take(NAMED).cloned().collect();
     }
-    (destroy, blocked, (!blocked).then_some(blocked_at))
+    let later = after(now, AT_LEAST_EVERY);
+    (destroy, blocked, Some(if blocked { later } else { blocked_at.min(later) }))
 }
 
 fn town_report(

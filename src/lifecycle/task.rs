@@ -27,7 +27,7 @@ pub(super) fn decide(s: &AgentSnapshot, town: &TownFacts, now: Timestamp) -> Pla
     let status = agent_status(s);
     match &s.pod {
         Some(pod) if pod.ended() => match unrecorded(s, &status, pod) {
-            Some(bead) => record(s, status, town, &bead, outcome(s, town, pod), now),
+            Some(bead) => record(s, status, town, &bead, outcome(pod), now),
             // What it did is recorded: let it go.
             None => Plan::act(end_pod(pod)),
         },
@@ -70,12 +70,12 @@ fn unrecorded(s: &AgentSnapshot, status: &AgentStatus, pod: &PodFacts) -> Option
 /// How an attempt ended, and the text for people.
 type End = (Outcome, String);
 
-fn outcome(s: &AgentSnapshot, town: &TownFacts, pod: &PodFacts) -> End {
+/// Whoever was told to stop and had not finished was interrupted, whoever told it.
+fn outcome(pod: &PodFacts) -> End {
     if pod.done() {
         return (Outcome::Done, pod.termination.as_ref().map(|t| t.message.clone()).unwrap_or_default());
     }
-    let by_us = pod.deleting() && (!town.awake || !wanted(s, pod));
-    let outcome = if by_us || pod.disrupted { Outcome::Interrupted } else { Outcome::Failed };
+    let outcome = if pod.deleting() || pod.disrupted { Outcome::Interrupted } else { Outcome::Failed };
     (outcome, why_ended(pod))
 }
 
@@ -87,15 +87,29 @@ fn vanished(town: &TownFacts) -> End {
     }
 }
 
-/// Records how an attempt ended, before anything else happens.
+/// Records how an attempt ended, before anything else happens. What comes next is decided with the outcome
+/// on record; no write but that one now.
 fn record(
     s: &AgentSnapshot,
     mut status: AgentStatus,
     town: &TownFacts,
     bead: &str,
-    (outcome, message): End,
+    end: End,
     now: Timestamp,
 ) -> Plan<AgentStatus> {
+    note_end(&mut status, bead, end, now);
+    resting(s, status, town, now).without_actions()
+}
+
+/// Records how the pod of an agent that must not run ended, if that is not on record yet.
+pub(super) fn note_unread_end(s: &AgentSnapshot, status: &mut AgentStatus, now: Timestamp) -> bool {
+    let Some(pod) = s.pod.as_ref().filter(|p| p.ended()) else { return false };
+    let Some(bead) = unrecorded(s, status, pod) else { return false };
+    note_end(status, &bead, outcome(pod), now);
+    true
+}
+
+fn note_end(status: &mut AgentStatus, bead: &str, (outcome, message): End, now: Timestamp) {
     let mut work = status.work.take().unwrap_or_default();
     if work.bead != bead {
         work = WorkStatus { bead: bead.to_owned(), attempts: 1, done: work.done, ..WorkStatus::default() };
@@ -116,8 +130,6 @@ fn record(
     status.work = Some(work);
     status.last_activity_at = Some(stamp(now));
     status.pod = restart::gone(status.pod.as_ref());
-    // What comes next is decided with the outcome on record; no write but that one now.
-    resting(s, status, town, now).without_actions()
 }
 
 /// The pod does its work.
@@ -228,7 +240,7 @@ fn not_yet(
         }
         return None;
     }
-    let at = due(work.finished_at.as_ref(), back_off(work.attempts), now);
+    let at = due(work.finished_at.as_ref(), back_off(work.attempts.max(1)), now);
     if !town.awake || now >= at {
         return None;
     }
