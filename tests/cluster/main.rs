@@ -10,7 +10,13 @@
 mod common;
 
 mod api;
+mod binding;
+mod destroy;
+mod failing;
+mod life;
+mod sleep;
 mod stage;
+mod words;
 
 use std::process::ExitCode;
 
@@ -18,6 +24,11 @@ use stage::Stories;
 
 fn main() -> ExitCode {
     let mut stories = Stories::new();
+    destroy::add(&mut stories);
+    sleep::add(&mut stories);
+    failing::add(&mut stories);
+    life::add(&mut stories);
+    binding::add(&mut stories);
     api::add(&mut stories);
     stories.tell()
 }

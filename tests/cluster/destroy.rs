@@ -1,0 +1,496 @@
+//! Deleting towns and agents: nothing is left, nothing comes back, and what blocks is named.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Namespace, PersistentVolume, PersistentVolumeClaim, Pod};
+use kube::ResourceExt;
+use kube::api::{Api, DeleteParams, ListParams, PropagationPolicy};
+use serde_json::json;
+use town_operator::api::{BlockedBy, Town, names};
+
+use crate::common::story::Story;
+use crate::common::wait::{PATIENCE, until};
+use crate::stage::Stories;
+use crate::words::{Told, done, polecat, workshop, workshop_with};
+
+/// Somebody else's finalizer.
+const FOREIGN: &str = "example.com/hold";
+
+pub fn add(stories: &mut Stories) {
+    stories.with_the_operator(t1_nothing_of_a_deleted_town_is_left);
+    stories.with_the_operator(t1_a_sleeping_town_goes_the_same_way);
+    stories.with_the_operator(t1_a_town_that_is_starting_goes_the_same_way);
+    stories.with_the_operator(t2_a_pod_that_does_not_go_is_named_and_waited_for);
+    stories.with_the_operator(k12_foreign_finalizers_are_named_and_never_touched);
+    stories.with_the_operator(t5_a_delete_right_behind_a_create_leaves_nothing);
+    stories.with_the_operator(t6_a_successor_of_the_same_name_adopts_nothing);
+    stories.with_the_operator(k1_a_successor_can_come_only_when_all_is_gone);
+    stories.with_the_operator(t7_a_live_town_with_a_tombstone_runs_nothing);
+    stories.with_the_operator(t7_a_tombstone_stops_what_runs_and_keeps_the_data);
+    stories.with_the_operator(k9_background_deletion_takes_a_town_whole);
+    stories.with_the_operator(k9_foreground_deletion_takes_a_town_whole);
+    stories.with_the_operator(k9_orphaning_deletion_takes_a_town_whole);
+    stories.with_the_operator(t20_removing_a_rig_destroys_its_agents_and_their_volumes);
+    stories.with_the_operator(an_agent_deleted_alone_goes_with_all_that_it_has);
+    stories.with_the_operator(t26_a_town_lets_its_agents_finish_before_it_goes);
+    stories.with_the_operator(t26_the_drain_of_a_deletion_ends_at_its_bound);
+    stories.with_the_operator(t9_a_namespace_goes_with_its_towns);
+    stories.with_the_operator(k10_a_namespace_goes_in_whatever_state_its_towns_are);
+    stories.with_the_operator(t6_a_finalizer_stripped_by_hand_leaves_no_pod);
+    stories.with_the_operator(k34_a_spec_that_changes_during_destruction_changes_nothing);
+}
+
+/// Creates a town with a volume and these polecats, each at work in a pod with a volume of its own.
+async fn busy_town(story: &Story, name: &str, cats: &[&str]) -> Town {
+    story.create_town(name, workshop_with(json!({"storage": {"size": "1Gi"}}))).await;
+    for cat in cats {
+        let mut spec = polecat("b-1");
+        spec["storage"] = json!({"size": "1Gi"});
+        story.create_agent(cat, name, spec).await;
+    }
+    for cat in cats {
+        story.agent(cat).until("works", |agent| agent.phase() == "Working").await;
+    }
+    story.town(name).until("has its pod", |town| town.is("Ready") && town.pod_uid().is_some()).await
+}
+
+/// Waits until a town is gone, and looks for what it left.
+async fn is_gone_whole(story: &Story, town: &Town) {
+    let name = town.name_any();
+    until(&format!("town {name} is gone"), PATIENCE, async || match story.town(&name).find().await {
+        Some(found) if found.uid() == town.uid() => Err(crate::common::seen::show(&found)),
+        _ => Ok(()),
+    })
+    .await;
+    assert_eq!(story.children(&town.id()).await, [""; 0], "children of {name}");
+}
+
+/// Waits until no volume of the story's namespace is left.
+async fn no_volume_is_left(story: &Story) {
+    let volumes: Api<PersistentVolume> = Api::all(story.client());
+    until("no volume is left", PATIENCE, async || {
+        let all = volumes.list(&ListParams::default()).await.map_err(|error| error.to_string())?;
+        let claimed = |volume: &&PersistentVolume| {
+            let claim = volume.spec.as_ref().and_then(|spec| spec.claim_ref.as_ref());
+            claim.and_then(|claim| claim.namespace.as_ref()) == Some(&story.namespace)
+        };
+        let left: Vec<String> = all.iter().filter(claimed).map(ResourceExt::name_any).collect();
+        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+    })
+    .await;
+}
+
+async fn t1_nothing_of_a_deleted_town_is_left(story: Story) {
+    let town = busy_town(&story, "gas", &["ann", "bob", "eve"]).await;
+    assert_eq!(story.children(&town.id()).await.len(), 3 + 4 + 4, "agents, pods and claims");
+    story.kubectl(&["delete", "town", "gas", "--timeout=45s"]);
+    is_gone_whole(&story, &town).await;
+    assert_eq!(story.api::<Pod>().list(&ListParams::default()).await.unwrap().items.len(), 0);
+    no_volume_is_left(&story).await;
+    let events = story.kubectl(&[
+        "get",
+        "events",
+        "-o",
+        "jsonpath={range .items[*]}{.reason}: {.message}{\"\\n\"}{end}",
+    ]);
+    assert!(events.contains("proven gone"), "an event says what is proven gone: {events}");
+}
+
+async fn t1_a_sleeping_town_goes_the_same_way(story: Story) {
+    let town = busy_town(&story, "gas", &["ann"]).await;
+    story.town("gas").merge(json!({"spec": {"suspended": true}})).await;
+    story.town("gas").until("sleeps", |town| town.phase() == "Asleep").await;
+    story.town("gas").delete().await;
+    is_gone_whole(&story, &town).await;
+    no_volume_is_left(&story).await;
+}
+
+async fn t1_a_town_that_is_starting_goes_the_same_way(story: Story) {
+    story.players.run_new_pods(false);
+    story.create_town("gas", workshop_with(json!({"storage": {"size": "1Gi"}}))).await;
+    story.create_agent("ann", "gas", polecat("b-1")).await;
+    let town = story.town("gas").until("is starting", |town| town.phase() == "Starting").await;
+    story.pod(&town.child()).until("is there", |_| true).await;
+    story.town("gas").delete().await;
+    is_gone_whole(&story, &town).await;
+    no_volume_is_left(&story).await;
+}
+
+async fn t2_a_pod_that_does_not_go_is_named_and_waited_for(story: Story) {
+    let town = busy_town(&story, "gas", &["ann"]).await;
+    let pod = story.pod(&town.child()).get().await;
+    story.players.hold(&town.child());
+    story.town("gas").delete().await;
+    let blocked =
+        story.town("gas").until("names what it waits for", |town| !blocked_by(town).is_empty()).await;
+    let [named] = blocked_by(&blocked) else { panic!("one thing blocks: {:?}", blocked_by(&blocked)) };
+    assert_eq!((named.kind.as_str(), &named.name), ("Pod", &town.child()));
+    assert_eq!(Some(&named.uid), pod.uid().as_ref());
+    assert_eq!(blocked.status.as_ref().unwrap().destroy.as_ref().unwrap().step.as_str(), "Compute");
+    assert!(blocked.annotations()[names::TOMBSTONE].starts_with(&format!("{}@", town.id())));
+    assert!(!blocked.is("DeletionBlocked"), "that is said later");
+
+    let blocked = story.town("gas").until("is blocked", |town| town.is("DeletionBlocked")).await;
+    assert!(
+        blocked.message("DeletionBlocked").contains(&town.child()),
+        "{}",
+        blocked.message("DeletionBlocked")
+    );
+    let said = story.kubectl(&[
+        "get",
+        "events",
+        "-o",
+        "jsonpath={range .items[*]}{.reason} {.message}{\"\\n\"}{end}",
+    ]);
+    assert!(said.contains("DeletionBlocked"), "{said}");
+    // Nothing more is written while nothing changes, and the volume waits for the pod.
+    let before = blocked.resource_version();
+    story
+        .town("gas")
+        .stays(Duration::from_secs(4), "waits in silence", |town| town.resource_version() == before)
+        .await;
+    let claim = story.seen::<PersistentVolumeClaim>(&town.child()).get().await;
+    assert_eq!(claim.metadata.deletion_timestamp, None);
+    story.players.release(&town.child());
+    is_gone_whole(&story, &town).await;
+}
+
+async fn k12_foreign_finalizers_are_named_and_never_touched(story: Story) {
+    let town = busy_town(&story, "gas", &["ann"]).await;
+    let ann = story.agent("ann").get().await;
+    let held = json!({"metadata": {"finalizers": [FOREIGN]}});
+    let free = json!({"metadata": {"finalizers": null}});
+    let agents_pod = json!({"metadata": {"finalizers": [names::RESULT_FINALIZER, FOREIGN]}});
+    story.pod(&ann.child()).merge(agents_pod).await;
+    story.pod(&town.child()).merge(held.clone()).await;
+    story.seen::<PersistentVolumeClaim>(&town.child()).merge(held.clone()).await;
+    let both = json!({"metadata": {"finalizers": [names::FINALIZER, FOREIGN]}});
+    story.town("gas").merge(both).await;
+    story.town("gas").delete().await;
+
+    // One after the other each is waited for, named with its finalizer, and released by whoever held it.
+    let names_it = |town: &Town, kind: &str| {
+        blocked_by(town).iter().any(|item| item.kind == kind && item.finalizers.iter().any(|f| f == FOREIGN))
+    };
+    story
+        .agent("ann")
+        .until("names its pod", |agent| {
+            let destroy = agent.status.as_ref().and_then(|status| status.destroy.as_ref());
+            destroy.is_some_and(|destroy| {
+                destroy.blocked_by.iter().any(|item| item.kind == "Pod" && item.finalizers == [FOREIGN])
+            })
+        })
+        .await;
+    let pod = story.pod(&ann.child()).get().await;
+    assert_eq!(pod.finalizers(), [FOREIGN], "ours is off, theirs is not ours to take");
+    story.pod(&ann.child()).merge(free.clone()).await;
+
+    story.town("gas").until("names its pod", |town| names_it(town, "Pod")).await;
+    story.pod(&town.child()).merge(free.clone()).await;
+    let waiting =
+        story.town("gas").until("names its claim", |town| names_it(town, "PersistentVolumeClaim")).await;
+    assert_eq!(waiting.finalizers(), [names::FINALIZER, FOREIGN]);
+    story.seen::<PersistentVolumeClaim>(&town.child()).merge(free.clone()).await;
+    let last = story.town("gas").until("is let go by us", |town| town.finalizers() == [FOREIGN]).await;
+    assert_eq!(story.children(&last.id()).await, [""; 0]);
+    story.town("gas").merge(free).await;
+    story.town("gas").gone().await;
+}
+
+async fn t5_a_delete_right_behind_a_create_leaves_nothing(story: Story) {
+    // At every moment between the create and the first pod the delete may come.
+    let mut towns = Vec::new();
+    for delay in [0, 5, 10, 20, 40, 60, 80, 120, 160, 240] {
+        let name = format!("brief-{delay}");
+        let town = story.create_town(&name, workshop_with(json!({"storage": {"size": "1Gi"}}))).await;
+        let agent = story.create_agent(&format!("cat-{delay}"), &name, polecat("b-1")).await;
+        tokio::time::sleep(Duration::from_millis(delay)).await;
+        story.town(&name).delete().await;
+        towns.push((town, agent));
+    }
+    for (town, agent) in &towns {
+        is_gone_whole(&story, town).await;
+        assert_eq!(story.children(&agent.id()).await, [""; 0]);
+    }
+    // Agents that were never bound are nobody's to delete; they have nothing.
+    for (_, agent) in &towns {
+        if let Some(left) = story.agent(&agent.name_any()).find().await {
+            assert!(!left.labels().contains_key(names::TOWN_UID), "{}", left.name_any());
+        }
+    }
+    until("every pod is gone", PATIENCE, async || {
+        let pods =
+            story.api::<Pod>().list(&ListParams::default()).await.map_err(|error| error.to_string())?;
+        if pods.items.is_empty() { Ok(()) } else { Err(format!("{} pods", pods.items.len())) }
+    })
+    .await;
+}
+
+async fn t6_a_successor_of_the_same_name_adopts_nothing(story: Story) {
+    let old = busy_town(&story, "gas", &["ann"]).await;
+    let old_pod = story.pod(&old.child()).get().await;
+    story.town("gas").delete().await;
+    // As soon as the name is free, whoever wants it takes it.
+    let new: Town = until("the name is free", PATIENCE, async || {
+        let town = json!({
+            "apiVersion": "gastown.dev/v1alpha1", "kind": "Town", "metadata": {"name": "gas"},
+            "spec": workshop_with(json!({"storage": {"size": "1Gi"}})),
+        });
+        let town: Town = serde_json::from_value(town).unwrap();
+        story.api::<Town>().create(&Default::default(), &town).await.map_err(|error| error.to_string())
+    })
+    .await;
+    assert_ne!(new.uid(), old.uid());
+    let new = story.town("gas").until("is idle", |town| town.phase() == "Idle").await;
+    assert_ne!(new.child(), old.child());
+    assert!(
+        new.status.as_ref().unwrap().destroy.is_none() && !new.annotations().contains_key(names::TOMBSTONE)
+    );
+    assert_eq!(story.children(&old.id()).await, [""; 0]);
+    let pod = story.pod(&new.child()).get().await;
+    assert_ne!(pod.uid(), old_pod.uid());
+    assert_eq!(
+        story.children(&new.id()).await,
+        [format!("PersistentVolumeClaim/{}", new.child()), format!("Pod/{}", new.child()),]
+    );
+}
+
+async fn k1_a_successor_can_come_only_when_all_is_gone(story: Story) {
+    let old = busy_town(&story, "gas", &[]).await;
+    story.players.hold(&old.child());
+    story.town("gas").delete().await;
+    story.town("gas").until("is being destroyed", |town| town.phase() == "Destroying").await;
+    let manifest = "{apiVersion: gastown.dev/v1alpha1, kind: Town, metadata: {name: gas}, spec: {}}";
+    story.apply(manifest);
+    let still = story.town("gas").get().await;
+    assert_eq!(still.uid(), old.uid(), "applying to a town that goes does not bring it back");
+    story.players.release(&old.child());
+    is_gone_whole(&story, &old).await;
+    story.apply(manifest);
+    let new = story.town("gas").until("lives", |town| town.phase() == "Idle").await;
+    assert_ne!(new.uid(), old.uid());
+}
+
+async fn t7_a_live_town_with_a_tombstone_runs_nothing(story: Story) {
+    let buried: Town = story
+        .create_object(json!({
+            "apiVersion": "gastown.dev/v1alpha1", "kind": "Town",
+            "metadata": {"name": "ghost", "annotations": {
+                names::TOMBSTONE: "11111111-2222-3333-4444-555555555555@2026-01-01T00:00:00Z",
+            }},
+            "spec": workshop_with(json!({"storage": {"size": "1Gi"}})),
+        }))
+        .await;
+    story.create_agent("cat", "ghost", polecat("b-1")).await;
+    let ghost =
+        story.town("ghost").until("says why it does not run", |town| town.phase() == "Tombstoned").await;
+    assert!(ghost.is("Stalled") && !ghost.is("Ready"));
+    assert_eq!(ghost.reason("Stalled"), "Tombstoned");
+    let message = ghost.message("Stalled");
+    assert!(message.contains(names::TOMBSTONE) && message.contains("remove the annotation"), "{message}");
+    story.agent("cat").until("waits", |agent| agent.phase() == "Blocked").await;
+    story
+        .town("ghost")
+        .stays(Duration::from_secs(4), "stays as it is", |town| {
+            town.resource_version() == ghost.resource_version()
+        })
+        .await;
+    assert_eq!(story.children(&buried.id()).await, [""; 0]);
+
+    // A person may dig it out.
+    story.town("ghost").merge(json!({"metadata": {"annotations": {names::TOMBSTONE: null}}})).await;
+    story.town("ghost").until("runs", |town| town.phase() == "Running").await;
+    story.agent("cat").until("works", |agent| agent.phase() == "Working").await;
+}
+
+async fn t7_a_tombstone_stops_what_runs_and_keeps_the_data(story: Story) {
+    let town = busy_town(&story, "gas", &["ann"]).await;
+    let claims =
+        |children: Vec<String>| children.into_iter().filter(|child| child.starts_with("Pers")).collect();
+    let before: Vec<String> = claims(story.children(&town.id()).await);
+    // Any value counts, even one that nobody can read.
+    story.town("gas").merge(json!({"metadata": {"annotations": {names::TOMBSTONE: ""}}})).await;
+    story.town("gas").until("is tombstoned", |town| town.phase() == "Tombstoned").await;
+    until("nothing of it runs", PATIENCE, async || {
+        let pods = story.pods(names::TOWN_UID, &town.id()).await;
+        if pods.is_empty() { Ok(()) } else { Err(format!("{} pods", pods.len())) }
+    })
+    .await;
+    let after: Vec<String> = claims(story.children(&town.id()).await);
+    assert_eq!((after.len(), after), (2, before), "every volume is kept");
+    assert_eq!(story.town("gas").get().await.metadata.deletion_timestamp, None, "only a real delete deletes");
+    story.town("gas").delete().await;
+    is_gone_whole(&story, &town).await;
+}
+
+async fn k9_background_deletion_takes_a_town_whole(story: Story) {
+    takes_a_town_whole(story, PropagationPolicy::Background).await;
+}
+
+async fn k9_foreground_deletion_takes_a_town_whole(story: Story) {
+    takes_a_town_whole(story, PropagationPolicy::Foreground).await;
+}
+
+async fn k9_orphaning_deletion_takes_a_town_whole(story: Story) {
+    takes_a_town_whole(story, PropagationPolicy::Orphan).await;
+}
+
+async fn takes_a_town_whole(story: Story, propagation: PropagationPolicy) {
+    let town = busy_town(&story, "gas", &["ann"]).await;
+    story.create_agent("mayor", "gas", json!({"role": "mayor"})).await;
+    story.agent("mayor").until("is there", |agent| agent.is("Ready")).await;
+    story.town("gas").delete_with(propagation).await;
+    is_gone_whole(&story, &town).await;
+    no_volume_is_left(&story).await;
+    assert_eq!(story.api::<Pod>().list(&ListParams::default()).await.unwrap().items.len(), 0);
+}
+
+async fn t20_removing_a_rig_destroys_its_agents_and_their_volumes(story: Story) {
+    let rigs = json!({"rigs": [{"name": "core"}, {"name": "docs"}]});
+    story.create_town("shop", workshop_with(rigs)).await;
+    for (cat, rig) in [("stays", "core"), ("goes", "docs"), ("rests", "docs")] {
+        let mut spec = polecat("b-1");
+        spec["rig"] = rig.into();
+        spec["storage"] = json!({"size": "1Gi"});
+        if cat == "rests" {
+            spec["hook"] = json!(null);
+        }
+        story.create_agent(cat, "shop", spec).await;
+    }
+    let goes = story.agent("goes").until("works", |agent| agent.phase() == "Working").await;
+    let rests = story.agent("rests").until("rests", |agent| agent.phase() == "Idle").await;
+    let stays = story.agent("stays").until("works", |agent| agent.phase() == "Working").await;
+    let pod = story.pod(&stays.child()).get().await;
+    story.town("shop").merge(json!({"spec": {"rigs": [{"name": "core"}]}})).await;
+    story.agent("goes").gone().await;
+    story.agent("rests").gone().await;
+    assert_eq!(story.children(&goes.id()).await, [""; 0]);
+    assert_eq!(story.children(&rests.id()).await, [""; 0]);
+    assert_eq!(story.pod(&stays.child()).get().await.uid(), pod.uid());
+    assert_eq!(story.agent("stays").get().await.phase(), "Working");
+}
+
+async fn an_agent_deleted_alone_goes_with_all_that_it_has(story: Story) {
+    let town = busy_town(&story, "gas", &["ann", "bob"]).await;
+    let ann = story.agent("ann").get().await;
+    let others: Vec<String> =
+        story.children(&town.id()).await.into_iter().filter(|child| !child.contains("/ann")).collect();
+    story.players.hold(&ann.child());
+    story.agent("ann").delete().await;
+    let going = story
+        .agent("ann")
+        .until("has a tombstone", |agent| agent.annotations().contains_key(names::TOMBSTONE))
+        .await;
+    assert!(going.annotations()[names::TOMBSTONE].starts_with(&ann.id()));
+    story.players.release(&ann.child());
+    story.agent("ann").gone().await;
+    assert_eq!(story.children(&ann.id()).await, [""; 0]);
+    assert_eq!(story.children(&town.id()).await, others);
+    assert_eq!(story.agent("bob").get().await.phase(), "Working");
+}
+
+async fn t26_a_town_lets_its_agents_finish_before_it_goes(story: Story) {
+    story.create_town("kind", workshop_with(json!({"drain": {"timeout": "1h"}}))).await;
+    story.create_agent("cat", "kind", polecat("b-1")).await;
+    let cat = story.agent("cat").until("works", |agent| agent.phase() == "Working").await;
+    let town = story.town("kind").until("runs", |town| town.phase() == "Running").await;
+    story.town("kind").delete().await;
+    let waiting = story.town("kind").until("names the agent", |town| !blocked_by(town).is_empty()).await;
+    let [named] = blocked_by(&waiting) else { panic!("{:?}", blocked_by(&waiting)) };
+    assert_eq!((named.kind.as_str(), named.name.as_str()), ("Agent", "cat"));
+    assert_eq!(waiting.status.as_ref().unwrap().destroy.as_ref().unwrap().step.as_str(), "Drain");
+    assert_eq!(story.pod(&cat.child()).get().await.metadata.deletion_timestamp, None);
+    assert_eq!(story.agent("cat").get().await.metadata.deletion_timestamp, None);
+    story.players.succeed(&cat.child(), "").await;
+    story.agent("cat").until("is done, or gone already", |_| true).await;
+    is_gone_whole(&story, &town).await;
+}
+
+async fn t26_the_drain_of_a_deletion_ends_at_its_bound(story: Story) {
+    story.create_town("firm", workshop_with(json!({"drain": {"timeout": "3s"}}))).await;
+    story.create_agent("cat", "firm", polecat("b-1")).await;
+    let cat = story.agent("cat").until("works", |agent| agent.phase() == "Working").await;
+    let town = story.town("firm").until("runs", |town| town.phase() == "Running").await;
+    story.town("firm").delete().await;
+    story.town("firm").until("is being destroyed", |town| town.phase() == "Destroying").await;
+    story
+        .pod(&cat.child())
+        .stays(Duration::from_secs(2), "has its time", |pod| pod.metadata.deletion_timestamp.is_none())
+        .await;
+    is_gone_whole(&story, &town).await;
+}
+
+async fn t9_a_namespace_goes_with_its_towns(story: Story) {
+    let town = busy_town(&story, "gas", &["ann", "bob"]).await;
+    delete_namespace(&story).await;
+    assert_eq!(story.children(&town.id()).await, [""; 0]);
+    no_volume_is_left(&story).await;
+}
+
+async fn k10_a_namespace_goes_in_whatever_state_its_towns_are(story: Story) {
+    busy_town(&story, "works", &["ann"]).await;
+    story.create_town("sleeps", workshop_with(json!({"suspended": true, "storage": {"size": "1Gi"}}))).await;
+    story.town("sleeps").until("sleeps", |town| town.phase() == "Asleep").await;
+    let going = busy_town(&story, "goes", &["bob"]).await;
+    story.players.hold(&going.child());
+    story.town("goes").delete().await;
+    story.town("goes").until("is being destroyed", |town| town.phase() == "Destroying").await;
+    story.players.run_new_pods(false);
+    story.create_town("starts", workshop()).await;
+    story.town("starts").until("is starting", |town| town.phase() == "Starting").await;
+    story.create_agent("unbound", "nowhere", polecat("b-1")).await;
+    story.create_town("new", workshop()).await;
+    story.players.release(&going.child());
+    delete_namespace(&story).await;
+    no_volume_is_left(&story).await;
+}
+
+/// Deletes the story's namespace and waits until it is gone.
+async fn delete_namespace(story: &Story) {
+    let namespaces: Api<Namespace> = Api::all(story.client());
+    namespaces.delete(&story.namespace, &DeleteParams::default()).await.unwrap();
+    until("the namespace is gone", Duration::from_secs(90), async || {
+        match namespaces.get_opt(&story.namespace).await.map_err(|error| error.to_string())? {
+            None => Ok(()),
+            Some(namespace) => Err(serde_json::to_string_pretty(&namespace.status).unwrap()),
+        }
+    })
+    .await;
+}
+
+async fn t6_a_finalizer_stripped_by_hand_leaves_no_pod(story: Story) {
+    let town = busy_town(&story, "gas", &["ann"]).await;
+    let ann = story.agent("ann").get().await;
+    story.town("gas").merge(json!({"metadata": {"finalizers": null}})).await;
+    story.town("gas").delete().await;
+    // The garbage collector takes the town's pod by its ownerReference; the agent stops by itself.
+    story.pod(&town.child()).gone().await;
+    story
+        .agent("ann")
+        .until("says that its town is gone", |agent| agent.reason("Stalled") == "TownGone")
+        .await;
+    story.pod(&ann.child()).gone().await;
+    story.agent("ann").delete().await;
+    story.agent("ann").gone().await;
+    assert_eq!(story.children(&ann.id()).await, [""; 0]);
+}
+
+async fn k34_a_spec_that_changes_during_destruction_changes_nothing(story: Story) {
+    let town = busy_town(&story, "gas", &["ann"]).await;
+    let ann = story.agent("ann").get().await;
+    story.players.hold(&ann.child());
+    story.players.hold(&town.child());
+    story.town("gas").delete().await;
+    story.pod(&ann.child()).until("is asked to end", |pod| pod.metadata.deletion_timestamp.is_some()).await;
+    story.town("gas").merge(json!({"spec": {"alwaysOn": true, "wakeRequest": "come back"}})).await;
+    story.agent("ann").merge(json!({"spec": {"hook": {"bead": "b-2"}}})).await;
+    story.players.release(&ann.child());
+    story.players.release(&town.child());
+    is_gone_whole(&story, &town).await;
+    assert!(done(&ann).is_empty());
+}
+
+fn blocked_by(town: &Town) -> &[BlockedBy] {
+    let destroy = town.status.as_ref().and_then(|status| status.destroy.as_ref());
+    destroy.map_or(&[], |destroy| &destroy.blocked_by)
+}

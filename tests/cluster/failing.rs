@@ -1,0 +1,236 @@
+//! Pods that fail, vanish, are evicted, do not start: what is tried again, when, and what is said.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
+use town_operator::api::{Agent, Outcome, Town, names};
+
+use crate::common::story::Story;
+use crate::stage::Stories;
+use crate::words::{Told, attempts, done, polecat, seconds, workshop, workshop_with};
+
+/// The first back-off is half a minute.
+const BACK_OFF: Duration = Duration::from_secs(60);
+
+pub fn add(stories: &mut Stories) {
+    stories.with_the_operator(k16_a_failed_attempt_is_made_again_after_a_while);
+    stories.with_the_operator(k16_an_evicted_attempt_does_not_count);
+    stories.with_the_operator(k16_a_town_pod_that_is_killed_is_replaced);
+    stories.with_the_operator(k16_a_town_pod_that_failed_is_replaced);
+    stories.with_the_operator(past_its_limit_an_agent_is_failed_and_wakes_nobody);
+    stories.with_the_operator(t18_a_finished_polecats_pod_cannot_vanish_unread);
+    stories.with_the_operator(t18_a_done_bead_never_starts_again);
+    stories.with_the_operator(k15_what_keeps_a_pod_from_starting_is_said_in_its_own_words);
+    stories.with_the_operator(k15_a_quota_is_named_and_waited_for);
+    stories.with_the_operator(k15_a_pod_that_is_refused_is_retried_without_haste);
+}
+
+async fn k16_a_failed_attempt_is_made_again_after_a_while(story: Story) {
+    story.create_town("shop", workshop()).await;
+    story.create_agent("cat", "shop", polecat("b-1")).await;
+    let cat = story.agent("cat").until("works", |agent| agent.phase() == "Working").await;
+    let first = story.pod(&cat.child()).get().await;
+    story.players.fail(&cat.child(), 3, "out of coffee").await;
+    let failed = story
+        .agent("cat")
+        .until("waits for its next attempt", |agent| {
+            agent.is("Degraded") && outcome(agent) == Some(Outcome::Failed)
+        })
+        .await;
+    assert!(failed.message("Degraded").contains("out of coffee"), "{}", failed.message("Degraded"));
+    assert_eq!(attempts(&failed), 1);
+    story.pod(&cat.child()).gone().await;
+
+    let town = story.town("shop").get().await;
+    assert!(town.is("Active"), "an unfinished bead keeps the town awake");
+    let second = story
+        .pod(&cat.child())
+        .until_within(BACK_OFF, "is tried again", |pod| pod.uid() != first.uid())
+        .await;
+    let created = |pod: &Pod| pod.metadata.creation_timestamp.clone().unwrap();
+    let waited = seconds(&created(&first), &created(&second));
+    assert!(waited >= 25, "half a minute lies between two attempts, not {waited} s");
+    story.agent("cat").until("works again", |agent| attempts(agent) == 2 && agent.phase() == "Working").await;
+    story.players.succeed(&cat.child(), "").await;
+    story.agent("cat").until("is done", |agent| agent.phase() == "Done" && !agent.is("Degraded")).await;
+}
+
+async fn k16_an_evicted_attempt_does_not_count(story: Story) {
+    story.create_town("shop", workshop()).await;
+    let mut spec = polecat("b-1");
+    // One attempt is all it has: an eviction must not use it up.
+    spec["retry"] = json!({"limit": 1});
+    story.create_agent("cat", "shop", spec).await;
+    let cat = story.agent("cat").until("works", |agent| agent.phase() == "Working").await;
+    let first = story.pod(&cat.child()).get().await;
+    story.players.evict(&cat.child()).await;
+    story.pod(&cat.child()).until_within(BACK_OFF, "is tried again", |pod| pod.uid() != first.uid()).await;
+    let cat = story.agent("cat").until("works again", |agent| agent.phase() == "Working").await;
+    assert_eq!(attempts(&cat), 1);
+}
+
+async fn k16_a_town_pod_that_is_killed_is_replaced(story: Story) {
+    story.create_town("hall", workshop()).await;
+    let town = story.town("hall").until("is idle", |town| town.phase() == "Idle").await;
+    let first = story.pod(&town.child()).get().await;
+    story.pod(&town.child()).delete_now(&first.uid().unwrap()).await;
+    let second =
+        story.pod(&town.child()).until_within(BACK_OFF, "is replaced", |pod| pod.uid() != first.uid()).await;
+    let town = story
+        .town("hall")
+        .until("is idle again", |town| town.phase() == "Idle" && town.pod_uid() == second.uid().as_deref())
+        .await;
+    assert_eq!(town.status.unwrap().restarts.unwrap().count, 1);
+}
+
+async fn k16_a_town_pod_that_failed_is_replaced(story: Story) {
+    story.create_town("hall", workshop()).await;
+    let town = story.town("hall").until("is idle", |town| town.phase() == "Idle").await;
+    let first = story.pod(&town.child()).get().await;
+    story.players.evict(&town.child()).await;
+    story.pod(&town.child()).until_within(BACK_OFF, "is replaced", |pod| pod.uid() != first.uid()).await;
+    story.town("hall").until("is idle again", |town| town.phase() == "Idle" && town.is("Ready")).await;
+    assert_eq!(story.pods(names::TOWN_UID, &town.id()).await.len(), 1);
+}
+
+async fn past_its_limit_an_agent_is_failed_and_wakes_nobody(story: Story) {
+    story.create_town("shop", workshop_with(json!({"sleepAfter": "10s"}))).await;
+    let mut spec = polecat("b-1");
+    spec["retry"] = json!({"limit": 1});
+    story.create_agent("cat", "shop", spec).await;
+    let cat = story.agent("cat").until("works", |agent| agent.phase() == "Working").await;
+    story.players.fail(&cat.child(), 1, "no").await;
+    let cat = story.agent("cat").until("is failed", |agent| agent.phase() == "Failed").await;
+    assert!(!cat.is("Ready") && !cat.is("Finished"), "failed is not finished");
+    assert_eq!(cat.reason("Degraded"), "RetryLimitExceeded");
+    let town = story.town("shop").until("sleeps all the same", |town| town.phase() == "Asleep").await;
+    assert_eq!(story.pods(names::TOWN_UID, &town.id()).await.len(), 0);
+    story.town("shop").stays(Duration::from_secs(3), "sleeps on", |town| town.phase() == "Asleep").await;
+
+    // Another bead is another matter.
+    story.agent("cat").merge(json!({"spec": {"hook": {"bead": "b-2"}}})).await;
+    story.agent("cat").until("works again", |agent| agent.phase() == "Working").await;
+}
+
+async fn t18_a_finished_polecats_pod_cannot_vanish_unread(story: Story) {
+    story.create_town("shop", workshop()).await;
+    story.create_agent("cat", "shop", polecat("b-1")).await;
+    let cat = story.agent("cat").until("works", |agent| agent.phase() == "Working").await;
+    let pod = story.pod(&cat.child()).get().await;
+    story.players.succeed(&cat.child(), "done and dusted").await;
+    // Whoever collects finished pods is at once at work.
+    story.pod(&cat.child()).delete_now(&pod.uid().unwrap()).await;
+    let cat = story.agent("cat").until("is done", |agent| agent.phase() == "Done").await;
+    assert_eq!((done(&cat), attempts(&cat)), (&["b-1".to_owned()][..], 1));
+    story.pod(&cat.child()).gone().await;
+}
+
+async fn t18_a_done_bead_never_starts_again(story: Story) {
+    story.create_town("shop", workshop_with(json!({"sleepAfter": "10s"}))).await;
+    story.create_agent("cat", "shop", polecat("b-1")).await;
+    let cat = story.agent("cat").until("works", |agent| agent.phase() == "Working").await;
+    story.players.succeed(&cat.child(), "").await;
+    story.agent("cat").until("is done", |agent| agent.phase() == "Done").await;
+    story.pod(&cat.child()).gone().await;
+
+    // The bead leaves the hook, another is done, and the first comes back: it is still done.
+    story.agent("cat").merge(json!({"spec": {"hook": {"bead": "b-2"}}})).await;
+    story.agent("cat").until("works on the next", |agent| agent.phase() == "Working").await;
+    story.players.succeed(&cat.child(), "").await;
+    story.agent("cat").until("is done", |agent| agent.phase() == "Done" && done(agent).len() == 2).await;
+    story.pod(&cat.child()).gone().await;
+    story.agent("cat").merge(json!({"spec": {"hook": {"bead": "b-1"}}})).await;
+    story
+        .agent("cat")
+        .until("has seen it", |agent| {
+            agent.status.as_ref().unwrap().observed_generation == agent.metadata.generation
+                && agent.phase() == "Done"
+        })
+        .await;
+    story.town("shop").until("sleeps", |town| town.phase() == "Asleep").await;
+    assert_eq!(story.pods(names::AGENT_UID, &cat.id()).await.len(), 0);
+    assert_eq!(done(&story.agent("cat").get().await), ["b-1", "b-2"]);
+}
+
+async fn k15_what_keeps_a_pod_from_starting_is_said_in_its_own_words(story: Story) {
+    story.players.run_new_pods(false);
+    story.create_town("slow", workshop()).await;
+    let town = story.town("slow").until("is starting", |town| town.phase() == "Starting").await;
+    let unscheduled = json!({"status": {"conditions": [{
+        "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes have wings",
+    }]}});
+    set_pod_status(&story, &town.child(), unscheduled).await;
+    let said = story.town("slow").until("says why", |town| town.reason("Degraded") == "Unschedulable").await;
+    assert!(said.message("Degraded").contains("0/3 nodes have wings"), "{}", said.message("Degraded"));
+    assert_eq!(said.phase(), "Starting");
+    assert!(said.is("Degraded") && said.is("Reconciling") && !said.is("Stalled"));
+
+    story.players.bind(&town.child()).await;
+    let waiting = json!({"reason": "ImagePullBackOff", "message": "no such image: town.test/nothing:1"});
+    let pulling = json!({"status": {
+        "conditions": [{"type": "PodScheduled", "status": "True"}],
+        "containerStatuses": [{
+            "name": "main", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
+            "state": {"waiting": waiting},
+        }],
+    }});
+    set_pod_status(&story, &town.child(), pulling).await;
+    let said =
+        story.town("slow").until("says why", |town| town.reason("Degraded") == "ImagePullFailed").await;
+    assert!(said.message("Degraded").contains("no such image"), "{}", said.message("Degraded"));
+
+    story.players.run(&town.child()).await;
+    let town = story.town("slow").until("is idle", |town| town.phase() == "Idle").await;
+    assert!(!town.is("Degraded") && town.is("Ready"));
+}
+
+async fn k15_a_quota_is_named_and_waited_for(story: Story) {
+    story.kubectl(&["create", "quota", "tight", "--hard=pods=0"]);
+    let hard = "-o=jsonpath={.status.hard.pods}";
+    crate::common::wait::until("the quota counts", crate::common::wait::PATIENCE, async || {
+        let said = story.kubectl(&["get", "quota", "tight", hard]);
+        if said == "0" { Ok(()) } else { Err(said) }
+    })
+    .await;
+    story.create_town("poor", workshop()).await;
+    let town =
+        story.town("poor").until("names the quota", |town| town.reason("Degraded") == "QuotaExceeded").await;
+    assert!(town.message("Degraded").contains("tight"), "{}", town.message("Degraded"));
+    assert_eq!(town.phase(), "Starting");
+    assert!(town.is("Reconciling") && !town.is("Stalled"));
+    story.kubectl(&["delete", "quota", "tight"]);
+    story
+        .town("poor")
+        .until_within(BACK_OFF, "is idle", |town| town.phase() == "Idle" && !town.is("Degraded"))
+        .await;
+}
+
+async fn k15_a_pod_that_is_refused_is_retried_without_haste(story: Story) {
+    let mut bad = workshop();
+    bad["template"]["spec"]["containers"][0]["name"] = "Not_A_Label".into();
+    story.create_town("wrong", bad).await;
+    let said = |town: &Town| town.reason("Degraded") == "CreateRefused";
+    let town = story.town("wrong").until("says what was refused", said).await;
+    assert!(town.message("Degraded").contains("Not_A_Label"), "{}", town.message("Degraded"));
+    let before = town.resource_version();
+    story
+        .town("wrong")
+        .stays(Duration::from_secs(5), "is not written again for every attempt", |town| {
+            town.resource_version() == before
+        })
+        .await;
+    story.town("wrong").merge(json!({"spec": workshop()})).await;
+    story.town("wrong").until("is idle", |town| town.phase() == "Idle" && !town.is("Degraded")).await;
+}
+
+async fn set_pod_status(story: &Story, name: &str, status: Value) {
+    let api = story.api::<Pod>();
+    api.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
+}
+
+fn outcome(agent: &Agent) -> Option<Outcome> {
+    agent.status.as_ref()?.work.as_ref()?.outcome
+}
