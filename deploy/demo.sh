@@ -312,7 +312,8 @@ k --namespace "$system" get pods | indent
 k delete namespace "$namespace" --ignore-not-found --timeout=90s >/dev/null
 k create namespace "$namespace" >/dev/null
 k label namespace "$namespace" pod-security.kubernetes.io/enforce=restricted >/dev/null
-kn get pods --watch -o 'jsonpath={.metadata.uid}{"\n"}' >"$work/pods" 2>"$work/watch.log" &
+"$kubectl" "${at[@]}" --namespace "$namespace" get pods --watch -o 'jsonpath={.metadata.uid}{"\n"}' \
+    >"$work/pods" 2>"$work/watch.log" &
 watcher=$!
 
 stage "A town, its mayor and two polecats"
