@@ -7,6 +7,7 @@
 #   ENGINE=...  docker, podman or buildah (default: the first that works; on Debian, as root, buildah is
 #               installed when there is none)
 #
+# The last line of its output ends in the archive's path, behind ": "; the node tests read it.
 # Nothing is done when the program, the Dockerfile and the name are those of the archive that is there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
