@@ -1,5 +1,7 @@
 //! Labels, annotations and finalizers: every key that this project puts on an object.
 
+/// What all our labels, annotations and finalizers begin with.
+pub const PREFIX: &str = "gastown.dev/";
 /// Annotation on a Town or Agent: the tombstone, `<uid>@<RFC 3339>`. Any value counts: whoever
 /// carries it is never run.
 pub const TOMBSTONE: &str = "gastown.dev/deleted";

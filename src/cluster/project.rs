@@ -129,10 +129,12 @@ fn container_trouble(container: &ContainerStatus) -> Option<(&'static str, Strin
     match why {
         "ContainerCreating" | "PodInitializing" => None,
         "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" => {
-            // The two alternate while the kubelet waits; one text for both keeps the status still.
+            // The two alternate while the kubelet waits, one quoting the other: one text for both keeps the
+            // status still.
+            let said = message.rsplit_once("ErrImagePull: ").map_or(message.as_str(), |(_, said)| said);
             Some((
                 reason::IMAGE_PULL,
-                format!("container {name}: image {} cannot be pulled", container.image),
+                format!("container {name}: image {} cannot be pulled: {said}", container.image),
             ))
         }
         "CrashLoopBackOff" => {

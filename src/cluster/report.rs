@@ -60,6 +60,8 @@ pub trait Report: Resource<DynamicType = ()> + Clone {
     fn conditions_mut(status: &mut Self::Status) -> &mut Vec<Condition>;
     /// Its phase.
     fn phase(status: &Self::Status) -> Option<&str>;
+    /// A person must act: the phase that says so.
+    fn block(status: &mut Self::Status);
     /// The status that the object has.
     fn status(&self) -> Option<&Self::Status>;
     /// Writes a status over the object of that resourceVersion.
@@ -104,6 +106,10 @@ macro_rules! report {
 
             fn phase(status: &$status) -> Option<&str> {
                 status.phase.as_deref()
+            }
+
+            fn block(status: &mut $status) {
+                status.phase = Some("Blocked".into());
             }
 
             fn status(&self) -> Option<&$status> {
@@ -171,6 +177,9 @@ pub async fn report<K: Report + Sync>(
     if let Some(failure) = &failure {
         overlay(K::conditions_mut(&mut status), old, failure, now);
         K::refused(&mut status, &failure.message);
+        if failure.stalled {
+            K::block(&mut status);
+        }
     }
     if before == Some(&status) {
         return Ok(());

@@ -51,12 +51,6 @@ pub fn decide_agent(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
         TownView::Present(Freshness::Cached, town) if town.uid != bound => Plan::nothing(),
         TownView::Absent(Freshness::Live) => town_gone(s, now),
         TownView::Present(Freshness::Live, town) if town.uid != bound => town_gone(s, now),
-        TownView::Present(freshness, town) if lost_rig(&s.agent, town) && !town.deleting => match freshness {
-            Freshness::Live => {
-                Plan::act(vec![Action::DeleteAgent(super::ObjectKey::of(meta), s.uid.clone())])
-            }
-            Freshness::Cached => Plan::nothing(),
-        },
         TownView::Present(_, town) if town.tombstoned && !town.deleting => stopped(
             s,
             "Blocked",
@@ -68,6 +62,12 @@ pub fn decide_agent(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
             ),
             now,
         ),
+        TownView::Present(freshness, town) if lost_rig(&s.agent, town) && !town.deleting => match freshness {
+            Freshness::Live => {
+                Plan::act(vec![Action::DeleteAgent(super::ObjectKey::of(meta), s.uid.clone())])
+            }
+            Freshness::Cached => Plan::nothing(),
+        },
         // Bound, but without our finalizer (it was stripped): put it back before anything is made.
         TownView::Present(_, town) if !has_finalizer(meta, names::FINALIZER) => bind_to(town),
         TownView::Present(_, town) => match mode(&s.agent) {

@@ -124,6 +124,17 @@ fn town_progress(
     now: Timestamp,
 ) -> Option<Progress> {
     let bound = after(destroy.started_at.0, s.town.spec.drain.timeout.get());
+    let unknown = remains.agents.as_ref().err().or(remains.pods.as_ref().err());
+    if let Some(unknown) = unknown.filter(|_| now < bound) {
+        // Who works is not known: nobody is cut short for that.
+        return Some(Progress {
+            step: DestroyStep::Drain,
+            actions: vec![],
+            awaited: vec![unread(unknown)],
+            look_again: Some(bound),
+            unread: true,
+        });
+    }
     if let (Ok(agents), Ok(pods)) = (&remains.agents, &remains.pods) {
         let busy = |a: &&std::sync::Arc<Agent>| {
             working(a, pods.iter().find(|p| p.agent_uid == super::Uid::of(&a.metadata)))

@@ -38,7 +38,11 @@ pub(super) fn next(
     match pod {
         Some(p) if p.deleting() => Next::Wait,
         // Evicted, preempted, its node lost: not its own doing, and not counted.
-        Some(p) if p.ended() && p.disrupted => Next::Delete(restarts.cloned()),
+        Some(p) if p.ended() && p.disrupted => {
+            // One that is evicted as soon as it starts must still not be started hot.
+            let due = p.created.map_or(now, |created| after(created, back_off(1)));
+            if due > now { Next::BackOff(due) } else { Next::Delete(restarts.cloned()) }
+        }
         Some(p) if p.ended() => {
             let ended = p.termination.as_ref().and_then(|t| t.at).or(p.created);
             let due = ended.map_or(now, |ended| after(ended, back_off(count.saturating_add(1))));

@@ -192,7 +192,9 @@ fn resting(
         Ok(action) => actions.extend(action),
         Err(text) => return unusable_claim(s, status, c, text, now),
     }
-    if open_attempt(&status).is_some_and(|w| w.bead == hook.bead) {
+    if s.pod.is_some() {
+        // The old pod must be gone first: with a new attempt on record it would look like that one's.
+    } else if open_attempt(&status).is_some_and(|w| w.bead == hook.bead) {
         actions.push(Action::CreatePod);
     } else {
         status.work = Some(next_attempt(s, status.work.take(), &hook.bead, now));
@@ -217,7 +219,7 @@ fn not_yet(
     if beyond >= 0 {
         let window = doubled(retry.window.get(), beyond);
         let at = due(work.finished_at.as_ref(), window, now);
-        if now < at {
+        if now < at || !town.awake {
             let text = format!(
                 "bead {} was started {} times (spec.retry.limit {}), last: {}; the next attempt is at {}",
                 work.bead,

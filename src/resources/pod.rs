@@ -88,10 +88,11 @@ fn from_template(template: &PodTemplateSpec, mut metadata: ObjectMeta) -> Pod {
     Pod { metadata, spec: Some(spec), status: None }
 }
 
-/// Adds the user's entries where we have none of that name.
+/// Adds the user's entries where we have none of that name, and none under our own prefix: by those,
+/// objects are found and owned.
 fn merge(ours: &mut Option<BTreeMap<String, String>>, theirs: Option<&BTreeMap<String, String>>) {
     let ours = ours.get_or_insert_default();
-    for (key, value) in theirs.into_iter().flatten() {
+    for (key, value) in theirs.into_iter().flatten().filter(|(key, _)| !key.starts_with(names::PREFIX)) {
         ours.entry(key.clone()).or_insert_with(|| value.clone());
     }
 }
