@@ -142,7 +142,7 @@ async fn t2_a_pod_that_does_not_go_is_named_and_waited_for(story: Story) {
         "-o",
         "jsonpath={range .items[*]}{.reason} {.message}{\"\\n\"}{end}",
     ]);
-    assert!(said.contains("DeletionBlocked"), "{said}");
+    assert!(said.contains(&format!("Blocked step Compute waits for Pod {}", town.child())), "{said}");
     // Nothing more is written while nothing changes, and the volume waits for the pod.
     let before = blocked.resource_version();
     story

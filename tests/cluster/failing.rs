@@ -212,9 +212,11 @@ async fn k15_a_pod_that_is_refused_is_retried_without_haste(story: Story) {
     let mut bad = workshop();
     bad["template"]["spec"]["containers"][0]["name"] = "Not_A_Label".into();
     story.create_town("wrong", bad).await;
-    let said = |town: &Town| town.reason("Degraded") == "CreateRefused";
+    let said = |town: &Town| town.is("Degraded") && town.message("Degraded").contains("is invalid");
     let town = story.town("wrong").until("says what was refused", said).await;
-    assert!(town.message("Degraded").contains("Not_A_Label"), "{}", town.message("Degraded"));
+    let message = town.message("Degraded");
+    assert!(message.contains("spec.containers[0].name: Invalid value: \"Not_A_Label\""), "{message}");
+    assert!(!message.contains("Status {"), "words for people, not a data structure: {message}");
     let before = town.resource_version();
     story
         .town("wrong")

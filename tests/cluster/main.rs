@@ -11,11 +11,15 @@ mod common;
 
 mod api;
 mod binding;
+mod budget;
+mod crash;
 mod destroy;
 mod failing;
 mod life;
 mod sleep;
 mod stage;
+mod startup;
+mod unknown;
 mod words;
 
 use std::process::ExitCode;
@@ -24,6 +28,11 @@ use stage::Stories;
 
 fn main() -> ExitCode {
     let mut stories = Stories::new();
+    // Those that take longest come first.
+    budget::add(&mut stories);
+    crash::add(&mut stories);
+    unknown::add(&mut stories);
+    startup::add(&mut stories);
     destroy::add(&mut stories);
     sleep::add(&mut stories);
     failing::add(&mut stories);

@@ -44,6 +44,15 @@ impl Stories {
         self.suite.run(self.stage)
     }
 
+    /// Adds a story that needs no cluster.
+    pub fn plain<F, Fut>(&mut self, story: F)
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = ()>,
+    {
+        self.suite.add(name_of(&story), story);
+    }
+
     /// Adds a story about the API itself: no operator runs.
     pub fn on_the_api<F, Fut>(&mut self, story: F)
     where

@@ -1,0 +1,186 @@
+//! What a town costs the API server, counted in its audit log: a number of requests, not a time.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::common::account::{NAME, NAMESPACE};
+use crate::common::story::Story;
+use crate::stage::Stories;
+use crate::words::{Told, polecat, workshop_with};
+
+/// The most writes that a town with a volume and two polecats may cost, from create to gone.
+const A_LIFE: usize = 30;
+/// The most of them from create to Ready, of the town alone.
+const TO_READY: usize = 5;
+/// The most that one sleep and wake may add.
+const A_NIGHT: usize = 6;
+/// How long a town is watched in which nothing happens.
+const IN_PEACE: Duration = Duration::from_secs(120);
+
+pub fn add(stories: &mut Stories) {
+    stories.alone(a_life_is_within_its_budget_of_writes);
+    stories.alone(an_idle_and_a_sleeping_town_cost_nothing);
+}
+
+async fn a_life_is_within_its_budget_of_writes(story: Story) {
+    let operator = story.cluster.operator(&[]).await;
+    let start = Requests::until_now(&story);
+    story.create_town("gas", workshop_with(json!({"storage": {"size": "1Gi"}}))).await;
+    let town = story.town("gas").until("is ready", |town| town.is("Ready") && town.phase() == "Idle").await;
+    let to_ready = Requests::since(&story, &start).writes();
+
+    for cat in ["ann", "bob"] {
+        story.create_agent(cat, "gas", polecat("b-1")).await;
+    }
+    for cat in ["ann", "bob"] {
+        let cat = story.agent(cat).until("works", |agent| agent.phase() == "Working").await;
+        story.players.succeed(&cat.child(), "").await;
+    }
+    for cat in ["ann", "bob"] {
+        let cat = story.agent(cat).until("is done", |agent| agent.phase() == "Done").await;
+        story.pod(&cat.child()).gone().await;
+    }
+    story.town("gas").until("is idle", |town| town.phase() == "Idle").await;
+    story.town("gas").delete().await;
+    story.town("gas").gone().await;
+    assert_eq!(story.children(&town.id()).await, [""; 0]);
+    let life = Requests::since(&story, &start);
+    println!("a life with a volume and two polecats: {} writes\n{}", life.writes().len(), life.named());
+
+    // A night, of another town, so that it can be told apart.
+    story.create_town("owl", workshop_with(json!({}))).await;
+    story.town("owl").until("is ready", |town| town.is("Ready") && town.phase() == "Idle").await;
+    let evening = Requests::until_now(&story);
+    story.town("owl").merge(json!({"spec": {"suspended": true}})).await;
+    story.town("owl").until("sleeps", |town| town.phase() == "Asleep").await;
+    story.town("owl").merge(json!({"spec": {"suspended": false}})).await;
+    story.town("owl").until("is ready", |town| town.is("Ready") && town.phase() == "Idle").await;
+    let night = Requests::since(&story, &evening);
+    println!("a night: {} writes\n{}", night.writes().len(), night.named());
+
+    assert!(to_ready.len() <= TO_READY, "create to Ready: {to_ready:#?}");
+    assert!(life.writes().len() <= A_LIFE, "{} writes:\n{}", life.writes().len(), life.named());
+    assert!(night.writes().len() <= A_NIGHT, "{} writes:\n{}", night.writes().len(), night.named());
+    for agent in life.0.iter().map(|request| request["userAgent"].as_str().unwrap_or_default()) {
+        assert!(agent.starts_with("town-operator/"), "it says who it is: {agent:?}");
+    }
+    assert!(operator.runs());
+}
+
+async fn an_idle_and_a_sleeping_town_cost_nothing(story: Story) {
+    let operator = story.cluster.operator(&[]).await;
+    let spec = json!({"storage": {"size": "1Gi"}});
+    for name in ["awake", "asleep"] {
+        story.create_town(name, workshop_with(spec.clone())).await;
+        let cat = format!("{name}-cat");
+        story.create_agent(&cat, name, polecat("b-1")).await;
+        story.create_agent(&format!("{name}-mayor"), name, json!({"role": "mayor"})).await;
+        let cat = story.agent(&cat).until("works", |agent| agent.phase() == "Working").await;
+        story.players.succeed(&cat.child(), "").await;
+        story.agent(&format!("{name}-mayor")).until("is there", |agent| agent.is("Ready")).await;
+        story.town(name).until("is idle", |town| town.phase() == "Idle").await;
+    }
+    // Long enough that "asleep" means by itself, were it not for the decree.
+    story.town("asleep").merge(json!({"spec": {"suspended": true}})).await;
+    story.town("asleep").until("sleeps", |town| town.phase() == "Asleep").await;
+    story.agent("asleep-mayor").until("sleeps", |agent| agent.phase() == "Asleep").await;
+    settle(&story).await;
+
+    let start = Requests::until_now(&story);
+    tokio::time::sleep(IN_PEACE).await;
+    let peace = Requests::since(&story, &start);
+    let asked: Vec<String> =
+        peace.0.iter().filter(|request| request["verb"] != "watch").map(in_words).collect();
+    println!("two minutes of an idle and a sleeping town: {} requests", asked.len());
+    assert_eq!(asked, [""; 0]);
+    assert!(operator.runs());
+    assert_eq!(story.town("awake").get().await.phase(), "Idle");
+}
+
+/// Waits until the operator has asked nothing for a few seconds; agents' counts may follow a minute later.
+async fn settle(story: &Story) {
+    let deadline = std::time::Instant::now() + Duration::from_secs(90);
+    let mut seen = Requests::until_now(story);
+    let mut quiet = std::time::Instant::now();
+    while quiet.elapsed() < Duration::from_secs(5) {
+        assert!(std::time::Instant::now() < deadline, "the operator does not come to rest");
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        let now = Requests::until_now(story);
+        if now != seen {
+            (seen, quiet) = (now, std::time::Instant::now());
+        }
+    }
+}
+
+/// Requests of the operator, as the audit log has them; Events and the Lease apart.
+struct Requests(Vec<Value>);
+
+impl Requests {
+    /// How many there were until now.
+    fn until_now(story: &Story) -> usize {
+        Self::all(story).len()
+    }
+
+    /// Those since then.
+    fn since(story: &Story, start: &usize) -> Self {
+        Self(Self::all(story).split_off(*start))
+    }
+
+    fn all(story: &Story) -> Vec<Value> {
+        let log = std::fs::read_to_string(story.cluster.plane().audit_log()).unwrap();
+        let user = format!("system:serviceaccount:{NAMESPACE}:{NAME}");
+        let counted = |request: &Value| {
+            let resource = request["objectRef"]["resource"].as_str().unwrap_or_default();
+            request["user"]["username"] == user.as_str() && !matches!(resource, "events" | "leases")
+        };
+        log.lines().filter_map(|line| serde_json::from_str(line).ok()).filter(counted).collect()
+    }
+
+    /// The writes among them, each in words.
+    fn writes(&self) -> Vec<String> {
+        let writes = |request: &&Value| {
+            matches!(
+                request["verb"].as_str(),
+                Some("create" | "update" | "patch" | "delete" | "deletecollection")
+            )
+        };
+        self.0.iter().filter(writes).map(in_words).collect()
+    }
+
+    /// Every write on a line of its own, and the number of reads.
+    fn named(&self) -> String {
+        let mut text = String::new();
+        for (number, write) in self.writes().iter().enumerate() {
+            let _ = writeln!(text, "  {:>2}. {write}", number + 1);
+        }
+        let mut reads: BTreeMap<String, usize> = BTreeMap::new();
+        for request in
+            self.0.iter().filter(|request| matches!(request["verb"].as_str(), Some("get" | "list")))
+        {
+            let what =
+                format!("{} {}", text_of(&request["verb"]), text_of(&request["objectRef"]["resource"]));
+            *reads.entry(what).or_default() += 1;
+        }
+        let _ = write!(text, "  and reads: {reads:?}");
+        text
+    }
+}
+
+/// One request in words: `patch towns/status gas -> 200`.
+fn in_words(request: &Value) -> String {
+    let object = &request["objectRef"];
+    let subresource = match text_of(&object["subresource"]) {
+        "" => String::new(),
+        name => format!("/{name}"),
+    };
+    let (verb, resource, name) =
+        (text_of(&request["verb"]), text_of(&object["resource"]), text_of(&object["name"]));
+    format!("{verb} {resource}{subresource} {name} -> {}", request["responseStatus"]["code"])
+}
+
+fn text_of(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}

@@ -1,0 +1,256 @@
+//! The operator killed at any moment, and an API server that comes and goes: the end is the same.
+
+use std::time::Duration;
+
+use bed::{Component, Options};
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use kube::ResourceExt;
+use serde_json::json;
+use town_operator::api::{Town, names};
+
+use crate::common::operator::Operator;
+use crate::common::story::Story;
+use crate::common::wait::until;
+use crate::stage::Stories;
+use crate::words::{Told, attempts, done, polecat, seconds, workshop_with};
+
+/// Both sides of the same number: after it, a create without an answer can take effect no more.
+const API_SERVER: &str = "--request-timeout=5s";
+const OPERATOR: &str = "--apiserver-request-timeout=5s";
+
+pub fn add(stories: &mut Stories) {
+    stories.alone_on(quick(), t8_an_operator_killed_at_each_step_of_destruction_finishes_it);
+    stories.alone_on(quick(), t8_an_operator_killed_at_any_moment_of_a_life_goes_on);
+    stories.alone(k4_what_happens_while_the_operator_is_down_is_seen_when_it_is_back);
+    stories.alone_on(quick(), an_api_server_that_is_killed_or_silent_is_no_proof_of_anything);
+}
+
+fn quick() -> Options {
+    Options { api_server_args: vec![API_SERVER.into()], ..Options::default() }
+}
+
+/// A town with a volume and one polecat at work, which has a volume too.
+async fn busy_town(story: &Story, name: &str) -> Town {
+    story.create_town(name, workshop_with(json!({"storage": {"size": "1Gi"}}))).await;
+    let mut spec = polecat("b-1");
+    spec["storage"] = json!({"size": "1Gi"});
+    story.create_agent(&format!("{name}-cat"), name, spec).await;
+    story.agent(&format!("{name}-cat")).until("works", |agent| agent.phase() == "Working").await;
+    story.town(name).until("has its pod", |town| town.is("Ready") && town.pod_uid().is_some()).await
+}
+
+async fn is_gone_whole(story: &Story, town: &Town) {
+    let name = town.name_any();
+    story.town(&name).gone_within(Duration::from_secs(60)).await;
+    assert_eq!(story.children(&town.id()).await, [""; 0], "children of {name}");
+}
+
+async fn t8_an_operator_killed_at_each_step_of_destruction_finishes_it(story: Story) {
+    let operator = story.cluster.operator(&[OPERATOR]).await;
+    let told = Explained(&operator, &story.namespace);
+    let mut towns = Vec::new();
+    for name in ["down", "tombstone", "agents", "compute", "rest", "verify"] {
+        towns.push(busy_town(&story, name).await);
+    }
+    let [down, _, agents, compute, rest, verify] = &towns[..] else { unreachable!() };
+    let child = |town: &Town| town.child();
+    let cat = async |town: &Town| story.agent(&format!("{}-cat", town.name_any())).get().await.child();
+    let asked_to_end = |pod: &k8s_openapi::api::core::v1::Pod| pod.metadata.deletion_timestamp.is_some();
+
+    // Nobody is there when the delete comes (K3).
+    operator.kill();
+    story.town(&down.name_any()).delete().await;
+    operator.restart().await;
+
+    // The tombstone stands, and nothing else has happened.
+    story.town("tombstone").delete().await;
+    story
+        .town("tombstone")
+        .until("has its tombstone", |t| t.annotations().contains_key(names::TOMBSTONE))
+        .await;
+    operator.kill();
+    operator.restart().await;
+
+    // The agent is on its way out; its pod ends while nobody looks.
+    let pod = cat(agents).await;
+    story.players.hold(&pod);
+    story.town("agents").delete().await;
+    story.pod(&pod).until("is asked to end", asked_to_end).await;
+    operator.kill();
+    story.players.release(&pod);
+    operator.restart().await;
+
+    // The town's pod is on its way out, and goes only when somebody looks again.
+    story.players.hold(&child(compute));
+    story.town("compute").delete().await;
+    story.pod(&child(compute)).until("is asked to end", asked_to_end).await;
+    operator.kill();
+    operator.restart().await;
+    story.players.release(&child(compute));
+
+    // The volume is on its way out.
+    let claim = story.seen::<PersistentVolumeClaim>(&child(rest));
+    claim.merge(json!({"metadata": {"finalizers": ["example.com/hold"]}})).await;
+    story.town("rest").delete().await;
+    claim.until("is asked to go", |claim| claim.metadata.deletion_timestamp.is_some()).await;
+    operator.kill();
+    claim.merge(json!({"metadata": {"finalizers": null}})).await;
+    operator.restart().await;
+
+    // All is gone but the town itself.
+    story.town("verify").delete().await;
+    story.seen::<PersistentVolumeClaim>(&child(verify)).gone().await;
+    operator.kill();
+    operator.restart().await;
+
+    for town in &towns {
+        is_gone_whole(&story, town).await;
+    }
+    drop(told);
+}
+
+async fn t8_an_operator_killed_at_any_moment_of_a_life_goes_on(story: Story) {
+    let operator = story.cluster.operator(&[OPERATOR]).await;
+    let told = Explained(&operator, &story.namespace);
+    // From the first write to the last: killed a little later each time.
+    let mut towns = Vec::new();
+    for (turn, delay) in [10, 40, 80, 130, 200, 300].into_iter().enumerate() {
+        let name = format!("born-{turn}");
+        towns.push(story.create_town(&name, workshop_with(json!({"storage": {"size": "1Gi"}}))).await);
+        story.create_agent(&format!("{name}-cat"), &name, polecat("b-1")).await;
+        tokio::time::sleep(Duration::from_millis(delay)).await;
+        operator.kill();
+        operator.restart().await;
+    }
+    for town in &towns {
+        let name = town.name_any();
+        let town =
+            story.town(&name).until("runs", |town| town.phase() == "Running" && town.is("Ready")).await;
+        let cat = story.agent(&format!("{name}-cat")).until("works", |cat| cat.phase() == "Working").await;
+        assert_eq!(attempts(&cat), 1, "{name}: a start that was interrupted is the same start");
+        assert_eq!(story.pods(names::TOWN_UID, &town.id()).await.len(), 2, "{name}");
+    }
+    for (town, delay) in towns.iter().zip([10, 40, 80, 130, 200, 300]) {
+        story.town(&town.name_any()).delete().await;
+        tokio::time::sleep(Duration::from_millis(delay)).await;
+        operator.kill();
+        operator.restart().await;
+    }
+    for town in &towns {
+        is_gone_whole(&story, town).await;
+    }
+    drop(told);
+}
+
+async fn k4_what_happens_while_the_operator_is_down_is_seen_when_it_is_back(story: Story) {
+    let operator = story.cluster.operator(&[]).await;
+    let told = Explained(&operator, &story.namespace);
+    let killed = busy_town(&story, "killed").await;
+    let finished = busy_town(&story, "finished").await;
+    busy_town(&story, "vanished").await;
+    story.create_town("idle", workshop_with(json!({"sleepAfter": "15s"}))).await;
+    let idle = story.town("idle").until("is idle", |town| town.phase() == "Idle").await;
+    story.create_town("asleep", workshop_with(json!({"sleepAfter": "10s"}))).await;
+    story.create_agent("sleeper", "asleep", json!({"role": "polecat", "rig": "core"})).await;
+    story.town("asleep").until("sleeps", |town| town.phase() == "Asleep").await;
+
+    operator.kill();
+    // Its pod is killed.
+    let old = story.pod(&killed.child()).get().await;
+    story.pod(&killed.child()).delete_now(&old.uid().unwrap()).await;
+    // Its polecat finishes, and somebody tidies the finished pod away (T18).
+    let cat = story.agent("finished-cat").get().await;
+    let pod = story.pod(&cat.child()).get().await;
+    story.players.succeed(&cat.child(), "all by myself").await;
+    story.pod(&cat.child()).delete_now(&pod.uid().unwrap()).await;
+    // Its polecat's pod vanishes without a trace: somebody stripped our finalizer, too.
+    let lost = story.agent("vanished-cat").get().await;
+    let pod = story.pod(&lost.child()).get().await;
+    story.pod(&lost.child()).merge(json!({"metadata": {"finalizers": null}})).await;
+    story.pod(&lost.child()).delete_now(&pod.uid().unwrap()).await;
+    // Work arrives for a town that sleeps.
+    story.agent("sleeper").merge(json!({"spec": {"hook": {"bead": "b-1"}}})).await;
+    operator.restart().await;
+
+    story.pod(&killed.child()).until("is replaced", |pod| pod.uid() != old.uid()).await;
+    let cat = story.agent("finished-cat").until("is done", |agent| agent.phase() == "Done").await;
+    assert_eq!((done(&cat), attempts(&cat)), (&["b-1".to_owned()][..], 1));
+    assert_eq!(cat.status.unwrap().work.unwrap().message, "all by myself");
+    story.town("finished").until("is idle", |town| town.phase() == "Idle").await;
+    assert_eq!(story.pods(names::AGENT_UID, &story.agent("finished-cat").get().await.id()).await.len(), 0);
+    assert_eq!(finished.id(), story.town("finished").get().await.id());
+    story.agent("sleeper").until("works", |agent| agent.phase() == "Working").await;
+    story
+        .pod(&lost.child())
+        .until_within(Duration::from_secs(60), "is tried again", |again| again.uid() != pod.uid())
+        .await;
+    let lost = story.agent("vanished-cat").until("works", |agent| agent.phase() == "Working").await;
+    assert_eq!(
+        (done(&lost).len(), attempts(&lost)),
+        (0, 2),
+        "a pod that is gone is not one that has finished"
+    );
+
+    // The idle clock went on meanwhile: it neither began anew nor was forgotten.
+    let said = idle.status.unwrap().sleep_at.unwrap();
+    let slept = story.town("idle").until("sleeps", |town| town.phase() == "Asleep").await;
+    let fell = slept.conditions().iter().find(|c| c.type_ == "Asleep").unwrap().last_transition_time.clone();
+    assert!(fell >= said, "asleep at {}, due at {}", fell.0, said.0);
+    assert!(seconds(&said, &fell) < 12, "asleep at {}, due at {}: the clock began anew", fell.0, said.0);
+    drop(told);
+}
+
+async fn an_api_server_that_is_killed_or_silent_is_no_proof_of_anything(story: Story) {
+    let operator = story.cluster.operator(&[OPERATOR]).await;
+    let told = Explained(&operator, &story.namespace);
+    let plane = story.cluster.plane();
+    let live = busy_town(&story, "live").await;
+    let goes = busy_town(&story, "goes").await;
+    let pod = story.pod(&live.child()).get().await;
+    story.players.hold(&goes.child());
+    story.town("goes").delete().await;
+    let ends = |pod: &k8s_openapi::api::core::v1::Pod| pod.metadata.deletion_timestamp.is_some();
+    story.pod(&goes.child()).until("is asked to end", ends).await;
+
+    // Everything that is asked now times out.
+    plane.freeze(Component::Etcd).unwrap();
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    plane.thaw(Component::Etcd).unwrap();
+    until("the API answers again", Duration::from_secs(30), async || {
+        let town = story.api::<Town>().get("goes").await.map_err(|error| error.to_string())?;
+        if town.finalizers().iter().any(|name| name == names::FINALIZER) {
+            Ok(())
+        } else {
+            Err("let go".into())
+        }
+    })
+    .await;
+    story.pod(&goes.child()).stays(Duration::from_secs(1), "is still there", ends).await;
+
+    plane.kill(Component::ApiServer).unwrap();
+    plane.restart(Component::ApiServer).unwrap();
+    until("the API answers again", Duration::from_secs(30), async || {
+        story.api::<Town>().get("goes").await.map(drop).map_err(|error| error.to_string())
+    })
+    .await;
+    story.players.release(&goes.child());
+    is_gone_whole(&story, &goes).await;
+
+    assert!(operator.runs(), "it lives through all of it");
+    assert_eq!(story.pod(&live.child()).get().await.uid(), pod.uid(), "what lives was left alone");
+    let new = busy_town(&story, "new").await;
+    story.town("new").delete().await;
+    is_gone_whole(&story, &new).await;
+    drop(told);
+}
+
+/// While a story holds this, its failure shows what the operator logged.
+struct Explained<'a>(&'a Operator, &'a str);
+
+impl Drop for Explained<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.explain(self.1);
+        }
+    }
+}

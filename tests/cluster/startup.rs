@@ -1,0 +1,126 @@
+//! How the operator starts, when it refuses to, and how it ends.
+
+use std::time::Duration;
+
+use serde_json::json;
+use town_operator::api::names;
+
+use crate::common::account::Account;
+use crate::common::operator::{INSTALL_ID, Operator, answers};
+use crate::common::story::{Story, operator_command};
+use crate::stage::Stories;
+use crate::words::{Told, workshop};
+
+pub fn add(stories: &mut Stories) {
+    stories.plain(help_documents_every_flag);
+    stories.plain(bad_flags_are_refused_by_name);
+    stories.plain(no_cluster_is_said_in_a_line);
+    stories.alone(definitions_that_are_missing_or_old_are_refused);
+    stories.alone(another_install_id_is_refused);
+    stories.alone(t26_sigterm_ends_it_within_seconds_and_leaves_nothing_half_done);
+}
+
+async fn help_documents_every_flag() {
+    let help = operator_command().arg("--help").output().unwrap();
+    assert!(help.status.success());
+    let help = String::from_utf8(help.stdout).unwrap();
+    let flags = [
+        ("--install-id", "TOWN_OPERATOR_INSTALL_ID"),
+        ("--lease-namespace", "TOWN_OPERATOR_LEASE_NAMESPACE"),
+        ("--lease-name", "TOWN_OPERATOR_LEASE_NAME"),
+        ("--log-format", "TOWN_OPERATOR_LOG_FORMAT"),
+        ("--log", "TOWN_OPERATOR_LOG"),
+        ("--health-addr", "TOWN_OPERATOR_HEALTH_ADDR"),
+        ("--concurrency", "TOWN_OPERATOR_CONCURRENCY"),
+        ("--deletion-blocked-after", "TOWN_OPERATOR_DELETION_BLOCKED_AFTER"),
+        ("--apiserver-request-timeout", "TOWN_OPERATOR_APISERVER_REQUEST_TIMEOUT"),
+    ];
+    for (flag, variable) in flags {
+        assert!(help.contains(&format!("{flag} <")), "{flag}: {help}");
+        assert!(help.contains(&format!("[env: {variable}=")), "{variable}: {help}");
+    }
+    // And none that this list does not know.
+    let shown = help.lines().filter(|line| line.trim_start().starts_with("--") && line.contains('<')).count();
+    assert_eq!(shown, flags.len(), "{help}");
+    assert!(help.contains("Print help"), "{help}");
+}
+
+async fn bad_flags_are_refused_by_name() {
+    let table: [(&[&str], &[&str]); 6] = [
+        (&[], &["--install-id", "required"]),
+        (&["--install-id=a"], &["--lease-namespace", "required"]),
+        (&["--install-id=-a-", "--lease-namespace=x"], &["--install-id", "'-a-'", "label"]),
+        (&["--deletion-blocked-after=10 min"], &["--deletion-blocked-after", "10 min", "90s or 1h30m"]),
+        (&["--concurrency=0"], &["--concurrency", "1..=256"]),
+        (&["--install-id=a", "--lease-namespace=x", "--log=a=b=c"], &["--log", "a=b=c"]),
+    ];
+    for (flags, wanted) in table {
+        let output = operator_command().args(flags).env_remove("KUBECONFIG").output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success(), "{flags:?}");
+        assert!(wanted.iter().all(|fragment| said.contains(fragment)), "{flags:?}: {said}");
+    }
+}
+
+async fn no_cluster_is_said_in_a_line() {
+    let flags = ["--install-id=a", "--lease-namespace=x", "--health-addr=127.0.0.1:0"];
+    let output = operator_command().args(flags).env("KUBECONFIG", "/nowhere/kubeconfig").output().unwrap();
+    assert!(!output.status.success());
+    let said = String::from_utf8(output.stderr).unwrap();
+    let last = said.lines().last().unwrap_or_default();
+    assert!(
+        last.starts_with("town-operator: no cluster: ") && last.contains("/nowhere/kubeconfig"),
+        "{said}"
+    );
+}
+
+async fn definitions_that_are_missing_or_old_are_refused(story: Story) {
+    let account = Account::create(&story.cluster);
+    let annotate = |revision: &str| {
+        let patch = json!({"metadata": {"annotations": {names::SCHEMA_REVISION: revision}}}).to_string();
+        story.cluster.kubectl(&["patch", "crd", "agents.gastown.dev", "--type=merge", "-p", &patch]);
+    };
+    let refused = |fragments: &[&str]| {
+        let operator = Operator::launch(account.kubeconfig(), &[]);
+        assert_ne!(operator.await_end(), 0);
+        let log = operator.log();
+        let last = log.lines().last().unwrap_or_default();
+        assert!(fragments.iter().all(|fragment| last.contains(fragment)), "{fragments:?}: {log}");
+    };
+    annotate("0");
+    refused(&["agents.gastown.dev", "schema revision 0", "needs 1"]);
+    // Newer is fine: an older operator must keep running while definitions are upgraded first.
+    annotate("99");
+    let operator = Operator::start(account.kubeconfig(), &[]).await;
+    assert_eq!(operator.terminate().0, 0);
+    story.cluster.kubectl(&["delete", "crd", "towns.gastown.dev"]);
+    refused(&["towns.gastown.dev", "not installed", "crds/"]);
+}
+
+async fn another_install_id_is_refused(story: Story) {
+    let first = story.cluster.operator(&[]).await;
+    assert_eq!(first.terminate().0, 0);
+    let account = Account::create(&story.cluster);
+    let other = Operator::launch(account.kubeconfig(), &["--install-id=somebody-else"]);
+    assert_ne!(other.await_end(), 0);
+    let log = other.log();
+    let last = log.lines().last().unwrap_or_default();
+    assert!(last.contains(INSTALL_ID) && last.contains("somebody-else"), "it names both: {log}");
+    // The same one as before is welcome.
+    Operator::start(account.kubeconfig(), &[]).await;
+}
+
+async fn t26_sigterm_ends_it_within_seconds_and_leaves_nothing_half_done(story: Story) {
+    let operator = story.cluster.operator(&[]).await;
+    assert!(answers(operator.health(), "/healthz") && answers(operator.health(), "/readyz"));
+    story.create_town("gas", workshop()).await;
+    story.town("gas").until("is adopted", |town| town.metadata.finalizers.is_some()).await;
+    let (code, took) = operator.terminate();
+    assert_eq!(code, 0, "{}", operator.log());
+    assert!(took < Duration::from_secs(10), "it took {took:?}");
+    assert!(!answers(operator.health(), "/healthz"));
+    operator.restart().await;
+    story.town("gas").until("is idle", |town| town.phase() == "Idle").await;
+    let errors = operator.log().lines().filter(|line| line.contains("\"level\":\"ERROR\"")).count();
+    assert_eq!(errors, 0, "{}", operator.log());
+}

@@ -1,0 +1,152 @@
+//! What cannot be read is neither there nor gone: forbidden lists, and objects that cannot be decoded.
+
+use kube::ResourceExt;
+use kube::core::DynamicObject;
+use serde_json::{Value, json};
+use town_operator::api::{Agent, Town, names};
+
+use crate::common::account::NAME;
+use crate::common::story::Story;
+use crate::common::wait::{PATIENCE, until};
+use crate::stage::Stories;
+use crate::words::{Told, polecat, workshop, workshop_with};
+
+pub fn add(stories: &mut Stories) {
+    stories.alone(t3_a_list_that_is_forbidden_is_not_an_empty_list);
+    stories.alone(k33_objects_that_cannot_be_decoded_do_not_stop_the_others);
+}
+
+async fn t3_a_list_that_is_forbidden_is_not_an_empty_list(story: Story) {
+    let operator = story.cluster.operator(&["--deletion-blocked-after=10s"]).await;
+    story.create_town("gas", workshop_with(json!({"storage": {"size": "1Gi"}}))).await;
+    story.create_agent("ann", "gas", polecat("b-1")).await;
+    story.agent("ann").until("works", |agent| agent.phase() == "Working").await;
+    let town = story.town("gas").until("has its pod", |town| town.is("Ready")).await;
+    let before = story.children(&town.id()).await;
+
+    let rules = story.cluster.kubectl(&["get", "clusterrole", NAME, "-o", "json"]);
+    let role: Value = serde_json::from_str(&rules).unwrap();
+    for resource in ["pods", "persistentvolumeclaims"] {
+        let mut narrowed = role["rules"].clone();
+        for rule in narrowed.as_array_mut().unwrap() {
+            if rule["resources"] == json!([resource]) {
+                let verbs = rule["verbs"].as_array_mut().unwrap();
+                verbs.retain(|verb| verb != "get" && verb != "list");
+            }
+        }
+        set_rules(&story, &narrowed);
+        if resource == "pods" {
+            story.town("gas").delete().await;
+        }
+        let kind = if resource == "pods" { "Pod" } else { "PersistentVolumeClaim" };
+        let blocked = story
+            .town("gas")
+            .until("names what it cannot read", |town| {
+                let destroy = town.status.as_ref().and_then(|status| status.destroy.as_ref());
+                destroy.is_some_and(|destroy| {
+                    destroy
+                        .blocked_by
+                        .iter()
+                        .any(|item| item.kind == kind && item.message.contains("forbidden"))
+                })
+            })
+            .await;
+        assert_eq!(blocked.finalizers(), [names::FINALIZER]);
+        let message = blocked.status.unwrap().destroy.unwrap().blocked_by[0].message.clone();
+        assert!(!message.contains("Status {"), "words for people, not a data structure: {message}");
+        if resource == "pods" {
+            assert_eq!(story.children(&town.id()).await, before, "nothing was deleted in the dark");
+            story.town("gas").until("is blocked", |town| town.is("DeletionBlocked")).await;
+        }
+    }
+    set_rules(&story, &role["rules"]);
+    story.town("gas").gone_within(std::time::Duration::from_secs(90)).await;
+    assert_eq!(story.children(&town.id()).await, [""; 0]);
+    assert!(operator.runs());
+}
+
+fn set_rules(story: &Story, rules: &Value) {
+    let patch = json!({"rules": rules}).to_string();
+    story.cluster.kubectl(&["patch", "clusterrole", NAME, "--type=merge", "-p", &patch]);
+}
+
+async fn k33_objects_that_cannot_be_decoded_do_not_stop_the_others(story: Story) {
+    let operator = story.cluster.operator(&[]).await;
+    story.create_town("old", workshop()).await;
+    story.create_agent("ann", "old", polecat("b-1")).await;
+    let ann = story.agent("ann").until("works", |agent| agent.phase() == "Working").await;
+
+    // As a newer version of the definitions might have it: what was a list is a word, and there is a new role.
+    relax(&story, "towns.gastown.dev", "rigs", &json!({"x-kubernetes-preserve-unknown-fields": true})).await;
+    relax(&story, "agents.gastown.dev", "role", &json!({"type": "string"})).await;
+    plant(&story, "Town", json!({"rigs": "all of them"})).await;
+    plant(&story, "Agent", json!({"town": "old", "role": "jester"})).await;
+    // One that we looked after is changed into one that we cannot read.
+    let unreadable = json!({"spec": {"role": "jester"}}).to_string();
+    story.kubectl(&["patch", "agent", "ann", "--type=merge", "-p", &unreadable]);
+
+    for (life, name) in ["first", "second"].into_iter().enumerate() {
+        story.create_town(name, workshop()).await;
+        story.create_agent(&format!("{name}-cat"), name, polecat("b-1")).await;
+        story.agent(&format!("{name}-cat")).until("works", |agent| agent.phase() == "Working").await;
+        story.town(name).until("runs", |town| town.phase() == "Running").await;
+        let town = story.town(name).get().await;
+        story.town(name).delete().await;
+        story.town(name).gone().await;
+        assert_eq!(story.children(&town.id()).await, [""; 0]);
+        if life == 0 {
+            // Its first list meets them, too.
+            operator.restart().await;
+        }
+    }
+    let log = operator.log();
+    for name in ["unreadable-town", "unreadable-agent", "ann"] {
+        let named = log.lines().any(|line| line.contains(name) && line.contains("cannot be "));
+        assert!(named, "the log does not say that {name} cannot be read");
+    }
+
+    // Its town cannot be destroyed behind its back; readable again, it goes with it.
+    let pod = story.pod(&ann.child()).get().await;
+    let old = story.town("old").get().await;
+    story.town("old").delete().await;
+    story
+        .town("old")
+        .until("waits for its agent", |town| town.annotations().contains_key(names::TOMBSTONE))
+        .await;
+    assert_eq!(pod.metadata.deletion_timestamp, None);
+    let readable = json!({"spec": {"role": "polecat"}}).to_string();
+    story.kubectl(&["patch", "agent", "ann", "--type=merge", "-p", &readable]);
+    story.town("old").gone_within(std::time::Duration::from_secs(90)).await;
+    assert_eq!(story.children(&old.id()).await, [""; 0]);
+    assert!(operator.runs());
+}
+
+/// Replaces the schema of one field of `spec`, and waits until it is in force.
+async fn relax(story: &Story, definition: &str, field: &str, schema: &Value) {
+    let path = format!("/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/{field}");
+    let rules = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/x-kubernetes-validations";
+    let patch = json!([
+        {"op": "replace", "path": path, "value": schema},
+        {"op": "remove", "path": rules},
+    ]);
+    story.cluster.kubectl(&["patch", "crd", definition, "--type=json", "-p", &patch.to_string()]);
+}
+
+/// Creates an object that our types cannot read, as soon as the API server takes it.
+async fn plant(story: &Story, kind: &str, spec: Value) {
+    let name = format!("unreadable-{}", kind.to_lowercase());
+    let object = json!({
+        "apiVersion": "gastown.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec,
+    });
+    until("the relaxed definition is in force", PATIENCE, async || {
+        story.try_apply(&object.to_string()).map(drop)
+    })
+    .await;
+    let object: DynamicObject = serde_json::from_value(object).unwrap();
+    let read = serde_json::to_value(&object).unwrap();
+    assert!(
+        serde_json::from_value::<Town>(read.clone()).is_err()
+            && serde_json::from_value::<Agent>(read).is_err(),
+        "{name} can be read after all"
+    );
+}
