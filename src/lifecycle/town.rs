@@ -19,6 +19,9 @@ use crate::api::{AsleepReason, StorageStatus, Town, TownStatus, names};
 /// Says that there is work, not whose: it must not change with every agent that comes or goes.
 const WORK_TEXT: &str = "an agent has an unfinished bead";
 
+/// The phase of a live town that carries a tombstone.
+const TOMBSTONED: &str = "Tombstoned";
+
 /// Whether a decision about this town may end in what cannot be undone, so that it must rest on facts
 /// read live: while it is being destroyed, and for the last look before it sleeps.
 pub fn needs_live(town: &Town) -> bool {
@@ -69,7 +72,7 @@ fn tombstoned(s: &TownSnapshot, value: &str, now: Timestamp) -> Plan<TownStatus>
     status.sleep_at = None;
     status.draining_since = None;
     status.pod = restart::gone(status.pod.as_ref());
-    finish_town(s, status, c, "Tombstoned", now).with_actions(delete_pods(&s.pods, &s.install))
+    finish_town(s, status, c, TOMBSTONED, now).with_actions(delete_pods(&s.pods, &s.install))
 }
 
 /// Awake: it has its pod, and sleeps once it has had no work for `sleepAfter`.
@@ -80,6 +83,10 @@ fn awake(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<TownS
     let mut c = Conditions::of_town();
     let was_active = is_true(&status.conditions, condition::ACTIVE);
     let work = activity::has_work(s);
+    if status.phase.as_deref() == Some(TOMBSTONED) {
+        // The idle clock is as old as the tombstone, and its agents have not said yet what they have to do.
+        status.woke_at = Some(stamp(now));
+    }
     if sleep::wake_requested(s, &status) {
         status.handled_wake_request.clone_from(&s.town.spec.wake_request);
         status.woke_at = Some(stamp(now));
@@ -119,7 +126,7 @@ fn awake(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<TownS
     };
     let plan = finish_town(s, status, c, phase, now).with_actions(actions).look_again_at(look_again);
     match (was_active, work) {
-        (true, false) => plan.because("the last bead is finished".into()),
+        (true, false) => plan.because("no agent has work any more".into()),
         (false, true) => plan.because(WORK_TEXT.into()),
         _ => plan,
     }
