@@ -8,7 +8,6 @@ use kube::ResourceExt;
 use serde_json::json;
 use town_operator::api::{Town, names};
 
-use crate::common::operator::Operator;
 use crate::common::story::Story;
 use crate::common::wait::until;
 use crate::stage::Stories;
@@ -47,7 +46,6 @@ async fn is_gone_whole(story: &Story, town: &Town) {
 
 async fn t8_an_operator_killed_at_each_step_of_destruction_finishes_it(story: Story) {
     let operator = story.cluster.operator(&[OPERATOR]).await;
-    let told = Explained(&operator, &story.namespace);
     let mut towns = Vec::new();
     for name in ["down", "tombstone", "agents", "compute", "rest", "verify"] {
         towns.push(busy_town(&story, name).await);
@@ -106,12 +104,10 @@ async fn t8_an_operator_killed_at_each_step_of_destruction_finishes_it(story: St
     for town in &towns {
         is_gone_whole(&story, town).await;
     }
-    drop(told);
 }
 
 async fn t8_an_operator_killed_at_any_moment_of_a_life_goes_on(story: Story) {
     let operator = story.cluster.operator(&[OPERATOR]).await;
-    let told = Explained(&operator, &story.namespace);
     // From the first write to the last: killed a little later each time.
     let mut towns = Vec::new();
     for (turn, delay) in [10, 40, 80, 130, 200, 300].into_iter().enumerate() {
@@ -139,12 +135,10 @@ async fn t8_an_operator_killed_at_any_moment_of_a_life_goes_on(story: Story) {
     for town in &towns {
         is_gone_whole(&story, town).await;
     }
-    drop(told);
 }
 
 async fn k4_what_happens_while_the_operator_is_down_is_seen_when_it_is_back(story: Story) {
     let operator = story.cluster.operator(&[]).await;
-    let told = Explained(&operator, &story.namespace);
     let killed = busy_town(&story, "killed").await;
     let finished = busy_town(&story, "finished").await;
     busy_town(&story, "vanished").await;
@@ -197,12 +191,10 @@ async fn k4_what_happens_while_the_operator_is_down_is_seen_when_it_is_back(stor
     let fell = slept.conditions().iter().find(|c| c.type_ == "Asleep").unwrap().last_transition_time.clone();
     assert!(fell >= said, "asleep at {}, due at {}", fell.0, said.0);
     assert!(seconds(&said, &fell) < 12, "asleep at {}, due at {}: the clock began anew", fell.0, said.0);
-    drop(told);
 }
 
 async fn an_api_server_that_is_killed_or_silent_is_no_proof_of_anything(story: Story) {
     let operator = story.cluster.operator(&[OPERATOR]).await;
-    let told = Explained(&operator, &story.namespace);
     let plane = story.cluster.plane();
     let live = busy_town(&story, "live").await;
     let goes = busy_town(&story, "goes").await;
@@ -241,16 +233,4 @@ async fn an_api_server_that_is_killed_or_silent_is_no_proof_of_anything(story: S
     let new = busy_town(&story, "new").await;
     story.town("new").delete().await;
     is_gone_whole(&story, &new).await;
-    drop(told);
-}
-
-/// While a story holds this, its failure shows what the operator logged.
-struct Explained<'a>(&'a Operator, &'a str);
-
-impl Drop for Explained<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.explain(self.1);
-        }
-    }
 }

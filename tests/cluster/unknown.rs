@@ -1,8 +1,10 @@
 //! What cannot be read is neither there nor gone: forbidden lists, and objects that cannot be decoded.
 
+use std::time::Duration;
+
 use kube::ResourceExt;
-use kube::core::DynamicObject;
 use serde_json::{Value, json};
+use town_operator::api::names::FINALIZER;
 use town_operator::api::{Agent, Town, names};
 
 use crate::common::account::NAME;
@@ -10,6 +12,9 @@ use crate::common::story::Story;
 use crate::common::wait::{PATIENCE, until};
 use crate::stage::Stories;
 use crate::words::{Told, polecat, workshop, workshop_with};
+
+/// What got no answer is asked again at least once a minute.
+const A_MINUTE: Duration = Duration::from_secs(75);
 
 pub fn add(stories: &mut Stories) {
     stories.alone(t3_a_list_that_is_forbidden_is_not_an_empty_list);
@@ -19,14 +24,16 @@ pub fn add(stories: &mut Stories) {
 async fn t3_a_list_that_is_forbidden_is_not_an_empty_list(story: Story) {
     let operator = story.cluster.operator(&["--deletion-blocked-after=10s"]).await;
     story.create_town("gas", workshop_with(json!({"storage": {"size": "1Gi"}}))).await;
-    story.create_agent("ann", "gas", polecat("b-1")).await;
+    let mut spec = polecat("b-1");
+    spec["storage"] = json!({"size": "1Gi"});
+    story.create_agent("ann", "gas", spec).await;
     story.agent("ann").until("works", |agent| agent.phase() == "Working").await;
     let town = story.town("gas").until("has its pod", |town| town.is("Ready")).await;
     let before = story.children(&town.id()).await;
 
     let rules = story.cluster.kubectl(&["get", "clusterrole", NAME, "-o", "json"]);
     let role: Value = serde_json::from_str(&rules).unwrap();
-    for resource in ["pods", "persistentvolumeclaims"] {
+    for (resource, kind) in [("pods", "Pod"), ("persistentvolumeclaims", "PersistentVolumeClaim")] {
         let mut narrowed = role["rules"].clone();
         for rule in narrowed.as_array_mut().unwrap() {
             if rule["resources"] == json!([resource]) {
@@ -38,29 +45,33 @@ async fn t3_a_list_that_is_forbidden_is_not_an_empty_list(story: Story) {
         if resource == "pods" {
             story.town("gas").delete().await;
         }
-        let kind = if resource == "pods" { "Pod" } else { "PersistentVolumeClaim" };
-        let blocked = story
-            .town("gas")
-            .until("names what it cannot read", |town| {
-                let destroy = town.status.as_ref().and_then(|status| status.destroy.as_ref());
-                destroy.is_some_and(|destroy| {
-                    destroy
-                        .blocked_by
-                        .iter()
-                        .any(|item| item.kind == kind && item.message.contains("forbidden"))
-                })
-            })
+        // The agent cannot see what it has, and the town waits for the agent.
+        let forbidden = |agent: &Agent| {
+            let destroy = agent.status.as_ref()?.destroy.as_ref()?;
+            let item = destroy.blocked_by.iter().find(|item| item.kind == kind)?;
+            item.message.contains("forbidden").then(|| item.message.clone())
+        };
+        let ann = story
+            .agent("ann")
+            .until_within(A_MINUTE, "names what it cannot read", |agent| forbidden(agent).is_some())
             .await;
-        assert_eq!(blocked.finalizers(), [names::FINALIZER]);
-        let message = blocked.status.unwrap().destroy.unwrap().blocked_by[0].message.clone();
-        assert!(!message.contains("Status {"), "words for people, not a data structure: {message}");
+        let said = forbidden(&ann).unwrap();
+        assert!(!said.contains("Status {"), "words for people, not a data structure: {said}");
+        let blocked = story.town("gas").until("is blocked", |town| town.is("DeletionBlocked")).await;
+        assert!(blocked.message("DeletionBlocked").contains("ann"), "{}", blocked.message("DeletionBlocked"));
+        assert_eq!(
+            (blocked.finalizers(), ann.finalizers()),
+            (&[FINALIZER.into()][..], &[FINALIZER.into()][..])
+        );
+        let left = story.children(&town.id()).await;
+        let claims = |all: &[String]| all.iter().filter(|one| one.starts_with("Pers")).count();
+        assert_eq!(claims(&left), claims(&before));
         if resource == "pods" {
-            assert_eq!(story.children(&town.id()).await, before, "nothing was deleted in the dark");
-            story.town("gas").until("is blocked", |town| town.is("DeletionBlocked")).await;
+            assert_eq!(left, before, "nothing was deleted in the dark");
         }
     }
     set_rules(&story, &role["rules"]);
-    story.town("gas").gone_within(std::time::Duration::from_secs(90)).await;
+    story.town("gas").gone_within(A_MINUTE).await;
     assert_eq!(story.children(&town.id()).await, [""; 0]);
     assert!(operator.runs());
 }
@@ -116,7 +127,7 @@ async fn k33_objects_that_cannot_be_decoded_do_not_stop_the_others(story: Story)
     assert_eq!(pod.metadata.deletion_timestamp, None);
     let readable = json!({"spec": {"role": "polecat"}}).to_string();
     story.kubectl(&["patch", "agent", "ann", "--type=merge", "-p", &readable]);
-    story.town("old").gone_within(std::time::Duration::from_secs(90)).await;
+    story.town("old").gone_within(A_MINUTE).await;
     assert_eq!(story.children(&old.id()).await, [""; 0]);
     assert!(operator.runs());
 }
@@ -142,11 +153,9 @@ async fn plant(story: &Story, kind: &str, spec: Value) {
         story.try_apply(&object.to_string()).map(drop)
     })
     .await;
-    let object: DynamicObject = serde_json::from_value(object).unwrap();
-    let read = serde_json::to_value(&object).unwrap();
-    assert!(
-        serde_json::from_value::<Town>(read.clone()).is_err()
-            && serde_json::from_value::<Agent>(read).is_err(),
-        "{name} can be read after all"
-    );
+    let readable = match kind {
+        "Town" => serde_json::from_value::<Town>(object).is_ok(),
+        _ => serde_json::from_value::<Agent>(object).is_ok(),
+    };
+    assert!(!readable, "{name} can be read after all");
 }

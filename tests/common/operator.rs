@@ -112,6 +112,15 @@ impl Operator {
     }
 }
 
+impl Drop for Operator {
+    fn drop(&mut self) {
+        // One that stories share outlives them all; this one was a story's own.
+        if std::thread::panicking() {
+            self.explain("");
+        }
+    }
+}
+
 fn log_file(directory: &Path) -> PathBuf {
     directory.join("log")
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, Pod};
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, ResourceExt};
@@ -100,20 +100,20 @@ impl Players {
     /// Ends a pod's work well, with this termination message.
     pub async fn succeed(&self, name: &str, message: &str) {
         self.bind(name).await;
-        self.report(name, |pod| ended(pod, 0, message)).await;
+        self.report(name, |pod| ended(pod, 0, message, &a_moment_ago())).await;
     }
 
     /// Ends a pod's work with this exit code and termination message.
     pub async fn fail(&self, name: &str, exit_code: i32, message: &str) {
         self.bind(name).await;
-        self.report(name, |pod| ended(pod, exit_code, message)).await;
+        self.report(name, |pod| ended(pod, exit_code, message, &a_moment_ago())).await;
     }
 
     /// Evicts a pod, as a node under pressure does.
     pub async fn evict(&self, name: &str) {
         self.bind(name).await;
         self.report(name, |pod| {
-            let mut status = ended(pod, 137, "");
+            let mut status = ended(pod, 137, "", &a_moment_ago());
             status["reason"] = "Evicted".into();
             status["message"] = "The node was low on resource: memory.".into();
             status["conditions"].as_array_mut().unwrap().push(json!({
@@ -195,7 +195,7 @@ async fn act(pods: &Api<Pod>, pod: &Pod, script: &Script) -> kube::Result<()> {
         let awaits_node = pod.metadata.deletion_grace_period_seconds != Some(0);
         if script.end && awaits_node && !script.held.contains(&name) {
             if phase == "Running" {
-                report(pods, pod, |pod| ended(pod, 143, "")).await?;
+                report(pods, pod, |pod| ended(pod, 143, "", &now())).await?;
             }
             let preconditions = Some(Preconditions { uid: pod.uid(), resource_version: None });
             let params =
@@ -245,10 +245,10 @@ fn running(pod: &Pod, ready: bool) -> Value {
     })
 }
 
-fn ended(pod: &Pod, exit_code: i32, message: &str) -> Value {
+fn ended(pod: &Pod, exit_code: i32, message: &str, at: &str) -> Value {
     let reason = if exit_code == 0 { "Completed" } else { "Error" };
     let state = json!({"terminated": {
-        "exitCode": exit_code, "reason": reason, "message": message, "startedAt": now(), "finishedAt": now(),
+        "exitCode": exit_code, "reason": reason, "message": message, "startedAt": at, "finishedAt": at,
     }});
     json!({
         "phase": if exit_code == 0 { "Succeeded" } else { "Failed" }, "startTime": now(),
@@ -284,7 +284,17 @@ fn conditions(scheduled: bool, ready: bool, why_not: &str) -> Value {
 
 /// Now, to the second, as the API writes it.
 fn now() -> String {
-    Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    seconds_ago(0)
+}
+
+/// When a container ended whose end is reported now: reports come later, and times are whole seconds. So what
+/// ended by itself has ended before anybody can ask it to.
+fn a_moment_ago() -> String {
+    seconds_ago(1)
+}
+
+fn seconds_ago(seconds: i64) -> String {
+    (Timestamp::now() - SignedDuration::from_secs(seconds)).strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 /// Makes the node if it is not there, and says that it is well.
