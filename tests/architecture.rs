@@ -5,6 +5,9 @@
 //! The check reads the sources: every path in them, with `use` groups taken apart and `super` resolved.
 //! Modules under `#[cfg(test)]` may do as they like.
 
+// `allow-unwrap-in-tests` knows only functions that carry `#[test]`.
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -244,7 +247,7 @@ fn tokens(source: &str) -> Vec<String> {
         match rest {
             ['/', '/', ..] => at += rest.iter().take_while(|c| **c != '\n').count(),
             ['/', '*', ..] => {
-                at += rest.windows(2).position(|pair| pair == ['*', '/']).map_or(rest.len(), |n| n + 2)
+                at += rest.windows(2).position(|pair| pair == ['*', '/']).map_or(rest.len(), |n| n + 2);
             }
             ['r', '"' | '#', ..] if is_raw_string(rest) => at += raw_string(rest),
             ['"', ..] => at += string(rest),

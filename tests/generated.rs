@@ -1,5 +1,8 @@
 //! The generated files are what the Rust types say: `crds/` and the chart's copies of it (T22).
 
+// `allow-unwrap-in-tests` knows only functions that carry `#[test]`.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::fs;
 use std::path::Path;
 

@@ -18,7 +18,7 @@ const TO_READY: usize = 5;
 /// The most that one sleep and wake may add.
 const A_NIGHT: usize = 6;
 /// How long a town is watched in which nothing happens.
-const IN_PEACE: Duration = Duration::from_secs(120);
+const IN_PEACE: Duration = Duration::from_mins(2);
 
 pub fn add(stories: &mut Stories) {
     stories.alone(a_life_is_within_its_budget_of_writes);
@@ -30,7 +30,7 @@ async fn a_life_is_within_its_budget_of_writes(story: Story) {
     let start = Requests::until_now(&story);
     story.create_town("gas", workshop_with(json!({"storage": {"size": "1Gi"}}))).await;
     let town = story.town("gas").until("is ready", |town| town.is("Ready") && town.phase() == "Idle").await;
-    let to_ready = Requests::since(&story, &start).writes();
+    let to_ready = Requests::since(&story, start).writes();
 
     for cat in ["ann", "bob"] {
         story.create_agent(cat, "gas", polecat("b-1")).await;
@@ -47,7 +47,7 @@ async fn a_life_is_within_its_budget_of_writes(story: Story) {
     story.town("gas").delete().await;
     story.town("gas").gone().await;
     assert_eq!(story.children(&town.id()).await, [""; 0]);
-    let life = Requests::since(&story, &start);
+    let life = Requests::since(&story, start);
     println!("a life with a volume and two polecats: {} writes\n{}", life.writes().len(), life.named());
 
     // A night, of another town, so that it can be told apart.
@@ -58,7 +58,7 @@ async fn a_life_is_within_its_budget_of_writes(story: Story) {
     story.town("owl").until("sleeps", |town| town.phase() == "Asleep").await;
     story.town("owl").merge(json!({"spec": {"suspended": false}})).await;
     story.town("owl").until("is ready", |town| town.is("Ready") && town.phase() == "Idle").await;
-    let night = Requests::since(&story, &evening);
+    let night = Requests::since(&story, evening);
     println!("a night: {} writes\n{}", night.writes().len(), night.named());
 
     assert!(to_ready.len() <= TO_READY, "create to Ready: {to_ready:#?}");
@@ -91,7 +91,7 @@ async fn an_idle_and_a_sleeping_town_cost_nothing(story: Story) {
 
     let start = Requests::until_now(&story);
     tokio::time::sleep(IN_PEACE).await;
-    let peace = Requests::since(&story, &start);
+    let peace = Requests::since(&story, start);
     let asked: Vec<String> =
         peace.0.iter().filter(|request| request["verb"] != "watch").map(in_words).collect();
     println!("two minutes of an idle and a sleeping town: {} requests", asked.len());
@@ -125,8 +125,8 @@ impl Requests {
     }
 
     /// Those since then.
-    fn since(story: &Story, start: &usize) -> Self {
-        Self(Self::all(story).split_off(*start))
+    fn since(story: &Story, start: usize) -> Self {
+        Self(Self::all(story).split_off(start))
     }
 
     fn all(story: &Story) -> Vec<Value> {

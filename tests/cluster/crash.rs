@@ -40,7 +40,7 @@ async fn busy_town(story: &Story, name: &str) -> Town {
 
 async fn is_gone_whole(story: &Story, town: &Town) {
     let name = town.name_any();
-    story.town(&name).gone_within(Duration::from_secs(60)).await;
+    story.town(&name).gone_within(Duration::from_mins(1)).await;
     assert_eq!(story.children(&town.id()).await, [""; 0], "children of {name}");
 }
 
@@ -176,7 +176,7 @@ async fn k4_what_happens_while_the_operator_is_down_is_seen_when_it_is_back(stor
     story.agent("sleeper").until("works", |agent| agent.phase() == "Working").await;
     story
         .pod(&lost.child())
-        .until_within(Duration::from_secs(60), "is tried again", |again| again.uid() != pod.uid())
+        .until_within(Duration::from_mins(1), "is tried again", |again| again.uid() != pod.uid())
         .await;
     let lost = story.agent("vanished-cat").until("works", |agent| agent.phase() == "Working").await;
     assert_eq!(

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolume, PersistentVolumeClaim, Pod};
 use kube::ResourceExt;
-use kube::api::{Api, DeleteParams, ListParams, PropagationPolicy};
+use kube::api::{Api, DeleteParams, ListParams, PostParams, PropagationPolicy};
 use serde_json::json;
 use town_operator::api::{BlockedBy, Town, names};
 
@@ -237,7 +237,7 @@ async fn t6_a_successor_of_the_same_name_adopts_nothing(story: Story) {
             "spec": workshop_with(json!({"storage": {"size": "1Gi"}})),
         });
         let town: Town = serde_json::from_value(town).unwrap();
-        story.api::<Town>().create(&Default::default(), &town).await.map_err(|error| error.to_string())
+        story.api::<Town>().create(&PostParams::default(), &town).await.map_err(|error| error.to_string())
     })
     .await;
     assert_ne!(new.uid(), old.uid());

@@ -13,7 +13,7 @@ use crate::stage::Stories;
 use crate::words::{Told, attempts, done, polecat, seconds, workshop, workshop_with};
 
 /// The first back-off is half a minute.
-const BACK_OFF: Duration = Duration::from_secs(60);
+const BACK_OFF: Duration = Duration::from_mins(1);
 
 pub fn add(stories: &mut Stories) {
     stories.with_the_operator(k16_a_failed_attempt_is_made_again_after_a_while);

@@ -18,6 +18,7 @@ pub fn add(stories: &mut Stories) {
     stories.with_the_operator(a_polecat_works_and_is_done);
     stories.with_the_operator(a_session_agent_lives_with_its_town_and_gets_its_hook);
     stories.with_the_operator(another_bead_replaces_a_running_polecats_pod);
+    stories.with_the_operator(a_changed_template_is_used_from_the_next_start_on);
     stories.with_the_operator(kubectl_tells_the_story);
     stories.with_the_operator(two_towns_in_one_namespace_do_not_meet);
     stories.with_the_operator(long_names_are_cut_and_stay_apart);
@@ -181,6 +182,38 @@ async fn another_bead_replaces_a_running_polecats_pod(story: Story) {
     let work = cat.status.unwrap().work.unwrap();
     assert_eq!(work.done, ["b-2"], "the first bead was taken off the hook unfinished");
     assert_eq!(work.attempts, 1, "a start that was ended for another bead does not count");
+}
+
+async fn a_changed_template_is_used_from_the_next_start_on(story: Story) {
+    story.create_town("shop", workshop()).await;
+    story.create_agent("cat", "shop", polecat("b-1")).await;
+    story.create_agent("mayor", "shop", json!({"role": "mayor"})).await;
+    let town = story.town("shop").until("runs", |town| town.phase() == "Running").await;
+    let cat = story.agent("cat").until("works", |agent| agent.phase() == "Working").await;
+    let mayor = story.agent("mayor").until("is there", |agent| agent.is("Ready")).await;
+    let image = |pod: &Pod| pod.spec.as_ref().unwrap().containers[0].image.clone().unwrap();
+    let old = story.pod(&town.child()).get().await;
+
+    let (mut own, mut agents, mut mayors) = (template(), template(), template());
+    for (template, image) in [(&mut own, "own:2"), (&mut agents, "agents:2"), (&mut mayors, "mayors:2")] {
+        template["spec"]["containers"][0]["image"] = image.into();
+    }
+    story.town("shop").merge(json!({"spec": {"template": own, "agentTemplate": agents}})).await;
+    story.agent("mayor").merge(json!({"spec": {"template": mayors}})).await;
+    story
+        .town("shop")
+        .until("has seen it", |town| {
+            town.status.as_ref().unwrap().observed_generation == town.metadata.generation
+        })
+        .await;
+    assert_eq!(story.pod(&town.child()).get().await.uid(), old.uid(), "who works is not disturbed");
+
+    story.town("shop").merge(json!({"spec": {"suspended": true}})).await;
+    story.town("shop").until("sleeps", |town| town.phase() == "Asleep").await;
+    story.town("shop").merge(json!({"spec": {"suspended": false}})).await;
+    for (name, wanted) in [(town.child(), "own:2"), (cat.child(), "agents:2"), (mayor.child(), "mayors:2")] {
+        story.pod(&name).until(&format!("runs {wanted}"), |pod| image(pod) == wanted).await;
+    }
 }
 
 async fn kubectl_tells_the_story(story: Story) {

@@ -88,8 +88,8 @@ async fn k33_objects_that_cannot_be_decoded_do_not_stop_the_others(story: Story)
     let ann = story.agent("ann").until("works", |agent| agent.phase() == "Working").await;
 
     // As a newer version of the definitions might have it: what was a list is a word, and there is a new role.
-    relax(&story, "towns.gastown.dev", "rigs", &json!({"x-kubernetes-preserve-unknown-fields": true})).await;
-    relax(&story, "agents.gastown.dev", "role", &json!({"type": "string"})).await;
+    relax(&story, "towns.gastown.dev", "rigs", &json!({"x-kubernetes-preserve-unknown-fields": true}));
+    relax(&story, "agents.gastown.dev", "role", &json!({"type": "string"}));
     plant(&story, "Town", json!({"rigs": "all of them"})).await;
     plant(&story, "Agent", json!({"town": "old", "role": "jester"})).await;
     // One that we looked after is changed into one that we cannot read.
@@ -132,15 +132,15 @@ async fn k33_objects_that_cannot_be_decoded_do_not_stop_the_others(story: Story)
     assert!(operator.runs());
 }
 
-/// Replaces the schema of one field of `spec`, and waits until it is in force.
-async fn relax(story: &Story, definition: &str, field: &str, schema: &Value) {
+/// Replaces the schema of one field of `spec`, which the API server takes up a little later.
+fn relax(story: &Story, definition: &str, field: &str, schema: &Value) {
     let path = format!("/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/{field}");
     let rules = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/x-kubernetes-validations";
-    let patch = json!([
+    let change = json!([
         {"op": "replace", "path": path, "value": schema},
         {"op": "remove", "path": rules},
     ]);
-    story.cluster.kubectl(&["patch", "crd", definition, "--type=json", "-p", &patch.to_string()]);
+    story.cluster.kubectl(&["patch", "crd", definition, "--type=json", "-p", &change.to_string()]);
 }
 
 /// Creates an object that our types cannot read, as soon as the API server takes it.

@@ -7,6 +7,8 @@
 #![allow(dead_code)]
 // `allow-unwrap-in-tests` knows only functions that carry `#[test]`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
+// Specs are `json!` literals, handed on as they are written.
+#![allow(clippy::needless_pass_by_value)]
 
 pub mod account;
 pub mod cluster;

@@ -54,7 +54,7 @@ impl Operator {
 
     /// Waits until it says that it is ready.
     pub async fn await_ready(&self) {
-        until("the operator is ready", Duration::from_secs(60), async || {
+        until("the operator is ready", Duration::from_mins(1), async || {
             if let Some(code) = self.process().ended() {
                 panic!("the operator ended with {code}:\n{}", self.log());
             }
@@ -72,13 +72,13 @@ impl Operator {
     pub fn terminate(&self) -> (i32, Duration) {
         let began = Instant::now();
         self.process().signal(Signal::SIGTERM);
-        let code = self.process().await_end(Duration::from_secs(60));
+        let code = self.process().await_end(Duration::from_mins(1));
         (code, began.elapsed())
     }
 
     /// Waits for its end by itself; its exit code.
     pub fn await_end(&self) -> i32 {
-        self.process().await_end(Duration::from_secs(60))
+        self.process().await_end(Duration::from_mins(1))
     }
 
     /// Starts it again, as it was, and waits until it is ready.

@@ -11,11 +11,7 @@ pub const PATIENCE: Duration = Duration::from_secs(45);
 
 /// Looks until `look` gives a value; panics past the deadline with what it said last.
 #[track_caller]
-pub fn until<'a, T, F>(
-    what: &'a str,
-    within: Duration,
-    mut look: F,
-) -> impl Future<Output = T> + use<'a, T, F>
+pub fn until<T, F>(what: &str, within: Duration, mut look: F) -> impl Future<Output = T> + use<'_, T, F>
 where
     F: AsyncFnMut() -> Result<T, String>,
 {
@@ -36,7 +32,7 @@ where
 
 /// Looks for as long as `during` and panics at the first look that says no: for what must *not* happen.
 #[track_caller]
-pub fn always<'a, F>(what: &'a str, during: Duration, mut look: F) -> impl Future<Output = ()> + use<'a, F>
+pub fn always<F>(what: &str, during: Duration, mut look: F) -> impl Future<Output = ()> + use<'_, F>
 where
     F: AsyncFnMut() -> Result<(), String>,
 {
