@@ -37,6 +37,10 @@ pub fn add(stories: &mut Stories) {
     stories.with_the_operator(t9_a_namespace_goes_with_its_towns);
     stories.with_the_operator(k10_a_namespace_goes_in_whatever_state_its_towns_are);
     stories.with_the_operator(t6_a_finalizer_stripped_by_hand_leaves_no_pod);
+    stories.with_the_operator(k17_a_claim_that_is_deleted_by_hand_comes_back_after_a_sleep);
+    stories.with_the_operator(k25_strays_with_the_towns_mark_go_and_those_of_others_stay);
+    stories.with_the_operator(k26_an_agent_whose_mark_was_taken_off_goes_all_the_same);
+    stories.with_the_operator(k32_many_towns_come_and_go_at_once);
     stories.with_the_operator(k34_a_spec_that_changes_during_destruction_changes_nothing);
 }
 
@@ -488,6 +492,83 @@ async fn k34_a_spec_that_changes_during_destruction_changes_nothing(story: Story
     story.players.release(&town.child());
     is_gone_whole(&story, &town).await;
     assert!(done(&ann).is_empty());
+}
+
+async fn k17_a_claim_that_is_deleted_by_hand_comes_back_after_a_sleep(story: Story) {
+    let town = busy_town(&story, "gas", &[]).await;
+    let claim = story.seen::<PersistentVolumeClaim>(&town.child());
+    let old = claim.get().await;
+    claim.delete().await;
+    // In use, it goes only with the pod.
+    story.town("gas").until("says so", |town| town.is("Degraded")).await;
+    story.town("gas").merge(json!({"spec": {"suspended": true}})).await;
+    story.town("gas").until("sleeps", |town| town.phase() == "Asleep").await;
+    claim.gone().await;
+    story.town("gas").merge(json!({"spec": {"suspended": false}})).await;
+    let town =
+        story.town("gas").until("is idle", |town| town.phase() == "Idle" && !town.is("Degraded")).await;
+    let new = claim.get().await;
+    assert_ne!(new.uid(), old.uid());
+    story
+        .town("gas")
+        .until("knows it", |t| t.status.as_ref().unwrap().storage.as_ref().unwrap().uid == new.uid())
+        .await;
+    story.town("gas").delete().await;
+    is_gone_whole(&story, &town).await;
+}
+
+async fn k25_strays_with_the_towns_mark_go_and_those_of_others_stay(story: Story) {
+    let town = busy_town(&story, "gas", &[]).await;
+    let stray = async |name: &str, install: &str, uid: &str| -> Pod {
+        let mut pod = crate::common::story::template();
+        pod["apiVersion"] = "v1".into();
+        pod["kind"] = "Pod".into();
+        pod["metadata"] = json!({"name": name, "labels": {names::TOWN_UID: uid, names::INSTALL: install}});
+        story.create_object(pod).await
+    };
+    let install = crate::common::operator::INSTALL_ID;
+    stray("ours", install, &town.id()).await;
+    let theirs = stray("theirs", "another-installation", &town.id()).await;
+    let elsewhere = stray("elsewhere", install, "99999999-8888-7777-6666-555555555555").await;
+    story.town("gas").delete().await;
+    story.town("gas").gone().await;
+    assert_eq!(
+        story.children(&town.id()).await,
+        ["Pod/theirs"],
+        "another installation's is not ours to delete"
+    );
+    for pod in [theirs, elsewhere] {
+        let left = story.pod(&pod.name_any()).get().await;
+        assert_eq!((left.uid(), left.metadata.deletion_timestamp), (pod.uid(), None));
+    }
+}
+
+async fn k26_an_agent_whose_mark_was_taken_off_goes_all_the_same(story: Story) {
+    let town = busy_town(&story, "gas", &["ann"]).await;
+    let ann = story.agent("ann").get().await;
+    story.agent("ann").merge(json!({"metadata": {"labels": {names::TOWN_UID: null}}})).await;
+    story.town("gas").delete().await;
+    is_gone_whole(&story, &town).await;
+    assert_eq!(story.children(&ann.id()).await, [""; 0]);
+    // It was bound: it went with its town, or it was let go before and has nothing left.
+    if let Some(left) = story.agent("ann").find().await {
+        panic!("it carries our finalizer and names the town: {}", crate::common::seen::show(&left));
+    }
+}
+
+async fn k32_many_towns_come_and_go_at_once(story: Story) {
+    let names: Vec<String> = (0..40).map(|n| format!("town-{n}")).collect();
+    let towns = names.iter().map(|name| story.create_town(name, workshop()));
+    let towns: Vec<Town> = futures::future::join_all(towns).await;
+    for name in &names {
+        story.town(name).until_within(Duration::from_mins(1), "is idle", |town| town.phase() == "Idle").await;
+    }
+    let all = DeleteParams::default();
+    story.api::<Town>().delete_collection(&all, &ListParams::default()).await.unwrap();
+    for town in &towns {
+        is_gone_whole(&story, town).await;
+    }
+    assert_eq!(story.api::<Pod>().list(&ListParams::default()).await.unwrap().items.len(), 0);
 }
 
 fn blocked_by(town: &Town) -> &[BlockedBy] {
