@@ -23,6 +23,8 @@ mod session;
 mod sleep;
 mod status;
 mod task;
+#[cfg(test)]
+mod tests;
 mod town;
 
 pub use activity::{AgentActivity, agent_activity, mode};

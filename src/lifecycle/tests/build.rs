@@ -1,0 +1,702 @@
+//! Small builders: a town, an agent, a pod, as a decision sees them.
+//!
+//! All tests share one calendar: minute 0 is when everything was created.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time};
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+
+use crate::api::condition::{self, reason};
+use crate::api::{
+    Agent, AgentStatus, AsleepReason, Duration, Hook, Outcome, PodStatus, RestartsStatus, Rig, Town,
+    TownStatus, WorkStatus, names,
+};
+use crate::lifecycle::{
+    AgentSnapshot, ClaimFacts, Freshness, ObjectKey, Plan, PodFacts, PodPhase, Remains, Termination,
+    TownFacts, TownSnapshot, TownView, Uid, Unknown, decide_agent, decide_town,
+};
+
+/// The installation that decides.
+pub const HERE: &str = "here";
+
+/// So many minutes after everything was created.
+pub fn minute(minutes: i64) -> Timestamp {
+    second(minutes * 60)
+}
+
+/// So many seconds after everything was created.
+pub fn second(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_893_456_000 + seconds).unwrap()
+}
+
+/// UIDs that are easy to tell apart in a story.
+pub fn uid(name: &str) -> Uid {
+    let digit = match name {
+        "gas" => 1,
+        "mayor" => 2,
+        "toast" => 3,
+        "nux" => 4,
+        other => 10 + other.bytes().map(u32::from).sum::<u32>(),
+    };
+    Uid::new(format!("{digit:08x}-0000-4000-8000-000000000000"))
+}
+
+fn key(name: &str) -> ObjectKey {
+    ObjectKey { namespace: "ns".into(), name: name.into() }
+}
+
+fn adopted(name: &str, more: &[(&str, &str)]) -> ObjectMeta {
+    let labels = [(names::INSTALL, HERE)].iter().chain(more).map(|&(k, v)| (k.to_owned(), v.to_owned()));
+    ObjectMeta {
+        name: Some(name.into()),
+        namespace: Some("ns".into()),
+        uid: Some(uid(name).to_string()),
+        generation: Some(1),
+        creation_timestamp: Some(Time(minute(0))),
+        finalizers: Some(vec![names::FINALIZER.into()]),
+        labels: Some(labels.collect()),
+        ..ObjectMeta::default()
+    }
+}
+
+fn annotate(meta: &mut ObjectMeta, key: &str, value: String) {
+    meta.annotations.get_or_insert_with(BTreeMap::new).insert(key.into(), value);
+}
+
+/// Sets one condition of a status.
+pub fn set(conditions: &mut Vec<Condition>, type_: &str, status: bool, reason: &str) {
+    conditions.retain(|c| c.type_ != type_);
+    conditions.push(Condition {
+        type_: type_.into(),
+        status: if status { "True" } else { "False" }.into(),
+        reason: reason.into(),
+        message: String::new(),
+        observed_generation: Some(1),
+        last_transition_time: Time(minute(0)),
+    });
+}
+
+/// A town: adopted, with a pod template, the rig "rig", no agents, and nothing decided yet.
+pub fn town() -> TownBuilder {
+    let template = json!({"spec": {"containers": [{"name": "main", "image": "busybox"}]}});
+    let spec = json!({"template": template, "agentTemplate": template, "rigs": [{"name": "rig"}]});
+    let mut town = Town::new("gas", serde_json::from_value(spec).unwrap());
+    town.metadata = adopted("gas", &[]);
+    TownBuilder(TownSnapshot {
+        town: Arc::new(town),
+        uid: uid("gas"),
+        install: HERE.into(),
+        agents: Vec::new(),
+        pods: Vec::new(),
+        claim: None,
+        freshness: Freshness::Cached,
+        remains: None,
+        reported_at: None,
+        blocked_after: SignedDuration::from_mins(10),
+    })
+}
+
+/// A town that is awake and whose pod has been Ready since minute 0.
+pub fn running_town() -> TownBuilder {
+    let started = pod("gas").ready();
+    town().awake().pod(started)
+}
+
+#[derive(Clone, Debug)]
+pub struct TownBuilder(pub TownSnapshot);
+
+impl TownBuilder {
+    pub fn edit(mut self, change: impl FnOnce(&mut Town)) -> Self {
+        change(Arc::make_mut(&mut self.0.town));
+        self
+    }
+
+    pub fn status(self, change: impl FnOnce(&mut TownStatus)) -> Self {
+        self.edit(|t| change(t.status.get_or_insert_default()))
+    }
+
+    pub fn no_template(self) -> Self {
+        self.edit(|t| t.spec.template = None)
+    }
+
+    pub fn no_agent_template(self) -> Self {
+        self.edit(|t| t.spec.agent_template = None)
+    }
+
+    pub fn storage(self) -> Self {
+        self.edit(|t| t.spec.storage = Some(serde_json::from_value(json!({"size": "1Gi"})).unwrap()))
+    }
+
+    pub fn rigs(self, names: &[&str]) -> Self {
+        self.edit(|t| t.spec.rigs = names.iter().map(|&name| Rig { name: name.into() }).collect())
+    }
+
+    pub fn sleep_after(self, text: &str) -> Self {
+        self.edit(|t| t.spec.sleep_after = Duration::new(text))
+    }
+
+    pub fn drain(self, text: &str) -> Self {
+        self.edit(|t| t.spec.drain.timeout = Duration::new(text))
+    }
+
+    pub fn always_on(self) -> Self {
+        self.edit(|t| t.spec.always_on = true)
+    }
+
+    pub fn suspended(self) -> Self {
+        self.edit(|t| t.spec.suspended = true)
+    }
+
+    pub fn wake_request(self, text: &str) -> Self {
+        self.edit(|t| t.spec.wake_request = text.into())
+    }
+
+    pub fn awake(self) -> Self {
+        self.status(|s| set(&mut s.conditions, condition::ASLEEP, false, reason::AWAKE))
+    }
+
+    /// Recorded as having work.
+    pub fn active(self) -> Self {
+        self.status(|s| set(&mut s.conditions, condition::ACTIVE, true, reason::WORK))
+    }
+
+    pub fn last_active(self, at: Timestamp) -> Self {
+        self.status(|s| s.last_active_at = Some(Time(at)))
+    }
+
+    pub fn woke(self, at: Timestamp) -> Self {
+        self.status(|s| s.woke_at = Some(Time(at)))
+    }
+
+    pub fn created(self, at: Timestamp) -> Self {
+        self.edit(|t| t.metadata.creation_timestamp = Some(Time(at)))
+    }
+
+    /// Marked as falling asleep; its facts are read live.
+    pub fn draining(self, why: AsleepReason, since: Timestamp) -> Self {
+        self.awake()
+            .status(|s| {
+                s.draining_since = Some(Time(since));
+                s.asleep_reason = Some(why);
+            })
+            .live()
+    }
+
+    pub fn asleep(self, why: AsleepReason) -> Self {
+        self.status(|s| {
+            set(&mut s.conditions, condition::ASLEEP, true, reason::IDLE);
+            s.asleep_reason = Some(why);
+        })
+    }
+
+    pub fn live(mut self) -> Self {
+        self.0.freshness = Freshness::Live;
+        self
+    }
+
+    /// With a pod of its own.
+    pub fn pod(mut self, pod: PodBuilder) -> Self {
+        self.0.pods.push(pod.0);
+        self
+    }
+
+    /// With an agent, and its pod where it has one.
+    pub fn with(mut self, agent: AgentBuilder) -> Self {
+        self.0.agents.push(agent.0.agent);
+        self.0.pods.extend(agent.0.pod);
+        self
+    }
+
+    pub fn claim(mut self, claim: ClaimFacts) -> Self {
+        self.0.claim = Some(claim);
+        self
+    }
+
+    pub fn recorded_pod(self, created: Timestamp) -> Self {
+        self.status(|s| s.pod = Some(pod_status("gas", created)))
+    }
+
+    pub fn restarts(self, count: i32, since: Timestamp) -> Self {
+        self.status(|s| s.restarts = Some(RestartsStatus { count, window_started_at: Some(Time(since)) }))
+    }
+
+    pub fn not_adopted(self) -> Self {
+        self.edit(|t| {
+            t.metadata.finalizers = None;
+            t.metadata.labels = None;
+        })
+    }
+
+    /// Belongs to another installation.
+    pub fn foreign(self) -> Self {
+        self.edit(|t| t.metadata.labels = Some(BTreeMap::from([(names::INSTALL.into(), "elsewhere".into())])))
+    }
+
+    pub fn tombstone(self, value: &str) -> Self {
+        self.edit(|t| annotate(&mut t.metadata, names::TOMBSTONE, value.into()))
+    }
+
+    pub fn deleting(self, at: Timestamp) -> Self {
+        self.edit(|t| t.metadata.deletion_timestamp = Some(Time(at)))
+    }
+
+    /// Being destroyed since then: deleted, and with its own tombstone.
+    pub fn destroying(self, at: Timestamp) -> Self {
+        let value = format!("{}@{at}", uid("gas"));
+        self.deleting(at).tombstone(&value).live().status(|s| {
+            s.destroy = Some(crate::api::DestroyStatus {
+                started_at: Time(at),
+                step: crate::api::DestroyStep::Tombstone,
+                blocked_by: Vec::new(),
+            });
+        })
+    }
+
+    /// What a live look found of it.
+    pub fn remains(mut self, change: impl FnOnce(&mut Remains)) -> Self {
+        change(self.0.remains.get_or_insert_with(nothing_left));
+        self
+    }
+
+    /// Remains of exactly the agents, pods and claim that the snapshot has.
+    pub fn remains_as_seen(self) -> Self {
+        let (agents, pods) = (self.0.agents.clone(), self.0.pods.clone());
+        let claims = self.0.claim.clone().into_iter().collect();
+        self.remains(|r| {
+            r.agents = Ok(agents);
+            r.pods = Ok(pods);
+            r.claims = Ok(claims);
+        })
+    }
+
+    pub fn decide(&self, now: Timestamp) -> Plan<TownStatus> {
+        decide_town(&self.0, now)
+    }
+
+    /// With the status that the plan reports: as after its write.
+    pub fn after(mut self, plan: &Plan<TownStatus>) -> Self {
+        if let Some(status) = &plan.status {
+            Arc::make_mut(&mut self.0.town).status = Some(status.clone());
+        }
+        self
+    }
+
+    /// As it stands once a decision at that time was written.
+    pub fn settled(self, now: Timestamp) -> Self {
+        let plan = self.decide(now);
+        self.after(&plan)
+    }
+
+    pub fn facts(&self) -> TownFacts {
+        TownFacts::of(&self.0.town, HERE).unwrap()
+    }
+}
+
+/// Nothing is left, and nothing can come.
+pub fn nothing_left() -> Remains {
+    Remains { agents: Ok(Vec::new()), pods: Ok(Vec::new()), claims: Ok(Vec::new()), settled_at: None }
+}
+
+pub fn unanswered(kind: &'static str) -> Unknown {
+    Unknown { kind, message: "the server is down".into() }
+}
+
+pub fn claim(owner: &str) -> ClaimFacts {
+    ClaimFacts {
+        key: key(&format!("{owner}-claim")),
+        uid: uid(&format!("{owner}-claim")),
+        town_uid: Some(uid("gas")),
+        agent_uid: (owner != "gas").then(|| uid(owner)),
+        install: Some(HERE.into()),
+        deleting: false,
+        finalizers: Vec::new(),
+    }
+}
+
+fn pod_status(owner: &str, created: Timestamp) -> PodStatus {
+    PodStatus {
+        name: Some(format!("{owner}-pod")),
+        uid: Some(uid(&format!("{owner}-pod")).to_string()),
+        node: None,
+        started_at: Some(Time(created)),
+    }
+}
+
+/// An agent of mode Task, bound to a running town, with nothing on its hook.
+pub fn polecat(name: &str) -> AgentBuilder {
+    agent(name, &json!({"town": "gas", "role": "polecat", "rig": "rig"}))
+}
+
+/// An agent of mode Session, bound to a running town.
+pub fn mayor() -> AgentBuilder {
+    agent("mayor", &json!({"town": "gas", "role": "mayor"}))
+}
+
+fn agent(name: &str, spec: &serde_json::Value) -> AgentBuilder {
+    let mut agent = Agent::new(name, serde_json::from_value(spec.clone()).unwrap());
+    agent.metadata = adopted(name, &[(names::TOWN_UID, uid("gas").as_str())]);
+    let snapshot = AgentSnapshot {
+        agent: Arc::new(agent),
+        uid: uid(name),
+        install: HERE.into(),
+        town: TownView::Unknown(unanswered("Town")),
+        pod: None,
+        claim: None,
+        remains: None,
+        blocked_after: SignedDuration::from_mins(10),
+    };
+    AgentBuilder(snapshot).of(&running_town())
+}
+
+#[derive(Clone, Debug)]
+pub struct AgentBuilder(pub AgentSnapshot);
+
+impl AgentBuilder {
+    pub fn edit(mut self, change: impl FnOnce(&mut Agent)) -> Self {
+        change(Arc::make_mut(&mut self.0.agent));
+        self
+    }
+
+    pub fn status(self, change: impl FnOnce(&mut AgentStatus)) -> Self {
+        self.edit(|a| change(a.status.get_or_insert_default()))
+    }
+
+    fn work(self, change: impl FnOnce(&mut WorkStatus)) -> Self {
+        self.status(|s| change(s.work.get_or_insert_default()))
+    }
+
+    /// With its town as the watches show it.
+    pub fn of(mut self, town: &TownBuilder) -> Self {
+        self.0.town = TownView::Present(Freshness::Cached, Box::new(town.facts()));
+        self
+    }
+
+    /// With its town as the API server shows it.
+    pub fn of_live(mut self, town: &TownBuilder) -> Self {
+        self.0.town = TownView::Present(Freshness::Live, Box::new(town.facts()));
+        self
+    }
+
+    /// With no town of that name.
+    pub fn townless(mut self, freshness: Freshness) -> Self {
+        self.0.town = TownView::Absent(freshness);
+        self
+    }
+
+    /// With a town that the API server says nothing about.
+    pub fn town_unknown(mut self) -> Self {
+        self.0.town = TownView::Unknown(unanswered("Town"));
+        self
+    }
+
+    pub fn hook(self, bead: &str) -> Self {
+        self.edit(|a| a.spec.hook = Some(hook(bead)))
+    }
+
+    pub fn storage(self) -> Self {
+        self.edit(|a| a.spec.storage = Some(serde_json::from_value(json!({"size": "1Gi"})).unwrap()))
+    }
+
+    pub fn retry(self, limit: i32, window: &str) -> Self {
+        self.edit(|a| {
+            a.spec.retry.limit = limit;
+            a.spec.retry.window = Duration::new(window);
+        })
+    }
+
+    /// An attempt at the bead that was begun then and has no outcome; it is the `attempts`th.
+    pub fn attempt(self, bead: &str, attempts: i32, began: Timestamp) -> Self {
+        self.work(|w| {
+            bead.clone_into(&mut w.bead);
+            w.attempts = attempts;
+            w.window_started_at.get_or_insert(Time(began));
+            w.started_at = Some(Time(began));
+            w.finished_at = None;
+            w.outcome = None;
+        })
+    }
+
+    /// The attempt ended then without being done.
+    pub fn ended(self, outcome: Outcome, at: Timestamp) -> Self {
+        self.work(|w| {
+            w.finished_at = Some(Time(at));
+            w.outcome = Some(outcome);
+            w.message = "exit code 1".into();
+        })
+    }
+
+    /// Beads that are recorded as done.
+    pub fn done(self, beads: &[&str]) -> Self {
+        self.work(|w| {
+            w.done = beads.iter().map(|&b| b.to_owned()).collect();
+            if let Some(last) = beads.last() {
+                (*last).clone_into(&mut w.bead);
+            }
+        })
+    }
+
+    /// Recorded as past its limit of retries for the bead on its hook.
+    pub fn failed(self, bead: &str, at: Timestamp) -> Self {
+        self.hook(bead).attempt(bead, 5, at).ended(Outcome::Failed, at).status(|s| {
+            set(&mut s.conditions, condition::DEGRADED, true, reason::RETRY_LIMIT_EXCEEDED);
+        })
+    }
+
+    /// Recorded as unable to run until a person acts.
+    pub fn stalled(self) -> Self {
+        self.status(|s| set(&mut s.conditions, condition::STALLED, true, reason::NO_TEMPLATE))
+    }
+
+    /// Recorded as having been started once.
+    pub fn started(self) -> Self {
+        self.status(|s| s.pod = Some(PodStatus { started_at: Some(Time(minute(0))), ..PodStatus::default() }))
+    }
+
+    /// Recorded as having a pod that was created then.
+    pub fn recorded_pod(self, created: Timestamp) -> Self {
+        let record = pod_status(self.0.agent.metadata.name.as_deref().unwrap(), created);
+        self.status(|s| s.pod = Some(record))
+    }
+
+    pub fn restarts(self, count: i32, since: Timestamp) -> Self {
+        self.status(|s| s.restarts = Some(RestartsStatus { count, window_started_at: Some(Time(since)) }))
+    }
+
+    /// Recorded as having been given the bead.
+    pub fn delivered(self, bead: &str) -> Self {
+        self.work(|w| bead.clone_into(&mut w.bead))
+    }
+
+    pub fn pod(mut self, change: impl FnOnce(PodBuilder) -> PodBuilder) -> Self {
+        let owner = self.0.agent.metadata.name.clone().unwrap();
+        let mut facts = change(pod(&owner)).0;
+        facts.hook = facts.hook.or_else(|| self.0.agent.spec.hook.clone());
+        if crate::lifecycle::mode(&self.0.agent) == crate::api::Mode::Task && facts.finalizers.is_empty() {
+            facts.finalizers = vec!["elsewhere/hold".into(), names::RESULT_FINALIZER.into()];
+        }
+        self.0.pod = Some(facts);
+        self
+    }
+
+    /// With a pod that runs and is Ready.
+    pub fn running(self) -> Self {
+        self.pod(PodBuilder::ready)
+    }
+
+    pub fn claim(mut self, claim: ClaimFacts) -> Self {
+        self.0.claim = Some(claim);
+        self
+    }
+
+    pub fn unbound(self) -> Self {
+        self.edit(|a| {
+            a.metadata.finalizers = None;
+            a.metadata.labels = None;
+        })
+    }
+
+    pub fn bound_to(self, town: &Uid) -> Self {
+        self.edit(|a| {
+            let labels = a.metadata.labels.get_or_insert_default();
+            labels.insert(names::TOWN_UID.into(), town.to_string());
+        })
+    }
+
+    /// Belongs to another installation.
+    pub fn foreign(self) -> Self {
+        self.edit(|a| {
+            let labels = a.metadata.labels.get_or_insert_default();
+            labels.insert(names::INSTALL.into(), "elsewhere".into());
+        })
+    }
+
+    pub fn tombstone(self, value: &str) -> Self {
+        self.edit(|a| annotate(&mut a.metadata, names::TOMBSTONE, value.into()))
+    }
+
+    pub fn own_tombstone(self, at: Timestamp) -> Self {
+        let value = format!("{}@{at}", self.0.uid);
+        self.tombstone(&value)
+    }
+
+    pub fn deleting(self, at: Timestamp) -> Self {
+        self.edit(|a| a.metadata.deletion_timestamp = Some(Time(at)))
+    }
+
+    pub fn remains(mut self, change: impl FnOnce(&mut Remains)) -> Self {
+        change(self.0.remains.get_or_insert_with(nothing_left));
+        self
+    }
+
+    /// Remains of exactly the pod and claim that the snapshot has.
+    pub fn remains_as_seen(self) -> Self {
+        let pods = self.0.pod.clone().into_iter().collect();
+        let claims = self.0.claim.clone().into_iter().collect();
+        self.remains(|r| {
+            r.pods = Ok(pods);
+            r.claims = Ok(claims);
+        })
+    }
+
+    pub fn decide(&self, now: Timestamp) -> Plan<AgentStatus> {
+        decide_agent(&self.0, now)
+    }
+
+    /// With the status that the plan reports: as after its write.
+    pub fn after(mut self, plan: &Plan<AgentStatus>) -> Self {
+        if let Some(status) = &plan.status {
+            Arc::make_mut(&mut self.0.agent).status = Some(status.clone());
+        }
+        self
+    }
+
+    /// As it stands once a decision at that time was written.
+    pub fn settled(self, now: Timestamp) -> Self {
+        let plan = self.decide(now);
+        self.after(&plan)
+    }
+}
+
+pub fn hook(bead: &str) -> Hook {
+    Hook { bead: bead.into(), title: None, instructions: None }
+}
+
+/// The pod of a town or an agent, created at minute 0 and on no node yet.
+pub fn pod(owner: &str) -> PodBuilder {
+    PodBuilder(PodFacts {
+        key: key(&format!("{owner}-pod")),
+        uid: uid(&format!("{owner}-pod")),
+        town_uid: Some(uid("gas")),
+        agent_uid: (owner != "gas").then(|| uid(owner)),
+        install: Some(HERE.into()),
+        phase: PodPhase::Pending,
+        ready: false,
+        node: None,
+        created: Some(minute(0)),
+        started: None,
+        stop_requested: None,
+        released_by_kubelet: false,
+        finalizers: Vec::new(),
+        hook: None,
+        termination: None,
+        disrupted: false,
+        trouble: None,
+        trouble_since: None,
+    })
+}
+
+#[derive(Clone, Debug)]
+pub struct PodBuilder(pub PodFacts);
+
+impl PodBuilder {
+    pub fn created(mut self, at: Timestamp) -> Self {
+        self.0.created = Some(at);
+        self
+    }
+
+    /// Runs, and is Ready.
+    pub fn ready(mut self) -> Self {
+        self.0.phase = PodPhase::Running;
+        self.0.ready = true;
+        self.0.node = Some("node-1".into());
+        self.0.started = self.0.created;
+        self
+    }
+
+    pub fn started(mut self, at: Option<Timestamp>) -> Self {
+        self.0.started = at;
+        self
+    }
+
+    /// Its containers ended with that exit code.
+    pub fn exited(mut self, code: i32, at: Timestamp) -> Self {
+        self = self.ready();
+        self.0.ready = false;
+        self.0.phase = if code == 0 { PodPhase::Succeeded } else { PodPhase::Failed };
+        self.0.termination = Some(Termination { exit_code: code, at: Some(at), message: String::new() });
+        self
+    }
+
+    pub fn evicted(mut self) -> Self {
+        self = self.ready();
+        self.0.ready = false;
+        self.0.phase = PodPhase::Failed;
+        self.0.disrupted = true;
+        self
+    }
+
+    pub fn told_to_stop(mut self, at: Timestamp) -> Self {
+        self.0.stop_requested = Some(at);
+        self
+    }
+
+    /// Told to stop, and nothing of it runs.
+    pub fn killed(mut self, at: Timestamp) -> Self {
+        self.0.stop_requested = Some(at);
+        self.0.released_by_kubelet = true;
+        self
+    }
+
+    pub fn bead(mut self, bead: &str) -> Self {
+        self.0.hook = Some(hook(bead));
+        self
+    }
+
+    pub fn trouble(mut self, reason: &'static str, text: &str) -> Self {
+        self.0.trouble = Some((reason, text.into()));
+        self
+    }
+
+    pub fn foreign(mut self) -> Self {
+        self.0.install = Some("elsewhere".into());
+        self
+    }
+}
+
+/// What a test asks of a plan.
+pub trait Read {
+    fn conditions(&self) -> &[Condition];
+    fn phase(&self) -> &str;
+    /// The actions, as text.
+    fn does(&self) -> String;
+
+    fn condition(&self, type_: &str) -> &Condition {
+        self.conditions().iter().find(|c| c.type_ == type_).unwrap()
+    }
+
+    fn is(&self, type_: &str) -> bool {
+        self.condition(type_).status == "True"
+    }
+
+    fn reason(&self, type_: &str) -> &str {
+        &self.condition(type_).reason
+    }
+
+    fn message(&self, type_: &str) -> &str {
+        &self.condition(type_).message
+    }
+}
+
+macro_rules! read {
+    ($status:ty) => {
+        impl Read for Plan<$status> {
+            fn conditions(&self) -> &[Condition] {
+                self.status.as_ref().map_or(&[], |s| s.conditions.as_slice())
+            }
+
+            fn phase(&self) -> &str {
+                self.status.as_ref().and_then(|s| s.phase.as_deref()).unwrap_or("(no status)")
+            }
+
+            fn does(&self) -> String {
+                self.actions.iter().map(|a| a.to_string().replace("ns/", "")).collect::<Vec<_>>().join(", ")
+            }
+        }
+    };
+}
+
+read!(TownStatus);
+read!(AgentStatus);

@@ -1,0 +1,366 @@
+//! Destruction: steps in order, each begun only when the one before it is proven done.
+
+use k8s_openapi::jiff::Timestamp;
+
+use super::build::{
+    AgentBuilder, Read, TownBuilder, claim, mayor, minute, nothing_left, pod, polecat, running_town, second,
+    town, unanswered,
+};
+use crate::api::condition::{DELETION_BLOCKED, READY, RECONCILING, STALLED};
+use crate::api::{BlockedBy, DestroyStep};
+use crate::lifecycle::{Action, Freshness, Plan, Uid};
+
+/// A town in destruction since minute 0, of which nothing is left yet to find.
+fn going() -> TownBuilder {
+    running_town().destroying(minute(0)).remains(|_| {})
+}
+
+fn idle() -> AgentBuilder {
+    polecat("toast").hook("b1").done(&["b1"])
+}
+
+fn at_work() -> AgentBuilder {
+    polecat("toast").hook("b1").attempt("b1", 1, minute(0)).running()
+}
+
+fn awaited(plan: &Plan<crate::api::TownStatus>) -> Vec<BlockedBy> {
+    plan.status.as_ref().and_then(|s| s.destroy.clone()).map(|d| d.blocked_by).unwrap_or_default()
+}
+
+fn step(plan: &Plan<crate::api::TownStatus>) -> DestroyStep {
+    plan.status.as_ref().unwrap().destroy.as_ref().unwrap().step
+}
+
+#[test]
+fn the_tombstone_comes_before_everything_else() {
+    let full = |t: TownBuilder| t.with(at_work()).claim(claim("gas")).remains_as_seen();
+    for (case, town) in [
+        ("awake", full(running_town())),
+        ("asleep", full(town().asleep(crate::api::AsleepReason::Idle))),
+        ("falling asleep", full(running_town().draining(crate::api::AsleepReason::Idle, minute(0)))),
+        ("with a tombstone that names another", full(running_town()).tombstone("other@2030-01-01T00:00:00Z")),
+    ] {
+        let plan = town.deleting(minute(1)).decide(minute(1));
+        assert_eq!((plan.phase(), plan.does().as_str()), ("Destroying", "write tombstone"), "{case}");
+        assert!(plan.exclusive, "{case}: no create may be under way");
+    }
+}
+
+#[test]
+fn a_town_that_is_not_ours_to_hold_is_let_go() {
+    let plan = town().not_adopted().deleting(minute(0)).decide(minute(1));
+    assert_eq!(plan, Plan::nothing());
+    let finalized = polecat("toast").unbound().deleting(minute(0)).decide(minute(1));
+    assert_eq!(finalized, Plan::nothing());
+}
+
+#[test]
+fn nothing_is_done_before_what_is_left_was_read() {
+    let mut unread = going();
+    unread.0.remains = None;
+    assert_eq!(unread.decide(minute(1)), Plan::nothing());
+    let mut unread = polecat("toast").own_tombstone(minute(0)).deleting(minute(0));
+    unread.0.remains = None;
+    assert_eq!(unread.decide(minute(1)), Plan::nothing());
+}
+
+#[test]
+fn agents_go_first_then_pods_then_claims_then_the_finalizer() {
+    let stay = || going().with(idle().running()).claim(claim("gas")).remains_as_seen();
+    assert_eq!(stay().decide(minute(1)).does(), "delete agent toast");
+    let no_agents = || stay().remains(|r| r.agents = Ok(vec![]));
+    assert_eq!(no_agents().decide(minute(1)).does(), "delete pod gas-pod, delete pod toast-pod");
+    let no_pods = || no_agents().remains(|r| r.pods = Ok(vec![]));
+    assert_eq!(no_pods().decide(minute(1)).does(), "delete claim gas-claim");
+    let nothing = no_pods().remains(|r| r.claims = Ok(vec![]));
+    let plan = nothing.decide(minute(1));
+    assert_eq!((plan.does().as_str(), plan.status), ("remove finalizer", None));
+}
+
+#[test]
+fn what_is_going_already_is_waited_for_and_not_deleted_again() {
+    let agents = going().with(idle().deleting(minute(0))).remains_as_seen();
+    let pods = going().remains(|r| r.pods = Ok(vec![pod("gas").ready().told_to_stop(minute(0)).0]));
+    let claims = going().remains(|r| {
+        let mut claim = claim("gas");
+        claim.deleting = true;
+        r.claims = Ok(vec![claim]);
+    });
+    for (case, town) in [("agents", agents), ("pods", pods), ("claims", claims)] {
+        let plan = town.decide(minute(1));
+        assert_eq!((plan.phase(), plan.does().as_str()), ("Destroying", ""), "{case}");
+        assert_eq!(awaited(&plan).len(), 1, "{case}");
+    }
+}
+
+#[test]
+fn a_list_without_an_answer_is_not_an_empty_list() {
+    let agents = || going().remains(|r| r.agents = Err(unanswered("Agent")));
+    let pods = || going().remains(|r| r.pods = Err(unanswered("Pod")));
+    let claims = || going().remains(|r| r.claims = Err(unanswered("PersistentVolumeClaim")));
+    for (case, town) in [("agents", agents()), ("pods", pods()), ("claims", claims())] {
+        for now in [minute(1), minute(11), minute(100_000)] {
+            let plan = town.decide(now);
+            assert_eq!(plan.does(), "", "{case}: the finalizer stays, for ever if need be");
+            assert!(awaited(&plan)[0].message.contains("the server is down"), "{case}: says why");
+        }
+    }
+    // And what comes after it does not begin.
+    let more = |t: TownBuilder| {
+        t.remains(|r| {
+            r.claims = Ok(vec![claim("gas")]);
+        })
+    };
+    assert_eq!(more(agents().remains(|r| r.pods = Ok(vec![pod("gas").0]))).decide(minute(9)).does(), "");
+    assert_eq!(more(pods()).decide(minute(9)).does(), "");
+}
+
+#[test]
+fn a_question_without_an_answer_is_asked_again_soon_and_ever_more_rarely() {
+    let blind = going().remains(|r| r.pods = Err(unanswered("Pod")));
+    for (now, again) in [(0, 1), (3, 5), (30, 60), (60, 120), (9000, 9060)] {
+        assert_eq!(blind.decide(second(now)).look_again, Some(second(again)), "{now} s");
+    }
+    let toast = || alone(at_work()).own_tombstone(minute(0));
+    let blind = toast().remains(|r| r.pods = Err(unanswered("Pod")));
+    assert_eq!(blind.decide(second(30)).look_again, Some(second(60)));
+    let townless = toast().remains_as_seen().town_unknown();
+    assert_eq!(townless.decide(second(30)).look_again, Some(second(60)));
+}
+
+#[test]
+fn an_agent_whose_town_cannot_be_read_is_neither_drained_nor_deleted() {
+    let plan = alone(at_work()).remains_as_seen().town_unknown().decide(minute(60));
+    assert_eq!(plan.does(), "", "its town may allow it time, or be destroyed together with it");
+    let destroy = plan.status.unwrap().destroy.unwrap();
+    assert!(destroy.blocked_by[0].message.contains("the server is down"), "and it says why");
+}
+
+#[test]
+fn a_create_without_an_answer_is_waited_for() {
+    let settling = going().remains(|r| r.settled_at = Some(second(90)));
+    let early = settling.decide(second(89));
+    assert_eq!((early.does().as_str(), early.look_again), ("", Some(second(90))));
+    assert_eq!(settling.decide(second(90)).does(), "remove finalizer");
+    let toast =
+        idle().own_tombstone(minute(0)).deleting(minute(0)).remains(|r| r.settled_at = Some(second(90)));
+    let early = toast.decide(second(89));
+    assert_eq!((early.does().as_str(), early.look_again), ("", Some(second(90))));
+    assert_eq!(toast.decide(second(90)).does(), "remove finalizer");
+}
+
+#[test]
+fn agents_that_work_are_let_finish_for_a_bounded_time() {
+    let busy = || going().drain("2m").with(at_work()).remains_as_seen();
+    let plan = busy().decide(minute(1));
+    assert_eq!((plan.does().as_str(), step(&plan)), ("", DestroyStep::Drain));
+    assert_eq!(plan.look_again, Some(minute(2)));
+    assert_eq!(busy().decide(second(119)).does(), "");
+    assert_eq!(busy().decide(minute(2)).does(), "delete agent toast", "the bound is over");
+    assert_eq!(busy().drain("0s").decide(minute(0)).does(), "delete agent toast", "no drain was asked for");
+    let resting = going().with(idle().running()).remains_as_seen();
+    assert_eq!(resting.decide(second(1)).does(), "delete agent toast", "nobody works");
+    let ended = polecat("toast").hook("b1").pod(|p| p.exited(0, minute(0)));
+    let ended = going().with(ended).remains_as_seen();
+    assert_eq!(ended.decide(second(1)).does(), "delete agent toast", "it has finished");
+}
+
+#[test]
+fn whether_anybody_works_must_be_known_before_agents_are_deleted() {
+    let blind = || {
+        going().drain("2m").with(at_work()).remains_as_seen().remains(|r| {
+            r.pods = Err(unanswered("Pod"));
+        })
+    };
+    let plan = blind().decide(minute(1));
+    assert_eq!(plan.does(), "", "perhaps the agent works");
+    assert!(awaited(&plan)[0].message.contains("the server is down"), "and it says why");
+    assert_eq!(blind().decide(minute(2)).does(), "delete agent toast", "the bound is over");
+}
+
+#[test]
+fn pods_go_with_their_results_recorded_or_not_once_nothing_of_them_runs() {
+    let held = |p: super::build::PodBuilder| {
+        let mut facts = p.0;
+        facts.finalizers = vec![crate::api::names::RESULT_FINALIZER.into()];
+        going().remains(|r| r.pods = Ok(vec![facts]))
+    };
+    let runs = pod("toast").ready();
+    assert_eq!(held(runs.clone()).decide(minute(5)).does(), "delete pod toast-pod");
+    assert_eq!(held(runs.told_to_stop(minute(4))).decide(minute(5)).does(), "", "it still runs");
+    let ended = pod("toast").exited(143, minute(5)).told_to_stop(minute(4));
+    assert_eq!(held(ended).decide(minute(5)).does(), "release pod toast-pod");
+}
+
+#[test]
+fn what_is_awaited_is_named_from_five_seconds_on_and_called_blocked_after_ten_minutes() {
+    let stuck = going().remains(|r| {
+        let mut pod = pod("gas").ready().told_to_stop(minute(0)).0;
+        pod.finalizers = vec!["elsewhere/hold".into()];
+        r.pods = Ok(vec![pod]);
+    });
+    let first = stuck.decide(second(4));
+    assert_eq!((awaited(&first).len(), first.look_again), (0, Some(second(5))), "too early for a word");
+    let stuck = stuck.after(&first);
+    let named = stuck.decide(second(5));
+    assert_eq!((step(&named), named.look_again), (DestroyStep::Compute, Some(second(65))));
+    let waits_for = &awaited(&named)[0];
+    assert_eq!((waits_for.kind.as_str(), waits_for.name.as_str()), ("Pod", "gas-pod"));
+    assert_eq!(waits_for.finalizers, ["elsewhere/hold"]);
+    assert!(!named.is(DELETION_BLOCKED));
+    let stuck = stuck.after(&named);
+    assert_eq!(stuck.decide(minute(9)).status, stuck.0.town.status, "one write");
+    let blocked = stuck.decide(minute(10));
+    assert!(blocked.is(DELETION_BLOCKED));
+    for word in ["Compute", "Pod gas-pod", "node-1", "elsewhere/hold"] {
+        assert!(blocked.message(DELETION_BLOCKED).contains(word), "{}", blocked.message(DELETION_BLOCKED));
+    }
+    assert_eq!((blocked.does().as_str(), blocked.look_again), ("", Some(minute(11))), "nothing is given up");
+    let stuck = stuck.after(&blocked);
+    assert_eq!(stuck.decide(minute(9999)).status, stuck.0.town.status, "no further write");
+}
+
+#[test]
+fn how_long_a_deletion_may_take_is_the_operators_to_set() {
+    let mut stuck = going().remains(|r| r.pods = Ok(vec![pod("gas").told_to_stop(minute(0)).0]));
+    stuck.0.blocked_after = k8s_openapi::jiff::SignedDuration::from_secs(20);
+    assert!(!stuck.decide(second(19)).is(DELETION_BLOCKED));
+    assert!(stuck.decide(second(20)).is(DELETION_BLOCKED));
+}
+
+#[test]
+fn a_large_town_is_reported_once_a_step_and_at_most_twenty_are_named() {
+    let herd = |n: usize| (0..n).map(|i| idle_named(i).deleting(minute(0))).fold(going(), TownBuilder::with);
+    let many = herd(30).remains_as_seen().settled(minute(1));
+    assert_eq!(many.0.town.status.as_ref().unwrap().destroy.as_ref().unwrap().blocked_by.len(), 20);
+    let status = many.0.town.status.clone();
+    let fewer = herd(19).remains_as_seen().edit(|t| t.status = status.clone());
+    let destroy = |p: &Plan<crate::api::TownStatus>| p.status.as_ref().unwrap().destroy.clone();
+    assert_eq!(
+        destroy(&fewer.decide(minute(2))),
+        status.unwrap().destroy,
+        "one of those named is still there"
+    );
+}
+
+fn idle_named(i: usize) -> AgentBuilder {
+    polecat(&format!("agent-{i}"))
+}
+
+#[test]
+fn a_town_that_is_destroyed_shows_it() {
+    let plan = going().remains(|r| r.pods = Ok(vec![pod("gas").0])).decide(minute(1));
+    assert_eq!(plan.phase(), "Destroying");
+    assert_eq!((plan.is(READY), plan.is(RECONCILING), plan.is(STALLED)), (false, true, false));
+}
+
+#[test]
+fn sleep_does_not_matter_any_more() {
+    let drowsy = running_town().draining(crate::api::AsleepReason::Idle, minute(0)).deleting(minute(1));
+    let status = drowsy.decide(minute(1)).status.unwrap();
+    assert_eq!((status.draining_since, status.sleep_at), (None, None));
+}
+
+/// An agent that is deleted alone, at minute 0.
+fn alone(agent: AgentBuilder) -> AgentBuilder {
+    agent.of_live(&running_town().drain("2m")).deleting(minute(0))
+}
+
+#[test]
+fn an_agent_deleted_alone_has_a_tombstone_of_its_own_first() {
+    let plan = alone(at_work()).remains_as_seen().decide(minute(0));
+    assert_eq!((plan.does().as_str(), plan.status), ("write tombstone", None));
+    let foreign_stone = alone(at_work()).tombstone("other@2030-01-01T00:00:00Z").remains_as_seen();
+    assert_eq!(foreign_stone.decide(minute(0)).does(), "write tombstone");
+    let townless = at_work().townless(Freshness::Live).deleting(minute(0)).remains_as_seen();
+    assert_eq!(townless.decide(minute(0)).does(), "write tombstone");
+}
+
+#[test]
+fn an_agent_deleted_alone_is_let_finish_as_long_as_its_town_allows() {
+    let busy = alone(at_work()).own_tombstone(minute(0)).remains_as_seen();
+    let plan = busy.decide(minute(1));
+    assert_eq!(plan.does(), "");
+    assert_eq!(plan.look_again, Some(minute(2)));
+    assert_eq!(busy.decide(minute(2)).does(), "delete pod toast-pod");
+    let resting = alone(mayor().running()).own_tombstone(minute(0)).remains_as_seen();
+    assert_eq!(resting.decide(second(1)).does(), "delete pod mayor-pod");
+    let orphan = at_work().townless(Freshness::Live).own_tombstone(minute(0)).deleting(minute(0));
+    assert_eq!(
+        orphan.remains_as_seen().decide(second(1)).does(),
+        "delete pod toast-pod",
+        "no town, no drain"
+    );
+    let other = at_work().bound_to(&Uid::new("old")).of_live(&running_town()).own_tombstone(minute(0));
+    let other = other.deleting(minute(0)).remains_as_seen();
+    assert_eq!(
+        other.decide(second(1)).does(),
+        "delete pod toast-pod",
+        "another town's patience does not count"
+    );
+}
+
+#[test]
+fn an_agent_goes_step_by_step_too() {
+    let stay = || alone(idle().running().claim(claim("toast"))).own_tombstone(minute(0)).remains_as_seen();
+    assert_eq!(stay().decide(minute(1)).does(), "delete pod toast-pod");
+    let no_pod = || stay().remains(|r| r.pods = Ok(vec![]));
+    assert_eq!(no_pod().decide(minute(1)).does(), "delete claim toast-claim");
+    let nothing = no_pod().remains(|r| r.claims = Ok(vec![]));
+    assert_eq!(nothing.decide(minute(1)).does(), "remove finalizer");
+    let blind = stay().remains(|r| r.pods = Err(unanswered("Pod")));
+    assert_eq!(blind.decide(minute(1)).does(), "", "an unread list is not an empty one");
+    let blind = no_pod().remains(|r| r.claims = Err(unanswered("PersistentVolumeClaim")));
+    assert_eq!(blind.decide(minute(1)).does(), "");
+}
+
+#[test]
+fn an_agent_that_goes_with_its_town_needs_no_tombstone_and_no_drain_of_its_own() {
+    let with = |town: &TownBuilder| at_work().of_live(town).deleting(minute(0)).remains_as_seen();
+    let plan = with(&running_town().destroying(minute(0))).decide(second(1));
+    assert_eq!(
+        (plan.does().as_str(), plan.status.clone()),
+        ("delete pod toast-pod", None),
+        "and no word is lost"
+    );
+    let undecided = running_town().deleting(minute(0));
+    assert_eq!(with(&undecided).decide(second(1)).does(), "write tombstone", "the town has no tombstone yet");
+    let stopped = running_town().tombstone("x");
+    assert_eq!(with(&stopped).decide(second(1)).does(), "write tombstone", "the town is not being deleted");
+    let successor = running_town().destroying(minute(0));
+    let orphan =
+        at_work().bound_to(&Uid::new("old")).of_live(&successor).deleting(minute(0)).remains_as_seen();
+    assert_eq!(orphan.decide(second(1)).does(), "write tombstone", "it is another town's");
+}
+
+#[test]
+fn an_agent_that_does_not_go_says_what_it_waits_for() {
+    let stuck =
+        alone(idle().pod(|p| p.ready().told_to_stop(minute(0)))).own_tombstone(minute(0)).remains_as_seen();
+    let early = stuck.decide(second(4));
+    assert_eq!(
+        (early.status.clone(), early.look_again),
+        (None, Some(second(5))),
+        "quick ones go without a word"
+    );
+    let named = stuck.decide(second(5));
+    let destroy = named.status.as_ref().unwrap().destroy.clone().unwrap();
+    assert_eq!((destroy.started_at.0, destroy.step), (minute(0), DestroyStep::Compute));
+    assert_eq!(destroy.blocked_by[0].name, "toast-pod");
+    let blocked = stuck.after(&named).decide(minute(10));
+    assert!(blocked.is(DELETION_BLOCKED));
+    assert_eq!(blocked.does(), "");
+}
+
+#[test]
+fn nothing_is_deleted_by_name_alone() {
+    let all = going().with(idle()).claim(claim("gas")).remains_as_seen();
+    let named = |now: Timestamp, t: &TownBuilder| t.decide(now).actions;
+    let agents = named(minute(5), &all);
+    assert!(matches!(&agents[..], [Action::DeleteAgent(_, uid)] if *uid == super::build::uid("toast")));
+    let pods = named(minute(5), &all.clone().remains(|r| r.agents = Ok(vec![])));
+    assert!(matches!(&pods[..], [Action::DeletePod(_, uid)] if *uid == super::build::uid("gas-pod")));
+    let claims = all.remains(|r| *r = nothing_left()).remains(|r| r.claims = Ok(vec![claim("gas")]));
+    let claims = named(minute(5), &claims);
+    assert!(matches!(&claims[..], [Action::DeleteClaim(_, uid)] if *uid == super::build::uid("gas-claim")));
+}

@@ -1,0 +1,476 @@
+//! What holds for every snapshot there may be, however odd.
+//!
+//! Snapshots are thrown with dice: every choice is one byte of a random string, and byte 0 is the plainest
+//! choice, so that what is left of a failing case once it has been shrunk is what matters.
+
+use std::sync::Arc;
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use proptest::prelude::*;
+
+use super::build::{
+    AgentBuilder, PodBuilder, TownBuilder, claim, hook, mayor, minute, nothing_left, pod, polecat, second,
+    town, uid, unanswered,
+};
+use crate::api::condition::{self, reason};
+use crate::api::{
+    AgentStatus, AsleepReason, DestroyStatus, DestroyStep, Outcome, PodStatus, TownStatus, names,
+};
+use crate::lifecycle::{
+    Action, ClaimFacts, Freshness, Plan, PodFacts, PodPhase, Remains, TownFacts, TownView, Uid,
+    has_own_tombstone, tombstone,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time};
+
+struct Dice<'a>(std::slice::Iter<'a, u8>);
+
+impl Dice<'_> {
+    fn throw(&mut self) -> usize {
+        self.0.next().copied().map_or(0, usize::from)
+    }
+
+    /// Yes, once in so many times.
+    fn one_in(&mut self, times: usize) -> bool {
+        self.throw() % times == times - 1
+    }
+
+    fn pick<T: Clone>(&mut self, choices: &[T]) -> T {
+        choices[self.throw() % choices.len()].clone()
+    }
+
+    fn time(&mut self) -> Timestamp {
+        second(self.pick(&[0, 1, 5, 29, 60, 119, 120, 600, 1799, 1800, 1801, 3600, 90_000, -60]))
+    }
+
+    fn bead(&mut self) -> &'static str {
+        self.pick(&["b1", "b2", "b3"])
+    }
+
+    fn tombstone(&mut self, owner: &Uid) -> Option<String> {
+        let own = format!("{owner}@2030-01-01T00:00:00Z");
+        self.one_in(4).then(|| self.pick(&[own, "other@2030-01-01T00:00:00Z".into(), "x".into()]))
+    }
+
+    fn conditions(&mut self, types: &[&'static str]) -> Vec<Condition> {
+        let mut conditions = Vec::new();
+        for type_ in types {
+            let reason = self.pick(&[reason::AS_EXPECTED, reason::RETRY_LIMIT_EXCEEDED, reason::TOMBSTONED]);
+            if !self.one_in(5) {
+                super::build::set(&mut conditions, type_, self.one_in(3), reason);
+            }
+        }
+        conditions
+    }
+
+    fn destroy(&mut self) -> Option<DestroyStatus> {
+        self.one_in(3).then(|| DestroyStatus {
+            started_at: Time(self.time()),
+            step: self.pick(&[DestroyStep::Tombstone, DestroyStep::Drain, DestroyStep::Compute]),
+            blocked_by: Vec::new(),
+        })
+    }
+
+    fn pod_record(&mut self) -> Option<PodStatus> {
+        self.one_in(2).then(|| PodStatus {
+            name: Some("gas-pod".into()),
+            uid: self.one_in(2).then(|| "some-uid".into()),
+            node: None,
+            started_at: (!self.one_in(3)).then(|| Time(self.time())),
+        })
+    }
+
+    fn meta(&mut self, meta: &mut ObjectMeta, owner: &Uid) {
+        if self.one_in(4) {
+            meta.deletion_timestamp = Some(Time(self.time()));
+        }
+        if let Some(value) = self.tombstone(owner) {
+            meta.annotations = Some([(names::TOMBSTONE.into(), value)].into());
+        }
+        if self.one_in(6) {
+            meta.finalizers = None;
+        }
+        if self.one_in(8) {
+            meta.labels = None;
+        }
+        meta.generation = Some(self.pick(&[1, 2]));
+    }
+
+    fn pod(&mut self, owner: &str) -> PodFacts {
+        let PodBuilder(mut pod) = pod(owner).created(self.time());
+        pod.phase = self.pick(&[
+            PodPhase::Running,
+            PodPhase::Pending,
+            PodPhase::Succeeded,
+            PodPhase::Failed,
+            PodPhase::Unknown,
+        ]);
+        pod.ready = pod.phase == PodPhase::Running && !self.one_in(3);
+        if matches!(pod.phase, PodPhase::Succeeded | PodPhase::Failed) && !self.one_in(4) {
+            let code = i32::from(pod.phase == PodPhase::Failed);
+            pod = PodBuilder(pod.clone()).exited(code, self.time()).0;
+        }
+        pod.started = (!self.one_in(4)).then(|| self.time());
+        pod.stop_requested = self.one_in(4).then(|| self.time());
+        pod.released_by_kubelet = pod.deleting() && self.one_in(3);
+        pod.disrupted = self.one_in(6);
+        pod.install = self.pick(&[pod.install.clone(), pod.install.clone(), Some("elsewhere".into()), None]);
+        pod.hook = (!self.one_in(4)).then(|| hook(self.bead()));
+        pod.finalizers =
+            self.pick(&[vec![], vec![names::RESULT_FINALIZER.into()], vec!["elsewhere/hold".into()]]);
+        pod.trouble = self.one_in(4).then(|| (reason::UNSCHEDULABLE, "no node takes it".to_owned()));
+        pod.trouble_since = self.one_in(2).then(|| self.time());
+        pod
+    }
+
+    fn claim(&mut self, owner: &str) -> Option<ClaimFacts> {
+        let mut claim = claim(owner);
+        claim.deleting = self.one_in(4);
+        self.one_in(2).then_some(claim)
+    }
+
+    fn town(&mut self) -> TownBuilder {
+        let mut built = town();
+        for change in [
+            TownBuilder::no_template,
+            TownBuilder::no_agent_template,
+            TownBuilder::storage,
+            TownBuilder::suspended,
+            TownBuilder::always_on,
+            |t: TownBuilder| t.rigs(&["other"]),
+            |t: TownBuilder| t.wake_request("please"),
+        ] {
+            if self.one_in(5) {
+                built = change(built);
+            }
+        }
+        built = built.sleep_after(self.pick(&["30m", "10s", "720h"])).drain(self.pick(&["2m", "0s", "1h"]));
+        if !self.one_in(4) {
+            let status = self.town_status();
+            built = built.status(|s| *s = status);
+        }
+        if self.one_in(20) {
+            return built.foreign();
+        }
+        built.edit(|t| self.meta(&mut t.metadata, &uid("gas")))
+    }
+
+    fn town_status(&mut self) -> TownStatus {
+        TownStatus {
+            conditions: self.conditions(&condition::OF_TOWN),
+            asleep_reason: self.pick(&[None, Some(AsleepReason::Idle), Some(AsleepReason::Suspended)]),
+            pod: self.pod_record(),
+            last_active_at: self.one_in(2).then(|| Time(self.time())),
+            woke_at: self.one_in(2).then(|| Time(self.time())),
+            draining_since: self.one_in(3).then(|| Time(self.time())),
+            handled_wake_request: self.pick(&[String::new(), "please".into()]),
+            restarts: self.one_in(2).then(|| self.restarts()),
+            destroy: self.destroy(),
+            ..TownStatus::default()
+        }
+    }
+
+    fn restarts(&mut self) -> crate::api::RestartsStatus {
+        let count = self.pick(&[1, 2, 5, 9]);
+        crate::api::RestartsStatus { count, window_started_at: Some(Time(self.time())) }
+    }
+
+    fn agent(&mut self, name: &str) -> AgentBuilder {
+        let mut agent = if name == "mayor" { mayor() } else { polecat(name) };
+        let owner = agent.0.uid.clone();
+        if !self.one_in(3) {
+            agent = agent.hook(self.bead());
+        }
+        if self.one_in(4) {
+            agent = agent.storage();
+        }
+        if !self.one_in(4) {
+            let status = self.agent_status();
+            agent = agent.status(|s| *s = status);
+        }
+        if self.one_in(20) {
+            return agent.foreign();
+        }
+        if self.one_in(10) {
+            agent = agent.bound_to(&Uid::new("old"));
+        }
+        agent.edit(|a| self.meta(&mut a.metadata, &owner))
+    }
+
+    fn agent_status(&mut self) -> AgentStatus {
+        let bead = self.bead();
+        let began = self.time();
+        let mut built = polecat("toast").attempt(bead, self.pick(&[1, 0, 4, 5, 9, 1000]), began);
+        if self.one_in(2) {
+            let outcome = self.pick(&[Outcome::Failed, Outcome::Interrupted, Outcome::Done]);
+            built = built.ended(outcome, self.time());
+        }
+        let mut status = built.0.agent.status.clone().unwrap();
+        if let Some(work) = &mut status.work {
+            work.done = self.pick(&[vec![], vec!["b1".into()], vec!["b2".into(), "b1".into()]]);
+        }
+        if self.one_in(3) {
+            status.work = None;
+        }
+        status.conditions = self.conditions(&condition::OF_AGENT);
+        status.pod = self.pod_record();
+        status.restarts = self.one_in(3).then(|| self.restarts());
+        status.destroy = self.destroy();
+        status
+    }
+
+    fn remains(
+        &mut self,
+        agents: Vec<Arc<crate::api::Agent>>,
+        pods: Vec<PodFacts>,
+        claims: Vec<ClaimFacts>,
+    ) -> Remains {
+        let mut remains =
+            Remains { agents: Ok(agents), pods: Ok(pods), claims: Ok(claims), ..nothing_left() };
+        match self.pick(&[0, 0, 0, 1, 2, 3]) {
+            1 => remains.agents = Err(unanswered("Agent")),
+            2 => remains.pods = Err(unanswered("Pod")),
+            3 => remains.claims = Err(unanswered("PersistentVolumeClaim")),
+            _ => {}
+        }
+        remains.settled_at = self.one_in(3).then(|| self.time());
+        remains
+    }
+}
+
+fn a_town(bytes: &[u8]) -> (TownBuilder, Timestamp) {
+    let mut dice = Dice(bytes.iter());
+    let now = dice.now();
+    let mut built = dice.town();
+    for name in ["toast", "nux", "mayor"].into_iter().take(dice.pick(&[0, 1, 2, 3])) {
+        let agent = dice.agent(name);
+        if dice.one_in(2) {
+            let owner = agent.0.agent.metadata.name.clone().unwrap();
+            built.0.pods.push(dice.pod(&owner));
+        }
+        built.0.agents.push(agent.0.agent);
+    }
+    if dice.one_in(2) {
+        built.0.pods.push(dice.pod("gas"));
+    }
+    built.0.claim = dice.claim("gas");
+    built.0.freshness = dice.pick(&[Freshness::Live, Freshness::Cached]);
+    built.0.reported_at = dice.one_in(2).then(|| dice.time());
+    built.0.blocked_after = SignedDuration::from_secs(dice.pick(&[600, 1, 60]));
+    if !dice.one_in(5) {
+        let claims = built.0.claim.clone().into_iter().collect();
+        let (agents, pods) = (built.0.agents.clone(), built.0.pods.clone());
+        built.0.remains = Some(if dice.one_in(2) {
+            dice.remains(vec![], vec![], vec![])
+        } else {
+            dice.remains(agents, pods, claims)
+        });
+    }
+    (built, now)
+}
+
+fn an_agent(bytes: &[u8]) -> (AgentBuilder, Timestamp) {
+    let mut dice = Dice(bytes.iter());
+    let now = dice.now();
+    let name = dice.pick(&["toast", "toast", "mayor"]);
+    let mut built = dice.agent(name);
+    let owner = built.0.agent.metadata.name.clone().unwrap();
+    let freshness = dice.pick(&[Freshness::Live, Freshness::Cached]);
+    let town = dice.town().facts();
+    built.0.town = match dice.pick(&[0, 0, 0, 0, 1, 2]) {
+        1 => TownView::Absent(freshness),
+        2 => TownView::Unknown(unanswered("Town")),
+        _ => TownView::Present(freshness, Box::new(town)),
+    };
+    built.0.pod = dice.one_in(2).then(|| dice.pod(&owner));
+    built.0.claim = dice.claim(&owner);
+    built.0.blocked_after = SignedDuration::from_secs(dice.pick(&[600, 1, 60]));
+    if !dice.one_in(5) {
+        let (pods, claims) = (built.0.pod.clone(), built.0.claim.clone());
+        built.0.remains = Some(if dice.one_in(2) {
+            dice.remains(vec![], vec![], vec![])
+        } else {
+            dice.remains(vec![], pods.into_iter().collect(), claims.into_iter().collect())
+        });
+        // No agent has agents.
+        built = built.remains(|r| r.agents = Ok(vec![]));
+    }
+    (built, now)
+}
+
+impl Dice<'_> {
+    fn now(&mut self) -> Timestamp {
+        minute(self.pick(&[1, 2, 3, 29, 30, 31, 61, 1500, 100_000]))
+    }
+}
+
+fn creates<S>(plan: &Plan<S>) -> bool {
+    plan.actions.iter().any(|a| matches!(a, Action::CreatePod | Action::CreateClaim))
+}
+
+fn deletes<S>(plan: &Plan<S>) -> bool {
+    let deletes = |a: &Action| {
+        matches!(
+            a,
+            Action::DeletePod(..)
+                | Action::DeleteClaim(..)
+                | Action::DeleteAgent(..)
+                | Action::ReleaseResult { .. }
+        )
+    };
+    plan.actions.iter().any(deletes)
+}
+
+fn finishes<S>(plan: &Plan<S>) -> bool {
+    plan.actions.contains(&Action::RemoveFinalizer)
+}
+
+fn dead(meta: &ObjectMeta) -> bool {
+    meta.deletion_timestamp.is_some() || tombstone(meta).is_some()
+}
+
+/// Every list was read, is empty, and nothing can come any more.
+fn proven_gone(remains: Option<&Remains>, now: Timestamp) -> bool {
+    remains.is_some_and(|r| {
+        matches!(&r.agents, Ok(all) if all.is_empty())
+            && matches!(&r.pods, Ok(all) if all.is_empty())
+            && matches!(&r.claims, Ok(all) if all.is_empty())
+            && r.settled_at.is_none_or(|at| at <= now)
+    })
+}
+
+/// All types exactly once; Ready excludes that anything is under way or stuck.
+fn sound(conditions: &[Condition], types: &[&str]) -> bool {
+    let is = |type_| conditions.iter().any(|c| c.type_ == type_ && c.status == "True");
+    let found: Vec<_> = conditions.iter().map(|c| c.type_.as_str()).collect();
+    let lawful =
+        conditions.iter().all(|c| !c.reason.is_empty() && ["True", "False"].contains(&c.status.as_str()));
+    found == types && lawful && !(is("Ready") && (is("Stalled") || is("Reconciling")))
+}
+
+/// Deciding again on the same facts, with the status written, soon gives nothing new to write.
+fn comes_to_rest(mut look: impl FnMut() -> bool) -> bool {
+    (0..4).any(|_| look())
+}
+
+fn bytes() -> impl Strategy<Value = Vec<u8>> {
+    prop::collection::vec(any::<u8>(), 0..260)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(4096) })]
+
+    #[test]
+    fn towns(bytes in bytes()) {
+        let (town, now) = a_town(&bytes);
+        let plan = town.decide(now);
+        let s = &town.0;
+        let meta = &s.town.metadata;
+        let about = || format!("{now}\n{s:#?}\n{plan:#?}");
+
+        prop_assert!(!(creates(&plan) && dead(meta)), "a create for the dead\n{}", about());
+        prop_assert!(plan.look_again.is_none_or(|at| at > now), "a deadline in the past\n{}", about());
+        prop_assert!(!finishes(&plan) || proven_gone(s.remains.as_ref(), now), "let go unproven\n{}", about());
+        prop_assert!(!finishes(&plan) || has_own_tombstone(meta), "let go without a tombstone\n{}", about());
+        prop_assert!(!finishes(&plan) || plan.actions.len() == 1, "more after the last\n{}", about());
+        let destroys = meta.deletion_timestamp.is_some();
+        prop_assert!(!(destroys && deletes(&plan) && !has_own_tombstone(meta)), "deletes too early\n{}", about());
+        let data = plan.actions.iter().any(|a| matches!(a, Action::DeleteClaim(..) | Action::DeleteAgent(..)));
+        prop_assert!(destroys || !data, "data of a living town is deleted\n{}", about());
+        let foreign = meta.labels.as_ref().is_some_and(|l| l[names::INSTALL] != s.install);
+        prop_assert!(!foreign || plan == Plan::nothing(), "touches what is not ours\n{}", about());
+        if let Some(status) = &plan.status {
+            prop_assert!(sound(&status.conditions, &condition::OF_TOWN), "conditions\n{}", about());
+            prop_assert!(status.phase.is_some(), "no phase\n{}", about());
+            let mut settled = town.clone();
+            prop_assert!(comes_to_rest(|| {
+                let plan = settled.decide(now);
+                let rests = !plan.actions.is_empty() || plan.status.is_none() || plan.status == settled.0.town.status;
+                settled = settled.clone().after(&plan);
+                rests
+            }), "looks again and again\n{}\n{settled:#?}", about());
+        }
+        if s.town.status.as_ref().is_some_and(|s| s.draining_since.is_some()) && !dead(meta) {
+            prop_assert!(!creates(&plan), "a create while falling asleep\n{}", about());
+        }
+    }
+
+    #[test]
+    fn agents(bytes in bytes()) {
+        let (agent, now) = an_agent(&bytes);
+        let plan = agent.decide(now);
+        let s = &agent.0;
+        let meta = &s.agent.metadata;
+        let about = || format!("{now}\n{s:#?}\n{plan:#?}");
+        let town: Option<&TownFacts> = match &s.town {
+            TownView::Present(_, town) => Some(town),
+            _ => None,
+        };
+
+        prop_assert!(!(creates(&plan) && dead(meta)), "a create for the dead\n{}", about());
+        let town_runs = town.is_some_and(|t| t.awake && !t.deleting && !t.tombstoned);
+        prop_assert!(!creates(&plan) || town_runs, "a create in a town that is not awake\n{}", about());
+        let bound = meta.labels.as_ref().and_then(|l| l.get(names::TOWN_UID)).map(Uid::new);
+        prop_assert!(!creates(&plan) || bound == town.map(|t| t.uid.clone()), "another town's\n{}", about());
+        prop_assert!(plan.look_again.is_none_or(|at| at > now), "a deadline in the past\n{}", about());
+        prop_assert!(!finishes(&plan) || proven_gone(s.remains.as_ref(), now), "let go unproven\n{}", about());
+        let destroys = meta.deletion_timestamp.is_some();
+        let with_town = town.is_some_and(|t| t.deleting && t.own_tombstone && bound.as_ref() == Some(&t.uid));
+        let stone = has_own_tombstone(meta) || with_town;
+        prop_assert!(!(destroys && (deletes(&plan) || finishes(&plan)) && !stone), "too early\n{}", about());
+        let claims = plan.actions.iter().any(|a| matches!(a, Action::DeleteClaim(..)));
+        prop_assert!(destroys || !claims, "data of a living agent is deleted\n{}", about());
+        if plan.actions.iter().any(|a| matches!(a, Action::DeleteAgent(..))) {
+            let live = matches!(&s.town, TownView::Present(Freshness::Live, t) if !t.rigs.contains(&"rig".into()));
+            prop_assert!(live && s.agent.spec.rig.is_some() && !town.unwrap().tombstoned, "{}", about());
+        }
+        let foreign = meta.labels.as_ref().is_some_and(|l| l[names::INSTALL] != s.install);
+        prop_assert!(!foreign || plan == Plan::nothing(), "touches what is not ours\n{}", about());
+        if let (Some(hook), Some(work)) = (&s.agent.spec.hook, s.agent.status.as_ref().and_then(|s| s.work.as_ref())) {
+            let task = crate::lifecycle::mode(&s.agent) == crate::api::Mode::Task;
+            let starts = plan.actions.contains(&Action::CreatePod);
+            prop_assert!(!(task && starts && work.done.contains(&hook.bead)), "done, again\n{}", about());
+            let open = work.bead == hook.bead && work.started_at.is_some() && work.finished_at.is_none();
+            prop_assert!(!(task && starts) || open, "a pod before its record\n{}", about());
+        }
+        if let Some(Action::Adopt { town_uid }) = plan.actions.first() {
+            prop_assert!(bound.is_none() || bound == *town_uid, "bound anew\n{}", about());
+            prop_assert!(town.is_some_and(|t| t.adopted && !t.deleting && !t.tombstoned), "{}", about());
+        }
+        prop_assert!(!plan.actions.contains(&Action::CreatePod) || s.pod.is_none(), "a second pod\n{}", about());
+        if let Some(status) = &plan.status {
+            prop_assert!(sound(&status.conditions, &condition::OF_AGENT), "conditions\n{}", about());
+            prop_assert!(status.phase.is_some(), "no phase\n{}", about());
+            let done = |s: &AgentStatus| s.work.as_ref().map(|w| w.done.clone()).unwrap_or_default();
+            let before = s.agent.status.as_ref().map(done).unwrap_or_default();
+            prop_assert!(before.iter().all(|b| done(status).contains(b)), "done is forgotten\n{}", about());
+            let mut settled = agent.clone();
+            prop_assert!(comes_to_rest(|| {
+                let plan = settled.decide(now);
+                let rests = !plan.actions.is_empty() || plan.status.is_none() || plan.status == settled.0.agent.status;
+                settled = settled.clone().after(&plan);
+                rests
+            }), "looks again and again\n{}\n{settled:#?}", about());
+        }
+    }
+
+    /// A wake is never lost: whatever a sleeping town would wake for turns the last look back as well.
+    #[test]
+    fn whatever_wakes_a_sleeping_town_turns_back_one_that_falls_asleep(bytes in bytes()) {
+        let (town, now) = a_town(&bytes);
+        let alive = town.edit(|t| {
+            t.metadata.deletion_timestamp = None;
+            t.metadata.annotations = None;
+        });
+        let decide = |asleep: bool, draining: bool| {
+            let town = alive.clone().live().status(|s| {
+                super::build::set(&mut s.conditions, condition::ASLEEP, asleep, reason::IDLE);
+                s.draining_since = draining.then_some(Time(now));
+                s.asleep_reason = Some(AsleepReason::Idle);
+            });
+            town.decide(now)
+        };
+        let woken = decide(true, false).note.is_some();
+        let turned_back = decide(false, true).note.is_some();
+        prop_assert_eq!(woken, turned_back, "{}\n{:#?}", now, alive.0);
+    }
+}

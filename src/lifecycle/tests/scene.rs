@@ -1,0 +1,618 @@
+//! A stage with a clock of its own, on which plans are carried out against objects in memory.
+//!
+//! It does what the operator and the cluster around it do, and no more: a decision is taken whenever
+//! something changed or its time has come, its actions create and delete facts, its status is stored. What
+//! happens is written down as a story, one line for each reconcile that wrote something, and compared with
+//! the text in the test. On the way it holds every step to the invariants.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+use super::build::{AgentBuilder, HERE, TownBuilder, hook, minute};
+use crate::api::{Agent, Duration, Mode, PodStatus, StorageStatus, Town, names};
+use crate::lifecycle::{
+    Action, AgentSnapshot, ClaimFacts, Freshness, ObjectKey, PodFacts, PodPhase, Remains, Termination,
+    TownFacts, TownSnapshot, TownView, Uid, child_name, decide_agent, decide_town, has_finalizer,
+    has_own_tombstone, label, mode, needs_live, needs_live_town, pod_record, tombstone,
+};
+
+/// More rounds than any change needs; whoever needs more never comes to rest.
+const ROUNDS: usize = 40;
+
+/// Whose turn it is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Who {
+    Town,
+    Agent(String),
+}
+
+/// How the pods of an owner fare.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Node {
+    /// They start, run, and stop when they are told to.
+    Works,
+    /// They fail as soon as they are started.
+    Fails,
+    /// They start and do not stop, whatever they are told.
+    Hangs,
+}
+
+/// The stage.
+pub struct Scene {
+    now: Timestamp,
+    pub town: Option<Town>,
+    pub agents: BTreeMap<String, Agent>,
+    pub pods: Vec<PodFacts>,
+    pub claims: Vec<ClaimFacts>,
+    timers: BTreeMap<Who, Timestamp>,
+    reported: Option<Timestamp>,
+    node: Node,
+    agents_first: bool,
+    born: u32,
+    /// Pods created so far.
+    pub starts: usize,
+    /// Writes to the API server so far.
+    pub writes: usize,
+    story: String,
+}
+
+impl Scene {
+    /// A town as a person has just created it.
+    pub fn of(town: TownBuilder) -> Self {
+        let town = Arc::unwrap_or_clone(town.not_adopted().0.town);
+        let mut scene = Self {
+            now: minute(0),
+            town: Some(town),
+            agents: BTreeMap::new(),
+            pods: Vec::new(),
+            claims: Vec::new(),
+            timers: BTreeMap::new(),
+            reported: None,
+            node: Node::Works,
+            agents_first: false,
+            born: 0,
+            starts: 0,
+            writes: 0,
+            story: String::new(),
+        };
+        scene.happens("the town is created");
+        scene
+    }
+
+    /// Agents are created, all at once.
+    pub fn agents<const N: usize>(&mut self, agents: [AgentBuilder; N]) -> &mut Self {
+        let mut names = Vec::new();
+        for agent in agents {
+            let mut agent = Arc::unwrap_or_clone(agent.unbound().0.agent);
+            agent.metadata.creation_timestamp = Some(Time(self.now));
+            names.push(agent.metadata.name.clone().unwrap());
+            self.agents.extend(agent.metadata.name.clone().map(|name| (name, agent)));
+        }
+        self.happens(&format!("created: {}", names.join(", ")))
+    }
+
+    /// An agent is created.
+    pub fn agent(&mut self, agent: AgentBuilder) -> &mut Self {
+        self.agents([agent])
+    }
+
+    /// How pods fare from now on.
+    pub fn node(&mut self, node: Node) -> &mut Self {
+        self.node = node;
+        self
+    }
+
+    /// Who looks first when something changed.
+    pub fn agents_first(&mut self, yes: bool) -> &mut Self {
+        self.agents_first = yes;
+        self
+    }
+
+    /// Something happens that was prepared outside; everybody looks.
+    pub fn happens(&mut self, what: &str) -> &mut Self {
+        self.tell(&format!("-- {what}"));
+        self.settle();
+        self
+    }
+
+    /// Somebody edits the town.
+    pub fn edit_town(&mut self, what: &str, change: impl FnOnce(&mut Town)) -> &mut Self {
+        if let Some(town) = &mut self.town {
+            change(town);
+            raise(&mut town.metadata);
+        }
+        self.happens(what)
+    }
+
+    /// Somebody edits an agent.
+    pub fn edit_agent(&mut self, name: &str, what: &str, change: impl FnOnce(&mut Agent)) -> &mut Self {
+        if let Some(agent) = self.agents.get_mut(name) {
+            change(agent);
+            raise(&mut agent.metadata);
+        }
+        self.happens(what)
+    }
+
+    pub fn hook(&mut self, name: &str, bead: &str) -> &mut Self {
+        self.edit_agent(name, &format!("{name} gets bead {bead}"), |a| a.spec.hook = Some(hook(bead)))
+    }
+
+    pub fn delete_town(&mut self) -> &mut Self {
+        let now = self.now;
+        if let Some(town) = &mut self.town {
+            town.metadata.deletion_timestamp.get_or_insert(Time(now));
+        }
+        self.happens("the town is deleted")
+    }
+
+    pub fn delete_agent(&mut self, name: &str) -> &mut Self {
+        let now = self.now;
+        if let Some(agent) = self.agents.get_mut(name) {
+            agent.metadata.deletion_timestamp.get_or_insert(Time(now));
+        }
+        self.happens(&format!("agent {name} is deleted"))
+    }
+
+    /// The containers of the owner's pod end.
+    pub fn exits(&mut self, owner: &str, code: i32) -> &mut Self {
+        let now = self.now;
+        self.pod_of(owner, |pod| exit(pod, code, now));
+        self.happens(&format!("the container of {owner} exits with {code}"))
+    }
+
+    /// The node throws the owner's pod out.
+    pub fn evicted(&mut self, owner: &str) -> &mut Self {
+        let now = self.now;
+        self.pod_of(owner, |pod| {
+            exit(pod, 137, now);
+            pod.disrupted = true;
+        });
+        self.happens(&format!("the pod of {owner} is evicted"))
+    }
+
+    /// Somebody deletes the owner's pod by hand.
+    pub fn killed(&mut self, owner: &str) -> &mut Self {
+        let now = self.now;
+        self.pod_of(owner, |pod| {
+            pod.stop_requested.get_or_insert(now);
+        });
+        self.happens(&format!("the pod of {owner} is deleted by hand"))
+    }
+
+    fn pod_of(&mut self, owner: &str, change: impl FnOnce(&mut PodFacts)) {
+        let prefix = format!("{owner}-");
+        if let Some(pod) = self.pods.iter_mut().find(|p| p.key.name.starts_with(&prefix) && !p.ended()) {
+            change(pod);
+        }
+    }
+
+    /// Time passes; whoever asked to be called again is, at that very time.
+    pub fn later(&mut self, span: &str) -> &mut Self {
+        let until = self.now + Duration::new(span).get();
+        self.tell(&format!("-- {span} pass"));
+        for round in 0.. {
+            assert!(round < 3000, "timers without end:\n{}", self.story);
+            let next = self.timers.iter().min_by_key(|(_, at)| **at).map(|(who, at)| (who.clone(), *at));
+            let Some((who, at)) = next.filter(|(_, at)| *at <= until) else { break };
+            self.now = self.now.max(at);
+            self.timers.remove(&who);
+            if self.reconcile(&who) {
+                self.settle();
+            }
+        }
+        self.now = until;
+        self
+    }
+
+    /// Everybody looks until nothing changes any more.
+    fn settle(&mut self) {
+        for round in 0.. {
+            assert!(round < ROUNDS, "never comes to rest:\n{}", self.story);
+            let mut changed = false;
+            let mut everybody = vec![Who::Town];
+            everybody.extend(self.agents.keys().cloned().map(Who::Agent));
+            if self.agents_first {
+                everybody.reverse();
+            }
+            for who in everybody {
+                changed |= self.reconcile(&who);
+            }
+            changed |= self.pods_move();
+            self.hold_invariants();
+            if !changed {
+                break;
+            }
+        }
+    }
+
+    /// The story so far is exactly this one.
+    pub fn told(&self, expected: &str) {
+        let expected: Vec<_> = expected.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
+        let told: Vec<_> = self.story.lines().collect();
+        if let Some(at) = (0..told.len().max(expected.len())).find(|&i| told.get(i) != expected.get(i)) {
+            let (told_line, expected_line) = (told.get(at), expected.get(at));
+            panic!(
+                "line {at}:\n told     {told_line:?}\n expected {expected_line:?}\nthe whole story:\n{}",
+                self.story
+            );
+        }
+    }
+
+    /// Nothing of the town is left, of whatever kind.
+    pub fn assert_nothing_left(&self) {
+        let agents: Vec<_> =
+            self.agents.values().filter(|a| label(&a.metadata, names::TOWN_UID).is_some()).collect();
+        assert!(self.town.is_none(), "the town is still there:\n{}", self.story);
+        assert!(agents.is_empty() && self.pods.is_empty() && self.claims.is_empty(), "left:\n{}", self.story);
+    }
+
+    pub fn story(&self) -> &str {
+        &self.story
+    }
+
+    /// The phase of the town, or of an agent.
+    pub fn phase(&self, owner: &str) -> &str {
+        let phase = match self.agents.get(owner) {
+            Some(agent) => Some(agent.status.as_ref().and_then(|s| s.phase.as_deref())),
+            None => {
+                self.town.as_ref().filter(|_| owner == "gas").map(|t| t.status.as_ref()?.phase.as_deref())
+            }
+        };
+        phase.map_or("(gone)", |phase| phase.unwrap_or("(new)"))
+    }
+
+    fn tell(&mut self, line: &str) {
+        let seconds = self.now.duration_since(minute(0)).as_secs();
+        let clock = format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60);
+        let _ = writeln!(self.story, "{clock} {line}");
+    }
+}
+
+/// An edit of the spec raises the generation.
+fn raise(meta: &mut ObjectMeta) {
+    meta.generation = meta.generation.map(|g| g + 1);
+}
+
+fn exit(pod: &mut PodFacts, code: i32, now: Timestamp) {
+    pod.phase = if code == 0 { PodPhase::Succeeded } else { PodPhase::Failed };
+    pod.ready = false;
+    pod.termination = Some(Termination { exit_code: code, at: Some(now), message: String::new() });
+}
+
+// What the operator does.
+impl Scene {
+    fn key(name: &str) -> ObjectKey {
+        ObjectKey { namespace: "ns".into(), name: name.into() }
+    }
+
+    fn reconcile(&mut self, who: &Who) -> bool {
+        match who {
+            Who::Town => self.reconcile_town(),
+            Who::Agent(name) => self.reconcile_agent(name),
+        }
+    }
+
+    fn reconcile_town(&mut self) -> bool {
+        let Some(town) = self.town.clone() else { return false };
+        let uid = Uid::of(&town.metadata).unwrap();
+        let bound = |a: &&Agent| label(&a.metadata, names::TOWN_UID) == Some(uid.as_str());
+        let agents: Vec<_> = self.agents.values().filter(bound).cloned().map(Arc::new).collect();
+        let live = needs_live(&town);
+        let snapshot = TownSnapshot {
+            remains: (live && has_own_tombstone(&town.metadata)).then(|| Remains {
+                agents: Ok(agents.clone()),
+                pods: Ok(self.pods.clone()),
+                claims: Ok(self.claims.clone()),
+                settled_at: None,
+            }),
+            agents,
+            pods: self.pods.clone(),
+            claim: self.claims.iter().find(|c| c.agent_uid.is_none()).cloned(),
+            freshness: if live { Freshness::Live } else { Freshness::Cached },
+            install: HERE.into(),
+            reported_at: self.reported,
+            blocked_after: SignedDuration::from_mins(10),
+            town: Arc::new(town),
+            uid,
+        };
+        let plan = decide_town(&snapshot, self.now);
+        self.timer(Who::Town, plan.look_again);
+        let (mut pod, mut claim) = (None, None);
+        for action in &plan.actions {
+            self.act(&Who::Town, action, &mut pod, &mut claim);
+        }
+        let mut reported = false;
+        if let (Some(town), Some(mut status)) = (&mut self.town, plan.status)
+            && town.status.as_ref() != Some(&status)
+        {
+            status.pod = pod.or(status.pod);
+            status.storage = claim.or(status.storage);
+            town.status = Some(status);
+            self.reported = Some(self.now);
+            reported = true;
+        }
+        self.tell_step("gas", reported, &plan.actions, plan.note.as_deref())
+    }
+
+    fn reconcile_agent(&mut self, name: &str) -> bool {
+        let Some(agent) = self.agents.get(name).cloned() else { return false };
+        let uid = Uid::of(&agent.metadata).unwrap();
+        let facts = self.town.as_ref().and_then(|t| TownFacts::of(t, HERE));
+        let freshness =
+            if needs_live_town(&agent, facts.as_ref()) { Freshness::Live } else { Freshness::Cached };
+        let pods: Vec<_> = self.pods.iter().filter(|p| p.agent_uid.as_ref() == Some(&uid)).cloned().collect();
+        let claims: Vec<_> =
+            self.claims.iter().filter(|c| c.agent_uid.as_ref() == Some(&uid)).cloned().collect();
+        let snapshot = AgentSnapshot {
+            town: facts.map_or(TownView::Absent(freshness), |f| TownView::Present(freshness, Box::new(f))),
+            pod: pods.first().cloned(),
+            claim: claims.first().cloned(),
+            remains: agent.metadata.deletion_timestamp.is_some().then(|| Remains {
+                agents: Ok(Vec::new()),
+                pods: Ok(pods),
+                claims: Ok(claims),
+                settled_at: None,
+            }),
+            install: HERE.into(),
+            blocked_after: SignedDuration::from_mins(10),
+            agent: Arc::new(agent),
+            uid,
+        };
+        let plan = decide_agent(&snapshot, self.now);
+        let who = Who::Agent(name.into());
+        self.timer(who.clone(), plan.look_again);
+        let (mut pod, mut claim) = (None, None);
+        for action in &plan.actions {
+            self.act(&who, action, &mut pod, &mut claim);
+        }
+        let mut reported = false;
+        if let (Some(agent), Some(mut status)) = (self.agents.get_mut(name), plan.status)
+            && agent.status.as_ref() != Some(&status)
+        {
+            status.pod = pod.or(status.pod);
+            status.storage = claim.or(status.storage);
+            agent.status = Some(status);
+            reported = true;
+        }
+        self.tell_step(name, reported, &plan.actions, plan.note.as_deref())
+    }
+
+    fn timer(&mut self, who: Who, at: Option<Timestamp>) {
+        match at {
+            Some(at) => {
+                assert!(at > self.now, "{who:?} asks to be called in the past:\n{}", self.story);
+                self.timers.insert(who, at);
+            }
+            None => {
+                self.timers.remove(&who);
+            }
+        }
+    }
+
+    fn tell_step(&mut self, name: &str, reported: bool, actions: &[Action], note: Option<&str>) -> bool {
+        if !reported && actions.is_empty() {
+            return false;
+        }
+        self.writes += actions.len() + usize::from(reported);
+        let mut did: Vec<_> = actions.iter().map(short).collect();
+        if reported {
+            did.push("report".into());
+        }
+        let why = note.filter(|_| reported).map(|n| format!(" ({n})")).unwrap_or_default();
+        let (phase, did) = (self.phase(name).to_owned(), did.join(", "));
+        self.tell(format!("{name:<6} {phase:<10} {did}{why}").trim_end());
+        true
+    }
+
+    fn act(
+        &mut self,
+        who: &Who,
+        action: &Action,
+        pod: &mut Option<PodStatus>,
+        claim: &mut Option<StorageStatus>,
+    ) {
+        let now = self.now;
+        match action {
+            Action::Adopt { town_uid } => {
+                let meta = self.meta(who);
+                meta.finalizers.get_or_insert_default().push(names::FINALIZER.into());
+                let labels = meta.labels.get_or_insert_default();
+                labels.insert(names::INSTALL.into(), HERE.into());
+                if let Some(uid) = town_uid {
+                    labels.insert(names::TOWN_UID.into(), uid.to_string());
+                }
+            }
+            Action::WriteTombstone => {
+                let meta = self.meta(who);
+                let value = format!("{}@{now}", meta.uid.as_deref().unwrap());
+                meta.annotations.get_or_insert_default().insert(names::TOMBSTONE.into(), value);
+            }
+            Action::CreateClaim => *claim = Some(self.create_claim(who)),
+            Action::CreatePod => *pod = Some(self.create_pod(who)),
+            Action::DeliverHook { pod, uid, hook } => {
+                let facts = self.pods.iter_mut().find(|p| p.key == *pod && p.uid == *uid).unwrap();
+                facts.hook.clone_from(hook);
+            }
+            Action::DeletePod(key, uid) => {
+                let pod = self.pods.iter_mut().find(|p| p.key == *key && p.uid == *uid).unwrap();
+                pod.stop_requested.get_or_insert(now);
+            }
+            Action::ReleaseResult { pod, uid, position } => {
+                let pod = self.pods.iter_mut().find(|p| p.key == *pod && p.uid == *uid).unwrap();
+                assert_eq!(pod.finalizers.remove(*position), names::RESULT_FINALIZER);
+            }
+            Action::DeleteClaim(key, uid) => self.claims.retain(|c| c.key != *key || c.uid != *uid),
+            Action::DeleteAgent(key, uid) => {
+                let agent = self.agents.get_mut(&key.name).unwrap();
+                assert_eq!(agent.metadata.uid.as_deref(), Some(uid.as_str()));
+                agent.metadata.deletion_timestamp.get_or_insert(Time(now));
+            }
+            Action::RemoveFinalizer => match who {
+                Who::Town => self.town = None,
+                Who::Agent(name) => {
+                    self.agents.remove(name);
+                    self.timers.remove(who);
+                }
+            },
+        }
+    }
+
+    fn meta(&mut self, who: &Who) -> &mut ObjectMeta {
+        match who {
+            Who::Town => &mut self.town.as_mut().unwrap().metadata,
+            Who::Agent(name) => &mut self.agents.get_mut(name).unwrap().metadata,
+        }
+    }
+
+    /// What a child of the owner is called, and whose it is.
+    fn child(&mut self, who: &Who) -> (ObjectKey, Uid, Option<Uid>, Option<Uid>) {
+        self.born += 1;
+        let meta = self.meta(who).clone();
+        let owner = Uid::of(&meta).unwrap();
+        let name = child_name(meta.name.as_deref().unwrap(), &owner);
+        let town = match who {
+            Who::Town => Some(owner.clone()),
+            Who::Agent(_) => label(&meta, names::TOWN_UID).map(Uid::new),
+        };
+        let agent = (*who != Who::Town).then_some(owner);
+        (Self::key(&name), Uid::new(format!("{:08x}-child", self.born)), town, agent)
+    }
+
+    fn create_claim(&mut self, who: &Who) -> StorageStatus {
+        self.assert_may_create(who);
+        let (key, uid, town_uid, agent_uid) = self.child(who);
+        let storage = StorageStatus { claim: key.name.clone(), uid: Some(uid.to_string()) };
+        let install = Some(HERE.into());
+        self.claims.push(ClaimFacts {
+            key,
+            uid,
+            town_uid,
+            agent_uid,
+            install,
+            deleting: false,
+            finalizers: vec![],
+        });
+        storage
+    }
+
+    fn create_pod(&mut self, who: &Who) -> PodStatus {
+        self.assert_may_create(who);
+        let (key, uid, town_uid, agent_uid) = self.child(who);
+        assert!(self.pods.iter().all(|p| p.key != key), "a second pod of {who:?}:\n{}", self.story);
+        let agent = match who {
+            Who::Agent(name) => self.agents.get(name),
+            Who::Town => None,
+        };
+        let task = agent.is_some_and(|a| mode(a) == Mode::Task);
+        if let Some(agent) = agent.filter(|_| task) {
+            let work = agent.status.as_ref().and_then(|s| s.work.as_ref()).unwrap();
+            let bead = &agent.spec.hook.as_ref().unwrap().bead;
+            assert!(!work.done.contains(bead), "{bead} is done and starts again:\n{}", self.story);
+            let recorded = work.bead == *bead && work.started_at.is_some() && work.finished_at.is_none();
+            assert!(recorded, "a pod before its attempt is on record:\n{}", self.story);
+        }
+        let pod = PodFacts {
+            key,
+            uid,
+            town_uid,
+            agent_uid,
+            install: Some(HERE.into()),
+            phase: PodPhase::Pending,
+            ready: false,
+            node: None,
+            created: Some(self.now),
+            started: None,
+            stop_requested: None,
+            released_by_kubelet: false,
+            finalizers: if task { vec![names::RESULT_FINALIZER.into()] } else { vec![] },
+            hook: agent.and_then(|a| a.spec.hook.clone()),
+            termination: None,
+            disrupted: false,
+            trouble: None,
+            trouble_since: None,
+        };
+        let record = pod_record(&pod);
+        self.pods.push(pod);
+        self.starts += 1;
+        record
+    }
+
+    fn assert_may_create(&self, who: &Who) {
+        let town = self.town.as_ref().unwrap();
+        let agent = match who {
+            Who::Agent(name) => Some(&self.agents[name].metadata),
+            Who::Town => None,
+        };
+        for meta in std::iter::once(&town.metadata).chain(agent) {
+            let dead = meta.deletion_timestamp.is_some() || tombstone(meta).is_some();
+            assert!(!dead && has_finalizer(meta, names::FINALIZER), "a create for the dead:\n{}", self.story);
+        }
+        let first = *who == Who::Town && town.status.is_none();
+        let awake = TownFacts::of(town, HERE).unwrap().awake;
+        assert!(first || awake, "a create for a town that is not awake:\n{}", self.story);
+    }
+
+    /// What must be true after every step.
+    fn hold_invariants(&self) {
+        for (i, pod) in self.pods.iter().enumerate() {
+            let twins = self.pods[i + 1..].iter().any(|p| p.agent_uid == pod.agent_uid);
+            assert!(!twins, "two pods of one owner:\n{}", self.story);
+        }
+        if self.phase("gas") == "Asleep" {
+            assert!(self.pods.is_empty(), "asleep with pods:\n{}", self.story);
+        }
+    }
+}
+
+// What the node does.
+impl Scene {
+    fn pods_move(&mut self) -> bool {
+        let (now, node) = (self.now, self.node);
+        let mut changed = false;
+        for pod in &mut self.pods {
+            if pod.ended() {
+                continue;
+            }
+            if pod.deleting() && node != Node::Hangs {
+                exit(pod, 143, now);
+                changed = true;
+            } else if pod.phase == PodPhase::Pending && !pod.deleting() {
+                pod.node = Some("node-1".into());
+                pod.started = Some(now);
+                if node == Node::Fails {
+                    exit(pod, 1, now);
+                } else {
+                    pod.phase = PodPhase::Running;
+                    pod.ready = true;
+                }
+                changed = true;
+            }
+        }
+        let before = self.pods.len();
+        self.pods.retain(|p| !(p.deleting() && p.ended() && p.finalizers.is_empty()));
+        changed || self.pods.len() != before
+    }
+}
+
+fn short(action: &Action) -> String {
+    match action {
+        Action::Adopt { town_uid: Some(_) } => "bind".into(),
+        Action::DeliverHook { hook, .. } => {
+            format!("deliver {}", hook.as_ref().map_or("nothing", |h| h.bead.as_str()))
+        }
+        Action::DeletePod(key, _) => format!("delete pod {}", owner_of(key)),
+        Action::ReleaseResult { .. } => "release pod".into(),
+        Action::DeleteClaim(key, _) => format!("delete claim {}", owner_of(key)),
+        Action::DeleteAgent(key, _) => format!("delete agent {}", key.name),
+        other => other.to_string(),
+    }
+}
+
+/// The readable part of a child's name.
+fn owner_of(key: &ObjectKey) -> &str {
+    key.name.rsplit_once('-').map_or(key.name.as_str(), |(owner, _)| owner)
+}

@@ -1,0 +1,296 @@
+//! Falling asleep in two phases, the last look, and waking.
+
+use super::build::{
+    AgentBuilder, Read, TownBuilder, mayor, minute, pod, polecat, running_town, second, town,
+};
+use crate::api::AsleepReason::{Idle, Suspended};
+use crate::api::condition::{ACTIVE, ASLEEP, READY, RECONCILING};
+use crate::lifecycle::{Freshness, PodPhase, Uid, needs_live};
+
+#[test]
+fn a_town_sleeps_when_it_had_no_work_for_sleep_after() {
+    let last_work_at_ten = || running_town().last_active(minute(10));
+    let woken_at_ten = || running_town().woke(minute(10));
+    let pod_since_ten = || town().awake().pod(pod("gas").created(minute(10)).ready());
+    let created_at_ten = || {
+        let pod = pod("gas").ready().started(Some(minute(0)));
+        town().awake().pod(pod).created(minute(10))
+    };
+    let bare = || town().awake().no_template();
+    // Whatever happened last counts, be it work, a wake, the start of the pod or of the town.
+    for (case, town, sleeps_at) in [
+        ("never had work", running_town(), 30),
+        ("last work at 10", last_work_at_ten(), 40),
+        ("woken at 10", woken_at_ten(), 40),
+        ("pod started at 10", pod_since_ten(), 40),
+        ("created at 10", created_at_ten(), 40),
+        ("without a pod of its own", bare(), 30),
+        ("sleepAfter of an hour", running_town().sleep_after("1h"), 60),
+    ] {
+        let early = town.decide(minute(sleeps_at - 1));
+        assert_eq!(early.phase(), "Idle", "{case}, a minute early");
+        assert_eq!(early.look_again, Some(minute(sleeps_at)), "{case}");
+        let shown = early.status.as_ref().and_then(|s| s.sleep_at.as_ref()).map(|t| t.0);
+        assert_eq!(shown, Some(minute(sleeps_at)), "{case}");
+        assert_eq!(town.decide(second(sleeps_at * 60 - 1)).phase(), "Idle", "{case}, a second early");
+        for late in [0, 1, 600] {
+            assert_eq!(town.decide(minute(sleeps_at + late)).phase(), "Draining", "{case}, {late} min late");
+        }
+    }
+}
+
+#[test]
+fn some_towns_do_not_sleep_by_themselves() {
+    let working = running_town().with(polecat("toast").hook("b1").running());
+    let unknown_start = town().awake().pod(pod("gas").ready().started(None));
+    for (case, town) in [
+        ("alwaysOn", running_town().always_on()),
+        ("has work", working),
+        ("nobody knows since when its pod runs", unknown_start),
+    ] {
+        let plan = town.decide(minute(600));
+        assert!(["Idle", "Running"].contains(&plan.phase()), "{case}: {}", plan.phase());
+        assert_eq!(plan.look_again, None, "{case}: no timer where there is no deadline");
+        assert_eq!(plan.status.unwrap().sleep_at, None, "{case}");
+    }
+}
+
+#[test]
+fn a_suspended_town_sleeps_at_once_whatever_the_work() {
+    let working = || running_town().with(polecat("toast").hook("b1").running());
+    for (case, town) in [
+        ("idle", running_town().suspended()),
+        ("with work", working().suspended()),
+        ("always on", running_town().always_on().suspended()),
+    ] {
+        let plan = town.decide(minute(1));
+        let status = plan.status.clone().unwrap();
+        assert_eq!(plan.phase(), "Draining", "{case}");
+        assert_eq!(status.asleep_reason, Some(Suspended), "{case}");
+    }
+}
+
+#[test]
+fn the_mark_of_falling_asleep_stands_alone_and_before_anything_is_deleted() {
+    let plan = running_town().decide(minute(30));
+    assert!(plan.exclusive, "no create may be under way when it is written");
+    assert_eq!(plan.does(), "", "the last look comes first");
+    assert_eq!(plan.status.as_ref().unwrap().draining_since.as_ref().unwrap().0, minute(30));
+    let marked = running_town().after(&plan);
+    assert!(needs_live(&marked.0.town), "and that rests on live facts");
+    assert!(!marked.facts().awake, "nothing of the town starts from here on");
+}
+
+#[test]
+fn nothing_is_decided_about_a_draining_town_on_facts_from_a_cache() {
+    let mut town = running_town().draining(Idle, minute(30));
+    town.0.freshness = Freshness::Cached;
+    let plan = town.decide(minute(31));
+    assert_eq!((plan.does().as_str(), plan.status), ("", None));
+}
+
+#[test]
+fn a_town_that_falls_asleep_lets_its_agents_finish_for_a_bounded_time() {
+    let at_work = || polecat("toast").hook("b1").attempt("b1", 1, minute(0)).running();
+    let town = running_town().suspended().drain("2m").draining(Suspended, minute(30)).with(at_work());
+    let early = town.decide(minute(31));
+    assert_eq!((early.phase(), early.does().as_str()), ("Draining", ""));
+    assert_eq!(early.look_again, Some(minute(32)));
+    let late = town.decide(minute(32));
+    assert_eq!(
+        (late.phase(), late.does().as_str()),
+        ("Draining", "delete pod gas-pod, delete pod toast-pod")
+    );
+}
+
+#[test]
+fn a_drain_of_no_time_and_a_town_where_nobody_works_do_not_wait() {
+    let at_work = || polecat("toast").hook("b1").attempt("b1", 1, minute(0)).running();
+    let impatient = running_town().suspended().drain("0s").draining(Suspended, minute(30)).with(at_work());
+    assert_eq!(impatient.decide(minute(30)).does(), "delete pod gas-pod, delete pod toast-pod");
+    let quiet = running_town().draining(Idle, minute(30)).with(mayor().started().running());
+    assert_eq!(quiet.decide(minute(30)).does(), "delete pod gas-pod, delete pod mayor-pod");
+}
+
+#[test]
+fn a_town_is_asleep_only_when_no_pod_of_it_exists() {
+    let going = town().draining(Idle, minute(30)).pod(pod("gas").ready().told_to_stop(minute(30)));
+    let plan = going.decide(minute(31));
+    assert_eq!((plan.phase(), plan.does().as_str()), ("Draining", ""), "it waits for the pod to go");
+    assert!(!plan.is(ASLEEP));
+    let gone = town().draining(Idle, minute(30)).recorded_pod(minute(0)).restarts(2, minute(20));
+    let plan = gone.decide(minute(31));
+    assert_eq!((plan.phase(), plan.is(ASLEEP), plan.is(READY)), ("Asleep", true, true));
+    assert_eq!(plan.look_again, None, "a sleeping town has no timer");
+    let status = plan.status.unwrap();
+    assert_eq!((status.draining_since, status.asleep_reason, status.restarts), (None, Some(Idle), None));
+    assert_eq!(status.pod.as_ref().and_then(|p| p.uid.as_ref()), None, "only when it was started stays");
+    assert!(status.pod.unwrap().started_at.is_some());
+}
+
+#[test]
+fn pods_of_another_installation_are_neither_waited_for_nor_deleted() {
+    let town = town().draining(Idle, minute(30)).pod(pod("gas").ready().foreign());
+    let plan = town.decide(minute(31));
+    assert_eq!((plan.phase(), plan.does().as_str()), ("Asleep", ""));
+}
+
+/// What wakes a sleeping town, and turns back one that is about to sleep.
+fn reasons_to_wake(base: impl Fn() -> TownBuilder) -> Vec<(&'static str, TownBuilder)> {
+    let with = |agent: AgentBuilder| base().with(agent);
+    let half = polecat("toast").hook("b1").attempt("b1", 2, minute(0));
+    let backing_off = half.ended(crate::api::Outcome::Failed, minute(1));
+    vec![
+        ("a new bead", with(polecat("toast").hook("b1"))),
+        ("a bead that is to be tried again", with(backing_off)),
+        ("a bead after one that is done", with(polecat("toast").done(&["b0"]).hook("b1"))),
+        ("a bead after one that failed", with(polecat("toast").failed("b0", minute(0)).hook("b1"))),
+        ("a Session agent that was never started", with(mayor())),
+        ("a Session agent's new bead", with(mayor().started().delivered("b0").hook("b1"))),
+        ("a Session agent's first bead", with(mayor().started().hook("b1"))),
+        ("a wake request", base().wake_request("please")),
+        ("alwaysOn", base().always_on()),
+    ]
+}
+
+#[test]
+fn a_sleeping_town_wakes_for_work_and_when_the_reason_no_longer_holds() {
+    let mut cases = reasons_to_wake(|| town().asleep(Idle));
+    cases.push(("suspended was lifted", town().asleep(Suspended)));
+    for (case, town) in cases {
+        let plan = town.decide(minute(99));
+        let status = plan.status.clone().unwrap();
+        assert_eq!((plan.phase(), plan.is(ASLEEP)), ("Starting", false), "{case}");
+        assert_eq!(status.woke_at.map(|t| t.0), Some(minute(99)), "{case}");
+        assert_eq!(status.asleep_reason, None, "{case}");
+        assert!(plan.note.as_ref().is_some_and(|n| n.starts_with("woken")), "{case}: says why");
+        assert_eq!(plan.does(), "", "{case}: the wake is on record before anything starts");
+        assert_eq!(town.after(&plan).decide(minute(99)).does(), "create pod", "{case}");
+    }
+}
+
+#[test]
+fn a_sleeping_town_sleeps_on_for_anything_else() {
+    let sleeping = || town().asleep(Idle);
+    for (case, town) in [
+        ("nothing", sleeping()),
+        ("an agent without a hook", sleeping().with(polecat("toast"))),
+        ("a bead that is done", sleeping().with(polecat("toast").hook("b1").done(&["b1"]))),
+        ("an agent past its limit", sleeping().with(polecat("toast").failed("b1", minute(0)))),
+        ("an agent that waits for a person", sleeping().with(polecat("toast").hook("b1").stalled())),
+        ("an agent that is being deleted", sleeping().with(polecat("toast").hook("b1").deleting(minute(1)))),
+        ("a bead that was delivered", sleeping().with(mayor().started().hook("b1").delivered("b1"))),
+        ("a Session agent that was started", sleeping().with(mayor().started())),
+        ("a Session agent that waits for a person", sleeping().with(mayor().stalled())),
+        ("another sleepAfter", sleeping().sleep_after("10h")),
+        ("the wake request that was answered", {
+            sleeping().wake_request("old").status(|s| s.handled_wake_request = "old".into())
+        }),
+    ] {
+        let town = town.settled(minute(98));
+        let plan = town.decide(minute(99));
+        assert_eq!((plan.phase(), plan.does().as_str()), ("Asleep", ""), "{case}");
+        assert_eq!(
+            (plan.look_again, &plan.status),
+            (None, &town.0.town.status),
+            "{case}: no timer, no write"
+        );
+    }
+}
+
+#[test]
+fn no_work_overrides_suspended() {
+    for (case, town) in reasons_to_wake(|| town().asleep(Suspended).suspended()) {
+        assert_eq!(town.decide(minute(99)).phase(), "Asleep", "{case}");
+    }
+}
+
+#[test]
+fn suspended_while_asleep_is_remembered_so_that_lifting_it_wakes() {
+    let plan = town().asleep(Idle).suspended().decide(minute(99));
+    assert_eq!((plan.phase(), plan.reason(ASLEEP)), ("Asleep", "Suspended"));
+    let lifted = town().suspended().after(&plan).edit(|t| t.spec.suspended = false);
+    assert_eq!(lifted.decide(minute(100)).phase(), "Starting");
+}
+
+#[test]
+fn the_last_look_turns_back_for_whatever_would_wake_the_town() {
+    for (case, town) in reasons_to_wake(|| running_town().draining(Idle, minute(30))) {
+        let plan = town.decide(minute(30));
+        let status = plan.status.clone().unwrap();
+        assert!(["Running", "Idle"].contains(&plan.phase()), "{case}: {}", plan.phase());
+        assert_eq!((status.draining_since, status.asleep_reason), (None, None), "{case}");
+        assert_eq!(status.woke_at.map(|t| t.0), Some(minute(30)), "{case}: the idle clock starts anew");
+        assert_eq!(plan.does(), "", "{case}: no pod is deleted");
+        assert!(plan.note.as_ref().is_some_and(|n| n.starts_with("not asleep after all")), "{case}");
+    }
+}
+
+#[test]
+fn the_last_look_does_not_turn_back_from_a_decree() {
+    for (case, town) in reasons_to_wake(|| running_town().suspended().draining(Suspended, minute(30))) {
+        assert_eq!(town.decide(minute(32)).phase(), "Draining", "{case}");
+    }
+    // Suspended after it began to fall asleep by itself: it goes on.
+    for (case, town) in reasons_to_wake(|| running_town().suspended().draining(Idle, minute(30))) {
+        assert_eq!(town.decide(minute(32)).phase(), "Draining", "{case}");
+    }
+}
+
+#[test]
+fn a_decree_that_is_lifted_in_time_turns_back() {
+    let plan = running_town().draining(Suspended, minute(30)).decide(minute(31));
+    assert_eq!((plan.phase(), plan.does().as_str()), ("Idle", ""));
+}
+
+#[test]
+fn a_pod_that_came_late_to_a_sleeping_town_is_deleted() {
+    let stray = polecat("toast").running();
+    let plan = town().asleep(Idle).with(stray).pod(pod("gas").ready()).decide(minute(99));
+    assert_eq!((plan.phase(), plan.does().as_str()), ("Asleep", "delete pod toast-pod, delete pod gas-pod"));
+    let foreign = town().asleep(Idle).pod(pod("gas").ready().foreign()).decide(minute(99));
+    assert_eq!(foreign.does(), "", "what another installation made is left alone");
+}
+
+#[test]
+fn a_wake_request_is_answered_once() {
+    let woken = town().asleep(Idle).wake_request("please").settled(minute(40));
+    let status = woken.0.town.status.clone().unwrap();
+    assert_eq!((status.handled_wake_request.as_str(), status.woke_at.unwrap().0), ("please", minute(40)));
+    let again = woken.pod(pod("gas").ready()).decide(minute(50)).status.unwrap();
+    assert_eq!(again.woke_at.unwrap().0, minute(40), "the same request wakes only once");
+}
+
+#[test]
+fn a_wake_request_to_a_town_that_is_awake_keeps_it_awake_for_a_while() {
+    let plan = running_town().wake_request("please").decide(minute(29));
+    assert_eq!((plan.phase(), plan.look_again), ("Idle", Some(minute(59))));
+}
+
+#[test]
+fn a_town_that_falls_asleep_with_work_shows_it() {
+    let at_work = polecat("toast").hook("b1").running();
+    let plan = running_town().suspended().with(at_work).decide(minute(1));
+    assert!(plan.is(ACTIVE) && plan.is(RECONCILING) && !plan.is(READY));
+    let asleep = town().suspended().draining(Suspended, minute(1)).with(polecat("toast").hook("b1"));
+    assert!(!asleep.decide(minute(3)).is(ACTIVE));
+}
+
+#[test]
+fn pods_told_to_stop_are_not_told_again() {
+    let going = pod("gas").ready().told_to_stop(minute(30));
+    let mut staying = pod("gas").ready();
+    staying.0.uid = Uid::new("another");
+    let plan = town().draining(Idle, minute(30)).pod(going).pod(staying).decide(minute(31));
+    assert_eq!(plan.actions.len(), 1);
+    assert_eq!(plan.phase(), "Draining");
+}
+
+#[test]
+fn a_town_whose_node_does_not_say_is_not_ready_and_not_replaced() {
+    let mut lost = pod("gas").ready();
+    lost.0.phase = PodPhase::Unknown;
+    lost.0.ready = false;
+    let plan = town().awake().pod(lost).decide(minute(1));
+    assert_eq!((plan.phase(), plan.does().as_str()), ("Starting", ""));
+}

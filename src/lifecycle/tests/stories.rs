@@ -1,0 +1,515 @@
+//! Whole lives, told line by line: when, who, in what phase then, and every write.
+
+use super::build::{mayor, polecat, town};
+use super::scene::{Node, Scene};
+
+#[test]
+fn a_town_lives_sleeps_wakes_and_dies() {
+    let mut scene = Scene::of(town().storage());
+    scene.agent(mayor()).agent(polecat("toast").storage());
+    scene.hook("toast", "b1").later("10m").exits("toast", 0);
+    scene.later("30m");
+    assert_eq!((scene.phase("gas"), scene.pods.len()), ("Asleep", 0));
+    scene.later("12h").hook("toast", "b2").later("1m").exits("toast", 0).delete_town();
+    scene.assert_nothing_left();
+    scene.told(
+        "
+         00:00:00 -- the town is created
+         00:00:00 gas    (new)      adopt
+         00:00:00 gas    Starting   create claim, create pod, report
+         00:00:00 gas    Idle       report
+         00:00:00 -- created: mayor
+         00:00:00 mayor  (new)      bind
+         00:00:00 mayor  Starting   create pod, report
+         00:00:00 mayor  Idle       report
+         00:00:00 -- created: toast
+         00:00:00 toast  (new)      bind
+         00:00:00 toast  Idle       report
+         00:00:00 -- toast gets bead b1
+         00:00:00 gas    Running    report (an agent has an unfinished bead)
+         00:00:00 toast  Starting   create claim, report
+         00:00:00 toast  Starting   create pod
+         00:00:00 toast  Working    report
+         00:00:00 -- 10m pass
+         00:01:00 gas    Running    report
+         00:10:00 -- the container of toast exits with 0
+         00:10:00 toast  Done       report
+         00:10:00 gas    Idle       report (no agent has work any more)
+         00:10:00 toast  Done       release pod, delete pod toast
+         00:10:00 -- 30m pass
+         00:40:00 gas    Draining   report
+         00:40:00 gas    Draining   delete pod gas, delete pod mayor
+         00:40:00 gas    Asleep     report
+         00:40:00 mayor  Asleep     report
+         00:40:00 -- 12h pass
+         12:40:00 -- toast gets bead b2
+         12:40:00 gas    Starting   report (woken: agent toast has an unfinished bead)
+         12:40:00 mayor  Starting   create pod, report
+         12:40:00 toast  Starting   report
+         12:40:00 gas    Starting   create pod
+         12:40:00 mayor  Idle       report
+         12:40:00 toast  Starting   create pod
+         12:40:00 gas    Running    report
+         12:40:00 toast  Working    report
+         12:40:00 -- 1m pass
+         12:41:00 -- the container of toast exits with 0
+         12:41:00 toast  Done       report
+         12:41:00 gas    Idle       report (no agent has work any more)
+         12:41:00 toast  Done       release pod, delete pod toast
+         12:41:00 -- the town is deleted
+         12:41:00 gas    Destroying write tombstone, report
+         12:41:00 gas    Destroying delete agent mayor, delete agent toast
+         12:41:00 mayor  Idle       delete pod mayor
+         12:41:00 toast  Done       delete claim toast
+         12:41:00 mayor  (gone)     remove finalizer
+         12:41:00 toast  (gone)     remove finalizer
+         12:41:00 gas    Destroying delete pod gas
+         12:41:00 gas    Destroying delete claim gas
+         12:41:00 gas    (gone)     remove finalizer
+        ",
+    );
+}
+
+#[test]
+fn work_is_let_finish_when_the_town_is_suspended_but_not_for_ever() {
+    let mut scene = Scene::of(town());
+    scene.agent(polecat("toast")).agent(polecat("nux"));
+    scene.hook("toast", "b1").hook("nux", "b2");
+    scene.edit_town("the town is suspended", |t| t.spec.suspended = true);
+    scene.later("1m").exits("nux", 0).later("2m");
+    assert_eq!((scene.phase("gas"), scene.phase("toast"), scene.phase("nux")), ("Asleep", "Asleep", "Done"));
+    scene.later("100h").edit_town("it is lifted", |t| t.spec.suspended = false).later("1m").exits("toast", 0);
+    assert_eq!(scene.phase("toast"), "Done");
+    scene.told(
+        "
+         00:00:00 -- the town is created
+         00:00:00 gas    (new)      adopt
+         00:00:00 gas    Starting   create pod, report
+         00:00:00 gas    Idle       report
+         00:00:00 -- created: toast
+         00:00:00 toast  (new)      bind
+         00:00:00 toast  Idle       report
+         00:00:00 -- created: nux
+         00:00:00 nux    (new)      bind
+         00:00:00 nux    Idle       report
+         00:00:00 -- toast gets bead b1
+         00:00:00 gas    Running    report (an agent has an unfinished bead)
+         00:00:00 toast  Starting   report
+         00:00:00 toast  Starting   create pod
+         00:00:00 toast  Working    report
+         00:00:00 -- nux gets bead b2
+         00:00:00 nux    Starting   report
+         00:00:00 nux    Starting   create pod
+         00:00:00 nux    Working    report
+         00:00:00 -- the town is suspended
+         00:00:00 gas    Draining   report
+         00:00:00 -- 1m pass
+         00:01:00 -- the container of nux exits with 0
+         00:01:00 nux    Done       report
+         00:01:00 gas    Draining   report
+         00:01:00 nux    Done       release pod, delete pod nux
+         00:01:00 -- 2m pass
+         00:02:00 gas    Draining   delete pod gas, delete pod toast
+         00:02:00 gas    Draining   report
+         00:02:00 toast  Asleep     report
+         00:02:00 toast  Asleep     release pod
+         00:02:00 gas    Asleep     report
+         00:03:00 -- 100h pass
+         100:03:00 -- it is lifted
+         100:03:00 gas    Starting   report (woken: spec.suspended was lifted)
+         100:03:00 toast  Starting   report
+         100:03:00 gas    Starting   create pod
+         100:03:00 toast  Starting   create pod
+         100:03:00 gas    Running    report
+         100:03:00 toast  Working    report
+         100:03:00 -- 1m pass
+         100:04:00 -- the container of toast exits with 0
+         100:04:00 toast  Done       report
+         100:04:00 gas    Idle       report (no agent has work any more)
+         100:04:00 toast  Done       release pod, delete pod toast
+        ",
+    );
+}
+
+#[test]
+fn work_that_arrives_while_the_town_falls_asleep_turns_it_back() {
+    let mut scene = Scene::of(town());
+    scene.node(Node::Hangs).agent(polecat("toast")).later("30m");
+    assert_eq!(scene.phase("gas"), "Draining");
+    scene.hook("toast", "b1");
+    scene.node(Node::Works).happens("the node stops the old pod").later("1m").exits("toast", 0);
+    assert_eq!(scene.phase("toast"), "Done");
+    scene.told(
+        "
+         00:00:00 -- the town is created
+         00:00:00 gas    (new)      adopt
+         00:00:00 gas    Starting   create pod, report
+         00:00:00 gas    Idle       report
+         00:00:00 -- created: toast
+         00:00:00 toast  (new)      bind
+         00:00:00 toast  Idle       report
+         00:00:00 -- 30m pass
+         00:01:00 gas    Idle       report
+         00:30:00 gas    Draining   report
+         00:30:00 gas    Draining   delete pod gas
+         00:30:00 -- toast gets bead b1
+         00:30:00 gas    Starting   report (not asleep after all: agent toast has an unfinished bead)
+         00:30:00 toast  Starting   report
+         00:30:00 toast  Starting   create pod
+         00:30:00 toast  Working    report
+         00:30:00 -- the node stops the old pod
+         00:30:00 gas    Starting   create pod, report
+         00:30:00 gas    Running    report
+         00:30:00 -- 1m pass
+         00:31:00 -- the container of toast exits with 0
+         00:31:00 toast  Done       report
+         00:31:00 gas    Idle       report (no agent has work any more)
+         00:31:00 toast  Done       release pod, delete pod toast
+        ",
+    );
+}
+
+#[test]
+fn a_bead_that_fails_is_tried_five_times_and_then_once_a_window() {
+    let mut scene = Scene::of(town().always_on());
+    scene.agent(polecat("toast")).node(Node::Fails).hook("toast", "b1").later("100m");
+    scene.told(
+        "
+         00:00:00 -- the town is created
+         00:00:00 gas    (new)      adopt
+         00:00:00 gas    Starting   create pod, report
+         00:00:00 gas    Idle       report
+         00:00:00 -- created: toast
+         00:00:00 toast  (new)      bind
+         00:00:00 toast  Idle       report
+         00:00:00 -- toast gets bead b1
+         00:00:00 gas    Running    report (an agent has an unfinished bead)
+         00:00:00 toast  Starting   report
+         00:00:00 toast  Starting   create pod
+         00:00:00 toast  Starting   report
+         00:00:00 toast  Starting   release pod, delete pod toast
+         00:00:00 -- 100m pass
+         00:00:30 toast  Starting   report
+         00:00:30 toast  Starting   create pod
+         00:00:30 toast  Starting   report
+         00:00:30 toast  Starting   release pod, delete pod toast
+         00:01:30 toast  Starting   report
+         00:01:30 toast  Starting   create pod
+         00:01:30 toast  Starting   report
+         00:01:30 toast  Starting   release pod, delete pod toast
+         00:03:30 toast  Starting   report
+         00:03:30 toast  Starting   create pod
+         00:03:30 toast  Starting   report
+         00:03:30 toast  Starting   release pod, delete pod toast
+         00:08:30 toast  Starting   report
+         00:08:30 toast  Starting   create pod
+         00:08:30 toast  Failed     report
+         00:08:30 gas    Idle       report (no agent has work any more)
+         00:08:30 toast  Failed     release pod, delete pod toast
+         00:38:30 toast  Starting   report
+         00:38:30 gas    Running    report (an agent has an unfinished bead)
+         00:38:30 toast  Starting   create pod
+         00:38:30 toast  Failed     report
+         00:38:30 gas    Idle       report (no agent has work any more)
+         00:38:30 toast  Failed     release pod, delete pod toast
+         01:38:30 toast  Starting   report
+         01:38:30 gas    Running    report (an agent has an unfinished bead)
+         01:38:30 toast  Starting   create pod
+         01:38:30 toast  Failed     report
+         01:38:30 gas    Idle       report (no agent has work any more)
+         01:38:30 toast  Failed     release pod, delete pod toast
+        ",
+    );
+}
+
+#[test]
+fn an_agent_past_its_limit_does_not_keep_its_town_from_sleep_nor_wake_it() {
+    let mut scene = Scene::of(town().always_on());
+    scene.agent(polecat("toast")).node(Node::Fails).hook("toast", "b1").later("20m");
+    assert_eq!(scene.phase("toast"), "Failed");
+    scene.node(Node::Works).edit_town("no longer always on", |t| t.spec.always_on = false).later("100h");
+    assert_eq!((scene.phase("gas"), scene.phase("toast")), ("Asleep", "Failed"));
+    scene.edit_town("somebody asks", |t| t.spec.wake_request = "please".into());
+    assert_eq!(scene.phase("toast"), "Working", "the town is awake, and the window over");
+}
+
+#[test]
+fn a_pod_that_is_killed_or_evicted_is_replaced_and_costs_no_attempt() {
+    let mut scene = Scene::of(town());
+    scene.agent(polecat("toast")).hook("toast", "b1").later("5m").evicted("toast").later("1m");
+    scene.killed("toast").later("1m").killed("gas").later("1m").exits("toast", 0);
+    let work = scene.agents["toast"].status.as_ref().unwrap().work.clone().unwrap();
+    assert_eq!((work.attempts, work.done), (1, vec!["b1".to_owned()]));
+    scene.told(
+        "
+         00:00:00 -- the town is created
+         00:00:00 gas    (new)      adopt
+         00:00:00 gas    Starting   create pod, report
+         00:00:00 gas    Idle       report
+         00:00:00 -- created: toast
+         00:00:00 toast  (new)      bind
+         00:00:00 toast  Idle       report
+         00:00:00 -- toast gets bead b1
+         00:00:00 gas    Running    report (an agent has an unfinished bead)
+         00:00:00 toast  Starting   report
+         00:00:00 toast  Starting   create pod
+         00:00:00 toast  Working    report
+         00:00:00 -- 5m pass
+         00:01:00 gas    Running    report
+         00:05:00 -- the pod of toast is evicted
+         00:05:00 gas    Running    report
+         00:05:00 toast  Starting   report
+         00:05:00 toast  Starting   release pod, delete pod toast
+         00:05:00 -- 1m pass
+         00:05:30 toast  Starting   report
+         00:05:30 toast  Starting   create pod
+         00:05:30 toast  Working    report
+         00:06:00 gas    Running    report
+         00:06:00 -- the pod of toast is deleted by hand
+         00:06:00 toast  Starting   report
+         00:06:00 toast  Starting   release pod
+         00:06:00 -- 1m pass
+         00:06:30 toast  Starting   report
+         00:06:30 toast  Starting   create pod
+         00:06:30 toast  Working    report
+         00:07:00 -- the pod of gas is deleted by hand
+         00:07:00 gas    Starting   report
+         00:07:00 gas    Starting   create pod, report
+         00:07:00 gas    Running    report
+         00:07:00 -- 1m pass
+         00:08:00 -- the container of toast exits with 0
+         00:08:00 toast  Done       report
+         00:08:00 gas    Idle       report (no agent has work any more)
+         00:08:00 toast  Done       release pod, delete pod toast
+        ",
+    );
+}
+
+#[test]
+fn pods_that_die_at_once_are_not_started_hot() {
+    let mut scene = Scene::of(town().always_on());
+    scene.agent(mayor()).node(Node::Fails).later("2h");
+    assert!(scene.starts < 2 * 20, "{} starts in two hours:\n{}", scene.starts, scene.story());
+    let mut woken = Scene::of(town());
+    woken.later("30m").node(Node::Fails);
+    woken.edit_town("somebody asks", |t| t.spec.wake_request = "please".into()).later("25m");
+    assert!(woken.starts < 10, "{} starts in 25 minutes:\n{}", woken.starts, woken.story());
+}
+
+#[test]
+fn a_town_deleted_in_mid_work_drains_and_leaves_nothing() {
+    let mut scene = Scene::of(town().storage());
+    scene.agent(mayor()).agent(polecat("toast").storage()).hook("toast", "b1").delete_town().later("2m");
+    scene.assert_nothing_left();
+    scene.told(
+        "
+         00:00:00 -- the town is created
+         00:00:00 gas    (new)      adopt
+         00:00:00 gas    Starting   create claim, create pod, report
+         00:00:00 gas    Idle       report
+         00:00:00 -- created: mayor
+         00:00:00 mayor  (new)      bind
+         00:00:00 mayor  Starting   create pod, report
+         00:00:00 mayor  Idle       report
+         00:00:00 -- created: toast
+         00:00:00 toast  (new)      bind
+         00:00:00 toast  Idle       report
+         00:00:00 -- toast gets bead b1
+         00:00:00 gas    Running    report (an agent has an unfinished bead)
+         00:00:00 toast  Starting   create claim, report
+         00:00:00 toast  Starting   create pod
+         00:00:00 toast  Working    report
+         00:00:00 -- the town is deleted
+         00:00:00 gas    Destroying write tombstone, report
+         00:00:00 -- 2m pass
+         00:00:05 gas    Destroying report
+         00:02:00 gas    Destroying delete agent mayor, delete agent toast, report
+         00:02:00 mayor  Idle       delete pod mayor
+         00:02:00 toast  Working    delete pod toast
+         00:02:00 mayor  (gone)     remove finalizer
+         00:02:00 toast  Working    release pod
+         00:02:00 toast  Working    delete claim toast
+         00:02:00 toast  (gone)     remove finalizer
+         00:02:00 gas    Destroying delete pod gas, report
+         00:02:00 gas    Destroying delete claim gas, report
+         00:02:00 gas    (gone)     remove finalizer
+        ",
+    );
+}
+
+#[test]
+fn a_pod_that_does_not_stop_holds_the_deletion_and_is_named() {
+    let mut scene = Scene::of(town());
+    scene.node(Node::Hangs).delete_town().later("11m");
+    assert_eq!(scene.phase("gas"), "Destroying");
+    scene.node(Node::Works).happens("the node stops it").assert_nothing_left();
+    scene.told(
+        "
+         00:00:00 -- the town is created
+         00:00:00 gas    (new)      adopt
+         00:00:00 gas    Starting   create pod, report
+         00:00:00 gas    Idle       report
+         00:00:00 -- the town is deleted
+         00:00:00 gas    Destroying write tombstone, report
+         00:00:00 gas    Destroying delete pod gas
+         00:00:00 -- 11m pass
+         00:00:05 gas    Destroying report
+         00:10:00 gas    Destroying report
+         00:11:00 -- the node stops it
+         00:11:00 gas    (gone)     remove finalizer
+        ",
+    );
+}
+
+#[test]
+fn an_agent_deleted_alone_leaves_its_town_as_it_was() {
+    let mut scene = Scene::of(town());
+    scene
+        .agent(mayor())
+        .agent(polecat("toast").storage())
+        .hook("toast", "b1")
+        .delete_agent("toast")
+        .later("2m");
+    assert_eq!((scene.agents.len(), scene.pods.len(), scene.claims.len()), (1, 2, 0));
+    scene.told(
+        "
+         00:00:00 -- the town is created
+         00:00:00 gas    (new)      adopt
+         00:00:00 gas    Starting   create pod, report
+         00:00:00 gas    Idle       report
+         00:00:00 -- created: mayor
+         00:00:00 mayor  (new)      bind
+         00:00:00 mayor  Starting   create pod, report
+         00:00:00 mayor  Idle       report
+         00:00:00 -- created: toast
+         00:00:00 toast  (new)      bind
+         00:00:00 toast  Idle       report
+         00:00:00 -- toast gets bead b1
+         00:00:00 gas    Running    report (an agent has an unfinished bead)
+         00:00:00 toast  Starting   create claim, report
+         00:00:00 toast  Starting   create pod
+         00:00:00 toast  Working    report
+         00:00:00 -- agent toast is deleted
+         00:00:00 gas    Idle       report (no agent has work any more)
+         00:00:00 toast  Working    write tombstone
+         00:00:00 -- 2m pass
+         00:00:05 toast  Destroying report
+         00:02:00 toast  Destroying delete pod toast, report
+         00:02:00 toast  Destroying release pod
+         00:02:00 toast  Destroying delete claim toast, report
+         00:02:00 toast  (gone)     remove finalizer
+         00:02:00 gas    Idle       report
+        ",
+    );
+}
+
+#[test]
+fn removing_a_rig_destroys_its_agents_and_no_others() {
+    let mut scene = Scene::of(town());
+    scene.agent(mayor()).agent(polecat("toast").storage()).hook("toast", "b1");
+    scene.edit_town("the rig is removed", |t| t.spec.rigs.clear()).later("2m");
+    assert_eq!(scene.agents.keys().collect::<Vec<_>>(), ["mayor"]);
+    assert_eq!((scene.phase("gas"), scene.phase("mayor"), scene.claims.len()), ("Idle", "Idle", 0));
+}
+
+#[test]
+fn a_tombstone_on_a_live_town_stops_it_until_it_is_taken_off() {
+    let mut scene = Scene::of(town().storage());
+    scene.agent(mayor()).agent(polecat("toast").storage()).hook("toast", "b1");
+    scene.edit_town("it is annotated", |t| {
+        t.metadata.annotations = Some([("gastown.dev/deleted".into(), "by hand".into())].into());
+    });
+    assert_eq!((scene.pods.len(), scene.claims.len()), (0, 2));
+    scene.later("90h").edit_town("the annotation is taken off", |t| t.metadata.annotations = None);
+    scene.later("1m").exits("toast", 0);
+    assert_eq!((scene.phase("mayor"), scene.phase("toast")), ("Idle", "Done"));
+    scene.told(
+        "
+         00:00:00 -- the town is created
+         00:00:00 gas    (new)      adopt
+         00:00:00 gas    Starting   create claim, create pod, report
+         00:00:00 gas    Idle       report
+         00:00:00 -- created: mayor
+         00:00:00 mayor  (new)      bind
+         00:00:00 mayor  Starting   create pod, report
+         00:00:00 mayor  Idle       report
+         00:00:00 -- created: toast
+         00:00:00 toast  (new)      bind
+         00:00:00 toast  Idle       report
+         00:00:00 -- toast gets bead b1
+         00:00:00 gas    Running    report (an agent has an unfinished bead)
+         00:00:00 toast  Starting   create claim, report
+         00:00:00 toast  Starting   create pod
+         00:00:00 toast  Working    report
+         00:00:00 -- it is annotated
+         00:00:00 gas    Tombstoned delete pod gas, delete pod mayor, delete pod toast, report
+         00:00:00 mayor  Blocked    report
+         00:00:00 toast  Blocked    report
+         00:00:00 toast  Blocked    report
+         00:00:00 toast  Blocked    release pod
+         00:00:00 -- 90h pass
+         00:01:00 gas    Tombstoned report
+         90:00:00 -- the annotation is taken off
+         90:00:00 gas    Starting   create pod, report
+         90:00:00 mayor  Starting   create pod, report
+         90:00:00 toast  Starting   report
+         90:00:00 gas    Running    report (an agent has an unfinished bead)
+         90:00:00 mayor  Idle       report
+         90:00:00 toast  Starting   create pod
+         90:00:00 toast  Working    report
+         90:00:00 -- 1m pass
+         90:01:00 gas    Running    report
+         90:01:00 -- the container of toast exits with 0
+         90:01:00 toast  Done       report
+         90:01:00 gas    Idle       report (no agent has work any more)
+         90:01:00 toast  Done       release pod, delete pod toast
+        ",
+    );
+}
+
+#[test]
+fn an_agent_is_bound_when_its_town_comes() {
+    let mut scene = Scene::of(town());
+    let later = scene.town.take();
+    scene.agent(polecat("toast").hook("b1"));
+    assert_eq!(scene.phase("toast"), "Blocked");
+    scene.town = later;
+    scene.happens("its town is created").exits("toast", 0);
+    assert_eq!(scene.phase("toast"), "Done");
+}
+
+#[test]
+fn an_agent_left_by_a_town_that_vanished_is_not_taken_over_by_its_successor() {
+    let mut scene = Scene::of(town());
+    scene.agent(polecat("toast").storage()).hook("toast", "b1");
+    scene.town = None;
+    scene.happens("somebody strips the town's finalizer");
+    assert_eq!((scene.phase("toast"), scene.claims.len()), ("Blocked", 1));
+    let mut successor = std::sync::Arc::unwrap_or_clone(town().not_adopted().0.town);
+    successor.metadata.uid = Some("another-uid".into());
+    scene.town = Some(successor);
+    scene.happens("a town of the same name is created").later("1h");
+    assert_eq!((scene.phase("toast"), scene.claims.len()), ("Blocked", 1));
+}
+
+#[test]
+fn a_town_awake_or_asleep_writes_nothing_while_nothing_happens() {
+    let mut scene = Scene::of(town().always_on());
+    scene.agent(mayor()).agent(polecat("toast")).hook("toast", "b1").later("2m");
+    let before = scene.writes;
+    scene.later("200h");
+    assert_eq!(scene.writes, before, "awake:\n{}", scene.story());
+    scene.exits("toast", 0).edit_town("asleep by decree", |t| t.spec.suspended = true).later("2m");
+    let before = scene.writes;
+    scene.later("2000h");
+    assert_eq!(scene.writes, before, "asleep:\n{}", scene.story());
+}
+
+#[test]
+fn the_writes_of_a_life_stay_within_their_budget() {
+    let mut scene = Scene::of(town().storage());
+    scene.agents([polecat("toast").hook("b1"), polecat("nux").hook("b2")]);
+    scene.later("20s").exits("toast", 0).exits("nux", 0).later("20s").delete_town();
+    scene.assert_nothing_left();
+    assert!(scene.writes <= 30, "{} writes:\n{}", scene.writes, scene.story());
+}

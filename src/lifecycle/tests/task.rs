@@ -1,0 +1,328 @@
+//! A Task agent: a pod only while its bead is unfinished, each attempt and each outcome on record.
+
+use super::build::{AgentBuilder, Read, claim, minute, polecat, running_town, second, town};
+use crate::api::AsleepReason::{Idle, Suspended};
+use crate::api::Outcome::{Done, Failed, Interrupted};
+use crate::api::condition::{DEGRADED, FINISHED, READY, RECONCILING, STALLED, WORKING, reason};
+use crate::api::{AgentStatus, WorkStatus};
+use crate::lifecycle::Plan;
+
+/// With bead b1 on its hook.
+fn toast() -> AgentBuilder {
+    polecat("toast").hook("b1")
+}
+
+/// With a first attempt at b1 under way since minute 0.
+fn tried() -> AgentBuilder {
+    toast().attempt("b1", 1, minute(0))
+}
+
+fn work(plan: &Plan<AgentStatus>) -> WorkStatus {
+    plan.status.as_ref().and_then(|s| s.work.clone()).unwrap_or_default()
+}
+
+#[test]
+fn without_a_hook_it_is_idle() {
+    let plan = polecat("toast").decide(minute(1));
+    assert_eq!((plan.phase(), plan.does().as_str(), plan.is(READY)), ("Idle", "", true));
+}
+
+#[test]
+fn an_attempt_is_on_record_before_its_pod_is_created() {
+    let plan = toast().decide(minute(5));
+    assert_eq!((plan.phase(), plan.does().as_str()), ("Starting", ""), "the record comes first");
+    let attempt = work(&plan);
+    assert_eq!((attempt.bead.as_str(), attempt.attempts, attempt.outcome), ("b1", 1, None));
+    assert_eq!((attempt.started_at.unwrap().0, attempt.finished_at), (minute(5), None));
+    assert_eq!(toast().after(&plan).decide(minute(5)).does(), "create pod");
+}
+
+#[test]
+fn its_volume_comes_before_its_pod() {
+    assert_eq!(tried().storage().decide(minute(1)).does(), "create claim, create pod");
+    assert_eq!(tried().storage().claim(claim("toast")).decide(minute(1)).does(), "create pod");
+    let mut going = claim("toast");
+    going.deleting = true;
+    let plan = tried().storage().claim(going).decide(minute(1));
+    assert_eq!((plan.does().as_str(), plan.reason(READY)), ("", reason::CLAIM_UNUSABLE));
+}
+
+#[test]
+fn it_works_while_its_pod_runs() {
+    let plan = tried().running().decide(minute(1));
+    assert_eq!((plan.phase(), plan.is(WORKING), plan.is(READY)), ("Working", true, true));
+    let plan = tried().pod(|p| p).decide(minute(1));
+    assert_eq!((plan.phase(), plan.is(WORKING), plan.is(RECONCILING)), ("Starting", false, true));
+}
+
+#[test]
+fn it_runs_only_while_its_town_is_awake() {
+    for (case, town) in [
+        ("asleep", town().asleep(Idle)),
+        ("falling asleep", running_town().draining(Idle, minute(1))),
+        ("suspended", running_town().suspended()),
+        ("not decided yet", town()),
+        ("being deleted", running_town().deleting(minute(1))),
+    ] {
+        let plan = toast().of(&town).decide(minute(2));
+        assert_eq!((plan.phase(), plan.does().as_str()), ("Asleep", ""), "{case}");
+    }
+}
+
+#[test]
+fn how_an_attempt_ended_is_recorded_before_the_pod_is_let_go() {
+    let told_at_5 = || tried().pod(|p| p.exited(0, minute(5)).told_to_stop(minute(5)));
+    let suspended = running_town().suspended().draining(Suspended, minute(1));
+    for (case, agent, outcome) in [
+        ("exit 0", tried().pod(|p| p.exited(0, minute(5))), Done),
+        (
+            "exit 0 before it was told to stop",
+            { tried().pod(|p| p.exited(0, second(299)).told_to_stop(minute(5))) },
+            Done,
+        ),
+        ("exit 0 as it was told to stop", told_at_5(), Interrupted),
+        (
+            "exit 0 after it was told to stop",
+            { tried().pod(|p| p.exited(0, minute(6)).told_to_stop(minute(5))) },
+            Interrupted,
+        ),
+        ("exit 0 after the town told it to stop", told_at_5().of(&suspended), Interrupted),
+        ("exit 1", tried().pod(|p| p.exited(1, minute(5))), Failed),
+        (
+            "exit 1 after the town told it to stop",
+            { tried().of(&suspended).pod(|p| p.exited(1, minute(6)).told_to_stop(minute(5))) },
+            Interrupted,
+        ),
+        (
+            "told to stop by somebody else",
+            tried().pod(|p| p.exited(143, minute(6)).told_to_stop(minute(5))),
+            Interrupted,
+        ),
+        ("killed without grace", tried().pod(|p| p.ready().killed(minute(5))), Interrupted),
+    ] {
+        let plan = agent.decide(minute(7));
+        let ended = work(&plan);
+        assert_eq!((plan.does().as_str(), ended.outcome), ("", Some(outcome)), "{case}");
+        assert_eq!(ended.finished_at.map(|t| t.0), Some(minute(7)), "{case}");
+        assert_eq!(ended.attempts, i32::from(outcome != Interrupted), "{case}: only its own failures count");
+        let released = agent.after(&plan).decide(minute(7)).does();
+        assert!(released.starts_with("release pod toast-pod"), "{case}: then it is let go: {released}");
+    }
+}
+
+#[test]
+fn a_pod_that_the_node_threw_out_is_let_go_and_its_start_does_not_count() {
+    let evicted = tried().pod(super::build::PodBuilder::evicted);
+    let plan = evicted.decide(minute(7));
+    assert_eq!((work(&plan).outcome, work(&plan).attempts), (Some(Interrupted), 0));
+    let plan = evicted.after(&plan).decide(minute(7));
+    assert_eq!(plan.does(), "release pod toast-pod, delete pod toast-pod");
+}
+
+#[test]
+fn a_pod_is_released_from_our_finalizer_only() {
+    let plan = toast().done(&["b1"]).pod(|p| p.exited(0, minute(5))).decide(minute(6));
+    let crate::lifecycle::Action::ReleaseResult { position, .. } = plan.actions[0] else {
+        panic!("{plan:?}")
+    };
+    assert_eq!(position, 1, "the second one; the first is somebody else's");
+    let going = toast().done(&["b1"]).pod(|p| p.exited(0, minute(5)).told_to_stop(minute(5)));
+    assert_eq!(going.decide(minute(6)).does(), "release pod toast-pod", "and not deleted twice");
+}
+
+#[test]
+fn done_is_for_ever() {
+    let done = || polecat("toast").done(&["b0", "b1"]);
+    for (case, agent) in [
+        ("the last one", done().hook("b1")),
+        ("an earlier one", done().hook("b0")),
+        ("with its town asleep", done().hook("b1").of(&town().asleep(Idle))),
+        ("without a template", done().hook("b1").of(&running_town().no_agent_template())),
+    ] {
+        let plan = agent.decide(minute(1));
+        assert_eq!((plan.phase(), plan.does().as_str()), ("Done", ""), "{case}");
+        assert!(plan.is(READY) && plan.is(FINISHED), "{case}");
+    }
+    let rerun = done().hook("b1").running().decide(minute(1));
+    assert_eq!(rerun.does(), "delete pod toast-pod", "a pod for a done bead is ended");
+}
+
+#[test]
+fn the_last_32_done_beads_are_remembered() {
+    let names: Vec<String> = (1..=32).map(|n| format!("b{n}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let agent = polecat("toast").done(&names).hook("new").attempt("new", 1, minute(0));
+    let done = work(&agent.pod(|p| p.exited(0, minute(5))).decide(minute(6))).done;
+    assert_eq!((done.len(), done[0].as_str(), done[31].as_str()), (32, "b2", "new"));
+}
+
+#[test]
+fn a_done_pod_without_a_record_of_its_attempt_is_done_all_the_same() {
+    let plan = toast().pod(|p| p.exited(0, minute(5))).decide(minute(6));
+    assert_eq!(work(&plan).done, ["b1"]);
+}
+
+#[test]
+fn a_failed_attempt_is_tried_again_ever_more_slowly() {
+    for (attempts, wait) in [(1, 30), (2, 60), (3, 120), (4, 300)] {
+        let failed = toast().attempt("b1", attempts, minute(100)).ended(Failed, minute(101));
+        let early = failed.decide(second(6060 + wait - 1));
+        assert_eq!((early.phase(), early.reason(READY)), ("Starting", reason::BACK_OFF), "{attempts}");
+        assert_eq!((early.look_again, early.is(DEGRADED)), (Some(second(6060 + wait)), true), "{attempts}");
+        let due = failed.decide(second(6060 + wait));
+        let next = work(&due);
+        assert_eq!((next.attempts, next.finished_at, next.outcome), (attempts + 1, None, None));
+        assert_eq!(due.does(), "", "the record comes first");
+    }
+}
+
+#[test]
+fn five_starts_within_half_an_hour_are_the_limit() {
+    let failed = toast().attempt("b1", 5, minute(100)).ended(Failed, minute(110));
+    let plan = failed.decide(minute(111));
+    assert_eq!((plan.phase(), plan.reason(DEGRADED)), ("Failed", reason::RETRY_LIMIT_EXCEEDED));
+    assert_eq!((plan.is(READY), plan.is(STALLED), plan.is(RECONCILING)), (false, false, false));
+    assert!(!plan.is(FINISHED), "failed is not finished");
+    assert_eq!(plan.look_again, Some(minute(140)), "it is tried once more a window later");
+    let own_limit = toast().retry(2, "10m").attempt("b1", 2, minute(100)).ended(Failed, minute(110));
+    let plan = own_limit.decide(minute(111));
+    assert_eq!((plan.phase(), plan.look_again), ("Failed", Some(minute(120))));
+    let raised = failed.retry(6, "30m").decide(minute(111));
+    assert_eq!(raised.phase(), "Starting", "a raised limit helps at once");
+}
+
+#[test]
+fn starts_are_counted_within_the_window() {
+    let failed = |began| toast().attempt("b1", 4, minute(began)).ended(Failed, minute(100));
+    let within = work(&failed(80).decide(minute(109)));
+    assert_eq!((within.attempts, within.window_started_at.unwrap().0), (5, minute(80)));
+    let beyond = work(&failed(80).decide(minute(110)));
+    assert_eq!((beyond.attempts, beyond.window_started_at.unwrap().0), (1, minute(110)));
+}
+
+#[test]
+fn past_the_limit_there_is_one_attempt_a_window_and_the_window_doubles_up_to_a_day() {
+    let hour = 60;
+    let day = 24 * hour;
+    for (attempts, minutes) in
+        [(5, 30), (6, 60), (7, 120), (8, 240), (9, 480), (10, 960), (11, day), (12, day), (500, day)]
+    {
+        let failed = toast().attempt("b1", attempts, minute(0)).ended(Failed, minute(100));
+        let early = failed.decide(minute(100 + minutes - 1));
+        assert_eq!((early.phase(), early.look_again), ("Failed", Some(minute(100 + minutes))), "{attempts}");
+        let next = work(&failed.decide(minute(100 + minutes)));
+        assert_eq!((next.attempts, next.finished_at), (attempts + 1, None), "the count goes on");
+    }
+}
+
+#[test]
+fn an_agent_past_its_limit_stays_failed_while_its_town_sleeps() {
+    let failed = polecat("toast").failed("b1", minute(100));
+    for (case, town) in
+        [("asleep", town().asleep(Idle)), ("draining", running_town().draining(Idle, minute(99)))]
+    {
+        for now in [101, 131, 10_000] {
+            let plan = failed.clone().of(&town).decide(minute(now));
+            assert_eq!((plan.phase(), plan.does().as_str()), ("Failed", ""), "{case}, minute {now}");
+            assert_eq!(plan.look_again, None, "{case}, minute {now}: a sleeping town has no timers");
+            let town = town.clone().with(failed.clone().after(&plan));
+            assert_ne!(
+                town.decide(minute(now)).phase(),
+                "Starting",
+                "{case}, minute {now}: it wakes no town"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_new_bead_starts_anew() {
+    let next = work(&polecat("toast").failed("b0", minute(100)).hook("b1").decide(minute(101)));
+    assert_eq!((next.bead.as_str(), next.attempts), ("b1", 1));
+    let next = work(&polecat("toast").done(&["b0"]).hook("b1").decide(minute(101)));
+    assert_eq!((next.attempts, next.done), (1, vec!["b0".to_owned()]), "what is done stays done");
+}
+
+#[test]
+fn another_bead_replaces_the_pod() {
+    let swapped = polecat("toast").hook("b2").attempt("b1", 1, minute(0));
+    let running = swapped.clone().pod(|p| p.ready().bead("b1"));
+    assert_eq!(running.decide(minute(1)).does(), "delete pod toast-pod");
+    let going = swapped.clone().pod(|p| p.ready().bead("b1").told_to_stop(minute(1)));
+    assert_eq!(going.decide(minute(1)).does(), "", "it has its grace period");
+    let ended = swapped.pod(|p| p.exited(143, minute(2)).bead("b1").told_to_stop(minute(1)));
+    let plan = ended.decide(minute(2));
+    assert_eq!(plan.does(), "");
+    let plan = ended.after(&plan).decide(minute(2));
+    assert_eq!(plan.does(), "release pod toast-pod", "the old pod goes first");
+}
+
+#[test]
+fn what_was_done_for_the_old_bead_in_time_stays_done() {
+    let swapped = polecat("toast").hook("b2").attempt("b1", 1, minute(0));
+    let plan = swapped.pod(|p| p.exited(0, minute(1)).bead("b1").told_to_stop(minute(2))).decide(minute(3));
+    assert_eq!(work(&plan).done, ["b1"]);
+}
+
+#[test]
+fn a_hook_that_is_taken_off_ends_the_pod() {
+    let dropped = polecat("toast").attempt("b1", 1, minute(0)).pod(|p| p.ready().bead("b1"));
+    assert_eq!(dropped.decide(minute(1)).does(), "delete pod toast-pod");
+}
+
+#[test]
+fn an_attempt_whose_pod_vanished_has_failed_unless_the_town_slept() {
+    let vanished = || tried().recorded_pod(minute(0));
+    let plan = vanished().decide(minute(1));
+    assert_eq!((plan.does().as_str(), work(&plan).outcome, work(&plan).attempts), ("", Some(Failed), 1));
+    let plan = vanished().of(&town().asleep(Suspended)).decide(minute(1));
+    assert_eq!((work(&plan).outcome, work(&plan).attempts), (Some(Interrupted), 0));
+    let never_created = tried().of(&town().asleep(Suspended)).decide(minute(1));
+    assert_eq!((work(&never_created).outcome, work(&never_created).attempts), (Some(Interrupted), 0));
+    assert_eq!(never_created.phase(), "Asleep");
+}
+
+#[test]
+fn an_interrupted_attempt_is_taken_up_again_soon_and_does_not_count() {
+    let woken = toast().attempt("b1", 0, minute(0)).ended(Interrupted, minute(10));
+    let early = woken.decide(second(629));
+    assert_eq!((early.phase(), early.look_again), ("Starting", Some(second(630))));
+    let next = work(&woken.decide(second(630)));
+    assert_eq!((next.attempts, next.outcome), (1, None));
+}
+
+#[test]
+fn without_a_template_it_waits_for_a_person() {
+    let plan = toast().of(&running_town().no_agent_template()).decide(minute(1));
+    assert_eq!(
+        (plan.phase(), plan.reason(STALLED), plan.does().as_str()),
+        ("Blocked", reason::NO_TEMPLATE, "")
+    );
+}
+
+#[test]
+fn a_pod_of_a_sleeping_town_is_the_towns_to_delete() {
+    let plan = tried().of(&town().asleep(Idle)).running().decide(minute(1));
+    assert_eq!((plan.does().as_str(), plan.status), ("", None));
+    let draining = running_town().suspended().draining(Suspended, minute(1));
+    let plan = tried().of(&draining).running().decide(minute(1));
+    assert_eq!((plan.phase(), plan.does().as_str()), ("Working", ""), "while the town drains it works on");
+}
+
+#[test]
+fn looking_twice_writes_once() {
+    for (case, agent) in [
+        ("idle", polecat("toast")),
+        ("starting", tried().pod(|p| p)),
+        ("working", tried().running()),
+        ("done", toast().done(&["b1"])),
+        ("failed", toast().attempt("b1", 5, minute(0)).ended(Failed, minute(1))),
+        ("backing off", toast().attempt("b1", 4, minute(0)).ended(Failed, minute(1))),
+        ("asleep", toast().of(&town().asleep(Idle))),
+    ] {
+        let agent = agent.settled(minute(2));
+        let again = agent.decide(minute(3));
+        assert_eq!(again.status, agent.0.agent.status, "{case}");
+        assert_eq!(again.does(), "", "{case}");
+    }
+}
