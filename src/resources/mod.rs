@@ -6,6 +6,8 @@
 mod claim;
 mod meta;
 mod pod;
+#[cfg(test)]
+mod tests;
 
 pub use claim::{agent_claim, town_claim};
 pub use meta::Install;
