@@ -36,7 +36,6 @@ pub fn add(stories: &mut Stories) {
     stories.with_the_operator(t26_the_drain_of_a_deletion_ends_at_its_bound);
     stories.with_the_operator(t9_a_namespace_goes_with_its_towns);
     stories.with_the_operator(k10_a_namespace_goes_in_whatever_state_its_towns_are);
-    stories.with_the_operator(t6_a_finalizer_stripped_by_hand_leaves_no_pod);
     stories.with_the_operator(k17_a_claim_that_is_deleted_by_hand_comes_back_after_a_sleep);
     stories.with_the_operator(k25_strays_with_the_towns_mark_go_and_those_of_others_stay);
     stories.with_the_operator(k26_an_agent_whose_mark_was_taken_off_goes_all_the_same);
@@ -460,23 +459,6 @@ async fn delete_namespace(story: &Story) {
         }
     })
     .await;
-}
-
-async fn t6_a_finalizer_stripped_by_hand_leaves_no_pod(story: Story) {
-    let town = busy_town(&story, "gas", &["ann"]).await;
-    let ann = story.agent("ann").get().await;
-    story.town("gas").merge(json!({"metadata": {"finalizers": null}})).await;
-    story.town("gas").delete().await;
-    // The garbage collector takes the town's pod by its ownerReference; the agent stops by itself.
-    story.pod(&town.child()).gone().await;
-    story
-        .agent("ann")
-        .until("says that its town is gone", |agent| agent.reason("Stalled") == "TownGone")
-        .await;
-    story.pod(&ann.child()).gone().await;
-    story.agent("ann").delete().await;
-    story.agent("ann").gone().await;
-    assert_eq!(story.children(&ann.id()).await, [""; 0]);
 }
 
 async fn k34_a_spec_that_changes_during_destruction_changes_nothing(story: Story) {

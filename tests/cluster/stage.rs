@@ -7,8 +7,10 @@ use bed::Options;
 use futures::FutureExt;
 use tokio::sync::{OnceCell, Semaphore};
 
+use crate::common::account::Account;
 use crate::common::cluster::{Cluster, given};
 use crate::common::operator::Operator;
+use crate::common::players::NODE;
 use crate::common::story::Story;
 use crate::common::suite::Suite;
 
@@ -63,7 +65,7 @@ impl Stories {
         let name = name_of(&story);
         self.suite.add(name.clone(), move || async move {
             let cluster = once(&stage.api, async || Arc::new(Cluster::any("api").await)).await;
-            story(Story::begin(&name, cluster, None).await).await;
+            told(&name, cluster, None, story).await;
         });
     }
 
@@ -95,7 +97,7 @@ impl Stories {
                 (cluster, Arc::new(operator))
             };
             let (cluster, operator) = once(&stage.life, start).await;
-            story(Story::begin(&name, cluster, Some(operator)).await).await;
+            told(&name, cluster, Some(operator), story).await;
         });
     }
 
@@ -123,8 +125,35 @@ impl Stories {
         self.suite.add(name.clone(), move || async move {
             let _seat = stage.alone.acquire().await.expect("seats are never taken away");
             let cluster = Cluster::start(Options { name: "own".into(), ..options }).await;
-            story(Story::begin(&name, Arc::new(cluster), None).await).await;
+            told(&name, Arc::new(cluster), None, story).await;
         });
+    }
+}
+
+/// Tells one story. Somebody else's cluster is then left as it was found.
+async fn told<F, Fut>(name: &str, cluster: Arc<Cluster>, operator: Option<Arc<Operator>>, story: F)
+where
+    F: FnOnce(Story) -> Fut,
+    Fut: Future<Output = ()>,
+{
+    let begun = Story::begin(name, cluster.clone(), operator).await;
+    let namespace = begun.namespace.clone();
+    let told = AssertUnwindSafe(story(begun)).catch_unwind().await;
+    if given().is_some() {
+        cluster.remove_namespace(&namespace).await;
+    }
+    if let Err(cause) = told {
+        resume_unwind(cause);
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        let clusters = [self.api.take(), self.life.take().map(|life| life.map(|(cluster, _)| cluster))];
+        for cluster in clusters.into_iter().flatten().flatten().filter(|_| given().is_some()) {
+            Account::remove(&cluster);
+            let _ = cluster.try_kubectl(&["delete", "node", NODE, "--ignore-not-found"], "");
+        }
     }
 }
 

@@ -34,6 +34,12 @@ impl Account {
         Self { kubeconfig }
     }
 
+    /// Takes all of that away again.
+    pub fn remove(cluster: &Cluster) {
+        let _ = cluster.try_kubectl(&["delete", "--ignore-not-found", "-f", "-"], &manifests());
+        let _ = cluster.try_kubectl(&["delete", "namespace", NAMESPACE, "--ignore-not-found"], "");
+    }
+
     /// A kubeconfig with its token.
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig

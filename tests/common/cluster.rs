@@ -5,10 +5,11 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use bed::{ControlPlane, Options, Programs};
 use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{Api, ListParams, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde_json::json;
@@ -17,6 +18,7 @@ use town_operator::api::{Agent, Town};
 
 use super::account::Account;
 use super::operator::Operator;
+use super::players::Players;
 use super::wait::{PATIENCE, until};
 
 /// Names a kubeconfig: the suite then runs on that cluster instead of starting its own.
@@ -159,6 +161,20 @@ impl Cluster {
         let accounts: Api<k8s_openapi::api::core::v1::ServiceAccount> = Api::namespaced(self.client(), name);
         until("a service account for pods", PATIENCE, async || {
             accounts.get("default").await.map(drop).map_err(|error| error.to_string())
+        })
+        .await;
+    }
+
+    /// Deletes a namespace and waits until it is gone; its pods are let go by players.
+    pub async fn remove_namespace(&self, name: &str) {
+        let _players = Players::call(self.client(), name).await;
+        let api: Api<Namespace> = Api::all(self.client());
+        let _ = api.delete(name, &DeleteParams::default()).await;
+        until(&format!("namespace {name} is gone"), Duration::from_mins(2), async || {
+            match api.get_opt(name).await.map_err(|error| error.to_string())? {
+                None => Ok(()),
+                Some(namespace) => Err(serde_json::to_string(&namespace.status).unwrap()),
+            }
         })
         .await;
     }
