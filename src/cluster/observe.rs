@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 use kube::Resource;
 use kube::api::{Api, ListParams};
@@ -260,9 +261,11 @@ async fn agents_of_town(
         let name = town.metadata.name.clone().unwrap_or_default();
         let bound = list::<Agent>(cluster, namespace, &ListParams::default().labels(selector)).await?;
         let naming = ListParams::default().fields(&format!("spec.town={name}"));
-        let stripped = list::<Agent>(cluster, namespace, &naming).await?.into_iter().filter(|a| {
-            label(&a.metadata, names::TOWN_UID).is_none() && has_finalizer(&a.metadata, names::FINALIZER)
-        });
+        // Only those that carry our finalizer concern us, whether they can be decoded or not.
+        let stripped = |meta: &ObjectMeta| {
+            label(meta, names::TOWN_UID).is_none() && has_finalizer(meta, names::FINALIZER)
+        };
+        let stripped = list_where::<Agent>(cluster, namespace, &naming, stripped).await?;
         Ok::<_, Error>(bound.into_iter().chain(stripped).collect::<Vec<_>>())
     };
     let mut agents = read.await.map_err(|e| unknown("Agent", &e))?;
@@ -288,14 +291,27 @@ async fn list<K>(cluster: &Cluster, namespace: &str, params: &ListParams) -> Res
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
 {
+    list_where(cluster, namespace, params, |_| true).await
+}
+
+/// A whole list of those whose metadata tells that they matter.
+async fn list_where<K>(
+    cluster: &Cluster,
+    namespace: &str,
+    params: &ListParams,
+    matters: impl Fn(&ObjectMeta) -> bool,
+) -> Result<Vec<K>, Error>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
+{
     let kind = kind_name::<K>();
     let api: Api<DeserializeGuard<K>> = Api::namespaced(cluster.client.clone(), namespace);
     let mut params = params.clone().limit(PAGE);
     let mut all = Vec::new();
     loop {
         let page = api.list(&params).await.map_err(|e| Error::api(format!("list {kind}"), e))?;
-        for DeserializeGuard(item) in page.items {
-            all.push(item.map_err(|bad| Error::Undecodable {
+        for guarded in page.items.into_iter().filter(|item| matters(item.meta())) {
+            all.push(guarded.0.map_err(|bad| Error::Undecodable {
                 kind,
                 name: bad.metadata.name.unwrap_or_default(),
                 message: bad.error,

@@ -114,7 +114,8 @@ pub(super) fn working(agent: &Agent, pod: Option<&PodFacts>) -> bool {
 pub(super) fn counts(s: &TownSnapshot) -> AgentCounts {
     let number = |wanted| i32::try_from(agents(s).filter(|(_, a)| *a == wanted).count()).unwrap_or(i32::MAX);
     let total = i32::try_from(s.agents.len()).unwrap_or(i32::MAX);
-    let working = number(AgentActivity::Working);
+    // As for the condition Active: who has an unfinished bead has work, with a pod or before it.
+    let working = number(AgentActivity::Working) + number(AgentActivity::Pending);
     AgentCounts {
         total,
         working,

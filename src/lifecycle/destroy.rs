@@ -246,11 +246,7 @@ fn ask_again(began: Timestamp, now: Timestamp) -> Timestamp {
 
 /// What is awaited of a question that got no answer.
 fn unread(unknown: &Unknown) -> BlockedBy {
-    BlockedBy {
-        kind: unknown.kind.into(),
-        message: format!("cannot be read: {}", unknown.message),
-        ..BlockedBy::default()
-    }
+    BlockedBy { kind: unknown.kind.into(), message: unknown.message.clone(), ..BlockedBy::default() }
 }
 
 /// One step over the objects of one kind: an unread list blocks, an empty one is done.

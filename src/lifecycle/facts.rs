@@ -216,12 +216,14 @@ impl PodFacts {
         matches!(self.phase, PodPhase::Succeeded | PodPhase::Failed) || self.released_by_kubelet
     }
 
-    /// Exit 0, of its own accord: a container that ends because it was told to stop is not done.
+    /// Exit 0, of its own accord: a container that ends because it was told to stop is not done. Once the
+    /// kubelet has let the pod go (grace 0), when it was told is no longer known, so it does not count:
+    /// work is rather done again than lost.
     pub fn done(&self) -> bool {
         self.phase == PodPhase::Succeeded
             && match (self.stop_requested, self.termination.as_ref().and_then(|t| t.at)) {
                 (None, _) => true,
-                (Some(told), Some(ended)) => ended < told,
+                (Some(told), Some(ended)) => ended < told && !self.released_by_kubelet,
                 (Some(_), None) => false,
             }
     }

@@ -60,11 +60,13 @@ fn open_attempt(status: &AgentStatus) -> Option<&WorkStatus> {
     status.work.as_ref().filter(|w| w.started_at.is_some() && w.finished_at.is_none())
 }
 
-/// The bead of an ended pod whose outcome is not recorded yet.
+/// The bead of an ended pod whose outcome is not recorded yet. An attempt that has an outcome is not given
+/// another; a pod of which there is no record at all (a restored status) counts only if it is done.
 fn unrecorded(s: &AgentSnapshot, status: &AgentStatus, pod: &PodFacts) -> Option<String> {
     let bead = &pod.hook.as_ref()?.bead;
     let open = open_attempt(status).is_some_and(|w| w.bead == *bead);
-    (open || (pod.done() && !is_done(&s.agent, bead))).then(|| bead.clone())
+    let on_record = status.work.as_ref().is_some_and(|w| w.bead == *bead) || is_done(&s.agent, bead);
+    (open || (pod.done() && !on_record)).then(|| bead.clone())
 }
 
 /// How an attempt ended, and the text for people.

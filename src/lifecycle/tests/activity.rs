@@ -121,7 +121,7 @@ fn agents_are_counted_by_what_they_do() {
         .with(polecat("c").failed("b1", minute(0)))
         .with(mayor());
     let counts = town.decide(minute(1)).status.unwrap().agents.unwrap();
-    assert_eq!((counts.total, counts.working, counts.failed, counts.summary.as_str()), (4, 1, 1, "1/4"));
+    assert_eq!((counts.total, counts.working, counts.failed, counts.summary.as_str()), (4, 2, 1, "2/4"));
 }
 
 #[test]

@@ -31,7 +31,6 @@ fn a_town_lives_sleeps_wakes_and_dies() {
          00:00:00 toast  Starting   create pod
          00:00:00 toast  Working    report
          00:00:00 -- 10m pass
-         00:01:00 gas    Running    report
          00:10:00 -- the container of toast exits with 0
          00:10:00 toast  Done       report
          00:10:00 gas    Idle       report (no agent has work any more)
@@ -110,7 +109,6 @@ fn work_is_let_finish_when_the_town_is_suspended_but_not_for_ever() {
          00:01:00 nux    Done       release pod, delete pod nux
          00:01:00 -- 2m pass
          00:02:00 gas    Draining   delete pod gas, delete pod toast
-         00:02:00 gas    Draining   report
          00:02:00 toast  Asleep     report
          00:02:00 toast  Asleep     release pod
          00:02:00 gas    Asleep     report
@@ -255,16 +253,13 @@ fn a_pod_that_is_killed_or_evicted_is_replaced_and_costs_no_attempt() {
          00:00:00 toast  Starting   create pod
          00:00:00 toast  Working    report
          00:00:00 -- 5m pass
-         00:01:00 gas    Running    report
          00:05:00 -- the pod of toast is evicted
-         00:05:00 gas    Running    report
          00:05:00 toast  Starting   report
          00:05:00 toast  Starting   release pod, delete pod toast
          00:05:00 -- 1m pass
          00:05:30 toast  Starting   report
          00:05:30 toast  Starting   create pod
          00:05:30 toast  Working    report
-         00:06:00 gas    Running    report
          00:06:00 -- the pod of toast is deleted by hand
          00:06:00 toast  Starting   report
          00:06:00 toast  Starting   release pod
@@ -458,7 +453,6 @@ fn a_tombstone_on_a_live_town_stops_it_until_it_is_taken_off() {
          90:00:00 toast  Starting   create pod
          90:00:00 toast  Working    report
          90:00:00 -- 1m pass
-         90:01:00 gas    Running    report
          90:01:00 -- the container of toast exits with 0
          90:01:00 toast  Done       report
          90:01:00 gas    Idle       report (no agent has work any more)
