@@ -39,7 +39,7 @@ demo: ## Watch a real town live, sleep, wake and die (CONTEXT=... IMAGE=... for 
 .PHONY: test
 test: bed ## Run every test, on a real API server and a real node
 	@if $(BED) can-node >/dev/null; then deploy/image.sh; fi
-	cargo test --locked --workspace
+	cargo test --locked --workspace --no-fail-fast
 
 .PHONY: test-unit
 test-unit: ## Run the tests that need no cluster
