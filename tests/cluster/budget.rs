@@ -53,6 +53,7 @@ async fn a_life_is_within_its_budget_of_writes(story: Story) {
     // A night, of another town, so that it can be told apart.
     story.create_town("owl", workshop_with(json!({}))).await;
     story.town("owl").until("is ready", |town| town.is("Ready") && town.phase() == "Idle").await;
+    settle(&story).await;
     let evening = Requests::until_now(&story);
     story.town("owl").merge(json!({"spec": {"suspended": true}})).await;
     story.town("owl").until("sleeps", |town| town.phase() == "Asleep").await;

@@ -140,7 +140,7 @@ fn spawn(kubeconfig: &Path, flags: &[String], health: SocketAddr, directory: &Pa
         // A flag of the story may not stand on the command line twice.
         command.args(flags);
         if !flags.iter().any(|flag| flag.starts_with("--log=")) {
-            command.arg("--log=debug,kube=warn,hyper=warn,tower=warn");
+            command.arg("--log=warn,town_operator=debug");
         }
     })
 }
