@@ -1,2 +1,39 @@
-//! node
-fn main() {}
+//! Stories on a real node: containers really run, and what is left of them is counted.
+//!
+//! By default the suite starts a cluster with a node of its own, builds the operator's image, installs the Helm
+//! chart, and ends all of it. Where there can be no node every story is skipped, with the reason.
+//! `TOWN_TEST_IMAGE_ARCHIVE` names an archive with the image, which is then not built.
+//!
+//! `TOWN_TEST_KUBECONFIG` names a cluster to use instead, on which no operator may run yet; `IMAGE` is then the
+//! operator's image, where that cluster finds it, and `TOWN_TEST_AGENT_IMAGE` one with a shell for the agents.
+//! There nobody can count processes or end a kubelet: stories that are about that are skipped, others leave it out.
+
+// `allow-unwrap-in-tests` knows only functions that carry `#[test]`.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod destroy;
+mod faults;
+mod helm;
+mod life;
+mod release;
+mod scene;
+mod sleep;
+mod stage;
+
+use std::process::ExitCode;
+
+use stage::Stories;
+
+fn main() -> ExitCode {
+    let mut stories = Stories::new();
+    life::add(&mut stories);
+    sleep::add(&mut stories);
+    destroy::add(&mut stories);
+    // Those that disturb others come last, one after another.
+    faults::add(&mut stories);
+    helm::add(&mut stories);
+    stories.tell()
+}

@@ -1,0 +1,104 @@
+//! When a town is gone, nothing of it is left: no object of any kind, no volume, no process.
+
+use kube::ResourceExt;
+use serde_json::json;
+
+use crate::scene::{PATIENCE, STAY, Scene, identities, runs_with_grace};
+use crate::stage::Stories;
+
+pub fn add(stories: &mut Stories) {
+    stories.add(a_town_deleted_in_the_background_leaves_nothing);
+    stories.add(a_town_deleted_in_the_foreground_leaves_nothing);
+    stories.add(a_town_deleted_with_its_children_orphaned_leaves_nothing);
+    stories.add(a_sleeping_town_that_is_deleted_leaves_nothing);
+    stories.add(a_deleted_namespace_leaves_nothing_of_an_awake_town);
+    stories.add(a_town_whose_containers_will_not_end_is_gone_when_they_are);
+    stories.add(an_agent_deleted_alone_leaves_nothing_and_nobody_else_notices);
+}
+
+async fn a_town_deleted_in_the_background_leaves_nothing(scene: Scene) {
+    leaves_nothing(scene, "background").await;
+}
+
+async fn a_town_deleted_in_the_foreground_leaves_nothing(scene: Scene) {
+    leaves_nothing(scene, "foreground").await;
+}
+
+async fn a_town_deleted_with_its_children_orphaned_leaves_nothing(scene: Scene) {
+    leaves_nothing(scene, "orphan").await;
+}
+
+async fn leaves_nothing(scene: Scene, cascade: &str) {
+    let town = scene.create_busy_town("alpha", json!({})).await;
+    scene.assert_runs(&scene.pods(&town.uid).await);
+    let volumes = scene.volumes(&town.uid).await;
+    assert_eq!(volumes.len(), 3);
+    // Town, two agents, three pods, three claims; the town itself carries no label of its own UID.
+    let before = scene.everything_of(&town.uid).await;
+    assert_eq!(before.len(), 8, "{before:?}");
+
+    // It returns when the town is gone.
+    scene.kubectl(&["delete", "town", "alpha", &format!("--cascade={cascade}"), "--timeout=120s"]);
+    assert_eq!(scene.everything_of(&town.uid).await, [""; 0]);
+    scene.assert_nothing_runs();
+    scene.await_volumes_gone(&volumes).await;
+}
+
+async fn a_sleeping_town_that_is_deleted_leaves_nothing(scene: Scene) {
+    let town = scene.create_busy_town("alpha", json!({})).await;
+    let volumes = scene.volumes(&town.uid).await;
+    scene.suspend("alpha", true).await;
+    scene.asleep("alpha").await;
+    scene.kubectl(&["delete", "town", "alpha", "--timeout=120s"]);
+    assert_eq!(scene.everything_of(&town.uid).await, [""; 0]);
+    scene.assert_nothing_runs();
+    scene.await_volumes_gone(&volumes).await;
+}
+
+async fn a_deleted_namespace_leaves_nothing_of_an_awake_town(scene: Scene) {
+    let town = scene.create_busy_town("alpha", json!({})).await;
+    scene.assert_runs(&scene.pods(&town.uid).await);
+    let volumes = scene.volumes(&town.uid).await;
+    scene.kubectl(&["delete", "namespace", &scene.namespace, "--timeout=180s"]);
+    assert_eq!(scene.everything_of(&town.uid).await, [""; 0]);
+    scene.assert_nothing_runs();
+    scene.await_volumes_gone(&volumes).await;
+}
+
+async fn a_town_whose_containers_will_not_end_is_gone_when_they_are(scene: Scene) {
+    let deaf = runs_with_grace("trap '' TERM; while :; do sleep 1; done", 6);
+    let town = scene.create_busy_town("alpha", json!({"template": deaf})).await;
+    let pod = scene.town_pod("alpha").await;
+    scene.kubectl(&["delete", "town", "alpha", "--wait=false"]);
+    let seen = scene.seen::<k8s_openapi::api::core::v1::Pod>(&pod.name_any());
+    seen.until_within(PATIENCE, "is told to end", |pod| pod.metadata.deletion_timestamp.is_some()).await;
+    scene.assert_runs(&[pod]);
+    assert!(scene.town("alpha").find().await.is_some(), "a town is there as long as its pod");
+    scene.town("alpha").gone_within(PATIENCE).await;
+    assert_eq!(scene.everything_of(&town.uid).await, [""; 0]);
+    scene.assert_nothing_runs();
+}
+
+async fn an_agent_deleted_alone_leaves_nothing_and_nobody_else_notices(scene: Scene) {
+    let town = scene.create_busy_town("alpha", json!({})).await;
+    scene.create_polecat("other", "alpha", "other-1", STAY).await;
+    let pod = scene.ready_pod("other", None).await;
+    let claim = scene.agent("other").get().await.status.unwrap().storage.unwrap().claim;
+    let mut others = scene.pods(&town.uid).await;
+    others.retain(|one| one.uid() != pod.uid());
+    let volumes_before = scene.volumes(&town.uid).await;
+
+    scene.kubectl(&["delete", "agent", "other", "--timeout=120s"]);
+    let left = scene.everything_of(&town.uid).await;
+    assert_eq!(left.len(), 8, "{left:?}");
+    assert!(!left.iter().any(|object| object.ends_with(&format!("/{claim}"))), "{left:?}");
+    let processes = scene.processes();
+    let uid = pod.uid().unwrap();
+    assert!(!processes.iter().any(|process| process.starts_with(&uid)), "{processes:?}");
+    scene.assert_runs(&others);
+    assert_eq!(identities(&scene.pods(&town.uid).await), identities(&others));
+    let volumes = scene.volumes(&town.uid).await;
+    let gone: Vec<String> = volumes_before.into_iter().filter(|volume| !volumes.contains(volume)).collect();
+    assert_eq!(gone.len(), 1);
+    scene.await_volumes_gone(&gone).await;
+}

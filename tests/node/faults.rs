@@ -1,0 +1,105 @@
+//! What a node and an operator do to themselves: no proof is given up for it, and everything ends as it should.
+
+use std::time::Duration;
+
+use bed::Component;
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use serde_json::json;
+use town_operator::api::{DestroyStatus, Town};
+
+use crate::common::wait::always;
+use crate::scene::{Lives, PATIENCE, STAY, Scene, identities, runs, runs_with_grace};
+use crate::stage::Stories;
+
+pub fn add(stories: &mut Stories) {
+    stories.add_on_our_node(a_town_stays_until_a_node_without_kubelet_says_that_its_pods_are_gone);
+    stories.add_on_our_node(a_restarted_container_runtime_leaves_every_container_alone);
+    stories.add(an_operator_lost_in_the_middle_of_a_destruction_ends_it_when_it_is_back);
+}
+
+async fn a_town_stays_until_a_node_without_kubelet_says_that_its_pods_are_gone(mut scene: Scene) {
+    // One whose agents go first, and one that is only its own pod.
+    let busy = scene.create_busy_town("busy", json!({})).await;
+    let single = scene.create_town("single", json!({"template": runs(STAY)})).await.uid().unwrap();
+    let (square, office) = (scene.town_pod("single").await, scene.ready_pod(&busy.mayor, None).await);
+    scene.alone().await;
+    let node = scene.stage.node().expect("a node of our own");
+    let processes = scene.processes();
+    node.kill(Component::Kubelet).unwrap();
+    scene.kubectl(&["delete", "town", "busy", "single", "--wait=false"]);
+
+    let names_pod = |destroy: Option<&DestroyStatus>, pod: &Pod| {
+        destroy.is_some_and(|destroy| {
+            destroy.blocked_by.iter().any(|by| {
+                by.kind == "Pod" && by.uid == pod.uid().unwrap() && by.message.contains(node.node())
+            })
+        })
+    };
+    let town = scene.town("single");
+    let what = "names its pod and where it is";
+    town.until_within(PATIENCE, what, |t| names_pod(t.destroy(), &square)).await;
+    let mayor = scene.agent(&busy.mayor);
+    mayor.until_within(PATIENCE, what, |agent| names_pod(agent.destroy(), &office)).await;
+    let waits_for_agents = |town: &Town| {
+        let awaited = town
+            .destroy()
+            .into_iter()
+            .flat_map(|destroy| &destroy.blocked_by)
+            .filter(|by| by.kind == "Agent");
+        awaited.count() == 2
+    };
+    scene.town("busy").until_within(PATIENCE, "names its agents", waits_for_agents).await;
+
+    let stays = async || {
+        let pods = scene.pods(&busy.uid).await.len() + scene.pods(&single).await.len();
+        let towns = scene.try_kubectl(&["get", "towns", "-o", "name"])?;
+        if (pods, towns.lines().count()) == (4, 2) { Ok(()) } else { Err(format!("{pods} pods, {towns}")) }
+    };
+    always("towns and pods are there", Duration::from_secs(3), stays).await;
+    assert_eq!(scene.processes(), processes, "nobody ended them");
+
+    node.restart(Component::Kubelet).unwrap();
+    for (name, uid) in [("busy", &busy.uid), ("single", &single)] {
+        scene.town(name).gone_within(PATIENCE).await;
+        assert_eq!(scene.everything_of(uid).await, [""; 0]);
+    }
+    scene.assert_nothing_runs();
+}
+
+async fn a_restarted_container_runtime_leaves_every_container_alone(mut scene: Scene) {
+    let town = scene.create_busy_town("alpha", json!({})).await;
+    scene.alone().await;
+    let (pods, processes) = (scene.pods(&town.uid).await, scene.processes());
+    assert!(processes.len() >= 6, "{processes:?}");
+    let node = scene.stage.node().expect("a node of our own");
+    node.restart(Component::Containerd).unwrap();
+
+    assert_eq!(scene.processes(), processes);
+    // The kubelet and the new containerd work together: another pod starts and ends.
+    scene.create_polecat("other", "alpha", "other-1", "exit 0").await;
+    scene.done("other", "other-1").await;
+    let mut now = scene.pods(&town.uid).await;
+    now.retain(|pod| pods.iter().any(|before| before.uid() == pod.uid()));
+    assert_eq!(identities(&now), identities(&pods));
+    assert_eq!(scene.agent(&town.polecat).get().await.phase(), "Working");
+    scene.kubectl(&["delete", "town", "alpha", "--timeout=120s"]);
+    scene.assert_nothing_runs();
+}
+
+async fn an_operator_lost_in_the_middle_of_a_destruction_ends_it_when_it_is_back(mut scene: Scene) {
+    // It ends slowly, so that there is a middle.
+    let slow = runs_with_grace("trap '' TERM; while :; do sleep 1; done", 8);
+    let town = scene.create_busy_town("alpha", json!({"template": slow})).await;
+    let square = scene.seen::<Pod>(&scene.town_pod("alpha").await.name_any());
+    scene.alone().await;
+    let operator = scene.stage.operator().await;
+    scene.kubectl(&["delete", "town", "alpha", "--wait=false"]);
+    square.until_within(PATIENCE, "is told to end", |pod| pod.metadata.deletion_timestamp.is_some()).await;
+    scene.kubectl(&["delete", "pod", "-n", crate::release::NAMESPACE, &operator.name_any()]);
+    let next = scene.stage.operator().await;
+    assert_ne!(next.uid(), operator.uid());
+    scene.town("alpha").gone_within(PATIENCE * 2).await;
+    assert_eq!(scene.everything_of(&town.uid).await, [""; 0]);
+    scene.assert_nothing_runs();
+}

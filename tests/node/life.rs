@@ -1,0 +1,202 @@
+//! A town's containers live and work, and what they made outlives them.
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use serde_json::json;
+use town_operator::api::{Agent, Outcome};
+
+use crate::common::wait::until;
+use crate::scene::{Lives, PATIENCE, STAY, Scene, Works, restarts, runs};
+use crate::stage::Stories;
+
+pub fn add(stories: &mut Stories) {
+    stories.add(a_failed_bead_is_tried_again_after_a_pause);
+    stories.add(agents_know_who_they_are_and_their_files_outlive_their_pods);
+    stories.add(a_bead_past_its_limit_is_failed_and_is_no_work_any_more);
+    stories.add(a_session_whose_pod_was_killed_has_another_with_the_same_files);
+    stories.add(a_session_that_crashes_is_started_again_in_its_pod);
+    stories.add(a_session_whose_pod_has_ended_has_another);
+    stories.add(exit_0_of_a_pod_that_was_killed_is_not_done);
+    stories.add(another_bead_ends_the_work_on_the_one_before_undone);
+}
+
+/// Writes who it is, what it is to do and what it has done into its termination message.
+const REPORT: &str = r#"
+    set -eu
+    echo "$GASTOWN_BEAD" >> /agent/ledger
+    todo=$(sed -n 's/.*"instructions":"\([^"]*\)".*/\1/p' /var/run/gastown/hook.json)
+    who="$GASTOWN_TOWN/$GASTOWN_AGENT/$GASTOWN_IDENTITY/$GASTOWN_ROLE/$GASTOWN_RIG"
+    echo "$who: $GASTOWN_BEAD, $todo; so far:" $(cat /agent/ledger) > /dev/termination-log
+"#;
+
+async fn agents_know_who_they_are_and_their_files_outlive_their_pods(scene: Scene) {
+    let awake = format!("echo awake >> /town/diary; {STAY}");
+    let town = json!({"storage": {"size": "16Mi"}, "template": runs(&awake), "agentTemplate": runs(REPORT)});
+    let uid = scene.create_town("alpha", town).await.uid().unwrap();
+    scene.create_mayor("mayor", "alpha", STAY).await;
+    for (name, identity) in [("ada", "alder"), ("bob", "birch")] {
+        let polecat = json!({
+            "town": "alpha", "role": "polecat", "rig": "orchard", "identity": identity,
+            "storage": {"size": "16Mi"}, "hook": {"bead": format!("{name}-1"), "instructions": "count the trees"},
+        });
+        scene.create::<Agent>(name, polecat).await;
+    }
+
+    // Polecats: one pod a bead, and one volume for all of them.
+    for (name, identity) in [("ada", "alder"), ("bob", "birch")] {
+        let work = scene.done(name, &format!("{name}-1")).await;
+        let who = format!("alpha/{name}/{identity}/polecat/orchard");
+        assert_eq!(work.message, format!("{who}: {name}-1, count the trees; so far: {name}-1"));
+        assert_eq!((work.attempts, work.done), (1, vec![format!("{name}-1")]));
+    }
+    let next = json!({"spec": {"hook": {"bead": "ada-2", "instructions": "prune them"}}});
+    scene.agent("ada").merge(next).await;
+    let work = scene.done("ada", "ada-2").await;
+    assert_eq!(work.message, "alpha/ada/alder/polecat/orchard: ada-2, prune them; so far: ada-1 ada-2");
+    assert_eq!((work.attempts, work.done), (1, vec!["ada-1".into(), "ada-2".into()]));
+
+    // The town and its mayor: a pod each, for as long as the town is awake.
+    let square = scene.town_pod("alpha").await;
+    assert_eq!(scene.exec(&square.name_any(), "cat /town/diary; echo $GASTOWN_TOWN"), "awake\nalpha\n");
+    let office = scene.ready_pod("mayor", None).await;
+    let said = scene.exec(&office.name_any(), "echo $GASTOWN_AGENT $GASTOWN_ROLE [$GASTOWN_BEAD]");
+    assert_eq!(said, "mayor mayor []\n");
+    until("the polecats' pods are gone", PATIENCE, async || {
+        let pods: Vec<String> = scene.pods(&uid).await.iter().map(ResourceExt::name_any).collect();
+        if pods.len() == 2 { Ok(()) } else { Err(format!("{pods:?}")) }
+    })
+    .await;
+    scene.assert_runs(&[square, office.clone()]);
+
+    // A hook reaches a session that runs.
+    let hook = json!({"spec": {"hook": {"bead": "m-1", "title": "Greet the guests"}}});
+    scene.agent("mayor").merge(hook).await;
+    scene.agent("mayor").until_within(PATIENCE, "was given m-1", |agent| agent.work().bead == "m-1").await;
+    until("the hook is in the container", PATIENCE, async || {
+        let hook = scene.try_exec(&office.name_any(), "cat /var/run/gastown/hook.json")?;
+        if hook == r#"{"bead":"m-1","title":"Greet the guests"}"# { Ok(()) } else { Err(hook) }
+    })
+    .await;
+    let same = scene.ready_pod("mayor", None).await;
+    assert_eq!((same.uid(), restarts(&same)), (office.uid(), 0));
+}
+
+async fn a_failed_bead_is_tried_again_after_a_pause(scene: Scene) {
+    let uid = scene.create_town("alpha", json!({})).await.uid().unwrap();
+    let clumsy = "[ ! -e /agent/tried ] || exit 0
+        touch /agent/tried; echo 'the saw broke' > /dev/termination-log; exit 7";
+    scene.create_polecat("ada", "alpha", "a-1", clumsy).await;
+
+    let has_failed = |agent: &Agent| agent.work().outcome == Some(Outcome::Failed);
+    let failed = scene.agent("ada").until_within(PATIENCE, "has failed", has_failed).await;
+    let work = failed.work();
+    assert_eq!((work.bead.as_str(), work.attempts, work.done.len()), ("a-1", 1, 0));
+    assert!(work.message.ends_with("ended with exit code 7: the saw broke"), "{}", work.message);
+    assert!(failed.is("Degraded") && failed.is("Reconciling"), "{failed:?}");
+    assert_eq!(failed.reason("Ready"), "BackOff");
+    assert!(
+        scene.town("alpha").get().await.is("Active"),
+        "an unfinished bead is work, also between two attempts"
+    );
+
+    until("the failed pod is gone", PATIENCE, async || match &scene.pods(&uid).await[..] {
+        [] => Ok(()),
+        pods => Err(format!("{pods:?}")),
+    })
+    .await;
+    scene.assert_nothing_runs();
+
+    let done = scene.done("ada", "a-1").await;
+    assert_eq!((done.attempts, done.done), (2, vec!["a-1".into()]));
+    let pause = done.started_at.unwrap().0.duration_since(work.finished_at.unwrap().0);
+    assert!((30..45).contains(&pause.as_secs()), "30 s after the first failure, not {pause:?}");
+}
+
+async fn a_bead_past_its_limit_is_failed_and_is_no_work_any_more(scene: Scene) {
+    scene.create_town("alpha", json!({})).await;
+    let polecat = json!({
+        "town": "alpha", "role": "polecat", "rig": "orchard", "retry": {"limit": 1},
+        "template": runs("exit 7"), "hook": {"bead": "a-1"},
+    });
+    scene.create::<Agent>("ada", polecat).await;
+    let failed = scene.agent("ada").until_within(PATIENCE, "is Failed", |ada| ada.phase() == "Failed").await;
+    assert_eq!(
+        (failed.reason("Ready"), failed.reason("Degraded")),
+        ("RetryLimitExceeded", "RetryLimitExceeded")
+    );
+    assert_eq!((failed.work().attempts, failed.work().outcome), (1, Some(Outcome::Failed)));
+    let town = scene.town("alpha");
+    town.until_within(PATIENCE, "has no work any more", |t| !t.is("Active") && t.phase() == "Idle").await;
+}
+
+async fn a_session_whose_pod_was_killed_has_another_with_the_same_files(scene: Scene) {
+    scene.create_town("alpha", json!({})).await;
+    scene.create_mayor("mayor", "alpha", &format!("echo day >> /agent/days; {STAY}")).await;
+    let first = scene.ready_pod("mayor", None).await;
+    scene.kubectl(&["delete", "pod", &first.name_any()]);
+    let second = scene.ready_pod("mayor", first.uid().as_deref()).await;
+    assert_eq!(scene.exec(&second.name_any(), "cat /agent/days"), "day\nday\n");
+    scene.assert_runs(&[second]);
+    scene.agent("mayor").until_within(PATIENCE, "is there again", |agent| agent.phase() == "Idle").await;
+}
+
+async fn a_session_that_crashes_is_started_again_in_its_pod(scene: Scene) {
+    scene.create_town("alpha", json!({})).await;
+    scene.create_mayor("mayor", "alpha", &format!("echo day >> /agent/days; {STAY}")).await;
+    let pod = scene.ready_pod("mayor", None).await;
+    scene.exec(&pod.name_any(), "killall sleep");
+    let same = scene.seen::<Pod>(&pod.name_any());
+    let same = same.until_within(PATIENCE, "runs again", |pod| restarts(pod) > 0).await;
+    assert_eq!(same.uid(), pod.uid());
+    let same = scene.ready_pod("mayor", None).await;
+    assert_eq!((same.uid(), restarts(&same)), (pod.uid(), 1));
+    assert_eq!(scene.exec(&same.name_any(), "cat /agent/days"), "day\nday\n");
+    let mayor = scene.agent("mayor");
+    let mayor = mayor.until_within(PATIENCE, "is Ready", |mayor| mayor.is("Ready")).await;
+    assert_eq!(mayor.phase(), "Idle");
+}
+
+async fn a_session_whose_pod_has_ended_has_another(scene: Scene) {
+    scene.create_town("alpha", json!({})).await;
+    let mut once = runs(STAY);
+    once["spec"]["restartPolicy"] = "Never".into();
+    let mayor = json!({"town": "alpha", "role": "mayor", "template": once});
+    scene.create::<Agent>("mayor", mayor).await;
+    let first = scene.ready_pod("mayor", None).await;
+    scene.exec(&first.name_any(), "killall sleep");
+    let second = scene.ready_pod("mayor", first.uid().as_deref()).await;
+    scene.assert_runs(&[second]);
+    scene.agent("mayor").until_within(PATIENCE, "is there again", |agent| agent.phase() == "Idle").await;
+}
+
+/// The first time it works without end, and exits 0 when it is told to; the second time it is quick.
+pub const TAKES_TWO: &str = "if [ -e /agent/begun ]; then echo again > /dev/termination-log; exit 0; fi
+    touch /agent/begun; trap 'exit 0' TERM; sleep infinity & wait";
+
+async fn exit_0_of_a_pod_that_was_killed_is_not_done(scene: Scene) {
+    scene.create_town("alpha", json!({})).await;
+    scene.create_polecat("ada", "alpha", "a-1", TAKES_TWO).await;
+    let pod = scene.ready_pod("ada", None).await;
+    scene.exec(&pod.name_any(), "until [ -e /agent/begun ]; do sleep 0.1; done");
+    scene.kubectl(&["delete", "pod", &pod.name_any()]);
+    let work = scene.done("ada", "a-1").await;
+    assert_eq!(work.message, "again", "done is what the second pod did");
+    assert_eq!((work.attempts, work.done), (1, vec!["a-1".into()]), "who was killed is not to blame");
+}
+
+async fn another_bead_ends_the_work_on_the_one_before_undone(scene: Scene) {
+    let uid = scene.create_town("alpha", json!({})).await.uid().unwrap();
+    let script = format!("[ $GASTOWN_BEAD = a-1 ] || exit 0; touch /agent/begun; {STAY}");
+    scene.create_polecat("ada", "alpha", "a-1", &script).await;
+    let pod = scene.ready_pod("ada", None).await;
+    scene.exec(&pod.name_any(), "until [ -e /agent/begun ]; do sleep 0.1; done");
+    scene.hook("ada", "a-2").await;
+    let work = scene.done("ada", "a-2").await;
+    assert_eq!(work.done, ["a-2"], "a-1 exited 0 because it was told to");
+    until("neither pod is left", PATIENCE, async || match &scene.pods(&uid).await[..] {
+        [] => Ok(()),
+        pods => Err(format!("{pods:?}")),
+    })
+    .await;
+    scene.assert_nothing_runs();
+}

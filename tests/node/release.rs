@@ -1,0 +1,108 @@
+//! The operator as users have it: an image, and a release of the Helm chart.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::common::cluster::{program, run};
+
+/// Where the suite installs the operator: nobody's own namespace.
+pub const NAMESPACE: &str = "town-node-tests";
+/// The release, and so the name of everything in it.
+pub const NAME: &str = "town-operator";
+/// The API server's `--request-timeout`, and what the operator is told of it: how long an operator that comes back
+/// in the middle of a destruction waits for the requests of the one before it.
+pub const REQUEST_TIMEOUT: &str = "10s";
+
+/// The chart, installed with an image.
+pub struct Release {
+    kubeconfig: PathBuf,
+    scratch: PathBuf,
+    helm: PathBuf,
+    values: Vec<String>,
+}
+
+impl Release {
+    /// One that is not installed yet. `own_node`: the API server's request timeout is [`REQUEST_TIMEOUT`].
+    pub fn new(kubeconfig: &Path, scratch: &Path, own_node: bool) -> Self {
+        let mut values = image_values(&image());
+        values.push("image.pullPolicy=IfNotPresent".into());
+        if own_node {
+            values.push(format!("apiserverRequestTimeout={REQUEST_TIMEOUT}"));
+        }
+        Self { kubeconfig: kubeconfig.into(), scratch: scratch.into(), helm: program("helm"), values }
+    }
+
+    /// `helm install`, which waits until the operator is ready.
+    pub fn install(&self, flags: &[&str]) -> Result<(), String> {
+        self.put(&[&["install", "--create-namespace"], flags].concat(), &[])
+    }
+
+    /// `helm upgrade` with these values changed; waits until the new operator is ready.
+    pub fn upgrade(&self, changes: &[&str]) -> Result<(), String> {
+        self.put(&["upgrade"], changes)
+    }
+
+    /// `helm uninstall`, which waits until what it removes is gone.
+    pub fn uninstall(&self) -> Result<(), String> {
+        self.helm(&["uninstall", NAME, "--wait", "--timeout=120s"])
+    }
+
+    fn put(&self, command: &[&str], changes: &[&str]) -> Result<(), String> {
+        let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/helm/town-operator");
+        let place = [NAME, chart.to_str().expect("a path in UTF-8"), "--wait", "--timeout=120s"];
+        let mut arguments = [command, &place].concat();
+        for value in self.values.iter().map(String::as_str).chain(changes.iter().copied()) {
+            arguments.extend(["--set-string", value]);
+        }
+        self.helm(&arguments)
+    }
+
+    fn helm(&self, arguments: &[&str]) -> Result<(), String> {
+        let mut helm = Command::new(&self.helm);
+        helm.env("KUBECONFIG", &self.kubeconfig).args(["--namespace", NAMESPACE]).args(arguments);
+        // Not in the user's home.
+        for place in ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"] {
+            helm.env(place, self.scratch.join(place));
+        }
+        run(helm, "").map(drop).map_err(|said| format!("helm {}: {said}", arguments[0]))
+    }
+}
+
+/// The name of the operator's image.
+fn image() -> String {
+    std::env::var("IMAGE")
+        .ok()
+        .filter(|name| !name.is_empty())
+        .unwrap_or("localhost/town-operator:dev".into())
+}
+
+fn image_values(image: &str) -> Vec<String> {
+    let after_registry = image.rfind('/').map_or(0, |at| at + 1);
+    let (key, cut) = match (image.rfind('@'), image[after_registry..].find(':')) {
+        (Some(at), _) => ("digest", at),
+        (None, Some(at)) => ("tag", after_registry + at),
+        (None, None) => return vec![format!("image.repository={image}"), "image.tag=latest".into()],
+    };
+    vec![format!("image.repository={}", &image[..cut]), format!("image.{key}={}", &image[cut + 1..])]
+}
+
+/// Names an archive with the operator's image: it is used as it is, and none is built.
+const ARCHIVE: &str = "TOWN_TEST_IMAGE_ARCHIVE";
+
+/// Builds the operator's image from the sources as they are, and says where the archive is. What takes long is
+/// seen on the terminal; nothing is done when the archive is that of these sources.
+pub fn build_image() -> Result<PathBuf, String> {
+    if let Some(archive) = std::env::var_os(ARCHIVE).filter(|path| !path.is_empty()) {
+        return Ok(archive.into());
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/image.sh");
+    let output = Command::new(&script).stderr(Stdio::inherit()).output();
+    let output = output.map_err(|error| format!("{}: {error}", script.display()))?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    eprint!("{said}");
+    let archive = said.trim_end().rsplit(": ").next().map(PathBuf::from).filter(|path| path.is_file());
+    match archive {
+        Some(archive) if output.status.success() => Ok(archive),
+        _ => Err(format!("deploy/image.sh built no image of the operator ({})", output.status)),
+    }
+}

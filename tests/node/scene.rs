@@ -1,0 +1,422 @@
+//! A scene: a namespace of its own, the towns in it, and a look at what of them really runs.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
+use kube::api::{Api, DynamicObject, ListParams, PostParams};
+use kube::discovery::{Discovery, verbs};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Client, ResourceExt};
+use serde_json::{Value, json};
+use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard};
+use tokio::task::JoinHandle;
+use town_operator::api::{Agent, DestroyStatus, Outcome, Town, WorkStatus, names};
+
+use crate::common::seen::{Kind, Seen};
+use crate::common::suite::note;
+use crate::common::wait::until;
+use crate::stage::Stage;
+
+/// How long what containers do may take: ample on a loaded machine, and no story that passes waits so long.
+pub const PATIENCE: Duration = Duration::from_secs(90);
+
+/// The end of a container's script: it stays until it is told to end, and crashes when its `sleep` is killed.
+pub const STAY: &str = "trap 'exit 0' TERM; sleep infinity & wait $!; exit 3";
+
+/// What a story has to work with.
+pub struct Scene {
+    pub stage: Arc<Stage>,
+    /// Its own namespace.
+    pub namespace: String,
+    /// The UIDs of all pods that ever were in the namespace.
+    pods_seen: Arc<Mutex<BTreeSet<String>>>,
+    watch: JoinHandle<()>,
+    turn: Turn,
+}
+
+/// Whether others may have their scenes at the same time.
+enum Turn {
+    Together { _turn: OwnedRwLockReadGuard<()> },
+    Alone { _turn: OwnedRwLockWriteGuard<()> },
+    None,
+}
+
+impl Scene {
+    /// Makes the namespace.
+    pub async fn begin(story: &str, stage: Arc<Stage>) -> Self {
+        let turn = Turn::Together { _turn: stage.turn.clone().read_owned().await };
+        let namespace = stage.cluster.namespace(story).await;
+        let pods_seen = Arc::<Mutex<BTreeSet<String>>>::default();
+        let pods: Api<Pod> = Api::namespaced(stage.cluster.client(), &namespace);
+        let seen = pods_seen.clone();
+        let watch = tokio::spawn(async move {
+            let pods = watcher(pods, watcher::Config::default()).default_backoff().applied_objects();
+            let mut pods = std::pin::pin!(pods);
+            while let Some(pod) = pods.next().await {
+                let uid = pod.ok().and_then(|pod| pod.metadata.uid);
+                seen.lock().unwrap_or_else(PoisonError::into_inner).extend(uid);
+            }
+        });
+        Self { stage, namespace, pods_seen, watch, turn }
+    }
+
+    /// From here on nobody else has a scene: what comes disturbs others.
+    pub async fn alone(&mut self) {
+        // First to let go, then to ask: two who wait for each other would wait for ever.
+        self.turn = Turn::None;
+        self.turn = Turn::Alone { _turn: self.stage.turn.clone().write_owned().await };
+    }
+
+    /// A client with all rights.
+    pub fn client(&self) -> Client {
+        self.stage.cluster.client()
+    }
+
+    /// The object of a kind and name.
+    pub fn seen<K: Kind>(&self, name: &str) -> Seen<K> {
+        Seen::new(self.client(), &self.namespace, name)
+    }
+
+    /// A town.
+    pub fn town(&self, name: &str) -> Seen<Town> {
+        self.seen(name)
+    }
+
+    /// An agent.
+    pub fn agent(&self, name: &str) -> Seen<Agent> {
+        self.seen(name)
+    }
+
+    /// Creates an object of this kind.
+    pub async fn create<K: Kind>(&self, name: &str, spec: Value) -> K {
+        let object = json!({
+            "apiVersion": K::api_version(&()), "kind": K::kind(&()), "metadata": {"name": name}, "spec": spec,
+        });
+        let object: K = serde_json::from_value(object).unwrap();
+        let api: Api<K> = Api::namespaced(self.client(), &self.namespace);
+        api.create(&PostParams::default(), &object).await.unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    /// Creates a town with one rig, `orchard`, that does not sleep by itself while a story is told. `more` is laid
+    /// over that.
+    pub async fn create_town(&self, name: &str, more: Value) -> Town {
+        let mut spec = json!({
+            "sleepAfter": "1h", "drain": {"timeout": "0s"}, "rigs": [{"name": "orchard"}],
+        });
+        json_patch::merge(&mut spec, &more);
+        self.create(name, spec).await
+    }
+
+    /// Creates a mayor, an agent of mode Session, with storage, whose container runs this script.
+    pub async fn create_mayor(&self, name: &str, town: &str, script: &str) -> Agent {
+        let spec = json!({
+            "town": town, "role": "mayor", "storage": {"size": "16Mi"}, "template": runs(script),
+        });
+        self.create(name, spec).await
+    }
+
+    /// Creates a polecat, an agent of mode Task, with storage and a bead, whose container runs this script.
+    pub async fn create_polecat(&self, name: &str, town: &str, bead: &str, script: &str) -> Agent {
+        let spec = json!({
+            "town": town, "role": "polecat", "rig": "orchard", "storage": {"size": "16Mi"},
+            "template": runs(script), "hook": {"bead": bead},
+        });
+        self.create(name, spec).await
+    }
+
+    /// A town with a pod of its own, a mayor and a polecat who has begun a work without end; all with storage.
+    /// All three run when this returns.
+    pub async fn create_busy_town(&self, name: &str, more: Value) -> BusyTown {
+        let mut spec = json!({"storage": {"size": "16Mi"}, "template": runs(STAY)});
+        json_patch::merge(&mut spec, &more);
+        let town = self.create_town(name, spec).await;
+        let (mayor, polecat) = (format!("{name}-mayor"), format!("{name}-polecat"));
+        self.create_mayor(&mayor, name, STAY).await;
+        self.create_polecat(&polecat, name, "long", STAY).await;
+        self.town(name).until_within(PATIENCE, "is Running", |town| town.phase() == "Running").await;
+        self.agent(&mayor).until_within(PATIENCE, "is there", |agent| agent.phase() == "Idle").await;
+        self.agent(&polecat).until_within(PATIENCE, "works", |agent| agent.phase() == "Working").await;
+        let town = BusyTown { uid: town.uid().unwrap(), mayor, polecat };
+        assert_eq!(self.pods(&town.uid).await.len(), 3, "a pod each of the town, its mayor and its polecat");
+        town
+    }
+
+    /// The pods that carry the UID of this town.
+    pub async fn pods(&self, town_uid: &str) -> Vec<Pod> {
+        self.labelled(names::TOWN_UID, town_uid).await
+    }
+
+    /// The volume claims that carry the UID of this town.
+    pub async fn claims(&self, town_uid: &str) -> Vec<PersistentVolumeClaim> {
+        self.labelled(names::TOWN_UID, town_uid).await
+    }
+
+    async fn labelled<K: Kind>(&self, label: &str, value: &str) -> Vec<K> {
+        let api: Api<K> = Api::namespaced(self.client(), &self.namespace);
+        let params = ListParams::default().labels(&format!("{label}={value}"));
+        let mut found = api.list(&params).await.unwrap_or_else(|error| panic!("list: {error}")).items;
+        found.sort_by_key(ResourceExt::name_any);
+        found
+    }
+
+    /// The pod of an agent, once it is Ready and not `but_not`, a UID.
+    pub async fn ready_pod(&self, agent: &str, but_not: Option<&str>) -> Pod {
+        let uid = self.agent(agent).get().await.uid().unwrap();
+        until("the agent's pod is Ready", PATIENCE, async || {
+            let pods: Vec<Pod> = self.labelled(names::AGENT_UID, &uid).await;
+            match &pods[..] {
+                [pod] if is_ready(pod) && pod.metadata.uid.as_deref() != but_not => Ok(pod.clone()),
+                pods => Err(format!("{pods:?}")),
+            }
+        })
+        .await
+    }
+
+    /// The town's own pod, once it is Ready.
+    pub async fn town_pod(&self, town: &str) -> Pod {
+        let town = self.town(town);
+        let town = town.until_within(PATIENCE, "is Ready", |t| t.is("Ready") && !t.is("Asleep")).await;
+        let name = town.status.and_then(|status| status.pod?.name).expect("a pod of its own");
+        self.seen::<Pod>(&name).get().await
+    }
+
+    /// Gives an agent other work.
+    pub async fn hook(&self, agent: &str, bead: &str) {
+        self.agent(agent).merge(json!({"spec": {"hook": {"bead": bead}}})).await;
+    }
+
+    /// Waits until an agent has done this bead, and gives the record of it.
+    pub async fn done(&self, agent: &str, bead: &str) -> WorkStatus {
+        let what = format!("has done {bead}");
+        let is_done = |agent: &Agent| agent.phase() == "Done" && agent.work().bead == bead;
+        let work = self.agent(agent).until_within(PATIENCE, &what, is_done).await.work();
+        assert_eq!(work.outcome, Some(Outcome::Done));
+        work
+    }
+
+    /// Waits until a town is asleep.
+    pub async fn asleep(&self, town: &str) -> Town {
+        self.town(town).until_within(PATIENCE, "is asleep", |town| town.phase() == "Asleep").await
+    }
+
+    /// Sets `spec.suspended`.
+    pub async fn suspend(&self, town: &str, suspended: bool) {
+        self.town(town).merge(json!({"spec": {"suspended": suspended}})).await;
+    }
+
+    /// Runs a shell command in a container.
+    pub fn try_exec(&self, pod: &str, command: &str) -> Result<String, String> {
+        self.try_kubectl(&["exec", pod, "--", "sh", "-c", command])
+    }
+
+    /// The same, and it must succeed.
+    #[track_caller]
+    pub fn exec(&self, pod: &str, command: &str) -> String {
+        self.try_exec(pod, command).unwrap_or_else(|said| panic!("in {pod}, {command}: {said}"))
+    }
+
+    /// Runs kubectl in the namespace; it must succeed.
+    #[track_caller]
+    pub fn kubectl(&self, arguments: &[&str]) -> String {
+        self.try_kubectl(arguments).unwrap_or_else(|said| panic!("kubectl {}: {said}", arguments.join(" ")))
+    }
+
+    /// Runs kubectl in the namespace: what it prints, or what it complains of.
+    pub fn try_kubectl(&self, arguments: &[&str]) -> Result<String, String> {
+        let place = ["-n", &self.namespace];
+        self.stage.cluster.try_kubectl(&[&place[..], arguments].concat(), "")
+    }
+
+    /// The processes on the node of all pods that ever were in the namespace: `pod UID: arguments`. None where the
+    /// node is not the suite's own.
+    pub fn processes(&self) -> Vec<String> {
+        let Some(node) = self.stage.node() else { return Vec::new() };
+        let pods = self.pods_seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_ours = node.processes().into_iter().filter(|process| pods.contains(&process.pod_uid));
+        of_ours.map(|process| format!("{}: {}", process.pod_uid, process.cmdline)).collect()
+    }
+
+    /// On the suite's own node: each of these pods has processes.
+    #[track_caller]
+    pub fn assert_runs(&self, pods: &[Pod]) {
+        let Some(node) = self.stage.node() else { return };
+        let processes = node.processes();
+        for pod in pods {
+            let uid = pod.metadata.uid.as_ref().unwrap();
+            let own = processes.iter().filter(|process| process.pod_uid == *uid).count();
+            // One is the sandbox's.
+            assert!(own > 1, "pod {} has {own} processes on the node", pod.name_any());
+        }
+    }
+
+    /// No process of any pod that ever was in the namespace is on the node.
+    #[track_caller]
+    pub fn assert_nothing_runs(&self) {
+        let processes = self.processes();
+        assert!(processes.is_empty(), "still on the node: {processes:#?}");
+    }
+
+    /// Every object of every kind, wherever it is, that carries the UID of this town: `Kind namespace/name`.
+    pub async fn everything_of(&self, town_uid: &str) -> Vec<String> {
+        let discovery = Discovery::new(self.client()).run().await.expect("the kinds of the cluster");
+        let params = ListParams::default().labels(&format!("{}={town_uid}", names::TOWN_UID));
+        let mut found = Vec::new();
+        for group in discovery.groups() {
+            for (resource, able) in group.recommended_resources() {
+                if able.supports_operation(verbs::LIST) {
+                    let api: Api<DynamicObject> = Api::all_with(self.client(), &resource);
+                    let objects =
+                        api.list(&params).await.unwrap_or_else(|e| panic!("{}: {e}", resource.plural));
+                    let kind = &resource.kind;
+                    let name = |o: &DynamicObject| {
+                        format!("{kind} {}/{}", o.namespace().unwrap_or_default(), o.name_any())
+                    };
+                    found.extend(objects.iter().map(name));
+                }
+            }
+        }
+        found
+    }
+
+    /// The volumes behind the claims of a town.
+    pub async fn volumes(&self, town_uid: &str) -> Vec<String> {
+        let claims = self.claims(town_uid).await;
+        claims
+            .into_iter()
+            .map(|claim| claim.spec.and_then(|spec| spec.volume_name).expect("a bound claim"))
+            .collect()
+    }
+
+    /// These volumes are gone, or go now: nobody but the cluster's own volume controller is awaited.
+    pub async fn await_volumes_gone(&self, volumes: &[String]) {
+        let api: Api<PersistentVolume> = Api::all(self.client());
+        for name in volumes {
+            until(&format!("volume {name} is gone"), PATIENCE, async || match api.get_opt(name).await {
+                Ok(None) => Ok(()),
+                seen => Err(format!("{seen:?}")),
+            })
+            .await;
+        }
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        self.watch.abort();
+        if !std::thread::panicking() {
+            return;
+        }
+        let shown = [
+            &["get", "towns,agents,pods,pvc", "-o", "wide"][..],
+            &["get", "events", "--sort-by=.lastTimestamp"],
+        ];
+        for arguments in shown {
+            let (Ok(said) | Err(said)) = self.try_kubectl(arguments);
+            note(format!("kubectl {}:\n{said}", arguments.join(" ")));
+        }
+        let log = self.stage.operator_log();
+        let lines: Vec<&str> = log.lines().filter(|line| line.contains(&self.namespace)).collect();
+        let last = lines.len().saturating_sub(60);
+        note(format!("the operator's log on {} says last:\n{}", self.namespace, lines[last..].join("\n")));
+    }
+}
+
+/// A town whose three pods run.
+pub struct BusyTown {
+    pub uid: String,
+    pub mayor: String,
+    pub polecat: String,
+}
+
+/// A pod template with one container that runs this shell script.
+pub fn runs(script: &str) -> Value {
+    json!({"spec": {
+        "terminationGracePeriodSeconds": 5,
+        "securityContext": {"runAsNonRoot": true, "runAsUser": 1000, "runAsGroup": 1000, "fsGroup": 1000},
+        "containers": [{
+            "name": "main",
+            "image": agent_image(),
+            "imagePullPolicy": "IfNotPresent",
+            "command": ["sh", "-c", script],
+        }],
+    }})
+}
+
+/// The same with a grace period of its own.
+pub fn runs_with_grace(script: &str, seconds: u32) -> Value {
+    let mut template = runs(script);
+    template["spec"]["terminationGracePeriodSeconds"] = seconds.into();
+    template
+}
+
+fn agent_image() -> String {
+    let given = std::env::var("TOWN_TEST_AGENT_IMAGE").ok().filter(|name| !name.is_empty());
+    given.unwrap_or(bed::BUSYBOX.into())
+}
+
+/// Whether a pod is Ready.
+pub fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+/// How often containers of a pod were started again.
+pub fn restarts(pod: &Pod) -> i32 {
+    let containers = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+    containers.map(|container| container.restart_count).sum()
+}
+
+/// Pods by UID with the restarts of their containers: what must not change when nobody may notice anything.
+pub fn identities(pods: &[Pod]) -> Vec<(String, i32)> {
+    pods.iter().map(|pod| (pod.uid().unwrap(), restarts(pod))).collect()
+}
+
+/// What status says of a town or an agent.
+pub trait Lives {
+    /// The phase; empty before the first status.
+    fn phase(&self) -> &str;
+    /// Whether a condition is True.
+    fn is(&self, condition: &str) -> bool;
+    /// The reason of a condition; empty where there is none.
+    fn reason(&self, condition: &str) -> &str;
+    /// How far its destruction is.
+    fn destroy(&self) -> Option<&DestroyStatus>;
+}
+
+macro_rules! lives {
+    ($kind:ty) => {
+        impl Lives for $kind {
+            fn phase(&self) -> &str {
+                self.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default()
+            }
+            fn is(&self, condition: &str) -> bool {
+                let mut conditions = self.status.iter().flat_map(|status| &status.conditions);
+                conditions.any(|c| c.type_ == condition && c.status == "True")
+            }
+            fn reason(&self, condition: &str) -> &str {
+                let mut conditions = self.status.iter().flat_map(|status| &status.conditions);
+                conditions.find(|c| c.type_ == condition).map_or("", |c| &c.reason)
+            }
+            fn destroy(&self) -> Option<&DestroyStatus> {
+                self.status.as_ref()?.destroy.as_ref()
+            }
+        }
+    };
+}
+lives!(Town);
+lives!(Agent);
+
+/// What status says of an agent's work.
+pub trait Works {
+    /// The record of its last bead.
+    fn work(&self) -> WorkStatus;
+}
+
+impl Works for Agent {
+    fn work(&self) -> WorkStatus {
+        self.status.as_ref().and_then(|status| status.work.clone()).unwrap_or_default()
+    }
+}

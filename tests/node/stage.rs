@@ -1,0 +1,229 @@
+//! The stage: one cluster with the operator in it, shared by all stories.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bed::{NodeCluster, Options};
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use kube::api::{Api, ListParams};
+use serde_json::Value;
+use tokio::sync::{OnceCell, RwLock};
+
+use crate::common::cluster::{Cluster, GIVEN, given};
+use crate::common::suite::Suite;
+use crate::common::wait::until;
+use crate::release::{self, Release};
+use crate::scene::{PATIENCE, Scene, is_ready};
+
+/// A cluster, and the operator installed in it.
+pub struct Stage {
+    pub cluster: Cluster,
+    pub release: Release,
+    /// Held together by stories that mind their own namespace, alone by one that disturbs others.
+    pub turn: Arc<RwLock<()>>,
+    /// The largest resident set that any operator of the suite has had, in KiB.
+    peak: AtomicU64,
+    had_definitions: bool,
+    // Last, so that it outlives what talks to it.
+    node: Option<NodeCluster>,
+}
+
+impl Stage {
+    async fn set_up() -> Result<Self, String> {
+        let node = match given() {
+            Some(_) => None,
+            None => Some(own_node()?),
+        };
+        let kubeconfig = node.as_ref().map_or_else(|| given().expect(GIVEN), |node| node.kubeconfig().into());
+        let cluster = Cluster::at(&kubeconfig, None).await;
+        let release = Release::new(&kubeconfig, cluster.scratch(), node.is_some());
+        let others = ["get", "deployments", "-A", "-l", "app.kubernetes.io/name=town-operator", "-o", "name"];
+        let others = cluster.try_kubectl(&others, "")?;
+        if others.contains('/') {
+            return Err(format!(
+                "an operator runs on that cluster already, and would look after the stories' towns: {others}"
+            ));
+        }
+        let had_definitions = cluster.try_kubectl(&["get", "crd", "towns.gastown.dev"], "").is_ok();
+        release.install(if had_definitions { &["--take-ownership"] } else { &[] })?;
+        let (turn, peak) = (Arc::default(), AtomicU64::default());
+        Ok(Self { cluster, release, turn, peak, had_definitions, node })
+    }
+
+    /// The node, of a cluster that is the suite's own.
+    pub fn node(&self) -> Option<&NodeCluster> {
+        self.node.as_ref()
+    }
+
+    /// The operator's pods, those that are going included.
+    pub async fn operators(&self) -> Vec<Pod> {
+        let api: Api<Pod> = Api::namespaced(self.cluster.client(), release::NAMESPACE);
+        let ours = ListParams::default().labels("app.kubernetes.io/name=town-operator");
+        api.list(&ours).await.unwrap_or_else(|error| panic!("list pods: {error}")).items
+    }
+
+    /// The operator's one pod, once it is ready and alone.
+    pub async fn operator(&self) -> Pod {
+        until("one operator is ready", PATIENCE, async || match &self.operators().await[..] {
+            [pod] if is_ready(pod) && pod.metadata.deletion_timestamp.is_none() => Ok(pod.clone()),
+            pods => Err(format!("{:?}", pods.iter().map(ResourceExt::name_any).collect::<Vec<_>>())),
+        })
+        .await
+    }
+
+    /// The log of the operator that runs now.
+    pub fn operator_log(&self) -> String {
+        let deployment = format!("deployment/{}", release::NAME);
+        let log = ["logs", "-n", release::NAMESPACE, &deployment, "--tail=-1"];
+        self.cluster.try_kubectl(&log, "").unwrap_or_else(|said| said)
+    }
+
+    /// What the kernel says of the operator's process: the lines of its `status`.
+    pub async fn operator_process(&self) -> Option<String> {
+        let pods = self.operators().await;
+        let processes = self.node()?.processes();
+        let ours = processes.iter().find(|process| {
+            process.cmdline.starts_with("/town-operator")
+                && pods.iter().any(|pod| pod.metadata.uid.as_ref() == Some(&process.pod_uid))
+        })?;
+        fs::read_to_string(format!("/proc/{}/status", ours.pid)).ok()
+    }
+
+    /// Remembers how large the operator has been until now, and says how large any of them was, in KiB.
+    pub async fn weigh(&self) -> u64 {
+        let process = self.operator_process().await.unwrap_or_default();
+        let peak = process.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let peak = peak.and_then(|text| text.trim().strip_suffix(" kB")?.parse().ok());
+        self.peak.fetch_max(peak.unwrap_or(0), Ordering::Relaxed).max(peak.unwrap_or(0))
+    }
+
+    /// Requests of the operator that were refused for want of a right, as the API server has noted them.
+    pub fn refused(&self) -> Vec<String> {
+        let Some(node) = self.node() else { return Vec::new() };
+        let log = fs::read_to_string(node.audit_log()).expect("the audit log");
+        let account = format!("system:serviceaccount:{}:{}", release::NAMESPACE, release::NAME);
+        assert!(log.contains(&account), "the operator has asked for nothing, says the audit log");
+        let entries = log.lines().filter(|line| line.contains(&account) && line.contains("\"forbid\""));
+        entries
+            .filter(|line| {
+                let entry: Value = serde_json::from_str(line).unwrap_or_default();
+                entry["user"]["username"] == account.as_str()
+                    && entry["annotations"]["authorization.k8s.io/decision"] == "forbid"
+            })
+            .map(str::to_owned)
+            .collect()
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        let peak = self.peak.load(Ordering::Relaxed);
+        if peak > 0 {
+            let (mebi, tenth) = (peak / 1024, peak % 1024 * 10 / 1024);
+            eprintln!("the operator's largest resident set in all of these stories: {mebi}.{tenth} MiB");
+        }
+        if self.node.is_some() {
+            return;
+        }
+        // Somebody else's cluster is left as it was found. The towns first, while their operator is there.
+        let mut done =
+            vec![self.cluster.try_kubectl(
+                &["delete", "namespaces", "-l", "town-operator-test=true", "--timeout=180s"],
+                "",
+            )];
+        done.push(self.release.uninstall().map(|()| String::new()));
+        let delete = ["delete", "--ignore-not-found", "--timeout=60s"];
+        if !self.had_definitions {
+            let definitions = ["crd", "towns.gastown.dev", "agents.gastown.dev"];
+            done.push(self.cluster.try_kubectl(&[&delete[..], &definitions].concat(), ""));
+        }
+        let namespace = ["namespace", release::NAMESPACE];
+        done.push(self.cluster.try_kubectl(&[&delete[..], &namespace].concat(), ""));
+        for said in done.into_iter().filter_map(Result::err) {
+            eprintln!("left on the cluster: {said}");
+        }
+    }
+}
+
+fn own_node() -> Result<NodeCluster, String> {
+    let archive = release::build_image()?;
+    let options = Options {
+        name: "stories".into(),
+        api_server_args: vec![format!("--request-timeout={}", release::REQUEST_TIMEOUT)],
+        ..Options::default()
+    };
+    let node = NodeCluster::start(&options).map_err(|error| error.to_string())?;
+    node.load_image(&archive).map_err(|error| error.to_string())?;
+    Ok(node)
+}
+
+/// The stories of the suite. The stage is set up when the first of them asks for it.
+pub struct Stories {
+    suite: Suite,
+    stage: Arc<OnceCell<Result<Arc<Stage>, String>>>,
+    impossible: Option<String>,
+}
+
+impl Stories {
+    /// None yet.
+    pub fn new() -> Self {
+        let impossible = match given() {
+            Some(_) => None,
+            None => bed::node_possible().err(),
+        };
+        if let Some(why) = &impossible {
+            eprintln!("{why}; {GIVEN} names a cluster to use instead. Every story on a node is skipped.");
+        }
+        Self { suite: Suite::new(), stage: Arc::default(), impossible }
+    }
+
+    /// Tells them.
+    pub fn tell(self) -> std::process::ExitCode {
+        self.suite.run(self.stage)
+    }
+
+    /// Adds a story.
+    pub fn add<F, Fut>(&mut self, story: F)
+    where
+        F: FnOnce(Scene) -> Fut + Send + 'static,
+        Fut: Future<Output = ()>,
+    {
+        let name = name_of(&story);
+        if let Some(why) = &self.impossible {
+            self.suite.skip(name, why);
+            return;
+        }
+        let stage = self.stage.clone();
+        self.suite.add(name.clone(), move || async move {
+            let set_up = async || Stage::set_up().await.map(Arc::new);
+            let stage = match stage.get_or_init(set_up).await {
+                Ok(stage) => stage.clone(),
+                Err(why) => panic!("there is no stage: {why}"),
+            };
+            story(Scene::begin(&name, stage.clone()).await).await;
+            stage.weigh().await;
+        });
+    }
+
+    /// Adds a story that is about what only the suite's own node can show.
+    pub fn add_on_our_node<F, Fut>(&mut self, story: F)
+    where
+        F: FnOnce(Scene) -> Fut + Send + 'static,
+        Fut: Future<Output = ()>,
+    {
+        if given().is_some() {
+            let why = format!("it looks into the node, or breaks it; {GIVEN} names somebody else's");
+            self.suite.skip(name_of(&story), &why);
+        } else {
+            self.add(story);
+        }
+    }
+}
+
+/// A story is called as its function is: `sleep::an_idle_town_...`.
+fn name_of<F>(_: &F) -> String {
+    let name = std::any::type_name::<F>();
+    name.split_once("::").map_or(name, |(_, name)| name).to_owned()
+}
