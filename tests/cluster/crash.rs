@@ -141,6 +141,7 @@ async fn k4_what_happens_while_the_operator_is_down_is_seen_when_it_is_back(stor
     let operator = story.cluster.operator(&[]).await;
     let killed = busy_town(&story, "killed").await;
     let finished = busy_town(&story, "finished").await;
+    busy_town(&story, "stopped").await;
     busy_town(&story, "vanished").await;
     let stripped = busy_town(&story, "stripped").await;
     story.create_town("idle", workshop_with(json!({"sleepAfter": "20s"}))).await;
@@ -153,11 +154,17 @@ async fn k4_what_happens_while_the_operator_is_down_is_seen_when_it_is_back(stor
     // Its pod is killed.
     let old = story.pod(&killed.child()).get().await;
     story.pod(&killed.child()).delete_now(&old.uid().unwrap()).await;
-    // Its polecat finishes, and somebody tidies the finished pod away (T18).
+    // Its polecat finishes (T18).
     let cat = story.agent("finished-cat").get().await;
-    let pod = story.pod(&cat.child()).get().await;
     story.players.succeed(&cat.child(), "all by myself").await;
-    story.pod(&cat.child()).delete_now(&pod.uid().unwrap()).await;
+    // Its polecat is told to stop, and does so with exit 0: that is not finishing.
+    let stopped = story.agent("stopped-cat").get().await;
+    story.players.hold(&stopped.child());
+    let pod = story.pod(&stopped.child()).get().await;
+    story.pod(&stopped.child()).delete().await;
+    story.players.obey(&stopped.child()).await;
+    story.pod(&stopped.child()).delete_now(&pod.uid().unwrap()).await;
+    story.players.release(&stopped.child());
     // Its polecat's pod vanishes without a trace: somebody stripped our finalizer, too.
     let lost = story.agent("vanished-cat").get().await;
     let pod = story.pod(&lost.child()).get().await;
@@ -179,6 +186,14 @@ async fn k4_what_happens_while_the_operator_is_down_is_seen_when_it_is_back(stor
     assert_eq!(story.pods(names::AGENT_UID, &story.agent("finished-cat").get().await.id()).await.len(), 0);
     assert_eq!(finished.id(), story.town("finished").get().await.id());
     story.agent("sleeper").until("works", |agent| agent.phase() == "Working").await;
+    story
+        .pod(&stopped.child())
+        .until_within(Duration::from_mins(1), "is tried again", |again| {
+            again.uid().is_some_and(|uid| Some(uid.as_str()) != stopped.pod_uid())
+        })
+        .await;
+    let stopped = story.agent("stopped-cat").until("works", |agent| agent.phase() == "Working").await;
+    assert_eq!((done(&stopped).len(), attempts(&stopped)), (0, 1), "a start that was stopped does not count");
     story
         .pod(&lost.child())
         .until_within(Duration::from_mins(1), "is tried again", |again| again.uid() != pod.uid())

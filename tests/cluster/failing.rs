@@ -119,13 +119,27 @@ async fn t18_a_finished_polecats_pod_cannot_vanish_unread(story: Story) {
     story.create_town("shop", workshop()).await;
     story.create_agent("cat", "shop", polecat("b-1")).await;
     let cat = story.agent("cat").until("works", |agent| agent.phase() == "Working").await;
-    let pod = story.pod(&cat.child()).get().await;
+    // Somebody else holds it, so that it can be looked at when the operator is done with it.
+    let held = json!({"metadata": {"finalizers": [names::RESULT_FINALIZER, "example.com/hold"]}});
+    let pod = story.pod(&cat.child()).merge(held).await;
     story.players.succeed(&cat.child(), "done and dusted").await;
-    // Whoever collects finished pods is at once at work.
-    story.pod(&cat.child()).delete_now(&pod.uid().unwrap()).await;
-    let cat = story.agent("cat").until("is done", |agent| agent.phase() == "Done").await;
-    assert_eq!((done(&cat), attempts(&cat)), (&["b-1".to_owned()][..], 1));
+    let read = story
+        .pod(&cat.child())
+        .until("was read", |pod| !pod.finalizers().iter().any(|name| name == names::RESULT_FINALIZER))
+        .await;
+    assert_eq!(read.uid(), pod.uid());
+    let cat = story.agent("cat").get().await;
+    assert_eq!(
+        (done(&cat), attempts(&cat)),
+        (&["b-1".to_owned()][..], 1),
+        "first the outcome, then the finalizer"
+    );
+
+    story.pod(&cat.child()).until("is deleted", |pod| pod.metadata.deletion_timestamp.is_some()).await;
+    story.pod(&cat.child()).merge(json!({"metadata": {"finalizers": null}})).await;
     story.pod(&cat.child()).gone().await;
+    story.agent("cat").stays(Duration::from_secs(3), "stays done", |agent| agent.phase() == "Done").await;
+    assert_eq!(story.pods(names::AGENT_UID, &cat.id()).await.len(), 0);
 }
 
 async fn t18_a_done_bead_never_starts_again(story: Story) {
