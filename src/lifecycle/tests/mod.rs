@@ -6,6 +6,7 @@
 mod activity;
 mod binding;
 mod build;
+mod conditions;
 mod destroy;
 mod properties;
 mod restart;

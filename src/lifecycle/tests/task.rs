@@ -87,6 +87,11 @@ fn how_an_attempt_ended_is_recorded_before_the_pod_is_let_go() {
             Interrupted,
         ),
         ("exit 0 after the town told it to stop", told_at_5().of(&suspended), Interrupted),
+        (
+            "exit 0 before it was told to stop, but nobody can say any more when that was",
+            tried().pod(|p| p.exited(0, second(299)).killed(minute(5))),
+            Interrupted,
+        ),
         ("exit 1", tried().pod(|p| p.exited(1, minute(5))), Failed),
         (
             "exit 1 after the town told it to stop",
@@ -160,6 +165,13 @@ fn the_last_32_done_beads_are_remembered() {
 fn a_done_pod_without_a_record_of_its_attempt_is_done_all_the_same() {
     let plan = toast().pod(|p| p.exited(0, minute(5))).decide(minute(6));
     assert_eq!(work(&plan).done, ["b1"]);
+}
+
+#[test]
+fn an_attempt_that_has_an_outcome_is_not_given_another() {
+    let ended = tried().ended(Failed, minute(4)).pod(|p| p.exited(0, minute(5)));
+    let plan = ended.decide(minute(6));
+    assert_eq!((plan.does().as_str(), plan.status), ("release pod toast-pod, delete pod toast-pod", None));
 }
 
 #[test]
@@ -253,6 +265,8 @@ fn another_bead_replaces_the_pod() {
     let ended = swapped.pod(|p| p.exited(143, minute(2)).bead("b1").told_to_stop(minute(1)));
     let plan = ended.decide(minute(2));
     assert_eq!(plan.does(), "");
+    let recorded = (work(&plan).bead, work(&plan).outcome);
+    assert_eq!(recorded, ("b1".into(), Some(Interrupted)), "no attempt at b2 while the old pod is there");
     let plan = ended.after(&plan).decide(minute(2));
     assert_eq!(plan.does(), "release pod toast-pod", "the old pod goes first");
 }

@@ -1,0 +1,99 @@
+//! What status says: every condition always there, and nothing written that did not change.
+
+use super::build::{Read, TownBuilder, mayor, minute, polecat, running_town, set, town};
+use crate::api::AsleepReason::Idle;
+use crate::api::condition::{
+    ACTIVE, DEGRADED, OF_AGENT, OF_TOWN, POD_SCHEDULED, READY, RECONCILING, STALLED, WORKING, reason,
+};
+use crate::lifecycle::{Failure, overlay};
+
+fn types(plan: &impl Read) -> Vec<&str> {
+    plan.conditions().iter().map(|c| c.type_.as_str()).collect()
+}
+
+#[test]
+fn all_conditions_are_there_from_the_first_status_on() {
+    assert_eq!(types(&town().decide(minute(0))), OF_TOWN);
+    assert_eq!(types(&town().asleep(Idle).decide(minute(0))), OF_TOWN);
+    assert_eq!(types(&mayor().decide(minute(0))), OF_AGENT);
+    assert_eq!(types(&polecat("toast").decide(minute(0))), OF_AGENT);
+}
+
+#[test]
+fn a_condition_keeps_its_time_while_its_status_stays() {
+    let idle = running_town().settled(minute(1));
+    let busy = idle.clone().with(polecat("toast").hook("b1")).decide(minute(5));
+    assert_eq!(busy.condition(ACTIVE).last_transition_time.0, minute(5), "it turned");
+    assert_eq!(busy.condition(READY).last_transition_time.0, minute(1), "it did not");
+}
+
+#[test]
+fn status_speaks_of_the_generation_that_was_decided_on() {
+    let edited = running_town().settled(minute(1)).edit(|t| t.metadata.generation = Some(7));
+    let plan = edited.decide(minute(2));
+    assert_eq!(plan.status.as_ref().unwrap().observed_generation, Some(7));
+    assert!(plan.conditions().iter().all(|c| c.observed_generation == Some(7)));
+}
+
+#[test]
+fn mode_and_identity_in_force_are_shown() {
+    let status = mayor().decide(minute(0)).status.unwrap();
+    assert_eq!((status.mode, status.identity.as_deref()), (Some(crate::api::Mode::Session), Some("mayor")));
+    let named =
+        polecat("toast").edit(|a| a.spec.identity = Some("nux".into())).decide(minute(0)).status.unwrap();
+    assert_eq!((named.mode, named.identity.as_deref()), (Some(crate::api::Mode::Task), Some("nux")));
+    let told = polecat("toast").edit(|a| a.spec.mode = Some(crate::api::Mode::Session)).decide(minute(0));
+    assert_eq!(told.does(), "create pod", "the spec's word counts more than the role's");
+}
+
+#[test]
+fn where_a_pod_runs_rides_on_other_changes() {
+    let pending = mayor().pod(|p| p).settled(minute(1));
+    let scheduled = pending.clone().pod(|mut p| {
+        p.0.node = Some("node-1".into());
+        p
+    });
+    let plan = scheduled.decide(minute(2));
+    assert_eq!(plan.status, pending.0.agent.status, "not worth a write of its own");
+    assert!(scheduled.running().decide(minute(2)).is(POD_SCHEDULED), "shown with the next one");
+}
+
+fn failure(stalled: bool) -> Failure {
+    let reason = if stalled { reason::NAME_TAKEN } else { reason::QUOTA_EXCEEDED };
+    Failure { stalled, reason, message: "exceeded quota: pods".into() }
+}
+
+#[test]
+fn what_the_api_server_refused_is_laid_over_what_was_decided() {
+    let decided = |t: TownBuilder| t.decide(minute(1));
+    for (stalled, shown, not_shown) in [(true, STALLED, RECONCILING), (false, RECONCILING, STALLED)] {
+        let mut plan = decided(running_town());
+        overlay(&mut plan.status.as_mut().unwrap().conditions, &[], &failure(stalled), minute(1));
+        assert!(!plan.is(READY) && plan.is(shown) && !plan.is(not_shown), "{shown}");
+        assert_eq!(plan.message(READY), "exceeded quota: pods", "in its own words");
+        assert_eq!(plan.is(DEGRADED), !stalled);
+        assert_eq!(types(&plan), OF_TOWN);
+    }
+}
+
+#[test]
+fn the_same_refusal_again_is_the_same_status() {
+    let mut first = town().decide(minute(1)).status.unwrap();
+    overlay(&mut first.conditions, &[], &failure(false), minute(1));
+    let refused = town().status(|s| *s = first.clone());
+    let mut again = refused.decide(minute(9)).status.unwrap();
+    overlay(&mut again.conditions, &first.conditions, &failure(false), minute(9));
+    assert_eq!(again.conditions, first.conditions);
+}
+
+#[test]
+fn working_means_that_a_pod_does_the_work() {
+    let toast = || polecat("toast").hook("b1").attempt("b1", 1, minute(0));
+    assert!(!toast().decide(minute(1)).is(WORKING));
+    assert!(!toast().pod(|p| p).decide(minute(1)).is(WORKING));
+    assert!(toast().running().decide(minute(1)).is(WORKING));
+    let mut stale = Vec::new();
+    set(&mut stale, WORKING, true, reason::WORK);
+    let over = toast().done(&["b1"]).status(|s| s.conditions = stale).decide(minute(1));
+    assert!(!over.is(WORKING), "what was true before is not carried on");
+}
