@@ -17,6 +17,8 @@ const A_LIFE: usize = 30;
 const TO_READY: usize = 5;
 /// The most that one sleep and wake may add.
 const A_NIGHT: usize = 6;
+/// The most that a minute of a permanent failure may cost, once the first attempts are over.
+const REFUSED: usize = 6;
 /// How long a town is watched in which nothing happens.
 const IN_PEACE: Duration = Duration::from_mins(2);
 
@@ -62,9 +64,21 @@ async fn a_life_is_within_its_budget_of_writes(story: Story) {
     let night = Requests::since(&story, evening);
     println!("a night: {} writes\n{}", night.writes().len(), night.named());
 
+    // A minute of a town whose pod is refused for ever.
+    let mut wrong = workshop_with(json!({}));
+    wrong["template"]["spec"]["containers"][0]["name"] = "Not_A_Label".into();
+    story.create_town("wrong", wrong).await;
+    story.town("wrong").until("says what was refused", |town| town.is("Degraded")).await;
+    settle(&story).await;
+    let before = Requests::until_now(&story);
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    let minute = Requests::since(&story, before);
+    println!("a minute of a pod that is refused: {} writes\n{}", minute.writes().len(), minute.named());
+
     assert!(to_ready.len() <= TO_READY, "create to Ready: {to_ready:#?}");
     assert!(life.writes().len() <= A_LIFE, "{} writes:\n{}", life.writes().len(), life.named());
     assert!(night.writes().len() <= A_NIGHT, "{} writes:\n{}", night.writes().len(), night.named());
+    assert!(minute.writes().len() <= REFUSED, "{} writes:\n{}", minute.writes().len(), minute.named());
     for agent in life.0.iter().map(|request| request["userAgent"].as_str().unwrap_or_default()) {
         assert!(agent.starts_with("town-operator/"), "it says who it is: {agent:?}");
     }

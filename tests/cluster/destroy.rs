@@ -31,6 +31,8 @@ pub fn add(stories: &mut Stories) {
     stories.with_the_operator(k9_foreground_deletion_takes_a_town_whole);
     stories.with_the_operator(k9_orphaning_deletion_takes_a_town_whole);
     stories.with_the_operator(t20_removing_a_rig_destroys_its_agents_and_their_volumes);
+    stories.with_the_operator(t20_a_rig_is_removed_from_a_sleeping_town);
+    stories.with_the_operator(t26_an_agent_deleted_alone_may_finish_first);
     stories.with_the_operator(an_agent_deleted_alone_goes_with_all_that_it_has);
     stories.with_the_operator(t26_a_town_lets_its_agents_finish_before_it_goes);
     stories.with_the_operator(t26_the_drain_of_a_deletion_ends_at_its_bound);
@@ -379,6 +381,37 @@ async fn t20_removing_a_rig_destroys_its_agents_and_their_volumes(story: Story) 
     assert_eq!(story.children(&rests.id()).await, [""; 0]);
     assert_eq!(story.pod(&stays.child()).get().await.uid(), pod.uid());
     assert_eq!(story.agent("stays").get().await.phase(), "Working");
+}
+
+async fn t20_a_rig_is_removed_from_a_sleeping_town(story: Story) {
+    let town = busy_town(&story, "gas", &["ann"]).await;
+    let ann = story.agent("ann").get().await;
+    story.town("gas").merge(json!({"spec": {"suspended": true}})).await;
+    story.town("gas").until("sleeps", |town| town.phase() == "Asleep").await;
+    assert!(story.seen::<PersistentVolumeClaim>(&ann.child()).find().await.is_some());
+    story.town("gas").merge(json!({"spec": {"rigs": null}})).await;
+    story.agent("ann").gone().await;
+    assert_eq!(story.children(&ann.id()).await, [""; 0]);
+    assert_eq!(story.town("gas").get().await.phase(), "Asleep", "that wakes nobody");
+    assert_eq!(story.children(&town.id()).await, [format!("PersistentVolumeClaim/{}", town.child())]);
+}
+
+async fn t26_an_agent_deleted_alone_may_finish_first(story: Story) {
+    story.create_town("kind", workshop_with(json!({"drain": {"timeout": "1h"}}))).await;
+    story.create_agent("cat", "kind", polecat("b-1")).await;
+    let cat = story.agent("cat").until("works", |agent| agent.phase() == "Working").await;
+    story.agent("cat").delete().await;
+    story
+        .agent("cat")
+        .until("says what it waits for", |agent| {
+            let destroy = agent.status.as_ref().and_then(|status| status.destroy.as_ref());
+            destroy.is_some_and(|destroy| destroy.step.as_str() == "Drain" && !destroy.blocked_by.is_empty())
+        })
+        .await;
+    assert_eq!(story.pod(&cat.child()).get().await.metadata.deletion_timestamp, None);
+    story.players.succeed(&cat.child(), "").await;
+    story.agent("cat").gone().await;
+    assert_eq!(story.children(&cat.id()).await, [""; 0]);
 }
 
 async fn an_agent_deleted_alone_goes_with_all_that_it_has(story: Story) {

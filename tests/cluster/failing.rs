@@ -20,6 +20,7 @@ pub fn add(stories: &mut Stories) {
     stories.with_the_operator(k16_an_evicted_attempt_does_not_count);
     stories.with_the_operator(k16_a_town_pod_that_is_killed_is_replaced);
     stories.with_the_operator(k16_a_town_pod_that_failed_is_replaced);
+    stories.with_the_operator(k16_a_session_agents_pod_that_is_killed_is_replaced);
     stories.with_the_operator(past_its_limit_an_agent_is_failed_and_wakes_nobody);
     stories.with_the_operator(t18_a_finished_polecats_pod_cannot_vanish_unread);
     stories.with_the_operator(t18_a_done_bead_never_starts_again);
@@ -94,6 +95,23 @@ async fn k16_a_town_pod_that_failed_is_replaced(story: Story) {
     story.pod(&town.child()).until_within(BACK_OFF, "is replaced", |pod| pod.uid() != first.uid()).await;
     story.town("hall").until("is idle again", |town| town.phase() == "Idle" && town.is("Ready")).await;
     assert_eq!(story.pods(names::TOWN_UID, &town.id()).await.len(), 1);
+}
+
+async fn k16_a_session_agents_pod_that_is_killed_is_replaced(story: Story) {
+    story.create_town("hall", workshop()).await;
+    story.create_agent("mayor", "hall", json!({"role": "mayor", "hook": {"bead": "b-1"}})).await;
+    let mayor = story.agent("mayor").until("is there", |agent| agent.phase() == "Idle").await;
+    let first = story.pod(&mayor.child()).get().await;
+    story.pod(&mayor.child()).delete_now(&first.uid().unwrap()).await;
+    let second =
+        story.pod(&mayor.child()).until_within(BACK_OFF, "is replaced", |pod| pod.uid() != first.uid()).await;
+    assert!(second.annotations()[names::HOOK].contains("b-1"), "it is told its work again");
+    story
+        .agent("mayor")
+        .until("is there again", |agent| {
+            agent.phase() == "Idle" && agent.pod_uid() == second.uid().as_deref()
+        })
+        .await;
 }
 
 async fn past_its_limit_an_agent_is_failed_and_wakes_nobody(story: Story) {

@@ -19,6 +19,8 @@ pub fn add(stories: &mut Stories) {
     stories.with_the_operator(a_session_agent_lives_with_its_town_and_gets_its_hook);
     stories.with_the_operator(another_bead_replaces_a_running_polecats_pod);
     stories.with_the_operator(a_changed_template_is_used_from_the_next_start_on);
+    stories.with_the_operator(t21_a_claim_is_what_storage_asks_for);
+    stories.with_the_operator(t21_mode_wins_over_role);
     stories.with_the_operator(kubectl_tells_the_story);
     stories.with_the_operator(two_towns_in_one_namespace_do_not_meet);
     stories.with_the_operator(long_names_are_cut_and_stay_apart);
@@ -214,6 +216,48 @@ async fn a_changed_template_is_used_from_the_next_start_on(story: Story) {
     for (name, wanted) in [(town.child(), "own:2"), (cat.child(), "agents:2"), (mayor.child(), "mayors:2")] {
         story.pod(&name).until(&format!("runs {wanted}"), |pod| image(pod) == wanted).await;
     }
+}
+
+async fn t21_a_claim_is_what_storage_asks_for(story: Story) {
+    let special = json!({"size": "3Gi", "storageClassName": "standard", "accessModes": ["ReadWriteMany"]});
+    story.create_town("shop", workshop_with(json!({"storage": {"size": "2Gi"}}))).await;
+    let mut spec = polecat("b-1");
+    spec["storage"] = special;
+    story.create_agent("cat", "shop", spec).await;
+    let town = story
+        .town("shop")
+        .until("has its claim", |town| town.status.as_ref().is_some_and(|s| s.storage.is_some()))
+        .await;
+    let cat = story.agent("cat").until("works", |agent| agent.phase() == "Working").await;
+    for (child, size, modes) in
+        [(town.child(), "2Gi", ["ReadWriteOnce"]), (cat.child(), "3Gi", ["ReadWriteMany"])]
+    {
+        let claim = story.seen::<PersistentVolumeClaim>(&child).get().await;
+        let spec = serde_json::to_value(claim.spec.unwrap()).unwrap();
+        assert_eq!(spec["resources"]["requests"]["storage"], size);
+        assert_eq!(spec["accessModes"], json!(modes));
+        // The town leaves the class to the cluster, whose default is the same one.
+        if child == cat.child() {
+            assert_eq!(spec["storageClassName"], "standard");
+        }
+    }
+}
+
+async fn t21_mode_wins_over_role(story: Story) {
+    story.create_town("shop", workshop()).await;
+    story
+        .create_agent("crew", "shop", json!({"role": "crew", "mode": "Task", "hook": {"bead": "b-1"}}))
+        .await;
+    let lasting = json!({"role": "polecat", "rig": "core", "mode": "Session", "hook": {"bead": "b-1"}});
+    story.create_agent("cat", "shop", lasting).await;
+    let crew = story.agent("crew").until("works", |agent| agent.phase() == "Working").await;
+    let cat =
+        story.agent("cat").until("is there", |agent| agent.phase() == "Idle" && agent.is("Ready")).await;
+    let policy = async |name: &str| story.pod(name).get().await.spec.unwrap().restart_policy.unwrap();
+    assert_eq!((policy(&crew.child()).await, policy(&cat.child()).await), ("Never".into(), "Always".into()));
+    story.players.succeed(&crew.child(), "").await;
+    story.agent("crew").until("is done", |agent| agent.phase() == "Done").await;
+    story.town("shop").until("is idle", |town| town.phase() == "Idle").await;
 }
 
 async fn kubectl_tells_the_story(story: Story) {

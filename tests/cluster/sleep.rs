@@ -18,6 +18,7 @@ pub fn add(stories: &mut Stories) {
     stories.with_the_operator(t12_an_unfinished_bead_keeps_a_town_awake);
     stories.with_the_operator(t12_a_session_agent_does_not_keep_a_town_awake);
     stories.with_the_operator(t13_a_town_that_is_woken_is_not_put_back_to_sleep_at_once);
+    stories.with_the_operator(a_request_made_while_awake_is_answered_and_wakes_nobody_later);
     stories.with_the_operator(a_new_bead_wakes_a_polecats_town);
     stories.with_the_operator(a_new_bead_wakes_a_session_agents_town);
     stories.with_the_operator(k18_work_that_comes_while_a_town_falls_asleep_is_done);
@@ -132,6 +133,14 @@ async fn t13_a_town_that_is_woken_is_not_put_back_to_sleep_at_once(story: Story)
     assert!(seconds(&woke, &fell) >= 10, "woken at {}, asleep at {}", woke.0, fell.0);
     // The same request again is no request.
     story.town("nap").stays(Duration::from_secs(2), "sleeps on", asleep).await;
+}
+
+async fn a_request_made_while_awake_is_answered_and_wakes_nobody_later(story: Story) {
+    story.create_town("early", workshop_with(json!({"sleepAfter": "10s", "wakeRequest": "now"}))).await;
+    let answered = |town: &Town| town.status.as_ref().is_some_and(|s| s.handled_wake_request == "now");
+    story.town("early").until("has answered", answered).await;
+    story.town("early").until("sleeps", asleep).await;
+    story.town("early").stays(Duration::from_secs(3), "sleeps on", asleep).await;
 }
 
 async fn a_new_bead_wakes_a_polecats_town(story: Story) {
