@@ -96,7 +96,8 @@ async fn an_operator_lost_in_the_middle_of_a_destruction_ends_it_when_it_is_back
     let operator = scene.stage.operator().await;
     scene.kubectl(&["delete", "town", "alpha", "--wait=false"]);
     square.until_within(PATIENCE, "is told to end", |pod| pod.metadata.deletion_timestamp.is_some()).await;
-    scene.kubectl(&["delete", "pod", "-n", crate::release::NAMESPACE, &operator.name_any()]);
+    let operators = crate::release::NAMESPACE;
+    scene.kubectl(&["delete", "pod", "-n", operators, &operator.name_any(), "--timeout=120s"]);
     let next = scene.stage.operator().await;
     assert_ne!(next.uid(), operator.uid());
     scene.town("alpha").gone_within(PATIENCE * 2).await;

@@ -133,7 +133,7 @@ async fn a_session_whose_pod_was_killed_has_another_with_the_same_files(scene: S
     scene.create_town("alpha", json!({})).await;
     scene.create_mayor("mayor", "alpha", &format!("echo day >> /agent/days; {STAY}")).await;
     let first = scene.ready_pod("mayor", None).await;
-    scene.kubectl(&["delete", "pod", &first.name_any()]);
+    scene.kubectl(&["delete", "pod", &first.name_any(), "--timeout=120s"]);
     let second = scene.ready_pod("mayor", first.uid().as_deref()).await;
     assert_eq!(scene.exec(&second.name_any(), "cat /agent/days"), "day\nday\n");
     scene.assert_runs(&[second]);
@@ -177,8 +177,8 @@ async fn exit_0_of_a_pod_that_was_killed_is_not_done(scene: Scene) {
     scene.create_town("alpha", json!({})).await;
     scene.create_polecat("ada", "alpha", "a-1", TAKES_TWO).await;
     let pod = scene.ready_pod("ada", None).await;
-    scene.exec(&pod.name_any(), "until [ -e /agent/begun ]; do sleep 0.1; done");
-    scene.kubectl(&["delete", "pod", &pod.name_any()]);
+    scene.await_file(&pod, "/agent/begun").await;
+    scene.kubectl(&["delete", "pod", &pod.name_any(), "--timeout=120s"]);
     let work = scene.done("ada", "a-1").await;
     assert_eq!(work.message, "again", "done is what the second pod did");
     assert_eq!((work.attempts, work.done), (1, vec!["a-1".into()]), "who was killed is not to blame");
@@ -189,7 +189,7 @@ async fn another_bead_ends_the_work_on_the_one_before_undone(scene: Scene) {
     let script = format!("[ $GASTOWN_BEAD = a-1 ] || exit 0; touch /agent/begun; {STAY}");
     scene.create_polecat("ada", "alpha", "a-1", &script).await;
     let pod = scene.ready_pod("ada", None).await;
-    scene.exec(&pod.name_any(), "until [ -e /agent/begun ]; do sleep 0.1; done");
+    scene.await_file(&pod, "/agent/begun").await;
     scene.hook("ada", "a-2").await;
     let work = scene.done("ada", "a-2").await;
     assert_eq!(work.done, ["a-2"], "a-1 exited 0 because it was told to");

@@ -218,6 +218,12 @@ impl Scene {
         self.try_exec(pod, command).unwrap_or_else(|said| panic!("in {pod}, {command}: {said}"))
     }
 
+    /// Waits until a file is there in a container.
+    pub async fn await_file(&self, pod: &Pod, path: &str) {
+        let test = format!("test -e {path}");
+        until(path, PATIENCE, async || self.try_exec(&pod.name_any(), &test).map(drop)).await;
+    }
+
     /// Runs kubectl in the namespace; it must succeed.
     #[track_caller]
     pub fn kubectl(&self, arguments: &[&str]) -> String {

@@ -91,7 +91,7 @@ async fn a_suspended_town_ends_work_and_does_not_count_the_attempt(scene: Scene)
     let uid = scene.create_town("alpha", json!({"drain": {"timeout": "1s"}})).await.uid().unwrap();
     scene.create_polecat("ada", "alpha", "a-1", TAKES_TWO).await;
     let pod = scene.ready_pod("ada", None).await;
-    scene.exec(&pod.name_any(), "until [ -e /agent/begun ]; do sleep 0.1; done");
+    scene.await_file(&pod, "/agent/begun").await;
     let ada = scene.agent("ada").until_within(PATIENCE, "works", |ada| ada.phase() == "Working").await;
     assert_eq!(ada.work().attempts, 1);
 

@@ -47,7 +47,9 @@ impl Stage {
             ));
         }
         let had_definitions = cluster.try_kubectl(&["get", "crd", "towns.gastown.dev"], "").is_ok();
-        release.install(if had_definitions { &["--take-ownership"] } else { &[] })?;
+        release.install(if had_definitions { &["--take-ownership"] } else { &[] }).inspect_err(|_| {
+            let _ = release.uninstall();
+        })?;
         let (turn, peak) = (Arc::default(), AtomicU64::default());
         Ok(Self { cluster, release, turn, peak, had_definitions, node })
     }
@@ -104,16 +106,18 @@ impl Stage {
         let Some(node) = self.node() else { return Vec::new() };
         let log = fs::read_to_string(node.audit_log()).expect("the audit log");
         let account = format!("system:serviceaccount:{}:{}", release::NAMESPACE, release::NAME);
-        assert!(log.contains(&account), "the operator has asked for nothing, says the audit log");
-        let entries = log.lines().filter(|line| line.contains(&account) && line.contains("\"forbid\""));
-        entries
-            .filter(|line| {
+        let decided = |line: &&str, how: &str| {
+            line.contains(&account) && line.contains(how) && {
                 let entry: Value = serde_json::from_str(line).unwrap_or_default();
                 entry["user"]["username"] == account.as_str()
-                    && entry["annotations"]["authorization.k8s.io/decision"] == "forbid"
-            })
-            .map(str::to_owned)
-            .collect()
+                    && entry["annotations"]["authorization.k8s.io/decision"] == how
+            }
+        };
+        assert!(
+            log.lines().any(|line| decided(&line, "allow")),
+            "the audit log says nothing of the operator"
+        );
+        log.lines().filter(|line| decided(line, "forbid")).map(str::to_owned).collect()
     }
 }
 
