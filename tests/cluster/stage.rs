@@ -15,7 +15,7 @@ use crate::common::story::Story;
 use crate::common::suite::Suite;
 
 /// Control planes of their own that stories may have at the same time.
-const ALONE: usize = 3;
+const ALONE: usize = 4;
 
 /// Why a story is not told on somebody else's cluster.
 const NOT_OURS: &str = "it needs a control plane that it may break; TOWN_TEST_KUBECONFIG names another";
