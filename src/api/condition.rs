@@ -94,8 +94,6 @@ pub mod reason {
     pub const NO_HOOK: &str = "NoHook";
     /// The hook has a bead that is not finished.
     pub const UNFINISHED: &str = "Unfinished";
-    /// No pod of this agent was ever started.
-    pub const NEVER_STARTED: &str = "NeverStarted";
     /// The agent's pod is gone.
     pub const NO_POD: &str = "NoPod";
     /// The pod is on a node.

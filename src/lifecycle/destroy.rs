@@ -34,6 +34,18 @@ struct Progress {
     unread: bool,
 }
 
+impl Progress {
+    /// Nothing to do but to wait.
+    fn waiting(step: DestroyStep, awaited: Vec<BlockedBy>, look_again: Option<Timestamp>) -> Self {
+        Self { step, actions: Vec::new(), awaited, look_again, unread: false }
+    }
+
+    /// Waits for an answer.
+    fn unanswered(step: DestroyStep, unknown: &Unknown) -> Self {
+        Self { unread: true, ..Self::waiting(step, vec![unread(unknown)], None) }
+    }
+}
+
 /// What should happen to a town that is being deleted.
 pub(super) fn town(s: &TownSnapshot, now: Timestamp) -> Plan<TownStatus> {
     let meta = &s.town.metadata;
@@ -128,11 +140,8 @@ fn town_progress(
     if let Some(unknown) = unknown.filter(|_| now < bound) {
         // Who works is not known: nobody is cut short for that.
         return Some(Progress {
-            step: DestroyStep::Drain,
-            actions: vec![],
-            awaited: vec![unread(unknown)],
             look_again: Some(bound),
-            unread: true,
+            ..Progress::unanswered(DestroyStep::Drain, unknown)
         });
     }
     if let (Ok(agents), Ok(pods)) = (&remains.agents, &remains.pods) {
@@ -142,13 +151,7 @@ fn town_progress(
         let awaited: Vec<_> =
             agents.iter().filter(busy).map(|a| awaited_agent(a, "it works; drain")).collect();
         if !awaited.is_empty() && now < bound {
-            return Some(Progress {
-                step: DestroyStep::Drain,
-                actions: vec![],
-                awaited,
-                look_again: Some(bound),
-                unread: false,
-            });
+            return Some(Progress::waiting(DestroyStep::Drain, awaited, Some(bound)));
         }
     }
     agents_step(&remains.agents)
@@ -166,13 +169,7 @@ fn agent_progress(
 ) -> Option<Progress> {
     let bound = match &s.town {
         TownView::Unknown(unknown) => {
-            return Some(Progress {
-                step: DestroyStep::Tombstone,
-                actions: vec![],
-                awaited: vec![unread(unknown)],
-                look_again: None,
-                unread: true,
-            });
+            return Some(Progress::unanswered(DestroyStep::Tombstone, unknown));
         }
         TownView::Present(_, town) if !with_town && bound_to(&s.agent).as_ref() == Some(&town.uid) => {
             after(began, town.drain_timeout)
@@ -185,13 +182,7 @@ fn agent_progress(
         && working(&s.agent, pods.first())
     {
         let awaited = vec![awaited_agent(&s.agent, "it works; drain")];
-        return Some(Progress {
-            step: DestroyStep::Drain,
-            actions: vec![],
-            awaited,
-            look_again: Some(bound),
-            unread: false,
-        });
+        return Some(Progress::waiting(DestroyStep::Drain, awaited, Some(bound)));
     }
     pods_step(&remains.pods).or_else(|| claims_step(&remains.claims)).or_else(|| settle_step(remains, now))
 }
@@ -257,20 +248,11 @@ fn step<T, I: IntoIterator<Item = Action>>(
     act: impl Fn(&T) -> I,
 ) -> Option<Progress> {
     match items {
-        Err(unknown) => Some(Progress {
-            step,
-            actions: vec![],
-            awaited: vec![unread(unknown)],
-            look_again: None,
-            unread: true,
-        }),
+        Err(unknown) => Some(Progress::unanswered(step, unknown)),
         Ok(items) if items.is_empty() => None,
         Ok(items) => Some(Progress {
-            step,
             actions: items.iter().flat_map(act).collect(),
-            awaited: items.iter().map(awaited).collect(),
-            look_again: None,
-            unread: false,
+            ..Progress::waiting(step, items.iter().map(awaited).collect(), None)
         }),
     }
 }
@@ -283,13 +265,7 @@ fn settle_step(remains: &Remains, now: Timestamp) -> Option<Progress> {
         message: format!("a create sent before destruction may take effect until {}", stamp(at).0),
         ..BlockedBy::default()
     }];
-    Some(Progress {
-        step: DestroyStep::Verify,
-        actions: vec![],
-        awaited,
-        look_again: Some(at),
-        unread: false,
-    })
+    Some(Progress::waiting(DestroyStep::Verify, awaited, Some(at)))
 }
 
 fn awaited_agent(agent: &Agent, message: &str) -> BlockedBy {
