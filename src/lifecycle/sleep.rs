@@ -41,7 +41,8 @@ pub(super) fn idle_clock(s: &TownSnapshot, status: &TownStatus, last_active: Opt
     }
 }
 
-/// Why a sleeping town must wake; `None`: it sleeps on.
+/// Why a sleeping town must wake, or the last look turns back from falling asleep; `None`: it sleeps on.
+/// No work overrides a decree.
 pub(super) fn wake(s: &TownSnapshot, status: &TownStatus) -> Option<String> {
     let spec = &s.town.spec;
     if spec.suspended {
@@ -83,14 +84,4 @@ fn session_wake(agent: &crate::api::Agent, name: &str) -> Option<String> {
     let delivered = status.and_then(|s| s.work.as_ref()).map(|w| w.bead.as_str());
     let hook = agent.spec.hook.as_ref()?;
     (delivered != Some(hook.bead.as_str())).then(|| format!("agent {name} has a new bead"))
-}
-
-/// Why the last look turns back from falling asleep; `None`: it does not.
-pub(super) fn turn_back(s: &TownSnapshot, status: &TownStatus) -> Option<String> {
-    match status.asleep_reason {
-        // By decree: only lifting the decree turns it back.
-        Some(AsleepReason::Suspended) => (!s.town.spec.suspended).then(|| "spec.suspended was lifted".into()),
-        // Suspended meanwhile: it goes on falling asleep.
-        _ => wake(s, status),
-    }
 }

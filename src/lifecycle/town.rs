@@ -233,7 +233,7 @@ fn draining(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<To
     if s.freshness != Freshness::Live {
         return Plan::nothing();
     }
-    if let Some(why) = sleep::turn_back(s, &status) {
+    if let Some(why) = sleep::wake(s, &status) {
         status.draining_since = None;
         status.asleep_reason = None;
         // The idle clock starts anew: what turned it back may be no work (a request, a decree lifted).
