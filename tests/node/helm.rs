@@ -150,5 +150,5 @@ async fn the_operator_needs_no_root_and_no_more_rights_than_it_has(mut scene: Sc
 /// every create: that is no such thing.
 fn is_refusal(line: &str) -> bool {
     let line = line.to_lowercase();
-    (line.contains("forbidden") || line.contains("403")) && !line.contains("being terminated")
+    (line.contains("forbidden") || line.contains("(403)")) && !line.contains("being terminated")
 }
