@@ -13,6 +13,11 @@ pub(super) fn after(at: Timestamp, span: SignedDuration) -> Timestamp {
     at.checked_add(span).unwrap_or(Timestamp::MAX)
 }
 
+/// The earlier of two deadlines that may be absent.
+pub(super) fn earlier(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
+    [a, b].into_iter().flatten().min()
+}
+
 /// The wait before start number `count + 1`: none, then 30 s, 1, 2, 5, 10 min.
 pub(super) fn back_off(count: i32) -> SignedDuration {
     SignedDuration::from_secs(match count {

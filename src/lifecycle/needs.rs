@@ -1,28 +1,36 @@
-//! What an agent needs before it may run: a pod template, and its volume claim.
+//! What a pod needs before it may run: its volume claim, and for an agent a pod template.
 
 use k8s_openapi::jiff::Timestamp;
 
 use super::conditions::Conditions;
-use super::facts::{AgentSnapshot, TownFacts};
+use super::facts::{AgentSnapshot, ClaimFacts, TownFacts};
 use super::plan::{Action, Plan};
 use super::pods::end_pod;
 use super::status::finish_agent;
 use crate::api::condition::{self, reason};
 use crate::api::{AgentStatus, StorageStatus};
 
-/// The claim of an agent that is about to run: what to do about it, or why it cannot be used.
-pub(super) fn claim(s: &AgentSnapshot, status: &mut AgentStatus) -> Result<Option<Action>, String> {
-    if s.agent.spec.storage.is_none() {
-        return Ok(None);
-    }
-    match &s.claim {
+/// The claim of an owner that is about to run: what to do about it, or why it cannot be used.
+pub(super) fn claim(
+    found: Option<&ClaimFacts>,
+    record: &mut Option<StorageStatus>,
+) -> Result<Option<Action>, String> {
+    match found {
         None => Ok(Some(Action::CreateClaim)),
         Some(claim) if claim.deleting => Err(format!("volume claim {} is being deleted", claim.key.name)),
         Some(claim) => {
-            status.storage =
+            *record =
                 Some(StorageStatus { claim: claim.key.name.clone(), uid: Some(claim.uid.as_str().into()) });
             Ok(None)
         }
+    }
+}
+
+/// The claim of an agent, where its spec asks for one.
+pub(super) fn agent_claim(s: &AgentSnapshot, status: &mut AgentStatus) -> Result<Option<Action>, String> {
+    match s.agent.spec.storage {
+        Some(_) => claim(s.claim.as_ref(), &mut status.storage),
+        None => Ok(None),
     }
 }
 

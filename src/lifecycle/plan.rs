@@ -4,6 +4,7 @@ use std::fmt;
 
 use k8s_openapi::jiff::Timestamp;
 
+use super::clock::earlier;
 use super::ids::{ObjectKey, Uid};
 use crate::api::Hook;
 
@@ -42,7 +43,7 @@ impl<S> Plan<S> {
 
     /// Asks to be called again at the earliest of the deadlines given so far.
     pub fn look_again_at(mut self, at: Option<Timestamp>) -> Self {
-        self.look_again = [self.look_again, at].into_iter().flatten().min();
+        self.look_again = earlier(self.look_again, at);
         self
     }
 

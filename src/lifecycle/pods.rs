@@ -2,7 +2,7 @@
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::clock::after;
+use super::clock::{after, stamp};
 use super::conditions::Conditions;
 use super::facts::PodFacts;
 use super::plan::Action;
@@ -53,6 +53,14 @@ pub(super) fn why_ended(pod: &PodFacts) -> String {
             None => format!("pod {} ended", pod.key.name),
         },
     }
+}
+
+/// A pod that ended, or went, is replaced after a while.
+pub(super) fn show_back_off(pod: Option<&PodFacts>, at: Timestamp, c: &mut Conditions) {
+    let why = pod.map_or_else(|| "the pod is gone".to_owned(), why_ended);
+    let text = format!("{why}; the next start is at {}", stamp(at).0);
+    c.reconciling(reason::BACK_OFF, text.clone());
+    c.set(condition::DEGRADED, true, reason::CONTAINER_FAILED, text);
 }
 
 /// Delete a pod that is not going yet; release one that nothing runs of any more.

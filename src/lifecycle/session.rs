@@ -5,9 +5,9 @@ use k8s_openapi::jiff::Timestamp;
 use super::clock::stamp;
 use super::conditions::Conditions;
 use super::facts::{AgentSnapshot, TownFacts};
-use super::needs::{claim, has_template, no_template, unusable_claim};
+use super::needs::{agent_claim, has_template, no_template, unusable_claim};
 use super::plan::{Action, Plan};
-use super::pods::{STARTING_TEXT, end_pod, pod_conditions, why_ended};
+use super::pods::{STARTING_TEXT, end_pod, pod_conditions, show_back_off};
 use super::restart::{self, Next};
 use super::status::{agent_status, finish_agent, show_pod};
 use crate::api::condition::{self, reason};
@@ -33,7 +33,7 @@ pub(super) fn decide(s: &AgentSnapshot, town: &TownFacts, now: Timestamp) -> Pla
         return finish_agent(s, status, c, "Asleep", now);
     }
     let mut actions = Vec::new();
-    match claim(s, &mut status) {
+    match agent_claim(s, &mut status) {
         Ok(action) => actions.extend(action),
         Err(text) => return unusable_claim(s, status, c, text, now),
     }
@@ -44,10 +44,7 @@ pub(super) fn decide(s: &AgentSnapshot, town: &TownFacts, now: Timestamp) -> Pla
             finish_agent(s, status, c, "Starting", now)
         }
         Next::BackOff(at) => {
-            let why = s.pod.as_ref().map_or_else(|| "the pod is gone".to_owned(), why_ended);
-            let text = format!("{why}; the next start is at {}", stamp(at).0);
-            c.reconciling(reason::BACK_OFF, text.clone());
-            c.set(condition::DEGRADED, true, reason::CONTAINER_FAILED, text);
+            show_back_off(s.pod.as_ref(), at, &mut c);
             finish_agent(s, status, c, "Starting", now).look_again_at(Some(at))
         }
         Next::Delete(restarts) => {

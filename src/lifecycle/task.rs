@@ -9,7 +9,7 @@ use super::activity::{is_done, unfinished};
 use super::clock::{after, back_off, due, stamp};
 use super::conditions::Conditions;
 use super::facts::{AgentSnapshot, PodFacts, PodPhase, TownFacts};
-use super::needs::{claim, has_template, no_template, unusable_claim};
+use super::needs::{agent_claim, has_template, no_template, unusable_claim};
 use super::plan::{Action, Plan};
 use super::pods::{STARTING_TEXT, end_pod, pod_conditions, why_ended};
 use super::restart;
@@ -190,7 +190,7 @@ fn resting(
         return finish_agent(s, status, c, "Asleep", now);
     }
     let mut actions = Vec::new();
-    match claim(s, &mut status) {
+    match agent_claim(s, &mut status) {
         Ok(action) => actions.extend(action),
         Err(text) => return unusable_claim(s, status, c, text, now),
     }

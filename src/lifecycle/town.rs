@@ -3,18 +3,19 @@
 use k8s_openapi::jiff::Timestamp;
 
 use super::activity;
-use super::clock::{after, stamp};
+use super::clock::{after, earlier, stamp};
 use super::conditions::{Conditions, is_true};
 use super::destroy;
 use super::facts::{Freshness, TownSnapshot};
+use super::needs;
 use super::plan::{Action, Plan};
-use super::pods::{STARTING_TEXT, delete_pods, ours, pod_conditions, why_ended};
+use super::pods::{STARTING_TEXT, delete_pods, ours, pod_conditions, show_back_off, why_ended};
 use super::restart::{self, Next};
 use super::sleep::{self, IdleClock};
 use super::status::finish_town;
 use super::{has_finalizer, label, tombstone};
 use crate::api::condition::{self, reason};
-use crate::api::{AsleepReason, StorageStatus, Town, TownStatus, names};
+use crate::api::{AsleepReason, Town, TownStatus, names};
 
 /// Says that there is work, not whose: it must not change with every agent that comes or goes.
 const WORK_TEXT: &str = "an agent has an unfinished bead";
@@ -149,12 +150,10 @@ fn compute(
     }
     let mut actions = Vec::new();
     if s.town.spec.storage.is_some() {
-        match &s.claim {
-            Some(claim) if claim.deleting => {
-                c.reconciling(
-                    reason::CLAIM_UNUSABLE,
-                    format!("volume claim {} is being deleted", claim.key.name),
-                );
+        match needs::claim(s.claim.as_ref(), &mut status.storage) {
+            Ok(action) => actions.extend(action),
+            Err(text) => {
+                c.reconciling(reason::CLAIM_UNUSABLE, text);
                 c.set(
                     condition::DEGRADED,
                     true,
@@ -163,13 +162,6 @@ fn compute(
                 );
                 return (actions, false);
             }
-            Some(claim) => {
-                status.storage = Some(StorageStatus {
-                    claim: claim.key.name.clone(),
-                    uid: Some(claim.uid.as_str().into()),
-                });
-            }
-            None => actions.push(Action::CreateClaim),
         }
     }
     match restart::next(s.pod(), status.pod.as_ref(), status.restarts.as_ref(), now) {
@@ -177,17 +169,14 @@ fn compute(
             if let Some(pod) = s.pod() {
                 status.pod = Some(restart::pod_record(pod));
                 let (ready, later) = pod_conditions(pod, c, now);
-                *look_again = [*look_again, later].into_iter().flatten().min();
+                *look_again = earlier(*look_again, later);
                 return (actions, ready);
             }
         }
         Next::Wait => c.reconciling(reason::STARTING, "waiting for the old pod to go"),
         Next::BackOff(at) => {
-            *look_again = [*look_again, Some(at)].into_iter().flatten().min();
-            let why = s.pod().map_or_else(|| "the pod is gone".to_owned(), why_ended);
-            let text = format!("{why}; the next start is at {}", stamp(at).0);
-            c.reconciling(reason::BACK_OFF, text.clone());
-            c.set(condition::DEGRADED, true, reason::CONTAINER_FAILED, text);
+            *look_again = earlier(*look_again, Some(at));
+            show_back_off(s.pod(), at, c);
         }
         Next::Delete(restarts) => {
             if let Some(pod) = s.pod() {
