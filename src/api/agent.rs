@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::duration::Duration;
 use super::pod_template;
 use super::storage::Storage;
-use super::town::{DestroyStatus, PodStatus, RestartsStatus, StorageStatus};
+use super::town::{ActivityProbe, DestroyStatus, PodStatus, RestartsStatus, StorageStatus};
 
 /// One who works in a town, in a pod of its own: for one bead after another (mode Task), or as long
 /// as the town is awake (mode Session).
@@ -79,7 +79,9 @@ use super::town::{DestroyStatus, PodStatus, RestartsStatus, StorageStatus};
     validation = Rule::new("!(self.role in ['refinery', 'polecat']) || has(self.rig)").message("spec.rig is required for the roles refinery and polecat: name one of the town's rigs"),
     validation = Rule::new("!has(oldSelf.identity) || (has(self.identity) && self.identity == oldSelf.identity)").message("spec.identity cannot be changed or removed once it is set"),
     validation = Rule::new("(has(self.mode) ? self.mode : (self.role == 'polecat' ? 'Task' : 'Session')) == (has(oldSelf.mode) ? oldSelf.mode : (oldSelf.role == 'polecat' ? 'Task' : 'Session'))").message("spec.mode cannot be changed, neither by itself nor by a role with another default; make a new agent"),
-    validation = Rule::new("!has(oldSelf.storage) || (has(self.storage) && self.storage == oldSelf.storage)").message("spec.storage cannot be changed or removed once it is set; make a new agent to change it"),
+    validation = Rule::new("!has(oldSelf.storage) || has(self.storage)").message("spec.storage cannot be removed once it is set; make a new agent without it"),
+    validation = Rule::new("!has(self.activityProbe) || (has(self.mode) ? self.mode == 'Session' : self.role != 'polecat')").message("spec.activityProbe is for agents of mode Session: a Task agent works as long as its pod runs"),
+    validation = Rule::new("!has(self.ttlAfterFinished) || (has(self.mode) ? self.mode == 'Task' : self.role == 'polecat')").message("spec.ttlAfterFinished is for agents of mode Task: no other finishes"),
     validation = Rule::new("!(has(self.mode) ? self.mode == 'Task' : self.role == 'polecat') || !has(self.template) || !has(self.template.spec) || !has(self.template.spec.restartPolicy) || self.template.spec.restartPolicy == 'Never'").message("spec.template.spec.restartPolicy must be Never, or absent, for an agent of mode Task"),
 )]
 pub struct AgentSpec {
@@ -111,9 +113,18 @@ pub struct AgentSpec {
     /// The agent's own volume, mounted at `/agent` in every container of its pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<Storage>,
+    /// How the agent's pod is asked what the agent does; for mode Session. Without it such an agent counts as
+    /// idle.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activity_probe: Option<ActivityProbe>,
     /// How often a bead is tried.
     #[serde(default)]
     pub retry: Retry,
+    /// The agent deletes itself this long after its bead is done or has failed for good; for mode Task, from
+    /// 0s to 8760h. Absent: it stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('0s') && duration(self) <= duration('8760h')").message("spec.ttlAfterFinished must be from 0s to 8760h, written like 90s or 1h30m"))]
+    pub ttl_after_finished: Option<Duration>,
 }
 
 /// What an agent does in its town. It reaches the container as `GASTOWN_ROLE`.
@@ -154,7 +165,7 @@ pub enum Mode {
 }
 
 /// The work on an agent's hook.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Hook {
     /// Name of the piece of work.
@@ -164,9 +175,10 @@ pub struct Hook {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub title: Option<String>,
-    /// What is to be done; at most 65,536 characters.
+    /// What is to be done; at most 65,536 bytes, without control characters other than tab and line breaks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 65536))]
+    #[schemars(length(max = 65536), regex(pattern = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f]*$"))]
+    #[x_kube(validation = Rule::new("size(bytes(self)) <= 65536").message("spec.hook.instructions must be at most 65536 bytes; put what is longer where the agent can fetch it"))]
     pub instructions: Option<String>,
 }
 
@@ -205,8 +217,8 @@ pub struct AgentStatus {
     /// The `metadata.generation` that this status speaks of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Where the agent is in its life: Pending, Starting, Working, Idle, Done, Failed, Asleep,
-    /// Blocked, Tombstoned or Destroying.
+    /// Where the agent is in its life: Pending, Starting, Working, Waiting, Stalled, Idle, Done,
+    /// Failed, Asleep, Blocked, Tombstoned or Destroying.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phase: Option<String>,
     /// The mode in force.

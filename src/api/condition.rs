@@ -98,6 +98,44 @@ pub mod reason {
     pub const NO_POD: &str = "NoPod";
     /// The pod is on a node.
     pub const SCHEDULED: &str = "Scheduled";
+    /// A container of the pod was killed because it used more memory than it may.
+    pub const OOM_KILLED: &str = "OOMKilled";
+    /// Too many starts of the town's pod have failed; the next one waits.
+    pub const START_FAILED: &str = "StartFailed";
+    /// The pod's node does not say what became of it.
+    pub const NODE_LOST: &str = "NodeLost";
+    /// It waits for its turn to start: only so many towns start at once.
+    pub const WAITING_FOR_TURN: &str = "WaitingForTurn";
+    /// Nobody can say whether the town has work.
+    pub const ACTIVITY_UNKNOWN: &str = "ActivityUnknown";
+    /// Work waits outside the cluster.
+    pub const BACKLOG: &str = "Backlog";
+    /// A Secret that the spec names, or a key in it, does not exist.
+    pub const SECRET_NOT_FOUND: &str = "SecretNotFound";
+    /// The volume, or the claim that stands for it, is gone; nothing is made in its place.
+    pub const STORAGE_LOST: &str = "StorageLost";
+    /// The role is taken by another agent.
+    pub const ROLE_TAKEN: &str = "RoleTaken";
+    /// As many polecats of the rig work as may.
+    pub const RIG_FULL: &str = "RigFull";
+    /// `spec.expiry` is past.
+    pub const EXPIRED: &str = "Expired";
+    /// `spec.expiry` was past when the town was created.
+    pub const EXPIRY_IN_PAST: &str = "ExpiryInPast";
+    /// The pod was made from an older spec, and is replaced when that disturbs nobody.
+    pub const UPDATE_PENDING: &str = "UpdatePending";
+    /// Reconciliation is paused.
+    pub const PAUSED: &str = "Paused";
+    /// The agent waits for a person.
+    pub const WAITING: &str = "Waiting";
+    /// The agent reports that it does not get on.
+    pub const REPORTED_STALLED: &str = "ReportedStalled";
+    /// The agent reports that its bead has failed.
+    pub const REPORTED_FAILED: &str = "ReportedFailed";
+    /// The town will sleep soon (event).
+    pub const SLEEPS_SOON: &str = "SleepsSoon";
+    /// The town will expire soon (event).
+    pub const EXPIRES_SOON: &str = "ExpiresSoon";
     /// Deletion is held up by objects that do not go.
     pub const BLOCKED: &str = "Blocked";
     /// Not being deleted.

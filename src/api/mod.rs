@@ -4,6 +4,7 @@
 //! `CustomResourceDefinition`s made from them; `crds/` holds the result and a test compares.
 //! Nothing in this room knows how a town is run.
 
+mod activity;
 mod agent;
 pub mod condition;
 mod crds;
@@ -13,12 +14,14 @@ mod pod_template;
 mod storage;
 mod town;
 
+pub use activity::{ActivityReport, ReportedAgent, ReportedState};
 pub use agent::{Agent, AgentSpec, AgentStatus, Hook, Mode, Outcome, Retry, Role, WorkStatus};
 pub use crds::YamlError;
 pub use crds::{SCHEMA_REVISION, crds, to_yaml};
 pub use duration::Duration;
-pub use storage::{AccessMode, Storage};
+pub use storage::{AccessMode, DataSource, RetainPolicy, Storage};
 pub use town::{
-    AgentCounts, AsleepReason, BlockedBy, DestroyStatus, DestroyStep, Drain, PodStatus, RestartsStatus, Rig,
-    StorageStatus, Town, TownSpec, TownStatus,
+    ActivityProbe, AgentCounts, Alarm, AsleepReason, Backlog, BlockedBy, DestroyStatus, DestroyStep, Drain,
+    Expiry, ExpiryPolicy, PodStatus, Port, RestartsStatus, Rig, StorageStatus, Town, TownSpec, TownStatus,
+    UsageStatus,
 };

@@ -21,6 +21,14 @@ pub const INSTALL: &str = "gastown.dev/install";
 pub const OWNER: &str = "gastown.dev/owner";
 /// Annotation on a pod: the agent's hook as JSON, projected into the container by the downward API.
 pub const HOOK: &str = "gastown.dev/hook";
+/// Annotation on a Town or Agent: `"true"` pauses its reconciliation. Deletion still works.
+pub const PAUSED: &str = "gastown.dev/paused";
+/// Annotation on a Town or Agent: change it to replace the pod. A pod carries the value it was made with.
+pub const RESTART_AT: &str = "gastown.dev/restart-at";
+/// Annotation on a pod: a digest of the part of the specs that it was made from.
+pub const POD_REVISION: &str = "gastown.dev/pod-revision";
+/// Annotation on a retained claim, instead of our labels: `<kind>/<namespace>/<name>` of its last owner.
+pub const RETAINED_FROM: &str = "gastown.dev/retained-from";
 /// Annotation on our `CustomResourceDefinition`s: an integer raised with every change of a schema.
 pub const SCHEMA_REVISION: &str = "gastown.dev/schema-revision";
 

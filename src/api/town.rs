@@ -68,7 +68,9 @@ use super::storage::Storage;
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!has(self.storage) || has(self.template)").message("spec.storage needs spec.template: without a pod of the town's own nothing would mount the volume"),
-    validation = Rule::new("!has(oldSelf.storage) || (has(self.storage) && self.storage == oldSelf.storage)").message("spec.storage cannot be changed or removed once it is set; make a new town to change it"),
+    validation = Rule::new("!has(self.ports) || has(self.template)").message("spec.ports needs spec.template: without a pod of the town's own nothing would answer"),
+    validation = Rule::new("!has(self.activityProbe) || has(self.template)").message("spec.activityProbe needs spec.template: without a pod of the town's own nothing would answer"),
+    validation = Rule::new("!has(oldSelf.storage) || has(self.storage)").message("spec.storage cannot be removed once it is set; make a new town without it"),
 )]
 pub struct TownSpec {
     /// The town's own containers: one pod while the town is awake. Absent: the town is only its agents.
@@ -82,11 +84,23 @@ pub struct TownSpec {
     /// The town's volume, mounted at `/town` in every container of the town's pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<Storage>,
+    /// A Service of the town's pod, so that people and agents reach it by a stable name
+    /// (`status.service`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1, max = 32))]
+    #[x_kube(
+        merge_strategy = ListMerge::Map(vec!["name".into()]),
+        validation = Rule::new("self.all(p, self.exists_one(q, q.port == p.port))").message("spec.ports must not name a port number twice")
+    )]
+    pub ports: Vec<Port>,
     /// Repositories that agents work on. Removing one destroys its agents.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 200))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub rigs: Vec<Rig>,
+    /// Work known outside the cluster, set by a tracker. Above zero it wakes the town and keeps it awake.
+    #[serde(default)]
+    pub backlog: Backlog,
     /// Asleep by decree: no pods, whatever the work.
     #[serde(default)]
     pub suspended: bool,
@@ -97,9 +111,18 @@ pub struct TownSpec {
     /// Never sleeps on its own.
     #[serde(default)]
     pub always_on: bool,
+    /// How often activity probes ask.
+    #[serde(default)]
+    pub alarm: Alarm,
+    /// How the town's pod is asked whether it has work. Without it, only agents and `backlog` are work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activity_probe: Option<ActivityProbe>,
     /// How agents are let finish before their pods go.
     #[serde(default)]
     pub drain: Drain,
+    /// When the town ends, and how.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expiry: Option<Expiry>,
     /// Change it to anything new to wake the town once; empty is no request.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 253))]
@@ -111,12 +134,138 @@ fn sleep_after() -> Duration {
 }
 
 /// A repository that agents work on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Rig {
     /// Name of the rig, unique in the town; a DNS label.
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub name: String,
+    /// Where the repository is; its agents find it in `GASTOWN_RIG_URL`. Credentials do not belong here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 2048), regex(pattern = r"^\S+$"))]
+    #[x_kube(validation = Rule::new("!self.matches('^[a-zA-Z+]+://[^/@]*:[^/@]*@')").message("spec.rigs[].gitUrl must not hold a password: name a Secret in credentialsSecretName"))]
+    pub git_url: Option<String>,
+    /// The branch that work starts from; its agents find it in `GASTOWN_RIG_BRANCH`.
+    #[serde(default = "branch")]
+    #[schemars(length(min = 1, max = 255), regex(pattern = r"^\S+$"))]
+    pub branch: String,
+    /// A Secret that agents of the rig find, read-only, at `/var/run/gastown/git`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    pub credentials_secret_name: Option<String>,
+    /// Polecats of the rig that may work at once, from 0 to 1000; further ones wait in order of creation.
+    #[serde(default = "max_polecats")]
+    #[schemars(range(min = 0, max = 1000))]
+    pub max_polecats: i32,
+}
+
+fn branch() -> String {
+    "main".to_owned()
+}
+
+fn max_polecats() -> i32 {
+    8
+}
+
+/// A port of the town's pod that its Service offers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Port {
+    /// Name of the port; a DNS label.
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub name: String,
+    /// Number of the port, in the pod as in the Service.
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: i32,
+}
+
+/// Work known outside the cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Backlog {
+    /// Merge requests that wait.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub merge_requests: i32,
+    /// Reports that wait to be looked through.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub triage: i32,
+    /// Pieces of work that nobody has yet; they count if the town has a rig.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub unassigned: i32,
+}
+
+/// How often activity probes ask.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Alarm {
+    /// While there is work, from 1s to 10m.
+    #[serde(default = "alarm_active")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('10m')").message("spec.alarm.active must be from 1s to 10m, written like 5s or 1m30s"))]
+    pub active: Duration,
+    /// While there is none, from 5s to 1h.
+    #[serde(default = "alarm_idle")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('5s') && duration(self) <= duration('1h')").message("spec.alarm.idle must be from 5s to 1h, written like 60s or 1m30s"))]
+    pub idle: Duration,
+}
+
+impl Default for Alarm {
+    fn default() -> Self {
+        Self { active: alarm_active(), idle: alarm_idle() }
+    }
+}
+
+fn alarm_active() -> Duration {
+    Duration::new("5s")
+}
+
+fn alarm_idle() -> Duration {
+    Duration::new("60s")
+}
+
+/// How a pod is asked for its activity: `GET` on a port of its own address, with a bearer token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ActivityProbe {
+    /// The port.
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: i32,
+    /// The path.
+    #[serde(default = "activity_path")]
+    #[schemars(length(min = 1, max = 1024), regex(pattern = r"^/[!-~]*$"))]
+    pub path: String,
+    /// A Secret whose key `token` is the bearer token; absent, the operator makes one. Either way the pod
+    /// finds it at `/var/run/gastown/token`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    pub token_secret: Option<String>,
+}
+
+fn activity_path() -> String {
+    "/activity".to_owned()
+}
+
+/// When a town ends, and how.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Expiry {
+    /// The time, as RFC 3339.
+    pub at: Time,
+    /// What happens then.
+    #[serde(default)]
+    pub policy: ExpiryPolicy,
+}
+
+/// What happens to a town whose time is up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ExpiryPolicy {
+    /// It is deleted, as by a person.
+    Destroy,
+    /// It sleeps until `expiry` is moved or removed.
+    #[default]
+    Sleep,
 }
 
 /// How agents are let finish when the town sleeps or is destroyed.
@@ -174,6 +323,15 @@ pub struct TownStatus {
     /// When the town sleeps if no work comes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sleep_at: Option<Time>,
+    /// From when idle time is counted, where that is none of the other times: after its activity was unknown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle_since: Option<Time>,
+    /// Since when nobody can say whether the town has work; the idle clock stands still meanwhile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub activity_unknown_since: Option<Time>,
+    /// Since when a person is attached; their input counts as work for a bounded time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attached_since: Option<Time>,
     /// When the town began to drain before sleeping.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub draining_since: Option<Time>,
@@ -183,7 +341,13 @@ pub struct TownStatus {
     /// The town's volume claim.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub storage: Option<StorageStatus>,
-    /// Starts of the town's pod after one that ended without our doing.
+    /// Name of the Service that offers `spec.ports`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// How long pods of the town ran this month.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usage: Option<UsageStatus>,
+    /// Starts of the town's pod after one that ended without our doing, and of its containers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restarts: Option<RestartsStatus>,
     /// How far destruction is.
@@ -198,6 +362,22 @@ pub enum AsleepReason {
     Idle,
     /// `spec.suspended`.
     Suspended,
+    /// `spec.expiry` is past.
+    Expired,
+    /// For too long nobody could say whether the town has work.
+    ActivityUnknown,
+}
+
+/// How long pods of a town ran within a month.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UsageStatus {
+    /// The month, UTC, for example `2026-11`.
+    pub month: String,
+    /// Seconds that pods ran in it, all pods added up, until `since`.
+    pub pod_seconds: i64,
+    /// Until when they are counted.
+    pub since: Time,
 }
 
 /// A pod of ours. Once it is gone only `startedAt` stays.
@@ -216,6 +396,14 @@ pub struct PodStatus {
     /// When the pod, or the last one, was created.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Time>,
+    /// How often the kubelet has started its containers anew.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub container_restarts: i32,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // The signature that serde asks for.
+fn is_zero(number: &i32) -> bool {
+    *number == 0
 }
 
 /// Numbers of agents.

@@ -105,6 +105,13 @@ async fn one(
             delete::<PersistentVolumeClaim>(cluster, owner, Kind::Claim, key, uid).await
         }
         Action::DeleteAgent(key, uid) => delete::<Agent>(cluster, owner, Kind::Agent, key, uid).await,
+        Action::CreateService
+        | Action::UpdateService(..)
+        | Action::CreateToken
+        | Action::GrowClaim { .. }
+        | Action::RetainClaim(..)
+        | Action::DeleteChild(..)
+        | Action::DeleteSelf => Ok(()),
         Action::ReleaseResult { pod, uid, position } => {
             let api: Api<Pod> = Api::namespaced(cluster.client.clone(), &pod.namespace);
             remove_finalizer(&api, &pod.name, uid, names::RESULT_FINALIZER, *position).await.map(|_| ())

@@ -213,6 +213,8 @@ mod tests {
             install: None,
             deleting: false,
             finalizers: vec![],
+            lost: false,
+            requested: None,
         }
     }
 

@@ -4,13 +4,14 @@
 //! end in what cannot be undone. A list that fails, or one object in it that cannot be decoded, makes
 //! the whole answer unknown: an unreadable set is not an empty one.
 
+use std::collections::HashMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::Resource;
 use kube::api::{Api, ListParams};
 use kube::core::DeserializeGuard;
@@ -22,9 +23,9 @@ use super::project::{claim_facts, pod_facts};
 use super::{Cluster, lock};
 use crate::api::{Agent, PodStatus, StorageStatus, Town, names};
 use crate::lifecycle::{
-    AgentSnapshot, ClaimFacts, Freshness, ObjectKey, PodFacts, Remains, TownFacts, TownSnapshot, TownView,
-    Uid, Unknown, has_finalizer, has_own_tombstone, label, needs_live, needs_live_town, tombstone,
-    tombstone_time,
+    AgentSnapshot, ClaimFacts, Freshness, ObjectKey, PodFacts, ProbeFacts, Remains, Standing, TownFacts,
+    TownSnapshot, TownView, Uid, Unknown, has_finalizer, has_own_tombstone, label, needs_live,
+    needs_live_town, tombstone, tombstone_time,
 };
 
 /// Objects asked for at once.
@@ -40,6 +41,12 @@ pub async fn observe_town(cluster: &Cluster, key: &ObjectKey) -> Result<Option<T
         agents: bound_agents(cluster, &uid),
         pods: ours(cluster.pods.of(&Group::Town(uid.clone())).iter().map(|p| (**p).clone()), cluster),
         claim: own_claim(cluster.claims.of(&Group::Town(uid.clone())), None, cluster),
+        service: None,
+        probe: ProbeFacts::default(),
+        agent_probes: HashMap::new(),
+        revision: String::new(),
+        may_start: true,
+        attach_max_hold: SignedDuration::from_hours(12),
         town: cached,
         install: cluster.install.0.clone(),
         freshness: Freshness::Cached,
@@ -103,6 +110,9 @@ pub async fn observe_agent(cluster: &Cluster, key: &ObjectKey) -> Result<Option<
     Ok(Some(AgentSnapshot {
         pod: pods.into_iter().next(),
         claim: own_claim(cluster.claims.of(&Group::Agent(uid.clone())), Some(&uid), cluster),
+        probe: ProbeFacts::default(),
+        revision: String::new(),
+        standing: Standing::Free,
         install: cluster.install.0.clone(),
         blocked_after: cluster.blocked_after,
         agent,
@@ -160,7 +170,13 @@ async fn remains_of_town(cluster: &Cluster, town: &Town, uid: &Uid) -> Remains {
         tombstone(&town.metadata).and_then(tombstone_time),
         cluster.late_create,
     );
-    Remains { agents: agents_of_town(cluster, town, &namespace, &selector).await, pods, claims, settled_at }
+    Remains {
+        agents: agents_of_town(cluster, town, &namespace, &selector).await,
+        pods,
+        claims,
+        others: Ok(Vec::new()),
+        settled_at,
+    }
 }
 
 /// What is left of an agent, read live.
@@ -178,7 +194,7 @@ async fn remains_of_agent(cluster: &Cluster, agent: &Agent, uid: &Uid, town: &To
         }
         _ => cluster.gates.settled_at(uid, own, cluster.late_create),
     };
-    Remains { agents: Ok(Vec::new()), pods, claims, settled_at }
+    Remains { agents: Ok(Vec::new()), pods, claims, others: Ok(Vec::new()), settled_at }
 }
 
 /// Pods and claims by UID label, and those that the owner's own record names: a label can be stripped.

@@ -36,6 +36,12 @@ pub fn pod_facts(pod: &Pod) -> Option<PodFacts> {
         stop_requested: stop_requested(meta),
         released_by_kubelet: meta.deletion_timestamp.is_some()
             && meta.deletion_grace_period_seconds == Some(0),
+        stops_by: meta.deletion_timestamp.as_ref().map(|t| t.0),
+        address: None,
+        not_ready_since: None,
+        container_restarts: 0,
+        revision: None,
+        restart_at: None,
         finalizers: meta.finalizers.clone().unwrap_or_default(),
         hook: meta
             .annotations
@@ -64,6 +70,8 @@ pub fn claim_facts(claim: &PersistentVolumeClaim) -> Option<ClaimFacts> {
         install: label(meta, names::INSTALL).map(str::to_owned),
         deleting: meta.deletion_timestamp.is_some(),
         finalizers: meta.finalizers.clone().unwrap_or_default(),
+        lost: false,
+        requested: None,
     })
 }
 

@@ -1,11 +1,13 @@
 //! What was seen: the snapshots that decisions are made on.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::ids::{ObjectKey, Uid};
-use crate::api::{Agent, Hook, Town, condition, names};
+use crate::api::{ActivityReport, Agent, Hook, Port, Town, condition, names};
 
 /// Where the facts come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +42,18 @@ pub struct TownSnapshot {
     pub pods: Vec<PodFacts>,
     /// Its volume claim.
     pub claim: Option<ClaimFacts>,
+    /// The Service of its pod.
+    pub service: Option<ServiceFacts>,
+    /// What its pod said when it was asked for its activity.
+    pub probe: ProbeFacts,
+    /// What the pods of its agents said, by the agent's UID.
+    pub agent_probes: HashMap<Uid, ProbeFacts>,
+    /// What a pod made now would carry as its revision.
+    pub revision: String,
+    /// Whether it is its turn to start: only so many towns start at once.
+    pub may_start: bool,
+    /// How long the input of an attached person can keep the town awake.
+    pub attach_max_hold: SignedDuration,
     /// Where the above was read.
     pub freshness: Freshness,
     /// What is left of it; read only while it is being destroyed.
@@ -47,7 +61,7 @@ pub struct TownSnapshot {
     /// When status was last written by this process; agent counts alone are written once a minute.
     pub reported_at: Option<Timestamp>,
     /// Time after which a deletion that does not get on is reported as blocked.
-    pub blocked_after: k8s_openapi::jiff::SignedDuration,
+    pub blocked_after: SignedDuration,
 }
 
 impl TownSnapshot {
@@ -78,10 +92,16 @@ pub struct AgentSnapshot {
     pub pod: Option<PodFacts>,
     /// Its volume claim.
     pub claim: Option<ClaimFacts>,
+    /// What its pod said when it was asked for its activity.
+    pub probe: ProbeFacts,
+    /// What a pod made now would carry as its revision.
+    pub revision: String,
+    /// Whether its role and its rig have room for it.
+    pub standing: Standing,
     /// What is left of it; read only while it is being destroyed.
     pub remains: Option<Remains>,
     /// Time after which a deletion that does not get on is reported as blocked.
-    pub blocked_after: k8s_openapi::jiff::SignedDuration,
+    pub blocked_after: SignedDuration,
 }
 
 /// The town that an agent names.
@@ -117,12 +137,14 @@ pub struct TownFacts {
     pub awake: bool,
     /// Drains before sleeping or being destroyed.
     pub draining: bool,
+    /// Has work, by its own status.
+    pub active: bool,
     /// Names of its rigs.
     pub rigs: Vec<String>,
     /// Whether it has a pod template for agents that bring none.
     pub has_agent_template: bool,
     /// Its bound on draining.
-    pub drain_timeout: k8s_openapi::jiff::SignedDuration,
+    pub drain_timeout: SignedDuration,
 }
 
 impl TownFacts {
@@ -144,6 +166,7 @@ impl TownFacts {
             tombstoned_at: super::tombstone(meta).and_then(super::tombstone_time),
             awake: !deleting && !draining && !asleep && !town.spec.suspended,
             draining: draining || deleting,
+            active: status.is_some_and(|s| super::conditions::is_true(&s.conditions, condition::ACTIVE)),
             rigs: town.spec.rigs.iter().map(|r| r.name.clone()).collect(),
             has_agent_template: town.spec.agent_template.is_some(),
             drain_timeout: town.spec.drain.timeout.get(),
@@ -160,6 +183,8 @@ pub struct Remains {
     pub pods: Result<Vec<PodFacts>, Unknown>,
     /// Volume claims.
     pub claims: Result<Vec<ClaimFacts>, Unknown>,
+    /// Services and Secrets that we made.
+    pub others: Result<Vec<ChildFacts>, Unknown>,
     /// When creates of which no answer came can no longer take effect; `None`: there are none.
     pub settled_at: Option<Timestamp>,
 }
@@ -193,6 +218,18 @@ pub struct PodFacts {
     pub released_by_kubelet: bool,
     /// Finalizers, ours and others'.
     pub finalizers: Vec<String>,
+    /// When the grace period ends that it was given: the deletionTimestamp.
+    pub stops_by: Option<Timestamp>,
+    /// The address to ask it at; none while it has none, or shares its node's.
+    pub address: Option<String>,
+    /// Since when the condition Ready is not True.
+    pub not_ready_since: Option<Timestamp>,
+    /// How often the kubelet has started its containers anew.
+    pub container_restarts: i32,
+    /// The revision that it was made with.
+    pub revision: Option<String>,
+    /// The value of the annotation `restart-at` that it was made with.
+    pub restart_at: Option<String>,
     /// The hook it was made with or given since.
     pub hook: Option<Hook>,
     /// How its containers ended, once all have.
@@ -272,4 +309,101 @@ pub struct ClaimFacts {
     pub deleting: bool,
     /// Finalizers.
     pub finalizers: Vec<String>,
+    /// The volume behind it is gone (phase Lost).
+    pub lost: bool,
+    /// The size that it asks for.
+    pub requested: Option<Quantity>,
+}
+
+/// The kinds of children of which no more need be known than that they are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ChildKind {
+    /// The Service of a town's pod.
+    Service,
+    /// The token that a pod is asked with.
+    Secret,
+}
+
+impl ChildKind {
+    /// The kind's name, as in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Service => "Service",
+            Self::Secret => "Secret",
+        }
+    }
+}
+
+/// A child, as far as its destruction needs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChildFacts {
+    /// What it is.
+    pub kind: ChildKind,
+    /// Where it is.
+    pub key: ObjectKey,
+    /// Who it is.
+    pub uid: Uid,
+    /// The town that it belongs to, by label.
+    pub town_uid: Option<Uid>,
+    /// The agent that it belongs to, by label; none: the town's own.
+    pub agent_uid: Option<Uid>,
+    /// The installation that made it, by label.
+    pub install: Option<String>,
+    /// Carries a deletionTimestamp.
+    pub deleting: bool,
+    /// Finalizers.
+    pub finalizers: Vec<String>,
+}
+
+/// A Service of a town's pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceFacts {
+    /// What every child has.
+    pub child: ChildFacts,
+    /// The ports that it offers.
+    pub ports: Vec<Port>,
+}
+
+/// What is known of a pod's activity, asked for over HTTP. All of it is of the pod that is there now: what an
+/// older one said is dropped.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ProbeFacts {
+    /// A question is under way.
+    pub under_way: bool,
+    /// When the last question that was answered, or not, was sent.
+    pub asked_at: Option<Timestamp>,
+    /// When that was known.
+    pub known_at: Option<Timestamp>,
+    /// The answer, or why there is none.
+    pub last: Option<Result<Arc<ActivityReport>, String>>,
+    /// Since when there has been no answer.
+    pub failing_since: Option<Timestamp>,
+    /// How many questions in a row had none.
+    pub failures: u32,
+}
+
+impl ProbeFacts {
+    /// The last answer, if the last question had one.
+    pub fn report(&self) -> Option<&ActivityReport> {
+        self.last.as_ref()?.as_deref().ok()
+    }
+}
+
+/// Whether an agent's role and rig have room for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// They have.
+    Free,
+    /// Another agent holds the role.
+    RoleTaken {
+        /// Its name.
+        holder: String,
+    },
+    /// As many polecats of the rig work as may.
+    RigFull {
+        /// Its place among those who wait, from 1.
+        position: usize,
+        /// How many may work.
+        limit: i32,
+    },
 }

@@ -18,6 +18,7 @@ mod ids;
 mod needs;
 mod plan;
 mod pods;
+mod probe;
 mod restart;
 mod session;
 mod sleep;
@@ -32,11 +33,12 @@ pub use agent::{decide_agent, needs_live_town};
 pub use conditions::{Failure, overlay};
 pub use destroy::tombstone_time;
 pub use facts::{
-    AgentSnapshot, ClaimFacts, Freshness, PodFacts, PodPhase, Remains, Termination, TownFacts, TownSnapshot,
-    TownView, Unknown,
+    AgentSnapshot, ChildFacts, ChildKind, ClaimFacts, Freshness, PodFacts, PodPhase, ProbeFacts, Remains,
+    ServiceFacts, Standing, Termination, TownFacts, TownSnapshot, TownView, Unknown,
 };
 pub use ids::{ObjectKey, OwnerRef, Uid, child_name};
-pub use plan::{Action, Plan};
+pub use plan::{Action, Ask, Notice, Plan};
+pub use probe::token_secret;
 pub use restart::pod_record;
 pub use town::{decide_town, needs_live};
 

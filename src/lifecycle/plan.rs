@@ -2,11 +2,13 @@
 
 use std::fmt;
 
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::jiff::Timestamp;
 
 use super::clock::earlier;
+use super::facts::ChildKind;
 use super::ids::{ObjectKey, Uid};
-use crate::api::Hook;
+use crate::api::{ActivityProbe, Hook};
 
 /// What to do now, what to report, and when to look again.
 #[must_use]
@@ -21,6 +23,10 @@ pub struct Plan<S> {
     pub exclusive: bool,
     /// What led to this, for the event that reports it.
     pub note: Option<String>,
+    /// Whom to ask for its activity.
+    pub ask: Option<Ask>,
+    /// What to say in an event, once.
+    pub notices: Vec<Notice>,
     /// When to look again if nothing happens before; `None`: never, watches carry everything.
     pub look_again: Option<Timestamp>,
 }
@@ -28,7 +34,15 @@ pub struct Plan<S> {
 impl<S> Plan<S> {
     /// Nothing to do, nothing to say, no timer.
     pub fn nothing() -> Self {
-        Self { actions: Vec::new(), status: None, exclusive: false, note: None, look_again: None }
+        Self {
+            actions: Vec::new(),
+            status: None,
+            exclusive: false,
+            note: None,
+            ask: None,
+            notices: Vec::new(),
+            look_again: None,
+        }
     }
 
     /// Only actions.
@@ -44,6 +58,18 @@ impl<S> Plan<S> {
     /// Asks to be called again at the earliest of the deadlines given so far.
     pub fn look_again_at(mut self, at: Option<Timestamp>) -> Self {
         self.look_again = earlier(self.look_again, at);
+        self
+    }
+
+    /// Asks a pod for its activity.
+    pub fn asking(mut self, ask: Option<Ask>) -> Self {
+        self.ask = ask;
+        self
+    }
+
+    /// Says what will happen.
+    pub fn announcing(mut self, notice: Option<Notice>) -> Self {
+        self.notices.extend(notice);
         self
     }
 
@@ -72,6 +98,32 @@ impl<S> Plan<S> {
     }
 }
 
+/// A question to a pod: what does it do? It goes past the API server and changes nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ask {
+    /// The pod.
+    pub pod: ObjectKey,
+    /// Its UID: an answer is worth nothing for another.
+    pub uid: Uid,
+    /// Its address.
+    pub address: String,
+    /// Port and path.
+    pub probe: ActivityProbe,
+    /// The Secret whose key `token` opens the door.
+    pub secret: String,
+}
+
+/// Something that will happen, said once in an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// The event's reason.
+    pub reason: &'static str,
+    /// When it will happen: said again only if that changes.
+    pub at: Timestamp,
+    /// The event's note.
+    pub note: String,
+}
+
 /// One write to the cluster.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
@@ -84,6 +136,12 @@ pub enum Action {
     WriteTombstone,
     /// Create the owner's volume claim.
     CreateClaim,
+    /// Create the Service of the town's pod.
+    CreateService,
+    /// Give exactly this Service the ports of the spec.
+    UpdateService(ObjectKey, Uid),
+    /// Create the Secret with the token that the owner's pod is asked with.
+    CreateToken,
     /// Create the owner's pod.
     CreatePod,
     /// Give a running pod another hook.
@@ -106,8 +164,23 @@ pub enum Action {
         /// Where the finalizer stands in its list.
         position: usize,
     },
+    /// Ask for exactly this volume claim to grow to the size of the spec.
+    GrowClaim {
+        /// The claim.
+        claim: ObjectKey,
+        /// Its UID.
+        uid: Uid,
+        /// The size.
+        size: Quantity,
+    },
     /// Delete exactly this volume claim.
     DeleteClaim(ObjectKey, Uid),
+    /// Let exactly this volume claim go its own way: our labels go, it stays.
+    RetainClaim(ObjectKey, Uid),
+    /// Delete exactly this child.
+    DeleteChild(ChildKind, ObjectKey, Uid),
+    /// Delete the object itself, as it was decided on: its time is up.
+    DeleteSelf,
     /// Delete exactly this agent; it runs its own destruction.
     DeleteAgent(ObjectKey, Uid),
     /// Take our finalizer off the object: everything of it is proven gone.
@@ -121,11 +194,18 @@ impl fmt::Display for Action {
             Self::Adopt { town_uid: Some(uid) } => write!(f, "bind to town {uid}"),
             Self::WriteTombstone => f.write_str("write tombstone"),
             Self::CreateClaim => f.write_str("create claim"),
+            Self::CreateService => f.write_str("create service"),
+            Self::UpdateService(key, _) => write!(f, "update service {key}"),
+            Self::CreateToken => f.write_str("create token"),
             Self::CreatePod => f.write_str("create pod"),
             Self::DeliverHook { pod, .. } => write!(f, "deliver hook to pod {pod}"),
             Self::DeletePod(key, _) => write!(f, "delete pod {key}"),
             Self::ReleaseResult { pod, .. } => write!(f, "release pod {pod}"),
+            Self::GrowClaim { claim, size, .. } => write!(f, "grow claim {claim} to {}", size.0),
             Self::DeleteClaim(key, _) => write!(f, "delete claim {key}"),
+            Self::RetainClaim(key, _) => write!(f, "retain claim {key}"),
+            Self::DeleteChild(kind, key, _) => write!(f, "delete {} {key}", kind.as_str().to_lowercase()),
+            Self::DeleteSelf => f.write_str("delete itself"),
             Self::DeleteAgent(key, _) => write!(f, "delete agent {key}"),
             Self::RemoveFinalizer => f.write_str("remove finalizer"),
         }

@@ -85,5 +85,6 @@ pub fn pod_record(pod: &PodFacts) -> PodStatus {
         uid: Some(pod.uid.as_str().to_owned()),
         node: pod.node.clone(),
         started_at: pod.created.map(stamp),
+        container_restarts: pod.container_restarts,
     }
 }

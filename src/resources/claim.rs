@@ -28,11 +28,18 @@ fn claim(metadata: ObjectMeta, storage: &Storage) -> PersistentVolumeClaim {
         metadata,
         spec: Some(PersistentVolumeClaimSpec {
             access_modes: Some(
-                storage.access_modes.iter().copied().map(AccessMode::as_str).map(str::to_owned).collect(),
+                storage
+                    .access_modes
+                    .iter()
+                    .flatten()
+                    .copied()
+                    .map(AccessMode::as_str)
+                    .map(str::to_owned)
+                    .collect(),
             ),
             storage_class_name: storage.storage_class_name.clone(),
             resources: Some(VolumeResourceRequirements {
-                requests: Some(BTreeMap::from([("storage".to_owned(), storage.size.clone())])),
+                requests: storage.size.clone().map(|size| BTreeMap::from([("storage".to_owned(), size)])),
                 ..VolumeResourceRequirements::default()
             }),
             ..PersistentVolumeClaimSpec::default()

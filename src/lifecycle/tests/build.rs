@@ -2,7 +2,7 @@
 //!
 //! All tests share one calendar: minute 0 is when everything was created.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time};
@@ -15,8 +15,8 @@ use crate::api::{
     TownStatus, WorkStatus, names,
 };
 use crate::lifecycle::{
-    AgentSnapshot, ClaimFacts, Freshness, ObjectKey, Plan, PodFacts, PodPhase, Remains, Termination,
-    TownFacts, TownSnapshot, TownView, Uid, Unknown, decide_agent, decide_town,
+    AgentSnapshot, ClaimFacts, Freshness, ObjectKey, Plan, PodFacts, PodPhase, ProbeFacts, Remains, Standing,
+    Termination, TownFacts, TownSnapshot, TownView, Uid, Unknown, decide_agent, decide_town,
 };
 
 /// The installation that decides.
@@ -86,6 +86,12 @@ pub fn town() -> TownBuilder {
     let mut town = Town::new("gas", serde_json::from_value(spec).unwrap());
     town.metadata = adopted("gas", &[]);
     TownBuilder(TownSnapshot {
+        service: None,
+        probe: ProbeFacts::default(),
+        agent_probes: HashMap::new(),
+        revision: "r1".into(),
+        may_start: true,
+        attach_max_hold: SignedDuration::from_hours(12),
         town: Arc::new(town),
         uid: uid("gas"),
         install: HERE.into(),
@@ -97,6 +103,11 @@ pub fn town() -> TownBuilder {
         reported_at: None,
         blocked_after: SignedDuration::from_mins(10),
     })
+}
+
+/// A rig, as the API server stores one that only has a name.
+pub fn rig(name: &str) -> Rig {
+    serde_json::from_value(json!({"name": name})).unwrap()
 }
 
 /// A town that is awake and whose pod has been Ready since minute 0.
@@ -131,7 +142,7 @@ impl TownBuilder {
     }
 
     pub fn rigs(self, names: &[&str]) -> Self {
-        self.edit(|t| t.spec.rigs = names.iter().map(|&name| Rig { name: name.into() }).collect())
+        self.edit(|t| t.spec.rigs = names.iter().map(|&name| rig(name)).collect())
     }
 
     pub fn sleep_after(self, text: &str) -> Self {
@@ -297,7 +308,13 @@ impl TownBuilder {
 
 /// Nothing is left, and nothing can come.
 pub fn nothing_left() -> Remains {
-    Remains { agents: Ok(Vec::new()), pods: Ok(Vec::new()), claims: Ok(Vec::new()), settled_at: None }
+    Remains {
+        agents: Ok(Vec::new()),
+        pods: Ok(Vec::new()),
+        claims: Ok(Vec::new()),
+        others: Ok(Vec::new()),
+        settled_at: None,
+    }
 }
 
 pub fn unanswered(kind: &'static str) -> Unknown {
@@ -306,6 +323,8 @@ pub fn unanswered(kind: &'static str) -> Unknown {
 
 pub fn claim(owner: &str) -> ClaimFacts {
     ClaimFacts {
+        lost: false,
+        requested: None,
         key: key(&format!("{owner}-claim")),
         uid: uid(&format!("{owner}-claim")),
         town_uid: Some(uid("gas")),
@@ -318,6 +337,7 @@ pub fn claim(owner: &str) -> ClaimFacts {
 
 fn pod_status(owner: &str, created: Timestamp) -> PodStatus {
     PodStatus {
+        container_restarts: 0,
         name: Some(format!("{owner}-pod")),
         uid: Some(uid(&format!("{owner}-pod")).to_string()),
         node: None,
@@ -339,6 +359,9 @@ fn agent(name: &str, spec: &serde_json::Value) -> AgentBuilder {
     let mut agent = Agent::new(name, serde_json::from_value(spec.clone()).unwrap());
     agent.metadata = adopted(name, &[(names::TOWN_UID, uid("gas").as_str())]);
     let snapshot = AgentSnapshot {
+        probe: ProbeFacts::default(),
+        revision: "r1".into(),
+        standing: Standing::Free,
         agent: Arc::new(agent),
         uid: uid(name),
         install: HERE.into(),
@@ -567,6 +590,12 @@ pub fn hook(bead: &str) -> Hook {
 /// The pod of a town or an agent, created at minute 0 and on no node yet.
 pub fn pod(owner: &str) -> PodBuilder {
     PodBuilder(PodFacts {
+        stops_by: None,
+        address: Some("10.0.0.1".into()),
+        not_ready_since: None,
+        container_restarts: 0,
+        revision: Some("r1".into()),
+        restart_at: None,
         key: key(&format!("{owner}-pod")),
         uid: uid(&format!("{owner}-pod")),
         town_uid: Some(uid("gas")),

@@ -72,6 +72,7 @@ impl Dice<'_> {
 
     fn pod_record(&mut self) -> Option<PodStatus> {
         self.one_in(2).then(|| PodStatus {
+            container_restarts: 0,
             name: Some("gas-pod".into()),
             uid: self.one_in(2).then(|| "some-uid".into()),
             node: None,

@@ -5,7 +5,7 @@
 //! happens is written down as a story, one line for each reconcile that wrote something, and compared with
 //! the text in the test. On the way it holds every step to the invariants.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -15,9 +15,9 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use super::build::{AgentBuilder, HERE, TownBuilder, hook, minute};
 use crate::api::{Agent, Duration, Mode, PodStatus, StorageStatus, Town, names};
 use crate::lifecycle::{
-    Action, AgentSnapshot, ClaimFacts, Freshness, ObjectKey, PodFacts, PodPhase, Remains, Termination,
-    TownFacts, TownSnapshot, TownView, Uid, child_name, decide_agent, decide_town, has_finalizer,
-    has_own_tombstone, label, mode, needs_live, needs_live_town, pod_record, tombstone,
+    Action, AgentSnapshot, ClaimFacts, Freshness, ObjectKey, PodFacts, PodPhase, ProbeFacts, Remains,
+    Standing, Termination, TownFacts, TownSnapshot, TownView, Uid, child_name, decide_agent, decide_town,
+    has_finalizer, has_own_tombstone, label, mode, needs_live, needs_live_town, pod_record, tombstone,
 };
 
 /// More rounds than any change needs; whoever needs more never comes to rest.
@@ -303,10 +303,17 @@ impl Scene {
         let agents: Vec<_> = self.agents.values().filter(bound).cloned().map(Arc::new).collect();
         let live = needs_live(&town);
         let snapshot = TownSnapshot {
+            service: None,
+            probe: ProbeFacts::default(),
+            agent_probes: HashMap::new(),
+            revision: "r1".into(),
+            may_start: true,
+            attach_max_hold: SignedDuration::from_hours(12),
             remains: (live && has_own_tombstone(&town.metadata)).then(|| Remains {
                 agents: Ok(agents.clone()),
                 pods: Ok(self.pods.clone()),
                 claims: Ok(self.claims.clone()),
+                others: Ok(Vec::new()),
                 settled_at: None,
             }),
             agents,
@@ -348,6 +355,9 @@ impl Scene {
         let claims: Vec<_> =
             self.claims.iter().filter(|c| c.agent_uid.as_ref() == Some(&uid)).cloned().collect();
         let snapshot = AgentSnapshot {
+            probe: ProbeFacts::default(),
+            revision: "r1".into(),
+            standing: Standing::Free,
             town: facts.map_or(TownView::Absent(freshness), |f| TownView::Present(freshness, Box::new(f))),
             pod: pods.first().cloned(),
             claim: claims.first().cloned(),
@@ -355,6 +365,7 @@ impl Scene {
                 agents: Ok(Vec::new()),
                 pods: Ok(pods),
                 claims: Ok(claims),
+                others: Ok(Vec::new()),
                 settled_at: None,
             }),
             install: HERE.into(),
@@ -445,6 +456,13 @@ impl Scene {
                 let pod = self.pods.iter_mut().find(|p| p.key == *pod && p.uid == *uid).unwrap();
                 assert_eq!(pod.finalizers.remove(*position), names::RESULT_FINALIZER);
             }
+            Action::CreateService
+            | Action::UpdateService(..)
+            | Action::CreateToken
+            | Action::GrowClaim { .. }
+            | Action::RetainClaim(..)
+            | Action::DeleteChild(..)
+            | Action::DeleteSelf => {}
             Action::DeleteClaim(key, uid) => self.claims.retain(|c| c.key != *key || c.uid != *uid),
             Action::DeleteAgent(key, uid) => {
                 let agent = self.agents.get_mut(&key.name).unwrap();
@@ -488,6 +506,8 @@ impl Scene {
         let storage = StorageStatus { claim: key.name.clone(), uid: Some(uid.to_string()) };
         let install = Some(HERE.into());
         self.claims.push(ClaimFacts {
+            lost: false,
+            requested: None,
             key,
             uid,
             town_uid,
@@ -516,6 +536,12 @@ impl Scene {
             assert!(recorded, "a pod before its attempt is on record:\n{}", self.story);
         }
         let pod = PodFacts {
+            stops_by: None,
+            address: Some("10.0.0.1".into()),
+            not_ready_since: None,
+            container_restarts: 0,
+            revision: Some("r1".into()),
+            restart_at: None,
             key,
             uid,
             town_uid,
