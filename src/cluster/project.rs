@@ -1,20 +1,27 @@
 //! From what the API server stores to the facts that decisions need; nothing else is kept in memory.
 
 use k8s_openapi::api::core::v1::{
-    ContainerState, ContainerStatus, PersistentVolumeClaim, Pod, PodCondition, PodStatus,
+    Container, ContainerStateTerminated, ContainerStatus, PersistentVolumeClaim, Pod, PodCondition, PodSpec,
+    PodStatus, Service,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::api::condition::reason;
-use crate::api::{Hook, names};
-use crate::lifecycle::{ClaimFacts, ObjectKey, PodFacts, PodPhase, Termination, Uid, label};
+use crate::api::{Hook, Port, names};
+use crate::lifecycle::{
+    ChildFacts, ChildKind, ClaimFacts, ObjectKey, PodFacts, PodPhase, ServiceFacts, Termination, Uid, label,
+};
+
+/// As much of a termination message as the kubelet keeps, in bytes. Whoever writes a pod's status can write more.
+const TERMINATION_MESSAGE: usize = 4096;
 
 /// The facts of a pod; `None` for one that was never stored.
 pub fn pod_facts(pod: &Pod) -> Option<PodFacts> {
     let meta = &pod.metadata;
-    let empty = PodStatus::default();
-    let status = pod.status.as_ref().unwrap_or(&empty);
+    let (no_spec, no_status) = (PodSpec::default(), PodStatus::default());
+    let spec = pod.spec.as_ref().unwrap_or(&no_spec);
+    let status = pod.status.as_ref().unwrap_or(&no_status);
     let phase = match status.phase.as_deref() {
         Some("Running") => PodPhase::Running,
         Some("Succeeded") => PodPhase::Succeeded,
@@ -30,31 +37,27 @@ pub fn pod_facts(pod: &Pod) -> Option<PodFacts> {
         install: label(meta, names::INSTALL).map(str::to_owned),
         phase,
         ready: condition_is(status, "Ready", "True"),
-        node: pod.spec.as_ref().and_then(|s| s.node_name.clone()),
+        node: spec.node_name.clone(),
         created: meta.creation_timestamp.as_ref().map(|t| t.0),
         started: status.start_time.as_ref().map(|t| t.0),
         stop_requested: stop_requested(meta),
         released_by_kubelet: meta.deletion_timestamp.is_some()
             && meta.deletion_grace_period_seconds == Some(0),
         stops_by: meta.deletion_timestamp.as_ref().map(|t| t.0),
-        address: None,
-        not_ready_since: None,
-        container_restarts: 0,
-        revision: None,
-        restart_at: None,
+        address: address(spec, status),
+        not_ready_since: not_ready_since(status),
+        container_restarts: container_statuses(status).map(|c| c.restart_count).sum(),
+        revision: annotation(meta, names::POD_REVISION).map(str::to_owned),
+        restart_at: annotation(meta, names::RESTART_AT).map(str::to_owned),
         finalizers: meta.finalizers.clone().unwrap_or_default(),
-        hook: meta
-            .annotations
-            .as_ref()
-            .and_then(|a| a.get(names::HOOK))
-            .and_then(|text| serde_json::from_str::<Hook>(text).ok()),
-        termination: termination(status, phase),
+        hook: annotation(meta, names::HOOK).and_then(|text| serde_json::from_str::<Hook>(text).ok()),
+        termination: termination(spec, status, phase),
         disrupted: condition_is(status, "DisruptionTarget", "True")
             || matches!(
                 status.reason.as_deref(),
                 Some("Evicted" | "Preempting" | "NodeLost" | "NodeShutdown")
             ),
-        trouble: trouble(status),
+        trouble: trouble(spec, status),
         trouble_since: unschedulable(status).and_then(|c| c.last_transition_time.as_ref()).map(|t| t.0),
     })
 }
@@ -62,6 +65,7 @@ pub fn pod_facts(pod: &Pod) -> Option<PodFacts> {
 /// The facts of a volume claim; `None` for one that was never stored.
 pub fn claim_facts(claim: &PersistentVolumeClaim) -> Option<ClaimFacts> {
     let meta = &claim.metadata;
+    let requests = claim.spec.as_ref().and_then(|s| s.resources.as_ref()?.requests.as_ref());
     Some(ClaimFacts {
         key: ObjectKey::of(meta),
         uid: Uid::of(meta)?,
@@ -70,9 +74,52 @@ pub fn claim_facts(claim: &PersistentVolumeClaim) -> Option<ClaimFacts> {
         install: label(meta, names::INSTALL).map(str::to_owned),
         deleting: meta.deletion_timestamp.is_some(),
         finalizers: meta.finalizers.clone().unwrap_or_default(),
-        lost: false,
-        requested: None,
+        lost: claim.status.as_ref().is_some_and(|s| s.phase.as_deref() == Some("Lost")),
+        requested: requests.and_then(|r| r.get("storage")).cloned(),
     })
+}
+
+/// The facts of a Service; `None` for one that was never stored.
+pub fn service_facts(service: &Service) -> Option<ServiceFacts> {
+    let ports = service.spec.iter().flat_map(|s| s.ports.iter().flatten());
+    Some(ServiceFacts {
+        child: child_facts(ChildKind::Service, &service.metadata)?,
+        ports: ports.map(|p| Port { name: p.name.clone().unwrap_or_default(), port: p.port }).collect(),
+    })
+}
+
+/// The facts of any child, from its metadata alone; `None` for one that was never stored.
+pub(super) fn child_facts(kind: ChildKind, meta: &ObjectMeta) -> Option<ChildFacts> {
+    Some(ChildFacts {
+        kind,
+        key: ObjectKey::of(meta),
+        uid: Uid::of(meta)?,
+        town_uid: label(meta, names::TOWN_UID).map(Uid::new),
+        agent_uid: label(meta, names::AGENT_UID).map(Uid::new),
+        install: label(meta, names::INSTALL).map(str::to_owned),
+        deleting: meta.deletion_timestamp.is_some(),
+        finalizers: meta.finalizers.clone().unwrap_or_default(),
+    })
+}
+
+/// An annotation of the object.
+pub(super) fn annotation<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
+    meta.annotations.as_ref()?.get(key).map(String::as_str)
+}
+
+/// The pod's own address. That of its node is none: others answer there, too.
+fn address(spec: &PodSpec, status: &PodStatus) -> Option<String> {
+    status.pod_ip.clone().filter(|ip| !ip.is_empty() && spec.host_network != Some(true))
+}
+
+fn not_ready_since(status: &PodStatus) -> Option<Timestamp> {
+    let ready = status.conditions.iter().flatten().find(|c| c.type_ == "Ready")?;
+    ready.last_transition_time.as_ref().filter(|_| ready.status != "True").map(|t| t.0)
+}
+
+/// The init containers first: they are what others wait for.
+fn container_statuses(status: &PodStatus) -> impl Iterator<Item = &ContainerStatus> {
+    status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten())
 }
 
 fn condition_is(status: &PodStatus, type_: &str, value: &str) -> bool {
@@ -86,27 +133,62 @@ fn stop_requested(meta: &ObjectMeta) -> Option<Timestamp> {
     Some(end.checked_sub(grace).unwrap_or(end))
 }
 
-/// How the containers ended, once the pod has.
-fn termination(status: &PodStatus, phase: PodPhase) -> Option<Termination> {
+/// How the containers ended, once the pod has. An init container counts where it kept the others from running.
+fn termination(spec: &PodSpec, status: &PodStatus, phase: PodPhase) -> Option<Termination> {
     if !matches!(phase, PodPhase::Succeeded | PodPhase::Failed) {
         return None;
     }
-    let ended: Vec<_> = status
-        .container_statuses
+    let ended = |all: &'_ Option<Vec<ContainerStatus>>| -> Vec<_> {
+        let ended = |c: &ContainerStatus| Some((c.name.clone(), c.state.as_ref()?.terminated.clone()?));
+        all.iter().flatten().filter_map(ended).collect()
+    };
+    let (mains, inits) = (ended(&status.container_statuses), ended(&status.init_container_statuses));
+    let failed = |(_, end): &&(String, ContainerStateTerminated)| end.exit_code != 0;
+    let telling = mains
         .iter()
-        .flatten()
-        .filter_map(|c| c.state.as_ref()?.terminated.as_ref())
-        .collect();
-    let telling = ended.iter().find(|t| t.exit_code != 0).or(ended.first());
-    let message = telling
-        .and_then(|t| t.message.clone().filter(|m| !m.is_empty()).or_else(|| t.reason.clone()))
-        .or_else(|| status.message.clone())
-        .unwrap_or_default();
+        .find(failed)
+        .or_else(|| inits.iter().find(failed).filter(|_| phase == PodPhase::Failed))
+        .or(mains.first());
+    let said = telling.and_then(|(name, end)| said_at_its_end(name, end, spec));
+    let message = said.or_else(|| status.message.clone()).unwrap_or_default();
     Some(Termination {
-        exit_code: telling.map_or_else(|| i32::from(phase == PodPhase::Failed), |t| t.exit_code),
-        at: ended.iter().filter_map(|t| t.finished_at.as_ref().map(|t| t.0)).max(),
-        message: message.trim().to_owned(),
+        exit_code: telling.map_or_else(|| i32::from(phase == PodPhase::Failed), |(_, end)| end.exit_code),
+        at: mains.iter().filter_map(|(_, end)| end.finished_at.as_ref().map(|t| t.0)).max(),
+        message: cut(message.trim(), TERMINATION_MESSAGE).to_owned(),
     })
+}
+
+/// The container's termination message, or the kubelet's word for its end. What was killed for its memory could
+/// not say why.
+fn said_at_its_end(name: &str, end: &ContainerStateTerminated, spec: &PodSpec) -> Option<String> {
+    let message = end.message.clone().filter(|m| !m.trim().is_empty());
+    if !is_oom(end) {
+        return message.or_else(|| end.reason.clone());
+    }
+    let killed = format!("OOMKilled: container {name} {}", too_much_memory(name, spec));
+    Some(match message {
+        Some(message) => format!("{killed}: {}", message.trim()),
+        None => killed,
+    })
+}
+
+fn is_oom(end: &ContainerStateTerminated) -> bool {
+    end.reason.as_deref() == Some("OOMKilled")
+}
+
+/// What a container did that was killed for its memory, with its limit where its spec has one.
+fn too_much_memory(name: &str, spec: &PodSpec) -> String {
+    let all = spec.init_containers.iter().flatten().chain(&spec.containers);
+    let limit = |c: &Container| c.resources.as_ref()?.limits.as_ref()?.get("memory").cloned();
+    match all.filter(|c| c.name == name).find_map(limit) {
+        Some(limit) => format!("used more memory than its limit of {}", limit.0),
+        None => "used more memory than its pod or its node has".to_owned(),
+    }
+}
+
+/// The text up to this many bytes, no character cut in two.
+fn cut(text: &str, bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes)]
 }
 
 /// The scheduler's word that no node takes the pod.
@@ -117,22 +199,30 @@ fn unschedulable(status: &PodStatus) -> Option<&PodCondition> {
 }
 
 /// What keeps the pod from running, in the words of the scheduler or the kubelet.
-fn trouble(status: &PodStatus) -> Option<(&'static str, String)> {
+fn trouble(spec: &PodSpec, status: &PodStatus) -> Option<(&'static str, String)> {
     let unscheduled =
         unschedulable(status).map(|c| (reason::UNSCHEDULABLE, c.message.clone().unwrap_or_default()));
-    let mut containers =
-        status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten());
-    unscheduled.or_else(|| containers.find_map(container_trouble)).or_else(|| {
-        (status.reason.as_deref() == Some("Evicted")).then(|| {
-            (reason::CONTAINER_FAILED, format!("evicted: {}", status.message.clone().unwrap_or_default()))
-        })
-    })
+    unscheduled.or_else(|| container_statuses(status).find_map(|c| container_trouble(c, spec))).or_else(
+        || {
+            (status.reason.as_deref() == Some("Evicted")).then(|| {
+                (reason::CONTAINER_FAILED, format!("evicted: {}", status.message.clone().unwrap_or_default()))
+            })
+        },
+    )
 }
 
-fn container_trouble(container: &ContainerStatus) -> Option<(&'static str, String)> {
-    let waiting = container.state.as_ref().and_then(|s: &ContainerState| s.waiting.as_ref())?;
-    let why = waiting.reason.as_deref()?;
+fn container_trouble(container: &ContainerStatus, spec: &PodSpec) -> Option<(&'static str, String)> {
     let name = &container.name;
+    let states = [&container.state, &container.last_state];
+    let last = states.into_iter().flatten().find_map(|state| state.terminated.as_ref());
+    // One text from the kill until the container is ready again: whatever the kubelet is at, this is why.
+    if let Some(end) = last.filter(|end| is_oom(end) && !container.ready) {
+        let why = too_much_memory(name, spec);
+        let text = format!("container {name} {why} and was killed (OOMKilled, exit code {})", end.exit_code);
+        return Some((reason::OOM_KILLED, text));
+    }
+    let waiting = container.state.as_ref().and_then(|s| s.waiting.as_ref())?;
+    let why = waiting.reason.as_deref()?;
     let message = waiting.message.clone().unwrap_or_default();
     match why {
         "ContainerCreating" | "PodInitializing" => None,
@@ -146,7 +236,6 @@ fn container_trouble(container: &ContainerStatus) -> Option<(&'static str, Strin
             ))
         }
         "CrashLoopBackOff" => {
-            let last = container.last_state.as_ref().and_then(|s| s.terminated.as_ref());
             let text = last.map_or_else(String::new, |t| {
                 format!(", last exit code {} ({})", t.exit_code, t.reason.as_deref().unwrap_or("no reason"))
             });
@@ -174,7 +263,10 @@ mod tests {
                 "annotations": {names::HOOK: r#"{"bead":"b1","title":"one"}"#},
                 "finalizers": [names::RESULT_FINALIZER],
             },
-            "spec": {"containers": [], "nodeName": "node-1"},
+            "spec": {
+                "containers": [{"name": "main", "resources": {"limits": {"memory": "64Mi"}}}, {"name": "side"}],
+                "nodeName": "node-1",
+            },
         });
         for (key, value) in metadata.as_object().unwrap() {
             pod["metadata"][key] = value.clone();
@@ -398,6 +490,114 @@ mod tests {
     }
 
     #[test]
+    fn a_container_that_was_killed_for_its_memory_is_named_with_its_limit() {
+        let killed = |name: &str| {
+            let mut status = terminated(name, 137, "00:00:10");
+            status["state"]["terminated"]["reason"] = json!("OOMKilled");
+            status
+        };
+        let trouble =
+            |status: Value| with_status(json!({"phase": "Running", "containerStatuses": [status]})).trouble;
+        let (why, text) = trouble(killed("main")).unwrap();
+        assert_eq!(why, reason::OOM_KILLED);
+        for word in ["container main", "64Mi", "137"] {
+            assert!(text.contains(word), "{text}");
+        }
+        let mut backs_off = waiting("CrashLoopBackOff", "back-off 10s restarting failed container");
+        backs_off["lastState"] = killed("main")["state"].clone();
+        assert_eq!(trouble(backs_off.clone()), Some((why, text.clone())), "one text for all of its stages");
+        let mut again = backs_off;
+        again["state"] = json!({"running": {"startedAt": "2030-01-01T00:00:40Z"}});
+        assert_eq!(trouble(again.clone()), Some((why, text)), "until it is ready");
+        again["ready"] = json!(true);
+        assert_eq!(trouble(again), None);
+        let (_, text) = trouble(killed("side")).unwrap();
+        assert!(text.contains("side") && !text.contains("64Mi"), "a limit of somebody else: {text}");
+
+        let end = |status: Value| {
+            let pod = with_status(json!({"phase": "Failed", "containerStatuses": [status]}));
+            pod.termination.unwrap().message
+        };
+        let message = end(killed("main"));
+        assert!(message.contains("OOMKilled") && message.contains("64Mi"), "{message}");
+        let mut spoke = killed("main");
+        spoke["state"]["terminated"]["message"] = json!("last words");
+        let message = end(spoke);
+        assert!(message.contains("OOMKilled") && message.ends_with(": last words"), "{message}");
+    }
+
+    #[test]
+    fn an_init_container_that_failed_tells_why_and_one_that_was_stopped_does_not() {
+        let end = |phase: &str, init: Value, main: Value| {
+            let status =
+                json!({"phase": phase, "initContainerStatuses": [init], "containerStatuses": [main]});
+            with_status(status).termination.unwrap()
+        };
+        let mut init = terminated("setup", 4, "00:00:10");
+        init["state"]["terminated"]["message"] = json!("no repository");
+        let failed = end("Failed", init.clone(), waiting("PodInitializing", ""));
+        assert_eq!((failed.exit_code, failed.message.as_str()), (4, "no repository"));
+        // A sidecar is stopped once the others are done.
+        let done = end("Succeeded", init, terminated("main", 0, "00:00:10"));
+        assert_eq!((done.exit_code, done.message.as_str()), (0, "Completed"));
+    }
+
+    #[test]
+    fn a_termination_message_is_cut_where_the_kubelet_would_have_cut_it() {
+        let mut long = terminated("main", 1, "00:00:10");
+        long["state"]["terminated"]["message"] = json!(format!("x{}", "\u{e4}".repeat(4000)));
+        let pod = with_status(json!({"phase": "Failed", "containerStatuses": [long]}));
+        let message = pod.termination.unwrap().message;
+        assert_eq!(message.len(), 4095, "no character is cut in two");
+    }
+
+    #[test]
+    fn where_a_pod_is_asked() {
+        let at = |spec: &Value, ip: Value| {
+            let pod = json!({"metadata": {"name": "x", "uid": "p"}, "spec": spec, "status": {"podIP": ip}});
+            pod_facts(&serde_json::from_value(pod).unwrap()).unwrap().address
+        };
+        let own = json!({"containers": []});
+        assert_eq!(at(&own, json!("10.0.0.7")).as_deref(), Some("10.0.0.7"));
+        assert_eq!(at(&own, json!("")), None);
+        assert_eq!(at(&own, Value::Null), None);
+        let of_node = json!({"containers": [], "hostNetwork": true});
+        assert_eq!(at(&of_node, json!("10.0.0.7")), None, "others answer there, too");
+    }
+
+    #[test]
+    fn since_when_a_pod_is_not_ready_and_how_often_it_was_started() {
+        let since = |status: &str| {
+            let ready = condition("Ready", status, "", "");
+            with_status(json!({"phase": "Running", "conditions": [ready]})).not_ready_since
+        };
+        assert_eq!(since("False"), Some(time("00:00:30")));
+        assert_eq!(since("Unknown"), Some(time("00:00:30")));
+        assert_eq!(since("True"), None);
+        assert_eq!(with_status(json!({"phase": "Running"})).not_ready_since, None);
+
+        let restarted = |n: i32| {
+            let mut status = waiting("CrashLoopBackOff", "");
+            status["restartCount"] = json!(n);
+            status
+        };
+        let pod = with_status(json!({
+            "phase": "Running", "initContainerStatuses": [restarted(1)],
+            "containerStatuses": [restarted(2), restarted(4)],
+        }));
+        assert_eq!(pod.container_restarts, 7);
+    }
+
+    #[test]
+    fn what_a_pod_was_made_from() {
+        let made = json!({"annotations": {names::POD_REVISION: "r1", names::RESTART_AT: "noon"}});
+        let pod = facts(&made, json!({}));
+        assert_eq!((pod.revision.as_deref(), pod.restart_at.as_deref()), (Some("r1"), Some("noon")));
+        let pod = with_status(json!({}));
+        assert_eq!((pod.revision, pod.restart_at), (None, None));
+    }
+
+    #[test]
     fn who_a_claim_is_and_whose() {
         let claim = |meta: Value| {
             let mut all = json!({"name": "gas-1", "namespace": "ns", "uid": "c", "finalizers": ["kubernetes.io/pvc-protection"],
@@ -413,5 +613,34 @@ mod tests {
         assert_eq!((there.install.as_deref(), there.finalizers.len()), (Some("here"), 1));
         assert!(claim(json!({"deletionTimestamp": "2030-01-01T00:00:00Z"})).deleting);
         assert_eq!(claim_facts(&PersistentVolumeClaim::default()), None);
+    }
+
+    #[test]
+    fn how_much_a_claim_asks_for_and_whether_its_volume_is_lost() {
+        let claim = |phase: &str| {
+            let claim = json!({
+                "metadata": {"name": "gas-1", "uid": "c"},
+                "spec": {"resources": {"requests": {"storage": "1Gi"}}},
+                "status": {"phase": phase},
+            });
+            claim_facts(&serde_json::from_value(claim).unwrap()).unwrap()
+        };
+        assert_eq!(claim("Bound").requested.map(|q| q.0).as_deref(), Some("1Gi"));
+        assert!(claim("Lost").lost && !claim("Bound").lost && !claim("Pending").lost);
+    }
+
+    #[test]
+    fn what_a_service_offers_and_for_whom() {
+        let service = json!({
+            "metadata": {"name": "gas-1", "namespace": "ns", "uid": "s",
+                "labels": {names::TOWN_UID: "t", names::INSTALL: "here"}},
+            "spec": {"ports": [{"name": "web", "port": 80, "targetPort": 80}, {"port": 81}]},
+        });
+        let facts = service_facts(&serde_json::from_value(service).unwrap()).unwrap();
+        assert_eq!((facts.child.kind, facts.child.uid.as_str()), (ChildKind::Service, "s"));
+        assert_eq!((facts.child.town_uid, facts.child.agent_uid), (Some(Uid::new("t")), None));
+        let port = |name: &str, port: i32| Port { name: name.into(), port };
+        assert_eq!(facts.ports, [port("web", 80), port("", 81)]);
+        assert_eq!(service_facts(&Service::default()), None);
     }
 }

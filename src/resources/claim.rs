@@ -1,49 +1,57 @@
 //! The volume claim of a town or an agent.
 //!
 //! It carries no ownerReference: the garbage collector knows nothing of the order in which a town is
-//! destroyed. It goes by our own hand, and its absence is proven.
+//! destroyed. It goes by our own hand, and its absence is proven. A claim that the spec names is somebody
+//! else's: none is made beside it.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
-    PersistentVolumeClaim, PersistentVolumeClaimSpec, VolumeResourceRequirements,
+    PersistentVolumeClaim, PersistentVolumeClaimSpec, TypedLocalObjectReference, VolumeResourceRequirements,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::meta::{Install, of_agent, of_town};
-use crate::api::{AccessMode, Agent, Storage, Town};
+use crate::api::{AccessMode, Agent, DataSource, Storage, Town};
+use crate::lifecycle::{OwnerRef, child_name};
 
-/// The town's claim; `None` where its spec asks for none.
+/// The town's claim; `None` where its spec asks for none, or names one that exists.
 pub fn town_claim(town: &Town, install: &Install) -> Option<PersistentVolumeClaim> {
-    Some(claim(of_town(town, install)?, town.spec.storage.as_ref()?))
+    claim(of_town(town, install)?, town.spec.storage.as_ref()?)
 }
 
-/// The agent's claim; `None` where its spec asks for none, or while it is not bound.
+/// The agent's claim; `None` where its spec asks for none or names one that exists, or while it is not bound.
 pub fn agent_claim(agent: &Agent, install: &Install) -> Option<PersistentVolumeClaim> {
-    Some(claim(of_agent(agent, install)?, agent.spec.storage.as_ref()?))
+    claim(of_agent(agent, install)?, agent.spec.storage.as_ref()?)
 }
 
-fn claim(metadata: ObjectMeta, storage: &Storage) -> PersistentVolumeClaim {
-    PersistentVolumeClaim {
-        metadata,
-        spec: Some(PersistentVolumeClaimSpec {
-            access_modes: Some(
-                storage
-                    .access_modes
-                    .iter()
-                    .flatten()
-                    .copied()
-                    .map(AccessMode::as_str)
-                    .map(str::to_owned)
-                    .collect(),
-            ),
-            storage_class_name: storage.storage_class_name.clone(),
-            resources: Some(VolumeResourceRequirements {
-                requests: storage.size.clone().map(|size| BTreeMap::from([("storage".to_owned(), size)])),
-                ..VolumeResourceRequirements::default()
-            }),
-            ..PersistentVolumeClaimSpec::default()
+/// The claim that the owner's pod mounts: the one that the spec names, or our own.
+pub(super) fn claim_name(storage: &Storage, owner: &OwnerRef) -> String {
+    storage.existing_claim.clone().unwrap_or_else(|| child_name(&owner.key.name, &owner.uid))
+}
+
+fn claim(metadata: ObjectMeta, storage: &Storage) -> Option<PersistentVolumeClaim> {
+    if storage.existing_claim.is_some() {
+        return None;
+    }
+    let modes = storage.access_modes.as_deref().unwrap_or(&[AccessMode::ReadWriteOnce]);
+    let spec = PersistentVolumeClaimSpec {
+        access_modes: Some(modes.iter().map(|mode| mode.as_str().to_owned()).collect()),
+        storage_class_name: storage.storage_class_name.clone(),
+        resources: Some(VolumeResourceRequirements {
+            requests: storage.size.clone().map(|size| BTreeMap::from([("storage".to_owned(), size)])),
+            ..VolumeResourceRequirements::default()
         }),
-        ..PersistentVolumeClaim::default()
+        data_source: storage.data_source.as_ref().map(data_source),
+        ..PersistentVolumeClaimSpec::default()
+    };
+    Some(PersistentVolumeClaim { metadata, spec: Some(spec), ..PersistentVolumeClaim::default() })
+}
+
+fn data_source(source: &DataSource) -> TypedLocalObjectReference {
+    TypedLocalObjectReference {
+        api_group: source.api_group.clone(),
+        kind: source.kind.clone(),
+        name: source.name.clone(),
     }
 }

@@ -6,9 +6,19 @@
 mod claim;
 mod meta;
 mod pod;
+mod revision;
+mod secret;
+mod security;
+mod service;
 #[cfg(test)]
 mod tests;
+mod volumes;
 
 pub use claim::{agent_claim, town_claim};
 pub use meta::Install;
 pub use pod::{agent_pod, hook_annotation, town_pod};
+pub use revision::{agent_revision, town_revision};
+pub use secret::{
+    NeededSecret, TOKEN_KEY, agent_token, needed_secrets_of_agent, needed_secrets_of_town, town_token,
+};
+pub use service::town_service;

@@ -2,60 +2,76 @@
 //!
 //! We add, and never clobber: labels, annotations, environment variables, volumes and mounts that the
 //! template brings under our names stay the user's, except the labels that ownership rests on.
+//!
+//! Added to every container, init containers and sidecars too:
+//!
+//! | what | where |
+//! |---|---|
+//! | environment | `GASTOWN_TOWN`; for agents `GASTOWN_AGENT`, `GASTOWN_IDENTITY`, `GASTOWN_ROLE`, `GASTOWN_RIG`, `GASTOWN_RIG_URL`, `GASTOWN_RIG_BRANCH`, in a Task `GASTOWN_BEAD`, and `GASTOWN_TOWN_HOST`, the name of the town's Service, where the town has ports |
+//! | storage | `/town` or `/agent` |
+//! | the hook, for agents | `/var/run/gastown/hook.json` |
+//! | the token of an `activityProbe` | `/var/run/gastown/token` |
+//! | the rig's credentials, for agents | `/var/run/gastown/git/` |
+//!
+//! To the pod: no API token and no addresses of the namespace's Services in the environment, unless the user asks
+//! for them; and the defaults of [`security`](super::security).
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{
-    Container, DownwardAPIVolumeFile, DownwardAPIVolumeSource, EnvVar, ObjectFieldSelector,
-    PersistentVolumeClaimVolumeSource, Pod, PodSpec, PodTemplateSpec, Volume, VolumeMount,
-};
+use k8s_openapi::api::core::v1::{Container, EnvVar, Pod, PodSpec, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::ResourceExt;
+use kube::{Resource, ResourceExt};
 
 use super::meta::{Install, of_agent, of_town, owner_reference};
+use super::revision::{AgentParts, TownParts, revision};
+use super::security::restrict;
+use super::volumes::{hook_file, mount_claim, mount_credentials, mount_files, token_file};
 use crate::api::{Agent, Hook, Mode, Town, names};
 
 /// Where the town's volume is mounted.
 const TOWN_PATH: &str = "/town";
 /// Where an agent's volume is mounted.
 const AGENT_PATH: &str = "/agent";
-/// Where an agent finds `hook.json`.
-const HOOK_PATH: &str = "/var/run/gastown";
 
 /// The town's pod; `None` where its spec has no template.
 pub fn town_pod(town: &Town, install: &Install) -> Option<Pod> {
-    let mut metadata = of_town(town, install)?;
-    metadata.owner_references = Some(vec![owner_reference(town)?]);
-    let mut pod = from_template(town.spec.template.as_ref()?, metadata);
+    let parts = TownParts::of(town)?;
+    let metadata = marked(of_town(town, install)?, town, revision(&parts))?;
+    let mut pod = from_template(parts.template, metadata);
     let spec = pod.spec.get_or_insert_default();
-    if town.spec.storage.is_some() {
-        mount_claim(spec, "town-storage", &pod.metadata, TOWN_PATH);
-    }
     set_env(spec, &[("GASTOWN_TOWN", &town.name_any())]);
+    mount_files(spec, parts.token_secret.as_deref().map(token_file).into_iter().collect());
+    if let Some(claim) = &parts.claim {
+        mount_claim(spec, "town-storage", claim, TOWN_PATH);
+    }
+    restrict(spec, is_ours(parts.claim.as_ref(), &pod.metadata));
     Some(pod)
 }
 
 /// The agent's pod, from its own template or the town's; `None` where there is none, or while it is not
 /// bound.
 pub fn agent_pod(agent: &Agent, mode: Mode, town: &Town, install: &Install) -> Option<Pod> {
-    let mut metadata = of_agent(agent, install)?;
-    metadata.owner_references = Some(vec![owner_reference(agent)?]);
+    let parts = AgentParts::of(agent, town)?;
+    let mut metadata = marked(of_agent(agent, install)?, agent, revision(&parts))?;
     if let Some(hook) = &agent.spec.hook {
         metadata.annotations.get_or_insert_default().insert(names::HOOK.to_owned(), hook_annotation(hook));
     }
-    let template = agent.spec.template.as_ref().or(town.spec.agent_template.as_ref())?;
-    let mut pod = from_template(template, metadata);
+    let mut pod = from_template(parts.template, metadata);
     let spec = pod.spec.get_or_insert_default();
     let name = agent.name_any();
     let mut env = vec![
-        ("GASTOWN_TOWN", agent.spec.town.as_str()),
+        ("GASTOWN_TOWN", parts.town),
         ("GASTOWN_AGENT", &name),
-        ("GASTOWN_IDENTITY", agent.spec.identity.as_ref().unwrap_or(&name)),
-        ("GASTOWN_ROLE", agent.spec.role.as_str()),
+        ("GASTOWN_IDENTITY", &parts.identity),
+        ("GASTOWN_ROLE", parts.role),
     ];
-    if let Some(rig) = &agent.spec.rig {
-        env.push(("GASTOWN_RIG", rig));
-    }
+    let optional = [
+        ("GASTOWN_RIG", parts.rig),
+        ("GASTOWN_RIG_URL", parts.rig_url),
+        ("GASTOWN_RIG_BRANCH", parts.rig_branch),
+        ("GASTOWN_TOWN_HOST", parts.town_host.as_deref()),
+    ];
+    env.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
     if mode == Mode::Task {
         spec.restart_policy = Some("Never".into());
         pod.metadata.finalizers = Some(vec![names::RESULT_FINALIZER.into()]);
@@ -64,10 +80,15 @@ pub fn agent_pod(agent: &Agent, mode: Mode, town: &Town, install: &Install) -> O
         }
     }
     set_env(spec, &env);
-    mount_hook(spec);
-    if agent.spec.storage.is_some() {
-        mount_claim(spec, "agent-storage", &pod.metadata, AGENT_PATH);
+    let token = parts.token_secret.as_deref().map(token_file);
+    mount_files(spec, [hook_file()].into_iter().chain(token).collect());
+    if let Some(secret) = parts.rig_credentials {
+        mount_credentials(spec, secret);
     }
+    if let Some(claim) = &parts.claim {
+        mount_claim(spec, "agent-storage", claim, AGENT_PATH);
+    }
+    restrict(spec, is_ours(parts.claim.as_ref(), &pod.metadata));
     Some(pod)
 }
 
@@ -75,6 +96,26 @@ pub fn agent_pod(agent: &Agent, mode: Mode, town: &Town, install: &Install) -> O
 pub fn hook_annotation(hook: &Hook) -> String {
     // A Hook is three strings: it always has a JSON form.
     serde_json::to_string(hook).unwrap_or_default()
+}
+
+/// Adds what says whose the pod is, and what it was made from.
+fn marked<K: Resource<DynamicType = ()>>(
+    mut metadata: ObjectMeta,
+    owner: &K,
+    revision: String,
+) -> Option<ObjectMeta> {
+    metadata.owner_references = Some(vec![owner_reference(owner)?]);
+    let annotations = metadata.annotations.get_or_insert_default();
+    annotations.insert(names::POD_REVISION.to_owned(), revision);
+    if let Some(restart_at) = owner.annotations().get(names::RESTART_AT) {
+        annotations.insert(names::RESTART_AT.to_owned(), restart_at.clone());
+    }
+    Some(metadata)
+}
+
+/// Whether the claim is one that we made: it then has the name of the pod.
+fn is_ours(claim: Option<&String>, pod: &ObjectMeta) -> bool {
+    claim.is_some() && claim == pod.name.as_ref()
 }
 
 fn from_template(template: &PodTemplateSpec, mut metadata: ObjectMeta) -> Pod {
@@ -85,6 +126,8 @@ fn from_template(template: &PodTemplateSpec, mut metadata: ObjectMeta) -> Pod {
     let mut spec = template.spec.clone().unwrap_or_default();
     // Agents run code that nobody reviewed: no API token unless the user asks for one.
     spec.automount_service_account_token.get_or_insert(false);
+    // Nor is it told where everything else in the namespace listens.
+    spec.enable_service_links.get_or_insert(false);
     Pod { metadata, spec: Some(spec), status: None }
 }
 
@@ -97,7 +140,8 @@ fn merge(ours: &mut Option<BTreeMap<String, String>>, theirs: Option<&BTreeMap<S
     }
 }
 
-fn containers(spec: &mut PodSpec) -> impl Iterator<Item = &mut Container> {
+/// All containers that a template can bring.
+pub(super) fn containers(spec: &mut PodSpec) -> impl Iterator<Item = &mut Container> {
     spec.init_containers.iter_mut().flatten().chain(spec.containers.iter_mut())
 }
 
@@ -114,49 +158,4 @@ fn set_env(spec: &mut PodSpec, env: &[(&str, &str)]) {
             }
         }
     }
-}
-
-fn mount(spec: &mut PodSpec, volume: Volume, path: &str, read_only: bool) {
-    let name = volume.name.clone();
-    let volumes = spec.volumes.get_or_insert_default();
-    if !volumes.iter().any(|v| v.name == name) {
-        volumes.push(volume);
-    }
-    for container in containers(spec) {
-        let mounts = container.volume_mounts.get_or_insert_default();
-        if !mounts.iter().any(|m| m.mount_path.trim_end_matches('/') == path) {
-            mounts.push(VolumeMount {
-                name: name.clone(),
-                mount_path: path.to_owned(),
-                read_only: read_only.then_some(true),
-                ..VolumeMount::default()
-            });
-        }
-    }
-}
-
-/// Claim and pod of an owner have the same name.
-fn mount_claim(spec: &mut PodSpec, volume: &str, pod: &ObjectMeta, path: &str) {
-    let source = PersistentVolumeClaimVolumeSource {
-        claim_name: pod.name.clone().unwrap_or_default(),
-        read_only: None,
-    };
-    let volume =
-        Volume { name: volume.to_owned(), persistent_volume_claim: Some(source), ..Volume::default() };
-    mount(spec, volume, path, false);
-}
-
-/// `hook.json` follows the pod's annotation: a hook that changes reaches a running container.
-fn mount_hook(spec: &mut PodSpec) {
-    let file = DownwardAPIVolumeFile {
-        path: "hook.json".into(),
-        field_ref: Some(ObjectFieldSelector {
-            field_path: format!("metadata.annotations['{}']", names::HOOK),
-            api_version: None,
-        }),
-        ..DownwardAPIVolumeFile::default()
-    };
-    let source = DownwardAPIVolumeSource { items: Some(vec![file]), default_mode: None };
-    let volume = Volume { name: "gastown".into(), downward_api: Some(source), ..Volume::default() };
-    mount(spec, volume, HOOK_PATH, true);
 }

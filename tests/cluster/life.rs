@@ -119,7 +119,8 @@ async fn a_polecat_works_and_is_done(story: Story) {
     for (name, value) in wanted {
         assert_eq!(env(&spec, name), value, "{name}");
     }
-    let file = &volume_at(&spec, "/var/run/gastown")["downwardAPI"]["items"][0];
+    let files = &volume_at(&spec, "/var/run/gastown")["projected"]["sources"];
+    let file = &files[0]["downwardAPI"]["items"][0];
     assert_eq!(file["path"], "hook.json");
     assert_eq!(file["fieldRef"]["fieldPath"], format!("metadata.annotations['{}']", names::HOOK));
     assert_eq!(volume_at(&spec, "/agent")["persistentVolumeClaim"]["claimName"], cat.child().as_str());

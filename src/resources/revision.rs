@@ -1,0 +1,114 @@
+//! What a pod is made from, and the digest of it that the pod carries.
+//!
+//! Invariant kept here: a pod is built from these parts and from nothing else that can change while it runs, but
+//! for the hook, which is delivered, and the annotation `restart-at`, which is compared by itself. So specs with the
+//! same revision give the same pod, and another revision another pod. The digest is taken of what users wrote, never
+//! of what we add to it, and a part that is absent leaves no trace in it: a new version of the operator restarts no
+//! pod.
+
+use k8s_openapi::api::core::v1::PodTemplateSpec;
+use kube::ResourceExt;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use super::claim::claim_name;
+use super::service::town_host;
+use crate::api::{Agent, Rig, Town};
+use crate::lifecycle::{OwnerRef, token_secret};
+
+/// The revision of a pod that would be made for the town now. Where none would be, it is that of nothing.
+pub fn town_revision(town: &Town) -> String {
+    revision(&TownParts::of(town))
+}
+
+/// The revision of a pod that would be made for the agent now. Where none would be, it is that of nothing.
+pub fn agent_revision(agent: &Agent, town: &Town) -> String {
+    revision(&AgentParts::of(agent, town))
+}
+
+/// What a town's pod is made from.
+#[derive(Serialize)]
+pub(super) struct TownParts<'a> {
+    pub template: &'a PodTemplateSpec,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub claim: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_secret: Option<String>,
+}
+
+impl<'a> TownParts<'a> {
+    /// The parts; `None` without a template.
+    pub fn of(town: &'a Town) -> Option<Self> {
+        let owner = OwnerRef::of(&town.metadata)?;
+        Some(Self {
+            template: town.spec.template.as_ref()?,
+            claim: town.spec.storage.as_ref().map(|storage| claim_name(storage, &owner)),
+            token_secret: town
+                .spec
+                .activity_probe
+                .as_ref()
+                .map(|probe| token_secret(probe, &owner.key, &owner.uid)),
+        })
+    }
+}
+
+/// What an agent's pod is made from.
+#[derive(Serialize)]
+pub(super) struct AgentParts<'a> {
+    pub template: &'a PodTemplateSpec,
+    pub town: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub town_host: Option<String>,
+    pub identity: String,
+    pub role: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rig: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rig_url: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rig_branch: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rig_credentials: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub claim: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_secret: Option<String>,
+}
+
+impl<'a> AgentParts<'a> {
+    /// The parts; `None` without a template of the agent's own or the town's.
+    pub fn of(agent: &'a Agent, town: &'a Town) -> Option<Self> {
+        let owner = OwnerRef::of(&agent.metadata)?;
+        let spec = &agent.spec;
+        let rig = rig_of(agent, town);
+        Some(Self {
+            template: spec.template.as_ref().or(town.spec.agent_template.as_ref())?,
+            town: &spec.town,
+            town_host: town_host(town),
+            identity: spec.identity.clone().unwrap_or_else(|| agent.name_any()),
+            role: spec.role.as_str(),
+            rig: spec.rig.as_deref(),
+            rig_url: rig.and_then(|rig| rig.git_url.as_deref()),
+            rig_branch: rig.map(|rig| rig.branch.as_str()),
+            rig_credentials: rig.and_then(|rig| rig.credentials_secret_name.as_deref()),
+            claim: spec.storage.as_ref().map(|storage| claim_name(storage, &owner)),
+            token_secret: spec
+                .activity_probe
+                .as_ref()
+                .map(|probe| token_secret(probe, &owner.key, &owner.uid)),
+        })
+    }
+}
+
+/// The rig that the agent works on, if the town has it.
+pub(super) fn rig_of<'a>(agent: &Agent, town: &'a Town) -> Option<&'a Rig> {
+    let name = agent.spec.rig.as_ref()?;
+    town.spec.rigs.iter().find(|rig| rig.name == *name)
+}
+
+/// 16 hex digits of the SHA-256 of the parts' JSON, its keys in order.
+pub(super) fn revision(parts: &impl Serialize) -> String {
+    // Strings and a pod template: they always have a JSON form.
+    let json = serde_json::to_value(parts).unwrap_or_default().to_string();
+    Sha256::digest(json).iter().take(8).fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+}

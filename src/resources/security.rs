@@ -1,0 +1,61 @@
+//! The pod security standard `restricted`, as a default: it holds where the user says nothing, and what the user
+//! says stands.
+//!
+//! - Pod: seccomp profile `RuntimeDefault`.
+//! - Each container, sidecars and init containers too: no privilege escalation; all capabilities dropped, unless
+//!   the user names any; `runAsNonRoot`, unless the user says who runs: an image whose user is root then needs a
+//!   `runAsUser`, or `runAsNonRoot: false` where it is to be root. A privileged container is left alone: it asks
+//!   for the opposite.
+//! - Volume: who is not root could not write to a new one. Where the pod has no `securityContext` at all and mounts a
+//!   claim that we made, the volume belongs to a group of the pod's. A claim that the spec names keeps its owners;
+//!   so does every volume where the user wrote a `securityContext`, be it `{}`.
+//!
+//! A pod for Windows knows none of this, and is left as it is.
+
+use k8s_openapi::api::core::v1::{
+    Capabilities, PodSecurityContext, PodSpec, SeccompProfile, SecurityContext,
+};
+
+use super::pod::containers;
+
+/// The group of volumes of pods that say nothing: `nonroot` of many images, and nobody's on a node.
+const VOLUME_GROUP: i64 = 65532;
+
+/// Sets what the user left open. `owns_volume`: the pod mounts a claim that we made.
+pub(super) fn restrict(spec: &mut PodSpec, owns_volume: bool) {
+    if spec.os.as_ref().is_some_and(|os| os.name == "windows") {
+        return;
+    }
+    let mut pod = spec.security_context.take().unwrap_or_else(|| PodSecurityContext {
+        fs_group: owns_volume.then_some(VOLUME_GROUP),
+        fs_group_change_policy: owns_volume.then(|| "OnRootMismatch".into()),
+        ..PodSecurityContext::default()
+    });
+    pod.seccomp_profile
+        .get_or_insert_with(|| SeccompProfile { type_: "RuntimeDefault".into(), localhost_profile: None });
+    for container in containers(spec) {
+        restrict_container(container.security_context.get_or_insert_default(), &pod);
+    }
+    spec.security_context = Some(pod);
+}
+
+fn restrict_container(own: &mut SecurityContext, pod: &PodSecurityContext) {
+    if own.privileged == Some(true) {
+        return;
+    }
+    // The API server refuses the two together.
+    if !adds_sys_admin(own) {
+        own.allow_privilege_escalation.get_or_insert(false);
+    }
+    own.capabilities
+        .get_or_insert_with(|| Capabilities { drop: Some(vec!["ALL".into()]), ..Capabilities::default() });
+    let user = own.run_as_user.or(pod.run_as_user);
+    if pod.run_as_non_root.is_none() && user != Some(0) {
+        own.run_as_non_root.get_or_insert(true);
+    }
+}
+
+fn adds_sys_admin(own: &SecurityContext) -> bool {
+    let added = own.capabilities.iter().flat_map(|capabilities| capabilities.add.iter().flatten());
+    added.into_iter().any(|capability| matches!(capability.as_str(), "CAP_SYS_ADMIN" | "SYS_ADMIN"))
+}

@@ -1,0 +1,55 @@
+//! The Service of a town's pod: a name that stays while pods come and go.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use super::meta::{Install, of_town, owner_reference};
+use crate::api::{Port, Town, names};
+use crate::lifecycle::{OwnerRef, child_name};
+
+/// What the town's pod is selected by: labels that no template can change. The component keeps the pods of
+/// its agents out.
+const SELECTED_BY: [&str; 3] = [names::TOWN_UID, names::INSTALL, names::APP_COMPONENT];
+
+/// The Service that offers the town's ports; `None` where its spec has none.
+pub fn town_service(town: &Town, install: &Install) -> Option<Service> {
+    if town.spec.ports.is_empty() {
+        return None;
+    }
+    let mut metadata = of_town(town, install)?;
+    metadata.name = Some(service_name(&OwnerRef::of(&town.metadata)?));
+    metadata.owner_references = Some(vec![owner_reference(town)?]);
+    let labels = metadata.labels.clone().unwrap_or_default();
+    let selector: BTreeMap<String, String> =
+        labels.into_iter().filter(|(key, _)| SELECTED_BY.contains(&key.as_str())).collect();
+    let spec = ServiceSpec {
+        type_: Some("ClusterIP".into()),
+        selector: Some(selector),
+        ports: Some(town.spec.ports.iter().map(service_port).collect()),
+        ..ServiceSpec::default()
+    };
+    Some(Service { metadata, spec: Some(spec), status: None })
+}
+
+/// Where the town's pod is reached; `None` where the town has no ports.
+pub(super) fn town_host(town: &Town) -> Option<String> {
+    let owner = OwnerRef::of(&town.metadata).filter(|_| !town.spec.ports.is_empty())?;
+    Some(format!("{}.{}.svc", service_name(&owner), owner.key.namespace))
+}
+
+/// The name of a child, except that a Service's must begin with a letter, which a Town's need not.
+fn service_name(town: &OwnerRef) -> String {
+    let name = child_name(&town.key.name, &town.uid);
+    if name.starts_with(|first: char| first.is_ascii_digit()) { format!("town-{name}") } else { name }
+}
+
+fn service_port(port: &Port) -> ServicePort {
+    ServicePort {
+        name: Some(port.name.clone()),
+        port: port.port,
+        target_port: Some(IntOrString::Int(port.port)),
+        ..ServicePort::default()
+    }
+}

@@ -1,0 +1,80 @@
+//! Whose a child is.
+
+use serde_json::json;
+
+use super::{AGENT, TOWN, agent, annotation, here, label, pod_of, pod_of_town, template, town};
+use crate::api::names;
+use crate::resources::town_pod;
+
+#[test]
+fn every_child_can_be_found_by_the_uids_of_its_owners_and_by_who_made_it() {
+    let town = pod_of_town(json!({}));
+    let agent = pod_of(&agent(json!({})));
+    assert_eq!((label(&town, names::TOWN_UID), label(&town, names::AGENT_UID)), (TOWN, ""));
+    assert_eq!((label(&agent, names::TOWN_UID), label(&agent, names::AGENT_UID)), (TOWN, AGENT));
+    for pod in [&town, &agent] {
+        assert_eq!(label(pod, names::INSTALL), "here");
+        assert_eq!(label(pod, names::APP_MANAGED_BY), names::MANAGER);
+        assert_eq!(label(pod, names::APP_NAME), "town");
+        assert_eq!(pod.metadata.namespace.as_deref(), Some("ns"));
+    }
+    assert_eq!((label(&town, names::APP_INSTANCE), label(&town, names::APP_COMPONENT)), ("gas", "town"));
+    assert_eq!((label(&agent, names::APP_INSTANCE), label(&agent, names::APP_COMPONENT)), ("toast", "agent"));
+    assert_eq!(annotation(&town, names::OWNER), "Town/ns/gas");
+    assert_eq!(annotation(&agent, names::OWNER), "Agent/ns/toast");
+}
+
+#[test]
+fn names_are_made_of_the_owners_name_and_uid() {
+    assert_eq!(pod_of_town(json!({})).metadata.name.as_deref(), Some("gas-aaaaaaaa"));
+    assert_eq!(pod_of(&agent(json!({}))).metadata.name.as_deref(), Some("toast-bbbbbbbb"));
+}
+
+#[test]
+fn a_long_name_is_cut_to_what_a_label_holds() {
+    let mut long = town(json!({}));
+    long.metadata.name = Some(format!("{}.{}", "x".repeat(62), "y".repeat(100)));
+    let pod = town_pod(&long, &here()).unwrap();
+    assert_eq!(label(&pod, names::APP_INSTANCE), "x".repeat(62), "and does not end in a dot");
+}
+
+#[test]
+fn a_pod_is_collected_with_its_owner_and_does_not_hold_it() {
+    for (pod, kind, name, uid) in
+        [(pod_of_town(json!({})), "Town", "gas", TOWN), (pod_of(&agent(json!({}))), "Agent", "toast", AGENT)]
+    {
+        let owners = pod.metadata.owner_references.unwrap();
+        let [owner] = &owners[..] else { panic!("{owners:?}") };
+        assert_eq!((owner.kind.as_str(), owner.name.as_str(), owner.uid.as_str()), (kind, name, uid));
+        assert_eq!(owner.api_version, "gastown.dev/v1alpha1");
+        assert_eq!((owner.controller, owner.block_owner_deletion), (Some(true), Some(false)));
+    }
+}
+
+#[test]
+fn nobody_can_claim_another_owner_by_a_template() {
+    let mut theirs = template(json!({}));
+    theirs["metadata"] = json!({
+        "labels": {names::TOWN_UID: "x", names::AGENT_UID: "x", names::INSTALL: "x", names::APP_MANAGED_BY: "x"},
+        "annotations": {names::OWNER: "x", names::HOOK: "x", names::TOMBSTONE: "x"},
+        "finalizers": ["x/x"],
+        "ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": "x", "uid": "x"}],
+        "name": "x",
+        "namespace": "x",
+    });
+    let town = pod_of_town(json!({"template": theirs}));
+    assert_eq!((label(&town, names::TOWN_UID), label(&town, names::INSTALL)), (TOWN, "here"));
+    assert_eq!(label(&town, names::AGENT_UID), "", "a town's pod is nobody's else");
+    assert_eq!(label(&town, names::APP_MANAGED_BY), names::MANAGER);
+    assert_eq!(annotation(&town, names::OWNER), "Town/ns/gas");
+    assert_eq!((annotation(&town, names::HOOK), annotation(&town, names::TOMBSTONE)), ("", ""));
+    let agent = pod_of(&agent(json!({"template": theirs, "hook": {"bead": "b1"}})));
+    assert_eq!((label(&agent, names::TOWN_UID), label(&agent, names::AGENT_UID)), (TOWN, AGENT));
+    assert!(annotation(&agent, names::HOOK).contains("b1"));
+    for pod in [town, agent] {
+        assert_eq!(pod.metadata.namespace.as_deref(), Some("ns"));
+        assert_ne!(pod.metadata.name.as_deref(), Some("x"));
+        assert_eq!(pod.metadata.owner_references.unwrap().len(), 1);
+        assert!(!pod.metadata.finalizers.unwrap_or_default().contains(&"x/x".to_owned()));
+    }
+}

@@ -1,0 +1,162 @@
+//! Pods: what becomes of the template.
+
+use kube::ResourceExt;
+use serde_json::{Value, json};
+
+use super::{
+    agent, annotation, at, containers, env, here, label, pod_in, pod_of, pod_of_town, spec, template, town,
+    with_init,
+};
+use crate::api::{Agent, Mode, Town, names};
+use crate::resources::{
+    agent_claim, agent_pod, agent_revision, town_claim, town_pod, town_revision, town_service,
+};
+
+#[test]
+fn nothing_is_built_that_was_not_asked_for_or_has_no_owner() {
+    let bare = town(json!({"template": null, "agentTemplate": null}));
+    assert_eq!(town_pod(&bare, &here()), None);
+    assert_eq!(town_claim(&bare, &here()), None);
+    let toast = agent(json!({}));
+    assert_eq!(agent_pod(&toast, Mode::Task, &bare, &here()), None, "no template");
+    assert_eq!(agent_claim(&toast, &here()), None);
+    let mut unbound = agent(json!({"storage": {"size": "1Gi"}}));
+    unbound.metadata.labels = None;
+    assert_eq!(agent_pod(&unbound, Mode::Task, &town(json!({})), &here()), None);
+    assert_eq!(agent_claim(&unbound, &here()), None);
+}
+
+#[test]
+fn an_agents_own_template_comes_before_the_towns() {
+    let own = json!({"spec": {"containers": [{"name": "own", "image": "own"}]}});
+    assert_eq!(spec(&pod_of(&agent(json!({"template": own})))).containers[0].name, "own");
+    assert_eq!(spec(&pod_of(&agent(json!({})))).containers[0].name, "main");
+}
+
+#[test]
+fn containers_learn_who_they_are_and_what_to_do() {
+    let toast = agent(json!({"template": with_init(), "identity": "toast-the-first"}));
+    let pod = pod_of(&toast);
+    for container in containers(&pod) {
+        for (name, value) in [
+            ("GASTOWN_TOWN", "gas"),
+            ("GASTOWN_AGENT", "toast"),
+            ("GASTOWN_IDENTITY", "toast-the-first"),
+            ("GASTOWN_ROLE", "polecat"),
+            ("GASTOWN_RIG", "rig"),
+            ("GASTOWN_BEAD", "b1"),
+        ] {
+            assert_eq!(env(container, name), Some(value), "{name} in {}", container.name);
+        }
+    }
+    let mayor = pod_of(&agent(json!({"role": "mayor", "rig": null})));
+    let container = &spec(&mayor).containers[0];
+    assert_eq!(env(container, "GASTOWN_IDENTITY"), Some("toast"), "the name, where no identity is given");
+    for unset in ["GASTOWN_RIG", "GASTOWN_RIG_URL", "GASTOWN_RIG_BRANCH", "GASTOWN_TOWN_HOST"] {
+        assert_eq!(env(container, unset), None);
+    }
+    assert_eq!(env(container, "GASTOWN_BEAD"), None, "it changes while a Session pod runs: see hook.json");
+    assert_eq!(env(&spec(&pod_of_town(json!({}))).containers[0], "GASTOWN_TOWN"), Some("gas"));
+}
+
+#[test]
+fn an_agent_learns_where_its_rig_and_its_town_are() {
+    let rigs = json!([
+        {"name": "other", "gitUrl": "https://git.test/other", "branch": "x"},
+        {"name": "rig", "gitUrl": "https://git.test/rig", "branch": "trunk"},
+    ]);
+    let town = town(json!({"rigs": rigs, "ports": [{"name": "http", "port": 80}]}));
+    let pod = pod_in(&agent(json!({"template": with_init()})), &town);
+    for container in containers(&pod) {
+        assert_eq!(env(container, "GASTOWN_RIG_URL"), Some("https://git.test/rig"));
+        assert_eq!(env(container, "GASTOWN_RIG_BRANCH"), Some("trunk"));
+        let service = town_service(&town, &here()).unwrap().metadata;
+        let host = format!("{}.{}.svc", service.name.unwrap(), service.namespace.unwrap());
+        assert_eq!(env(container, "GASTOWN_TOWN_HOST"), Some(host.as_str()));
+    }
+}
+
+#[test]
+fn a_pod_carries_what_it_was_made_from() {
+    let mut gas = town(json!({}));
+    let mut toast = agent(json!({}));
+    let pods = |gas: &Town, toast: &Agent| [town_pod(gas, &here()).unwrap(), pod_in(toast, gas)];
+    let [of_town, of_agent] = pods(&gas, &toast);
+    assert_eq!(annotation(&of_town, names::POD_REVISION), town_revision(&gas));
+    assert_eq!(annotation(&of_agent, names::POD_REVISION), agent_revision(&toast, &gas));
+    for pod in [of_town, of_agent] {
+        assert!(!pod.metadata.annotations.unwrap().contains_key(names::RESTART_AT), "nobody asked for it");
+    }
+
+    gas.annotations_mut().insert(names::RESTART_AT.into(), "noon".into());
+    toast.annotations_mut().insert(names::RESTART_AT.into(), "night".into());
+    let [of_town, of_agent] = pods(&gas, &toast);
+    assert_eq!(annotation(&of_town, names::RESTART_AT), "noon");
+    assert_eq!(annotation(&of_agent, names::RESTART_AT), "night");
+}
+
+#[test]
+fn a_task_pod_runs_once_and_does_not_vanish_unread() {
+    let pod = pod_of(&agent(json!({})));
+    assert_eq!(spec(&pod).restart_policy.as_deref(), Some("Never"));
+    assert_eq!(pod.metadata.finalizers.as_deref(), Some(&[names::RESULT_FINALIZER.to_owned()][..]));
+    for pod in [pod_of(&agent(json!({"role": "crew"}))), pod_of_town(json!({}))] {
+        assert_eq!(spec(&pod).restart_policy, None);
+        assert_eq!(pod.metadata.finalizers, None);
+    }
+}
+
+#[test]
+fn no_api_token_and_no_service_links_unless_somebody_asks_for_them() {
+    for pod in [pod_of_town(json!({})), pod_of(&agent(json!({})))] {
+        assert_eq!(spec(&pod).automount_service_account_token, Some(false));
+        assert_eq!(spec(&pod).enable_service_links, Some(false));
+    }
+    let asked = template(json!({"automountServiceAccountToken": true, "enableServiceLinks": true}));
+    let pod = pod_of_town(json!({"template": asked}));
+    assert_eq!(spec(&pod).automount_service_account_token, Some(true));
+    assert_eq!(spec(&pod).enable_service_links, Some(true));
+}
+
+/// A template in which a person has used every name that we would.
+fn crowded() -> Value {
+    json!({
+        "metadata": {"labels": {"app": "theirs"}, "annotations": {"note": "theirs"}},
+        "spec": {
+            "containers": [{
+                "name": "main",
+                "image": "busybox",
+                "env": [{"name": "GASTOWN_ROLE", "value": "theirs"}, {"name": "MINE", "value": "1"}],
+                "volumeMounts": [
+                    {"name": "mine", "mountPath": "/agent/"},
+                    {"name": "mine", "mountPath": "/var/run/gastown"},
+                ],
+            }],
+            "volumes": [
+                {"name": "mine", "emptyDir": {}},
+                {"name": "gastown", "emptyDir": {}},
+                {"name": "agent-storage", "emptyDir": {}},
+            ],
+            "terminationGracePeriodSeconds": 7,
+            "nodeSelector": {"disk": "fast"},
+        },
+    })
+}
+
+#[test]
+fn what_a_person_wrote_into_the_template_stays() {
+    let pod = pod_of(&agent(json!({"template": crowded(), "storage": {"size": "1Gi"}})));
+    let spec = spec(&pod);
+    let container = &spec.containers[0];
+    assert_eq!((label(&pod, "app"), annotation(&pod, "note")), ("theirs", "theirs"));
+    assert_eq!(env(container, "GASTOWN_ROLE"), Some("theirs"));
+    assert_eq!((env(container, "MINE"), env(container, "GASTOWN_TOWN")), (Some("1"), Some("gas")));
+    assert_eq!((at(container, "/agent/"), at(container, "/agent")), (Some("mine"), None));
+    assert_eq!(at(container, "/var/run/gastown"), Some("mine"));
+    assert_eq!(container.volume_mounts.as_ref().unwrap().len(), 2);
+    let volumes = spec.volumes.as_ref().unwrap();
+    assert_eq!(volumes.len(), 3);
+    assert!(volumes.iter().all(|v| v.empty_dir.is_some()), "{volumes:?}");
+    assert_eq!(spec.termination_grace_period_seconds, Some(7));
+    assert_eq!(spec.node_selector.as_ref().unwrap()["disk"], "fast");
+}

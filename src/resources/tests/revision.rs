@@ -1,0 +1,225 @@
+//! The revision of a pod: it changes with the pod, and with nothing else.
+
+use k8s_openapi::api::core::v1::Pod;
+use proptest::prelude::{BoxedStrategy, Strategy, any};
+use proptest::sample::{Index, select};
+use proptest::{prop_assert_eq, proptest};
+use serde_json::{Value, json};
+
+use super::{agent, here, merge, pod_in, template, town};
+use crate::api::{Agent, Town, names};
+use crate::resources::{agent_revision, town_pod, town_revision};
+
+/// A town and one of its agents that use every part a pod can be made from.
+fn full_town() -> Value {
+    json!({
+        "storage": {"size": "1Gi"},
+        "activityProbe": {"port": 80},
+        "ports": [{"name": "http", "port": 80}],
+        "rigs": [{"name": "rig", "gitUrl": "https://git.test/rig", "branch": "main"}],
+    })
+}
+
+fn full_agent() -> Value {
+    json!({"role": "crew", "storage": {"size": "1Gi"}, "activityProbe": {"port": 80}})
+}
+
+fn with(mut spec: Value, change: Value) -> Value {
+    merge(&mut spec, change);
+    spec
+}
+
+fn rig(change: Value) -> Value {
+    let rig = json!({"name": "rig", "gitUrl": "https://git.test/rig", "branch": "main"});
+    json!({"rigs": [with(rig, change)]})
+}
+
+/// Written down, so that it does not change by accident: with it every pod of every installation would.
+#[test]
+fn a_new_version_of_the_operator_does_not_change_revisions() {
+    let gas = town(full_town());
+    assert_eq!(town_revision(&gas), "d143b7260c8091c6");
+    assert_eq!(agent_revision(&agent(full_agent()), &gas), "9e5ca50ea74497b3");
+}
+
+#[test]
+fn each_part_of_a_towns_pod_changes_its_revision() {
+    let before = town_revision(&town(full_town()));
+    for change in [
+        json!({"template": template(json!({"terminationGracePeriodSeconds": 1}))}),
+        json!({"template": null}),
+        json!({"storage": null}),
+        json!({"storage": {"existingClaim": "theirs"}}),
+        json!({"activityProbe": null}),
+        json!({"activityProbe": {"port": 80, "tokenSecret": "theirs"}}),
+    ] {
+        assert_ne!(town_revision(&town(with(full_town(), change.clone()))), before, "{change}");
+    }
+}
+
+#[test]
+fn each_part_of_an_agents_pod_changes_its_revision() {
+    let before = agent_revision(&agent(full_agent()), &town(full_town()));
+    let changed = template(json!({"terminationGracePeriodSeconds": 1}));
+    for (of_agent, of_town) in [
+        (json!({"template": changed}), json!({})),
+        (json!({}), json!({"agentTemplate": changed})),
+        (json!({}), json!({"agentTemplate": null})),
+        (json!({"identity": "toast-the-first"}), json!({})),
+        (json!({"role": "refinery"}), json!({})),
+        (json!({"rig": "other"}), json!({})),
+        (json!({}), rig(json!({"gitUrl": "https://git.test/other"}))),
+        (json!({}), rig(json!({"gitUrl": null}))),
+        (json!({}), rig(json!({"branch": "trunk"}))),
+        (json!({}), rig(json!({"credentialsSecretName": "deploy-key"}))),
+        (json!({}), json!({"ports": []})),
+        (json!({"storage": null}), json!({})),
+        (json!({"storage": {"existingClaim": "theirs"}}), json!({})),
+        (json!({"activityProbe": null}), json!({})),
+        (json!({"activityProbe": {"port": 80, "tokenSecret": "theirs"}}), json!({})),
+    ] {
+        let (toast, gas) =
+            (agent(with(full_agent(), of_agent.clone())), town(with(full_town(), of_town.clone())));
+        assert_ne!(agent_revision(&toast, &gas), before, "{of_agent} {of_town}");
+    }
+}
+
+#[test]
+fn what_no_pod_is_made_from_changes_no_revision() {
+    let revisions = |of_town: &Value, of_agent: &Value| {
+        let gas = town(with(full_town(), of_town.clone()));
+        (town_revision(&gas), agent_revision(&agent(with(full_agent(), of_agent.clone())), &gas))
+    };
+    let nothing = json!({});
+    let before = revisions(&nothing, &nothing);
+    for change in [
+        json!({"storage": {"size": "2Gi"}}),
+        json!({"storage": {"size": "1Gi", "retainPolicy": "Retain"}}),
+        json!({"activityProbe": {"port": 81, "path": "/x"}}),
+        json!({"ports": [{"name": "http", "port": 80}, {"name": "ssh", "port": 22}]}),
+        json!({"rigs": [{"name": "new"}, {"name": "rig", "gitUrl": "https://git.test/rig", "maxPolecats": 1}]}),
+        json!({"suspended": true, "alwaysOn": true, "sleepAfter": "1h", "wakeRequest": "x"}),
+        json!({"backlog": {"triage": 1}, "alarm": {"active": "1s"}, "drain": {"timeout": "0s"}}),
+        json!({"expiry": {"at": "2030-01-01T00:00:00Z"}}),
+    ] {
+        assert_eq!(revisions(&change, &nothing), before, "{change}");
+    }
+    for change in [
+        json!({"hook": null}),
+        json!({"hook": {"bead": "b2", "title": "x", "instructions": "y"}}),
+        json!({"storage": {"size": "2Gi"}}),
+        json!({"retry": {"limit": 1}}),
+        json!({"identity": "toast"}),
+    ] {
+        assert_eq!(revisions(&nothing, &change), before, "{change}");
+    }
+}
+
+/// One of these values of a field, or none.
+fn some_of(values: impl IntoIterator<Item = Value>) -> BoxedStrategy<Value> {
+    select(values.into_iter().chain([Value::Null]).collect::<Vec<_>>()).boxed()
+}
+
+fn template_with(links: bool) -> Value {
+    template(json!({"enableServiceLinks": links}))
+}
+
+fn storages() -> BoxedStrategy<Value> {
+    some_of([json!({"size": "1Gi"}), json!({"size": "2Gi"}), json!({"existingClaim": "theirs"})])
+}
+
+fn probes() -> BoxedStrategy<Value> {
+    some_of([json!({"port": 80}), json!({"port": 81}), json!({"port": 80, "tokenSecret": "theirs"})])
+}
+
+/// Spec fields with a value each, few enough of them that two specs often mean the same pod.
+fn specs<const N: usize>(fields: [(&'static str, BoxedStrategy<Value>); N]) -> BoxedStrategy<Value> {
+    let (keys, values): (Vec<_>, Vec<_>) = fields.into_iter().unzip();
+    values.prop_map(move |values| keys.iter().copied().zip(values).collect()).boxed()
+}
+
+fn town_specs() -> BoxedStrategy<Value> {
+    let rig = |change: Value| rig(change)["rigs"].clone();
+    let port = |name: &str, port: i32| json!({"name": name, "port": port});
+    specs([
+        ("template", select(vec![template_with(false), template_with(true)]).boxed()),
+        ("agentTemplate", select(vec![template_with(false), template_with(true)]).boxed()),
+        ("storage", storages()),
+        ("activityProbe", probes()),
+        (
+            "rigs",
+            select(vec![
+                json!([]),
+                rig(json!({})),
+                rig(json!({"maxPolecats": 1})),
+                rig(json!({"gitUrl": null})),
+                rig(json!({"branch": "trunk"})),
+                rig(json!({"credentialsSecretName": "key"})),
+                rig(json!({"credentialsSecretName": "other"})),
+            ])
+            .boxed(),
+        ),
+        (
+            "ports",
+            select(vec![json!([]), json!([port("a", 1)]), json!([port("a", 1), port("b", 2)])]).boxed(),
+        ),
+        ("sleepAfter", select(vec![json!("1h"), json!("2h")]).boxed()),
+    ])
+}
+
+fn agent_specs() -> BoxedStrategy<Value> {
+    specs([
+        ("template", some_of([template_with(false), template_with(true)])),
+        ("role", select(vec![json!("crew"), json!("refinery")]).boxed()),
+        ("rig", some_of([json!("rig"), json!("other")])),
+        ("identity", some_of([json!("toast"), json!("toast-the-first")])),
+        ("hook", some_of([json!({"bead": "b1"}), json!({"bead": "b2"})])),
+        ("storage", storages()),
+        ("activityProbe", probes()),
+    ])
+}
+
+/// The first spec with one field of the second: most often the two mean nearly the same.
+fn mixed(one: &Value, other: &Value, field: Index) -> Value {
+    let key = field.get(&one.as_object().unwrap().keys().collect::<Vec<_>>()).to_owned();
+    with(one.clone(), json!({key: other[key]}))
+}
+
+/// A pod without what may differ between pods of one revision.
+fn essence(mut pod: Pod) -> Pod {
+    let annotations = pod.metadata.annotations.as_mut().unwrap();
+    annotations.remove(names::HOOK);
+    annotations.remove(names::POD_REVISION).expect("every pod carries its revision");
+    pod
+}
+
+proptest! {
+    #[test]
+    fn two_towns_have_the_same_revision_if_and_only_if_they_have_the_same_pod(
+        one in town_specs(),
+        other in town_specs(),
+        field in any::<Index>(),
+    ) {
+        let [one, other] = [town(mixed(&one, &other, field)), town(one)];
+        let pod = |town| essence(town_pod(town, &here()).unwrap());
+        prop_assert_eq!(town_revision(&one) == town_revision(&other), pod(&one) == pod(&other));
+    }
+
+    #[test]
+    fn two_agents_have_the_same_revision_if_and_only_if_they_have_the_same_pod(
+        one in (agent_specs(), town_specs()),
+        other in (agent_specs(), town_specs()),
+        field in any::<Index>(),
+        whose in any::<bool>(),
+    ) {
+        let (of_agent, of_town) = if whose {
+            (mixed(&one.0, &other.0, field), one.1.clone())
+        } else {
+            (one.0.clone(), mixed(&one.1, &other.1, field))
+        };
+        let [one, other] = [(agent(one.0), town(one.1)), (agent(of_agent), town(of_town))];
+        let revision = |(agent, town): &(Agent, Town)| agent_revision(agent, town);
+        let pod = |(agent, town): &(Agent, Town)| essence(pod_in(agent, town));
+        prop_assert_eq!(revision(&one) == revision(&other), pod(&one) == pod(&other));
+    }
+}

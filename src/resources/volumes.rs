@@ -1,0 +1,86 @@
+//! The volumes of a pod that we add: the owner's storage, and what its containers find below `/var/run/gastown`.
+//!
+//! A volume that the template brings under one of our names is used in place of ours; what a container mounts at one
+//! of our paths stays there.
+
+use k8s_openapi::api::core::v1::{
+    DownwardAPIProjection, DownwardAPIVolumeFile, KeyToPath, ObjectFieldSelector,
+    PersistentVolumeClaimVolumeSource, PodSpec, ProjectedVolumeSource, SecretProjection, SecretVolumeSource,
+    Volume, VolumeMount, VolumeProjection,
+};
+
+use super::pod::containers;
+use super::secret::TOKEN_KEY;
+use crate::api::names;
+
+/// Where a container finds `hook.json` and the token that it is asked with.
+const RUN_PATH: &str = "/var/run/gastown";
+/// Where an agent finds the credentials of its rig.
+const GIT_PATH: &str = "/var/run/gastown/git";
+
+/// Mounts a claim in every container.
+pub(super) fn mount_claim(spec: &mut PodSpec, volume: &str, claim: &str, path: &str) {
+    let source = PersistentVolumeClaimVolumeSource { claim_name: claim.to_owned(), read_only: None };
+    let volume =
+        Volume { name: volume.to_owned(), persistent_volume_claim: Some(source), ..Volume::default() };
+    mount(spec, volume, path, false);
+}
+
+/// Mounts one volume with all of these files.
+pub(super) fn mount_files(spec: &mut PodSpec, sources: Vec<VolumeProjection>) {
+    if sources.is_empty() {
+        return;
+    }
+    let source = ProjectedVolumeSource { sources: Some(sources), default_mode: None };
+    let volume = Volume { name: "gastown".into(), projected: Some(source), ..Volume::default() };
+    mount(spec, volume, RUN_PATH, true);
+}
+
+/// `hook.json`, which follows the pod's annotation: a hook that changes reaches a running container.
+pub(super) fn hook_file() -> VolumeProjection {
+    let file = DownwardAPIVolumeFile {
+        path: "hook.json".into(),
+        field_ref: Some(ObjectFieldSelector {
+            field_path: format!("metadata.annotations['{}']", names::HOOK),
+            api_version: None,
+        }),
+        ..DownwardAPIVolumeFile::default()
+    };
+    let source = DownwardAPIProjection { items: Some(vec![file]) };
+    VolumeProjection { downward_api: Some(source), ..VolumeProjection::default() }
+}
+
+/// `token`, which follows the Secret: it can be changed under a running container.
+pub(super) fn token_file(secret: &str) -> VolumeProjection {
+    let key = KeyToPath { key: TOKEN_KEY.into(), path: TOKEN_KEY.into(), mode: None };
+    let source = SecretProjection { name: secret.to_owned(), items: Some(vec![key]), optional: None };
+    VolumeProjection { secret: Some(source), ..VolumeProjection::default() }
+}
+
+/// Mounts all keys of a Secret, whatever they are called. That takes a volume of its own: among projected files a
+/// Secret can lie in a directory only if every key is named. Its mount point lies in a volume that no container can
+/// write to; the kubelet makes it there while it sets that volume up (`MakeNestedMountpoints`, since 1.11).
+pub(super) fn mount_credentials(spec: &mut PodSpec, secret: &str) {
+    let source = SecretVolumeSource { secret_name: Some(secret.to_owned()), ..SecretVolumeSource::default() };
+    let volume = Volume { name: "gastown-git".into(), secret: Some(source), ..Volume::default() };
+    mount(spec, volume, GIT_PATH, true);
+}
+
+fn mount(spec: &mut PodSpec, volume: Volume, path: &str, read_only: bool) {
+    let name = volume.name.clone();
+    let volumes = spec.volumes.get_or_insert_default();
+    if !volumes.iter().any(|v| v.name == name) {
+        volumes.push(volume);
+    }
+    for container in containers(spec) {
+        let mounts = container.volume_mounts.get_or_insert_default();
+        if !mounts.iter().any(|m| m.mount_path.trim_end_matches('/') == path) {
+            mounts.push(VolumeMount {
+                name: name.clone(),
+                mount_path: path.to_owned(),
+                read_only: read_only.then_some(true),
+                ..VolumeMount::default()
+            });
+        }
+    }
+}
