@@ -65,7 +65,7 @@ pub(super) enum TownActivity {
 /// Whether the town has work.
 pub(super) fn of_town(s: &TownSnapshot, now: Timestamp) -> TownActivity {
     if agents(s, now).any(|(_, activity)| activity.is_work()) {
-        return TownActivity::Work(reason::WORK, "an agent has an unfinished bead, or is at work");
+        return TownActivity::Work(reason::WORK, "an agent has work");
     }
     // What the town's own pod runs, whether there is an Agent for it or not.
     if s.probe.report().is_some_and(|r| r.agents.iter().any(|a| reported(a, None, now).is_work())) {
