@@ -13,6 +13,7 @@ mod error;
 mod gate;
 mod lease;
 mod live;
+mod measure;
 mod observe;
 mod preflight;
 mod project;
@@ -32,7 +33,7 @@ pub use project::{claim_facts, pod_facts};
 pub use report::{Events, report};
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::Client;
@@ -40,6 +41,7 @@ use kube::Client;
 use crate::api::{Agent, Town};
 use crate::lifecycle::{ClaimFacts, PodFacts, Uid};
 use crate::resources::Install;
+use crate::telemetry::Metrics;
 
 /// Everything that reconciles share: the client, what the watches have seen, and what this process
 /// knows of its own writes.
@@ -60,6 +62,8 @@ pub struct Cluster {
     pub gates: Gates,
     /// Where events go.
     pub events: Events,
+    /// What is measured.
+    pub metrics: Arc<Metrics>,
     /// A create whose answer was lost may take effect for this long.
     pub late_create: SignedDuration,
     /// Time after which a deletion that does not get on is reported as blocked.
@@ -74,11 +78,13 @@ impl Cluster {
     pub fn new(
         client: Client,
         install: Install,
+        metrics: Arc<Metrics>,
         late_create: SignedDuration,
         blocked_after: SignedDuration,
     ) -> Self {
         Self {
-            events: Events::new(client.clone()),
+            events: Events::new(client.clone(), metrics.clone()),
+            metrics,
             client,
             install,
             towns: Index::default(),

@@ -140,7 +140,8 @@ fn view(freshness: Freshness, facts: Option<TownFacts>) -> TownView {
     facts.map_or(TownView::Absent(freshness), |facts| TownView::Present(freshness, Box::new(facts)))
 }
 
-fn bound_agents(cluster: &Cluster, town: &Uid) -> Vec<Arc<Agent>> {
+/// The agents of this installation that are bound to the town, as watched.
+pub(super) fn bound_agents(cluster: &Cluster, town: &Uid) -> Vec<Arc<Agent>> {
     let mut agents = cluster.agents.of(&Group::Town(town.clone()));
     agents.retain(|a| label(&a.metadata, names::INSTALL) == Some(&cluster.install.0));
     agents
