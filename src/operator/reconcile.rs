@@ -22,8 +22,9 @@ pub async fn reconcile_town(cluster: &Cluster, key: &ObjectKey) -> Result<Looked
     // Marked as draining, nothing may start: the mark waits for creates under way and keeps others out.
     let outcome = cluster::act(cluster, Subject::Town(&snapshot.town), &plan.actions, now).await;
     let _alone = if plan.exclusive { Some(cluster.gates.exclusive(&snapshot.uid).await) } else { None };
-    cluster::report(cluster, &*snapshot.town, &snapshot.uid, plan.status, plan.note, &outcome, now).await?;
-    Ok(Looked { look_again: plan.look_again, failed: outcome.error })
+    let look_again = plan.look_again;
+    cluster::report(cluster, &*snapshot.town, &snapshot.uid, plan, &outcome, now).await?;
+    Ok(Looked { look_again, failed: outcome.error })
 }
 
 /// Brings one agent a step nearer to what should be; see [`reconcile_town`].
@@ -31,8 +32,8 @@ pub async fn reconcile_agent(cluster: &Cluster, key: &ObjectKey) -> Result<Looke
     let Some(snapshot) = cluster::observe_agent(cluster, key).await? else { return Ok(Looked::default()) };
     let now = Timestamp::now();
     let plan = lifecycle::decide_agent(&snapshot, now);
-    let subject = Subject::Agent(&snapshot.agent, lifecycle::mode(&snapshot.agent));
-    let outcome = cluster::act(cluster, subject, &plan.actions, now).await;
-    cluster::report(cluster, &*snapshot.agent, &snapshot.uid, plan.status, plan.note, &outcome, now).await?;
-    Ok(Looked { look_again: plan.look_again, failed: outcome.error })
+    let outcome = cluster::act(cluster, Subject::Agent(&snapshot.agent), &plan.actions, now).await;
+    let look_again = plan.look_again;
+    cluster::report(cluster, &*snapshot.agent, &snapshot.uid, plan, &outcome, now).await?;
+    Ok(Looked { look_again, failed: outcome.error })
 }
