@@ -69,10 +69,11 @@ image: ## Build the container image into an archive (IMAGE=name, ENGINE=docker|p
 	@deploy/image.sh
 
 .PHONY: generate
-generate: ## Write the CustomResourceDefinitions from the Rust types
+generate: ## Write the CustomResourceDefinitions and the table of metrics from the Rust types
 	cargo run -q --locked --bin town-operator -- crds --dir crds
-	mkdir -p $(CHART)/files/crds
+	mkdir -p $(CHART)/files/crds docs
 	cp crds/*.yaml $(CHART)/files/crds/
+	cargo run -q --locked --bin town-operator -- metrics > docs/metrics.md
 
 .PHONY: manifests
 manifests: ## Render the chart to one file for kubectl apply -f
@@ -129,8 +130,11 @@ $(DENY):
 .PHONY: lint-generated
 lint-generated:
 	@rm -rf $(TARGET)/generated && mkdir -p $(TARGET)/generated
-	@cargo run -q --locked --bin town-operator -- crds --dir $(TARGET)/generated
-	@diff -ru crds $(TARGET)/generated && diff -ru crds $(CHART)/files/crds \
+	@mkdir $(TARGET)/generated/crds
+	@cargo run -q --locked --bin town-operator -- crds --dir $(TARGET)/generated/crds
+	@cargo run -q --locked --bin town-operator -- metrics > $(TARGET)/generated/metrics.md
+	@diff -ru crds $(TARGET)/generated/crds && diff -ru crds $(CHART)/files/crds \
+	  && diff -u docs/metrics.md $(TARGET)/generated/metrics.md \
 	  || { echo "generated files are not current: run 'make generate' and commit what it writes" >&2; exit 1; }
 
 .PHONY: lint-deploy

@@ -1,4 +1,4 @@
-//! The generated files are what the Rust types say: `crds/` and the chart's copies of it (T22).
+//! The generated files are what the code says: `crds/`, the chart's copies of it (T22), and the table of metrics.
 
 // `allow-unwrap-in-tests` knows only functions that carry `#[test]`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -7,6 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use town_operator::api;
+use town_operator::telemetry::Metrics;
 
 /// File name and text of every CRD, as the Rust types have it.
 fn generated() -> Vec<(String, String)> {
@@ -51,6 +52,14 @@ fn t22_crds_are_what_the_types_say() {
 #[test]
 fn t22_the_charts_crds_are_the_same() {
     is_current("deploy/helm/town-operator/files/crds");
+}
+
+#[test]
+fn the_table_of_metrics_is_what_is_measured() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md");
+    let found = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let wanted = Metrics::default().documentation().unwrap();
+    assert!(found == wanted, "docs/metrics.md is not current: run `make generate`");
 }
 
 /// `kubectl apply` keeps a copy in an annotation, and all annotations of an object together hold 262,144 bytes.

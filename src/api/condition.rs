@@ -102,6 +102,10 @@ pub mod reason {
     pub const OOM_KILLED: &str = "OOMKilled";
     /// Too many starts of the town's pod have failed; the next one waits.
     pub const START_FAILED: &str = "StartFailed";
+    /// The pod has not been Ready for 10 minutes.
+    pub const NOT_READY: &str = "NotReady";
+    /// A claim that was there is gone, and a new one is made (event).
+    pub const STORAGE_RECREATED: &str = "StorageRecreated";
     /// The pod's node does not say what became of it.
     pub const NODE_LOST: &str = "NodeLost";
     /// It waits for its turn to start: only so many towns start at once.

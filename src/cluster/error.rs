@@ -152,6 +152,23 @@ impl Error {
         })
     }
 
+    /// One word for it: that of the condition that shows it, else its own name.
+    pub fn reason(&self) -> &'static str {
+        if let Some(failure) = self.failure() {
+            return failure.reason;
+        }
+        match self {
+            Self::Conflict { .. } => "Conflict",
+            Self::NotLive { .. } => "NotLive",
+            Self::Undecodable { .. } => "Undecodable",
+            // The only one of these that no condition shows.
+            Self::NameTaken { .. }
+            | Self::SecretNotFound { .. }
+            | Self::NoAnswer { .. }
+            | Self::Api { .. } => "NamespaceTerminating",
+        }
+    }
+
     /// How a condition shows it; `None` where the next look settles it without a word.
     pub fn failure(&self) -> Option<Failure> {
         let failure = |stalled, reason| Some(Failure { stalled, reason, message: self.to_string() });
@@ -169,6 +186,42 @@ impl Error {
                 Some(s) if (400..500).contains(&s.code) => failure(false, reason::REQUEST_REFUSED),
                 _ => failure(false, reason::API_ERROR),
             },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+    use crate::telemetry::Metrics;
+
+    fn answer(code: u16, message: &str) -> Error {
+        let status = Status { code, ..Status::failure(message, "") };
+        Error::Api { what: "a test".into(), source: Box::new(kube::Error::Api(Box::new(status))) }
+    }
+
+    #[test]
+    fn every_error_has_a_word_that_the_metrics_know() {
+        let what = || "a test".to_owned();
+        let name = what;
+        for (error, word) in [
+            (answer(500, "down"), "APIError"),
+            (Error::NoAnswer { what: what(), seconds: 1 }, "APIError"),
+            (answer(422, "no"), "RequestRefused"),
+            (answer(403, "exceeded quota: q"), "QuotaExceeded"),
+            (answer(403, "because it is being terminated"), "NamespaceTerminating"),
+            (Error::NameTaken { kind: "Pod", name: name() }, "NameTaken"),
+            (Error::Conflict { what: what() }, "Conflict"),
+            (Error::NotLive { why: what() }, "NotLive"),
+            (Error::Undecodable { kind: "Pod", name: name(), message: what() }, "Undecodable"),
+        ] {
+            assert_eq!(error.reason(), word, "{error}");
+            let metrics = Metrics::default();
+            metrics.reconcile_failed("Town", error.reason());
+            let series = format!("reconcile_errors_total{{kind=\"Town\",reason=\"{word}\"}}");
+            assert_eq!(metrics.value(&series), Some(1.0), "{series}");
         }
     }
 }

@@ -16,6 +16,7 @@ mod kinds;
 mod lease;
 mod live;
 mod looks;
+mod measure;
 mod notices;
 mod observe;
 mod preflight;
@@ -34,13 +35,13 @@ pub use gate::Gates;
 pub use lease::claim_install;
 pub use live::LiveOwner;
 pub use looks::{Look, Looks, looks};
-pub use observe::{observe_agent, observe_town};
+pub use observe::{observe_agent, observe_town, take_up_starts};
 pub use preflight::check;
 pub use project::{claim_facts, pod_facts, service_facts};
 pub use report::{Events, report};
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::Client;
@@ -48,6 +49,7 @@ use kube::Client;
 use crate::api::{Agent, Town};
 use crate::lifecycle::{ClaimFacts, PodFacts, ServiceFacts, Uid};
 use crate::resources::Install;
+use crate::telemetry::Metrics;
 
 /// Everything that reconciles share: the client, what the watches have seen, and what this process
 /// knows of its own writes.
@@ -70,6 +72,8 @@ pub struct Cluster {
     pub gates: Gates,
     /// Where events go.
     pub events: Events,
+    /// What is measured.
+    pub metrics: Arc<Metrics>,
     limits: Limits,
     starts: starts::Starts,
     notices: notices::Notices,
@@ -93,9 +97,16 @@ pub struct Limits {
 
 impl Cluster {
     /// Nothing seen yet.
-    pub fn new(client: Client, install: Install, limits: Limits, looks: Looks) -> Self {
+    pub fn new(
+        client: Client,
+        install: Install,
+        metrics: Arc<Metrics>,
+        limits: Limits,
+        looks: Looks,
+    ) -> Self {
         Self {
-            events: Events::new(client.clone()),
+            events: Events::new(client.clone(), metrics.clone()),
+            metrics,
             client,
             install,
             towns: Index::default(),

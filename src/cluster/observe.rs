@@ -23,7 +23,7 @@ use crate::api::{Agent, PodStatus, StorageStatus, Town, names};
 use crate::lifecycle::{
     AgentSnapshot, ChildFacts, ChildKind, ClaimFacts, Freshness, ObjectKey, PodFacts, ProbeFacts, Remains,
     ServiceFacts, Standing, TownFacts, TownSnapshot, TownView, Uid, Unknown, has_finalizer,
-    has_own_tombstone, label, needs_live, needs_live_town, tombstone, tombstone_time,
+    has_own_tombstone, label, needs_live, needs_live_town, standing, starting, tombstone, tombstone_time,
 };
 use crate::resources;
 
@@ -32,28 +32,58 @@ const PAGE: u32 = 250;
 
 /// Everything that a decision about the town rests on; `None`: there is no such town.
 pub async fn observe_town(cluster: &Cluster, key: &ObjectKey) -> Result<Option<TownSnapshot>, Error> {
-    let Some(cached) = cluster.towns.get(key) else { return Ok(None) };
-    let Some(uid) = Uid::of(&cached.metadata) else { return Ok(None) };
-    cluster.sees_own_writes(&uid).await;
-    let Some(cached) = cluster.towns.get(key) else { return Ok(None) };
-    let mut snapshot = TownSnapshot {
+    let Some(mut snapshot) = look_at_town(cluster, key).await? else { return Ok(None) };
+    let now = Timestamp::now();
+    if starting(&snapshot, now) {
+        snapshot.may_start = cluster.starts.turn(&snapshot.uid, key, now);
+    } else {
+        cluster.starts.release(&snapshot.uid);
+    }
+    Ok(Some(snapshot))
+}
+
+/// Gives those towns their places that are starting already, since before this process began. To be called before
+/// any town is observed.
+pub fn take_up_starts(cluster: &Cluster) {
+    let now = Timestamp::now();
+    for town in cluster.towns.all() {
+        let Some(uid) = Uid::of(&town.metadata) else { continue };
+        let key = ObjectKey::of(&town.metadata);
+        let snapshot = watched_town(cluster, town, uid);
+        if snapshot.pod().is_some() && starting(&snapshot, now) {
+            cluster.starts.turn(&snapshot.uid, &key, now);
+        }
+    }
+}
+
+/// The town as the watches show it.
+fn watched_town(cluster: &Cluster, town: Arc<Town>, uid: Uid) -> TownSnapshot {
+    TownSnapshot {
         agents: bound_agents(cluster, &uid),
         pods: ours(cluster.pods.of(&Group::Town(uid.clone())).iter().map(|p| (**p).clone()), cluster),
         claim: own_claim(cluster.claims.of(&Group::Town(uid.clone())), None, cluster),
         service: own_service(cluster, &uid),
         probe: ProbeFacts::default(),
         agent_probes: HashMap::new(),
-        revision: resources::town_revision(&cached),
+        revision: resources::town_revision(&town),
         may_start: true,
         attach_max_hold: cluster.limits.attach_max_hold,
-        town: cached,
+        town,
         install: cluster.install.0.clone(),
         freshness: Freshness::Cached,
         remains: None,
         reported_at: lock(&cluster.reported).get(&uid).copied(),
         blocked_after: cluster.limits.blocked_after,
         uid,
-    };
+    }
+}
+
+async fn look_at_town(cluster: &Cluster, key: &ObjectKey) -> Result<Option<TownSnapshot>, Error> {
+    let Some(cached) = cluster.towns.get(key) else { return Ok(None) };
+    let Some(uid) = Uid::of(&cached.metadata) else { return Ok(None) };
+    cluster.sees_own_writes(&uid).await;
+    let Some(cached) = cluster.towns.get(key) else { return Ok(None) };
+    let mut snapshot = watched_town(cluster, cached, uid);
     if !needs_live(&snapshot.town) {
         return Ok(Some(snapshot));
     }
@@ -113,13 +143,17 @@ pub async fn observe_agent(cluster: &Cluster, key: &ObjectKey) -> Result<Option<
         cluster.receipts.saw(&uid, &left);
         remains = Some(left);
     }
+    let standing = match &town {
+        TownView::Present(_, facts) => standing(&agent, facts, &bound_agents(cluster, &facts.uid)),
+        _ => Standing::Free,
+    };
     let pods = ours(cluster.pods.of(&Group::Agent(uid.clone())).iter().map(|p| (**p).clone()), cluster);
     Ok(Some(AgentSnapshot {
         pod: pods.into_iter().next(),
         claim: own_claim(cluster.claims.of(&Group::Agent(uid.clone())), Some(&uid), cluster),
         probe: ProbeFacts::default(),
         revision,
-        standing: Standing::Free,
+        standing,
         install: cluster.install.0.clone(),
         blocked_after: cluster.limits.blocked_after,
         agent,
@@ -148,7 +182,8 @@ fn view(cluster: &Cluster, freshness: Freshness, town: Option<&Town>) -> TownVie
     facts.map_or(TownView::Absent(freshness), |facts| TownView::Present(freshness, Box::new(facts)))
 }
 
-fn bound_agents(cluster: &Cluster, town: &Uid) -> Vec<Arc<Agent>> {
+/// The agents of this installation that are bound to the town, as watched.
+pub(super) fn bound_agents(cluster: &Cluster, town: &Uid) -> Vec<Arc<Agent>> {
     let mut agents = cluster.agents.of(&Group::Town(town.clone()));
     agents.retain(|a| label(&a.metadata, names::INSTALL) == Some(&cluster.install.0));
     agents

@@ -1,5 +1,7 @@
 //! Status and events, on transitions only.
 
+use std::sync::Arc;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, PostParams};
@@ -10,20 +12,26 @@ use super::Cluster;
 use super::act::Outcome;
 use super::consistency::Kind;
 use super::error::Error;
+use super::measure;
 use super::notices;
 use crate::api::{Agent, AgentStatus, PodStatus, StorageStatus, Town, TownStatus, condition, names};
 use crate::lifecycle::{ClaimFacts, Plan, Uid, overlay, pod_record};
+use crate::telemetry::Metrics;
 
 /// The longest note of an event that the API server takes.
 const NOTE: usize = 1000;
 
 /// Where events go. One recorder a process: it merges events that repeat.
-pub struct Events(Recorder);
+pub struct Events {
+    recorder: Recorder,
+    metrics: Arc<Metrics>,
+}
 
 impl Events {
-    pub(super) fn new(client: Client) -> Self {
+    pub(super) fn new(client: Client, metrics: Arc<Metrics>) -> Self {
         let instance = std::env::var("HOSTNAME").ok();
-        Self(Recorder::new(client, Reporter { controller: names::MANAGER.into(), instance }))
+        let recorder = Recorder::new(client, Reporter { controller: names::MANAGER.into(), instance });
+        Self { recorder, metrics }
     }
 
     /// Says something about an object. An event that cannot be written stops nothing.
@@ -41,7 +49,9 @@ impl Events {
             action: "Reconcile".into(),
             secondary: None,
         };
-        if let Err(error) = self.0.publish(&event, &object.object_ref(&())).await {
+        let written = self.recorder.publish(&event, &object.object_ref(&())).await;
+        self.metrics.event(written.is_ok());
+        if let Err(error) = written {
             tracing::debug!(%error, reason, "the event could not be written");
         }
     }
@@ -72,13 +82,15 @@ pub trait Report: Resource<DynamicType = ()> + Clone {
         status: Self::Status,
         resource_version: Option<String>,
     ) -> impl Future<Output = Result<Option<String>, kube::Error>> + Send;
+    /// Adds what changes with this status to the metrics.
+    fn measure(&self, cluster: &Cluster, uid: &Uid, status: &Self::Status, now: Timestamp);
     /// The kind, as watched.
     #[doc(hidden)]
     fn watched(cluster: &Cluster, uid: &Uid, resource_version: Option<&str>);
 }
 
 macro_rules! report {
-    ($object:ty, $status:ty, $kind:expr) => {
+    ($object:ty, $status:ty, $kind:expr, $measure:path) => {
         impl Report for $object {
             type Status = $status;
 
@@ -137,6 +149,10 @@ macro_rules! report {
                 Ok(written.metadata.resource_version)
             }
 
+            fn measure(&self, cluster: &Cluster, uid: &Uid, status: &$status, now: Timestamp) {
+                $measure(cluster, self, uid, status, now);
+            }
+
             fn watched(cluster: &Cluster, uid: &Uid, resource_version: Option<&str>) {
                 cluster.own_writes.wrote(uid, $kind, resource_version);
             }
@@ -144,8 +160,8 @@ macro_rules! report {
     };
 }
 
-report!(Town, TownStatus, Kind::Town);
-report!(Agent, AgentStatus, Kind::Agent);
+report!(Town, TownStatus, Kind::Town, measure::town);
+report!(Agent, AgentStatus, Kind::Agent, measure::agent);
 
 /// Reports what was decided and what came of it: one status write if anything changed, events on
 /// transitions, nothing in steady state.
@@ -159,6 +175,7 @@ pub async fn report<K: Report + Sync>(
 ) -> Result<(), Error> {
     if outcome.finished {
         let summary = cluster.receipts.all_gone(uid);
+        measure::destroyed(&cluster.metrics, object, now);
         cluster.events.say(object, false, "Destroyed", &summary).await;
         return Ok(());
     }
@@ -205,6 +222,7 @@ async fn report_status<K: Report + Sync>(
         .map_err(|e| Error::known(what, e))?;
     K::watched(cluster, uid, written.as_deref());
     cluster.reported_now(uid, now);
+    object.measure(cluster, uid, &status, now);
     announce::<K>(cluster, object, old, before, &status, note).await;
     Ok(())
 }

@@ -1,18 +1,33 @@
-//! Has the town work? Each agent with work alone keeps its town awake.
+//! Has the town work? Each of five kinds of work alone keeps it awake.
 //!
-//! Only work counts: being there, being probed, watched or connected to is never work.
+//! Only work counts: being there, being probed, watched or connected to is never work. What cannot be found
+//! out is neither work nor its absence.
 
-use super::conditions::is_true;
-use super::facts::{PodFacts, TownSnapshot};
-use super::{facts::PodPhase, ids::Uid};
-use crate::api::{Agent, AgentCounts, Hook, Mode, condition, condition::reason};
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+use super::clock::after;
+use super::conditions::{gives, is_true};
+use super::facts::{PodFacts, PodPhase, ProbeFacts, TownSnapshot};
+use super::ids::Uid;
+use super::probe;
+use crate::api::{
+    Agent, AgentCounts, Backlog, Hook, Mode, Outcome, ReportedAgent, ReportedState, condition,
+    condition::reason,
+};
+
+/// An agent that does not get on counts as work for this long after it last did something.
+const STALLED_COUNTS: SignedDuration = SignedDuration::from_mins(30);
 
 /// What an agent is doing, as its town sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AgentActivity {
-    /// A pod exists for an unfinished bead.
+    /// It does its bead: a Task agent while its pod is there, others by their own word.
     Working,
-    /// An unfinished bead, and no pod (yet): it waits for its turn or its next attempt.
+    /// It reports that it does not get on; `true`: not for so long that it no longer counts as work.
+    Stalled(bool),
+    /// It waits for a person, which is not work.
+    Waiting,
+    /// An unfinished bead that it does not work on (yet): it waits for its turn or its next attempt.
     Pending,
     /// Nothing to do.
     Idle,
@@ -20,8 +35,92 @@ pub enum AgentActivity {
     Done,
     /// Past its limit of retries.
     Failed,
-    /// Cannot run until a person acts.
+    /// Cannot run until a person acts, or others make room.
     Blocked,
+    /// It is to be asked, and did not answer.
+    Unknown,
+}
+
+impl AgentActivity {
+    /// Whether it is work that keeps a town awake.
+    fn is_work(self) -> bool {
+        matches!(self, Self::Working | Self::Pending | Self::Stalled(true))
+    }
+}
+
+/// Whether a town has work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum TownActivity {
+    /// It has: a condition reason, and a text that says what kind of work, not whose, so that it does not
+    /// change with every agent that comes or goes.
+    Work(&'static str, &'static str),
+    /// It has none.
+    None,
+    /// Somebody is to be asked who has not been yet, or did not answer just now.
+    NotYetKnown,
+    /// Nobody can say, since this time and for this reason.
+    Unknown(Timestamp, String),
+}
+
+/// Whether the town has work.
+pub(super) fn of_town(s: &TownSnapshot, now: Timestamp) -> TownActivity {
+    if agents(s, now).any(|(_, activity)| activity.is_work()) {
+        return TownActivity::Work(reason::WORK, "an agent has work");
+    }
+    // What the town's own pod runs, whether there is an Agent for it or not.
+    if s.probe.report().is_some_and(|r| r.agents.iter().any(|a| reported(a, None, now).is_work())) {
+        return TownActivity::Work(reason::WORK, "the town's pod reports an agent at work");
+    }
+    if let Some(text) = waiting_work(s) {
+        return TownActivity::Work(reason::BACKLOG, text);
+    }
+    unknown(s)
+}
+
+/// Work that nobody does yet: the larger of what the spec says and what the town's pod reports counts.
+fn waiting_work(s: &TownSnapshot) -> Option<&'static str> {
+    let reported = s.probe.report().map_or_else(Backlog::default, |r| r.backlog);
+    let spec = s.town.spec.backlog;
+    if spec.merge_requests.max(reported.merge_requests) > 0 {
+        Some("merge requests wait")
+    } else if spec.triage.max(reported.triage) > 0 {
+        Some("reports wait to be looked through")
+    } else if spec.unassigned.max(reported.unassigned) > 0 && !s.town.spec.rigs.is_empty() {
+        Some("work waits that nobody has yet")
+    } else {
+        None
+    }
+}
+
+/// Whether everybody who is to be asked has answered.
+fn unknown(s: &TownSnapshot) -> TownActivity {
+    let own = s.town.spec.activity_probe.as_ref().and(s.pod()).map(|pod| (pod, &s.probe));
+    let unasked = ProbeFacts::default();
+    let probes = own.into_iter().chain(
+        s.agents
+            .iter()
+            .filter(|a| a.spec.activity_probe.is_some() && a.metadata.deletion_timestamp.is_none())
+            .filter_map(|a| Some((s.pod_of(a)?, s.probe_of(a).unwrap_or(&unasked)))),
+    );
+    let mut result = TownActivity::None;
+    for (_, facts) in probes.filter(|(pod, _)| probe::answers(pod)) {
+        match &facts.last {
+            Some(Ok(_)) => {}
+            Some(Err(why)) if facts.failures >= probe::FAILURES => {
+                let since = facts.failing_since.unwrap_or(Timestamp::MAX);
+                let earlier = match &result {
+                    TownActivity::Unknown(known, _) => since < *known,
+                    _ => true,
+                };
+                if earlier {
+                    result = TownActivity::Unknown(since, why.clone());
+                }
+            }
+            _ if matches!(result, TownActivity::Unknown(..)) => {}
+            _ => result = TownActivity::NotYetKnown,
+        }
+    }
+    result
 }
 
 /// The mode of an agent: as its spec says, else by role.
@@ -42,88 +141,196 @@ pub(super) fn unfinished(agent: &Agent) -> Option<&Hook> {
     agent.spec.hook.as_ref().filter(|hook| !is_done(agent, &hook.bead))
 }
 
-/// What an agent is doing, from its own record and its pod.
-pub fn agent_activity(agent: &Agent, pod: Option<&PodFacts>) -> AgentActivity {
+/// What an agent is doing, from its own record, its pod, and what was reported of it.
+pub(super) fn agent_activity(
+    agent: &Agent,
+    pod: Option<&PodFacts>,
+    heard: Heard<'_>,
+    now: Timestamp,
+) -> AgentActivity {
     let conditions = agent.status.as_ref().map_or(&[][..], |s| s.conditions.as_slice());
+    if is_true(conditions, condition::STALLED) || gives(conditions, condition::READY, reason::RIG_FULL) {
+        let at_work = mode(agent) == Mode::Task && pod.is_some_and(|p| at_work(agent, p));
+        return if at_work { AgentActivity::Working } else { AgentActivity::Blocked };
+    }
     if mode(agent) == Mode::Session {
-        // A Session agent without a probe is Idle however busy its container looks.
-        return if is_true(conditions, condition::STALLED) {
-            AgentActivity::Blocked
-        } else {
-            AgentActivity::Idle
-        };
+        return session_activity(agent, pod, heard, now);
     }
     match unfinished(agent) {
         None if agent.spec.hook.is_some() => AgentActivity::Done,
         None => AgentActivity::Idle,
-        Some(hook) => {
-            let at_work = pod.is_some_and(|p| {
-                !p.deleting()
-                    && p.phase != PodPhase::Failed
-                    && p.hook.as_ref().is_some_and(|h| h.bead == hook.bead)
-            });
-            if at_work {
-                AgentActivity::Working
-            } else if is_true(conditions, condition::STALLED) {
-                AgentActivity::Blocked
-            } else if has_failed(agent, &hook.bead) {
-                AgentActivity::Failed
-            } else {
-                AgentActivity::Pending
-            }
+        Some(_) if pod.is_some_and(|p| at_work(agent, p)) => AgentActivity::Working,
+        Some(hook) if has_failed(agent, &hook.bead) => AgentActivity::Failed,
+        Some(_) => AgentActivity::Pending,
+    }
+}
+
+/// What is heard of an agent that is not to be judged by its pod.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Heard<'a> {
+    /// Nobody is asked: without a word a Session agent is idle, however busy its container looks.
+    Nothing,
+    /// It is to be asked, and has not answered.
+    NoAnswer,
+    /// What was answered; `None`: it was not mentioned.
+    Answer(Option<&'a ReportedAgent>),
+}
+
+/// What the agent's own pod said, where it is to be asked, else what the town's said of it.
+pub(super) fn heard<'a>(
+    agent: &Agent,
+    own: Option<&'a ProbeFacts>,
+    town: Option<&'a ProbeFacts>,
+) -> Heard<'a> {
+    let uid = agent.metadata.uid.as_deref().unwrap_or_default();
+    let find = |facts: &'a ProbeFacts| facts.report().map(|r| r.agents.iter().find(|a| a.uid == uid));
+    if agent.spec.activity_probe.is_some() {
+        own.and_then(find).map_or(Heard::NoAnswer, Heard::Answer)
+    } else {
+        match town.and_then(find).flatten() {
+            Some(entry) => Heard::Answer(Some(entry)),
+            None => Heard::Nothing,
         }
     }
 }
 
-/// Whether the agent is recorded as past its limit for this bead.
-fn has_failed(agent: &Agent, bead: &str) -> bool {
+fn session_activity(
+    agent: &Agent,
+    pod: Option<&PodFacts>,
+    heard: Heard<'_>,
+    now: Timestamp,
+) -> AgentActivity {
+    let hook = unfinished(agent);
+    if hook.is_some_and(|hook| gave_up(agent, &hook.bead)) {
+        return AgentActivity::Failed;
+    }
+    let resting = |probed: bool| match hook {
+        // Who can say what it does is expected to take up what hangs there.
+        Some(_) if probed => AgentActivity::Pending,
+        Some(_) => AgentActivity::Idle,
+        None if agent.spec.activity_probe.is_some() && agent.spec.hook.is_some() => AgentActivity::Done,
+        None => AgentActivity::Idle,
+    };
+    match heard {
+        Heard::Nothing => resting(false),
+        _ if !pod.is_some_and(probe::answers) && agent.spec.activity_probe.is_some() => resting(true),
+        Heard::NoAnswer => AgentActivity::Unknown,
+        Heard::Answer(None) => resting(true),
+        Heard::Answer(Some(entry)) => match reported(entry, hook, now) {
+            AgentActivity::Idle => resting(true),
+            activity => activity,
+        },
+    }
+}
+
+/// What a pod says that an agent does. Done and Failed speak of the bead on the hook, or of none.
+pub(super) fn reported(entry: &ReportedAgent, hook: Option<&Hook>, now: Timestamp) -> AgentActivity {
+    let of_hook = hook.is_some_and(|hook| entry.bead.as_ref().is_none_or(|bead| *bead == hook.bead));
+    match entry.state {
+        ReportedState::Working => AgentActivity::Working,
+        ReportedState::Waiting => AgentActivity::Waiting,
+        ReportedState::Stalled => {
+            let recent = entry.last_activity_at.as_ref().is_some_and(|at| {
+                // From either side: a clock that is ahead must not make it count for ever.
+                now < after(at.0, STALLED_COUNTS) && at.0 < after(now, STALLED_COUNTS)
+            });
+            AgentActivity::Stalled(recent)
+        }
+        ReportedState::Done if of_hook => AgentActivity::Done,
+        ReportedState::Failed if of_hook => AgentActivity::Failed,
+        ReportedState::Idle | ReportedState::Done | ReportedState::Failed => AgentActivity::Idle,
+    }
+}
+
+/// Whether the pod does the bead on the agent's hook.
+fn at_work(agent: &Agent, pod: &PodFacts) -> bool {
+    !pod.deleting()
+        && pod.phase != PodPhase::Failed
+        && unfinished(agent).is_some_and(|hook| pod.hook.as_ref().is_some_and(|h| h.bead == hook.bead))
+}
+
+/// Whether a Session agent is on record as having failed at this bead.
+fn gave_up(agent: &Agent, bead: &str) -> bool {
+    let work = agent.status.as_ref().and_then(|s| s.work.as_ref());
+    work.is_some_and(|w| w.bead == bead && w.outcome == Some(Outcome::Failed) && w.finished_at.is_some())
+}
+
+/// Whether a Task agent is recorded as past its limit for this bead.
+pub(super) fn has_failed(agent: &Agent, bead: &str) -> bool {
     agent.status.as_ref().is_some_and(|s| {
         s.work.as_ref().is_some_and(|w| w.bead == bead)
-            && s.conditions.iter().any(|c| {
-                c.type_ == condition::DEGRADED
-                    && c.status == "True"
-                    && c.reason == reason::RETRY_LIMIT_EXCEEDED
-            })
+            && is_true(&s.conditions, condition::DEGRADED)
+            && gives(&s.conditions, condition::DEGRADED, reason::RETRY_LIMIT_EXCEEDED)
     })
 }
 
+/// What one agent of the town is doing.
+pub(super) fn of_agent(s: &TownSnapshot, agent: &Agent, now: Timestamp) -> AgentActivity {
+    agent_activity(agent, s.pod_of(agent), heard(agent, s.probe_of(agent), Some(&s.probe)), now)
+}
+
 /// The agents of a town and what each is doing; those being deleted have no work.
-pub(super) fn agents(s: &TownSnapshot) -> impl Iterator<Item = (&Agent, AgentActivity)> {
+pub(super) fn agents(s: &TownSnapshot, now: Timestamp) -> impl Iterator<Item = (&Agent, AgentActivity)> {
     s.agents
         .iter()
         .filter(|a| a.metadata.deletion_timestamp.is_none())
-        .map(|a| (a.as_ref(), agent_activity(a, s.pod_of(a))))
+        .map(move |a| (a.as_ref(), of_agent(s, a, now)))
 }
 
-/// Whether any agent has work: one is enough to keep the town awake.
-pub(super) fn has_work(s: &TownSnapshot) -> bool {
-    agents(s).any(|(_, activity)| matches!(activity, AgentActivity::Working | AgentActivity::Pending))
-}
-
-/// Whether an agent's pod is at work right now: what a drain waits for. Also those being deleted.
-pub(super) fn anyone_working(s: &TownSnapshot) -> bool {
-    s.agents.iter().any(|a| working(a, s.pod_of(a)))
+/// Whether an agent is at work right now: what a drain waits for. Also those being deleted.
+pub(super) fn anyone_working(s: &TownSnapshot, now: Timestamp) -> bool {
+    s.agents
+        .iter()
+        .any(|a| s.pod_of(a).is_some_and(|p| !p.ended()) && of_agent(s, a, now) == AgentActivity::Working)
+        || s.pod().is_some_and(probe::answers)
+            && s.probe.report().is_some_and(|r| r.agents.iter().any(|a| a.state == ReportedState::Working))
 }
 
 /// Whether the agent's pod does its bead right now.
-pub(super) fn working(agent: &Agent, pod: Option<&PodFacts>) -> bool {
-    pod.is_some_and(|p| !p.ended()) && agent_activity(agent, pod) == AgentActivity::Working
+pub(super) fn working(
+    agent: &Agent,
+    pod: Option<&PodFacts>,
+    own: Option<&ProbeFacts>,
+    now: Timestamp,
+) -> bool {
+    pod.is_some_and(|p| !p.ended())
+        && agent_activity(agent, pod, heard(agent, own, None), now) == AgentActivity::Working
+}
+
+/// Until when the input of an attached person counts as work, from what the pods report: the last input,
+/// but no later than `hold` after they were attached.
+pub(super) fn last_input(s: &TownSnapshot, attached: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
+    let last =
+        reports(s).filter(|r| r.attached).filter_map(|r| r.last_input_at.as_ref()).map(|t| t.0).max()?;
+    let bound = after(attached.unwrap_or(now), s.attach_max_hold);
+    Some(last.min(now).min(bound))
+}
+
+/// Whether a person is attached, as far as anybody says; `None`: nobody says.
+pub(super) fn attached(s: &TownSnapshot) -> Option<bool> {
+    reports(s).map(|r| r.attached && r.last_input_at.is_some()).reduce(|a, b| a || b)
+}
+
+fn reports(s: &TownSnapshot) -> impl Iterator<Item = &crate::api::ActivityReport> {
+    s.probe.report().into_iter().chain(s.agents.iter().filter_map(|a| s.probe_of(a)?.report()))
 }
 
 /// The numbers for status.
-pub(super) fn counts(s: &TownSnapshot) -> AgentCounts {
-    let number = |wanted| i32::try_from(agents(s).filter(|(_, a)| *a == wanted).count()).unwrap_or(i32::MAX);
-    let total = i32::try_from(s.agents.len()).unwrap_or(i32::MAX);
-    // As for the condition Active: who has an unfinished bead has work, with a pod or before it.
-    let working = number(AgentActivity::Working) + number(AgentActivity::Pending);
-    AgentCounts {
-        total,
-        working,
-        waiting: 0,
-        stalled: 0,
-        failed: number(AgentActivity::Failed),
-        summary: format!("{working}/{total}"),
+pub(super) fn counts(s: &TownSnapshot, now: Timestamp) -> AgentCounts {
+    let mut counts =
+        AgentCounts { total: i32::try_from(s.agents.len()).unwrap_or(i32::MAX), ..AgentCounts::default() };
+    for (_, activity) in agents(s, now) {
+        match activity {
+            // As for the condition Active: who has an unfinished bead has work, with a pod or before it.
+            AgentActivity::Working | AgentActivity::Pending => counts.working += 1,
+            AgentActivity::Waiting => counts.waiting += 1,
+            AgentActivity::Stalled(_) => counts.stalled += 1,
+            AgentActivity::Failed => counts.failed += 1,
+            AgentActivity::Idle | AgentActivity::Done | AgentActivity::Blocked | AgentActivity::Unknown => {}
+        }
     }
+    counts.summary = format!("{}/{}", counts.working, counts.total);
+    counts
 }
 
 /// The UID of the town that the agent is bound to.

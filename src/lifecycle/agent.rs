@@ -4,13 +4,13 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::activity::{bound_to, mode};
 use super::conditions::Conditions;
-use super::facts::{AgentSnapshot, Freshness, TownFacts, TownView};
+use super::facts::{AgentSnapshot, Freshness, Standing, TownFacts, TownView};
 use super::plan::{Action, Plan};
 use super::pods::end_pod;
-use super::status::{agent_status, finish_agent};
-use super::{destroy, has_finalizer, label, restart, session, task, tombstone};
+use super::status::{agent_status, finish_agent, paused_agent};
+use super::{destroy, has_finalizer, is_paused, label, restart, session, task, tombstone};
 use crate::api::condition::reason;
-use crate::api::{Agent, AgentStatus, Mode, names};
+use crate::api::{Agent, AgentStatus, Mode, Role, names};
 
 /// Whether a decision about this agent needs its town read live: where the cached town would have it
 /// stopped or destroyed, the cache is not proof enough.
@@ -24,7 +24,7 @@ pub fn needs_live_town(agent: &Agent, cached: Option<&TownFacts>) -> bool {
 
 /// Whether the town does not list the rig that the agent names.
 fn lost_rig(agent: &Agent, town: &TownFacts) -> bool {
-    agent.spec.rig.as_ref().is_some_and(|rig| !town.rigs.contains(rig))
+    agent.spec.rig.as_ref().is_some_and(|rig| !town.rigs.iter().any(|r| r.name == *rig))
 }
 
 /// What should happen to an agent now.
@@ -70,7 +70,9 @@ pub fn decide_agent(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
         },
         // Bound, but without our finalizer (it was stripped): put it back before anything is made.
         TownView::Present(_, town) if !has_finalizer(meta, names::FINALIZER) => bind_to(town),
+        TownView::Present(..) if is_paused(meta) => paused_agent(s, now),
         TownView::Present(_, town) => match mode(&s.agent) {
+            _ if matches!(s.standing, Standing::RoleTaken { .. }) => role_taken(s, now),
             Mode::Task => task::decide(s, town, now),
             Mode::Session => session::decide(s, town, now),
         },
@@ -101,7 +103,8 @@ fn bind(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
         TownView::Present(_, town) if lost_rig(&s.agent, town) => {
             let mut c = Conditions::of_agent();
             let rig = s.agent.spec.rig.as_deref().unwrap_or_default();
-            let known = if town.rigs.is_empty() { "none".to_owned() } else { town.rigs.join(", ") };
+            let known: Vec<_> = town.rigs.iter().map(|r| r.name.as_str()).collect();
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
             c.stalled(
                 reason::RIG_NOT_FOUND,
                 format!("spec.rig {rig} is not among the rigs of town {name} ({known}); add it to the town's spec.rigs"),
@@ -129,6 +132,18 @@ fn town_gone(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
         s.agent.spec.town
     );
     stopped(s, "Blocked", reason::TOWN_GONE, text, now)
+}
+
+/// Another agent has its role: it runs nothing until that one is gone.
+fn role_taken(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
+    let Standing::RoleTaken { holder } = &s.standing else { return Plan::nothing() };
+    let role = s.agent.spec.role.as_str();
+    let of = match s.agent.spec.rig.as_ref().filter(|_| s.agent.spec.role == Role::Refinery) {
+        Some(rig) => format!("rig {rig} of town {}", s.agent.spec.town),
+        None => format!("town {}", s.agent.spec.town),
+    };
+    let text = format!("agent {holder} is the {role} of {of}, and there can be one; delete one of the two");
+    stopped(s, "Blocked", reason::ROLE_TAKEN, text, now)
 }
 
 /// Nothing of it runs, its data is kept.

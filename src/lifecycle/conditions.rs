@@ -6,8 +6,16 @@ use k8s_openapi::jiff::Timestamp;
 use super::clock::stamp;
 use crate::api::condition::{self, reason};
 
+const TRUE: &str = "True";
+const FALSE: &str = "False";
+const UNKNOWN: &str = "Unknown";
+
+fn word(status: bool) -> &'static str {
+    if status { TRUE } else { FALSE }
+}
+
 /// The conditions of one object while they are being decided.
-pub(super) struct Conditions(Vec<(&'static str, bool, &'static str, String)>);
+pub(super) struct Conditions(Vec<(&'static str, &'static str, &'static str, String)>);
 
 impl Conditions {
     /// A town's, before anything was decided.
@@ -29,7 +37,7 @@ impl Conditions {
             condition::DELETION_BLOCKED => reason::NOT_DELETING,
             _ => reason::AS_EXPECTED,
         };
-        Self(types.iter().map(|&t| (t, false, initial(t), String::new())).collect())
+        Self(types.iter().map(|&t| (t, FALSE, initial(t), String::new())).collect())
     }
 
     /// Sets one condition.
@@ -40,9 +48,33 @@ impl Conditions {
         reason: &'static str,
         message: impl Into<String>,
     ) {
-        if let Some(entry) = self.0.iter_mut().find(|entry| entry.0 == type_) {
-            *entry = (entry.0, status, reason, message.into());
+        self.put(type_, word(status), reason, message.into());
+    }
+
+    /// Sets one condition of which nobody can say whether it holds.
+    pub(super) fn unknown(&mut self, type_: &str, reason: &'static str, message: impl Into<String>) {
+        self.put(type_, UNKNOWN, reason, message.into());
+    }
+
+    /// Keeps one condition as it is stored, as far as the reason is one that stands for itself.
+    pub(super) fn keep(&mut self, type_: &str, before: &[Condition], reasons: &[&'static str]) {
+        let Some(old) = before.iter().find(|c| c.type_ == type_) else { return };
+        let status = [TRUE, FALSE, UNKNOWN].into_iter().find(|known| *known == old.status);
+        let reason = reasons.iter().find(|known| **known == old.reason);
+        if let (Some(status), Some(reason)) = (status, reason) {
+            self.put(type_, status, reason, old.message.clone());
         }
+    }
+
+    fn put(&mut self, type_: &str, status: &'static str, reason: &'static str, message: String) {
+        if let Some(entry) = self.0.iter_mut().find(|entry| entry.0 == type_) {
+            *entry = (entry.0, status, reason, message);
+        }
+    }
+
+    /// Something went wrong that the operator goes on about by itself.
+    pub(super) fn degraded(&mut self, reason: &'static str, message: impl Into<String>) {
+        self.set(condition::DEGRADED, true, reason, message);
     }
 
     /// The object is what its spec asks for.
@@ -82,14 +114,13 @@ impl Conditions {
 
 fn condition(
     type_: &str,
-    status: bool,
+    status: &str,
     reason: &str,
     message: String,
     before: &[Condition],
     generation: Option<i64>,
     now: Timestamp,
 ) -> Condition {
-    let status = if status { "True" } else { "False" };
     let since = before
         .iter()
         .find(|old| old.type_ == type_ && old.status == status)
@@ -106,7 +137,12 @@ fn condition(
 
 /// Whether a condition is True.
 pub(super) fn is_true(conditions: &[Condition], type_: &str) -> bool {
-    conditions.iter().any(|c| c.type_ == type_ && c.status == "True")
+    conditions.iter().any(|c| c.type_ == type_ && c.status == TRUE)
+}
+
+/// Whether a condition gives this reason.
+pub(super) fn gives(conditions: &[Condition], type_: &str, reason: &str) -> bool {
+    conditions.iter().any(|c| c.type_ == type_ && c.reason == reason)
 }
 
 /// Something that went wrong while acting, as a condition shows it.
@@ -120,6 +156,25 @@ pub struct Failure {
     pub message: String,
 }
 
+/// Says that reconciliation is paused; whatever else was decided before stands.
+pub(super) fn overlay_paused(conditions: &mut [Condition], now: Timestamp) {
+    let before = conditions.to_vec();
+    if let Some(slot) = conditions.iter_mut().find(|c| c.type_ == condition::RECONCILING) {
+        let text =
+            "the annotation gastown.dev/paused is set: nothing is done until it is removed, except deletion";
+        let generation = slot.observed_generation;
+        *slot = condition(
+            condition::RECONCILING,
+            TRUE,
+            reason::PAUSED,
+            text.to_owned(),
+            &before,
+            generation,
+            now,
+        );
+    }
+}
+
 /// Lays what went wrong while acting over the conditions that were decided.
 pub fn overlay(conditions: &mut [Condition], before: &[Condition], failure: &Failure, now: Timestamp) {
     let abnormal = if failure.stalled { condition::STALLED } else { condition::RECONCILING };
@@ -130,8 +185,15 @@ pub fn overlay(conditions: &mut [Condition], before: &[Condition], failure: &Fai
     for (type_, status) in touched {
         if let Some(slot) = conditions.iter_mut().find(|c| c.type_ == type_) {
             let generation = slot.observed_generation;
-            *slot =
-                condition(type_, status, failure.reason, failure.message.clone(), before, generation, now);
+            *slot = condition(
+                type_,
+                word(status),
+                failure.reason,
+                failure.message.clone(),
+                before,
+                generation,
+                now,
+            );
         }
     }
 }

@@ -9,13 +9,15 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use super::activity::{bound_to, working};
 use super::clock::{after, stamp};
 use super::conditions::Conditions;
-use super::facts::{AgentSnapshot, ClaimFacts, PodFacts, Remains, TownSnapshot, TownView, Unknown};
+use super::facts::{
+    AgentSnapshot, ChildFacts, ClaimFacts, PodFacts, Remains, TownSnapshot, TownView, Unknown,
+};
 use super::plan::{Action, Plan};
-use super::pods::end_pod;
+use super::pods::{end_pod, is_overdue, overdue};
 use super::status::{agent_status, finish_agent, finish_town};
 use super::{has_finalizer, has_own_tombstone};
 use crate::api::condition::{self, reason};
-use crate::api::{Agent, AgentStatus, BlockedBy, DestroyStatus, DestroyStep, TownStatus, names};
+use crate::api::{Agent, AgentStatus, BlockedBy, DestroyStatus, DestroyStep, Storage, TownStatus, names};
 
 /// What is awaited is reported once destruction has taken this long.
 const REPORT_AFTER: SignedDuration = SignedDuration::from_secs(5);
@@ -146,7 +148,7 @@ fn town_progress(
     }
     if let (Ok(agents), Ok(pods)) = (&remains.agents, &remains.pods) {
         let busy = |a: &&std::sync::Arc<Agent>| {
-            working(a, pods.iter().find(|p| p.agent_uid == super::Uid::of(&a.metadata)))
+            working(a, pods.iter().find(|p| p.agent_uid == super::Uid::of(&a.metadata)), s.probe_of(a), now)
         };
         let awaited: Vec<_> =
             agents.iter().filter(busy).map(|a| awaited_agent(a, "it works; drain")).collect();
@@ -154,9 +156,11 @@ fn town_progress(
             return Some(Progress::waiting(DestroyStep::Drain, awaited, Some(bound)));
         }
     }
+    let retain = s.town.spec.storage.as_ref().is_some_and(Storage::is_retained);
     agents_step(&remains.agents)
-        .or_else(|| pods_step(&remains.pods))
-        .or_else(|| claims_step(&remains.claims))
+        .or_else(|| pods_step(&remains.pods, now))
+        .or_else(|| claims_step(&remains.claims, |claim| retain && claim.agent_uid.is_none()))
+        .or_else(|| others_step(&remains.others))
         .or_else(|| settle_step(remains, now))
 }
 
@@ -179,12 +183,16 @@ fn agent_progress(
     };
     if let Ok(pods) = &remains.pods
         && now < bound
-        && working(&s.agent, pods.first())
+        && working(&s.agent, pods.first(), Some(&s.probe), now)
     {
         let awaited = vec![awaited_agent(&s.agent, "it works; drain")];
         return Some(Progress::waiting(DestroyStep::Drain, awaited, Some(bound)));
     }
-    pods_step(&remains.pods).or_else(|| claims_step(&remains.claims)).or_else(|| settle_step(remains, now))
+    let retain = s.agent.spec.storage.as_ref().is_some_and(Storage::is_retained);
+    pods_step(&remains.pods, now)
+        .or_else(|| claims_step(&remains.claims, |_| retain))
+        .or_else(|| others_step(&remains.others))
+        .or_else(|| settle_step(remains, now))
 }
 
 fn agents_step(agents: &Result<Vec<std::sync::Arc<Agent>>, Unknown>) -> Option<Progress> {
@@ -202,21 +210,26 @@ fn agents_step(agents: &Result<Vec<std::sync::Arc<Agent>>, Unknown>) -> Option<P
     )
 }
 
-fn pods_step(pods: &Result<Vec<PodFacts>, Unknown>) -> Option<Progress> {
+fn pods_step(pods: &Result<Vec<PodFacts>, Unknown>, now: Timestamp) -> Option<Progress> {
     let awaited = |p: &PodFacts| BlockedBy {
         kind: "Pod".into(),
         name: p.key.name.clone(),
         uid: p.uid.to_string(),
         finalizers: p.finalizers.clone(),
-        message: match &p.node {
-            Some(node) => format!("terminating on node {node}"),
-            None => "terminating".into(),
+        message: match (&p.node, is_overdue(p, now)) {
+            (_, true) => overdue(p).1,
+            (Some(node), _) => format!("terminating on node {node}"),
+            (None, _) => "terminating".into(),
         },
     };
     step(DestroyStep::Compute, pods, awaited, end_pod)
 }
 
-fn claims_step(claims: &Result<Vec<ClaimFacts>, Unknown>) -> Option<Progress> {
+/// A claim that is to outlive its owner is let go: it carries nothing of ours any more.
+fn claims_step(
+    claims: &Result<Vec<ClaimFacts>, Unknown>,
+    retain: impl Fn(&ClaimFacts) -> bool,
+) -> Option<Progress> {
     let awaited = |c: &ClaimFacts| BlockedBy {
         kind: "PersistentVolumeClaim".into(),
         name: c.key.name.clone(),
@@ -224,8 +237,24 @@ fn claims_step(claims: &Result<Vec<ClaimFacts>, Unknown>) -> Option<Progress> {
         finalizers: c.finalizers.clone(),
         message: "terminating".into(),
     };
-    step(DestroyStep::Rest, claims, awaited, |c| {
-        (!c.deleting).then(|| Action::DeleteClaim(c.key.clone(), c.uid.clone()))
+    step(DestroyStep::Rest, claims, awaited, |c| match (retain(c), c.deleting) {
+        (true, false) => Some(Action::RetainClaim(c.key.clone(), c.uid.clone())),
+        (_, true) => None,
+        (false, false) => Some(Action::DeleteClaim(c.key.clone(), c.uid.clone())),
+    })
+}
+
+/// Services, and the tokens that pods were asked with.
+fn others_step(others: &Result<Vec<ChildFacts>, Unknown>) -> Option<Progress> {
+    let awaited = |child: &ChildFacts| BlockedBy {
+        kind: child.kind.as_str().into(),
+        name: child.key.name.clone(),
+        uid: child.uid.to_string(),
+        finalizers: child.finalizers.clone(),
+        message: "terminating".into(),
+    };
+    step(DestroyStep::Rest, others, awaited, |child| {
+        (!child.deleting).then(|| Action::DeleteChild(child.kind, child.key.clone(), child.uid.clone()))
     })
 }
 

@@ -75,6 +75,11 @@ impl TownSnapshot {
         let uid = Uid::of(&agent.metadata)?;
         self.pods.iter().find(|p| p.agent_uid.as_ref() == Some(&uid))
     }
+
+    /// What the pod of an agent said.
+    pub fn probe_of(&self, agent: &Agent) -> Option<&ProbeFacts> {
+        self.agent_probes.get(&Uid::of(&agent.metadata)?)
+    }
 }
 
 /// Everything that a decision about an agent rests on.
@@ -139,15 +144,31 @@ pub struct TownFacts {
     pub draining: bool,
     /// Has work, by its own status.
     pub active: bool,
-    /// Names of its rigs.
-    pub rigs: Vec<String>,
+    /// Its rigs.
+    pub rigs: Vec<RigFacts>,
+    /// How often pods are asked for their activity, while the town has work and while it has none.
+    pub alarm: (SignedDuration, SignedDuration),
     /// Whether it has a pod template for agents that bring none.
     pub has_agent_template: bool,
     /// Its bound on draining.
     pub drain_timeout: SignedDuration,
 }
 
+/// What agents need to know of a rig.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RigFacts {
+    /// Its name.
+    pub name: String,
+    /// Polecats that may work at once.
+    pub max_polecats: i32,
+}
+
 impl TownFacts {
+    /// How often pods are asked for their activity now.
+    pub(super) fn cadence(&self) -> SignedDuration {
+        if self.active { self.alarm.0 } else { self.alarm.1 }
+    }
+
     /// What agents need to know of this town, as the given installation sees it.
     pub fn of(town: &Town, install: &str) -> Option<Self> {
         let meta = &town.metadata;
@@ -155,6 +176,7 @@ impl TownFacts {
         let deleting = meta.deletion_timestamp.is_some();
         let draining = status.is_some_and(|s| s.draining_since.is_some());
         let asleep = status.is_none_or(|s| super::conditions::is_true(&s.conditions, condition::ASLEEP));
+        let waits = status.and_then(|s| s.phase.as_deref()) == Some(super::town::PENDING);
         let label = super::label(meta, names::INSTALL);
         Some(Self {
             uid: Uid::of(meta)?,
@@ -164,10 +186,16 @@ impl TownFacts {
             tombstoned: super::tombstone(meta).is_some(),
             own_tombstone: super::has_own_tombstone(meta),
             tombstoned_at: super::tombstone(meta).and_then(super::tombstone_time),
-            awake: !deleting && !draining && !asleep && !town.spec.suspended,
+            awake: !deleting && !draining && !asleep && !town.spec.suspended && !waits,
             draining: draining || deleting,
             active: status.is_some_and(|s| super::conditions::is_true(&s.conditions, condition::ACTIVE)),
-            rigs: town.spec.rigs.iter().map(|r| r.name.clone()).collect(),
+            rigs: town
+                .spec
+                .rigs
+                .iter()
+                .map(|r| RigFacts { name: r.name.clone(), max_polecats: r.max_polecats })
+                .collect(),
+            alarm: (town.spec.alarm.active.get(), town.spec.alarm.idle.get()),
             has_agent_template: town.spec.agent_template.is_some(),
             drain_timeout: town.spec.drain.timeout.get(),
         })

@@ -11,15 +11,20 @@
 mod activity;
 mod agent;
 mod clock;
+mod compute;
 mod conditions;
 mod destroy;
+mod expiry;
 mod facts;
+mod idle;
 mod ids;
 mod needs;
 mod plan;
 mod pods;
 mod probe;
+mod quantity;
 mod restart;
+mod roles;
 mod session;
 mod sleep;
 mod status;
@@ -27,20 +32,23 @@ mod task;
 #[cfg(test)]
 mod tests;
 mod town;
+mod update;
+mod usage;
 
-pub use activity::{AgentActivity, agent_activity, mode};
+pub use activity::mode;
 pub use agent::{decide_agent, needs_live_town};
 pub use conditions::{Failure, overlay};
 pub use destroy::tombstone_time;
 pub use facts::{
     AgentSnapshot, ChildFacts, ChildKind, ClaimFacts, Freshness, PodFacts, PodPhase, ProbeFacts, Remains,
-    ServiceFacts, Standing, Termination, TownFacts, TownSnapshot, TownView, Unknown,
+    RigFacts, ServiceFacts, Standing, Termination, TownFacts, TownSnapshot, TownView, Unknown,
 };
 pub use ids::{ObjectKey, OwnerRef, Uid, child_name};
-pub use plan::{Action, Ask, Notice, Plan};
+pub use plan::{Action, Ask, Notice, Plan, Questions};
 pub use probe::token_secret;
 pub use restart::pod_record;
-pub use town::{decide_town, needs_live};
+pub use roles::standing;
+pub use town::{decide_town, needs_live, starting};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
@@ -57,6 +65,12 @@ pub fn has_own_tombstone(meta: &ObjectMeta) -> bool {
         (Some(value), Some(uid)) => value.split_once('@').is_some_and(|(named, _)| named == uid),
         _ => false,
     }
+}
+
+/// Whether a person has paused what the operator does about the object; deletion goes on.
+pub(crate) fn is_paused(meta: &ObjectMeta) -> bool {
+    let annotations = meta.annotations.as_ref();
+    annotations.and_then(|a| a.get(names::PAUSED)).is_some_and(|value| value == "true")
 }
 
 /// A label of the object.

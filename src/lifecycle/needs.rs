@@ -4,34 +4,76 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::conditions::Conditions;
 use super::facts::{AgentSnapshot, ClaimFacts, TownFacts};
-use super::plan::{Action, Plan};
+use super::plan::{Action, Notice, Plan};
 use super::pods::end_pod;
+use super::quantity::larger;
 use super::status::finish_agent;
-use crate::api::condition::{self, reason};
-use crate::api::{AgentStatus, StorageStatus};
+use crate::api::condition::reason;
+use crate::api::{AgentStatus, Storage, StorageStatus};
 
-/// The claim of an owner that is about to run: what to do about it, or why it cannot be used.
-pub(super) fn claim(
-    found: Option<&ClaimFacts>,
-    record: &mut Option<StorageStatus>,
-) -> Result<Option<Action>, String> {
-    match found {
-        None => Ok(Some(Action::CreateClaim)),
-        Some(claim) if claim.deleting => Err(format!("volume claim {} is being deleted", claim.key.name)),
-        Some(claim) => {
-            *record =
-                Some(StorageStatus { claim: claim.key.name.clone(), uid: Some(claim.uid.as_str().into()) });
-            Ok(None)
-        }
-    }
+/// What an owner's volume asks for.
+#[derive(Default)]
+pub(super) struct Volume {
+    /// Writes to be made before its pod.
+    pub(super) actions: Vec<Action>,
+    /// What to say: a claim that was there is gone, and a new one is made.
+    pub(super) notice: Option<Notice>,
 }
 
-/// The claim of an agent, where its spec asks for one.
-pub(super) fn agent_claim(s: &AgentSnapshot, status: &mut AgentStatus) -> Result<Option<Action>, String> {
-    match s.agent.spec.storage {
-        Some(_) => claim(s.claim.as_ref(), &mut status.storage),
-        None => Ok(None),
+/// Why a volume cannot be used now: a condition reason, whether a person must act, and a text.
+pub(super) type Unusable = (&'static str, bool, String);
+
+/// The volume of an owner that is about to run, or runs: what to do about it, or why it cannot be used.
+pub(super) fn volume(
+    wanted: Option<&Storage>,
+    found: Option<&ClaimFacts>,
+    record: &mut Option<StorageStatus>,
+    now: Timestamp,
+) -> Result<Volume, Unusable> {
+    let Some(wanted) = wanted else { return Ok(Volume::default()) };
+    if let Some(name) = &wanted.existing_claim {
+        *record = Some(StorageStatus { claim: name.clone(), uid: None });
+        return Ok(Volume::default());
     }
+    let Some(claim) = found else {
+        let lost = record.take().and_then(|r| Some((r.claim, r.uid?)));
+        let notice = lost.map(|(name, uid)| Notice {
+            reason: reason::STORAGE_RECREATED,
+            at: now,
+            note: format!("volume claim {name} ({uid}) is gone, and what was on it; an empty one is made"),
+        });
+        return Ok(Volume { actions: vec![Action::CreateClaim], notice });
+    };
+    let name = &claim.key.name;
+    if claim.deleting {
+        return Err((reason::CLAIM_UNUSABLE, false, format!("volume claim {name} is being deleted")));
+    }
+    if claim.lost {
+        let text = format!(
+            "the volume behind claim {name} is gone; nothing is made in its place: restore the volume, or delete \
+             the claim to go on with an empty one"
+        );
+        return Err((reason::STORAGE_LOST, true, text));
+    }
+    *record = Some(StorageStatus { claim: name.clone(), uid: Some(claim.uid.as_str().into()) });
+    let grow =
+        wanted.size.as_ref().filter(|size| claim.requested.as_ref().is_some_and(|now| larger(size, now)));
+    let actions = grow.map(|size| Action::GrowClaim {
+        claim: claim.key.clone(),
+        uid: claim.uid.clone(),
+        size: size.clone(),
+    });
+    Ok(Volume { actions: actions.into_iter().collect(), notice: None })
+}
+
+/// Shows that the volume cannot be used.
+pub(super) fn show_unusable(c: &mut Conditions, (why, person, text): Unusable) {
+    if person {
+        c.stalled(why, text.clone());
+    } else {
+        c.reconciling(why, text.clone());
+    }
+    c.degraded(why, text);
 }
 
 /// Whether there is a pod template for the agent.
@@ -57,15 +99,15 @@ pub(super) fn no_template(
     finish_agent(s, status, c, "Blocked", now).with_actions(stop)
 }
 
-/// The volume claim cannot be used now.
-pub(super) fn unusable_claim(
+/// The volume of an agent cannot be used now.
+pub(super) fn unusable_volume(
     s: &AgentSnapshot,
     status: AgentStatus,
     mut c: Conditions,
-    text: String,
+    why: Unusable,
     now: Timestamp,
 ) -> Plan<AgentStatus> {
-    c.reconciling(reason::CLAIM_UNUSABLE, text.clone());
-    c.set(condition::DEGRADED, true, reason::CLAIM_UNUSABLE, text);
-    finish_agent(s, status, c, "Starting", now)
+    let phase = if why.1 { "Blocked" } else { "Starting" };
+    show_unusable(&mut c, why);
+    finish_agent(s, status, c, phase, now)
 }

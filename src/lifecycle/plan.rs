@@ -10,7 +10,7 @@ use super::facts::ChildKind;
 use super::ids::{ObjectKey, Uid};
 use crate::api::{ActivityProbe, Hook};
 
-/// What to do now, what to report, and when to look again.
+/// What to do now, whom to ask, what to report, and when to look again.
 #[must_use]
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan<S> {
@@ -23,12 +23,14 @@ pub struct Plan<S> {
     pub exclusive: bool,
     /// What led to this, for the event that reports it.
     pub note: Option<String>,
-    /// Whom to ask for its activity.
-    pub ask: Option<Ask>,
+    /// Whom to ask for their activity.
+    pub asks: Vec<Ask>,
     /// What to say in an event, once.
     pub notices: Vec<Notice>,
     /// When to look again if nothing happens before; `None`: never, watches carry everything.
     pub look_again: Option<Timestamp>,
+    /// That need not be kept to the second: a little later is as good, and spreads what many would do at once.
+    pub lenient: bool,
 }
 
 impl<S> Plan<S> {
@@ -39,9 +41,10 @@ impl<S> Plan<S> {
             status: None,
             exclusive: false,
             note: None,
-            ask: None,
+            asks: Vec::new(),
             notices: Vec::new(),
             look_again: None,
+            lenient: false,
         }
     }
 
@@ -57,14 +60,25 @@ impl<S> Plan<S> {
 
     /// Asks to be called again at the earliest of the deadlines given so far.
     pub fn look_again_at(mut self, at: Option<Timestamp>) -> Self {
-        self.look_again = earlier(self.look_again, at);
+        let before = self.look_again;
+        self.look_again = earlier(before, at);
+        self.lenient &= self.look_again == before;
         self
     }
 
-    /// Asks a pod for its activity.
-    pub fn asking(mut self, ask: Option<Ask>) -> Self {
-        self.ask = ask;
+    /// As [`Self::look_again_at`], for what is tried or asked again and again.
+    pub fn retry_at(mut self, at: Option<Timestamp>) -> Self {
+        if at.is_some_and(|at| self.look_again.is_none_or(|before| at < before)) {
+            self.look_again = at;
+            self.lenient = true;
+        }
         self
+    }
+
+    /// Asks pods for their activity, now or when their time comes.
+    pub fn asking(mut self, questions: Questions) -> Self {
+        self.asks.extend(questions.now);
+        self.retry_at(questions.later)
     }
 
     /// Says what will happen.
@@ -111,6 +125,15 @@ pub struct Ask {
     pub probe: ActivityProbe,
     /// The Secret whose key `token` opens the door.
     pub secret: String,
+}
+
+/// Whom to ask now, and when to ask next.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Questions {
+    /// Now.
+    pub now: Vec<Ask>,
+    /// The next one is due then.
+    pub later: Option<Timestamp>,
 }
 
 /// Something that will happen, said once in an event.

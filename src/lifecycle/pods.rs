@@ -2,11 +2,11 @@
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::clock::{after, stamp};
+use super::clock::{after, earlier, stamp};
 use super::conditions::Conditions;
 use super::facts::PodFacts;
 use super::plan::Action;
-use crate::api::condition::{self, reason};
+use crate::api::condition::reason;
 use crate::api::names;
 
 /// One text from the create until the pod is Ready: what does not change is not written.
@@ -15,6 +15,12 @@ pub(super) const STARTING_TEXT: &str = "waiting for the pod to be Ready";
 /// Trouble that ends by itself within this time is not worth a word: a new pod is unschedulable until
 /// its volume is bound.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(3);
+
+/// A pod that is not Ready for this long is worth a word.
+const SLOW: SignedDuration = SignedDuration::from_mins(10);
+
+/// A pod may take this much longer to go than its grace period.
+const OVERDUE: SignedDuration = SignedDuration::from_secs(30);
 
 /// Conditions from a pod that is there; whether it is Ready, and when to look again if it is in trouble
 /// too young to report.
@@ -28,17 +34,71 @@ pub(super) fn pod_conditions(
         return (true, None);
     }
     let due = pod.trouble_since.map_or(now, |since| after(since, PATIENCE));
+    let slow_at = slow_at(pod);
     match &pod.trouble {
         Some((why, text)) if due <= now => {
             c.reconciling(why, text.clone());
-            c.set(condition::DEGRADED, true, why, text.clone());
+            c.degraded(why, text.clone());
+            (false, None)
+        }
+        // It may still come: whether a start has failed is never read off a clock.
+        _ if slow_at.is_some_and(|at| at <= now) => {
+            let text = format!("pod {} has not been Ready for 10 minutes; it is left to try", pod.key.name);
+            c.reconciling(reason::NOT_READY, text.clone());
+            c.degraded(reason::NOT_READY, text);
             (false, None)
         }
         young => {
             c.reconciling(reason::STARTING, STARTING_TEXT);
-            (false, young.as_ref().map(|_| due))
+            (false, earlier(young.as_ref().map(|_| due), slow_at))
         }
     }
+}
+
+/// When a pod that is not Ready has not been for too long to go without a word.
+pub(super) fn slow_at(pod: &PodFacts) -> Option<Timestamp> {
+    pod.not_ready_since.max(pod.created).map(|since| after(since, SLOW))
+}
+
+/// Says that a pod on its way out does not go; when to look again for that, if it is not time to say so yet.
+pub(super) fn show_leaving(pod: Option<&PodFacts>, c: &mut Conditions, now: Timestamp) -> Option<Timestamp> {
+    c.reconciling(reason::STARTING, "waiting for the old pod to go");
+    let pod = pod?;
+    let overdue_at = after(pod.stops_by?, OVERDUE);
+    if now < overdue_at {
+        return Some(overdue_at);
+    }
+    let (why, text) = overdue(pod);
+    c.reconciling(why, text.clone());
+    c.degraded(why, text);
+    None
+}
+
+/// Whether a pod should be gone by now.
+pub(super) fn is_overdue(pod: &PodFacts, now: Timestamp) -> bool {
+    pod.stops_by.is_some_and(|by| after(by, OVERDUE) <= now)
+}
+
+/// Why a pod that should be gone is still there, and what to do about it.
+pub(super) fn overdue(pod: &PodFacts) -> (&'static str, String) {
+    let name = &pod.key.name;
+    let theirs: Vec<_> =
+        pod.finalizers.iter().map(String::as_str).filter(|f| *f != names::RESULT_FINALIZER).collect();
+    if pod.ended() && !theirs.is_empty() {
+        return (
+            reason::BLOCKED,
+            format!("pod {name} has ended and is held by the finalizers {}", theirs.join(", ")),
+        );
+    }
+    let node = pod.node.as_deref().unwrap_or("(none)");
+    (
+        reason::NODE_LOST,
+        format!(
+            "pod {name} should have ended and node {node} does not confirm it: it may still run, so nothing takes \
+             its place; bring the node back, or, when it is certain that it is off, delete the Node object or \
+             taint it with node.kubernetes.io/out-of-service"
+        ),
+    )
 }
 
 /// How a pod ended, for people.
@@ -60,7 +120,9 @@ pub(super) fn show_back_off(pod: Option<&PodFacts>, at: Timestamp, c: &mut Condi
     let why = pod.map_or_else(|| "the pod is gone".to_owned(), why_ended);
     let text = format!("{why}; the next start is at {}", stamp(at).0);
     c.reconciling(reason::BACK_OFF, text.clone());
-    c.set(condition::DEGRADED, true, reason::CONTAINER_FAILED, text);
+    // Why it ended counts for more than that it did.
+    let oom = pod.and_then(|p| p.trouble.as_ref()).is_some_and(|(why, _)| *why == reason::OOM_KILLED);
+    c.degraded(if oom { reason::OOM_KILLED } else { reason::CONTAINER_FAILED }, text);
 }
 
 /// Delete a pod that is not going yet; release one that nothing runs of any more.

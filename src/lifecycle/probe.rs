@@ -1,11 +1,122 @@
 //! Activity probes: whom to ask, when, and with what.
 //!
-//! Asking is never work, and an answer counts only for the very pod that was asked.
+//! Asking is never work, and an answer counts only for the very pod that was asked. Whoever sleeps or is being
+//! deleted is not asked.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+use super::clock::{after, earlier};
+use super::facts::{PodFacts, ProbeFacts, TownSnapshot};
 use super::ids::{ObjectKey, Uid, child_name};
+use super::plan::{Ask, Questions};
 use crate::api::ActivityProbe;
+
+/// So many questions in a row without an answer make an activity unknown; fewer are a hiccup.
+pub(super) const FAILURES: u32 = 3;
+/// An answer older than this is too old for the last look before pods go.
+const FRESH: SignedDuration = SignedDuration::from_secs(10);
 
 /// The Secret that holds the token for the owner's pod: the one that the spec names, or our own.
 pub fn token_secret(probe: &ActivityProbe, owner: &ObjectKey, uid: &Uid) -> String {
     probe.token_secret.clone().unwrap_or_else(|| child_name(&owner.name, uid))
+}
+
+/// Whether the pod can be asked: it is Ready, has an address of its own, and is not on its way out.
+pub(super) fn answers(pod: &PodFacts) -> bool {
+    pod.ready && !pod.deleting() && !pod.ended() && pod.address.is_some()
+}
+
+/// One who may be asked.
+pub(super) struct Asked<'a> {
+    /// The owner of the pod: a town or an agent.
+    pub(super) owner: (&'a ObjectMeta, &'a Uid),
+    /// How its spec wants to be asked.
+    pub(super) probe: Option<&'a ActivityProbe>,
+    /// Its pod.
+    pub(super) pod: Option<&'a PodFacts>,
+    /// What is known already.
+    pub(super) facts: &'a ProbeFacts,
+}
+
+impl Asked<'_> {
+    /// The question, where there is somebody to ask and none is under way.
+    fn question(&self) -> Option<Ask> {
+        let probe = self.probe?;
+        let pod = self.pod.filter(|pod| answers(pod) && !self.facts.under_way)?;
+        Some(Ask {
+            pod: pod.key.clone(),
+            uid: pod.uid.clone(),
+            address: pod.address.clone()?,
+            secret: token_secret(probe, &ObjectKey::of(self.owner.0), self.owner.1),
+            probe: probe.clone(),
+        })
+    }
+
+    /// Asks again when the last question is that old.
+    pub(super) fn every(&self, cadence: SignedDuration, now: Timestamp) -> Questions {
+        let Some(question) = self.question() else { return Questions::default() };
+        match self.facts.known_at.map(|at| after(at, cadence)).filter(|due| now < *due) {
+            Some(due) => Questions { now: Vec::new(), later: Some(due) },
+            None => Questions { now: vec![question], later: None },
+        }
+    }
+
+    /// The last look: an answer to a question that was sent after `mark`, and not long ago.
+    fn last_look(&self, mark: Timestamp, now: Timestamp) -> LastLook {
+        if self.probe.is_none() || !self.pod.is_some_and(answers) {
+            return LastLook::NobodyToAsk;
+        }
+        // Marks are kept in whole seconds.
+        let first = after(mark, SignedDuration::from_secs(1));
+        let fresh = self.facts.asked_at.is_some_and(|at| at >= first)
+            && self.facts.known_at.is_some_and(|at| now < after(at, FRESH));
+        match &self.facts.last {
+            Some(Ok(_)) if fresh => LastLook::Answered,
+            Some(Err(why)) if fresh => LastLook::NoAnswer(why.clone()),
+            _ if now < first => LastLook::Ask(Questions { now: Vec::new(), later: Some(first) }),
+            _ => LastLook::Ask(Questions { now: self.question().into_iter().collect(), later: None }),
+        }
+    }
+}
+
+/// What the last look before pods go has come to.
+pub(super) enum LastLook {
+    /// There is nobody to ask.
+    NobodyToAsk,
+    /// The answer is there.
+    Answered,
+    /// There is none, and why.
+    NoAnswer(String),
+    /// It must be asked, or the answer awaited.
+    Ask(Questions),
+}
+
+/// The last look at a town: its own pod and those of its agents that can be asked.
+pub(super) fn last_look(own: Asked<'_>, s: &TownSnapshot, mark: Timestamp, now: Timestamp) -> LastLook {
+    let unasked = ProbeFacts::default();
+    let uids: Vec<_> = s.agents.iter().filter_map(|a| Some((a, Uid::of(&a.metadata)?))).collect();
+    let agents =
+        uids.iter().filter(|(a, _)| a.metadata.deletion_timestamp.is_none()).map(|(agent, uid)| Asked {
+            owner: (&agent.metadata, uid),
+            probe: agent.spec.activity_probe.as_ref(),
+            pod: s.pod_of(agent),
+            facts: s.probe_of(agent).unwrap_or(&unasked),
+        });
+    let mut questions: Option<Questions> = None;
+    let mut answered = LastLook::NobodyToAsk;
+    for look in std::iter::once(own).chain(agents).map(|asked| asked.last_look(mark, now)) {
+        match look {
+            LastLook::NobodyToAsk => {}
+            LastLook::Answered if matches!(answered, LastLook::NobodyToAsk) => answered = look,
+            LastLook::Answered => {}
+            LastLook::NoAnswer(_) => answered = look,
+            LastLook::Ask(more) => {
+                let all = questions.get_or_insert_default();
+                all.now.extend(more.now);
+                all.later = earlier(all.later, more.later);
+            }
+        }
+    }
+    questions.map_or(answered, LastLook::Ask)
 }

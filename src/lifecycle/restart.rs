@@ -11,6 +11,8 @@ use crate::api::{PodStatus, RestartsStatus};
 
 /// Restarts are counted within this time.
 const WINDOW: SignedDuration = SignedDuration::from_mins(30);
+/// So many failed starts of a town's pod within that time, and the next one waits for its end.
+pub(super) const LIMIT: i32 = 5;
 
 /// What to do about the one pod that an owner may have.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +27,46 @@ pub(super) enum Next {
     Delete(Option<RestartsStatus>),
     /// There is none: create one, and record these restarts.
     Create(Option<RestartsStatus>),
+    /// It has failed too often: it must not run, and none may be started before this time.
+    Hold(Timestamp),
+}
+
+/// The next step for a town's pod. Unlike an agent's, it is given up for a while when it fails too often.
+pub(super) fn next_bounded(
+    pod: Option<&PodFacts>,
+    record: Option<&PodStatus>,
+    restarts: Option<&RestartsStatus>,
+    now: Timestamp,
+) -> Next {
+    let until = restarts
+        .filter(|r| r.count >= LIMIT)
+        .and_then(|r| r.window_started_at.as_ref())
+        .map(|t| after(t.0, WINDOW))
+        .filter(|until| now < *until);
+    match (until, pod) {
+        (Some(_), Some(p)) if p.deleting() => Next::Wait,
+        (Some(_), Some(p)) if p.ready => Next::Keep,
+        (Some(until), _) => Next::Hold(until),
+        (None, _) => next(pod, record, restarts, now),
+    }
+}
+
+/// Counts what the kubelet has started anew in the pod since that was last looked at: each is a start that
+/// failed.
+pub(super) fn count_crashes(
+    pod: &PodFacts,
+    record: Option<&PodStatus>,
+    restarts: Option<&RestartsStatus>,
+    now: Timestamp,
+) -> Option<RestartsStatus> {
+    let known =
+        record.filter(|r| r.uid.as_deref() == Some(pod.uid.as_str())).map_or(0, |r| r.container_restarts);
+    let more = pod.container_restarts.saturating_sub(known);
+    if more <= 0 {
+        return restarts.cloned();
+    }
+    let first = raised(restarts, in_window(restarts, now), now);
+    Some(RestartsStatus { count: first.count.saturating_add(more - 1), ..first })
 }
 
 /// The next step for an owner whose pod should run.

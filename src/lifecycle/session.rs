@@ -2,16 +2,23 @@
 
 use k8s_openapi::jiff::Timestamp;
 
+use super::activity::{AgentActivity, Heard, agent_activity, heard};
 use super::clock::stamp;
 use super::conditions::Conditions;
 use super::facts::{AgentSnapshot, TownFacts};
-use super::needs::{agent_claim, has_template, no_template, unusable_claim};
+use super::needs::{has_template, no_template, unusable_volume, volume};
 use super::plan::{Action, Plan};
-use super::pods::{STARTING_TEXT, end_pod, pod_conditions, show_back_off};
+use super::pods::{STARTING_TEXT, end_pod, pod_conditions, show_back_off, show_leaving};
+use super::probe;
 use super::restart::{self, Next};
 use super::status::{agent_status, finish_agent, show_pod};
+use super::task::note_end;
+use super::update::{self, Update};
 use crate::api::condition::{self, reason};
-use crate::api::{AgentStatus, WorkStatus};
+use crate::api::{AgentStatus, Outcome, ReportedAgent, WorkStatus};
+
+/// The longest text of a pod's that is kept.
+const MESSAGE: usize = 1024;
 
 /// What should happen to a bound Session agent of a live town.
 pub(super) fn decide(s: &AgentSnapshot, town: &TownFacts, now: Timestamp) -> Plan<AgentStatus> {
@@ -32,47 +39,84 @@ pub(super) fn decide(s: &AgentSnapshot, town: &TownFacts, now: Timestamp) -> Pla
         c.ready(reason::ASLEEP, "the town is asleep");
         return finish_agent(s, status, c, "Asleep", now);
     }
-    let mut actions = Vec::new();
-    match agent_claim(s, &mut status) {
-        Ok(action) => actions.extend(action),
-        Err(text) => return unusable_claim(s, status, c, text, now),
+    let volume = match volume(s.agent.spec.storage.as_ref(), s.claim.as_ref(), &mut status.storage, now) {
+        Ok(volume) => volume,
+        Err(why) => return unusable_volume(s, status, c, why, now),
+    };
+    let mut actions = volume.actions;
+    if s.pod.is_none() && update::edited(status.observed_generation, &s.agent.metadata) {
+        status.restarts = None;
     }
-    match restart::next(s.pod.as_ref(), status.pod.as_ref(), status.restarts.as_ref(), now) {
-        Next::Keep => keep(s, status, c, actions, now),
+    let plan = match next(s, &status, now) {
+        Next::Keep => keep(s, town, status, c, actions, now),
         Next::Wait => {
-            c.reconciling(reason::STARTING, "waiting for the old pod to go");
-            finish_agent(s, status, c, "Starting", now)
+            let overdue_at = show_leaving(s.pod.as_ref(), &mut c, now);
+            finish_agent(s, status, c, "Starting", now).look_again_at(overdue_at)
         }
-        Next::BackOff(at) => {
+        Next::BackOff(at) | Next::Hold(at) => {
             show_back_off(s.pod.as_ref(), at, &mut c);
-            finish_agent(s, status, c, "Starting", now).look_again_at(Some(at))
+            finish_agent(s, status, c, "Starting", now).retry_at(Some(at))
         }
         Next::Delete(restarts) => {
             status.restarts = restarts;
-            status.pod = restart::gone(status.pod.as_ref());
-            c.reconciling(reason::STARTING, "replacing a pod that ended");
-            let end = s.pod.iter().flat_map(end_pod).collect();
-            finish_agent(s, status, c, "Starting", now).with_actions(end)
+            replace(s, status, c, "replacing a pod that ended", now)
         }
         Next::Create(restarts) => {
+            let own_token = s.agent.spec.activity_probe.as_ref().is_some_and(|p| p.token_secret.is_none());
+            actions.extend(own_token.then_some(Action::CreateToken));
             actions.push(Action::CreatePod);
             status.restarts = restarts;
             status.pod = restart::gone(status.pod.as_ref());
             c.reconciling(reason::STARTING, STARTING_TEXT);
             finish_agent(s, status, c, "Starting", now).with_actions(actions)
         }
+    };
+    plan.announcing(volume.notice)
+}
+
+fn next(s: &AgentSnapshot, status: &AgentStatus, now: Timestamp) -> Next {
+    match &s.pod {
+        // What failed was made from another spec.
+        Some(pod) if pod.ended() && !pod.deleting() && update::outdated(pod, &s.revision) => {
+            Next::Delete(None)
+        }
+        pod => restart::next(pod.as_ref(), status.pod.as_ref(), status.restarts.as_ref(), now),
     }
 }
 
-/// The pod is there: it gets the hook it should have, and what it was given is recorded.
+/// The pod makes room for another.
+fn replace(
+    s: &AgentSnapshot,
+    mut status: AgentStatus,
+    mut c: Conditions,
+    text: impl Into<String>,
+    now: Timestamp,
+) -> Plan<AgentStatus> {
+    status.pod = restart::gone(status.pod.as_ref());
+    c.reconciling(reason::STARTING, text);
+    let end = s.pod.iter().flat_map(end_pod).collect();
+    finish_agent(s, status, c, "Starting", now).with_actions(end)
+}
+
+/// The pod is there: it gets the hook it should have, what it was given is recorded, and it is asked what it
+/// does.
 fn keep(
     s: &AgentSnapshot,
+    town: &TownFacts,
     mut status: AgentStatus,
     mut c: Conditions,
     mut actions: Vec<Action>,
     now: Timestamp,
 ) -> Plan<AgentStatus> {
     let Some(pod) = &s.pod else { return Plan::nothing() };
+    let said = heard(&s.agent, Some(&s.probe), None);
+    let activity = agent_activity(&s.agent, Some(pod), said, now);
+    let idle = !town.active && activity != AgentActivity::Working;
+    let update = update::update(&s.agent.metadata, pod, &s.revision, idle);
+    if let Update::Now(why) = update {
+        status.restarts = None;
+        return replace(s, status, c, format!("replacing the pod: {why}"), now);
+    }
     status.pod = Some(restart::pod_record(pod));
     let (ready, later) = pod_conditions(pod, &mut c, now);
     let hook = s.agent.spec.hook.as_ref();
@@ -91,8 +135,98 @@ fn keep(
         });
         show_hook(s, &mut c, &status);
     }
-    let phase = if ready { "Idle" } else { "Starting" };
-    finish_agent(s, status, c, phase, now).with_actions(actions).look_again_at(later)
+    if update == Update::Pending {
+        c.set(condition::RECONCILING, true, reason::UPDATE_PENDING, update::PENDING_TEXT);
+    }
+    let phase = if ready { show_activity(s, &mut status, &mut c, said, activity, now) } else { "Starting" };
+    let asked = probe::Asked {
+        owner: (&s.agent.metadata, &s.uid),
+        probe: s.agent.spec.activity_probe.as_ref(),
+        pod: s.pod.as_ref(),
+        facts: &s.probe,
+    };
+    finish_agent(s, status, c, phase, now)
+        .with_actions(actions)
+        .look_again_at(later)
+        .asking(asked.every(town.cadence(), now))
+}
+
+/// Shows what a pod that is Ready says that the agent does; the phase that goes with it.
+fn show_activity(
+    s: &AgentSnapshot,
+    status: &mut AgentStatus,
+    c: &mut Conditions,
+    said: Heard<'_>,
+    activity: AgentActivity,
+    now: Timestamp,
+) -> &'static str {
+    let before = s.agent.status.as_ref();
+    let old = before.map_or(&[][..], |b| b.conditions.as_slice());
+    let entry = match said {
+        Heard::Answer(entry) => entry,
+        Heard::NoAnswer | Heard::Nothing => None,
+    };
+    let bead = s.agent.spec.hook.as_ref().map(|h| h.bead.as_str());
+    // The pod can speak of a bead only once it has it.
+    let delivered = status.work.as_ref().filter(|w| Some(w.bead.as_str()) == bead && w.finished_at.is_none());
+    if let (Some(work), AgentActivity::Done | AgentActivity::Failed) = (delivered, activity) {
+        let outcome = if activity == AgentActivity::Done { Outcome::Done } else { Outcome::Failed };
+        let bead = work.bead.clone();
+        note_end(status, &bead, (outcome, message(entry)), now);
+    }
+    let was = before.and_then(|b| b.phase.as_deref());
+    let phase = match activity {
+        AgentActivity::Working => "Working",
+        AgentActivity::Waiting => "Waiting",
+        AgentActivity::Stalled(_) => "Stalled",
+        AgentActivity::Done => "Done",
+        AgentActivity::Failed => "Failed",
+        // Not asked yet, or no answer just now: as it was.
+        AgentActivity::Unknown => ["Working", "Waiting", "Stalled"]
+            .into_iter()
+            .find(|known| s.probe.failures < probe::FAILURES && was == Some(known))
+            .unwrap_or("Idle"),
+        AgentActivity::Pending | AgentActivity::Idle | AgentActivity::Blocked => "Idle",
+    };
+    // When it begins to work and when it ends is kept; in between it would be a write for every question.
+    if (phase == "Working") != (was == Some("Working")) {
+        status.last_activity_at = Some(stamp(now));
+    }
+    match phase {
+        "Working" => c.set(condition::WORKING, true, reason::WORK, ""),
+        "Waiting" => c.set(condition::WORKING, false, reason::WAITING, message(entry)),
+        "Stalled" => {
+            status.last_activity_at = entry.and_then(|e| e.last_activity_at.as_ref()).map(|t| stamp(t.0));
+            c.set(condition::WORKING, false, reason::REPORTED_STALLED, message(entry));
+            // Once is enough: its message may change all the time.
+            c.keep(condition::WORKING, old, &[reason::REPORTED_STALLED]);
+            if was == Some("Stalled") {
+                status.last_activity_at = before.and_then(|b| b.last_activity_at.clone());
+            }
+        }
+        "Done" => {
+            let text = format!("bead {} is done", bead.unwrap_or_default());
+            c.set(condition::FINISHED, true, reason::DONE, text);
+        }
+        "Failed" => {
+            let said = status.work.as_ref().map(|w| w.message.clone()).unwrap_or_default();
+            let text = format!("the agent reports that bead {} has failed: {said}", bead.unwrap_or_default());
+            c.set(condition::READY, false, reason::REPORTED_FAILED, text.clone());
+            c.degraded(reason::REPORTED_FAILED, text);
+        }
+        _ => {}
+    }
+    if let (Some(Err(why)), true) = (&s.probe.last, s.probe.failures >= probe::FAILURES) {
+        c.degraded(reason::ACTIVITY_UNKNOWN, format!("nobody can say what the agent does: {why}"));
+        c.keep(condition::DEGRADED, old, &[reason::ACTIVITY_UNKNOWN]);
+    }
+    phase
+}
+
+/// What a pod says of an agent, short and without what could do harm on a screen.
+fn message(entry: Option<&ReportedAgent>) -> String {
+    let text = entry.and_then(|e| e.message.as_deref()).unwrap_or_default();
+    text.chars().filter(|c| !c.is_control()).take(MESSAGE).collect()
 }
 
 fn show_hook(s: &AgentSnapshot, c: &mut Conditions, status: &AgentStatus) {

@@ -4,12 +4,16 @@
 //! under way; then, on facts read live, it is either put to sleep or let go on. A wake is state compared
 //! with state, not an event: whenever it comes, the next look sees it.
 
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::activity::{self, AgentActivity};
+use super::activity::{self, AgentActivity, TownActivity};
 use super::clock::after;
+use super::expiry::{Expiry, expiry};
 use super::facts::TownSnapshot;
-use crate::api::{AsleepReason, Mode, TownStatus};
+use crate::api::{AsleepReason, ExpiryPolicy, Mode, TownStatus};
+
+/// A town of which nobody can say whether it has work sleeps after so many times `sleepAfter`.
+const UNKNOWN_TIMES: i32 = 3;
 
 /// The idle clock of a town that is awake and has no work.
 pub(super) enum IdleClock {
@@ -17,8 +21,8 @@ pub(super) enum IdleClock {
     Off,
     /// A pod exists whose start is not known: nobody can say how long it has been idle.
     Unknown,
-    /// It sleeps at this time if no work comes.
-    SleepsAt(Timestamp),
+    /// It has been idle since this time, and sleeps at the other if no work comes.
+    Runs { since: Timestamp, sleeps_at: Timestamp },
 }
 
 /// Reads the idle clock. `last_active` is when work was last seen.
@@ -34,22 +38,41 @@ pub(super) fn idle_clock(s: &TownSnapshot, status: &TownStatus, last_active: Opt
         None => None,
     };
     let created = s.town.metadata.creation_timestamp.as_ref().map(|t| t.0);
-    let woke = status.woke_at.as_ref().map(|t| t.0);
-    match [created, woke, pod_started, last_active].into_iter().flatten().max() {
-        Some(since) => IdleClock::SleepsAt(after(since, s.town.spec.sleep_after.get())),
+    let stamps = [status.woke_at.as_ref(), status.idle_since.as_ref()].map(|stamp| stamp.map(|t| t.0));
+    match stamps.into_iter().chain([created, pod_started, last_active]).flatten().max() {
+        Some(since) => IdleClock::Runs { since, sleeps_at: after(since, s.town.spec.sleep_after.get()) },
         None => IdleClock::Unknown,
+    }
+}
+
+/// Until when unknown activity is borne, where it is not known since this time.
+pub(super) fn unknown_until(s: &TownSnapshot, since: Timestamp) -> Timestamp {
+    let bound = s.town.spec.sleep_after.get().checked_mul(UNKNOWN_TIMES).unwrap_or(SignedDuration::MAX);
+    after(since, bound)
+}
+
+/// Why a town sleeps whatever its work, if it does.
+pub(super) fn decree(s: &TownSnapshot, status: &TownStatus, now: Timestamp) -> Option<AsleepReason> {
+    if s.town.spec.suspended {
+        return Some(AsleepReason::Suspended);
+    }
+    match expiry(s, status, now) {
+        Expiry::Due(ExpiryPolicy::Sleep) => Some(AsleepReason::Expired),
+        _ => None,
     }
 }
 
 /// Why a sleeping town must wake, or the last look turns back from falling asleep; `None`: it sleeps on.
 /// No work overrides a decree.
-pub(super) fn wake(s: &TownSnapshot, status: &TownStatus) -> Option<String> {
+pub(super) fn wake(s: &TownSnapshot, status: &TownStatus, now: Timestamp) -> Option<String> {
     let spec = &s.town.spec;
-    if spec.suspended {
+    if decree(s, status, now).is_some() {
         return None;
     }
-    if status.asleep_reason == Some(AsleepReason::Suspended) {
-        return Some("spec.suspended was lifted".into());
+    match status.asleep_reason {
+        Some(AsleepReason::Suspended) => return Some("spec.suspended was lifted".into()),
+        Some(AsleepReason::Expired) => return Some("spec.expiry was moved or removed".into()),
+        _ => {}
     }
     if spec.always_on {
         return Some("spec.alwaysOn is set".into());
@@ -57,15 +80,19 @@ pub(super) fn wake(s: &TownSnapshot, status: &TownStatus) -> Option<String> {
     if wake_requested(s, status) {
         return Some(format!("spec.wakeRequest changed to '{}'", spec.wake_request));
     }
-    activity::agents(s).find_map(|(agent, activity)| {
+    let agent = activity::agents(s, now).find_map(|(agent, activity)| {
         let name = agent.metadata.name.as_deref().unwrap_or_default();
         match activity {
-            AgentActivity::Working | AgentActivity::Pending => {
+            AgentActivity::Working | AgentActivity::Pending | AgentActivity::Stalled(true) => {
                 Some(format!("agent {name} has an unfinished bead"))
             }
             AgentActivity::Idle if activity::mode(agent) == Mode::Session => session_wake(agent, name),
             _ => None,
         }
+    });
+    agent.or_else(|| match activity::of_town(s, now) {
+        TownActivity::Work(_, text) => Some(text.to_owned()),
+        _ => None,
     })
 }
 
@@ -84,4 +111,16 @@ fn session_wake(agent: &crate::api::Agent, name: &str) -> Option<String> {
     let delivered = status.and_then(|s| s.work.as_ref()).map(|w| w.bead.as_str());
     let hook = agent.spec.hook.as_ref()?;
     (delivered != Some(hook.bead.as_str())).then(|| format!("agent {name} has a new bead"))
+}
+
+/// What a reason to sleep says to people.
+pub(super) fn why_text(reason: Option<AsleepReason>) -> &'static str {
+    match reason {
+        Some(AsleepReason::Suspended) => "spec.suspended is set",
+        Some(AsleepReason::Expired) => "spec.expiry is past",
+        Some(AsleepReason::ActivityUnknown) => {
+            "for 3 times spec.sleepAfter nobody could say whether it has work"
+        }
+        _ => "no work for spec.sleepAfter",
+    }
 }

@@ -7,9 +7,10 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::activity::{self, mode};
 use super::clock::after;
-use super::conditions::Conditions;
+use super::conditions::{Conditions, overlay_paused};
 use super::facts::{AgentSnapshot, TownSnapshot};
 use super::plan::Plan;
+use super::usage;
 use crate::api::condition::{self, reason};
 use crate::api::{AgentStatus, TownStatus};
 
@@ -29,7 +30,7 @@ pub(super) fn finish_town(
     status.phase = Some(phase.to_owned());
     status.conditions =
         c.finish(before.map_or(&[][..], |b| b.conditions.as_slice()), s.town.metadata.generation, now);
-    let counts = activity::counts(s);
+    let counts = activity::counts(s, now);
     let unchanged = before.is_some_and(|b| {
         let mut same = status.clone();
         same.agents.clone_from(&b.agents);
@@ -38,6 +39,7 @@ pub(super) fn finish_town(
     });
     if !unchanged {
         status.agents = Some(counts);
+        status.usage = Some(usage::until_now(status.usage.as_ref(), &s.pods, now));
         return Plan::report(status);
     }
     // Nothing but counts, or a pod's name, differs.
@@ -48,10 +50,35 @@ pub(super) fn finish_town(
     let due = s.reported_at.map_or(now, |at| after(at, COUNTS_EVERY));
     if due <= now {
         status.agents = Some(counts);
+        status.usage = Some(usage::until_now(status.usage.as_ref(), &s.pods, now));
         Plan::report(status)
     } else {
         Plan::report(before).look_again_at(Some(due))
     }
+}
+
+/// Nothing is done while reconciliation is paused, and the status says so; the rest of it stays.
+pub(super) fn paused_town(s: &TownSnapshot, now: Timestamp) -> Plan<TownStatus> {
+    let mut status = s.town.status.clone().unwrap_or_default();
+    if status.conditions.is_empty() {
+        let c = Conditions::of_town();
+        status.phase = Some(super::town::PENDING.to_owned());
+        status.conditions = c.finish(&[], s.town.metadata.generation, now);
+    }
+    overlay_paused(&mut status.conditions, now);
+    Plan::report(status)
+}
+
+/// As [`paused_town`], for an agent.
+pub(super) fn paused_agent(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
+    let mut status = agent_status(s);
+    if status.conditions.is_empty() {
+        let c = Conditions::of_agent();
+        status.phase = Some(super::town::PENDING.to_owned());
+        status.conditions = c.finish(&[], s.agent.metadata.generation, now);
+    }
+    overlay_paused(&mut status.conditions, now);
+    Plan::report(status)
 }
 
 /// The status to start from: what is recorded, with what the spec gives.

@@ -8,14 +8,15 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use super::activity::{is_done, unfinished};
 use super::clock::{after, back_off, due, stamp};
 use super::conditions::Conditions;
-use super::facts::{AgentSnapshot, PodFacts, PodPhase, TownFacts};
-use super::needs::{agent_claim, has_template, no_template, unusable_claim};
+use super::facts::{AgentSnapshot, PodFacts, PodPhase, Standing, TownFacts};
+use super::needs::{has_template, no_template, unusable_volume, volume};
 use super::plan::{Action, Plan};
-use super::pods::{STARTING_TEXT, end_pod, pod_conditions, why_ended};
-use super::restart;
+use super::pods::{STARTING_TEXT, end_pod, pod_conditions, show_leaving, why_ended};
+use super::roles::place;
 use super::status::{agent_status, finish_agent, show_pod};
+use super::{restart, update};
 use crate::api::condition::{self, reason};
-use crate::api::{AgentStatus, Hook, Outcome, WorkStatus};
+use crate::api::{AgentStatus, Duration, Hook, Outcome, WorkStatus};
 
 /// How many done beads are remembered.
 const REMEMBERED: usize = 32;
@@ -31,8 +32,15 @@ pub(super) fn decide(s: &AgentSnapshot, town: &TownFacts, now: Timestamp) -> Pla
             // What it did is recorded: let it go.
             None => Plan::act(end_pod(pod)),
         },
-        Some(pod) if pod.deleting() => Plan::nothing(),
+        Some(pod) if pod.deleting() => leaving(s, status, pod, now),
         Some(pod) if !wanted(s, pod) => Plan::act(end_pod(pod)),
+        // Only while nothing of it runs yet is a new template worth an attempt; a person's word always is.
+        Some(pod)
+            if update::restart_asked(&s.agent.metadata, pod)
+                || (pod.phase == PodPhase::Pending && update::outdated(pod, &s.revision)) =>
+        {
+            Plan::act(end_pod(pod))
+        }
         // While the town falls asleep its pods are the town's to delete.
         Some(_) if !town.awake && !town.draining => Plan::nothing(),
         Some(pod) => at_work(s, status, pod, now),
@@ -47,6 +55,19 @@ pub(super) fn decide(s: &AgentSnapshot, town: &TownFacts, now: Timestamp) -> Pla
             }
             _ => resting(s, status, town, now),
         },
+    }
+}
+
+/// The pod was told to stop; if it does not, that is said.
+fn leaving(s: &AgentSnapshot, status: AgentStatus, pod: &PodFacts, now: Timestamp) -> Plan<AgentStatus> {
+    let mut c = Conditions::of_agent();
+    show_pod(s, &mut c);
+    if let Some(hook) = &s.agent.spec.hook {
+        c.set(condition::FINISHED, false, reason::UNFINISHED, unfinished_text(hook));
+    }
+    match show_leaving(Some(pod), &mut c, now) {
+        Some(overdue_at) => Plan::nothing().look_again_at(Some(overdue_at)),
+        None => finish_agent(s, status, c, "Starting", now),
     }
 }
 
@@ -100,6 +121,7 @@ fn record(
     now: Timestamp,
 ) -> Plan<AgentStatus> {
     note_end(&mut status, bead, end, now);
+    status.pod = restart::gone(status.pod.as_ref());
     resting(s, status, town, now).without_actions()
 }
 
@@ -108,10 +130,11 @@ pub(super) fn note_unread_end(s: &AgentSnapshot, status: &mut AgentStatus, now: 
     let Some(pod) = s.pod.as_ref().filter(|p| p.ended()) else { return false };
     let Some(bead) = unrecorded(s, status, pod) else { return false };
     note_end(status, &bead, outcome(pod), now);
+    status.pod = restart::gone(status.pod.as_ref());
     true
 }
 
-fn note_end(status: &mut AgentStatus, bead: &str, (outcome, message): End, now: Timestamp) {
+pub(super) fn note_end(status: &mut AgentStatus, bead: &str, (outcome, message): End, now: Timestamp) {
     let mut work = status.work.take().unwrap_or_default();
     if work.bead != bead {
         work = WorkStatus { bead: bead.to_owned(), attempts: 1, done: work.done, ..WorkStatus::default() };
@@ -131,7 +154,6 @@ fn note_end(status: &mut AgentStatus, bead: &str, (outcome, message): End, now: 
     }
     status.work = Some(work);
     status.last_activity_at = Some(stamp(now));
-    status.pod = restart::gone(status.pod.as_ref());
 }
 
 /// The pod does its work.
@@ -173,7 +195,7 @@ fn resting(
     if status.work.as_ref().is_some_and(|w| w.done.contains(&hook.bead)) {
         c.ready(reason::DONE, format!("bead {} is done", hook.bead));
         c.set(condition::FINISHED, true, reason::DONE, format!("bead {} is done", hook.bead));
-        return finish_agent(s, status, c, "Done", now);
+        return outlived(s, status, c, "Done", now);
     }
     c.set(condition::FINISHED, false, reason::UNFINISHED, unfinished_text(hook));
     if !has_template(s, town) {
@@ -189,21 +211,52 @@ fn resting(
         c.ready(reason::ASLEEP, "the town is asleep");
         return finish_agent(s, status, c, "Asleep", now);
     }
-    let mut actions = Vec::new();
-    match agent_claim(s, &mut status) {
-        Ok(action) => actions.extend(action),
-        Err(text) => return unusable_claim(s, status, c, text, now),
+    let begun = open_attempt(&status).is_some_and(|w| w.bead == hook.bead);
+    if let Standing::RigFull { position, limit } = s.standing
+        && !begun
+    {
+        let text = format!(
+            "rig {} takes {limit} polecats at once (maxPolecats): {} of those who wait",
+            s.agent.spec.rig.as_deref().unwrap_or_default(),
+            place(position)
+        );
+        c.reconciling(reason::RIG_FULL, text);
+        return finish_agent(s, status, c, "Blocked", now);
     }
+    let volume = match volume(s.agent.spec.storage.as_ref(), s.claim.as_ref(), &mut status.storage, now) {
+        Ok(volume) => volume,
+        Err(why) => return unusable_volume(s, status, c, why, now),
+    };
+    let mut actions = volume.actions;
     if s.pod.is_some() {
         // The old pod must be gone first: with a new attempt on record it would look like that one's.
-    } else if open_attempt(&status).is_some_and(|w| w.bead == hook.bead) {
+    } else if begun {
         actions.push(Action::CreatePod);
     } else {
         status.work = Some(next_attempt(s, status.work.take(), &hook.bead, now));
         // The attempt must be on record before its pod exists; the next look creates it.
     }
     c.reconciling(reason::STARTING, STARTING_TEXT);
-    finish_agent(s, status, c, "Starting", now).with_actions(actions)
+    finish_agent(s, status, c, "Starting", now).with_actions(actions).announcing(volume.notice)
+}
+
+/// Done, or failed for good: an agent whose `ttlAfterFinished` is over deletes itself.
+fn outlived(
+    s: &AgentSnapshot,
+    status: AgentStatus,
+    c: Conditions,
+    phase: &str,
+    now: Timestamp,
+) -> Plan<AgentStatus> {
+    let ttl = s.agent.spec.ttl_after_finished.as_ref().map(Duration::get);
+    let finished = status.work.as_ref().and_then(|w| w.finished_at.as_ref());
+    let ends_at = finished.and_then(|at| Some(after(at.0, ttl?)));
+    // The outcome must be on record before its record goes.
+    let recorded = s.agent.status.as_ref().is_some_and(|before| before.phase.as_deref() == Some(phase));
+    match ends_at {
+        Some(at) if at <= now && recorded => Plan::act(vec![Action::DeleteSelf]),
+        at => finish_agent(s, status, c, phase, now).look_again_at(at.filter(|at| now < *at)),
+    }
 }
 
 /// Past its limit, or waiting after a failed attempt: what to show, and until when.
@@ -215,6 +268,9 @@ fn not_yet(
     now: Timestamp,
 ) -> Option<Plan<AgentStatus>> {
     work.finished_at.as_ref()?;
+    if update::edited(status.observed_generation, &s.agent.metadata) {
+        return None;
+    }
     let retry = &s.agent.spec.retry;
     let mut c = Conditions::of_agent();
     let beyond = work.attempts - retry.limit;
@@ -231,16 +287,16 @@ fn not_yet(
                 stamp(at).0
             );
             c.set(condition::READY, false, reason::RETRY_LIMIT_EXCEEDED, text.clone());
-            c.set(condition::DEGRADED, true, reason::RETRY_LIMIT_EXCEEDED, text);
+            c.degraded(reason::RETRY_LIMIT_EXCEEDED, text);
             c.set(
                 condition::FINISHED,
                 false,
                 reason::UNFINISHED,
                 format!("bead {} is not finished", work.bead),
             );
-            // A sleeping town has no timers; Failed never wakes one.
+            // A sleeping town has no timers for attempts; Failed never wakes one.
             let timer = town.awake.then_some(at);
-            return Some(finish_agent(s, status.clone(), c, "Failed", now).look_again_at(timer));
+            return Some(outlived(s, status.clone(), c, "Failed", now).retry_at(timer));
         }
         return None;
     }
@@ -250,9 +306,9 @@ fn not_yet(
     }
     let text = format!("{}; the next attempt is at {}", work.message, stamp(at).0);
     c.reconciling(reason::BACK_OFF, text.clone());
-    c.set(condition::DEGRADED, true, reason::CONTAINER_FAILED, text);
+    c.degraded(reason::CONTAINER_FAILED, text);
     c.set(condition::FINISHED, false, reason::UNFINISHED, format!("bead {} is not finished", work.bead));
-    Some(finish_agent(s, status.clone(), c, "Starting", now).look_again_at(Some(at)))
+    Some(finish_agent(s, status.clone(), c, "Starting", now).retry_at(Some(at)))
 }
 
 /// The window after `beyond` failed attempts past the limit: doubled each time, at most a day.
@@ -265,7 +321,10 @@ fn doubled(window: SignedDuration, beyond: i32) -> SignedDuration {
 fn next_attempt(s: &AgentSnapshot, before: Option<WorkStatus>, bead: &str, now: Timestamp) -> WorkStatus {
     let retry = &s.agent.spec.retry;
     let done = before.as_ref().map(|w| w.done.clone()).unwrap_or_default();
-    let counted = before.filter(|w| w.bead == bead).filter(|w| {
+    // An edit of the spec is a new chance.
+    let edited =
+        update::edited(s.agent.status.as_ref().and_then(|s| s.observed_generation), &s.agent.metadata);
+    let counted = before.filter(|w| w.bead == bead && !edited).filter(|w| {
         // Past the limit the count goes on, so that the window doubles; below it a new window starts anew.
         w.attempts >= retry.limit
             || w.window_started_at.as_ref().is_some_and(|t| now < after(t.0, retry.window.get()))

@@ -3,25 +3,27 @@
 use k8s_openapi::jiff::Timestamp;
 
 use super::activity;
-use super::clock::{after, earlier, stamp};
+use super::clock::{after, stamp};
+use super::compute::compute;
 use super::conditions::{Conditions, is_true};
 use super::destroy;
+use super::expiry::{self, Expiry};
 use super::facts::{Freshness, TownSnapshot};
-use super::needs;
+use super::idle;
 use super::plan::{Action, Plan};
-use super::pods::{STARTING_TEXT, delete_pods, ours, pod_conditions, show_back_off, why_ended};
-use super::restart::{self, Next};
-use super::sleep::{self, IdleClock};
-use super::status::finish_town;
-use super::{has_finalizer, label, tombstone};
+use super::pods::{delete_pods, ours};
+use super::probe::{self, LastLook};
+use super::restart;
+use super::sleep;
+use super::status::{finish_town, paused_town};
+use super::{has_finalizer, is_paused, label, tombstone};
 use crate::api::condition::{self, reason};
-use crate::api::{AsleepReason, Town, TownStatus, names};
-
-/// Says that there is work, not whose: it must not change with every agent that comes or goes.
-const WORK_TEXT: &str = "an agent has an unfinished bead";
+use crate::api::{AsleepReason, ExpiryPolicy, Town, TownStatus, names};
 
 /// The phase of a live town that carries a tombstone.
 const TOMBSTONED: &str = "Tombstoned";
+/// The phase of a town that nothing was started for yet.
+pub(super) const PENDING: &str = "Pending";
 
 /// Whether a decision about this town may end in what cannot be undone, so that it must rest on facts
 /// read live: while it is being destroyed, and for the last look before it sleeps.
@@ -45,14 +47,25 @@ pub fn decide_town(s: &TownSnapshot, now: Timestamp) -> Plan<TownStatus> {
     if !has_finalizer(meta, names::FINALIZER) || label(meta, names::INSTALL).is_none() {
         return Plan::act(vec![Action::Adopt { town_uid: None }]);
     }
+    if is_paused(meta) {
+        return paused_town(s, now);
+    }
     let status = s.town.status.clone().unwrap_or_default();
-    if status.draining_since.is_some() {
+    let expiry = expiry::expiry(s, &status, now);
+    match expiry {
+        Expiry::InPast => return expired_before_birth(s, status, now),
+        Expiry::Due(ExpiryPolicy::Destroy) => return Plan::act(vec![Action::DeleteSelf]),
+        _ => {}
+    }
+    let plan = if status.draining_since.is_some() {
         draining(s, status, now)
     } else if is_true(&status.conditions, condition::ASLEEP) {
         asleep(s, status, now)
     } else {
         awake(s, status, now)
-    }
+    };
+    let (notice, later) = expiry::coming(s, expiry, now);
+    plan.announcing(notice).look_again_at(later)
 }
 
 /// A live town that carries a tombstone runs nothing and keeps its data: a restored backup, or a
@@ -76,14 +89,27 @@ fn tombstoned(s: &TownSnapshot, value: &str, now: Timestamp) -> Plan<TownStatus>
     finish_town(s, status, c, TOMBSTONED, now).with_actions(delete_pods(&s.pods, &s.install))
 }
 
+/// Nothing is started for it, and nothing is destroyed: nobody can have meant that.
+fn expired_before_birth(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<TownStatus> {
+    let mut c = Conditions::of_town();
+    let at = s.town.spec.expiry.as_ref().map(|e| e.at.0.to_string()).unwrap_or_default();
+    c.stalled(
+        reason::EXPIRY_IN_PAST,
+        format!(
+            "spec.expiry.at {at} is not after the town's creation: nothing of it is run; set a time to come, or remove it"
+        ),
+    );
+    c.set(condition::ASLEEP, true, reason::EXPIRED, "");
+    status.asleep_reason = Some(AsleepReason::Expired);
+    finish_town(s, status, c, "Blocked", now)
+}
+
 /// Awake: it has its pod, and sleeps once it has had no work for `sleepAfter`.
 fn awake(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<TownStatus> {
-    if s.town.spec.suspended {
-        return drain(s, status, AsleepReason::Suspended, now);
+    if let Some(decree) = sleep::decree(s, &status, now) {
+        return drain(s, status, decree, now);
     }
     let mut c = Conditions::of_town();
-    let was_active = is_true(&status.conditions, condition::ACTIVE);
-    let work = activity::has_work(s);
     if status.phase.as_deref() == Some(TOMBSTONED) {
         // The idle clock is as old as the tombstone, and its agents have not said yet what they have to do.
         status.woke_at = Some(stamp(now));
@@ -92,108 +118,52 @@ fn awake(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<TownS
         status.handled_wake_request.clone_from(&s.town.spec.wake_request);
         status.woke_at = Some(stamp(now));
     }
-    let mut look_again = None;
-    if work {
-        if !was_active {
-            status.last_active_at = Some(stamp(now));
-        }
-        status.sleep_at = None;
-        c.set(condition::ACTIVE, true, reason::WORK, WORK_TEXT);
-    } else {
-        if was_active {
-            status.last_active_at = Some(stamp(now));
-        }
-        match sleep::idle_clock(s, &status, status.last_active_at.as_ref().map(|t| t.0)) {
-            IdleClock::SleepsAt(at) if at <= now => return drain(s, status, AsleepReason::Idle, now),
-            IdleClock::SleepsAt(at) => {
-                status.sleep_at = Some(stamp(at));
-                look_again = Some(at);
-            }
-            IdleClock::Off | IdleClock::Unknown => status.sleep_at = None,
-        }
-        c.set(condition::ACTIVE, false, reason::NO_WORK, "no agent has work");
-    }
+    let was_active = is_true(&status.conditions, condition::ACTIVE);
+    let activity = activity::of_town(s, now);
+    let clock = match idle::keep(s, &mut status, &mut c, &activity, now) {
+        Ok(clock) => clock,
+        Err(why) => return drain(s, status, why, now),
+    };
     status.asleep_reason = None;
     c.set(condition::ASLEEP, false, reason::AWAKE, "");
-    let (actions, running) = compute(s, &mut status, &mut c, now, &mut look_again);
-    if !running {
+    let compute = compute(s, &mut status, &mut c, &activity, now);
+    if !compute.running {
         // The clock may yet move with the start of the pod: it is shown once it is settled.
         status.sleep_at = None;
     }
-    let phase = match (running, work) {
+    let work = matches!(activity, activity::TownActivity::Work(..));
+    let phase = match (compute.running, work) {
+        _ if compute.blocked => "Blocked",
+        _ if compute.waits_to_start && status.phase.as_deref().is_none_or(|p| p == PENDING) => PENDING,
         (false, _) => "Starting",
         (true, true) => "Running",
         (true, false) => "Idle",
     };
-    let plan = finish_town(s, status, c, phase, now).with_actions(actions).look_again_at(look_again);
-    match (was_active, work) {
-        (true, false) => plan.because("no agent has work any more".into()),
-        (false, true) => plan.because(WORK_TEXT.into()),
+    let alarm = &s.town.spec.alarm;
+    let cadence = if work { alarm.active.get() } else { alarm.idle.get() };
+    let plan = finish_town(s, status, c, phase, now)
+        .with_actions(compute.actions)
+        .announcing(compute.notice)
+        .announcing(clock.notice)
+        .look_again_at(clock.look_again)
+        .look_again_at(compute.look_again)
+        .retry_at(compute.retry)
+        .asking(asked(s).every(cadence, now));
+    match (was_active, activity) {
+        (true, activity::TownActivity::None) => plan.because("no agent has work any more".into()),
+        (false, activity::TownActivity::Work(_, text)) => plan.because(text.into()),
         _ => plan,
     }
 }
 
-/// The claim and the pod of a town that is awake; whether they are as its spec asks.
-fn compute(
-    s: &TownSnapshot,
-    status: &mut TownStatus,
-    c: &mut Conditions,
-    now: Timestamp,
-    look_again: &mut Option<Timestamp>,
-) -> (Vec<Action>, bool) {
-    if s.town.spec.template.is_none() {
-        c.ready(reason::RUNNING, "the town has no pod of its own; its agents may start");
-        let stray =
-            s.pod().filter(|p| !p.deleting()).map(|p| Action::DeletePod(p.key.clone(), p.uid.clone()));
-        status.pod = restart::gone(status.pod.as_ref());
-        return (stray.into_iter().collect(), true);
+/// The town's own pod, as one who may be asked for its activity.
+fn asked(s: &TownSnapshot) -> probe::Asked<'_> {
+    probe::Asked {
+        owner: (&s.town.metadata, &s.uid),
+        probe: s.town.spec.activity_probe.as_ref(),
+        pod: s.pod(),
+        facts: &s.probe,
     }
-    let mut actions = Vec::new();
-    if s.town.spec.storage.is_some() {
-        match needs::claim(s.claim.as_ref(), &mut status.storage) {
-            Ok(action) => actions.extend(action),
-            Err(text) => {
-                c.reconciling(reason::CLAIM_UNUSABLE, text);
-                c.set(
-                    condition::DEGRADED,
-                    true,
-                    reason::CLAIM_UNUSABLE,
-                    "the town's volume claim is being deleted",
-                );
-                return (actions, false);
-            }
-        }
-    }
-    match restart::next(s.pod(), status.pod.as_ref(), status.restarts.as_ref(), now) {
-        Next::Keep => {
-            if let Some(pod) = s.pod() {
-                status.pod = Some(restart::pod_record(pod));
-                let (ready, later) = pod_conditions(pod, c, now);
-                *look_again = earlier(*look_again, later);
-                return (actions, ready);
-            }
-        }
-        Next::Wait => c.reconciling(reason::STARTING, "waiting for the old pod to go"),
-        Next::BackOff(at) => {
-            *look_again = earlier(*look_again, Some(at));
-            show_back_off(s.pod(), at, c);
-        }
-        Next::Delete(restarts) => {
-            if let Some(pod) = s.pod() {
-                status.restarts = restarts;
-                status.pod = restart::gone(status.pod.as_ref());
-                actions.push(Action::DeletePod(pod.key.clone(), pod.uid.clone()));
-                c.reconciling(reason::STARTING, format!("{}; replacing it", why_ended(pod)));
-            }
-        }
-        Next::Create(restarts) => {
-            actions.push(Action::CreatePod);
-            status.restarts = restarts;
-            status.pod = restart::gone(status.pod.as_ref());
-            c.reconciling(reason::STARTING, STARTING_TEXT);
-        }
-    }
-    (actions, false)
 }
 
 /// First phase of falling asleep: from here on nothing starts.
@@ -206,14 +176,11 @@ fn drain(s: &TownSnapshot, mut status: TownStatus, why: AsleepReason, now: Times
 
 fn draining_status(s: &TownSnapshot, status: TownStatus, now: Timestamp) -> Plan<TownStatus> {
     let mut c = Conditions::of_town();
-    if activity::has_work(s) {
-        c.set(condition::ACTIVE, true, reason::WORK, WORK_TEXT);
+    if let activity::TownActivity::Work(why, text) = activity::of_town(s, now) {
+        c.set(condition::ACTIVE, true, why, text);
     }
-    let why = match status.asleep_reason {
-        Some(AsleepReason::Suspended) => "spec.suspended is set",
-        _ => "no work for spec.sleepAfter",
-    };
-    c.reconciling(reason::DRAINING, format!("falling asleep: {why}"));
+    idle::show_why(&status, &mut c);
+    c.reconciling(reason::DRAINING, format!("falling asleep: {}", sleep::why_text(status.asleep_reason)));
     finish_town(s, status, c, "Draining", now)
 }
 
@@ -222,16 +189,26 @@ fn draining(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<To
     if s.freshness != Freshness::Live {
         return Plan::nothing();
     }
-    if let Some(why) = sleep::wake(s, &status) {
+    let began = status.draining_since.as_ref().map_or(now, |t| t.0);
+    let mut turn_back = sleep::wake(s, &status, now);
+    if turn_back.is_none() && sleep::decree(s, &status, now).is_none() {
+        match probe::last_look(asked(s), s, began, now) {
+            LastLook::Ask(questions) => return draining_status(s, status, now).asking(questions),
+            LastLook::NoAnswer(why) if status.asleep_reason != Some(AsleepReason::ActivityUnknown) => {
+                turn_back = Some(format!("whether there is work could not be asked: {why}"));
+            }
+            _ => {}
+        }
+    }
+    if let Some(why) = turn_back {
         status.draining_since = None;
         status.asleep_reason = None;
         // The idle clock starts anew: what turned it back may be no work (a request, a decree lifted).
         status.woke_at = Some(stamp(now));
         return awake(s, status, now).without_actions().because(format!("not asleep after all: {why}"));
     }
-    let began = status.draining_since.as_ref().map_or(now, |t| t.0);
     let bound = after(began, s.town.spec.drain.timeout.get());
-    if activity::anyone_working(s) && now < bound {
+    if activity::anyone_working(s, now) && now < bound {
         return draining_status(s, status, now).look_again_at(Some(bound));
     }
     if s.pods.iter().any(|p| ours(p, &s.install)) {
@@ -245,16 +222,20 @@ fn fall_asleep(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan
     status.draining_since = None;
     status.pod = restart::gone(status.pod.as_ref());
     status.restarts = None;
+    idle::forget(&mut status);
     asleep_status(s, status, now)
 }
 
 fn asleep_status(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<TownStatus> {
-    let (why, text) = match status.asleep_reason {
-        Some(AsleepReason::Suspended) => (reason::SUSPENDED, "asleep: spec.suspended is set".to_owned()),
-        _ => (reason::IDLE, "asleep: no work for spec.sleepAfter".to_owned()),
+    let why = match status.asleep_reason {
+        Some(AsleepReason::Suspended) => reason::SUSPENDED,
+        Some(AsleepReason::Expired) => reason::EXPIRED,
+        Some(AsleepReason::ActivityUnknown) => reason::ACTIVITY_UNKNOWN,
+        _ => reason::IDLE,
     };
     let mut c = Conditions::of_town();
-    c.ready(reason::ASLEEP, text);
+    idle::show_why(&status, &mut c);
+    c.ready(reason::ASLEEP, format!("asleep: {}", sleep::why_text(status.asleep_reason)));
     c.set(condition::ASLEEP, true, why, "");
     status.sleep_at = None;
     finish_town(s, status, c, "Asleep", now)
@@ -262,15 +243,38 @@ fn asleep_status(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Pl
 
 /// Asleep: no pods, no timer; it wakes when the reason no longer holds or work is there.
 fn asleep(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<TownStatus> {
-    if let Some(why) = sleep::wake(s, &status) {
+    // One that waits for its turn sleeps on: what wakes it is state, and is still there then.
+    if let Some(why) = sleep::wake(s, &status, now).filter(|_| s.may_start) {
         status.woke_at = Some(stamp(now));
         status.asleep_reason = None;
         return awake(s, status, now).without_actions().because(format!("woken: {why}"));
     }
-    if s.town.spec.suspended {
-        status.asleep_reason = Some(AsleepReason::Suspended);
+    if let Some(decree) = sleep::decree(s, &status, now) {
+        status.asleep_reason = Some(decree);
     }
     // Whoever made a pod of a sleeping town (a create that came late) did not make it for long.
     let strays = delete_pods(&s.pods, &s.install);
     asleep_status(s, status, now).with_actions(strays)
+}
+
+/// Whether the town's own pod is to be started, or has been and nothing is known to be wrong with it: only so
+/// many towns do that at once. The first start that fails makes room for another town.
+pub fn starting(s: &TownSnapshot, now: Timestamp) -> bool {
+    let meta = &s.town.metadata;
+    let dead = meta.deletion_timestamp.is_some() || tombstone(meta).is_some() || is_paused(meta);
+    if dead || s.town.spec.template.is_none() || !has_finalizer(meta, names::FINALIZER) {
+        return false;
+    }
+    let fresh = TownStatus::default();
+    let status = s.town.status.as_ref().unwrap_or(&fresh);
+    if sleep::decree(s, status, now).is_some()
+        || status.draining_since.is_some()
+        || expiry::expiry(s, status, now) == Expiry::InPast
+    {
+        return false;
+    }
+    if is_true(&status.conditions, condition::ASLEEP) {
+        return sleep::wake(s, status, now).is_some();
+    }
+    super::compute::starting(s, status, now)
 }

@@ -32,6 +32,8 @@ enum Command {
         #[arg(long)]
         dir: Option<PathBuf>,
     },
+    /// Print the documentation of the metrics, in Markdown.
+    Metrics,
 }
 
 /// Parses the command line and does what it says.
@@ -39,6 +41,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
         Some(Command::Crds { dir }) => write_crds(dir.as_deref()),
+        Some(Command::Metrics) => write_metrics(),
         None => start(cli.run),
     };
     match result {
@@ -73,4 +76,8 @@ fn write_crds(dir: Option<&Path>) -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     Ok(())
+}
+
+fn write_metrics() -> Result<(), Box<dyn std::error::Error>> {
+    Ok(write!(std::io::stdout(), "{}", telemetry::Metrics::default().documentation()?)?)
 }

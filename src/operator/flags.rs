@@ -25,7 +25,7 @@ pub(super) struct RunArgs {
     /// What is logged: a level, or a comma-separated list of target=level.
     #[arg(long, env = "TOWN_OPERATOR_LOG", default_value = "info,kube=warn,hyper=warn,tower=warn")]
     pub(super) log: String,
-    /// Address that serves /healthz (liveness) and /readyz (readiness).
+    /// Address that serves /healthz (liveness), /readyz (readiness) and /metrics.
     #[arg(long, env = "TOWN_OPERATOR_HEALTH_ADDR", default_value = "127.0.0.1:8080")]
     pub(super) health_addr: SocketAddr,
     /// Towns, and agents, reconciled at the same time.

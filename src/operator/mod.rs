@@ -1,5 +1,7 @@
 //! Wiring: flags, watches, queues, and the loop that turns what is seen into what is done.
 
+mod alarms;
+mod census;
 mod cli;
 mod flags;
 mod queue;

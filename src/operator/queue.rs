@@ -11,7 +11,7 @@ use std::future::Future;
 use std::hash::Hash;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::channel::mpsc;
 use futures::{FutureExt, StreamExt};
@@ -23,8 +23,10 @@ use kube::runtime::reflector::{ObjectRef, store::Writer};
 use kube::runtime::watcher::Event;
 
 use super::Looked;
+use super::alarms::Alarms;
 use crate::cluster::Error;
 use crate::lifecycle::ObjectKey;
+use crate::telemetry::Metrics;
 
 /// Longest time for one reconcile. Every request in it has a bound of its own; this one guards the slot.
 const DEADLINE: Duration = Duration::from_mins(2);
@@ -72,8 +74,22 @@ enum Failed {
     Deadline,
 }
 
+impl Failed {
+    /// One word for it.
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Error(error) => error.reason(),
+            Self::Panicked => "Panicked",
+            Self::Deadline => "Deadline",
+        }
+    }
+}
+
 struct Context<R> {
     reconcile: R,
+    kind: String,
+    metrics: Arc<Metrics>,
+    alarms: Alarms,
     failures: Mutex<HashMap<ObjectKey, u32>>,
 }
 
@@ -81,6 +97,7 @@ struct Context<R> {
 pub(super) fn queue<K, R>(
     concurrency: u16,
     reconcile: R,
+    metrics: Arc<Metrics>,
 ) -> (Queue<K>, Known<K>, impl Future<Output = ()> + Send + 'static)
 where
     K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
@@ -89,7 +106,10 @@ where
 {
     let (sender, triggers) = mpsc::unbounded();
     let writer = Writer::<PartialObjectMeta<K>>::new(());
-    let context = Arc::new(Context { reconcile, failures: Mutex::default() });
+    let kind = K::kind(&()).into_owned();
+    let context =
+        Arc::new(Context { reconcile, kind, metrics, alarms: Alarms::default(), failures: Mutex::default() });
+    let kept = context.clone();
     let applied = applier(
         |object: Arc<PartialObjectMeta<K>>, context: Arc<Context<R>>| {
             async move { look(&ObjectKey::of(&object.metadata), &context).await }.boxed()
@@ -100,23 +120,36 @@ where
         triggers.map(Ok::<_, Infallible>),
         Config::default().concurrency(concurrency),
     );
-    let work = applied.for_each(|result| async {
+    let work = applied.for_each(move |result| {
         match result {
+            Ok(_) | Err(ApplierError::ReconcilerFailed(..)) => {}
             // Gone before its turn came: nothing to do.
-            Ok(_) | Err(ApplierError::ObjectNotFound(_) | ApplierError::ReconcilerFailed(..)) => {}
+            Err(ApplierError::ObjectNotFound(gone)) => {
+                kept.forget(&ObjectKey { namespace: gone.namespace.unwrap_or_default(), name: gone.name });
+            }
             Err(error) => tracing::error!(%error, "the queue"),
         }
+        std::future::ready(())
     });
     (Queue { sender }, Known(writer), work)
 }
 
 async fn look<R: Reconcile>(key: &ObjectKey, context: &Context<R>) -> Result<Action, Failed> {
+    if let Some(late) = context.alarms.taken(key, Timestamp::now()) {
+        context.metrics.looked_late(&context.kind, late);
+    }
+    let began = Instant::now();
     let guarded = AssertUnwindSafe(context.reconcile.reconcile(key.clone())).catch_unwind();
-    let looked = match tokio::time::timeout(DEADLINE, guarded).await {
+    let ended = tokio::time::timeout(DEADLINE, guarded).await;
+    context.metrics.reconciled(&context.kind, began.elapsed());
+    let looked = match ended {
         Ok(Ok(result)) => result?,
         Ok(Err(_)) => return Err(Failed::Panicked),
         Err(_) => return Err(Failed::Deadline),
     };
+    if let Some(at) = looked.look_again {
+        context.alarms.set(key, at, Timestamp::now());
+    }
     let look_again = looked.look_again.map(until);
     if let Some(error) = looked.failed {
         let retry = context.failed(key, &Failed::Error(error));
@@ -127,8 +160,15 @@ async fn look<R: Reconcile>(key: &ObjectKey, context: &Context<R>) -> Result<Act
 }
 
 impl<R> Context<R> {
+    /// Forgets an object that is gone.
+    fn forget(&self, key: &ObjectKey) {
+        self.alarms.forget(key);
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+
     /// Counts a failure of an object. Returns how long to wait before the next attempt.
     fn failed(&self, key: &ObjectKey, failed: &Failed) -> Duration {
+        self.metrics.reconcile_failed(&self.kind, failed.reason());
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         let count = failures.entry(key.clone()).or_default();
         *count = count.saturating_add(1);
@@ -188,6 +228,94 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What every look at an object comes to.
+    struct Always(fn() -> Result<Looked, Error>);
+
+    impl Reconcile for Always {
+        async fn reconcile(&self, _: ObjectKey) -> Result<Looked, Error> {
+            (self.0)()
+        }
+    }
+
+    fn context(outcome: fn() -> Result<Looked, Error>) -> Context<Always> {
+        Context {
+            reconcile: Always(outcome),
+            kind: "Town".into(),
+            metrics: Arc::default(),
+            alarms: Alarms::default(),
+            failures: Mutex::default(),
+        }
+    }
+
+    fn key() -> ObjectKey {
+        ObjectKey { namespace: "ns".into(), name: "t".into() }
+    }
+
+    /// Looks twice at one object.
+    async fn looked_twice(outcome: fn() -> Result<Looked, Error>) -> Arc<Metrics> {
+        let context = context(outcome);
+        for _ in 0..2 {
+            // As the applier does.
+            if let Err(failed) = look(&key(), &context).await {
+                context.failed(&key(), &failed);
+            }
+        }
+        context.metrics
+    }
+
+    fn conflict() -> Error {
+        Error::Conflict { what: "a test".into() }
+    }
+
+    #[tokio::test]
+    async fn every_look_is_measured_and_every_failure_counts_once() {
+        type Outcome = fn() -> Result<Looked, Error>;
+        let cases: [(Outcome, Option<&str>); 4] = [
+            (|| Ok(Looked::default()), None),
+            (|| Err(conflict()), Some("Conflict")),
+            (|| Ok(Looked { failed: Some(conflict()), look_again: None }), Some("Conflict")),
+            (|| panic!("on purpose"), Some("Panicked")),
+        ];
+        for (outcome, reason) in cases {
+            let metrics = looked_twice(outcome).await;
+            assert_eq!(metrics.value(r#"reconciles_total{kind="Town"}"#), Some(2.0), "{reason:?}");
+            assert_eq!(metrics.value(r#"reconcile_duration_seconds_count{kind="Town"}"#), Some(2.0));
+            for word in ["Conflict", "Panicked", "Other"] {
+                let series = format!("reconcile_errors_total{{kind=\"Town\",reason=\"{word}\"}}");
+                let expected = if reason == Some(word) { 2.0 } else { 0.0 };
+                assert_eq!(metrics.value(&series), Some(expected), "{reason:?}: {series}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_look_that_took_too_long_counts_as_such() {
+        let context = context(|| Ok(Looked::default()));
+        context.failed(&key(), &Failed::Deadline);
+        let series = r#"reconcile_errors_total{kind="Town",reason="Deadline"}"#;
+        assert_eq!(context.metrics.value(series), Some(1.0));
+    }
+
+    #[tokio::test]
+    async fn nothing_is_kept_of_an_object_that_is_gone() {
+        let later = || Ok(Looked { look_again: Some(Timestamp::MAX), failed: Some(conflict()) });
+        let context = context(later);
+        assert!(look(&key(), &context).await.is_ok());
+        assert!(!context.alarms.is_empty() && !context.failures.lock().unwrap().is_empty());
+        context.forget(&key());
+        assert!(context.alarms.is_empty() && context.failures.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_look_at_the_time_that_was_asked_for_is_measured() {
+        let due = || Ok(Looked { look_again: Some(Timestamp::now()), failed: None });
+        let metrics = looked_twice(due).await;
+        assert_eq!(metrics.value(r#"alarm_lateness_seconds_count{kind="Town"}"#), Some(1.0));
+        let later = || Ok(Looked { look_again: Some(Timestamp::MAX), failed: None });
+        let metrics = looked_twice(later).await;
+        assert_eq!(metrics.value(r#"alarm_lateness_seconds_count{kind="Town"}"#), Some(0.0));
+    }
 
     #[test]
     fn failures_are_retried_ever_more_rarely_and_never_hot() {

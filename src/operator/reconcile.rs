@@ -3,7 +3,7 @@
 use k8s_openapi::jiff::Timestamp;
 
 use crate::cluster::{self, Cluster, Error, Subject};
-use crate::lifecycle::{self, ObjectKey};
+use crate::lifecycle::{self, ObjectKey, Plan};
 
 /// What came of a reconcile that was reported.
 #[derive(Default)]
@@ -22,7 +22,7 @@ pub async fn reconcile_town(cluster: &Cluster, key: &ObjectKey) -> Result<Looked
     // Marked as draining, nothing may start: the mark waits for creates under way and keeps others out.
     let outcome = cluster::act(cluster, Subject::Town(&snapshot.town), &plan.actions, now).await;
     let _alone = if plan.exclusive { Some(cluster.gates.exclusive(&snapshot.uid).await) } else { None };
-    let look_again = plan.look_again;
+    let look_again = next_look(&plan, now);
     cluster::report(cluster, &*snapshot.town, &snapshot.uid, plan, &outcome, now).await?;
     Ok(Looked { look_again, failed: outcome.error })
 }
@@ -33,7 +33,35 @@ pub async fn reconcile_agent(cluster: &Cluster, key: &ObjectKey) -> Result<Looke
     let now = Timestamp::now();
     let plan = lifecycle::decide_agent(&snapshot, now);
     let outcome = cluster::act(cluster, Subject::Agent(&snapshot.agent), &plan.actions, now).await;
-    let look_again = plan.look_again;
+    let look_again = next_look(&plan, now);
     cluster::report(cluster, &*snapshot.agent, &snapshot.uid, plan, &outcome, now).await?;
     Ok(Looked { look_again, failed: outcome.error })
+}
+
+/// When to look again. What need not be kept to the second comes up to a tenth of the wait later, so that what
+/// many would do at once is spread.
+fn next_look<S>(plan: &Plan<S>, now: Timestamp) -> Option<Timestamp> {
+    let at = plan.look_again?;
+    if !plan.lenient {
+        return Some(at);
+    }
+    let spread = at.duration_since(now).unsigned_abs().mul_f64(rand::random_range(0.0..0.1));
+    Some(at.checked_add(spread).unwrap_or(at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_is_kept_and_a_tick_is_spread_over_a_tenth_of_its_wait() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let plan = Plan::<()>::nothing().look_again_at(Some(at(100)));
+        assert_eq!(next_look(&plan, at(0)), Some(at(100)));
+        let plan = Plan::<()>::nothing().retry_at(Some(at(100)));
+        let looks: Vec<_> = (0..50).map(|_| next_look(&plan, at(0)).unwrap()).collect();
+        assert!(looks.iter().all(|look| (at(100)..at(110)).contains(look)), "{looks:?}");
+        assert!(looks.iter().any(|look| look != &looks[0]), "all at once");
+        assert_eq!(next_look(&Plan::<()>::nothing(), at(0)), None);
+    }
 }

@@ -8,6 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 
+use super::census;
 use super::flags::RunArgs;
 use super::queue::{Reconcile, queue};
 use super::watches::{self, Queues};
@@ -15,7 +16,7 @@ use super::{Looked, reconcile_agent, reconcile_town};
 use crate::cluster::{self, Cluster, Error, Limits, Look};
 use crate::lifecycle::ObjectKey;
 use crate::resources::Install;
-use crate::telemetry::{self, Health};
+use crate::telemetry::{self, Health, Metrics};
 
 /// Time for writes under way when the process is told to end.
 const FINISH_WITHIN: Duration = Duration::from_secs(8);
@@ -40,7 +41,8 @@ pub(super) async fn run(args: RunArgs) -> Result<(), Box<dyn std::error::Error>>
     let stop = CancellationToken::new();
     end_on_signal(stop.clone())?;
     let health = Health::default();
-    telemetry::serve(args.health_addr, health.clone(), stop.clone())
+    let metrics = Arc::new(Metrics::default());
+    telemetry::serve(args.health_addr, health.clone(), metrics.clone(), stop.clone())
         .await
         .map_err(|e| format!("cannot serve health on {} (--health-addr): {e}", args.health_addr))?;
     let client = cluster::connect().await.map_err(|e| format!("no cluster: {e}"))?;
@@ -55,9 +57,9 @@ pub(super) async fn run(args: RunArgs) -> Result<(), Box<dyn std::error::Error>>
         max_concurrent_starts: args.max_concurrent_starts,
     };
     let (looks, asked) = cluster::looks();
-    let shared = Arc::new(Cluster::new(client, Install(args.install_id), limits, looks));
-    let (towns, known_towns, town_work) = queue(args.concurrency, Towns(shared.clone()));
-    let (agents, known_agents, agent_work) = queue(args.concurrency, Agents(shared.clone()));
+    let shared = Arc::new(Cluster::new(client, Install(args.install_id), metrics.clone(), limits, looks));
+    let (towns, known_towns, town_work) = queue(args.concurrency, Towns(shared.clone()), metrics.clone());
+    let (agents, known_agents, agent_work) = queue(args.concurrency, Agents(shared.clone()), metrics.clone());
     let queues = Queues { towns, agents };
 
     // Decisions need every index: the work begins when each kind was listed once.
@@ -75,12 +77,20 @@ pub(super) async fn run(args: RunArgs) -> Result<(), Box<dyn std::error::Error>>
     tokio::spawn(watches::agents(shared.clone(), queues.clone(), known_agents, stop.clone(), listed()));
     tokio::spawn(watches::pods(shared.clone(), queues.clone(), stop.clone(), listed()));
     tokio::spawn(watches::claims(shared.clone(), queues.clone(), stop.clone(), listed()));
-    tokio::spawn(watches::services(shared, queues.clone(), stop.clone(), listed()));
+    tokio::spawn(watches::services(shared.clone(), queues.clone(), stop.clone(), listed()));
     tokio::spawn(take_looks(asked, queues, stop.clone()));
     tokio::select! {
         () = complete.cancelled() => health.ready(),
         () = stop.cancelled() => return Ok(()),
     }
+    cluster::take_up_starts(&shared);
+    // Not before every index is complete: nobody is to read that there are no towns.
+    let seen = Arc::downgrade(&shared);
+    metrics.count_with(move |metrics| {
+        if let Some(seen) = seen.upgrade() {
+            census::take(metrics, &seen.install.0, seen.towns.all(), seen.agents.all());
+        }
+    });
     tracing::info!("running");
 
     // The queues end when the watches have ended and what is under way has finished.

@@ -18,6 +18,7 @@ mod crash;
 mod destroy;
 mod failing;
 mod life;
+mod metrics;
 mod sleep;
 mod stage;
 mod startup;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
     // Those that take longest come first.
     budget::add(&mut stories);
     crash::add(&mut stories);
+    metrics::add(&mut stories);
     unknown::add(&mut stories);
     startup::add(&mut stories);
     destroy::add(&mut stories);

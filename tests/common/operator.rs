@@ -98,6 +98,11 @@ impl Operator {
         self.health
     }
 
+    /// What it has measured, as Prometheus is told.
+    pub fn metrics(&self) -> String {
+        get(self.health, "/metrics").unwrap_or_else(|error| panic!("GET /metrics: {error}"))
+    }
+
     /// All that it has logged, over restarts.
     pub fn log(&self) -> String {
         std::fs::read_to_string(log_file(self.directory.path())).unwrap_or_default()
@@ -152,13 +157,18 @@ pub fn free_address() -> SocketAddr {
 
 /// Whether a GET is answered with 200.
 pub fn answers(address: SocketAddr, path: &str) -> bool {
-    let ask = || -> std::io::Result<String> {
-        let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
-        stream.set_read_timeout(Some(Duration::from_secs(2)))?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
-    };
-    ask().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
+    get(address, path).is_ok()
+}
+
+/// What a GET is answered with; an error where that is not 200.
+fn get(address: SocketAddr, path: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
+    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    match answer.split_once("\r\n\r\n") {
+        Some((head, body)) if head.starts_with("HTTP/1.1 200") => Ok(body.to_owned()),
+        _ => Err(std::io::Error::other(answer)),
+    }
 }

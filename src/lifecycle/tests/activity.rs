@@ -3,11 +3,18 @@
 use super::build::{AgentBuilder, Read, TownBuilder, mayor, minute, pod, polecat, running_town, town};
 use crate::api::Outcome;
 use crate::api::condition::{ACTIVE, READY};
-use crate::lifecycle::AgentActivity::{Blocked, Done, Failed, Idle, Pending, Working};
-use crate::lifecycle::agent_activity;
+use crate::lifecycle::activity::AgentActivity::{self, Blocked, Done, Failed, Idle, Pending, Working};
+use crate::lifecycle::activity::{agent_activity, heard};
 
 fn toast() -> AgentBuilder {
     polecat("toast")
+}
+
+/// What an agent is doing that nobody was asked about.
+fn doing_now(agent: &AgentBuilder) -> AgentActivity {
+    let snapshot = &agent.0;
+    let heard = heard(&snapshot.agent, Some(&snapshot.probe), None);
+    agent_activity(&snapshot.agent, snapshot.pod.as_ref(), heard, minute(1))
 }
 
 #[test]
@@ -37,7 +44,7 @@ fn an_agent_has_work_while_its_bead_is_unfinished_and_can_be_worked_on() {
         ("unable to run until a person acts", toast().hook("b1").stalled(), Blocked, false),
     ] {
         let plan = running_town().with(agent.clone()).decide(minute(1));
-        assert_eq!(agent_activity(&agent.0.agent, agent.0.pod.as_ref()), doing, "{case}");
+        assert_eq!(doing_now(&agent), doing, "{case}");
         assert_eq!(plan.is(ACTIVE), work, "{case}");
         assert_eq!(plan.phase(), if work { "Running" } else { "Idle" }, "{case}");
     }
@@ -54,7 +61,7 @@ fn a_session_agent_is_never_work_however_busy_it_looks() {
         ("unable to run until a person acts", mayor().stalled(), Blocked),
     ] {
         let plan = running_town().with(agent.clone()).decide(minute(1));
-        assert_eq!(agent_activity(&agent.0.agent, agent.0.pod.as_ref()), doing, "{case}");
+        assert_eq!(doing_now(&agent), doing, "{case}");
         assert!(!plan.is(ACTIVE), "{case}");
     }
 }

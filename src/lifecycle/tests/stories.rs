@@ -26,7 +26,7 @@ fn a_town_lives_sleeps_wakes_and_dies() {
          00:00:00 toast  (new)      bind
          00:00:00 toast  Idle       report
          00:00:00 -- toast gets bead b1
-         00:00:00 gas    Running    report (an agent has an unfinished bead)
+         00:00:00 gas    Running    report (an agent has work)
          00:00:00 toast  Starting   create claim, report
          00:00:00 toast  Starting   create pod
          00:00:00 toast  Working    report
@@ -92,7 +92,7 @@ fn work_is_let_finish_when_the_town_is_suspended_but_not_for_ever() {
          00:00:00 nux    (new)      bind
          00:00:00 nux    Idle       report
          00:00:00 -- toast gets bead b1
-         00:00:00 gas    Running    report (an agent has an unfinished bead)
+         00:00:00 gas    Running    report (an agent has work)
          00:00:00 toast  Starting   report
          00:00:00 toast  Starting   create pod
          00:00:00 toast  Working    report
@@ -181,7 +181,7 @@ fn a_bead_that_fails_is_tried_five_times_and_then_once_a_window() {
          00:00:00 toast  (new)      bind
          00:00:00 toast  Idle       report
          00:00:00 -- toast gets bead b1
-         00:00:00 gas    Running    report (an agent has an unfinished bead)
+         00:00:00 gas    Running    report (an agent has work)
          00:00:00 toast  Starting   report
          00:00:00 toast  Starting   create pod
          00:00:00 toast  Starting   report
@@ -205,13 +205,13 @@ fn a_bead_that_fails_is_tried_five_times_and_then_once_a_window() {
          00:08:30 gas    Idle       report (no agent has work any more)
          00:08:30 toast  Failed     release pod, delete pod toast
          00:38:30 toast  Starting   report
-         00:38:30 gas    Running    report (an agent has an unfinished bead)
+         00:38:30 gas    Running    report (an agent has work)
          00:38:30 toast  Starting   create pod
          00:38:30 toast  Failed     report
          00:38:30 gas    Idle       report (no agent has work any more)
          00:38:30 toast  Failed     release pod, delete pod toast
          01:38:30 toast  Starting   report
-         01:38:30 gas    Running    report (an agent has an unfinished bead)
+         01:38:30 gas    Running    report (an agent has work)
          01:38:30 toast  Starting   create pod
          01:38:30 toast  Failed     report
          01:38:30 gas    Idle       report (no agent has work any more)
@@ -248,7 +248,7 @@ fn a_pod_that_is_killed_or_evicted_is_replaced_and_costs_no_attempt() {
          00:00:00 toast  (new)      bind
          00:00:00 toast  Idle       report
          00:00:00 -- toast gets bead b1
-         00:00:00 gas    Running    report (an agent has an unfinished bead)
+         00:00:00 gas    Running    report (an agent has work)
          00:00:00 toast  Starting   report
          00:00:00 toast  Starting   create pod
          00:00:00 toast  Working    report
@@ -310,7 +310,7 @@ fn a_town_deleted_in_mid_work_drains_and_leaves_nothing() {
          00:00:00 toast  (new)      bind
          00:00:00 toast  Idle       report
          00:00:00 -- toast gets bead b1
-         00:00:00 gas    Running    report (an agent has an unfinished bead)
+         00:00:00 gas    Running    report (an agent has work)
          00:00:00 toast  Starting   create claim, report
          00:00:00 toast  Starting   create pod
          00:00:00 toast  Working    report
@@ -380,7 +380,7 @@ fn an_agent_deleted_alone_leaves_its_town_as_it_was() {
          00:00:00 toast  (new)      bind
          00:00:00 toast  Idle       report
          00:00:00 -- toast gets bead b1
-         00:00:00 gas    Running    report (an agent has an unfinished bead)
+         00:00:00 gas    Running    report (an agent has work)
          00:00:00 toast  Starting   create claim, report
          00:00:00 toast  Starting   create pod
          00:00:00 toast  Working    report
@@ -432,7 +432,7 @@ fn a_tombstone_on_a_live_town_stops_it_until_it_is_taken_off() {
          00:00:00 toast  (new)      bind
          00:00:00 toast  Idle       report
          00:00:00 -- toast gets bead b1
-         00:00:00 gas    Running    report (an agent has an unfinished bead)
+         00:00:00 gas    Running    report (an agent has work)
          00:00:00 toast  Starting   create claim, report
          00:00:00 toast  Starting   create pod
          00:00:00 toast  Working    report
@@ -448,7 +448,7 @@ fn a_tombstone_on_a_live_town_stops_it_until_it_is_taken_off() {
          90:00:00 gas    Starting   create pod, report
          90:00:00 mayor  Starting   create pod, report
          90:00:00 toast  Starting   report
-         90:00:00 gas    Running    report (an agent has an unfinished bead)
+         90:00:00 gas    Running    report (an agent has work)
          90:00:00 mayor  Idle       report
          90:00:00 toast  Starting   create pod
          90:00:00 toast  Working    report

@@ -1,0 +1,72 @@
+//! The absolute end of a town.
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+use super::clock::{after, stamp};
+use super::conditions::gives;
+use super::facts::TownSnapshot;
+use super::plan::Notice;
+use crate::api::condition::{self, reason};
+use crate::api::{ExpiryPolicy, TownStatus};
+
+/// What is coming is said this long before, where that much is left.
+pub(super) const SAID_BEFORE: SignedDuration = SignedDuration::from_mins(5);
+
+/// How it stands with `spec.expiry`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Expiry {
+    /// There is none.
+    Never,
+    /// It is to come.
+    At(Timestamp),
+    /// It was past when the town was created: nobody can have meant that.
+    InPast,
+    /// It is past, and this is to happen.
+    Due(ExpiryPolicy),
+}
+
+/// How it stands with the town's expiry.
+pub(super) fn expiry(s: &TownSnapshot, status: &TownStatus, now: Timestamp) -> Expiry {
+    let Some(expiry) = &s.town.spec.expiry else { return Expiry::Never };
+    let at = expiry.at.0;
+    let created = s.town.metadata.creation_timestamp.as_ref().map(|t| t.0);
+    let lived =
+        status.phase.is_some() && !gives(&status.conditions, condition::STALLED, reason::EXPIRY_IN_PAST);
+    if !lived && created.is_none_or(|created| at <= created) {
+        Expiry::InPast
+    } else if at <= now {
+        Expiry::Due(expiry.policy)
+    } else {
+        Expiry::At(at)
+    }
+}
+
+/// What is to be said of an expiry that is near, and when to look again for it.
+pub(super) fn coming(
+    s: &TownSnapshot,
+    expiry: Expiry,
+    now: Timestamp,
+) -> (Option<Notice>, Option<Timestamp>) {
+    let Expiry::At(at) = expiry else { return (None, None) };
+    let what = match s.town.spec.expiry.as_ref().map(|e| e.policy) {
+        Some(ExpiryPolicy::Destroy) => "is destroyed",
+        _ => "sleeps, whatever the work,",
+    };
+    let note = format!("the town {what} at {} (spec.expiry)", stamp(at).0);
+    soon(reason::EXPIRES_SOON, at, note, now)
+}
+
+/// A notice while its time is near, and when to look again: at the time to say it, then at the time itself.
+pub(super) fn soon(
+    reason: &'static str,
+    at: Timestamp,
+    note: String,
+    now: Timestamp,
+) -> (Option<Notice>, Option<Timestamp>) {
+    let say_at = at.checked_sub(SAID_BEFORE).unwrap_or(at);
+    if now < say_at {
+        (None, Some(say_at))
+    } else {
+        (Some(Notice { reason, at, note }), Some(after(at, SignedDuration::ZERO)))
+    }
+}

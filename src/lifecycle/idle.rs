@@ -1,0 +1,147 @@
+//! The idle clock of a town that is awake: written when work begins and when it ends, so that it survives
+//! every restart of the operator.
+//!
+//! Invariant kept here: what nobody can say is neither work nor its absence: the clock stands still
+//! meanwhile, for a bounded time, and never without a word.
+
+use k8s_openapi::jiff::Timestamp;
+
+use super::activity::{self, TownActivity};
+use super::clock::{after, earlier, stamp};
+use super::conditions::{Conditions, is_true};
+use super::expiry::{SAID_BEFORE, soon};
+use super::facts::TownSnapshot;
+use super::plan::Notice;
+use super::sleep::{IdleClock, idle_clock, unknown_until, why_text};
+use crate::api::condition::{self, reason};
+use crate::api::{AsleepReason, TownStatus};
+
+/// What the clock asks for.
+#[derive(Default)]
+pub(super) struct Kept {
+    /// When to look at it again.
+    pub(super) look_again: Option<Timestamp>,
+    /// What is coming.
+    pub(super) notice: Option<Notice>,
+}
+
+/// Keeps the clock; `Err`: the town's time is up.
+pub(super) fn keep(
+    s: &TownSnapshot,
+    status: &mut TownStatus,
+    c: &mut Conditions,
+    activity: &TownActivity,
+    now: Timestamp,
+) -> Result<Kept, AsleepReason> {
+    let before = s.town.status.as_ref().map_or(&[][..], |b| b.conditions.as_slice());
+    let was_active = is_true(before, condition::ACTIVE);
+    match activity::attached(s) {
+        Some(true) => status.attached_since = status.attached_since.take().or_else(|| Some(stamp(now))),
+        Some(false) => status.attached_since = None,
+        None => {}
+    }
+    match activity {
+        TownActivity::Work(why, text) => {
+            if !was_active {
+                status.last_active_at = Some(stamp(now));
+            }
+            status.activity_unknown_since = None;
+            status.idle_since = None;
+            status.sleep_at = None;
+            c.set(condition::ACTIVE, true, why, *text);
+            Ok(Kept::default())
+        }
+        TownActivity::None => {
+            if was_active {
+                status.last_active_at = Some(stamp(now));
+            }
+            if let Some(since) = status.activity_unknown_since.take() {
+                resume(s, status, since.0, now);
+            }
+            c.set(condition::ACTIVE, false, reason::NO_WORK, "no agent has work");
+            run(s, status, now)
+        }
+        TownActivity::NotYetKnown => {
+            c.keep(condition::ACTIVE, before, &[reason::WORK, reason::BACKLOG, reason::ACTIVITY_UNKNOWN]);
+            c.keep(condition::DEGRADED, before, &[reason::ACTIVITY_UNKNOWN]);
+            Ok(Kept::default())
+        }
+        TownActivity::Unknown(since, why) => {
+            if was_active {
+                status.last_active_at = Some(stamp(now));
+            }
+            let since = status.activity_unknown_since.get_or_insert_with(|| stamp(*since)).0;
+            let text =
+                format!("nobody can say whether the town has work, the idle clock stands still: {why}");
+            c.unknown(condition::ACTIVE, reason::ACTIVITY_UNKNOWN, "");
+            c.degraded(reason::ACTIVITY_UNKNOWN, text);
+            // One text for one time of not knowing, however the failures differ.
+            c.keep(condition::DEGRADED, before, &[reason::ACTIVITY_UNKNOWN]);
+            if s.town.spec.always_on {
+                status.sleep_at = None;
+                return Ok(Kept::default());
+            }
+            let until = unknown_until(s, since);
+            if until <= now {
+                return Err(AsleepReason::ActivityUnknown);
+            }
+            status.sleep_at = Some(stamp(until));
+            Ok(Kept { look_again: Some(until), notice: None })
+        }
+    }
+}
+
+/// The clock goes on where it stood: the time of not knowing does not count.
+fn resume(s: &TownSnapshot, status: &mut TownStatus, since: Timestamp, now: Timestamp) {
+    let last = status.last_active_at.as_ref().map(|t| t.0);
+    if let IdleClock::Runs { since: idle, .. } = idle_clock(s, status, last) {
+        let shifted = after(idle, now.duration_since(since));
+        status.idle_since = Some(stamp(shifted.min(now)));
+    }
+}
+
+/// The clock runs. The input of an attached person moves it on all the time; that is written when it matters.
+fn run(s: &TownSnapshot, status: &mut TownStatus, now: Timestamp) -> Result<Kept, AsleepReason> {
+    let recorded = status.last_active_at.as_ref().map(|t| t.0);
+    let attached = status.attached_since.as_ref().map(|t| t.0);
+    let input = activity::last_input(s, attached, now).filter(|at| recorded.is_none_or(|r| *at > r));
+    let (since, sleeps_at) = match idle_clock(s, status, input.or(recorded)) {
+        IdleClock::Runs { sleeps_at, .. } if sleeps_at <= now => return Err(AsleepReason::Idle),
+        IdleClock::Runs { since, sleeps_at } => (since, sleeps_at),
+        IdleClock::Off | IdleClock::Unknown => {
+            status.sleep_at = None;
+            return Ok(Kept::default());
+        }
+    };
+    let early = status.sleep_at.as_ref().is_some_and(|shown| now < shown.0 && shown.0 < sleeps_at);
+    if input.is_none() || !early {
+        status.last_active_at = input.map(stamp).or(status.last_active_at.take());
+        status.sleep_at = Some(stamp(sleeps_at));
+    }
+    let (notice, say_at) = if s.town.spec.sleep_after.get() > SAID_BEFORE {
+        let note = format!(
+            "no work since {}: the town sleeps at {} unless work comes (spec.sleepAfter {})",
+            stamp(since).0,
+            stamp(sleeps_at).0,
+            s.town.spec.sleep_after
+        );
+        soon(reason::SLEEPS_SOON, sleeps_at, note, now)
+    } else {
+        (None, None)
+    };
+    Ok(Kept { look_again: earlier(say_at, Some(sleeps_at)), notice })
+}
+
+/// A town that sleeps because nobody could say whether it has work says so.
+pub(super) fn show_why(status: &TownStatus, c: &mut Conditions) {
+    if status.asleep_reason == Some(AsleepReason::ActivityUnknown) {
+        c.degraded(reason::ACTIVITY_UNKNOWN, why_text(status.asleep_reason));
+    }
+}
+
+/// What was noted of the time awake.
+pub(super) fn forget(status: &mut TownStatus) {
+    status.activity_unknown_since = None;
+    status.idle_since = None;
+    status.attached_since = None;
+}

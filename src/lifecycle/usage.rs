@@ -1,0 +1,38 @@
+//! How long pods ran, for those who pay for them.
+//!
+//! Counted whenever status is written for another reason, so that counting costs no write. What a pod ran
+//! between the last such write and its end, if it was gone by the next, is not seen.
+
+use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::jiff::tz::TimeZone;
+
+use super::clock::stamp;
+use super::facts::PodFacts;
+use crate::api::UsageStatus;
+
+/// The usage of the month, counted until now.
+pub(super) fn until_now(before: Option<&UsageStatus>, pods: &[PodFacts], now: Timestamp) -> UsageStatus {
+    let month = now.strftime("%Y-%m").to_string();
+    let same_month = before.filter(|usage| usage.month == month);
+    // In a new month the count starts at its first second, or where it was left, whichever is later.
+    let first = begin_of_month(now);
+    let since = before.map_or(first, |usage| usage.since.0.max(first));
+    let seconds: i64 = pods
+        .iter()
+        .filter_map(|pod| {
+            let begin = pod.started?.max(since);
+            let end = pod.termination.as_ref().and_then(|t| t.at).unwrap_or(now).min(now);
+            Some(end.duration_since(begin).as_secs().max(0))
+        })
+        .sum();
+    UsageStatus {
+        month,
+        pod_seconds: same_month.map_or(0, |usage| usage.pod_seconds).saturating_add(seconds),
+        since: stamp(now),
+    }
+}
+
+fn begin_of_month(now: Timestamp) -> Timestamp {
+    let today = now.to_zoned(TimeZone::UTC);
+    today.date().first_of_month().to_zoned(TimeZone::UTC).map_or(now, |first| first.timestamp())
+}

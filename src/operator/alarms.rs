@@ -1,0 +1,83 @@
+//! How late a look is that was asked for at a time.
+//!
+//! The queue does not say why it looks at an object. So a look that begins before the time was caused by
+//! something else and says nothing about the timer; one that begins at that time or after it is late by the
+//! difference.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+
+use crate::lifecycle::ObjectKey;
+
+/// The times at which looks were asked for, by object.
+#[derive(Default)]
+pub(super) struct Alarms(Mutex<HashMap<ObjectKey, Timestamp>>);
+
+impl Alarms {
+    /// A look is asked for at a time; one that is past already is due now.
+    pub(super) fn set(&self, key: &ObjectKey, at: Timestamp, now: Timestamp) {
+        self.lock().insert(key.clone(), at.max(now));
+    }
+
+    /// A look begins. How late it is, if a time was set and has come; whatever was set is forgotten.
+    pub(super) fn taken(&self, key: &ObjectKey, now: Timestamp) -> Option<Duration> {
+        let at = self.lock().remove(key)?;
+        Duration::try_from(now.duration_since(at)).ok()
+    }
+
+    /// The object is gone.
+    pub(super) fn forget(&self, key: &ObjectKey) {
+        self.lock().remove(key);
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<ObjectKey, Timestamp>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn key(name: &str) -> ObjectKey {
+        ObjectKey { namespace: "ns".into(), name: name.into() }
+    }
+
+    #[test]
+    fn a_look_at_its_time_or_later_is_late_by_the_difference_and_counts_once() {
+        let alarms = Alarms::default();
+        alarms.set(&key("a"), at(100), at(10));
+        assert_eq!(alarms.taken(&key("b"), at(103)), None, "another object's");
+        assert_eq!(alarms.taken(&key("a"), at(103)), Some(Duration::from_secs(3)));
+        assert_eq!(alarms.taken(&key("a"), at(104)), None);
+        alarms.set(&key("a"), at(200), at(104));
+        assert_eq!(alarms.taken(&key("a"), at(200)), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_look_before_its_time_is_not_the_timers_and_the_time_is_forgotten() {
+        let alarms = Alarms::default();
+        alarms.set(&key("a"), at(100), at(10));
+        assert_eq!(alarms.taken(&key("a"), at(50)), None);
+        assert_eq!(alarms.taken(&key("a"), at(150)), None);
+    }
+
+    #[test]
+    fn a_time_that_was_past_when_it_was_set_is_late_from_then_on() {
+        let alarms = Alarms::default();
+        alarms.set(&key("a"), at(100), at(160));
+        assert_eq!(alarms.taken(&key("a"), at(161)), Some(Duration::from_secs(1)));
+    }
+}

@@ -1,0 +1,503 @@
+//! What is measured of the towns' life and of the operator's own work.
+//!
+//! Invariants kept here: no name of an object is ever a label; gauges are counted when somebody asks, and
+//! nothing is done for them while nobody does.
+
+use std::fmt;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+
+use super::catalogue::{Catalogue, Histograms, Label, Labelled, OTHER, Sum};
+
+const KIND: Label = Label { name: "kind", words: &["Town", "Agent"] };
+const TOWN_PHASE: Label = Label {
+    name: "phase",
+    words: &[
+        "Pending",
+        "Starting",
+        "Running",
+        "Idle",
+        "Draining",
+        "Asleep",
+        "Blocked",
+        "Tombstoned",
+        "Destroying",
+        OTHER,
+    ],
+};
+const AGENT_PHASE: Label = Label {
+    name: "phase",
+    words: &[
+        "Pending",
+        "Starting",
+        "Working",
+        "Idle",
+        "Done",
+        "Failed",
+        "Asleep",
+        "Blocked",
+        "Tombstoned",
+        "Destroying",
+        OTHER,
+    ],
+};
+const ROLE: Label = Label { name: "role", words: &["mayor", "refinery", "polecat", "crew"] };
+const ERROR: Label = Label {
+    name: "reason",
+    words: &[
+        "APIError",
+        "RequestRefused",
+        "QuotaExceeded",
+        "NameTaken",
+        "Conflict",
+        "NotLive",
+        "Undecodable",
+        "NamespaceTerminating",
+        "Panicked",
+        "Deadline",
+        OTHER,
+    ],
+};
+const SLEEP: Label = Label { name: "reason", words: &["Idle", "Suspended", OTHER] };
+const START: Label = Label {
+    name: "reason",
+    words: &[
+        "ImagePullFailed",
+        "Unschedulable",
+        "ContainerFailed",
+        "ClaimUnusable",
+        "QuotaExceeded",
+        "RequestRefused",
+        "APIError",
+        OTHER,
+    ],
+};
+const RESULT: Label = Label {
+    name: "result",
+    words: &[
+        "Answered",
+        "Refused",
+        "TimedOut",
+        "TooLarge",
+        "Malformed",
+        "Unreachable",
+        "Unauthorized",
+        "Stale",
+        OTHER,
+    ],
+};
+const OUTCOME: Label = Label { name: "outcome", words: &["Written", "Failed"] };
+const VERSION: Label = Label { name: "version", words: &[] };
+
+/// Bounds for requests and what is made of a few of them, in seconds.
+const SHORT: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0];
+/// Bounds for what waits for containers, in seconds.
+const LONG: &[f64] = &[1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0];
+
+/// What the documentation says before the table.
+const INTRODUCTION: &str = "\
+# Metrics
+
+Written by `make generate`; do not edit.
+
+The operator serves them at `/metrics`, in the OpenMetrics text format, on the address of `--health-addr`; the chart's
+`metrics.service.enabled` and `metrics.serviceMonitor.enabled` let Prometheus find them. No label names a town or an
+agent: the number of series does not grow with the cluster. Counters begin anew with the process; towns and
+agents are counted once it is ready. `Other` stands for a word that is not listed.
+
+";
+
+/// Counts what is there, when somebody asks.
+type Census = Box<dyn Fn(&Metrics) + Send + Sync>;
+
+/// Everything that is measured.
+///
+/// Labels are given as text; one that is not among the words of its label is counted as `Other`.
+pub struct Metrics {
+    catalogue: Catalogue,
+    census: OnceLock<Census>,
+    towns: Labelled<Gauge, 1>,
+    agents: Labelled<Gauge, 2>,
+    deletions_blocked: Labelled<Gauge, 1>,
+    reconciles: Labelled<Counter, 1>,
+    reconcile_duration: Histograms<1>,
+    reconcile_errors: Labelled<Counter, 2>,
+    alarm_lateness: Histograms<1>,
+    sleeps: Labelled<Counter, 1>,
+    wakes: Counter,
+    wake_latency: Histogram,
+    saved: Sum,
+    failed_starts: Labelled<Counter, 2>,
+    start_waits: Counter,
+    back_offs: Labelled<Counter, 1>,
+    probes: Labelled<Counter, 1>,
+    probe_duration: Histogram,
+    destroyed: Labelled<Counter, 1>,
+    destroy_duration: Histograms<1>,
+    events: Labelled<Counter, 1>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut c = Catalogue::new();
+        let version = Info::new([(VERSION.name, env!("CARGO_PKG_VERSION"))]);
+        c.add("build", "The version of the operator that runs", None, &[VERSION], version);
+        Self {
+            census: OnceLock::new(),
+            towns: c.gauges(
+                "towns",
+                "Towns of this installation, and those of none yet, by phase",
+                [TOWN_PHASE],
+            ),
+            agents: c.gauges(
+                "agents",
+                "Agents of this installation, and those of none yet, by phase and role",
+                [AGENT_PHASE, ROLE],
+            ),
+            deletions_blocked: c.gauges(
+                "deletions_blocked",
+                "Objects whose deletion does not get on: DeletionBlocked is True",
+                [KIND],
+            ),
+            reconciles: c.counters("reconciles", "Looks at an object, whatever came of them", [KIND]),
+            reconcile_duration: c.seconds_by("reconcile_duration", "How long one look took", [KIND], SHORT),
+            reconcile_errors: c.counters(
+                "reconcile_errors",
+                "Looks that did not come to their end, or in which an action failed",
+                [KIND, ERROR],
+            ),
+            alarm_lateness: c.seconds_by(
+                "alarm_lateness",
+                "How long after the time that was asked for a look at an object began",
+                [KIND],
+                SHORT,
+            ),
+            sleeps: c.counters("sleeps", "Towns that fell asleep, and why", [SLEEP]),
+            wakes: c.counter("wakes", "Towns that were woken from sleep"),
+            wake_latency: c.seconds(
+                "wake_latency",
+                "From status.wokeAt of a town that slept until its own pod was Ready, to the second",
+                LONG,
+            ),
+            saved: c.sum_of_seconds(
+                "saved_pod",
+                "Time that towns slept, multiplied by the pods that they would have had: their own and those \
+                 of their Session agents; added when they wake or are deleted",
+            ),
+            failed_starts: c.counters(
+                "failed_starts",
+                "Pods that did not get on while they were to start, by what Degraded says",
+                [KIND, START],
+            ),
+            start_waits: c.counter("start_waits", "Starts that had to wait for their turn"),
+            back_offs: c.counters(
+                "back_offs",
+                "Times that the next start was put off because pods had failed",
+                [KIND],
+            ),
+            probes: c.counters("probes", "Activity probes, by what came of them", [RESULT]),
+            probe_duration: c.seconds("probe_duration", "How long one activity probe took", SHORT),
+            destroyed: c.counters("destroyed", "Objects of which nothing is left", [KIND]),
+            destroy_duration: c.seconds_by(
+                "destroy_duration",
+                "From an object's deletionTimestamp until nothing of it was left",
+                [KIND],
+                LONG,
+            ),
+            events: c.counters("events", "Events that were to be written", [OUTCOME]),
+            catalogue: c,
+        }
+    }
+}
+
+impl Metrics {
+    /// From now on `census` is taken whenever somebody asks for the metrics; the first one stays.
+    pub fn count_with(&self, census: impl Fn(&Self) + Send + Sync + 'static) {
+        // A second one has nothing to add: the first counts everything.
+        let _ = self.census.set(Box::new(census));
+    }
+
+    /// All of it in the OpenMetrics text format, counted now.
+    pub fn encode(&self) -> Result<String, fmt::Error> {
+        if let Some(census) = self.census.get() {
+            census(self);
+        }
+        self.catalogue.encode()
+    }
+
+    /// What there is, for people, in Markdown.
+    pub fn documentation(&self) -> Result<String, fmt::Error> {
+        Ok(format!("{INTRODUCTION}{}", self.catalogue.table()?))
+    }
+
+    /// The towns that there are, each by its phase.
+    pub fn count_towns<'a>(&self, phases: impl Iterator<Item = &'a str>) {
+        self.towns.count(phases.map(|phase| [phase]));
+    }
+
+    /// The agents that there are, each by its phase and role.
+    pub fn count_agents<'a>(&self, phases_and_roles: impl Iterator<Item = [&'a str; 2]>) {
+        self.agents.count(phases_and_roles);
+    }
+
+    /// The objects whose deletion is blocked, each by its kind.
+    pub fn count_deletions_blocked<'a>(&self, kinds: impl Iterator<Item = &'a str>) {
+        self.deletions_blocked.count(kinds.map(|kind| [kind]));
+    }
+
+    /// A look at an object has ended, however.
+    pub fn reconciled(&self, kind: &str, took: Duration) {
+        self.reconciles.of([kind]).inc();
+        self.reconcile_duration.of([kind]).observe(took.as_secs_f64());
+    }
+
+    /// A look at an object, or an action in it, failed.
+    pub fn reconcile_failed(&self, kind: &str, reason: &str) {
+        self.reconcile_errors.of([kind, reason]).inc();
+    }
+
+    /// A look that was asked for at a time began that much later.
+    pub fn looked_late(&self, kind: &str, by: Duration) {
+        self.alarm_lateness.of([kind]).observe(by.as_secs_f64());
+    }
+
+    /// A town fell asleep.
+    pub fn slept(&self, reason: &str) {
+        self.sleeps.of([reason]).inc();
+    }
+
+    /// A sleeping town was woken.
+    pub fn woke(&self) {
+        self.wakes.inc();
+    }
+
+    /// The pod of a town that was woken is Ready.
+    pub fn ready_after_wake(&self, took: Duration) {
+        self.wake_latency.observe(took.as_secs_f64());
+    }
+
+    /// A town slept: this much pod time was not used.
+    pub fn saved(&self, pod_time: Duration) {
+        self.saved.inc_by(pod_time.as_secs_f64());
+    }
+
+    /// A pod that was to start does not get on.
+    pub fn start_failed(&self, kind: &str, reason: &str) {
+        self.failed_starts.of([kind, reason]).inc();
+    }
+
+    /// A start has to wait for its turn.
+    pub fn start_waits(&self) {
+        self.start_waits.inc();
+    }
+
+    /// The next start is put off because the pod failed.
+    pub fn backed_off(&self, kind: &str) {
+        self.back_offs.of([kind]).inc();
+    }
+
+    /// An activity probe ended: Answered, Refused, TimedOut, TooLarge, Malformed, Unreachable, Unauthorized or
+    /// Stale.
+    pub fn probed(&self, result: &'static str) {
+        self.probes.of([result]).inc();
+    }
+
+    /// How long an activity probe took.
+    pub fn probe_took(&self, time: Duration) {
+        self.probe_duration.observe(time.as_secs_f64());
+    }
+
+    /// Nothing of an object is left. `took`: since its deletionTimestamp.
+    pub fn destroyed(&self, kind: &str, took: Duration) {
+        self.destroyed.of([kind]).inc();
+        self.destroy_duration.of([kind]).observe(took.as_secs_f64());
+    }
+
+    /// An event was written, or could not be.
+    pub fn event(&self, written: bool) {
+        self.events.of([if written { "Written" } else { "Failed" }]).inc();
+    }
+}
+
+#[cfg(test)]
+impl Metrics {
+    /// The value of a series, named as it is encoded after `town_operator_`.
+    pub fn value(&self, series: &str) -> Option<f64> {
+        let text = self.encode().unwrap_or_default();
+        let rest =
+            |line: &str| line.strip_prefix("town_operator_")?.strip_prefix(series)?.trim().parse().ok();
+        text.lines().find_map(rest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    /// What a recording changes, buckets left out.
+    fn changes(record: impl FnOnce(&Metrics)) -> Vec<String> {
+        let metrics = Metrics::default();
+        let before = metrics.encode().unwrap();
+        record(&metrics);
+        let after = metrics.encode().unwrap();
+        let old: Vec<&str> = before.lines().collect();
+        let new = after.lines().filter(|line| !old.contains(line) && !line.contains("_bucket{"));
+        let mut new: Vec<String> = new.map(|line| line.replace("town_operator_", "")).collect();
+        new.sort();
+        new
+    }
+
+    #[test]
+    fn each_recording_shows_in_its_series_and_in_no_other() {
+        assert_eq!(
+            changes(|m| m.reconciled("Town", seconds(3))),
+            [
+                r#"reconcile_duration_seconds_count{kind="Town"} 1"#,
+                r#"reconcile_duration_seconds_sum{kind="Town"} 3.0"#,
+                r#"reconciles_total{kind="Town"} 1"#,
+            ]
+        );
+        assert_eq!(
+            changes(|m| m.reconcile_failed("Agent", "Conflict")),
+            [r#"reconcile_errors_total{kind="Agent",reason="Conflict"} 1"#]
+        );
+        assert_eq!(
+            changes(|m| m.looked_late("Agent", seconds(2))),
+            [
+                r#"alarm_lateness_seconds_count{kind="Agent"} 1"#,
+                r#"alarm_lateness_seconds_sum{kind="Agent"} 2.0"#
+            ]
+        );
+        assert_eq!(changes(|m| m.slept("Suspended")), [r#"sleeps_total{reason="Suspended"} 1"#]);
+        assert_eq!(changes(Metrics::woke), ["wakes_total 1"]);
+        assert_eq!(
+            changes(|m| m.ready_after_wake(seconds(7))),
+            ["wake_latency_seconds_count 1", "wake_latency_seconds_sum 7.0"]
+        );
+        assert_eq!(changes(|m| m.saved(Duration::from_millis(1500))), ["saved_pod_seconds_total 1.5"]);
+        assert_eq!(
+            changes(|m| m.start_failed("Town", "QuotaExceeded")),
+            [r#"failed_starts_total{kind="Town",reason="QuotaExceeded"} 1"#]
+        );
+        assert_eq!(changes(Metrics::start_waits), ["start_waits_total 1"]);
+        assert_eq!(changes(|m| m.backed_off("Agent")), [r#"back_offs_total{kind="Agent"} 1"#]);
+        for result in RESULT.words {
+            let line = format!("probes_total{{result=\"{result}\"}} 1");
+            assert_eq!(changes(|m| m.probed(result)), [line]);
+        }
+        assert_eq!(
+            changes(|m| m.probe_took(seconds(1))),
+            ["probe_duration_seconds_count 1", "probe_duration_seconds_sum 1.0"]
+        );
+        assert_eq!(
+            changes(|m| m.destroyed("Town", seconds(9))),
+            [
+                r#"destroy_duration_seconds_count{kind="Town"} 1"#,
+                r#"destroy_duration_seconds_sum{kind="Town"} 9.0"#,
+                r#"destroyed_total{kind="Town"} 1"#,
+            ]
+        );
+        assert_eq!(changes(|m| m.event(true)), [r#"events_total{outcome="Written"} 1"#]);
+        assert_eq!(changes(|m| m.event(false)), [r#"events_total{outcome="Failed"} 1"#]);
+    }
+
+    #[test]
+    fn a_time_is_in_the_buckets_that_are_not_shorter() {
+        let metrics = Metrics::default();
+        metrics.ready_after_wake(seconds(7));
+        for (bound, count) in [("1.0", 0.0), ("5.0", 0.0), ("10.0", 1.0), ("3600.0", 1.0), ("+Inf", 1.0)] {
+            let series = format!("wake_latency_seconds_bucket{{le=\"{bound}\"}}");
+            assert_eq!(metrics.value(&series), Some(count), "{series}");
+        }
+    }
+
+    #[test]
+    fn what_is_counted_shows_with_all_its_words_none_included() {
+        let metrics = Metrics::default();
+        assert_eq!(metrics.value(r#"towns{phase="Idle"}"#), None, "nobody has counted yet");
+        metrics.count_with(|m| {
+            m.count_towns(["Idle", "Singing"].into_iter());
+            m.count_agents([["Working", "mayor"]].into_iter());
+            m.count_deletions_blocked(["Agent"].into_iter());
+        });
+        for (series, count) in [
+            (r#"towns{phase="Idle"}"#, 1.0),
+            (r#"towns{phase="Other"}"#, 1.0),
+            (r#"towns{phase="Asleep"}"#, 0.0),
+            (r#"agents{phase="Working",role="mayor"}"#, 1.0),
+            (r#"agents{phase="Working",role="crew"}"#, 0.0),
+            (r#"deletions_blocked{kind="Agent"}"#, 1.0),
+            (r#"deletions_blocked{kind="Town"}"#, 0.0),
+        ] {
+            assert_eq!(metrics.value(series), Some(count), "{series}");
+        }
+    }
+
+    #[test]
+    fn a_gauge_falls_when_there_are_fewer() {
+        let metrics = Metrics::default();
+        metrics.count_towns(["Idle", "Unheard", "Of"].into_iter());
+        metrics.count_towns(std::iter::empty());
+        assert_eq!(metrics.value(r#"towns{phase="Idle"}"#), Some(0.0));
+        assert_eq!(metrics.value(r#"towns{phase="Other"}"#), Some(0.0));
+    }
+
+    #[test]
+    fn no_word_makes_a_new_series() {
+        let metrics = counted();
+        let series = || metrics.encode().unwrap().lines().filter(|line| !line.starts_with('#')).count();
+        let before = series();
+        metrics.count_towns(["Dancing"].into_iter());
+        metrics.reconcile_failed("Town", "an unheard-of reason");
+        metrics.probed("Sung");
+        assert_eq!(metrics.value(r#"probes_total{result="Other"}"#), Some(1.0));
+        assert_eq!(series(), before);
+    }
+
+    /// Metrics of which all are shown.
+    fn counted() -> Metrics {
+        let metrics = Metrics::default();
+        metrics.count_towns(std::iter::empty());
+        metrics.count_agents(std::iter::empty());
+        metrics.count_deletions_blocked(std::iter::empty());
+        metrics
+    }
+
+    #[test]
+    fn the_documentation_has_every_metric_that_is_encoded_and_no_other() {
+        let metrics = counted();
+        let text = metrics.encode().unwrap();
+        let mut encoded: Vec<String> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
+            .map(|(name, kind)| match kind {
+                "counter" => format!("| `{name}_total` | {kind} |"),
+                "info" => format!("| `{name}_info` | {kind} |"),
+                _ => format!("| `{name}` | {kind} |"),
+            })
+            .collect();
+        let documentation = metrics.documentation().unwrap();
+        let rows = documentation.lines().filter(|line| line.starts_with("| `"));
+        let mut documented: Vec<String> =
+            rows.map(|row| row.split_inclusive('|').take(3).collect()).collect();
+        encoded.sort();
+        documented.sort();
+        assert_eq!(documented, encoded);
+        assert!(documentation.contains("`reason`: `Idle` `Suspended` `Other` | Towns that fell asleep"));
+        assert!(!documentation.contains(env!("CARGO_PKG_VERSION")), "it would change with every release");
+        assert_eq!(
+            metrics.value(concat!("build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}")),
+            Some(1.0)
+        );
+        assert!(text.ends_with("# EOF\n"));
+    }
+}

@@ -1,0 +1,96 @@
+//! What the operator tells Prometheus of a town's life.
+
+use serde_json::json;
+use town_operator::api::Town;
+
+use crate::common::operator::Operator;
+use crate::common::story::Story;
+use crate::common::wait::{PATIENCE, until};
+use crate::stage::Stories;
+use crate::words::{Told, workshop};
+
+pub fn add(stories: &mut Stories) {
+    stories.alone(a_towns_life_is_measured);
+}
+
+async fn a_towns_life_is_measured(story: Story) {
+    let operator = story.cluster.operator(&[]).await;
+    let operator = &operator;
+    shows(operator, r#"towns{phase="Idle"}"#, "0").await;
+
+    story.create_town("gas", workshop()).await;
+    story.create_agent("mayor", "gas", json!({"role": "mayor"})).await;
+    let mayor =
+        story.agent("mayor").until("is there", |agent| agent.is("Ready") && agent.phase() == "Idle").await;
+    story.town("gas").until("is idle", idle).await;
+    shows(operator, r#"towns{phase="Idle"}"#, "1").await;
+    shows(operator, r#"agents{phase="Idle",role="mayor"}"#, "1").await;
+    assert_eq!(shown(operator, "wake_latency_seconds_count"), "0", "a first start is no wake");
+
+    story.players.fail(&mayor.child(), 1, "on purpose").await;
+    shows(operator, r#"back_offs_total{kind="Agent"}"#, "1").await;
+    shows(operator, r#"agents{phase="Starting",role="mayor"}"#, "1").await;
+
+    story.town("gas").merge(json!({"spec": {"suspended": true}})).await;
+    story.town("gas").until("sleeps", |town| town.phase() == "Asleep").await;
+    shows(operator, r#"sleeps_total{reason="Suspended"}"#, "1").await;
+    shows(operator, r#"towns{phase="Asleep"}"#, "1").await;
+    shows(operator, r#"towns{phase="Idle"}"#, "0").await;
+    assert_eq!(shown(operator, "saved_pod_seconds_total"), "0.0");
+
+    story.town("gas").merge(json!({"spec": {"suspended": false}})).await;
+    story.town("gas").until("is awake again", idle).await;
+    shows(operator, "wakes_total", "1").await;
+    shows(operator, "wake_latency_seconds_count", "1").await;
+    let latency = value(operator, "wake_latency_seconds_sum");
+    assert!(latency > 0.0 && latency < PATIENCE.as_secs_f64(), "{latency}");
+    let saved = value(operator, "saved_pod_seconds_total");
+    assert!(saved > 0.0, "{saved}");
+
+    // Now it is the timer that puts it to sleep.
+    story.town("gas").merge(json!({"spec": {"sleepAfter": "10s"}})).await;
+    story.town("gas").until("sleeps", |town| town.phase() == "Asleep").await;
+    shows(operator, r#"sleeps_total{reason="Idle"}"#, "1").await;
+    assert!(value(operator, r#"alarm_lateness_seconds_count{kind="Town"}"#) >= 1.0);
+
+    story.town("gas").delete().await;
+    story.town("gas").gone().await;
+    shows(operator, r#"destroyed_total{kind="Town"}"#, "1").await;
+    shows(operator, r#"destroyed_total{kind="Agent"}"#, "1").await;
+    shows(operator, r#"destroy_duration_seconds_count{kind="Town"}"#, "1").await;
+    shows(operator, r#"towns{phase="Destroying"}"#, "0").await;
+    assert_eq!(shown(operator, "wakes_total"), "1", "it was deleted in its sleep");
+    assert!(value(operator, "saved_pod_seconds_total") > saved, "the second sleep counts too");
+    assert_eq!(shown(operator, r#"back_offs_total{kind="Town"}"#), "0");
+    assert!(value(operator, r#"events_total{outcome="Written"}"#) > 5.0);
+    assert_eq!(shown(operator, r#"events_total{outcome="Failed"}"#), "0");
+    let looks = value(operator, r#"reconciles_total{kind="Agent"}"#);
+    assert!(looks > 5.0, "{looks}");
+    let text = operator.metrics();
+    assert!(text.ends_with("# EOF\n") && !text.contains("gas"), "no name of an object: {text}");
+}
+
+fn idle(town: &Town) -> bool {
+    town.phase() == "Idle" && town.is("Ready")
+}
+
+/// What stands behind a series, named without its prefix.
+fn shown(operator: &Operator, series: &str) -> String {
+    let text = operator.metrics();
+    let begin = format!("town_operator_{series} ");
+    let found = text.lines().find_map(|line| line.strip_prefix(&begin));
+    found.unwrap_or_else(|| panic!("{series} is not in:\n{text}")).to_owned()
+}
+
+fn value(operator: &Operator, series: &str) -> f64 {
+    shown(operator, series).parse().unwrap()
+}
+
+/// Waits until a series says this: what is measured follows what is written.
+async fn shows(operator: &Operator, series: &str, wanted: &str) {
+    until(series, PATIENCE, async || match shown(operator, series) {
+        found if found == wanted => Ok(()),
+        found => Err(found),
+    })
+    .await;
+}
