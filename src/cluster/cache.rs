@@ -11,7 +11,7 @@ use kube::ResourceExt;
 use tokio::sync::watch;
 
 use crate::api::{Agent, Town, names};
-use crate::lifecycle::{ClaimFacts, ObjectKey, PodFacts, Uid, label};
+use crate::lifecycle::{ClaimFacts, ObjectKey, PodFacts, ServiceFacts, Uid, label};
 
 /// By what objects are found.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -69,6 +69,15 @@ impl Indexed for ClaimFacts {
     }
     fn groups(&self) -> Vec<Group> {
         owners(self.town_uid.as_ref(), self.agent_uid.as_ref())
+    }
+}
+
+impl Indexed for ServiceFacts {
+    fn key(&self) -> ObjectKey {
+        self.child.key.clone()
+    }
+    fn groups(&self) -> Vec<Group> {
+        owners(self.child.town_uid.as_ref(), self.child.agent_uid.as_ref())
     }
 }
 

@@ -9,6 +9,9 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use super::kinds::Known;
 use super::{Cluster, lock};
 use crate::lifecycle::Uid;
 
@@ -23,6 +26,7 @@ pub(super) enum Kind {
     Agent,
     Pod,
     Claim,
+    Service,
 }
 
 /// The last revision written of each kind, by the object whose reconcile wrote it.
@@ -49,6 +53,13 @@ impl OwnWrites {
 }
 
 impl Cluster {
+    /// Remembers what was written for an object, if its kind is watched.
+    pub(super) fn wrote<K: Known>(&self, by: &Uid, written: &ObjectMeta) {
+        if let Some(kind) = K::WATCHED {
+            self.own_writes.wrote(by, kind, written.resource_version.as_deref());
+        }
+    }
+
     /// Waits until the watches show what this process wrote for the object.
     pub(super) async fn sees_own_writes(&self, uid: &Uid) {
         let pending = self.own_writes.take(uid);
@@ -59,6 +70,7 @@ impl Cluster {
                     Kind::Agent => self.agents.reaches(*revision).await,
                     Kind::Pod => self.pods.reaches(*revision).await,
                     Kind::Claim => self.claims.reaches(*revision).await,
+                    Kind::Service => self.services.reaches(*revision).await,
                 }
             }
         };

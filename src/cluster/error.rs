@@ -1,7 +1,7 @@
 //! What can go wrong between us and the API server, and what follows from it.
 
 use crate::api::condition::reason;
-use crate::lifecycle::Failure;
+use crate::lifecycle::{Failure, ObjectKey};
 
 /// An error of a read or a write. All are retried; none is ever taken for absence.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +37,16 @@ pub enum Error {
         /// Its name.
         name: String,
     },
+    /// A Secret that the spec names, or a key in it, is not there.
+    #[error("{}", missing(secret, *key, field))]
+    SecretNotFound {
+        /// The Secret.
+        secret: ObjectKey,
+        /// The key that it must have; `None`: any would do.
+        key: Option<&'static str>,
+        /// The field that names it.
+        field: &'static str,
+    },
     /// The owner is not provably alive, so nothing is created for it.
     #[error("nothing is created: {why}")]
     NotLive {
@@ -53,6 +63,15 @@ pub enum Error {
         /// What is wrong with it.
         message: String,
     },
+}
+
+/// Which Secret is missing, who asks for it, and what to do.
+fn missing(secret: &ObjectKey, key: Option<&str>, field: &str) -> String {
+    let what = match key {
+        Some(key) => format!("Secret {secret} with the key {key}"),
+        None => format!("Secret {secret}"),
+    };
+    format!("{what} does not exist, and {field} names it: create it, and the pod is started")
 }
 
 /// The API server's own words where it answered, else what went wrong on the way.
@@ -143,7 +162,10 @@ impl Error {
             Self::NotLive { .. } => "NotLive",
             Self::Undecodable { .. } => "Undecodable",
             // The only one of these that no condition shows.
-            Self::NameTaken { .. } | Self::NoAnswer { .. } | Self::Api { .. } => "NamespaceTerminating",
+            Self::NameTaken { .. }
+            | Self::SecretNotFound { .. }
+            | Self::NoAnswer { .. }
+            | Self::Api { .. } => "NamespaceTerminating",
         }
     }
 
@@ -155,6 +177,7 @@ impl Error {
             // Its own deletion is next: nobody needs to do anything.
             Self::Api { .. } if self.is_namespace_terminating() => None,
             Self::NameTaken { .. } => failure(true, reason::NAME_TAKEN),
+            Self::SecretNotFound { .. } => failure(false, reason::SECRET_NOT_FOUND),
             Self::NoAnswer { .. } => failure(false, reason::API_ERROR),
             Self::Api { .. } => match self.status() {
                 Some(s) if s.code == 403 && s.message.contains("exceeded quota") => {

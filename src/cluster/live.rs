@@ -3,54 +3,50 @@
 //! Invariant kept here: nothing is created for an owner unless a read that no cache answered has just
 //! shown it alive, with the very UID that was decided on, and the gate of its town is held meanwhile.
 
-use std::fmt::Debug;
-use std::marker::PhantomData;
-
-use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
 use kube::api::{Api, PostParams};
-use kube::{Resource, ResourceExt};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use super::Cluster;
 use super::error::Error;
-use super::gate::Shared;
+use super::gate::{Sent, Shared};
+use super::kinds::Known;
 use crate::api::{Agent, Town, names};
 use crate::lifecycle::{self, OwnerRef, TownFacts, Uid, tombstone};
 
-/// A Town, and perhaps an Agent of it, that were alive a moment ago; valid while the gate is held.
+/// A Town, and perhaps an Agent of it, that were alive a moment ago; valid while the gates are held.
 pub struct LiveOwner<'gate> {
     town: Town,
     agent: Option<Agent>,
-    gate: PhantomData<&'gate Shared>,
+    owner: Uid,
+    gates: &'gate [Shared],
 }
 
 impl<'gate> LiveOwner<'gate> {
-    /// Proves that a town is alive.
-    pub(super) async fn town(cluster: &Cluster, _: &'gate Shared, town: &OwnerRef) -> Result<Self, Error> {
-        let town = read_live(cluster, "Town", town).await?;
-        Ok(Self { town, agent: None, gate: PhantomData })
-    }
-
-    /// Proves that an agent and its town are alive.
-    pub(super) async fn agent(
+    /// Proves that a town is alive and, where one is given, an agent of it. The gates of both are held.
+    pub(super) async fn prove(
         cluster: &Cluster,
-        gate: &'gate Shared,
+        gates: &'gate [Shared],
         town: &OwnerRef,
-        agent: &OwnerRef,
+        agent: Option<&OwnerRef>,
     ) -> Result<Self, Error> {
-        let Self { town, .. } = Self::town(cluster, gate, town).await?;
-        let agent = read_live(cluster, "Agent", agent).await?;
-        Ok(Self { town, agent: Some(agent), gate: PhantomData })
+        let owner = agent.unwrap_or(town).uid.clone();
+        let town = read_live::<Town>(cluster, town).await?;
+        let agent = match agent {
+            Some(agent) => Some(read_live::<Agent>(cluster, agent).await?),
+            None => None,
+        };
+        Ok(Self { town, agent, owner, gates })
     }
 
     /// The town, as it is.
-    pub(super) fn town_object(&self) -> &Town {
+    pub(super) fn town(&self) -> &Town {
         &self.town
     }
 
     /// The agent, as it is.
-    pub(super) fn agent_object(&self) -> Option<&Agent> {
+    pub(super) fn agent(&self) -> Option<&Agent> {
         self.agent.as_ref()
     }
 
@@ -66,31 +62,46 @@ impl<'gate> LiveOwner<'gate> {
         }
     }
 
-    /// Creates a child. If its name is taken, what is there must be ours, or it is refused.
-    pub(super) async fn create<K>(&self, cluster: &Cluster, kind: &'static str, child: &K) -> Result<K, Error>
-    where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-            + Clone
-            + Debug
-            + Serialize
-            + DeserializeOwned,
-    {
+    /// Creates a child; `None`: the spec does not ask for it any more. If its name is taken, what is there must
+    /// be ours, and stays as it is, or it is refused.
+    pub(super) async fn create<K: Known + Serialize>(
+        &self,
+        cluster: &Cluster,
+        child: Option<K>,
+        now: Timestamp,
+    ) -> Result<K, Error> {
+        let kind = K::NAME;
+        let child = child
+            .ok_or_else(|| Error::Conflict { what: format!("create {kind}: the spec asks for none now") })?;
         let namespace = child.namespace().unwrap_or_default();
         let api: Api<K> = Api::namespaced(cluster.client.clone(), &namespace);
         let name = child.name_any();
         let params = PostParams { field_manager: Some(names::MANAGER.into()), ..PostParams::default() };
-        match api.create(&params, child).await.map_err(|e| Error::api(format!("create {kind} {name}"), e)) {
+        let sent: Vec<Sent> = self.gates.iter().map(|gate| gate.send(now)).collect();
+        let made = api.create(&params, &child).await;
+        let made = made.map_err(|e| Error::api(format!("create {kind} {name}"), e));
+        let made = match made {
             Err(error) if error.is_already_exists() => {
-                let there = api.get(&name).await.map_err(|e| Error::api(format!("read {kind} {name}"), e))?;
-                accept(kind, child, there)
+                let there = api.get(&name).await;
+                there
+                    .map_err(|e| Error::known(format!("read {kind} {name}"), e))
+                    .and_then(|there| accept(&child, there))
             }
-            result => result,
+            made => made,
+        };
+        if !made.as_ref().is_err_and(Error::outcome_unknown) {
+            sent.into_iter().for_each(Sent::answered);
         }
+        if let Ok(made) = &made {
+            cluster.wrote::<K>(&self.owner, made.meta());
+        }
+        made
     }
 }
 
 /// Whether what has our child's name is our child: a create whose answer was lost.
-fn accept<K: Resource<DynamicType = ()>>(kind: &'static str, wanted: &K, there: K) -> Result<K, Error> {
+fn accept<K: Known>(wanted: &K, there: K) -> Result<K, Error> {
+    let kind = K::NAME;
     let same = [names::TOWN_UID, names::AGENT_UID, names::INSTALL]
         .iter()
         .all(|key| wanted.labels().get(*key) == there.labels().get(*key));
@@ -105,10 +116,8 @@ fn accept<K: Resource<DynamicType = ()>>(kind: &'static str, wanted: &K, there: 
 }
 
 /// Reads an owner past every cache and demands that it lives.
-async fn read_live<K>(cluster: &Cluster, kind: &str, owner: &OwnerRef) -> Result<K, Error>
-where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
-{
+async fn read_live<K: Known>(cluster: &Cluster, owner: &OwnerRef) -> Result<K, Error> {
+    let kind = K::NAME;
     let OwnerRef { key, uid } = owner;
     let api: Api<K> = Api::namespaced(cluster.client.clone(), &key.namespace);
     let read = api.get_opt(&key.name).await.map_err(|e| Error::api(format!("read {kind} {key}"), e))?;

@@ -9,16 +9,23 @@ mod act;
 mod cache;
 mod client;
 mod consistency;
+mod create;
 mod error;
 mod gate;
+mod kinds;
 mod lease;
 mod live;
+mod looks;
 mod measure;
+mod notices;
 mod observe;
 mod preflight;
 mod project;
 mod receipts;
 mod report;
+mod secrets;
+mod starts;
+mod write;
 
 pub use act::{Outcome, Subject, act};
 pub use cache::{Group, Index, Indexed};
@@ -27,9 +34,10 @@ pub use error::Error;
 pub use gate::Gates;
 pub use lease::claim_install;
 pub use live::LiveOwner;
-pub use observe::{observe_agent, observe_town};
+pub use looks::{Look, Looks, looks};
+pub use observe::{observe_agent, observe_town, take_up_starts};
 pub use preflight::check;
-pub use project::{claim_facts, pod_facts};
+pub use project::{claim_facts, pod_facts, service_facts};
 pub use report::{Events, report};
 
 use std::collections::HashMap;
@@ -39,7 +47,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::Client;
 
 use crate::api::{Agent, Town};
-use crate::lifecycle::{ClaimFacts, PodFacts, Uid};
+use crate::lifecycle::{ClaimFacts, PodFacts, ServiceFacts, Uid};
 use crate::resources::Install;
 use crate::telemetry::Metrics;
 
@@ -58,19 +66,33 @@ pub struct Cluster {
     pub pods: Index<PodFacts>,
     /// Volume claims of this installation, as watched.
     pub claims: Index<ClaimFacts>,
+    /// Services of this installation, as watched.
+    pub services: Index<ServiceFacts>,
     /// The gates of towns.
     pub gates: Gates,
     /// Where events go.
     pub events: Events,
     /// What is measured.
     pub metrics: Arc<Metrics>,
+    limits: Limits,
+    starts: starts::Starts,
+    notices: notices::Notices,
+    own_writes: consistency::OwnWrites,
+    receipts: receipts::Receipts,
+    reported: Mutex<HashMap<Uid, Timestamp>>,
+}
+
+/// How much, and how long.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
     /// A create whose answer was lost may take effect for this long.
     pub late_create: SignedDuration,
     /// Time after which a deletion that does not get on is reported as blocked.
     pub blocked_after: SignedDuration,
-    own_writes: consistency::OwnWrites,
-    receipts: receipts::Receipts,
-    reported: Mutex<HashMap<Uid, Timestamp>>,
+    /// How long the input of an attached person can keep a town awake.
+    pub attach_max_hold: SignedDuration,
+    /// Towns that start at once.
+    pub max_concurrent_starts: u16,
 }
 
 impl Cluster {
@@ -79,8 +101,8 @@ impl Cluster {
         client: Client,
         install: Install,
         metrics: Arc<Metrics>,
-        late_create: SignedDuration,
-        blocked_after: SignedDuration,
+        limits: Limits,
+        looks: Looks,
     ) -> Self {
         Self {
             events: Events::new(client.clone(), metrics.clone()),
@@ -91,9 +113,11 @@ impl Cluster {
             agents: Index::default(),
             pods: Index::default(),
             claims: Index::default(),
+            services: Index::default(),
             gates: Gates::default(),
-            late_create,
-            blocked_after,
+            limits,
+            starts: starts::Starts::new(limits.max_concurrent_starts, looks),
+            notices: notices::Notices::default(),
             own_writes: consistency::OwnWrites::default(),
             receipts: receipts::Receipts::default(),
             reported: Mutex::default(),
@@ -104,6 +128,8 @@ impl Cluster {
     pub fn forget(&self, uid: &Uid) {
         self.gates.forget(uid);
         self.own_writes.forget(uid);
+        self.notices.forget(uid);
+        self.starts.release(uid);
         lock(&self.reported).remove(uid);
     }
 }

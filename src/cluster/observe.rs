@@ -5,56 +5,85 @@
 //! the whole answer unknown: an unreadable set is not an empty one.
 
 use std::collections::HashMap;
-use std::fmt::Debug;
 use std::sync::Arc;
 
-use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use k8s_openapi::jiff::Timestamp;
 use kube::Resource;
 use kube::api::{Api, ListParams};
-use kube::core::DeserializeGuard;
-use serde::de::DeserializeOwned;
+use kube::core::{DeserializeGuard, ObjectList};
 
 use super::cache::Group;
 use super::error::Error;
-use super::project::{claim_facts, pod_facts};
+use super::kinds::Known;
+use super::project::{annotation, child_facts, claim_facts, pod_facts};
 use super::{Cluster, lock};
 use crate::api::{Agent, PodStatus, StorageStatus, Town, names};
 use crate::lifecycle::{
-    AgentSnapshot, ClaimFacts, Freshness, ObjectKey, PodFacts, ProbeFacts, Remains, Standing, TownFacts,
-    TownSnapshot, TownView, Uid, Unknown, has_finalizer, has_own_tombstone, label, needs_live,
-    needs_live_town, tombstone, tombstone_time,
+    AgentSnapshot, ChildFacts, ChildKind, ClaimFacts, Freshness, ObjectKey, PodFacts, ProbeFacts, Remains,
+    ServiceFacts, Standing, TownFacts, TownSnapshot, TownView, Uid, Unknown, has_finalizer,
+    has_own_tombstone, label, needs_live, needs_live_town, standing, starting, tombstone, tombstone_time,
 };
+use crate::resources;
 
 /// Objects asked for at once.
 const PAGE: u32 = 250;
 
 /// Everything that a decision about the town rests on; `None`: there is no such town.
 pub async fn observe_town(cluster: &Cluster, key: &ObjectKey) -> Result<Option<TownSnapshot>, Error> {
-    let Some(cached) = cluster.towns.get(key) else { return Ok(None) };
-    let Some(uid) = Uid::of(&cached.metadata) else { return Ok(None) };
-    cluster.sees_own_writes(&uid).await;
-    let Some(cached) = cluster.towns.get(key) else { return Ok(None) };
-    let mut snapshot = TownSnapshot {
+    let Some(mut snapshot) = look_at_town(cluster, key).await? else { return Ok(None) };
+    let now = Timestamp::now();
+    if starting(&snapshot, now) {
+        snapshot.may_start = cluster.starts.turn(&snapshot.uid, key, now);
+    } else {
+        cluster.starts.release(&snapshot.uid);
+    }
+    Ok(Some(snapshot))
+}
+
+/// Gives those towns their places that are starting already, since before this process began. To be called before
+/// any town is observed.
+pub fn take_up_starts(cluster: &Cluster) {
+    let now = Timestamp::now();
+    for town in cluster.towns.all() {
+        let Some(uid) = Uid::of(&town.metadata) else { continue };
+        let key = ObjectKey::of(&town.metadata);
+        let snapshot = watched_town(cluster, town, uid);
+        if snapshot.pod().is_some() && starting(&snapshot, now) {
+            cluster.starts.turn(&snapshot.uid, &key, now);
+        }
+    }
+}
+
+/// The town as the watches show it.
+fn watched_town(cluster: &Cluster, town: Arc<Town>, uid: Uid) -> TownSnapshot {
+    TownSnapshot {
         agents: bound_agents(cluster, &uid),
         pods: ours(cluster.pods.of(&Group::Town(uid.clone())).iter().map(|p| (**p).clone()), cluster),
         claim: own_claim(cluster.claims.of(&Group::Town(uid.clone())), None, cluster),
-        service: None,
+        service: own_service(cluster, &uid),
         probe: ProbeFacts::default(),
         agent_probes: HashMap::new(),
-        revision: String::new(),
+        revision: resources::town_revision(&town),
         may_start: true,
-        attach_max_hold: SignedDuration::from_hours(12),
-        town: cached,
+        attach_max_hold: cluster.limits.attach_max_hold,
+        town,
         install: cluster.install.0.clone(),
         freshness: Freshness::Cached,
         remains: None,
         reported_at: lock(&cluster.reported).get(&uid).copied(),
-        blocked_after: cluster.blocked_after,
+        blocked_after: cluster.limits.blocked_after,
         uid,
-    };
+    }
+}
+
+async fn look_at_town(cluster: &Cluster, key: &ObjectKey) -> Result<Option<TownSnapshot>, Error> {
+    let Some(cached) = cluster.towns.get(key) else { return Ok(None) };
+    let Some(uid) = Uid::of(&cached.metadata) else { return Ok(None) };
+    cluster.sees_own_writes(&uid).await;
+    let Some(cached) = cluster.towns.get(key) else { return Ok(None) };
+    let mut snapshot = watched_town(cluster, cached, uid);
     if !needs_live(&snapshot.town) {
         return Ok(Some(snapshot));
     }
@@ -67,17 +96,20 @@ pub async fn observe_town(cluster: &Cluster, key: &ObjectKey) -> Result<Option<T
         snapshot.town = Arc::new(town);
         return Ok(Some(snapshot));
     }
-    let remains = remains_of_town(cluster, &town, &snapshot.uid).await;
+    let search = Search::of_town(cluster, &town, &snapshot.uid);
     if deleting {
+        let remains = search.remains_of_town(&town).await;
         cluster.receipts.saw(&snapshot.uid, &remains);
         snapshot.remains = Some(remains);
     } else {
         // The last look before sleep: what cannot be read is no reason to go on.
+        let (agents, pods) = futures::join!(search.agents(&town), search.pods());
         let unknown =
             |u: Unknown| Error::Undecodable { kind: u.kind, name: String::new(), message: u.message };
-        snapshot.agents = remains.agents.map_err(unknown)?;
-        snapshot.pods = remains.pods.map_err(unknown)?;
+        snapshot.agents = agents.map_err(unknown)?;
+        snapshot.pods = pods.map_err(unknown)?;
     }
+    snapshot.revision = resources::town_revision(&town);
     snapshot.town = Arc::new(town);
     snapshot.freshness = Freshness::Live;
     Ok(Some(snapshot))
@@ -97,24 +129,33 @@ pub async fn observe_agent(cluster: &Cluster, key: &ObjectKey) -> Result<Option<
         }
         agent = Arc::new(live);
     }
-    let town = match observe_town_of(cluster, &agent).await {
-        Ok(town) => town,
-        Err(error) if deleting => TownView::Unknown(unknown("Town", &error)),
+    let (town, revision) = match observe_town_of(cluster, &agent).await {
+        Ok((freshness, town)) => (
+            view(cluster, freshness, town.as_deref()),
+            town.map(|town| resources::agent_revision(&agent, &town)).unwrap_or_default(),
+        ),
+        Err(error) if deleting => (TownView::Unknown(unknown("Town", &error)), String::new()),
         Err(error) => return Err(error),
     };
-    let remains = if deleting { Some(remains_of_agent(cluster, &agent, &uid, &town).await) } else { None };
-    if let Some(remains) = &remains {
-        cluster.receipts.saw(&uid, remains);
+    let mut remains = None;
+    if deleting {
+        let left = Search::of_agent(cluster, &agent, &uid).remains_of_agent(&agent, &town).await;
+        cluster.receipts.saw(&uid, &left);
+        remains = Some(left);
     }
+    let standing = match &town {
+        TownView::Present(_, facts) => standing(&agent, facts, &bound_agents(cluster, &facts.uid)),
+        _ => Standing::Free,
+    };
     let pods = ours(cluster.pods.of(&Group::Agent(uid.clone())).iter().map(|p| (**p).clone()), cluster);
     Ok(Some(AgentSnapshot {
         pod: pods.into_iter().next(),
         claim: own_claim(cluster.claims.of(&Group::Agent(uid.clone())), Some(&uid), cluster),
         probe: ProbeFacts::default(),
-        revision: String::new(),
-        standing: Standing::Free,
+        revision,
+        standing,
         install: cluster.install.0.clone(),
-        blocked_after: cluster.blocked_after,
+        blocked_after: cluster.limits.blocked_after,
         agent,
         uid,
         town,
@@ -123,20 +164,21 @@ pub async fn observe_agent(cluster: &Cluster, key: &ObjectKey) -> Result<Option<
 }
 
 /// The town that an agent names: as watched, or read live where its absence would have consequences.
-async fn observe_town_of(cluster: &Cluster, agent: &Agent) -> Result<TownView, Error> {
+async fn observe_town_of(cluster: &Cluster, agent: &Agent) -> Result<(Freshness, Option<Arc<Town>>), Error> {
     let key = ObjectKey {
         namespace: agent.metadata.namespace.clone().unwrap_or_default(),
         name: agent.spec.town.clone(),
     };
-    let facts = |town: &Town| TownFacts::of(town, &cluster.install.0);
-    let cached = cluster.towns.get(&key).and_then(|town| facts(&town));
-    if !needs_live_town(agent, cached.as_ref()) {
-        return Ok(view(Freshness::Cached, cached));
+    let cached = cluster.towns.get(&key);
+    let facts = cached.as_ref().and_then(|town| TownFacts::of(town, &cluster.install.0));
+    if !needs_live_town(agent, facts.as_ref()) {
+        return Ok((Freshness::Cached, cached));
     }
-    Ok(view(Freshness::Live, get::<Town>(cluster, &key).await?.as_ref().and_then(facts)))
+    Ok((Freshness::Live, get::<Town>(cluster, &key).await?.map(Arc::new)))
 }
 
-fn view(freshness: Freshness, facts: Option<TownFacts>) -> TownView {
+fn view(cluster: &Cluster, freshness: Freshness, town: Option<&Town>) -> TownView {
+    let facts = town.and_then(|town| TownFacts::of(town, &cluster.install.0));
     facts.map_or(TownView::Absent(freshness), |facts| TownView::Present(freshness, Box::new(facts)))
 }
 
@@ -159,135 +201,168 @@ fn own_claim(claims: Vec<Arc<ClaimFacts>>, agent: Option<&Uid>, cluster: &Cluste
         .map(|c| (*c).clone())
 }
 
-/// What is left of a town, read live.
-async fn remains_of_town(cluster: &Cluster, town: &Town, uid: &Uid) -> Remains {
-    let namespace = town.metadata.namespace.clone().unwrap_or_default();
-    let selector = format!("{}={uid}", names::TOWN_UID);
-    let status = town.status.as_ref();
-    let recorded = (status.and_then(|s| s.pod.as_ref()), status.and_then(|s| s.storage.as_ref()));
-    let (pods, claims) = children(cluster, &namespace, &selector, recorded).await;
-    let settled_at = cluster.gates.settled_at(
-        uid,
-        tombstone(&town.metadata).and_then(tombstone_time),
-        cluster.late_create,
-    );
-    Remains {
-        agents: agents_of_town(cluster, town, &namespace, &selector).await,
-        pods,
-        claims,
-        others: Ok(Vec::new()),
-        settled_at,
-    }
+fn own_service(cluster: &Cluster, town: &Uid) -> Option<ServiceFacts> {
+    let mut services = cluster.services.of(&Group::Town(town.clone())).into_iter();
+    services
+        .find(|s| s.child.agent_uid.is_none() && s.child.install.as_deref() == Some(&cluster.install.0))
+        .map(|s| (*s).clone())
 }
 
-/// What is left of an agent, read live.
-async fn remains_of_agent(cluster: &Cluster, agent: &Agent, uid: &Uid, town: &TownView) -> Remains {
-    let namespace = agent.metadata.namespace.clone().unwrap_or_default();
-    let selector = format!("{}={uid}", names::AGENT_UID);
-    let status = agent.status.as_ref();
-    let recorded = (status.and_then(|s| s.pod.as_ref()), status.and_then(|s| s.storage.as_ref()));
-    let (pods, claims) = children(cluster, &namespace, &selector, recorded).await;
-    // Either its own tombstone closed its own gate, or its town's closed the town's.
-    let own = tombstone(&agent.metadata).and_then(tombstone_time);
-    let settled_at = match (own, town) {
-        (None, TownView::Present(_, town)) => {
-            cluster.gates.settled_at(&town.uid, town.tombstoned_at, cluster.late_create)
+/// Where to look, past every cache, for what is left of an owner: in its namespace, by the label with its UID,
+/// and by the names in its own record, since a label can be stripped.
+struct Search<'a> {
+    cluster: &'a Cluster,
+    owner: &'a Uid,
+    namespace: &'a str,
+    selector: String,
+    pod: Option<&'a PodStatus>,
+    claim: Option<&'a StorageStatus>,
+}
+
+impl<'a> Search<'a> {
+    fn of_town(cluster: &'a Cluster, town: &'a Town, uid: &'a Uid) -> Self {
+        let status = town.status.as_ref();
+        Self {
+            cluster,
+            owner: uid,
+            namespace: town.metadata.namespace.as_deref().unwrap_or_default(),
+            selector: format!("{}={uid}", names::TOWN_UID),
+            pod: status.and_then(|s| s.pod.as_ref()),
+            claim: status.and_then(|s| s.storage.as_ref()),
         }
-        _ => cluster.gates.settled_at(uid, own, cluster.late_create),
-    };
-    Remains { agents: Ok(Vec::new()), pods, claims, others: Ok(Vec::new()), settled_at }
-}
-
-/// Pods and claims by UID label, and those that the owner's own record names: a label can be stripped.
-async fn children(
-    cluster: &Cluster,
-    namespace: &str,
-    selector: &str,
-    recorded: (Option<&PodStatus>, Option<&StorageStatus>),
-) -> (Result<Vec<PodFacts>, Unknown>, Result<Vec<ClaimFacts>, Unknown>) {
-    let params = ListParams::default().labels(selector);
-    let pods = async {
-        let mut pods = list::<Pod>(cluster, namespace, &params).await?;
-        if let Some((name, uid)) = recorded.0.and_then(|p| Some((p.name.as_ref()?, p.uid.as_ref()?))) {
-            pods.extend(unlisted(cluster, namespace, name, uid, &pods).await?);
-        }
-        let known = recorded.0.and_then(|p| p.uid.as_ref());
-        let mut pods: Vec<_> = pods.iter().filter_map(pod_facts).collect();
-        pods.retain(|p| is_ours(cluster, &p.key, &p.uid, p.install.as_deref(), known));
-        Ok(pods)
-    };
-    let claims = async {
-        let mut claims = list::<PersistentVolumeClaim>(cluster, namespace, &params).await?;
-        if let Some((name, uid)) = recorded.1.and_then(|c| Some((&c.claim, c.uid.as_ref()?))) {
-            claims.extend(unlisted(cluster, namespace, name, uid, &claims).await?);
-        }
-        let known = recorded.1.and_then(|c| c.uid.as_ref());
-        let mut claims: Vec<_> = claims.iter().filter_map(claim_facts).collect();
-        claims.retain(|c| is_ours(cluster, &c.key, &c.uid, c.install.as_deref(), known));
-        Ok(claims)
-    };
-    let (pods, claims): (Result<_, Error>, Result<_, Error>) = futures::join!(pods, claims);
-    (pods.map_err(|e| unknown("Pod", &e)), claims.map_err(|e| unknown("PersistentVolumeClaim", &e)))
-}
-
-/// An object that the record names and the list lacks: still there under its UID, or nothing.
-async fn unlisted<K>(
-    cluster: &Cluster,
-    namespace: &str,
-    name: &str,
-    uid: &str,
-    listed: &[K],
-) -> Result<Option<K>, Error>
-where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
-{
-    if listed.iter().any(|o| o.meta().uid.as_deref() == Some(uid)) {
-        return Ok(None);
     }
-    let key = ObjectKey { namespace: namespace.to_owned(), name: name.to_owned() };
-    Ok(get::<K>(cluster, &key).await?.filter(|found| found.meta().uid.as_deref() == Some(uid)))
-}
 
-/// Whether an object is ours: it carries our install label, or it is the very one that our own record
-/// names, stripped of its labels. Whatever else carries the owner's UID is left alone, and named.
-fn is_ours(
-    cluster: &Cluster,
-    key: &ObjectKey,
-    uid: &Uid,
-    install: Option<&str>,
-    recorded: Option<&String>,
-) -> bool {
-    let ours = match install {
-        Some(install) => install == cluster.install.0,
-        None => recorded.is_some_and(|r| r == uid.as_str()),
-    };
-    if !ours {
-        tracing::warn!(object = %key, %uid, ?install, "carries the owner's UID but not our install label: left alone");
+    fn of_agent(cluster: &'a Cluster, agent: &'a Agent, uid: &'a Uid) -> Self {
+        let status = agent.status.as_ref();
+        Self {
+            cluster,
+            owner: uid,
+            namespace: agent.metadata.namespace.as_deref().unwrap_or_default(),
+            selector: format!("{}={uid}", names::AGENT_UID),
+            pod: status.and_then(|s| s.pod.as_ref()),
+            claim: status.and_then(|s| s.storage.as_ref()),
+        }
     }
-    ours
-}
 
-/// The agents bound to the town, and those whose label was stripped: they name it and carry our finalizer.
-async fn agents_of_town(
-    cluster: &Cluster,
-    town: &Town,
-    namespace: &str,
-    selector: &str,
-) -> Result<Vec<Arc<Agent>>, Unknown> {
-    let read = async {
-        let name = town.metadata.name.clone().unwrap_or_default();
-        let bound = list::<Agent>(cluster, namespace, &ListParams::default().labels(selector)).await?;
-        let naming = ListParams::default().fields(&format!("spec.town={name}"));
-        // Only those that carry our finalizer concern us, whether they can be decoded or not.
-        let stripped = |meta: &ObjectMeta| {
-            label(meta, names::TOWN_UID).is_none() && has_finalizer(meta, names::FINALIZER)
+    async fn remains_of_town(&self, town: &Town) -> Remains {
+        let children = self.children().await;
+        let agents = self.agents(town).await;
+        let tombstone = tombstone(&town.metadata).and_then(tombstone_time);
+        Remains { agents, settled_at: self.settled_at(self.owner, tombstone), ..children }
+    }
+
+    async fn remains_of_agent(&self, agent: &Agent, town: &TownView) -> Remains {
+        let children = self.children().await;
+        // Either its own tombstone closed its own gate, or its town's closed the town's.
+        let own = tombstone(&agent.metadata).and_then(tombstone_time);
+        let (closed, since) = match (own, town) {
+            (None, TownView::Present(_, town)) => (&town.uid, town.tombstoned_at),
+            _ => (self.owner, own),
         };
-        let stripped = list_where::<Agent>(cluster, namespace, &naming, stripped).await?;
-        Ok::<_, Error>(bound.into_iter().chain(stripped).collect::<Vec<_>>())
-    };
-    let mut agents = read.await.map_err(|e| unknown("Agent", &e))?;
-    agents.retain(|a| label(&a.metadata, names::INSTALL).is_none_or(|i| i == cluster.install.0));
-    Ok(agents.into_iter().map(Arc::new).collect())
+        Remains { settled_at: self.settled_at(closed, since), ..children }
+    }
+
+    fn settled_at(&self, uid: &Uid, tombstone: Option<Timestamp>) -> Option<Timestamp> {
+        self.cluster.gates.settled_at(uid, tombstone, self.cluster.limits.late_create)
+    }
+
+    /// Every kind that we make.
+    async fn children(&self) -> Remains {
+        let (pods, claims, services, secrets) = futures::join!(
+            self.pods(),
+            self.claims(),
+            self.others::<Service>(ChildKind::Service),
+            self.others::<Secret>(ChildKind::Secret),
+        );
+        let others = services.and_then(|services| Ok([services, secrets?].concat()));
+        Remains { agents: Ok(Vec::new()), pods, claims, others, settled_at: None }
+    }
+
+    async fn pods(&self) -> Result<Vec<PodFacts>, Unknown> {
+        let recorded = self.pod.and_then(|pod| Some((pod.name.as_deref()?, pod.uid.as_deref()?)));
+        self.whole::<Pod, _>(recorded, pod_facts).await
+    }
+
+    async fn claims(&self) -> Result<Vec<ClaimFacts>, Unknown> {
+        let recorded = self.claim.and_then(|claim| Some((claim.claim.as_str(), claim.uid.as_deref()?)));
+        self.whole::<PersistentVolumeClaim, _>(recorded, claim_facts).await
+    }
+
+    /// What is listed of a kind, and the one that the record names if it is there under its UID.
+    async fn whole<K: Known, F>(
+        &self,
+        recorded: Option<(&str, &str)>,
+        facts: impl Fn(&K) -> Option<F>,
+    ) -> Result<Vec<F>, Unknown> {
+        let read = async {
+            let mut all = list::<K>(self.cluster, self.namespace, &self.params(), |_| true).await?;
+            if let Some((name, uid)) = recorded
+                && !all.iter().any(|listed| listed.meta().uid.as_deref() == Some(uid))
+            {
+                let key = ObjectKey { namespace: self.namespace.to_owned(), name: name.to_owned() };
+                let found = get::<K>(self.cluster, &key).await?;
+                all.extend(found.filter(|found| found.meta().uid.as_deref() == Some(uid)));
+            }
+            all.retain(|object| self.is_ours::<K>(object.meta(), recorded.map(|(_, uid)| uid)));
+            Ok(all.iter().filter_map(facts).collect())
+        };
+        read.await.map_err(|error| unknown(K::NAME, &error))
+    }
+
+    /// What is listed of a kind of which no more than its metadata is asked for: a Secret's content is nobody's
+    /// business. It has an ownerReference; should its label be stripped, the garbage collector finds it.
+    async fn others<K: Known>(&self, kind: ChildKind) -> Result<Vec<ChildFacts>, Unknown> {
+        let api: Api<K> = Api::namespaced(self.cluster.client.clone(), self.namespace);
+        let page = |params: ListParams| {
+            let api = api.clone();
+            async move { api.list_metadata(&params).await }
+        };
+        let listed = pages(K::NAME, &self.params(), page).await.map_err(|error| unknown(K::NAME, &error))?;
+        let ours = listed.iter().filter(|object| self.is_ours::<K>(&object.metadata, None));
+        Ok(ours.filter_map(|object| child_facts(kind, &object.metadata)).collect())
+    }
+
+    fn params(&self) -> ListParams {
+        ListParams::default().labels(&self.selector)
+    }
+
+    /// Whether an object is ours: it carries our install label, or it is the very one that our own record
+    /// names, stripped of its labels. Whatever else carries the owner's UID is left alone, and named.
+    fn is_ours<K: Known>(&self, meta: &ObjectMeta, recorded: Option<&str>) -> bool {
+        let uid = meta.uid.as_deref();
+        match label(meta, names::INSTALL) {
+            Some(install) if install == self.cluster.install.0 => return true,
+            // Let go on purpose, perhaps by an earlier process: it only looks stripped.
+            None if recorded.is_some() && annotation(meta, names::RETAINED_FROM).is_some() => {
+                self.cluster.receipts.retained::<K>(self.owner, meta);
+                return false;
+            }
+            None if recorded.is_some() && recorded == uid => return true,
+            _ => {}
+        }
+        let (kind, object) = (K::NAME, ObjectKey::of(meta));
+        tracing::warn!(kind, %object, uid, "carries the owner's UID but not our install label: left alone");
+        false
+    }
+
+    /// The agents bound to the town, and those whose label was stripped: they name it and carry our finalizer.
+    async fn agents(&self, town: &Town) -> Result<Vec<Arc<Agent>>, Unknown> {
+        let read = async {
+            let name = town.metadata.name.as_deref().unwrap_or_default();
+            let bound = list::<Agent>(self.cluster, self.namespace, &self.params(), |_| true).await?;
+            let naming = ListParams::default().fields(&format!("spec.town={name}"));
+            // Only those that carry our finalizer concern us, whether they can be decoded or not.
+            let stripped = |meta: &ObjectMeta| {
+                label(meta, names::TOWN_UID).is_none() && has_finalizer(meta, names::FINALIZER)
+            };
+            let stripped = list::<Agent>(self.cluster, self.namespace, &naming, stripped).await?;
+            Ok::<_, Error>(bound.into_iter().chain(stripped))
+        };
+        let agents = read.await.map_err(|e| unknown("Agent", &e))?;
+        let install =
+            |a: &Agent| label(&a.metadata, names::INSTALL).is_none_or(|i| i == self.cluster.install.0);
+        Ok(agents.filter(install).map(Arc::new).collect())
+    }
 }
 
 fn unknown(kind: &'static str, error: &Error) -> Unknown {
@@ -295,58 +370,53 @@ fn unknown(kind: &'static str, error: &Error) -> Unknown {
 }
 
 /// One object, past every cache; `None` only where the API server says 404.
-async fn get<K>(cluster: &Cluster, key: &ObjectKey) -> Result<Option<K>, Error>
-where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
-{
+async fn get<K: Known>(cluster: &Cluster, key: &ObjectKey) -> Result<Option<K>, Error> {
     let api: Api<K> = Api::namespaced(cluster.client.clone(), &key.namespace);
-    api.get_opt(&key.name).await.map_err(|e| Error::api(format!("read {} {key}", K::kind(&())), e))
+    api.get_opt(&key.name).await.map_err(|e| Error::api(format!("read {} {key}", K::NAME), e))
 }
 
-/// A whole list, page by page, past every cache.
-async fn list<K>(cluster: &Cluster, namespace: &str, params: &ListParams) -> Result<Vec<K>, Error>
-where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
-{
-    list_where(cluster, namespace, params, |_| true).await
-}
-
-/// A whole list of those whose metadata tells that they matter.
-async fn list_where<K>(
+/// A whole list, past every cache, of those whose metadata tells that they matter.
+async fn list<K: Known>(
     cluster: &Cluster,
     namespace: &str,
     params: &ListParams,
     matters: impl Fn(&ObjectMeta) -> bool,
-) -> Result<Vec<K>, Error>
-where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
-{
-    let kind = kind_name::<K>();
+) -> Result<Vec<K>, Error> {
     let api: Api<DeserializeGuard<K>> = Api::namespaced(cluster.client.clone(), namespace);
+    let page = |params: ListParams| {
+        let api = api.clone();
+        async move { api.list(&params).await }
+    };
+    let all = pages(K::NAME, params, page).await?.into_iter().filter(|item| matters(item.meta()));
+    all.map(|guarded| {
+        guarded.0.map_err(|bad| Error::Undecodable {
+            kind: K::NAME,
+            name: bad.metadata.name.unwrap_or_default(),
+            message: bad.error,
+        })
+    })
+    .collect()
+}
+
+/// A whole list, page by page.
+async fn pages<T: Clone, F>(
+    kind: &str,
+    params: &ListParams,
+    page: impl Fn(ListParams) -> F,
+) -> Result<Vec<T>, Error>
+where
+    F: Future<Output = kube::Result<ObjectList<T>>>,
+{
     let mut params = params.clone().limit(PAGE);
     let mut all = Vec::new();
     loop {
-        let page = api.list(&params).await.map_err(|e| Error::api(format!("list {kind}"), e))?;
-        for guarded in page.items.into_iter().filter(|item| matters(item.meta())) {
-            all.push(guarded.0.map_err(|bad| Error::Undecodable {
-                kind,
-                name: bad.metadata.name.unwrap_or_default(),
-                message: bad.error,
-            })?);
-        }
-        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+        let ObjectList { items, metadata, .. } =
+            page(params.clone()).await.map_err(|e| Error::api(format!("list {kind}"), e))?;
+        all.extend(items);
+        match metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => params = params.continue_token(&token),
             None => return Ok(all),
         }
-    }
-}
-
-fn kind_name<K: Resource<DynamicType = ()>>() -> &'static str {
-    match K::kind(&()).as_ref() {
-        "Agent" => "Agent",
-        "Pod" => "Pod",
-        "PersistentVolumeClaim" => "PersistentVolumeClaim",
-        _ => "Town",
     }
 }
 

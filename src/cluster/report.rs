@@ -13,8 +13,9 @@ use super::act::Outcome;
 use super::consistency::Kind;
 use super::error::Error;
 use super::measure;
+use super::notices;
 use crate::api::{Agent, AgentStatus, PodStatus, StorageStatus, Town, TownStatus, condition, names};
-use crate::lifecycle::{ClaimFacts, Uid, overlay, pod_record};
+use crate::lifecycle::{ClaimFacts, Plan, Uid, overlay, pod_record};
 use crate::telemetry::Metrics;
 
 /// The longest note of an event that the API server takes.
@@ -168,8 +169,7 @@ pub async fn report<K: Report + Sync>(
     cluster: &Cluster,
     object: &K,
     uid: &Uid,
-    decided: Option<K::Status>,
-    note: Option<String>,
+    plan: Plan<K::Status>,
     outcome: &Outcome,
     now: Timestamp,
 ) -> Result<(), Error> {
@@ -179,6 +179,20 @@ pub async fn report<K: Report + Sync>(
         cluster.events.say(object, false, "Destroyed", &summary).await;
         return Ok(());
     }
+    report_status(cluster, object, uid, (plan.status, plan.note), outcome, now).await?;
+    notices::say(cluster, object, uid, &plan.notices).await;
+    Ok(())
+}
+
+/// Writes the status if it changes.
+async fn report_status<K: Report + Sync>(
+    cluster: &Cluster,
+    object: &K,
+    uid: &Uid,
+    (decided, note): (Option<K::Status>, Option<String>),
+    outcome: &Outcome,
+    now: Timestamp,
+) -> Result<(), Error> {
     let before = object.status();
     let old = before.map_or(&[][..], K::conditions);
     let failure = outcome.error.as_ref().and_then(Error::failure);

@@ -37,6 +37,12 @@ pub(super) struct RunArgs {
     /// The API server's --request-timeout: a create whose answer was lost may take effect until then.
     #[arg(long, env = "TOWN_OPERATOR_APISERVER_REQUEST_TIMEOUT", default_value = "60s")]
     pub(super) apiserver_request_timeout: api::Duration,
+    /// Towns that start at the same time; the others wait, the oldest first.
+    #[arg(long, env = "TOWN_OPERATOR_MAX_CONCURRENT_STARTS", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=10000))]
+    pub(super) max_concurrent_starts: u16,
+    /// Longest time for which the input of an attached person keeps a town awake.
+    #[arg(long, env = "TOWN_OPERATOR_ATTACH_MAX_HOLD", default_value = "12h")]
+    pub(super) attach_max_hold: api::Duration,
 }
 
 /// Form of the log lines.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 
 use super::census;
@@ -12,7 +13,7 @@ use super::flags::RunArgs;
 use super::queue::{Reconcile, queue};
 use super::watches::{self, Queues};
 use super::{Looked, reconcile_agent, reconcile_town};
-use crate::cluster::{self, Cluster, Error};
+use crate::cluster::{self, Cluster, Error, Limits, Look};
 use crate::lifecycle::ObjectKey;
 use crate::resources::Install;
 use crate::telemetry::{self, Health, Metrics};
@@ -49,19 +50,20 @@ pub(super) async fn run(args: RunArgs) -> Result<(), Box<dyn std::error::Error>>
     cluster::claim_install(&client, &args.lease_namespace, &args.lease_name, &args.install_id).await?;
     tracing::info!(install_id = args.install_id, version = env!("CARGO_PKG_VERSION"), "starting");
 
-    let shared = Arc::new(Cluster::new(
-        client,
-        Install(args.install_id),
-        metrics.clone(),
-        args.apiserver_request_timeout.get(),
-        args.deletion_blocked_after.get(),
-    ));
+    let limits = Limits {
+        late_create: args.apiserver_request_timeout.get(),
+        blocked_after: args.deletion_blocked_after.get(),
+        attach_max_hold: args.attach_max_hold.get(),
+        max_concurrent_starts: args.max_concurrent_starts,
+    };
+    let (looks, asked) = cluster::looks();
+    let shared = Arc::new(Cluster::new(client, Install(args.install_id), metrics.clone(), limits, looks));
     let (towns, known_towns, town_work) = queue(args.concurrency, Towns(shared.clone()), metrics.clone());
     let (agents, known_agents, agent_work) = queue(args.concurrency, Agents(shared.clone()), metrics.clone());
     let queues = Queues { towns, agents };
 
     // Decisions need every index: the work begins when each kind was listed once.
-    let missing = Arc::new(AtomicUsize::new(4));
+    let missing = Arc::new(AtomicUsize::new(5));
     let complete = CancellationToken::new();
     let listed = || {
         let (missing, complete) = (missing.clone(), complete.clone());
@@ -74,11 +76,14 @@ pub(super) async fn run(args: RunArgs) -> Result<(), Box<dyn std::error::Error>>
     tokio::spawn(watches::towns(shared.clone(), queues.clone(), known_towns, stop.clone(), listed()));
     tokio::spawn(watches::agents(shared.clone(), queues.clone(), known_agents, stop.clone(), listed()));
     tokio::spawn(watches::pods(shared.clone(), queues.clone(), stop.clone(), listed()));
-    tokio::spawn(watches::claims(shared.clone(), queues, stop.clone(), listed()));
+    tokio::spawn(watches::claims(shared.clone(), queues.clone(), stop.clone(), listed()));
+    tokio::spawn(watches::services(shared.clone(), queues.clone(), stop.clone(), listed()));
+    tokio::spawn(take_looks(asked, queues, stop.clone()));
     tokio::select! {
         () = complete.cancelled() => health.ready(),
         () = stop.cancelled() => return Ok(()),
     }
+    cluster::take_up_starts(&shared);
     // Not before every index is complete: nobody is to read that there are no towns.
     let seen = Arc::downgrade(&shared);
     metrics.count_with(move |metrics| {
@@ -101,6 +106,16 @@ pub(super) async fn run(args: RunArgs) -> Result<(), Box<dyn std::error::Error>>
         }
     }
     Ok(())
+}
+
+/// Puts what is to be looked at into its queue.
+async fn take_looks(mut asked: UnboundedReceiver<Look>, queues: Queues, stop: CancellationToken) {
+    while let Some(Some(look)) = stop.run_until_cancelled(asked.recv()).await {
+        match look {
+            Look::Town(key) => queues.towns.look_at(&key),
+            Look::Agent(key) => queues.agents.look_at(&key),
+        }
+    }
 }
 
 fn end_on_signal(stop: CancellationToken) -> std::io::Result<()> {

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
 use kube::api::Api;
 use kube::core::DeserializeGuard;
 use kube::runtime::WatchStreamExt;
@@ -15,9 +15,10 @@ use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
 use super::queue::{Known, Queue};
-use crate::api::{Agent, Town, names};
-use crate::cluster::{Cluster, Group, Index, Indexed, claim_facts, pod_facts};
-use crate::lifecycle::{ClaimFacts, ObjectKey, PodFacts, Uid};
+use crate::api::condition::{self, reason};
+use crate::api::{Agent, Role, Town, names};
+use crate::cluster::{Cluster, Group, Index, Indexed, claim_facts, pod_facts, service_facts};
+use crate::lifecycle::{ClaimFacts, ObjectKey, PodFacts, ServiceFacts, Uid};
 
 /// Who is told of changes.
 #[derive(Clone)]
@@ -77,7 +78,14 @@ pub(super) async fn agents(
     let tell = |agent: &Agent| {
         queues.agents.look_at(&agent.key());
         let namespace = agent.namespace().unwrap_or_default();
-        queues.towns.look_at(&ObjectKey { namespace, name: agent.spec.town.clone() });
+        let town = ObjectKey { namespace, name: agent.spec.town.clone() };
+        queues.towns.look_at(&town);
+        if may_make_room(agent) {
+            let peers = cluster.agents.of(&Group::NamesTown(town));
+            for peer in peers.iter().filter(|peer| waits(peer) && same_place(peer, agent)) {
+                queues.agents.look_at(&peer.key());
+            }
+        }
     };
     let watch =
         Watch { index: &cluster.agents, project: |agent: Agent| Some(agent), tell, cluster: &cluster };
@@ -109,6 +117,37 @@ pub(super) async fn claims(
     let project = |claim: PersistentVolumeClaim| claim_facts(&claim);
     let watch = Watch { index: &cluster.claims, project, tell, cluster: &cluster };
     watch.run(Api::all(cluster.client.clone()), ours(&cluster), stop, |_| (), listed).await;
+}
+
+/// Watches the Services of this installation.
+pub(super) async fn services(
+    cluster: Arc<Cluster>,
+    queues: Queues,
+    stop: CancellationToken,
+    listed: impl FnOnce(),
+) {
+    let tell = |service: &ServiceFacts| queues.town_of_uid(&cluster, service.child.town_uid.as_ref());
+    let project = |service: Service| service_facts(&service);
+    let watch = Watch { index: &cluster.services, project, tell, cluster: &cluster };
+    watch.run(Api::all(cluster.client.clone()), ours(&cluster), stop, |_| (), listed).await;
+}
+
+/// Whether a change of this agent can let another one in: not while it waits itself.
+fn may_make_room(agent: &Agent) -> bool {
+    agent.spec.role != Role::Crew && (!waits(agent) || agent.metadata.deletion_timestamp.is_some())
+}
+
+/// Whether the agent waits for its role, or for its turn on its rig, by its own status.
+fn waits(agent: &Agent) -> bool {
+    agent.status.iter().flat_map(|status| &status.conditions).any(|c| {
+        c.type_ == condition::READY && matches!(c.reason.as_str(), reason::ROLE_TAKEN | reason::RIG_FULL)
+    })
+}
+
+/// Whether two agents of a town want the same: its one mayor's place, or one of a rig.
+fn same_place(one: &Agent, other: &Agent) -> bool {
+    let role = one.spec.role;
+    role == other.spec.role && (role == Role::Mayor || one.spec.rig == other.spec.rig)
 }
 
 fn ours(cluster: &Cluster) -> watcher::Config {
@@ -248,4 +287,53 @@ fn revision<K: Resource>(object: &K) -> Option<u64> {
 
 fn gone(error: &watcher::Error) -> bool {
     matches!(error, watcher::Error::WatchStartFailed(kube::Error::Api(status)) if status.code == 410)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn agent(spec: Value, ready_reason: &str) -> Agent {
+        let mut spec = spec;
+        spec["town"] = json!("gas");
+        let ready = json!({"type": "Ready", "status": "False", "reason": ready_reason, "message": "",
+            "lastTransitionTime": "2030-01-01T00:00:00Z"});
+        let agent = json!({"apiVersion": "gastown.dev/v1alpha1", "kind": "Agent", "metadata": {"name": "a"},
+            "spec": spec, "status": {"conditions": [ready]}});
+        serde_json::from_value(agent).unwrap()
+    }
+
+    #[test]
+    fn who_waits_is_looked_at_when_one_in_the_same_place_changes() {
+        let polecat = |rig: &str| agent(json!({"role": "polecat", "rig": rig}), reason::RIG_FULL);
+        let refinery = |rig: &str| agent(json!({"role": "refinery", "rig": rig}), reason::ROLE_TAKEN);
+        let mayor = |rig: Value| agent(json!({"role": "mayor", "rig": rig}), reason::ROLE_TAKEN);
+        assert!(same_place(&polecat("core"), &polecat("core")));
+        assert!(!same_place(&polecat("core"), &polecat("docs")));
+        assert!(!same_place(&polecat("core"), &refinery("core")));
+        assert!(same_place(&mayor(Value::Null), &mayor(json!("core"))), "a town has one mayor");
+        for (waiting, why) in [
+            (true, reason::ROLE_TAKEN),
+            (true, reason::RIG_FULL),
+            (false, reason::STARTING),
+            (false, reason::DONE),
+        ] {
+            let one = agent(json!({"role": "polecat", "rig": "core"}), why);
+            assert_eq!(waits(&one), waiting, "{why}");
+            assert_eq!(may_make_room(&one), !waiting, "{why}");
+        }
+    }
+
+    #[test]
+    fn one_that_waits_makes_room_in_the_queue_only_when_it_goes() {
+        let mut waiting = agent(json!({"role": "polecat", "rig": "core"}), reason::RIG_FULL);
+        assert!(!may_make_room(&waiting));
+        waiting.metadata.deletion_timestamp = Some(
+            "2030-01-01T00:00:00Z".parse().map(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time).unwrap(),
+        );
+        assert!(may_make_room(&waiting));
+        assert!(!may_make_room(&agent(json!({"role": "crew"}), reason::RUNNING)), "nobody waits for crew");
+    }
 }

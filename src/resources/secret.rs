@@ -53,6 +53,8 @@ pub struct NeededSecret {
     pub name: String,
     /// The key that it must have; `None`: any will do.
     pub key: Option<&'static str>,
+    /// The field that names it.
+    pub field: &'static str,
 }
 
 /// The Secrets that the town's pod needs by the town's spec.
@@ -64,9 +66,11 @@ pub fn needed_secrets_of_town(town: &Town) -> Vec<NeededSecret> {
 pub fn needed_secrets_of_agent(agent: &Agent, town: &Town) -> Vec<NeededSecret> {
     let credentials = rig_of(agent, town).and_then(|rig| rig.credentials_secret_name.clone());
     let token = named_token(agent.spec.activity_probe.as_ref());
-    token.into_iter().chain(credentials.map(|name| NeededSecret { name, key: None })).collect()
+    let field = "spec.rigs[].credentialsSecretName of its town";
+    token.into_iter().chain(credentials.map(|name| NeededSecret { name, key: None, field })).collect()
 }
 
 fn named_token(probe: Option<&ActivityProbe>) -> Option<NeededSecret> {
-    Some(NeededSecret { name: probe?.token_secret.clone()?, key: Some(TOKEN_KEY) })
+    let field = "spec.activityProbe.tokenSecret";
+    Some(NeededSecret { name: probe?.token_secret.clone()?, key: Some(TOKEN_KEY), field })
 }

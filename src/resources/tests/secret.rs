@@ -48,10 +48,19 @@ fn a_secret_of_the_user_is_not_written() {
 
 #[test]
 fn f5_secrets_that_a_spec_names_are_needed_before_the_pod() {
-    let secret = |name: &str, key| NeededSecret { name: name.to_owned(), key };
+    let token = || NeededSecret {
+        name: "theirs".into(),
+        key: Some("token"),
+        field: "spec.activityProbe.tokenSecret",
+    };
+    let credentials = || NeededSecret {
+        name: "deploy-key".into(),
+        key: None,
+        field: "spec.rigs[].credentialsSecretName of its town",
+    };
     let named = probed(json!({"port": 80, "tokenSecret": "theirs"}));
     let gas = town(named.clone());
-    assert_eq!(needed_secrets_of_town(&gas), [secret("theirs", Some("token"))]);
+    assert_eq!(needed_secrets_of_town(&gas), [token()]);
     assert_eq!(needed_secrets_of_agent(&agent(json!({})), &gas), [], "the town's is not the agent's");
     assert_eq!(needed_secrets_of_town(&town(probed(json!({"port": 80})))), [], "we make it");
 
@@ -60,9 +69,9 @@ fn f5_secrets_that_a_spec_names_are_needed_before_the_pod() {
         {"name": "rig", "credentialsSecretName": "deploy-key"},
     ]);
     let gas = town(json!({"rigs": rigs}));
-    assert_eq!(needed_secrets_of_agent(&agent(json!({})), &gas), [secret("deploy-key", None)]);
+    assert_eq!(needed_secrets_of_agent(&agent(json!({})), &gas), [credentials()]);
     let both = needed_secrets_of_agent(&agent(named), &gas);
-    assert_eq!(both, [secret("theirs", Some("token")), secret("deploy-key", None)]);
+    assert_eq!(both, [token(), credentials()]);
     let rigless = agent(json!({"role": "mayor", "rig": null}));
     assert_eq!(needed_secrets_of_agent(&rigless, &gas), []);
 }

@@ -1,0 +1,96 @@
+//! Creates: what each child is made from, once its owner is proven alive.
+
+use k8s_openapi::jiff::Timestamp;
+
+use super::Cluster;
+use super::act::{Outcome, Subject, closed};
+use super::error::Error;
+use super::live::LiveOwner;
+use super::project::{claim_facts, pod_facts};
+use super::secrets::all_there;
+use crate::api::names;
+use crate::lifecycle::{OwnerRef, Uid, label, mode};
+use crate::resources;
+
+/// What is created.
+#[derive(Clone, Copy)]
+pub(super) enum Child {
+    Claim,
+    Service,
+    Token,
+    Pod,
+}
+
+/// Creates a child of the owner, from its spec as it is now.
+pub(super) async fn create(
+    cluster: &Cluster,
+    subject: Subject<'_>,
+    owner: &OwnerRef,
+    child: Child,
+    now: Timestamp,
+    outcome: &mut Outcome,
+) -> Result<(), Error> {
+    let (town, agent) = match subject {
+        Subject::Town(_) => (owner.clone(), None),
+        Subject::Agent(agent) => match label(&agent.metadata, names::TOWN_UID) {
+            Some(uid) => (subject.town_ref(&Uid::new(uid)), Some(owner)),
+            None => return Err(Error::NotLive { why: format!("agent {} is not bound", owner.key) }),
+        },
+    };
+    let mut gates = Vec::new();
+    for uid in [Some(&town.uid), agent.map(|agent| &agent.uid)].into_iter().flatten() {
+        gates.push(cluster.gates.shared(uid).await.ok_or_else(|| closed(uid))?);
+    }
+    let live = LiveOwner::prove(cluster, &gates, &town, agent).await?;
+    let (town, agent, install) = (live.town(), live.agent(), &cluster.install);
+    match child {
+        Child::Claim => {
+            let claim = match agent {
+                Some(agent) => resources::agent_claim(agent, install),
+                None => resources::town_claim(town, install),
+            };
+            outcome.claim = claim_facts(&live.create(cluster, claim, now).await?);
+        }
+        Child::Service => {
+            live.create(cluster, resources::town_service(town, install), now).await?;
+        }
+        Child::Token => {
+            let secret = match agent {
+                Some(agent) => resources::agent_token(agent, install, &token()),
+                None => resources::town_token(town, install, &token()),
+            };
+            live.create(cluster, secret, now).await?;
+        }
+        Child::Pod => {
+            live.awake(&install.0)?;
+            let (pod, needed) = match agent {
+                Some(agent) => (
+                    resources::agent_pod(agent, mode(agent), town, install),
+                    resources::needed_secrets_of_agent(agent, town),
+                ),
+                None => (resources::town_pod(town, install), resources::needed_secrets_of_town(town)),
+            };
+            all_there(cluster, &owner.key.namespace, &needed).await?;
+            outcome.pod = pod_facts(&live.create(cluster, pod, now).await?);
+        }
+    }
+    Ok(())
+}
+
+/// 256 bits that nobody can guess, in hexadecimal digits.
+fn token() -> String {
+    format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_64_digits_and_never_the_same() {
+        let (one, other) = (token(), token());
+        assert!(one.len() == 64 && one.chars().all(|c| c.is_ascii_hexdigit()), "{one}");
+        assert_ne!(one, other);
+        assert_ne!(one[..32], one[32..]);
+    }
+}

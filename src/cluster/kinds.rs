@@ -1,0 +1,45 @@
+//! The kinds that the operator reads and writes: how each is called, and by which watch it is followed.
+
+use std::fmt::Debug;
+
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
+use kube::Resource;
+use serde::de::DeserializeOwned;
+
+use super::consistency::Kind;
+use crate::api::{Agent, Town};
+
+/// A kind of namespaced objects that we know how to look at.
+pub(super) trait Known:
+    Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+    + Clone
+    + Debug
+    + DeserializeOwned
+    + Send
+    + Sync
+    + 'static
+{
+    /// Its name, as in the API.
+    const NAME: &'static str;
+    /// Its watch; none for what is only ever read live.
+    const WATCHED: Option<Kind>;
+}
+
+macro_rules! known {
+    ($($object:ty: $name:literal, $watched:expr;)*) => {
+        $(impl Known for $object {
+            const NAME: &'static str = $name;
+            const WATCHED: Option<Kind> = $watched;
+        })*
+    };
+}
+
+known! {
+    Town: "Town", Some(Kind::Town);
+    Agent: "Agent", Some(Kind::Agent);
+    Pod: "Pod", Some(Kind::Pod);
+    PersistentVolumeClaim: "PersistentVolumeClaim", Some(Kind::Claim);
+    Service: "Service", Some(Kind::Service);
+    Secret: "Secret", None;
+}

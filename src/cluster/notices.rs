@@ -1,0 +1,63 @@
+//! What will happen, said in an event once.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+use k8s_openapi::jiff::Timestamp;
+use kube::Resource;
+
+use super::{Cluster, lock};
+use crate::lifecycle::{Notice, Uid};
+
+/// For when what was last said of each object, by reason.
+#[derive(Default)]
+pub(super) struct Notices(Mutex<HashMap<Uid, HashMap<&'static str, Timestamp>>>);
+
+impl Notices {
+    /// Whether this is new; from now on it is not.
+    fn is_news(&self, uid: &Uid, notice: &Notice) -> bool {
+        let mut said = lock(&self.0);
+        said.entry(uid.clone()).or_default().insert(notice.reason, notice.at) != Some(notice.at)
+    }
+
+    pub(super) fn forget(&self, uid: &Uid) {
+        lock(&self.0).remove(uid);
+    }
+}
+
+/// Says what is new.
+pub(super) async fn say<K: Resource<DynamicType = ()>>(
+    cluster: &Cluster,
+    object: &K,
+    uid: &Uid,
+    notices: &[Notice],
+) {
+    for notice in notices {
+        if cluster.notices.is_news(uid, notice) {
+            cluster.events.say(object, false, notice.reason, &notice.note).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn notice(reason: &'static str, at: i64) -> Notice {
+        Notice { reason, at: Timestamp::from_second(at).unwrap(), note: String::new() }
+    }
+
+    #[test]
+    fn a_notice_is_news_once_for_each_time_and_object() {
+        let notices = Notices::default();
+        let (one, other) = (Uid::new("one"), Uid::new("other"));
+        assert!(notices.is_news(&one, &notice("SleepsSoon", 10)));
+        assert!(!notices.is_news(&one, &notice("SleepsSoon", 10)));
+        assert!(notices.is_news(&one, &notice("ExpiresSoon", 10)), "another reason");
+        assert!(notices.is_news(&other, &notice("SleepsSoon", 10)), "another object");
+        assert!(notices.is_news(&one, &notice("SleepsSoon", 20)), "another time");
+        assert!(!notices.is_news(&one, &notice("SleepsSoon", 20)));
+        notices.forget(&one);
+        assert!(notices.is_news(&one, &notice("SleepsSoon", 20)), "an object that is gone is forgotten");
+    }
+}

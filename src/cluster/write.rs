@@ -1,0 +1,105 @@
+//! Changes and deletions of what is there.
+//!
+//! Invariant kept here: each names the UID that was planned, so that another object which has taken the name
+//! meanwhile is never touched.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
+use serde_json::{Value, json};
+
+use super::Cluster;
+use super::error::Error;
+use super::kinds::Known;
+use crate::api::names;
+use crate::lifecycle::{ObjectKey, OwnerRef, Uid};
+
+/// Changes exactly the object that was planned, by a merge patch. `by` is whose reconcile it is.
+pub(super) async fn change<K: Known>(
+    cluster: &Cluster,
+    by: &Uid,
+    key: &ObjectKey,
+    uid: &Uid,
+    mut change: Value,
+) -> Result<K, Error> {
+    change["metadata"]["uid"] = json!(uid.as_str());
+    let api: Api<K> = Api::namespaced(cluster.client.clone(), &key.namespace);
+    let changed = api
+        .patch(&key.name, &manager(), &Patch::Merge(change))
+        .await
+        .map_err(|e| Error::known(format!("update {} {key}", K::NAME), e))?;
+    cluster.wrote::<K>(by, changed.meta());
+    Ok(changed)
+}
+
+/// Deletes exactly the object that was planned. One that is gone, or another by that name, is success.
+pub(super) async fn delete<K: Known>(
+    cluster: &Cluster,
+    by: &Uid,
+    key: &ObjectKey,
+    uid: &Uid,
+) -> Result<(), Error> {
+    let exactly = Preconditions { uid: Some(uid.to_string()), resource_version: None };
+    delete_if::<K>(cluster, by, key, exactly).await.map(drop)
+}
+
+/// Deletes the object itself if it is still as it was when that was decided; else the change that came between
+/// has the last word. The metadata that it has then, if it is still there.
+pub(super) async fn delete_unchanged<K: Known>(
+    cluster: &Cluster,
+    itself: &OwnerRef,
+    resource_version: Option<String>,
+) -> Result<Option<ObjectMeta>, Error> {
+    let unchanged = Preconditions { uid: Some(itself.uid.to_string()), resource_version };
+    delete_if::<K>(cluster, &itself.uid, &itself.key, unchanged).await
+}
+
+async fn delete_if<K: Known>(
+    cluster: &Cluster,
+    by: &Uid,
+    key: &ObjectKey,
+    preconditions: Preconditions,
+) -> Result<Option<ObjectMeta>, Error> {
+    let api: Api<K> = Api::namespaced(cluster.client.clone(), &key.namespace);
+    let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
+    let answer = api.delete(&key.name, &params).await;
+    match answer.map_err(|e| Error::api(format!("delete {} {key}", K::NAME), e)) {
+        Ok(answer) => Ok(answer.left().map(|object| {
+            cluster.wrote::<K>(by, object.meta());
+            object.meta().clone()
+        })),
+        Err(error) if error.is_not_found() || matches!(error, Error::Conflict { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Takes one finalizer off exactly the object that was planned: UID, place and name are all tested. One that is
+/// gone is success.
+pub(super) async fn remove_finalizer<K: Known>(
+    cluster: &Cluster,
+    key: &ObjectKey,
+    uid: &Uid,
+    finalizer: &str,
+    position: usize,
+) -> Result<(), Error> {
+    let what = || format!("take {finalizer} off {} {key}", K::NAME);
+    let place = format!("/metadata/finalizers/{position}");
+    let operations = json!([
+        {"op": "test", "path": "/metadata/uid", "value": uid.as_str()},
+        {"op": "test", "path": place, "value": finalizer},
+        {"op": "remove", "path": place},
+    ]);
+    let patch: json_patch::Patch =
+        serde_json::from_value(operations).map_err(|e| Error::api(what(), kube::Error::SerdeError(e)))?;
+    let api: Api<K> = Api::namespaced(cluster.client.clone(), &key.namespace);
+    match api.patch(&key.name, &manager(), &Patch::Json::<()>(patch)).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        // A test that failed: the object changed since it was read.
+        Err(kube::Error::Api(status)) if status.code == 422 => Err(Error::Conflict { what: what() }),
+        Err(error) => Err(Error::api(what(), error)),
+    }
+}
+
+fn manager() -> PatchParams {
+    PatchParams { field_manager: Some(names::MANAGER.into()), ..PatchParams::default() }
+}
