@@ -107,9 +107,8 @@ pub(super) fn last_look(own: Asked<'_>, s: &TownSnapshot, mark: Timestamp, now: 
     let mut answered = LastLook::NobodyToAsk;
     for look in std::iter::once(own).chain(agents).map(|asked| asked.last_look(mark, now)) {
         match look {
-            LastLook::NobodyToAsk => {}
             LastLook::Answered if matches!(answered, LastLook::NobodyToAsk) => answered = look,
-            LastLook::Answered => {}
+            LastLook::NobodyToAsk | LastLook::Answered => {}
             LastLook::NoAnswer(_) => answered = look,
             LastLook::Ask(more) => {
                 let all = questions.get_or_insert_default();
