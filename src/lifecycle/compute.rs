@@ -6,7 +6,7 @@ use super::activity::TownActivity;
 use super::clock::{earlier, stamp};
 use super::conditions::Conditions;
 use super::facts::TownSnapshot;
-use super::ids::child_name;
+use super::ids::{OwnerRef, service_name};
 use super::needs;
 use super::plan::{Action, Notice};
 use super::pods::{STARTING_TEXT, pod_conditions, show_back_off, show_leaving, slow_at, why_ended};
@@ -72,8 +72,8 @@ pub(super) fn compute(
 /// The Service follows `spec.ports`.
 fn service(s: &TownSnapshot, status: &mut TownStatus) -> Option<Action> {
     let ports = &s.town.spec.ports;
-    let name = s.town.metadata.name.as_deref().unwrap_or_default();
-    status.service = (!ports.is_empty()).then(|| child_name(name, &s.uid));
+    status.service =
+        OwnerRef::of(&s.town.metadata).filter(|_| !ports.is_empty()).map(|town| service_name(&town));
     match &s.service {
         None => (!ports.is_empty()).then_some(Action::CreateService),
         Some(there) if there.child.deleting => None,
