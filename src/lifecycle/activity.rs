@@ -94,16 +94,8 @@ fn waiting_work(s: &TownSnapshot) -> Option<&'static str> {
 
 /// Whether everybody who is to be asked has answered.
 fn unknown(s: &TownSnapshot) -> TownActivity {
-    let own = s.town.spec.activity_probe.as_ref().and(s.pod()).map(|pod| (pod, &s.probe));
-    let unasked = ProbeFacts::default();
-    let probes = own.into_iter().chain(
-        s.agents
-            .iter()
-            .filter(|a| a.spec.activity_probe.is_some() && a.metadata.deletion_timestamp.is_none())
-            .filter_map(|a| Some((s.pod_of(a)?, s.probe_of(a).unwrap_or(&unasked)))),
-    );
     let mut result = TownActivity::None;
-    for (_, facts) in probes.filter(|(pod, _)| probe::answers(pod)) {
+    for facts in probe::answering(s) {
         match &facts.last {
             Some(Ok(_)) => {}
             Some(Err(why)) if facts.failures >= probe::FAILURES => {
