@@ -70,6 +70,7 @@ use super::storage::Storage;
     validation = Rule::new("!has(self.storage) || has(self.template)").message("spec.storage needs spec.template: without a pod of the town's own nothing would mount the volume"),
     validation = Rule::new("!has(self.ports) || has(self.template)").message("spec.ports needs spec.template: without a pod of the town's own nothing would answer"),
     validation = Rule::new("!has(self.activityProbe) || has(self.template)").message("spec.activityProbe needs spec.template: without a pod of the town's own nothing would answer"),
+    validation = Rule::new("!has(self.activityProbe) || !has(self.template) || !has(self.template.spec.hostNetwork) || !self.template.spec.hostNetwork").message("spec.activityProbe and hostNetwork do not go together: the token would leave on an address that is the node's"),
     validation = Rule::new("!has(oldSelf.storage) || has(self.storage)").message("spec.storage cannot be removed once it is set; make a new town without it"),
 )]
 pub struct TownSpec {

@@ -13,7 +13,7 @@ use super::error::Error;
 use super::gate::{Sent, Shared};
 use super::kinds::Known;
 use crate::api::{Agent, Town, names};
-use crate::lifecycle::{OwnerRef, TownFacts, Uid, tombstone};
+use crate::lifecycle::{self, OwnerRef, TownFacts, Uid, tombstone};
 
 /// A Town, and perhaps an Agent of it, that were alive a moment ago; valid while the gates are held.
 pub struct LiveOwner<'gate> {
@@ -50,10 +50,12 @@ impl<'gate> LiveOwner<'gate> {
         self.agent.as_ref()
     }
 
-    /// Proves that the town is awake, as a pod of it needs. A town that has no status yet has not begun to
-    /// sleep: it may start its own pod, and its agents wait for its first status.
+    /// Proves that the town is awake, as a pod of it needs. A town that is still Pending has not begun to
+    /// sleep: it may start its own pod, and its agents wait for that.
     pub(super) fn awake(&self, install: &str) -> Result<(), Error> {
-        let first = self.agent.is_none() && self.town.status.is_none() && !self.town.spec.suspended;
+        let phase = self.town.status.as_ref().and_then(|s| s.phase.as_deref());
+        let pending = phase.is_none_or(|phase| phase == lifecycle::PENDING);
+        let first = self.agent.is_none() && pending && !self.town.spec.suspended;
         match TownFacts::of(&self.town, install) {
             Some(facts) if facts.awake || first => Ok(()),
             _ => Err(Error::NotLive { why: format!("town {} is not awake", self.town.name_any()) }),

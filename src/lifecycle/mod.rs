@@ -48,7 +48,7 @@ pub use plan::{Action, Ask, Notice, Plan, Questions};
 pub use probe::token_secret;
 pub use restart::pod_record;
 pub use roles::standing;
-pub use town::{decide_town, needs_live, starting};
+pub use town::{PENDING, decide_town, needs_live, starting};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 

@@ -2,13 +2,14 @@
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::conditions::Conditions;
+use super::conditions::{Conditions, gives, is_true};
 use super::facts::{AgentSnapshot, ClaimFacts, TownFacts};
 use super::plan::{Action, Notice, Plan};
 use super::pods::end_pod;
 use super::quantity::larger;
 use super::status::finish_agent;
-use crate::api::condition::reason;
+use super::update::edited;
+use crate::api::condition::{self, reason};
 use crate::api::{AgentStatus, Storage, StorageStatus};
 
 /// What an owner's volume asks for.
@@ -48,12 +49,8 @@ pub(super) fn volume(
     if claim.deleting {
         return Err((reason::CLAIM_UNUSABLE, false, format!("volume claim {name} is being deleted")));
     }
-    if claim.lost {
-        let text = format!(
-            "the volume behind claim {name} is gone; nothing is made in its place: restore the volume, or delete \
-             the claim to go on with an empty one"
-        );
-        return Err((reason::STORAGE_LOST, true, text));
+    if let Some(lost) = lost(found) {
+        return Err(lost);
     }
     *record = Some(StorageStatus { claim: name.clone(), uid: Some(claim.uid.as_str().into()) });
     let grow =
@@ -64,6 +61,26 @@ pub(super) fn volume(
         size: size.clone(),
     });
     Ok(Volume { actions: actions.into_iter().collect(), notice: None })
+}
+
+/// The volume behind a claim is gone: a person must act, whether the town is awake or not.
+pub(super) fn lost(found: Option<&ClaimFacts>) -> Option<Unusable> {
+    let name = &found.filter(|claim| claim.lost)?.key.name;
+    let text = format!(
+        "the volume behind claim {name} is gone; nothing is made in its place: restore the volume, or delete the \
+         claim to go on with an empty one"
+    );
+    Some((reason::STORAGE_LOST, true, text))
+}
+
+/// Whether the agent of a sleeping town could not run when it was last awake, and nothing was done about it:
+/// it keeps saying so, or it would wake its town again and again.
+pub(super) fn still_blocked(s: &AgentSnapshot) -> bool {
+    s.agent.status.as_ref().is_some_and(|status| {
+        gives(&status.conditions, condition::STALLED, reason::NAME_TAKEN)
+            && is_true(&status.conditions, condition::STALLED)
+            && !edited(status.observed_generation, &s.agent.metadata)
+    })
 }
 
 /// Shows that the volume cannot be used.

@@ -6,7 +6,7 @@ use super::activity::{AgentActivity, Heard, agent_activity, heard};
 use super::clock::stamp;
 use super::conditions::Conditions;
 use super::facts::{AgentSnapshot, TownFacts};
-use super::needs::{has_template, no_template, unusable_volume, volume};
+use super::needs::{self, has_template, no_template, unusable_volume, volume};
 use super::plan::{Action, Plan};
 use super::pods::{STARTING_TEXT, end_pod, pod_conditions, show_back_off, show_leaving};
 use super::probe;
@@ -31,8 +31,11 @@ pub(super) fn decide(s: &AgentSnapshot, town: &TownFacts, now: Timestamp) -> Pla
     }
     if !town.awake {
         // Its pod is the town's to delete.
-        if s.pod.is_some() {
+        if s.pod.is_some() || needs::still_blocked(s) {
             return Plan::nothing();
+        }
+        if let Some(lost) = needs::lost(s.claim.as_ref()) {
+            return unusable_volume(s, status, c, lost, now);
         }
         status.pod = restart::gone(status.pod.as_ref());
         status.restarts = None;

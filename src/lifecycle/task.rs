@@ -14,7 +14,7 @@ use super::plan::{Action, Plan};
 use super::pods::{STARTING_TEXT, end_pod, pod_conditions, show_leaving, why_ended};
 use super::roles::place;
 use super::status::{agent_status, finish_agent, show_pod};
-use super::{restart, update};
+use super::{needs, restart, update};
 use crate::api::condition::{self, reason};
 use crate::api::{AgentStatus, Duration, Hook, Outcome, WorkStatus};
 
@@ -207,10 +207,6 @@ fn resting(
     {
         return plan;
     }
-    if !town.awake {
-        c.ready(reason::ASLEEP, "the town is asleep");
-        return finish_agent(s, status, c, "Asleep", now);
-    }
     let begun = open_attempt(&status).is_some_and(|w| w.bead == hook.bead);
     if let Standing::RigFull { position, limit } = s.standing
         && !begun
@@ -222,6 +218,16 @@ fn resting(
         );
         c.reconciling(reason::RIG_FULL, text);
         return finish_agent(s, status, c, "Blocked", now);
+    }
+    if !town.awake {
+        if needs::still_blocked(s) {
+            return Plan::nothing();
+        }
+        if let Some(lost) = needs::lost(s.claim.as_ref()) {
+            return unusable_volume(s, status, c, lost, now);
+        }
+        c.ready(reason::ASLEEP, "the town is asleep");
+        return finish_agent(s, status, c, "Asleep", now);
     }
     let volume = match volume(s.agent.spec.storage.as_ref(), s.claim.as_ref(), &mut status.storage, now) {
         Ok(volume) => volume,

@@ -23,7 +23,7 @@ use crate::api::{AsleepReason, ExpiryPolicy, Town, TownStatus, names};
 /// The phase of a live town that carries a tombstone.
 const TOMBSTONED: &str = "Tombstoned";
 /// The phase of a town that nothing was started for yet.
-pub(super) const PENDING: &str = "Pending";
+pub const PENDING: &str = "Pending";
 
 /// Whether a decision about this town may end in what cannot be undone, so that it must rest on facts
 /// read live: while it is being destroyed, and for the last look before it sleeps.

@@ -36,6 +36,8 @@ const AGENT_PHASE: Label = Label {
         "Pending",
         "Starting",
         "Working",
+        "Waiting",
+        "Stalled",
         "Idle",
         "Done",
         "Failed",
@@ -54,6 +56,7 @@ const ERROR: Label = Label {
         "RequestRefused",
         "QuotaExceeded",
         "NameTaken",
+        "SecretNotFound",
         "Conflict",
         "NotLive",
         "Undecodable",
@@ -63,13 +66,20 @@ const ERROR: Label = Label {
         OTHER,
     ],
 };
-const SLEEP: Label = Label { name: "reason", words: &["Idle", "Suspended", OTHER] };
+const SLEEP: Label =
+    Label { name: "reason", words: &["Idle", "Suspended", "Expired", "ActivityUnknown", OTHER] };
 const START: Label = Label {
     name: "reason",
     words: &[
         "ImagePullFailed",
         "Unschedulable",
         "ContainerFailed",
+        "OOMKilled",
+        "NotReady",
+        "StartFailed",
+        "NodeLost",
+        "SecretNotFound",
+        "StorageLost",
         "ClaimUnusable",
         "QuotaExceeded",
         "RequestRefused",
@@ -492,7 +502,9 @@ mod tests {
         encoded.sort();
         documented.sort();
         assert_eq!(documented, encoded);
-        assert!(documentation.contains("`reason`: `Idle` `Suspended` `Other` | Towns that fell asleep"));
+        assert!(documentation.contains(
+            "`reason`: `Idle` `Suspended` `Expired` `ActivityUnknown` `Other` | Towns that fell asleep"
+        ));
         assert!(!documentation.contains(env!("CARGO_PKG_VERSION")), "it would change with every release");
         assert_eq!(
             metrics.value(concat!("build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}")),
