@@ -3,7 +3,7 @@
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::cluster::{self, Cluster, Error, Subject};
-use crate::lifecycle::{self, ObjectKey};
+use crate::lifecycle::{self, ObjectKey, Plan};
 
 /// What came of a reconcile that was reported.
 #[derive(Default)]
@@ -19,10 +19,10 @@ pub async fn reconcile_town(cluster: &Cluster, key: &ObjectKey) -> Result<Looked
     let Some(snapshot) = cluster::observe_town(cluster, key).await? else { return Ok(Looked::default()) };
     let now = Timestamp::now();
     let plan = lifecycle::decide_town(&snapshot, now);
-    let look_again = plan.look_again.map(|at| if plan.lenient { later(at, now) } else { at });
     // Marked as draining, nothing may start: the mark waits for creates under way and keeps others out.
     let outcome = cluster::act(cluster, Subject::Town(&snapshot.town), &plan.actions, now).await;
     let _alone = if plan.exclusive { Some(cluster.gates.exclusive(&snapshot.uid).await) } else { None };
+    let look_again = next_look(&plan, now);
     cluster::report(cluster, &*snapshot.town, &snapshot.uid, plan, &outcome, now).await?;
     Ok(Looked { look_again, failed: outcome.error })
 }
@@ -32,17 +32,22 @@ pub async fn reconcile_agent(cluster: &Cluster, key: &ObjectKey) -> Result<Looke
     let Some(snapshot) = cluster::observe_agent(cluster, key).await? else { return Ok(Looked::default()) };
     let now = Timestamp::now();
     let plan = lifecycle::decide_agent(&snapshot, now);
-    let look_again = plan.look_again.map(|at| if plan.lenient { later(at, now) } else { at });
     let outcome = cluster::act(cluster, Subject::Agent(&snapshot.agent), &plan.actions, now).await;
+    let look_again = next_look(&plan, now);
     cluster::report(cluster, &*snapshot.agent, &snapshot.uid, plan, &outcome, now).await?;
     Ok(Looked { look_again, failed: outcome.error })
 }
 
-/// A deadline that need not be kept to the second, put off by up to a tenth of the wait: what many are to do at
-/// the same time is spread.
-fn later(at: Timestamp, now: Timestamp) -> Timestamp {
-    let spread = at.duration_since(now).as_secs_f64().max(0.0) * rand::random_range(0.0..0.1);
-    SignedDuration::try_from_secs_f64(spread).ok().and_then(|more| at.checked_add(more).ok()).unwrap_or(at)
+/// When to look again. What need not be kept to the second comes up to a tenth of the wait later, so that what
+/// many would do at once is spread.
+fn next_look<S>(plan: &Plan<S>, now: Timestamp) -> Option<Timestamp> {
+    let at = plan.look_again?;
+    if !plan.lenient {
+        return Some(at);
+    }
+    let wait = at.duration_since(now).max(SignedDuration::ZERO).unsigned_abs();
+    let spread = wait.mul_f64(rand::random_range(0.0..0.1));
+    Some(at.checked_add(spread).unwrap_or(at))
 }
 
 #[cfg(test)]
@@ -50,14 +55,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_many_do_at_once_is_spread_over_a_tenth_of_the_wait() {
-        let now = Timestamp::from_second(1_900_000_000).unwrap();
-        let at = Timestamp::from_second(1_900_000_100).unwrap();
-        let spread: std::collections::BTreeSet<_> = (0..50).map(|_| later(at, now)).collect();
-        let last = Timestamp::from_second(1_900_000_110).unwrap();
-        assert!(spread.len() > 10, "{spread:?}");
-        assert!(spread.iter().all(|when| (at..=last).contains(when)), "{spread:?}");
-        assert_eq!(later(at, last), at, "what is overdue is not put off");
-        assert_eq!(later(Timestamp::MAX, now), Timestamp::MAX);
+    fn a_deadline_is_kept_and_a_tick_is_spread_over_a_tenth_of_its_wait() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let plan = Plan::<()>::nothing().look_again_at(Some(at(100)));
+        assert_eq!(next_look(&plan, at(0)), Some(at(100)));
+        let plan = Plan::<()>::nothing().retry_at(Some(at(100)));
+        let looks: Vec<_> = (0..50).map(|_| next_look(&plan, at(0)).unwrap()).collect();
+        assert!(looks.iter().all(|look| (at(100)..at(110)).contains(look)), "{looks:?}");
+        assert!(looks.iter().any(|look| look != &looks[0]), "all at once");
+        assert_eq!(next_look(&plan, at(500)), Some(at(100)), "what is overdue is not put off");
+        assert_eq!(next_look(&Plan::<()>::nothing(), at(0)), None);
     }
 }
