@@ -12,6 +12,10 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/town-operator/tools
 DENY_VERSION := 0.20.2
 DENY := $(TOOLS)/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
+MUTANTS_VERSION := 27.1.0
+MUTANTS := $(TOOLS)/cargo-mutants-$(MUTANTS_VERSION)/bin/cargo-mutants
+# Which part of them: all, or for example SHARD=0/8.
+SHARD ?= 0/1
 
 CHART := deploy/helm/town-operator
 BED := cargo run -q --locked -p town-bed --bin bed --
@@ -54,6 +58,11 @@ test-cluster: ## Run the cluster and node tests against your cluster: KUBECONFIG
 .PHONY: test-kind
 test-kind: ## Run the cluster and node tests on a kind cluster of its own, deleted afterwards
 	@deploy/test-kind.sh
+
+.PHONY: mutants
+mutants: $(MUTANTS) ## Change the decision code in every way that cargo-mutants knows and see which changes no test notices (hours; SHARD=0/8)
+	$(MUTANTS) mutants --package town-operator --file 'src/lifecycle/*.rs' --shard $(SHARD) --baseline=skip --timeout 60 \
+	  --output $(TARGET) --no-shuffle -- --lib lifecycle::
 
 .PHONY: lint
 lint: lint-rust lint-deny lint-generated lint-deploy ## Check format, warnings, dependencies, generated files and the chart
@@ -126,6 +135,10 @@ lint-deny: $(DENY)
 $(DENY):
 	@echo "building cargo-deny $(DENY_VERSION), once: a few minutes"
 	env -u CARGO_TARGET_DIR cargo install -q cargo-deny --locked --version $(DENY_VERSION) --root $(TOOLS)/cargo-deny-$(DENY_VERSION)
+
+$(MUTANTS):
+	@echo "building cargo-mutants $(MUTANTS_VERSION), once: a few minutes"
+	env -u CARGO_TARGET_DIR cargo install -q cargo-mutants --locked --version $(MUTANTS_VERSION) --root $(TOOLS)/cargo-mutants-$(MUTANTS_VERSION)
 
 .PHONY: lint-generated
 lint-generated:
