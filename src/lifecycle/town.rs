@@ -11,7 +11,7 @@ use super::expiry::{self, Expiry};
 use super::facts::{Freshness, TownSnapshot};
 use super::idle;
 use super::plan::{Action, Plan};
-use super::pods::{delete_pods, ours};
+use super::pods::{delete_pods, is_overdue, ours, overdue, overdue_at};
 use super::probe::{self, LastLook};
 use super::restart;
 use super::sleep;
@@ -170,6 +170,9 @@ fn draining_status(s: &TownSnapshot, status: TownStatus, now: Timestamp) -> Plan
         c.set(condition::ACTIVE, true, why, text);
     }
     idle::show_why(&status, &mut c);
+    if let Some((why, text)) = s.pods.iter().find(|p| is_overdue(p, now)).map(overdue) {
+        c.degraded(why, text);
+    }
     c.reconciling(reason::DRAINING, format!("falling asleep: {}", sleep::why_text(status.asleep_reason)));
     finish_town(s, status, c, "Draining", now)
 }
@@ -204,7 +207,10 @@ fn draining(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<To
         return draining_status(s, status, now).look_again_at(Some(bound)).asking(questions);
     }
     if s.pods.iter().any(|p| ours(p, &s.install)) {
-        return draining_status(s, status, now).with_actions(delete_pods(&s.pods, &s.install));
+        let overdue_at = s.pods.iter().filter_map(overdue_at).filter(|at| now < *at).min();
+        return draining_status(s, status, now)
+            .with_actions(delete_pods(&s.pods, &s.install))
+            .look_again_at(overdue_at);
     }
     fall_asleep(s, status, now)
 }
