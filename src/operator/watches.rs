@@ -229,8 +229,12 @@ impl<T: Indexed, P, N> Watch<'_, T, P, N> {
             }
             Event::InitDone => {
                 let (concerned, gone) = self.index.relisted();
-                gone.iter().for_each(|uid| self.cluster.forget(uid));
-                concerned.iter().for_each(|object| (self.tell)(object));
+                for uid in &gone {
+                    self.cluster.forget(uid);
+                }
+                for object in &concerned {
+                    (self.tell)(object);
+                }
             }
             Event::Apply(object) => {
                 let revision = revision(&object);
