@@ -516,6 +516,18 @@ async fn a_pod_that_never_stops_talking_is_cut_off() {
 }
 
 #[tokio::test]
+async fn the_head_of_an_answer_is_bounded_too() {
+    let mut scene = Scene::with(bounds());
+    let answer =
+        |more: usize| format!("HTTP/1.1 200 OK\r\nx: {}\r\ncontent-length: 2\r\n\r\n{{}}", "x".repeat(more));
+    let ask = scene.pod("short", Door::saying(answer(8000)).await.port);
+    assert!(scene.answer(&ask).await.report().is_some());
+    let ask = scene.pod("long", Door::saying(answer(20_000)).await.port);
+    let why = scene.no_answer(&ask, "TooLarge").await;
+    assert!(why.ends_with("its answer is too large: more than 16 KiB of head"), "{why}");
+}
+
+#[tokio::test]
 async fn an_answer_names_at_most_a_thousand_agents() {
     let mut scene = Scene::with(bounds());
     let agents = |n| json!({"agents": vec![json!({"uid": "0123-4567", "state": "idle"}); n]});
