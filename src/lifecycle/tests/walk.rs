@@ -145,8 +145,11 @@ fn annotate(meta: &mut ObjectMeta, key: &str, value: Option<&str>) {
 
 /// A town of three after all this.
 fn after(turns: Vec<Turn>) -> Scene {
-    // One question a minute is enough here.
-    let base = town().storage().asked().edit(|t| t.spec.alarm.active = Duration::new("60s"));
+    // Days pass here: asked as rarely as can be.
+    let base = town().storage().asked().edit(|t| {
+        t.spec.alarm.active = Duration::new("10m");
+        t.spec.alarm.idle = Duration::new("1h");
+    });
     let mut scene = Scene::of(base);
     scene.agents([mayor().asked(), polecat("toast").storage(), polecat("nux")]);
     for turn in turns {
