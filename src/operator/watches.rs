@@ -228,7 +228,11 @@ impl<T: Indexed, P, N> Watch<'_, T, P, N> {
                 }
             }
             Event::InitDone => {
-                for object in self.index.relisted().iter().chain(&self.index.all()) {
+                let (concerned, gone) = self.index.relisted();
+                for uid in &gone {
+                    self.cluster.forget(uid);
+                }
+                for object in &concerned {
                     (self.tell)(object);
                 }
             }
@@ -237,19 +241,19 @@ impl<T: Indexed, P, N> Watch<'_, T, P, N> {
                 let key = ObjectKey::of(object.meta());
                 match self.read(object).await {
                     Some(object) => {
-                        (self.tell)(&object);
-                        self.index.apply(object, revision).iter().for_each(|before| (self.tell)(before));
+                        self.index.apply(object, revision).iter().for_each(|object| (self.tell)(object));
                     }
                     // What cannot be read is not acted on.
                     None => drop(self.index.delete(&key, revision)),
                 }
             }
             Event::Delete(object) => {
-                let key = ObjectKey::of(object.meta());
+                // It leaves the index first: what is found there is not forgotten yet.
+                let before = self.index.delete(&ObjectKey::of(object.meta()), revision(&object));
                 if let Some(uid) = Uid::of(object.meta()) {
                     self.cluster.forget(&uid);
                 }
-                if let Some(before) = self.index.delete(&key, revision(&object)) {
+                if let Some(before) = before {
                     (self.tell)(&before);
                 }
             }
