@@ -108,9 +108,9 @@ fn run(s: &TownSnapshot, status: &mut TownStatus, now: Timestamp) -> Result<Kept
     let recorded = status.last_active_at.as_ref().map(|t| t.0);
     let attached = status.attached_since.as_ref().map(|t| t.0);
     let input = activity::last_input(s, attached, now).filter(|at| recorded.is_none_or(|r| *at > r));
-    let (since, sleeps_at) = match idle_clock(s, status, input.or(recorded)) {
+    let sleeps_at = match idle_clock(s, status, input.or(recorded)) {
         IdleClock::Runs { sleeps_at, .. } if sleeps_at <= now => return Err(AsleepReason::Idle),
-        IdleClock::Runs { since, sleeps_at } => (since, sleeps_at),
+        IdleClock::Runs { sleeps_at, .. } => sleeps_at,
         IdleClock::Off | IdleClock::Unknown => {
             status.sleep_at = None;
             return Ok(Kept::default());
@@ -122,10 +122,9 @@ fn run(s: &TownSnapshot, status: &mut TownStatus, now: Timestamp) -> Result<Kept
         status.sleep_at = Some(stamp(sleeps_at));
     }
     let (notice, say_at) = if s.town.spec.sleep_after.get() > SAID_BEFORE {
+        // Events that repeat are merged and keep the first one's text: no time stands in it.
         let note = format!(
-            "no work since {}: the town sleeps at {} unless work comes (spec.sleepAfter {})",
-            stamp(since).0,
-            stamp(sleeps_at).0,
+            "the town sleeps within 5 minutes unless work comes: it has had none for most of spec.sleepAfter ({})",
             s.town.spec.sleep_after
         );
         soon(reason::SLEEPS_SOON, sleeps_at, note, now)
