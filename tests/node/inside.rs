@@ -137,7 +137,7 @@ async fn a_town_is_reached_by_its_service_whichever_pod_it_has(scene: Scene) {
     assert_eq!(host, format!("{name}.{}.svc\n", scene.namespace));
 
     let ask = async |office: &str, of: &str| {
-        let wget = format!("wget -q -T 2 -O - http://{address}:8000/where");
+        let wget = format!("timeout 3 wget -q -O - http://{address}:8000/where");
         until("the town's pod answers", PATIENCE, async || match scene.try_exec(office, &wget)?.trim() {
             answer if answer == of => Ok(()),
             answer => Err(answer.to_owned()),

@@ -14,6 +14,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod activity;
 mod crowd;
 mod destroy;
 mod faults;
@@ -34,6 +35,7 @@ use stage::Stories;
 fn main() -> ExitCode {
     let mut stories = Stories::new();
     // The longest first.
+    activity::add(&mut stories);
     inside::add(&mut stories);
     sleep::add(&mut stories);
     trouble::add(&mut stories);
