@@ -729,6 +729,8 @@ impl Scene {
             address: Some("10.0.0.1".into()),
             not_ready_since: None,
             container_restarts: 0,
+            reported_untouched: false,
+            last_crash: None,
             revision: Some(revision(template)),
             restart_at: meta.annotations.as_ref().and_then(|a| a.get(names::RESTART_AT)).cloned(),
             key,
