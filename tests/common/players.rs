@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, Pod};
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, ResourceExt};
@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::clock::{in_seconds, now};
 use super::wait::{PATIENCE, until};
 
 /// The node that played pods are bound to.
@@ -125,6 +126,48 @@ impl Players {
                 "type": "DisruptionTarget", "status": "True", "reason": "TerminationByKubelet",
                 "message": "The node was low on resource: memory.", "lastTransitionTime": now(),
             }));
+            status
+        })
+        .await;
+    }
+
+    /// Lets no node take a pod, as a scheduler says it.
+    pub async fn refuse(&self, name: &str, message: &str) {
+        let unscheduled = json!([{
+            "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message,
+            "lastTransitionTime": now(),
+        }]);
+        self.report(name, |_| json!({"conditions": unscheduled})).await;
+    }
+
+    /// Lets a pod's containers wait, for this reason, on the node.
+    pub async fn keep_waiting(&self, name: &str, reason: &str, message: &str) {
+        self.bind(name).await;
+        let state = json!({"waiting": {"reason": reason, "message": message}});
+        self.report(name, |pod| {
+            json!({
+                "phase": "Pending", "startTime": now(), "conditions": conditions(true, false, "ContainersNotReady"),
+                "containerStatuses": containers(pod, false, &state),
+            })
+        })
+        .await;
+    }
+
+    /// Lets a pod's containers have ended this often, the last time like this, and wait to be started anew.
+    pub async fn crash(&self, name: &str, restarts: i32, exit_code: i32, reason: &str) {
+        self.bind(name).await;
+        let waiting = json!({"waiting": {"reason": "CrashLoopBackOff", "message": "back-off restarting"}});
+        let at = a_moment_ago();
+        let last = json!({"terminated": {
+            "exitCode": exit_code, "reason": reason, "startedAt": at, "finishedAt": at,
+        }});
+        self.report(name, |pod| {
+            let mut status = running(pod, false);
+            status["containerStatuses"] = containers(pod, false, &waiting);
+            for container in status["containerStatuses"].as_array_mut().unwrap() {
+                container["restartCount"] = restarts.into();
+                container["lastState"] = last.clone();
+            }
             status
         })
         .await;
@@ -287,19 +330,10 @@ fn conditions(scheduled: bool, ready: bool, why_not: &str) -> Value {
     ])
 }
 
-/// Now, to the second, as the API writes it.
-fn now() -> String {
-    seconds_ago(0)
-}
-
 /// When a container ended whose end is reported now: reports come later, and times are whole seconds. So what
 /// ended by itself has ended before anybody can ask it to.
 fn a_moment_ago() -> String {
-    seconds_ago(1)
-}
-
-fn seconds_ago(seconds: i64) -> String {
-    (Timestamp::now() - SignedDuration::from_secs(seconds)).strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    in_seconds(-1)
 }
 
 /// Makes the node if it is not there, and says that it is well.
