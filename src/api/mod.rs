@@ -12,6 +12,8 @@ mod duration;
 pub mod names;
 mod pod_template;
 mod storage;
+#[cfg(test)]
+mod tests;
 mod town;
 
 pub use activity::{ActivityReport, ReportedAgent, ReportedState};

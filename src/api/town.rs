@@ -85,8 +85,8 @@ pub struct TownSpec {
     /// The town's volume, mounted at `/town` in every container of the town's pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<Storage>,
-    /// A Service of the town's pod, so that people and agents reach it by a stable name
-    /// (`status.service`).
+    /// A Service of the town's pod, so that people and agents reach it by a stable name: people find it in
+    /// `status.service`, agents in `GASTOWN_TOWN_HOST`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1, max = 32))]
     #[x_kube(
@@ -144,7 +144,7 @@ pub struct Rig {
     /// Where the repository is; its agents find it in `GASTOWN_RIG_URL`. Credentials do not belong here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2048), regex(pattern = r"^\S+$"))]
-    #[x_kube(validation = Rule::new("!self.matches('^[a-zA-Z+]+://[^/@]*:[^/@]*@')").message("spec.rigs[].gitUrl must not hold a password: name a Secret in credentialsSecretName"))]
+    #[x_kube(validation = Rule::new("!self.matches('^[a-zA-Z][a-zA-Z0-9+.-]*://[^/@]*:[^/@]*@')").message("spec.rigs[].gitUrl must not hold a password: name a Secret in credentialsSecretName"))]
     pub git_url: Option<String>,
     /// The branch that work starts from; its agents find it in `GASTOWN_RIG_BRANCH`.
     #[serde(default = "branch")]
@@ -249,10 +249,16 @@ fn activity_path() -> String {
 }
 
 /// When a town ends, and how.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Expiry {
-    /// The time, as RFC 3339.
+    /// The time, as RFC 3339 with at most nine decimals, before the year 9999.
+    // The API server takes more for a time than can be read as one: without these bounds a town could be
+    // stored of which the operator would know nothing.
+    #[schemars(regex(
+        pattern = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})$"
+    ))]
+    #[x_kube(validation = Rule::new("self < timestamp('9999-01-01T00:00:00Z')").message("spec.expiry.at must be a time before the year 9999, written like 2030-12-31T18:00:00Z"))]
     pub at: Time,
     /// What happens then.
     #[serde(default)]

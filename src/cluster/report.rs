@@ -71,6 +71,8 @@ pub trait Report: Resource<DynamicType = ()> + Clone {
     fn conditions_mut(status: &mut Self::Status) -> &mut Vec<Condition>;
     /// Its phase.
     fn phase(status: &Self::Status) -> Option<&str>;
+    /// Whether two statuses say the same. What only rides on other changes says nothing by itself.
+    fn says_the_same(one: &Self::Status, other: &Self::Status) -> bool;
     /// A person must act: the phase that says so.
     fn block(status: &mut Self::Status);
     /// The status that the object has.
@@ -90,7 +92,7 @@ pub trait Report: Resource<DynamicType = ()> + Clone {
 }
 
 macro_rules! report {
-    ($object:ty, $status:ty, $kind:expr, $measure:path) => {
+    ($object:ty, $status:ty, $kind:expr, $measure:path $(, riding: $rider:ident)?) => {
         impl Report for $object {
             type Status = $status;
 
@@ -119,6 +121,13 @@ macro_rules! report {
 
             fn phase(status: &$status) -> Option<&str> {
                 status.phase.as_deref()
+            }
+
+            fn says_the_same(one: &$status, other: &$status) -> bool {
+                #[allow(unused_mut)] // Agents have nothing that rides.
+                let mut one = one.clone();
+                $(one.$rider.clone_from(&other.$rider);)?
+                one == *other
             }
 
             fn block(status: &mut $status) {
@@ -160,7 +169,7 @@ macro_rules! report {
     };
 }
 
-report!(Town, TownStatus, Kind::Town, measure::town);
+report!(Town, TownStatus, Kind::Town, measure::town, riding: usage);
 report!(Agent, AgentStatus, Kind::Agent, measure::agent);
 
 /// Reports what was decided and what came of it: one status write if anything changed, events on
@@ -212,7 +221,8 @@ async fn report_status<K: Report + Sync>(
             K::block(&mut status);
         }
     }
-    if before == Some(&status) {
+    // A plan that fails again differs from what stands there until the failure is laid over it.
+    if before.is_some_and(|before| K::says_the_same(before, &status)) {
         return Ok(());
     }
     let what = format!("report status of {} {}", K::kind(&()), object.name_any());

@@ -94,16 +94,8 @@ fn waiting_work(s: &TownSnapshot) -> Option<&'static str> {
 
 /// Whether everybody who is to be asked has answered.
 fn unknown(s: &TownSnapshot) -> TownActivity {
-    let own = s.town.spec.activity_probe.as_ref().and(s.pod()).map(|pod| (pod, &s.probe));
-    let unasked = ProbeFacts::default();
-    let probes = own.into_iter().chain(
-        s.agents
-            .iter()
-            .filter(|a| a.spec.activity_probe.is_some() && a.metadata.deletion_timestamp.is_none())
-            .filter_map(|a| Some((s.pod_of(a)?, s.probe_of(a).unwrap_or(&unasked)))),
-    );
     let mut result = TownActivity::None;
-    for (_, facts) in probes.filter(|(pod, _)| probe::answers(pod)) {
+    for facts in probe::answering(s) {
         match &facts.last {
             Some(Ok(_)) => {}
             Some(Err(why)) if facts.failures >= probe::FAILURES => {
@@ -207,19 +199,19 @@ fn session_activity(
     let resting = |probed: bool| match hook {
         // Who can say what it does is expected to take up what hangs there.
         Some(_) if probed => AgentActivity::Pending,
-        Some(_) => AgentActivity::Idle,
         None if agent.spec.activity_probe.is_some() && agent.spec.hook.is_some() => AgentActivity::Done,
-        None => AgentActivity::Idle,
+        _ => AgentActivity::Idle,
     };
+    let asked_in_vain = agent.spec.activity_probe.is_some() && !pod.is_some_and(probe::answers);
     match heard {
         Heard::Nothing => resting(false),
-        _ if !pod.is_some_and(probe::answers) && agent.spec.activity_probe.is_some() => resting(true),
-        Heard::NoAnswer => AgentActivity::Unknown,
-        Heard::Answer(None) => resting(true),
-        Heard::Answer(Some(entry)) => match reported(entry, hook, now) {
+        Heard::NoAnswer if !asked_in_vain => AgentActivity::Unknown,
+        Heard::Answer(Some(entry)) if !asked_in_vain => match reported(entry, hook, now) {
             AgentActivity::Idle => resting(true),
             activity => activity,
         },
+        // Not mentioned, or there is nobody yet who could answer.
+        Heard::NoAnswer | Heard::Answer(_) => resting(true),
     }
 }
 

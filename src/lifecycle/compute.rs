@@ -6,7 +6,7 @@ use super::activity::TownActivity;
 use super::clock::{earlier, stamp};
 use super::conditions::Conditions;
 use super::facts::TownSnapshot;
-use super::ids::child_name;
+use super::ids::{OwnerRef, service_name};
 use super::needs;
 use super::plan::{Action, Notice};
 use super::pods::{STARTING_TEXT, pod_conditions, show_back_off, show_leaving, slow_at, why_ended};
@@ -72,8 +72,8 @@ pub(super) fn compute(
 /// The Service follows `spec.ports`.
 fn service(s: &TownSnapshot, status: &mut TownStatus) -> Option<Action> {
     let ports = &s.town.spec.ports;
-    let name = s.town.metadata.name.as_deref().unwrap_or_default();
-    status.service = (!ports.is_empty()).then(|| child_name(name, &s.uid));
+    status.service =
+        OwnerRef::of(&s.town.metadata).filter(|_| !ports.is_empty()).map(|town| service_name(&town));
     match &s.service {
         None => (!ports.is_empty()).then_some(Action::CreateService),
         Some(there) if there.child.deleting => None,
@@ -91,6 +91,7 @@ fn service(s: &TownSnapshot, status: &mut TownStatus) -> Option<Action> {
 /// The record of failed starts, with what the kubelet has started anew; an edit of the spec is a new chance.
 fn restarts(s: &TownSnapshot, status: &TownStatus, now: Timestamp) -> Option<RestartsStatus> {
     match s.pod() {
+        Some(pod) if pod.deleting() || pod.ended() => status.restarts.clone(),
         Some(pod) => restart::count_crashes(pod, status.pod.as_ref(), status.restarts.as_ref(), now),
         None if update::edited(status.observed_generation, &s.town.metadata) => None,
         None => status.restarts.clone(),

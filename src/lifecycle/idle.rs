@@ -16,6 +16,9 @@ use super::sleep::{IdleClock, idle_clock, unknown_until, why_text};
 use crate::api::condition::{self, reason};
 use crate::api::{AsleepReason, TownStatus};
 
+/// What the condition Active may say.
+const KNOWN: [&str; 4] = [reason::WORK, reason::BACKLOG, reason::NO_WORK, reason::ACTIVITY_UNKNOWN];
+
 /// What the clock asks for.
 #[derive(Default)]
 pub(super) struct Kept {
@@ -62,7 +65,7 @@ pub(super) fn keep(
             run(s, status, now)
         }
         TownActivity::NotYetKnown => {
-            c.keep(condition::ACTIVE, before, &[reason::WORK, reason::BACKLOG, reason::ACTIVITY_UNKNOWN]);
+            c.keep(condition::ACTIVE, before, &KNOWN);
             c.keep(condition::DEGRADED, before, &[reason::ACTIVITY_UNKNOWN]);
             Ok(Kept::default())
         }

@@ -81,6 +81,13 @@ pub fn child_name(owner: &str, uid: &Uid) -> String {
     format!("{}-{digits}", prefix.trim_end_matches('-'))
 }
 
+/// The name of a town's Service: that of a child, except that it must begin with a letter, which a Town's need
+/// not.
+pub fn service_name(town: &OwnerRef) -> String {
+    let name = child_name(&town.key.name, &town.uid);
+    if name.starts_with(|first: char| first.is_ascii_digit()) { format!("town-{name}") } else { name }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

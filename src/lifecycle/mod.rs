@@ -43,7 +43,7 @@ pub use facts::{
     AgentSnapshot, ChildFacts, ChildKind, ClaimFacts, Freshness, PodFacts, PodPhase, ProbeFacts, Remains,
     RigFacts, ServiceFacts, Standing, Termination, TownFacts, TownSnapshot, TownView, Unknown,
 };
-pub use ids::{ObjectKey, OwnerRef, Uid, child_name};
+pub use ids::{ObjectKey, OwnerRef, Uid, child_name, service_name};
 pub use plan::{Action, Ask, Notice, Plan, Questions};
 pub use probe::token_secret;
 pub use restart::pod_record;

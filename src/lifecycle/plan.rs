@@ -136,6 +136,15 @@ pub struct Questions {
     pub later: Option<Timestamp>,
 }
 
+impl Questions {
+    /// These and others.
+    pub(super) fn and(mut self, other: Self) -> Self {
+        self.now.extend(other.now);
+        self.later = earlier(self.later, other.later);
+        self
+    }
+}
+
 /// Something that will happen, said once in an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {

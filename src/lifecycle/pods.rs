@@ -64,9 +64,8 @@ pub(super) fn slow_at(pod: &PodFacts) -> Option<Timestamp> {
 pub(super) fn show_leaving(pod: Option<&PodFacts>, c: &mut Conditions, now: Timestamp) -> Option<Timestamp> {
     c.reconciling(reason::STARTING, "waiting for the old pod to go");
     let pod = pod?;
-    let overdue_at = after(pod.stops_by?, OVERDUE);
-    if now < overdue_at {
-        return Some(overdue_at);
+    if !is_overdue(pod, now) {
+        return overdue_at(pod);
     }
     let (why, text) = overdue(pod);
     c.reconciling(why, text.clone());
@@ -76,7 +75,12 @@ pub(super) fn show_leaving(pod: Option<&PodFacts>, c: &mut Conditions, now: Time
 
 /// Whether a pod should be gone by now.
 pub(super) fn is_overdue(pod: &PodFacts, now: Timestamp) -> bool {
-    pod.stops_by.is_some_and(|by| after(by, OVERDUE) <= now)
+    overdue_at(pod).is_some_and(|at| at <= now)
+}
+
+/// When a pod that was told to stop should be gone.
+pub(super) fn overdue_at(pod: &PodFacts) -> Option<Timestamp> {
+    pod.stops_by.map(|by| after(by, OVERDUE))
 }
 
 /// Why a pod that should be gone is still there, and what to do about it.

@@ -6,7 +6,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::clock::{after, earlier};
+use super::clock::after;
 use super::facts::{PodFacts, ProbeFacts, TownSnapshot};
 use super::ids::{ObjectKey, Uid, child_name};
 use super::plan::{Ask, Questions};
@@ -27,10 +27,20 @@ pub(super) fn answers(pod: &PodFacts) -> bool {
     pod.ready && !pod.deleting() && !pod.ended() && pod.address.is_some()
 }
 
+/// What is known of somebody who was never asked.
+static UNASKED: ProbeFacts = ProbeFacts {
+    under_way: false,
+    asked_at: None,
+    known_at: None,
+    last: None,
+    failing_since: None,
+    failures: 0,
+};
+
 /// One who may be asked.
 pub(super) struct Asked<'a> {
     /// The owner of the pod: a town or an agent.
-    pub(super) owner: (&'a ObjectMeta, &'a Uid),
+    pub(super) owner: &'a ObjectMeta,
     /// How its spec wants to be asked.
     pub(super) probe: Option<&'a ActivityProbe>,
     /// Its pod.
@@ -48,7 +58,7 @@ impl Asked<'_> {
             pod: pod.key.clone(),
             uid: pod.uid.clone(),
             address: pod.address.clone()?,
-            secret: token_secret(probe, &ObjectKey::of(self.owner.0), self.owner.1),
+            secret: token_secret(probe, &ObjectKey::of(self.owner), &Uid::of(self.owner)?),
             probe: probe.clone(),
         })
     }
@@ -80,7 +90,7 @@ impl Asked<'_> {
     }
 }
 
-/// What the last look before pods go has come to.
+/// What the last look before pods go has come to; the later in this list, the more it counts.
 pub(super) enum LastLook {
     /// There is nobody to ask.
     NobodyToAsk,
@@ -92,31 +102,50 @@ pub(super) enum LastLook {
     Ask(Questions),
 }
 
-/// The last look at a town: its own pod and those of its agents that can be asked.
-pub(super) fn last_look(own: Asked<'_>, s: &TownSnapshot, mark: Timestamp, now: Timestamp) -> LastLook {
-    let unasked = ProbeFacts::default();
-    let uids: Vec<_> = s.agents.iter().filter_map(|a| Some((a, Uid::of(&a.metadata)?))).collect();
-    let agents =
-        uids.iter().filter(|(a, _)| a.metadata.deletion_timestamp.is_none()).map(|(agent, uid)| Asked {
-            owner: (&agent.metadata, uid),
-            probe: agent.spec.activity_probe.as_ref(),
-            pod: s.pod_of(agent),
-            facts: s.probe_of(agent).unwrap_or(&unasked),
-        });
-    let mut questions: Option<Questions> = None;
-    let mut answered = LastLook::NobodyToAsk;
-    for look in std::iter::once(own).chain(agents).map(|asked| asked.last_look(mark, now)) {
-        match look {
-            LastLook::NobodyToAsk => {}
-            LastLook::Answered if matches!(answered, LastLook::NobodyToAsk) => answered = look,
-            LastLook::Answered => {}
-            LastLook::NoAnswer(_) => answered = look,
-            LastLook::Ask(more) => {
-                let all = questions.get_or_insert_default();
-                all.now.extend(more.now);
-                all.later = earlier(all.later, more.later);
-            }
+impl LastLook {
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Ask(some), Self::Ask(more)) => Self::Ask(some.and(more)),
+            (ask @ Self::Ask(_), _) | (_, ask @ Self::Ask(_)) => ask,
+            (none @ Self::NoAnswer(_), _) | (_, none @ Self::NoAnswer(_)) => none,
+            (Self::Answered, _) | (_, Self::Answered) => Self::Answered,
+            (Self::NobodyToAsk, Self::NobodyToAsk) => Self::NobodyToAsk,
         }
     }
-    questions.map_or(answered, LastLook::Ask)
+}
+
+/// Everybody of a town who may be asked: its own pod and those of its agents.
+fn everybody(s: &TownSnapshot) -> impl Iterator<Item = Asked<'_>> {
+    let own = Asked {
+        owner: &s.town.metadata,
+        probe: s.town.spec.activity_probe.as_ref(),
+        pod: s.pod(),
+        facts: &s.probe,
+    };
+    let agents = s.agents.iter().filter(|a| a.metadata.deletion_timestamp.is_none()).filter_map(|agent| {
+        let probe = Some(agent.spec.activity_probe.as_ref()?);
+        let pod = s.pod_of(agent);
+        Some(Asked { owner: &agent.metadata, probe, pod, facts: s.probe_of(agent).unwrap_or(&UNASKED) })
+    });
+    std::iter::once(own).chain(agents)
+}
+
+/// What is known of everybody who can be asked now.
+pub(super) fn answering(s: &TownSnapshot) -> impl Iterator<Item = &ProbeFacts> {
+    everybody(s).filter(|a| a.probe.is_some() && a.pod.is_some_and(answers)).map(|asked| asked.facts)
+}
+
+/// Asks the town's own pod again when the last question is that old.
+pub(super) fn ask_town(s: &TownSnapshot, cadence: SignedDuration, now: Timestamp) -> Questions {
+    everybody(s).take(1).map(|own| own.every(cadence, now)).fold(Questions::default(), Questions::and)
+}
+
+/// Asks everybody again whose last question is that old.
+pub(super) fn ask_all(s: &TownSnapshot, cadence: SignedDuration, now: Timestamp) -> Questions {
+    everybody(s).map(|asked| asked.every(cadence, now)).fold(Questions::default(), Questions::and)
+}
+
+/// The last look at everybody of a town, marked as draining at this time.
+pub(super) fn last_look(s: &TownSnapshot, mark: Timestamp, now: Timestamp) -> LastLook {
+    everybody(s).map(|asked| asked.last_look(mark, now)).fold(LastLook::NobodyToAsk, LastLook::and)
 }

@@ -143,7 +143,7 @@ fn keep(
     }
     let phase = if ready { show_activity(s, &mut status, &mut c, said, activity, now) } else { "Starting" };
     let asked = probe::Asked {
-        owner: (&s.agent.metadata, &s.uid),
+        owner: &s.agent.metadata,
         probe: s.agent.spec.activity_probe.as_ref(),
         pod: s.pod.as_ref(),
         facts: &s.probe,

@@ -11,7 +11,7 @@ use super::conditions::Conditions;
 use super::facts::{AgentSnapshot, PodFacts, PodPhase, Standing, TownFacts};
 use super::needs::{has_template, no_template, unusable_volume, volume};
 use super::plan::{Action, Plan};
-use super::pods::{STARTING_TEXT, end_pod, pod_conditions, show_leaving, why_ended};
+use super::pods::{STARTING_TEXT, end_pod, is_overdue, overdue_at, pod_conditions, show_leaving, why_ended};
 use super::roles::place;
 use super::status::{agent_status, finish_agent, show_pod};
 use super::{needs, restart, update};
@@ -60,15 +60,16 @@ pub(super) fn decide(s: &AgentSnapshot, town: &TownFacts, now: Timestamp) -> Pla
 
 /// The pod was told to stop; if it does not, that is said.
 fn leaving(s: &AgentSnapshot, status: AgentStatus, pod: &PodFacts, now: Timestamp) -> Plan<AgentStatus> {
+    if !is_overdue(pod, now) {
+        return Plan::nothing().look_again_at(overdue_at(pod));
+    }
     let mut c = Conditions::of_agent();
     show_pod(s, &mut c);
     if let Some(hook) = &s.agent.spec.hook {
         c.set(condition::FINISHED, false, reason::UNFINISHED, unfinished_text(hook));
     }
-    match show_leaving(Some(pod), &mut c, now) {
-        Some(overdue_at) => Plan::nothing().look_again_at(Some(overdue_at)),
-        None => finish_agent(s, status, c, "Starting", now),
-    }
+    show_leaving(Some(pod), &mut c, now);
+    finish_agent(s, status, c, "Starting", now)
 }
 
 /// Whether the pod works on the bead that is on the hook.

@@ -11,7 +11,7 @@ use super::expiry::{self, Expiry};
 use super::facts::{Freshness, TownSnapshot};
 use super::idle;
 use super::plan::{Action, Plan};
-use super::pods::{delete_pods, ours};
+use super::pods::{delete_pods, is_overdue, ours, overdue, overdue_at};
 use super::probe::{self, LastLook};
 use super::restart;
 use super::sleep;
@@ -148,21 +148,11 @@ fn awake(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<TownS
         .look_again_at(clock.look_again)
         .look_again_at(compute.look_again)
         .retry_at(compute.retry)
-        .asking(asked(s).every(cadence, now));
+        .asking(probe::ask_town(s, cadence, now));
     match (was_active, activity) {
         (true, activity::TownActivity::None) => plan.because("no agent has work any more".into()),
         (false, activity::TownActivity::Work(_, text)) => plan.because(text.into()),
         _ => plan,
-    }
-}
-
-/// The town's own pod, as one who may be asked for its activity.
-fn asked(s: &TownSnapshot) -> probe::Asked<'_> {
-    probe::Asked {
-        owner: (&s.town.metadata, &s.uid),
-        probe: s.town.spec.activity_probe.as_ref(),
-        pod: s.pod(),
-        facts: &s.probe,
     }
 }
 
@@ -180,6 +170,9 @@ fn draining_status(s: &TownSnapshot, status: TownStatus, now: Timestamp) -> Plan
         c.set(condition::ACTIVE, true, why, text);
     }
     idle::show_why(&status, &mut c);
+    if let Some((why, text)) = s.pods.iter().find(|p| is_overdue(p, now)).map(overdue) {
+        c.degraded(why, text);
+    }
     c.reconciling(reason::DRAINING, format!("falling asleep: {}", sleep::why_text(status.asleep_reason)));
     finish_town(s, status, c, "Draining", now)
 }
@@ -192,7 +185,7 @@ fn draining(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<To
     let began = status.draining_since.as_ref().map_or(now, |t| t.0);
     let mut turn_back = sleep::wake(s, &status, now);
     if turn_back.is_none() && sleep::decree(s, &status, now).is_none() {
-        match probe::last_look(asked(s), s, began, now) {
+        match probe::last_look(s, began, now) {
             LastLook::Ask(questions) => return draining_status(s, status, now).asking(questions),
             LastLook::NoAnswer(why) if status.asleep_reason != Some(AsleepReason::ActivityUnknown) => {
                 turn_back = Some(format!("whether there is work could not be asked: {why}"));
@@ -209,10 +202,15 @@ fn draining(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<To
     }
     let bound = after(began, s.town.spec.drain.timeout.get());
     if activity::anyone_working(s, now) && now < bound {
-        return draining_status(s, status, now).look_again_at(Some(bound));
+        // Who is asked what it does is asked whether it still does.
+        let questions = probe::ask_all(s, s.town.spec.alarm.active.get(), now);
+        return draining_status(s, status, now).look_again_at(Some(bound)).asking(questions);
     }
     if s.pods.iter().any(|p| ours(p, &s.install)) {
-        return draining_status(s, status, now).with_actions(delete_pods(&s.pods, &s.install));
+        let overdue_at = s.pods.iter().filter_map(overdue_at).filter(|at| now < *at).min();
+        return draining_status(s, status, now)
+            .with_actions(delete_pods(&s.pods, &s.install))
+            .look_again_at(overdue_at);
     }
     fall_asleep(s, status, now)
 }

@@ -1,6 +1,6 @@
 //! One reconcile: observe, decide, act, report.
 
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::cluster::{self, Cluster, Error, Subject};
 use crate::lifecycle::{self, ObjectKey, Plan};
@@ -45,7 +45,8 @@ fn next_look<S>(plan: &Plan<S>, now: Timestamp) -> Option<Timestamp> {
     if !plan.lenient {
         return Some(at);
     }
-    let spread = at.duration_since(now).unsigned_abs().mul_f64(rand::random_range(0.0..0.1));
+    let wait = at.duration_since(now).max(SignedDuration::ZERO).unsigned_abs();
+    let spread = wait.mul_f64(rand::random_range(0.0..0.1));
     Some(at.checked_add(spread).unwrap_or(at))
 }
 
@@ -62,6 +63,7 @@ mod tests {
         let looks: Vec<_> = (0..50).map(|_| next_look(&plan, at(0)).unwrap()).collect();
         assert!(looks.iter().all(|look| (at(100)..at(110)).contains(look)), "{looks:?}");
         assert!(looks.iter().any(|look| look != &looks[0]), "all at once");
+        assert_eq!(next_look(&plan, at(500)), Some(at(100)), "what is overdue is not put off");
         assert_eq!(next_look(&Plan::<()>::nothing(), at(0)), None);
     }
 }

@@ -4,17 +4,15 @@
 //! template brings under our names stay the user's, except the labels that ownership rests on.
 //!
 //! Added to every container, init containers and sidecars too:
+//! - the environment `GASTOWN_TOWN`; for agents `GASTOWN_AGENT`, `GASTOWN_IDENTITY`, `GASTOWN_ROLE`,
+//!   `GASTOWN_RIG`, `GASTOWN_RIG_URL`, `GASTOWN_RIG_BRANCH`, in a Task `GASTOWN_BEAD`, and where the town has
+//!   ports `GASTOWN_TOWN_HOST`, the name of its Service;
+//! - the owner's storage at `/town` or `/agent`;
+//! - for agents the hook, `/var/run/gastown/hook.json`, and their rig's credentials, `/var/run/gastown/git/`;
+//! - the token of an `activityProbe`, `/var/run/gastown/token`.
 //!
-//! | what | where |
-//! |---|---|
-//! | environment | `GASTOWN_TOWN`; for agents `GASTOWN_AGENT`, `GASTOWN_IDENTITY`, `GASTOWN_ROLE`, `GASTOWN_RIG`, `GASTOWN_RIG_URL`, `GASTOWN_RIG_BRANCH`, in a Task `GASTOWN_BEAD`, and `GASTOWN_TOWN_HOST`, the name of the town's Service, where the town has ports |
-//! | storage | `/town` or `/agent` |
-//! | the hook, for agents | `/var/run/gastown/hook.json` |
-//! | the token of an `activityProbe` | `/var/run/gastown/token` |
-//! | the rig's credentials, for agents | `/var/run/gastown/git/` |
-//!
-//! To the pod: no API token and no addresses of the namespace's Services in the environment, unless the user asks
-//! for them; and the defaults of [`security`](super::security).
+//! To the pod: no API token and no addresses of the namespace's Services in the environment, unless the user
+//! asks for them; and the defaults of [`security`](super::security).
 
 use std::collections::BTreeMap;
 
@@ -115,7 +113,7 @@ fn marked<K: Resource<DynamicType = ()>>(
 
 /// Whether the claim is one that we made: it then has the name of the pod.
 fn is_ours(claim: Option<&String>, pod: &ObjectMeta) -> bool {
-    claim.is_some() && claim == pod.name.as_ref()
+    claim == pod.name.as_ref()
 }
 
 fn from_template(template: &PodTemplateSpec, mut metadata: ObjectMeta) -> Pod {

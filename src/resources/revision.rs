@@ -1,10 +1,10 @@
 //! What a pod is made from, and the digest of it that the pod carries.
 //!
-//! Invariant kept here: a pod is built from these parts and from nothing else that can change while it runs, but
-//! for the hook, which is delivered, and the annotation `restart-at`, which is compared by itself. So specs with the
-//! same revision give the same pod, and another revision another pod. The digest is taken of what users wrote, never
-//! of what we add to it, and a part that is absent leaves no trace in it: a new version of the operator restarts no
-//! pod.
+//! Invariant kept here: a pod is built from these parts and from nothing else that can change while it runs,
+//! but for the hook, which is delivered, and the annotation `restart-at`, which is compared by itself. So
+//! specs with the same revision give the same pod, and another revision another pod. The digest is taken of
+//! what users wrote, never of what we add to it, and a part that is absent leaves no trace in it: a new
+//! version of the operator restarts no pod.
 
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use kube::ResourceExt;

@@ -1,14 +1,14 @@
-//! The pod security standard `restricted`, as a default: it holds where the user says nothing, and what the user
-//! says stands.
+//! The pod security standard `restricted`, as a default: it holds where the user says nothing, and what the
+//! user says stands.
 //!
 //! - Pod: seccomp profile `RuntimeDefault`.
-//! - Each container, sidecars and init containers too: no privilege escalation; all capabilities dropped, unless
-//!   the user names any; `runAsNonRoot`, unless the user says who runs: an image whose user is root then needs a
-//!   `runAsUser`, or `runAsNonRoot: false` where it is to be root. A privileged container is left alone: it asks
-//!   for the opposite.
-//! - Volume: who is not root could not write to a new one. Where the pod has no `securityContext` at all and mounts a
-//!   claim that we made, the volume belongs to a group of the pod's. A claim that the spec names keeps its owners;
-//!   so does every volume where the user wrote a `securityContext`, be it `{}`.
+//! - Each container, sidecars and init containers too: no privilege escalation; all capabilities dropped,
+//!   unless the user names any; `runAsNonRoot`, unless the user says who runs: an image whose user is root
+//!   then needs a `runAsUser`, or `runAsNonRoot: false` where it is to be root. A privileged container is
+//!   left alone: it asks for the opposite.
+//! - Volume: who is not root could not write to a new one. Where the pod has no `securityContext` at all and
+//!   mounts a claim that we made, the volume belongs to a group of the pod's. A claim that the spec names
+//!   keeps its owners; so does every volume where the user wrote a `securityContext`, be it `{}`.
 //!
 //! A pod for Windows knows none of this, and is left as it is.
 

@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::meta::{Install, of_town, owner_reference};
 use crate::api::{Port, Town, names};
-use crate::lifecycle::{OwnerRef, child_name};
+use crate::lifecycle::{OwnerRef, service_name};
 
 /// What the town's pod is selected by: labels that no template can change. The component keeps the pods of
 /// its agents out.
@@ -37,12 +37,6 @@ pub fn town_service(town: &Town, install: &Install) -> Option<Service> {
 pub(super) fn town_host(town: &Town) -> Option<String> {
     let owner = OwnerRef::of(&town.metadata).filter(|_| !town.spec.ports.is_empty())?;
     Some(format!("{}.{}.svc", service_name(&owner), owner.key.namespace))
-}
-
-/// The name of a child, except that a Service's must begin with a letter, which a Town's need not.
-fn service_name(town: &OwnerRef) -> String {
-    let name = child_name(&town.key.name, &town.uid);
-    if name.starts_with(|first: char| first.is_ascii_digit()) { format!("town-{name}") } else { name }
 }
 
 fn service_port(port: &Port) -> ServicePort {

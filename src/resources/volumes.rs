@@ -1,7 +1,8 @@
-//! The volumes of a pod that we add: the owner's storage, and what its containers find below `/var/run/gastown`.
+//! The volumes of a pod that we add: the owner's storage, and what its containers find below
+//! `/var/run/gastown`.
 //!
-//! A volume that the template brings under one of our names is used in place of ours; what a container mounts at one
-//! of our paths stays there.
+//! A volume that the template brings under one of our names is used in place of ours; what a container mounts
+//! at one of our paths stays there.
 
 use k8s_openapi::api::core::v1::{
     DownwardAPIProjection, DownwardAPIVolumeFile, KeyToPath, ObjectFieldSelector,
@@ -57,9 +58,10 @@ pub(super) fn token_file(secret: &str) -> VolumeProjection {
     VolumeProjection { secret: Some(source), ..VolumeProjection::default() }
 }
 
-/// Mounts all keys of a Secret, whatever they are called. That takes a volume of its own: among projected files a
-/// Secret can lie in a directory only if every key is named. Its mount point lies in a volume that no container can
-/// write to; the kubelet makes it there while it sets that volume up (`MakeNestedMountpoints`, since 1.11).
+/// Mounts all keys of a Secret, whatever they are called. That takes a volume of its own: among projected
+/// files a Secret can lie in a directory only if every key is named. Its mount point lies in a volume that no
+/// container can write to; the kubelet makes it there while it sets that volume up (`MakeNestedMountpoints`,
+/// since 1.11).
 pub(super) fn mount_credentials(spec: &mut PodSpec, secret: &str) {
     let source = SecretVolumeSource { secret_name: Some(secret.to_owned()), ..SecretVolumeSource::default() };
     let volume = Volume { name: "gastown-git".into(), secret: Some(source), ..Volume::default() };

@@ -14,6 +14,7 @@ mod common;
 mod api;
 mod binding;
 mod budget;
+mod children;
 mod crash;
 mod destroy;
 mod failing;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
     destroy::add(&mut stories);
     sleep::add(&mut stories);
     failing::add(&mut stories);
+    children::add(&mut stories);
     life::add(&mut stories);
     binding::add(&mut stories);
     api::add(&mut stories);

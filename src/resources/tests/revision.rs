@@ -195,7 +195,7 @@ fn essence(mut pod: Pod) -> Pod {
 
 proptest! {
     #[test]
-    fn two_towns_have_the_same_revision_if_and_only_if_they_have_the_same_pod(
+    fn towns_have_the_same_revision_just_when_they_have_the_same_pod(
         one in town_specs(),
         other in town_specs(),
         field in any::<Index>(),
@@ -206,7 +206,7 @@ proptest! {
     }
 
     #[test]
-    fn two_agents_have_the_same_revision_if_and_only_if_they_have_the_same_pod(
+    fn agents_have_the_same_revision_just_when_they_have_the_same_pod(
         one in (agent_specs(), town_specs()),
         other in (agent_specs(), town_specs()),
         field in any::<Index>(),

@@ -1,0 +1,115 @@
+//! Objects that another version of the operator left.
+
+// Specs are `json!` literals, handed on as they are written.
+#![allow(clippy::needless_pass_by_value)]
+
+use serde_json::{Value, json};
+
+use super::{Agent, ExpiryPolicy, Mode, Retry, Town};
+
+fn town(spec: Value, status: Value) -> Town {
+    let object = json!({
+        "apiVersion": "gastown.dev/v1alpha1", "kind": "Town", "metadata": {"name": "old", "namespace": "ns"},
+        "spec": spec, "status": status,
+    });
+    serde_json::from_value(object).unwrap()
+}
+
+fn agent(spec: Value, status: Value) -> Agent {
+    let object = json!({
+        "apiVersion": "gastown.dev/v1alpha1", "kind": "Agent", "metadata": {"name": "old", "namespace": "ns"},
+        "spec": spec, "status": status,
+    });
+    serde_json::from_value(object).unwrap()
+}
+
+/// A town as schema revision 1 stored it, with every field that it knew.
+fn town_of_revision_1() -> Town {
+    let template = json!({"spec": {"containers": [{"name": "main", "image": "busybox"}]}});
+    let spec = json!({
+        "template": template, "agentTemplate": template,
+        "storage": {"size": "1Gi", "storageClassName": "fast", "accessModes": ["ReadWriteOnce"]},
+        "rigs": [{"name": "core"}], "suspended": true, "sleepAfter": "10m", "alwaysOn": true,
+        "drain": {"timeout": "1m"}, "wakeRequest": "now",
+    });
+    let status = json!({
+        "observedGeneration": 3, "phase": "Idle", "conditions": [], "asleepReason": "Suspended",
+        "pod": {"name": "old-1", "uid": "u", "node": "n", "startedAt": "2026-01-01T00:00:00Z"},
+        "agents": {"total": 0, "working": 0, "waiting": 0, "stalled": 0, "failed": 0, "summary": "0/0"},
+        "lastActiveAt": "2026-01-01T00:00:00Z", "wokeAt": "2026-01-01T00:00:00Z",
+        "sleepAt": "2026-01-01T00:00:00Z", "drainingSince": "2026-01-01T00:00:00Z",
+        "handledWakeRequest": "now", "storage": {"claim": "old-1", "uid": "u"},
+        "restarts": {"count": 1, "windowStartedAt": "2026-01-01T00:00:00Z"},
+        "destroy": {"startedAt": "2026-01-01T00:00:00Z", "step": "Drain"},
+    });
+    town(spec, status)
+}
+
+#[test]
+fn k37_a_town_from_before_a_field_existed_has_its_default() {
+    let old = town_of_revision_1();
+    let (spec, status) = (old.spec, old.status.unwrap());
+    assert_eq!((spec.alarm.active.to_string(), spec.alarm.idle.to_string()), ("5s".into(), "60s".into()));
+    assert_eq!((spec.backlog.merge_requests, spec.backlog.triage, spec.backlog.unassigned), (0, 0, 0));
+    assert_eq!((spec.ports, spec.activity_probe, spec.expiry), (vec![], None, None));
+    let rig = &spec.rigs[0];
+    assert_eq!((rig.branch.as_str(), rig.max_polecats, &rig.git_url), ("main", 8, &None));
+    assert_eq!(rig.credentials_secret_name, None);
+    let storage = spec.storage.unwrap();
+    assert!(!storage.is_retained() && storage.existing_claim.is_none() && storage.data_source.is_none());
+    assert_eq!((status.idle_since, status.attached_since, status.usage), (None, None, None));
+    assert_eq!((status.activity_unknown_since, status.service), (None, None));
+    assert_eq!(status.pod.unwrap().container_restarts, 0);
+}
+
+#[test]
+fn k37_an_agent_from_before_a_field_existed_has_its_default() {
+    let spec = json!({
+        "town": "old", "role": "polecat", "rig": "core", "identity": "ada", "mode": "Task",
+        "hook": {"bead": "b", "title": "t", "instructions": "i"}, "storage": {"size": "1Gi"},
+        "retry": {"limit": 3, "window": "10m"},
+    });
+    let status = json!({
+        "observedGeneration": 1, "phase": "Failed", "mode": "Task", "identity": "ada", "conditions": [],
+        "pod": {"startedAt": "2026-01-01T00:00:00Z"},
+        "work": {"bead": "b", "attempts": 3, "outcome": "Failed", "message": "m", "done": ["a"]},
+        "storage": {"claim": "old-2"},
+    });
+    let old = agent(spec, status);
+    assert_eq!((old.spec.activity_probe, old.spec.ttl_after_finished), (None, None));
+    let status = old.status.unwrap();
+    assert_eq!((status.last_activity_at, status.restarts, status.destroy), (None, None, None));
+    assert_eq!(status.work.unwrap().window_started_at, None);
+}
+
+#[test]
+fn an_object_of_which_little_is_said_has_the_defaults_of_the_schema() {
+    let bare = town(json!({}), json!({}));
+    assert_eq!(
+        (bare.spec.sleep_after.to_string(), bare.spec.drain.timeout.to_string()),
+        ("30m".into(), "2m".into())
+    );
+    assert!(!bare.spec.suspended && !bare.spec.always_on && bare.spec.rigs.is_empty());
+    let half = town(json!({"alarm": {"active": "7s"}, "expiry": {"at": "2030-01-01T00:00:00Z"}}), json!({}));
+    assert_eq!(half.spec.alarm.idle.to_string(), "60s");
+    assert_eq!(half.spec.expiry.unwrap().policy, ExpiryPolicy::Sleep);
+    let bare = agent(json!({"town": "t", "role": "mayor", "activityProbe": {"port": 80}}), json!({}));
+    assert_eq!(bare.spec.retry, Retry::default());
+    assert_eq!((bare.spec.mode, bare.spec.activity_probe.unwrap().path.as_str()), (None, "/activity"));
+}
+
+#[test]
+fn k37_fields_of_a_newer_version_are_passed_over() {
+    let town =
+        town(json!({"weather": "fine", "rigs": [{"name": "core", "color": "red"}]}), json!({"mood": 1}));
+    assert_eq!(town.spec.rigs[0].name, "core");
+    let agent = agent(json!({"town": "t", "role": "crew", "mode": "Task", "placement": "OwnPod"}), json!({}));
+    assert_eq!(agent.spec.mode, Some(Mode::Task));
+}
+
+#[test]
+fn what_is_read_is_written_back_as_it_was() {
+    let old = town_of_revision_1();
+    let again: Town = serde_json::from_value(serde_json::to_value(&old).unwrap()).unwrap();
+    assert_eq!(again, old);
+}

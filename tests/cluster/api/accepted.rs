@@ -1,0 +1,272 @@
+//! What the API server accepts, fills in and drops.
+
+use std::collections::BTreeSet;
+
+use kube::Resource;
+use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
+use town_operator::api::{Agent, Town};
+
+use super::{condition, merged, read, try_create};
+use crate::common::story::{Story, template};
+use crate::stage::Stories;
+
+pub fn add(stories: &mut Stories) {
+    stories.on_the_api(good_towns_and_agents_are_accepted);
+    stories.on_the_api(defaults_show_on_read);
+    stories.on_the_api(a_null_is_as_if_it_were_not_there);
+    stories.on_the_api(what_is_accepted_can_be_read_by_the_operator);
+    stories.on_the_api(unknown_fields_are_not_stored_whoever_sends_them);
+    stories.on_the_api(a_status_sent_with_a_create_is_dropped);
+    stories.on_the_api(the_definitions_apply_plainly_twice_and_without_warnings);
+    stories.on_the_api_without_operator(two_writers_of_conditions_do_not_undo_each_other);
+}
+
+async fn good_towns_and_agents_are_accepted(story: Story) {
+    let stored = |storage: Value| json!({"template": template(), "storage": storage});
+    let town = |spec: Value| (Town::kind(&()).into_owned(), spec);
+    let agent =
+        |more: Value| (Agent::kind(&()).into_owned(), merged(json!({"town": "t", "role": "mayor"}), more));
+    let templated = |more: Value| merged(json!({"template": template()}), more);
+    let snapshot = json!({"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": "monday"});
+    let ports: Vec<Value> = (1..33).map(|n| json!({"name": format!("p{n}"), "port": n})).collect();
+    let urls = [
+        "https://git.test/a",
+        "https://ada@git.test/a",
+        "https://git.test:8443/a:b@c",
+        "ssh://git@git.test:22/a",
+        "git@git.test:a",
+        "/srv/a",
+    ];
+    let rig = |(n, url)| json!({"name": format!("r{n}"), "gitUrl": url});
+    let rigs: Vec<Value> = urls.iter().enumerate().map(rig).collect();
+    let mut restarting = template();
+    restarting["spec"]["restartPolicy"] = "Always".into();
+    let good = [
+        town(json!({})),
+        town(json!({"sleepAfter": "10s"})),
+        town(json!({"sleepAfter": "10000ms"})),
+        town(json!({"sleepAfter": "720h"})),
+        town(json!({"sleepAfter": "1h30m"})),
+        town(json!({"sleepAfter": "0.5h"})),
+        town(json!({"drain": {"timeout": "0s"}})),
+        town(json!({"drain": {"timeout": "1h"}})),
+        town(json!({"drain": {}})),
+        town(json!({"template": template(), "agentTemplate": template()})),
+        town(stored(json!({"size": "1Gi"}))),
+        town(stored(json!({"size": 1}))),
+        town(stored(json!({"size": "0.5", "storageClassName": "fast", "accessModes": ["ReadWriteMany"]}))),
+        town(stored(json!({"size": "1Gi", "retainPolicy": "Retain"}))),
+        town(stored(json!({"size": "1Gi", "dataSource": {"kind": "PersistentVolumeClaim", "name": "old"}}))),
+        town(stored(json!({"size": "1Gi", "dataSource": snapshot}))),
+        town(stored(json!({"existingClaim": "theirs"}))),
+        town(templated(json!({"ports": [{"name": "http", "port": 1}, {"name": "1", "port": 65535}]}))),
+        town(templated(json!({"ports": ports}))),
+        town(templated(
+            json!({"activityProbe": {"port": 65535, "path": "/a?b=c", "tokenSecret": "mine.too"}}),
+        )),
+        town(json!({"rigs": rigs})),
+        town(json!({"rigs": [{"name": "a", "maxPolecats": 0, "branch": "feature/ünïcode"}]})),
+        town(json!({"rigs": [{"name": "a", "maxPolecats": 1000, "credentialsSecretName": "deploy.key"}]})),
+        town(json!({"backlog": {"mergeRequests": 0, "triage": 2_147_483_647, "unassigned": 1}})),
+        town(json!({"alarm": {"active": "1s", "idle": "5s"}})),
+        town(json!({"alarm": {"active": "10m", "idle": "1h"}})),
+        town(json!({"expiry": {"at": "2001-01-01T00:00:00Z"}})),
+        town(json!({"expiry": {"at": "2030-02-03T04:05:06.789+05:30", "policy": "Destroy"}})),
+        town(json!({"rigs": (0..200).map(|n| json!({"name": format!("r{n}")})).collect::<Vec<_>>()})),
+        town(json!({"rigs": [{"name": "a".repeat(63)}], "wakeRequest": "x".repeat(253)})),
+        town(json!({"suspended": true, "alwaysOn": true})),
+        agent(json!({})),
+        agent(json!({"role": "crew", "rig": "core"})),
+        agent(json!({"role": "polecat", "rig": "core"})),
+        agent(json!({"role": "refinery", "rig": "core", "mode": "Session"})),
+        agent(json!({"town": "with.dots", "identity": "Ada Lovelace"})),
+        agent(json!({"mode": "Session", "template": restarting})),
+        agent(json!({"hook": {"bead": "b", "title": "é".repeat(1024), "instructions": "i".repeat(65536)}})),
+        agent(json!({"hook": {"bead": "b", "title": "修复构建 🛠", "instructions": "𝕏".repeat(16384)}})),
+        agent(json!({"hook": {"bead": "b", "instructions": "one\ttwo\r\nthree\u{7f}"}})),
+        agent(json!({"activityProbe": {"port": 1}})),
+        agent(json!({"role": "polecat", "rig": "core", "mode": "Session", "activityProbe": {"port": 80}})),
+        agent(json!({"role": "polecat", "rig": "core", "ttlAfterFinished": "0s"})),
+        agent(json!({"mode": "Task", "ttlAfterFinished": "8760h"})),
+        agent(json!({"storage": {"existingClaim": "theirs"}})),
+        agent(json!({"retry": {"limit": 1, "window": "1m"}})),
+        agent(json!({"retry": {"limit": 100, "window": "24h"}})),
+        agent(json!({"storage": {"size": "10Gi", "accessModes": ["ReadWriteOncePod"]}})),
+    ];
+    let mut refused = Vec::new();
+    for (kind, spec) in good {
+        let outcome = if kind == "Town" {
+            try_create::<Town>(&story, &spec).await
+        } else {
+            try_create::<Agent>(&story, &spec).await
+        };
+        if let Err(message) = outcome {
+            refused.push(format!("{kind} {spec}: {message}"));
+        }
+    }
+    assert!(refused.is_empty(), "{}", refused.join("\n"));
+}
+
+/// The spec of a town of which nothing is said.
+fn bare_town() -> Value {
+    json!({
+        "sleepAfter": "30m",
+        "suspended": false,
+        "alwaysOn": false,
+        "drain": {"timeout": "2m"},
+        "alarm": {"active": "5s", "idle": "60s"},
+        "backlog": {"mergeRequests": 0, "triage": 0, "unassigned": 0},
+    })
+}
+
+async fn defaults_show_on_read(story: Story) {
+    story.apply("{apiVersion: gastown.dev/v1alpha1, kind: Town, metadata: {name: bare}, spec: {}}");
+    assert_eq!(read::<Town>(&story, "bare").await["spec"], bare_town());
+
+    let manifest = json!({
+        "apiVersion": "gastown.dev/v1alpha1", "kind": "Town", "metadata": {"name": "half"},
+        "spec": {
+            "template": template(), "storage": {"size": "1Gi"}, "rigs": [{"name": "core"}],
+            "activityProbe": {"port": 80}, "alarm": {"active": "7s"}, "backlog": {"triage": 1},
+            "expiry": {"at": "2100-01-01T00:00:00Z"},
+        },
+    });
+    story.apply(&manifest.to_string());
+    let half = &read::<Town>(&story, "half").await["spec"];
+    assert_eq!(half["rigs"], json!([{"name": "core", "branch": "main", "maxPolecats": 8}]));
+    assert_eq!(half["activityProbe"], json!({"port": 80, "path": "/activity"}));
+    assert_eq!(half["alarm"], json!({"active": "7s", "idle": "60s"}));
+    assert_eq!(half["backlog"], json!({"mergeRequests": 0, "triage": 1, "unassigned": 0}));
+    assert_eq!(half["expiry"], json!({"at": "2100-01-01T00:00:00Z", "policy": "Sleep"}));
+    assert_eq!(half["storage"], json!({"size": "1Gi"}), "what is absent of storage is absent for good");
+
+    story.create_agent("bare", "bare", json!({"role": "mayor"})).await;
+    let agent = read::<Agent>(&story, "bare").await;
+    assert_eq!(
+        agent["spec"],
+        json!({"town": "bare", "role": "mayor", "retry": {"limit": 5, "window": "30m"}}),
+        "defaults that depend on the role belong to the status"
+    );
+    let half = story.create_agent("half", "bare", json!({"role": "crew", "retry": {"limit": 2}})).await;
+    assert_eq!((half.spec.retry.limit, half.spec.retry.window.to_string().as_str()), (2, "30m"));
+}
+
+async fn a_null_is_as_if_it_were_not_there(story: Story) {
+    story.apply(
+        "{apiVersion: gastown.dev/v1alpha1, kind: Town, metadata: {name: nulls},
+          spec: {sleepAfter: null, suspended: null, template: null, storage: null, rigs: null, drain: null,
+                 ports: null, backlog: null, alarm: {active: null}, activityProbe: null, expiry: null}}",
+    );
+    assert_eq!(read::<Town>(&story, "nulls").await["spec"], bare_town());
+}
+
+/// An object that the operator cannot read is one that it never looks after: whoever is told that it is
+/// accepted must be able to rely on it.
+async fn what_is_accepted_can_be_read_by_the_operator(story: Story) {
+    let expiries = [
+        "2030-01-01t00:00:00z",
+        "2030-01-01T00:00:00.123456789Z",
+        "2030-01-01T00:00:00.1234567891Z",
+        "2030-01-01T00:00:00,5Z",
+        "2030-01-01T00:00:00x5Z",
+        "2030-01-01T00:00:00Ztail",
+        "2030-01-01T00:00:00+24:00",
+        "2030-01-01T00:00:00+25:00",
+        "2030-01-01T00:00:00-99:99",
+        "2030-01-01T23:59:60Z",
+        "2030-01-01T24:00:00Z",
+        "2030-02-29T00:00:00Z",
+        "0000-01-01T00:00:00+23:00",
+        "9998-12-31T23:59:59Z",
+        "9999-12-31T23:59:59Z",
+    ];
+    let numbers = [i64::from(i32::MAX), i64::from(i32::MAX) + 1, i64::MAX];
+    let sizes =
+        [json!("1e3"), json!("1E"), json!("999999999999Ei"), json!(i64::MAX), json!("1n"), json!(1.5)];
+    let grace =
+        |seconds: i64| merged(template(), json!({"spec": {"terminationGracePeriodSeconds": seconds}}));
+    let specs = (expiries.iter().map(|at| json!({"expiry": {"at": at}})))
+        .chain(numbers.iter().map(|n| json!({"backlog": {"triage": n}})))
+        .chain(numbers.iter().map(|n| json!({"rigs": [{"name": "core", "maxPolecats": n}]})))
+        .chain(numbers.iter().map(|n| json!({"template": grace(*n)})))
+        .chain(sizes.iter().map(|size| json!({"template": template(), "storage": {"size": size}})));
+    let mut unread = Vec::new();
+    for spec in specs {
+        if try_create::<Town>(&story, &spec).await.is_ok() {
+            let object = json!({
+                "apiVersion": "gastown.dev/v1alpha1", "kind": "Town", "metadata": {"name": "x"},
+                "spec": merged(bare_town(), spec.clone()),
+            });
+            if let Err(error) = serde_json::from_value::<Town>(object) {
+                unread.push(format!("{spec}: {error}"));
+            }
+        }
+    }
+    assert!(unread.is_empty(), "accepted, and cannot be read:\n{}", unread.join("\n"));
+}
+
+async fn unknown_fields_are_not_stored_whoever_sends_them(story: Story) {
+    let manifest = "---
+        {apiVersion: gastown.dev/v1alpha1, kind: Town, metadata: {name: newer},
+         spec: {sleepAfter: 1h, weather: fine, rigs: [{name: core, color: red}]}}";
+    let apply = |side: &str, validate: &str| {
+        let arguments = ["apply", side, validate, "-n", &story.namespace, "-f", "-"];
+        story.cluster.try_kubectl(&arguments, manifest)
+    };
+    // Server-side apply knows no mere warning: a field that nobody declared can have no owner.
+    for validate in ["--validate=strict", "--validate=warn", "--validate=ignore"] {
+        let refused = apply("--server-side", validate).unwrap_err();
+        assert!(refused.contains("spec.weather: field not declared"), "{validate}: {refused}");
+    }
+    assert_eq!(story.town("newer").find().await, None);
+
+    apply("--server-side=false", "--validate=warn").unwrap();
+    let spec = &read::<Town>(&story, "newer").await["spec"];
+    let rigs = json!([{"name": "core", "branch": "main", "maxPolecats": 8}]);
+    assert_eq!(*spec, merged(bare_town(), json!({"sleepAfter": "1h", "rigs": rigs})));
+}
+
+async fn a_status_sent_with_a_create_is_dropped(story: Story) {
+    let spec = json!({"sleepAfter": "1h"});
+    let forged = json!({
+        "apiVersion": "gastown.dev/v1alpha1", "kind": "Town", "metadata": {"name": "forged"},
+        "spec": spec, "status": {"phase": "Asleep", "handledWakeRequest": "x"},
+    });
+    let town: Town = story.create_object(forged).await;
+    assert_eq!(town.status, None);
+    story.town("forged").merge(json!({"status": {"phase": "Asleep"}})).await;
+    let town = read::<Town>(&story, "forged").await;
+    assert_ne!(town["status"]["phase"], "Asleep");
+}
+
+async fn the_definitions_apply_plainly_twice_and_without_warnings(story: Story) {
+    let crds = concat!(env!("CARGO_MANIFEST_DIR"), "/crds");
+    for _ in 0..2 {
+        let said = story.cluster.kubectl(&["apply", "-f", crds]);
+        let lines: Vec<&str> = said.lines().collect();
+        assert_eq!(lines.len(), 2, "one line for each definition, and no warning: {said}");
+        assert!(lines.iter().all(|line| line.ends_with("unchanged")), "{said}");
+    }
+    for crd in ["towns.gastown.dev", "agents.gastown.dev"] {
+        let conditions = "-o=jsonpath={range .status.conditions[*]}{.type}={.status} {end}";
+        let said = story.cluster.kubectl(&["get", "crd", crd, conditions]);
+        let said: BTreeSet<&str> = said.split_whitespace().collect();
+        assert!(said.contains("Established=True") && !said.contains("NonStructuralSchema=True"), "{said:?}");
+    }
+}
+
+async fn two_writers_of_conditions_do_not_undo_each_other(story: Story) {
+    story.create_town("alpha", json!({})).await;
+    for kind in ["Ready", "Weather"] {
+        let status = json!({
+            "apiVersion": "gastown.dev/v1alpha1", "kind": "Town",
+            "status": {"conditions": [condition(kind, "True", "Said")]},
+        });
+        let params = PatchParams::apply(&format!("writer-of-{kind}"));
+        story.api::<Town>().patch_status("alpha", &params, &Patch::Apply(status)).await.unwrap();
+    }
+    let town = story.town("alpha").get().await;
+    let kinds: Vec<String> = town.status.unwrap().conditions.into_iter().map(|c| c.type_).collect();
+    assert_eq!(kinds, ["Ready", "Weather"]);
+}

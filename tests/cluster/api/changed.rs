@@ -1,0 +1,124 @@
+//! What of a town or an agent can be changed, and what cannot.
+
+use serde_json::{Value, json};
+use town_operator::api::{Agent, Town};
+
+use super::{Words, lacks, patch};
+use crate::common::story::{Story, template};
+use crate::stage::Stories;
+
+pub fn add(stories: &mut Stories) {
+    stories.on_the_api(what_is_set_for_good_can_be_neither_changed_nor_removed);
+    stories.on_the_api(storage_can_grow_and_change_its_fate_and_nothing_else);
+    stories.on_the_api(what_may_change_can_be_changed);
+}
+
+async fn what_is_set_for_good_can_be_neither_changed_nor_removed(story: Story) {
+    let storage = json!({"size": "1Gi"});
+    story.create_town("stored", json!({"template": template(), "storage": storage})).await;
+    let whole = json!({"role": "crew", "identity": "ada", "storage": storage, "mode": "Session"});
+    story.create_agent("whole", "stored", whole).await;
+    story.create_agent("by-role", "stored", json!({"role": "polecat", "rig": "r"})).await;
+
+    let town = |spec: Value| patch::<Town>(&story, "stored", json!({"spec": spec}));
+    let agent = |spec: Value| patch::<Agent>(&story, "whole", json!({"spec": spec}));
+    let by_role = |spec: Value| patch::<Agent>(&story, "by-role", json!({"spec": spec}));
+    let stays = "cannot be changed or removed once it is set";
+    let mode: Words = &["spec.mode cannot be changed", "make a new agent"];
+    all_were_refused(vec![
+        (town(json!({"storage": null})).await, &["spec.storage cannot be removed", "make a new town"]),
+        (town(json!({"template": null})).await, &["spec.storage needs spec.template"]),
+        (agent(json!({"town": "other"})).await, &["spec.town cannot be changed", "make a new agent"]),
+        (agent(json!({"identity": "bob"})).await, &["spec.identity", stays]),
+        (agent(json!({"identity": null})).await, &["spec.identity", stays]),
+        (agent(json!({"storage": null})).await, &["spec.storage cannot be removed", "make a new agent"]),
+        (agent(json!({"mode": "Task"})).await, mode),
+        (by_role(json!({"mode": "Session"})).await, mode),
+        (by_role(json!({"role": "crew"})).await, mode),
+    ]);
+}
+
+async fn storage_can_grow_and_change_its_fate_and_nothing_else(story: Story) {
+    let snapshot = json!({"kind": "VolumeSnapshot", "name": "monday"});
+    let whole = json!({
+        "size": "2Gi", "storageClassName": "fast", "accessModes": ["ReadWriteMany"], "dataSource": snapshot,
+    });
+    for (name, storage) in
+        [("whole", whole), ("plain", json!({"size": "2Gi"})), ("theirs", json!({"existingClaim": "c"}))]
+    {
+        story.create_town(name, json!({"template": template(), "storage": storage})).await;
+        story.create_agent(name, name, json!({"role": "crew", "storage": storage})).await;
+    }
+    let grows: Words = &["spec.storage", "storage.size can only grow"];
+    let existing: Words = &["spec.storage", "storage.existingClaim cannot be changed"];
+    let class: Words = &["spec.storage", "storage.storageClassName cannot be changed"];
+    let modes: Words = &["spec.storage", "storage.accessModes cannot be changed"];
+    let source: Words = &["spec.storage", "storage.dataSource cannot be changed"];
+    let mut outcomes = Vec::new();
+    for (name, change, wanted) in [
+        ("plain", json!({"size": "1Gi"}), grows),
+        ("plain", json!({"size": "2047Mi"}), grows),
+        ("plain", json!({"size": null, "existingClaim": "c"}), grows),
+        ("plain", json!({"storageClassName": "fast"}), class),
+        ("plain", json!({"accessModes": ["ReadWriteOnce"]}), modes),
+        ("plain", json!({"dataSource": snapshot}), source),
+        ("whole", json!({"storageClassName": "slow"}), class),
+        ("whole", json!({"storageClassName": null}), class),
+        ("whole", json!({"accessModes": ["ReadWriteOnce"]}), modes),
+        ("whole", json!({"accessModes": null}), modes),
+        ("whole", json!({"dataSource": {"name": "tuesday"}}), source),
+        ("whole", json!({"dataSource": null}), source),
+        ("theirs", json!({"existingClaim": "d"}), existing),
+        ("theirs", json!({"existingClaim": null, "size": "1Gi"}), existing),
+    ] {
+        let change = json!({"spec": {"storage": change}});
+        outcomes.push((patch::<Town>(&story, name, change.clone()).await, wanted));
+        outcomes.push((patch::<Agent>(&story, name, change).await, wanted));
+    }
+    all_were_refused(outcomes);
+
+    for (name, change) in [
+        ("plain", json!({"size": "2Gi"})),
+        ("plain", json!({"size": "2048Mi"})),
+        ("plain", json!({"size": "3Gi"})),
+        ("plain", json!({"retainPolicy": "Retain"})),
+        ("whole", json!({"size": "1Ti", "retainPolicy": "Delete"})),
+        ("theirs", json!({"existingClaim": "c"})),
+    ] {
+        let change = json!({"spec": {"storage": change}});
+        assert_eq!(patch::<Town>(&story, name, change.clone()).await, Ok(()), "{name}: {change}");
+        assert_eq!(patch::<Agent>(&story, name, change.clone()).await, Ok(()), "{name}: {change}");
+    }
+}
+
+async fn what_may_change_can_be_changed(story: Story) {
+    story.create_town("free", json!({})).await;
+    story.create_agent("free", "free", json!({"role": "crew"})).await;
+    let outcomes = [
+        patch::<Town>(&story, "free", json!({"spec": {"sleepAfter": "1h", "suspended": true}})).await,
+        patch::<Town>(&story, "free", json!({"spec": {"template": template(), "alwaysOn": true}})).await,
+        patch::<Town>(&story, "free", json!({"spec": {"rigs": [{"name": "core"}], "wakeRequest": "1"}}))
+            .await,
+        // What was not set may be set later, and then stays.
+        patch::<Town>(&story, "free", json!({"spec": {"template": template(), "storage": {"size": "1Gi"}}}))
+            .await,
+        patch::<Town>(&story, "free", json!({"spec": {"backlog": {"triage": 1}, "alarm": {"idle": "5s"}}}))
+            .await,
+        patch::<Town>(&story, "free", json!({"spec": {"expiry": {"at": "2001-01-01T00:00:00Z"}}})).await,
+        patch::<Agent>(&story, "free", json!({"spec": {"activityProbe": {"port": 80}}})).await,
+        patch::<Agent>(&story, "free", json!({"spec": {"identity": "ada", "storage": {"size": "1Gi"}}}))
+            .await,
+        patch::<Agent>(&story, "free", json!({"spec": {"mode": "Session", "role": "mayor"}})).await,
+        patch::<Agent>(&story, "free", json!({"spec": {"hook": {"bead": "b"}, "retry": {"limit": 1}}})).await,
+    ];
+    assert_eq!(outcomes, [const { Ok(()) }; 10]);
+}
+
+/// Compares what was said to each change with what must be said.
+fn all_were_refused(changes: Vec<(Result<(), String>, Words)>) {
+    let changes = changes.into_iter().enumerate();
+    let wrong: Vec<String> = changes
+        .filter_map(|(n, (outcome, wanted))| Some(format!("change {n}: {}", lacks(outcome, wanted)?)))
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
