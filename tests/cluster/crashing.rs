@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use k8s_openapi::jiff::SignedDuration;
 use kube::ResourceExt;
 use serde_json::json;
 use town_operator::api::{Town, names};
@@ -45,13 +46,16 @@ async fn t17_five_failed_starts_are_enough_for_a_while(story: Story) {
     story.pod(&town.child()).gone().await;
     let message = given_up.message("Degraded");
     let began = given_up.status.clone().unwrap().restarts.unwrap().window_started_at.unwrap();
-    let next = k8s_openapi::jiff::SignedDuration::from_mins(30) + began.0;
+    let next = began.0 + SignedDuration::from_mins(30);
     assert!(message.contains("5 starts failed within 30 minutes"), "{message}");
     assert!(message.contains(&format!("the next one is at {next}")), "{message}");
     assert!(given_up.is("Reconciling") && !given_up.is("Stalled"), "it goes on by itself");
 
     // It has no work, so it sleeps as any other; the morning is a new day.
-    story.town("shaky").until("sleeps all the same", |town| town.phase() == "Asleep" && !town.is("Degraded")).await;
+    story
+        .town("shaky")
+        .until("sleeps all the same", |town| town.phase() == "Asleep" && !town.is("Degraded"))
+        .await;
     story.town("shaky").merge(json!({"spec": {"wakeRequest": "now"}})).await;
     story.town("shaky").until("is idle", idle).await;
 }
@@ -83,7 +87,8 @@ async fn e5_what_a_container_died_of_is_named(story: Story) {
     assert!(message.contains("64Mi") && message.contains("exit code 137"), "{message}");
     assert_eq!(said.phase(), "Starting", "it is not Ready, and gets there by itself");
     story.players.crash(&mayor.child(), 1, 42, "Error").await;
-    let said = story.agent("mayor").until("says so", |agent| agent.reason("Degraded") == "ContainerFailed").await;
+    let said =
+        story.agent("mayor").until("says so", |agent| agent.reason("Degraded") == "ContainerFailed").await;
     assert!(said.message("Degraded").contains("42"), "{}", said.message("Degraded"));
     // Back on its feet.
     story.players.run(&hungry.child()).await;
@@ -101,7 +106,10 @@ async fn k16_an_evicted_town_pod_is_replaced_and_not_counted(story: Story) {
         .await;
     let waited = seconds(&first.creation_timestamp().unwrap(), &second.creation_timestamp().unwrap());
     assert!(waited >= 29, "one that is evicted as soon as it starts is not started hot: {waited} s");
-    let town = story.town("hall").until("is idle", |town| idle(town) && town.pod_uid() == second.uid().as_deref()).await;
+    let town = story
+        .town("hall")
+        .until("is idle", |town| idle(town) && town.pod_uid() == second.uid().as_deref())
+        .await;
     let counted = town.status.unwrap().restarts.map_or(0, |restarts| restarts.count);
     assert_eq!(counted, 0, "not its own doing");
 }
@@ -119,8 +127,12 @@ async fn k14_a_pod_that_does_not_go_is_never_doubled(story: Story) {
         story.pod(&pod.name_any()).delete().await;
     }
     let long = Duration::from_secs(75);
-    let said = story.town("lost").until_within(long, "says so", |town| town.reason("Degraded") == "NodeLost").await;
-    let mayors = story.agent("mayor").until_within(long, "says so", |agent| agent.reason("Degraded") == "NodeLost").await;
+    let said =
+        story.town("lost").until_within(long, "says so", |town| town.reason("Degraded") == "NodeLost").await;
+    let mayors = story
+        .agent("mayor")
+        .until_within(long, "says so", |agent| agent.reason("Degraded") == "NodeLost")
+        .await;
     for message in [said.message("Degraded"), mayors.message("Degraded")] {
         let node = crate::common::players::NODE;
         for word in [node, "may still run", "out-of-service"] {

@@ -9,7 +9,7 @@ use town_operator::api::{AsleepReason, Town, names};
 use crate::common::clock::in_seconds;
 use crate::common::story::Story;
 use crate::stage::Stories;
-use crate::words::{Told, asleep, attempts, idle, polecat, seconds, workshop, workshop_with, works};
+use crate::words::{Told, asleep, attempts, idle, polecat, works, workshop, workshop_with};
 
 pub fn add(stories: &mut Stories) {
     stories.with_the_operator(t21_expiry_at_puts_a_town_to_sleep_whatever_its_work);
@@ -75,12 +75,17 @@ async fn an_expiry_that_was_past_at_creation_is_said_and_harms_nobody(story: Sto
     };
     let town = story.town("late").until("says so", stalled).await;
     let message = town.message("Stalled");
-    assert!(message.contains("spec.expiry.at 2020-01-01") && message.contains("set a time to come"), "{message}");
+    assert!(
+        message.contains("spec.expiry.at 2020-01-01") && message.contains("set a time to come"),
+        "{message}"
+    );
     assert!(!town.is("Ready") && !town.is("Reconciling"));
-    story.town("late").stays(Duration::from_secs(3), "is left alone", |town| {
-        stalled(town) && town.metadata.deletion_timestamp.is_none()
-    })
-    .await;
+    story
+        .town("late")
+        .stays(Duration::from_secs(3), "is left alone", |town| {
+            stalled(town) && town.metadata.deletion_timestamp.is_none()
+        })
+        .await;
     let nothing: Vec<String> =
         story.children(&town.id()).await.into_iter().filter(|child| child != "Agent/cat").collect();
     assert_eq!(nothing, [""; 0]);

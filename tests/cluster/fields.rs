@@ -14,16 +14,82 @@ pub fn add(stories: &mut Stories) {
     stories.on_the_api(t21_every_field_of_an_agent_has_a_story);
 }
 
-/// Fields of a volume, of a town or an agent.
-const STORAGE: &[(&str, &str)] = &[];
-
-/// Each field of a town, and the story that shows what it does.
+/// Each field of a town, and the test that shows what it does.
 const OF_TOWN: &[(&str, &str)] = &[
-    ("activityProbe", "f5_a_probes_secret_that_is_missing_is_named"),
+    ("activityProbe", "the_token_is_made_once_and_goes_with_its_town"),
+    ("activityProbe.path", "TODO"),
+    ("activityProbe.port", "TODO"),
+    ("activityProbe.tokenSecret", "t21_a_secret_that_is_missing_is_named_and_waited_for"),
+    ("agentTemplate", "an_agent_without_a_template_says_so"),
+    ("alarm", "TODO"),
+    ("alarm.active", "TODO"),
+    ("alarm.idle", "TODO"),
+    ("alwaysOn", "an_always_on_town_never_sleeps"),
+    ("backlog", "t12_each_kind_of_backlog_wakes_a_town_and_keeps_it_awake"),
+    ("backlog.mergeRequests", "t12_each_kind_of_backlog_wakes_a_town_and_keeps_it_awake"),
+    ("backlog.triage", "t12_each_kind_of_backlog_wakes_a_town_and_keeps_it_awake"),
+    ("backlog.unassigned", "t12_each_kind_of_backlog_wakes_a_town_and_keeps_it_awake"),
+    ("drain", "suspending_lets_agents_finish"),
+    ("drain.timeout", "drain_ends_at_its_bound"),
+    ("expiry", "t21_expiry_at_puts_a_town_to_sleep_whatever_its_work"),
+    ("expiry.at", "t21_expiry_at_puts_a_town_to_sleep_whatever_its_work"),
+    ("expiry.policy", "t21_expiry_policy_destroy_leaves_nothing"),
+    ("ports", "t21_ports_are_offered_by_a_service_that_follows_them"),
+    ("ports[].name", "t21_ports_are_offered_by_a_service_that_follows_them"),
+    ("ports[].port", "t21_ports_are_offered_by_a_service_that_follows_them"),
+    ("rigs", "an_agent_waits_for_its_rig"),
+    ("rigs[].branch", "a_town_may_have_two_hundred_rigs"),
+    ("rigs[].credentialsSecretName", "t21_the_credentials_of_a_rig_are_waited_for"),
+    ("rigs[].gitUrl", "a_town_may_have_two_hundred_rigs"),
+    ("rigs[].maxPolecats", "t21_max_polecats_may_be_raised_and_lowered"),
+    ("rigs[].name", "an_agent_waits_for_its_rig"),
+    ("sleepAfter", "k34_sleep_after_may_change_and_wakes_nobody"),
+    ("storage", "a_town_gets_a_pod_and_a_volume"),
+    ("storage.accessModes", "t21_a_claim_is_what_storage_asks_for"),
+    ("storage.dataSource", "t21_a_volume_may_start_from_another"),
+    ("storage.dataSource.apiGroup", "t21_a_volume_may_start_from_another"),
+    ("storage.dataSource.kind", "t21_a_volume_may_start_from_another"),
+    ("storage.dataSource.name", "t21_a_volume_may_start_from_another"),
+    ("storage.existingClaim", "t21_a_claim_that_exists_is_used_and_never_deleted"),
+    ("storage.retainPolicy", "t21_a_retained_volume_stays_and_is_nobodys"),
+    ("storage.size", "t21_a_claim_is_what_storage_asks_for"),
+    ("storage.storageClassName", "t21_a_claim_is_what_storage_asks_for"),
+    ("suspended", "a_suspended_town_sleeps_whatever_the_work"),
+    ("template", "d12_a_template_that_changes_while_a_town_is_idle_is_used_at_once"),
+    ("wakeRequest", "t13_a_town_that_is_woken_is_not_put_back_to_sleep_at_once"),
 ];
 
-/// Each field of an agent, and the story that shows what it does.
-const OF_AGENT: &[(&str, &str)] = &[];
+/// Each field of an agent, and the test that shows what it does.
+const OF_AGENT: &[(&str, &str)] = &[
+    ("activityProbe", "an_agent_has_a_token_of_its_own_that_goes_with_it"),
+    ("activityProbe.path", "TODO"),
+    ("activityProbe.port", "TODO"),
+    ("activityProbe.tokenSecret", "TODO"),
+    ("hook", "d5_a_polecat_without_a_bead_has_no_pod"),
+    ("hook.bead", "a_polecat_works_and_is_done"),
+    ("hook.instructions", "k36_what_is_to_be_done_arrives_whole"),
+    ("hook.title", "k36_what_is_to_be_done_arrives_whole"),
+    ("identity", "a_session_agent_lives_with_its_town_and_gets_its_hook"),
+    ("mode", "t21_mode_wins_over_role"),
+    ("retry", "past_its_limit_an_agent_is_failed_and_wakes_nobody"),
+    ("retry.limit", "past_its_limit_an_agent_is_failed_and_wakes_nobody"),
+    ("retry.window", "t21_retry_window_is_when_a_failed_agent_is_tried_again"),
+    ("rig", "d7_a_rig_has_one_refinery"),
+    ("role", "a_town_has_one_mayor"),
+    ("storage", "a_polecat_works_and_is_done"),
+    ("storage.accessModes", "t21_a_claim_is_what_storage_asks_for"),
+    ("storage.dataSource", "t21_a_volume_may_start_from_another"),
+    ("storage.dataSource.apiGroup", "t21_a_volume_may_start_from_another"),
+    ("storage.dataSource.kind", "t21_a_volume_may_start_from_another"),
+    ("storage.dataSource.name", "t21_a_volume_may_start_from_another"),
+    ("storage.existingClaim", "t21_a_claim_that_exists_is_used_and_never_deleted"),
+    ("storage.retainPolicy", "t21_a_retained_volume_stays_and_is_nobodys"),
+    ("storage.size", "t21_a_claim_is_what_storage_asks_for"),
+    ("storage.storageClassName", "t21_a_claim_is_what_storage_asks_for"),
+    ("template", "a_broken_image_that_is_mended_is_used_at_once"),
+    ("town", "an_agent_waits_for_its_town"),
+    ("ttlAfterFinished", "t21_ttl_after_finished_ends_an_agent_that_is_done_or_has_failed"),
+];
 
 async fn t21_every_field_of_a_town_has_a_story(story: Story) {
     have_stories(&story, "towns.gastown.dev", OF_TOWN);

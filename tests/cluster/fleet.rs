@@ -28,7 +28,8 @@ async fn t25_a_restart_writes_nothing_about_a_fleet_that_sleeps(story: Story) {
     };
     futures::stream::iter(0..TOWNS).map(create).buffer_unordered(8).collect::<Vec<()>>().await;
     until("all sleep", Duration::from_mins(3), async || {
-        let towns = story.api::<Town>().list(&kube::api::ListParams::default()).await.map_err(|e| e.to_string())?;
+        let towns =
+            story.api::<Town>().list(&kube::api::ListParams::default()).await.map_err(|e| e.to_string())?;
         let sleeping = towns.iter().filter(|town| asleep(town)).count();
         if sleeping == TOWNS { Ok(()) } else { Err(format!("{sleeping} of {TOWNS}")) }
     })
@@ -62,6 +63,7 @@ async fn t25_a_restart_writes_nothing_about_a_fleet_that_sleeps(story: Story) {
 /// How often towns were looked at.
 fn looks(operator: &Operator) -> usize {
     let text = operator.metrics();
-    let line = text.lines().find_map(|line| line.strip_prefix(r#"town_operator_reconciles_total{kind="Town"} "#));
+    let line =
+        text.lines().find_map(|line| line.strip_prefix(r#"town_operator_reconciles_total{kind="Town"} "#));
     line.and_then(|number| number.parse().ok()).unwrap_or_default()
 }

@@ -10,7 +10,7 @@ use town_operator::api::names;
 
 use crate::common::story::Story;
 use crate::stage::Stories;
-use crate::words::{Told, done, idle, polecat, workshop, workshop_with, works};
+use crate::words::{Told, done, idle, polecat, works, workshop, workshop_with};
 
 pub fn add(stories: &mut Stories) {
     stories.with_the_operator(many_agents_of_one_town_come_and_go_at_once);
@@ -32,7 +32,8 @@ async fn k36_the_longest_names_are_carried_whole(story: Story) {
             let agent = format!("cat-{}{last}", "y".repeat(length - 5));
             story.create_agent(&agent, &name, polecat("b-1")).await;
             let cat = story.agent(&agent).until("works", works).await;
-            let town = story.town(&name).until("runs", |town| town.phase() == "Running" && town.is("Ready")).await;
+            let town =
+                story.town(&name).until("runs", |town| town.phase() == "Running" && town.is("Ready")).await;
             for (owner, child) in [(&name, town.child()), (&agent, cat.child())] {
                 let pod = story.pod(&child).get().await;
                 let kind = if owner == &name { "Town" } else { "Agent" };
@@ -93,19 +94,22 @@ async fn a_town_may_have_two_hundred_rigs(story: Story) {
             json!({"name": format!("rig-{number}"), "gitUrl": format!("https://git.test/{number}"), "branch": "dev"})
         })
         .collect();
-    story.create_town("city", workshop_with(json!({"rigs": rigs}))).await;
+    story.create_town("city", workshop_with(json!({"rigs": rigs.clone()}))).await;
     let mut spec = polecat("b-1");
     spec["rig"] = "rig-199".into();
     story.create_agent("cat", "city", spec).await;
     let cat = story.agent("cat").until("works", works).await;
     let pod = serde_json::to_value(story.pod(&cat.child()).get().await.spec).unwrap();
     let env = pod["containers"][0]["env"].as_array().unwrap();
-    for (name, value) in
-        [("GASTOWN_RIG", "rig-199"), ("GASTOWN_RIG_URL", "https://git.test/199"), ("GASTOWN_RIG_BRANCH", "dev")]
-    {
+    for (name, value) in [
+        ("GASTOWN_RIG", "rig-199"),
+        ("GASTOWN_RIG_URL", "https://git.test/199"),
+        ("GASTOWN_RIG_BRANCH", "dev"),
+    ] {
         assert!(env.contains(&json!({"name": name, "value": value})), "{env:?}");
     }
-    let one_more = json!({"spec": {"rigs": [rigs, vec![json!({"name": "one-more"})]].concat()}});
+    let more = [rigs, vec![json!({"name": "one-more"})]].concat();
+    let one_more = json!({"spec": {"rigs": more}});
     let refused = story.try_kubectl(&["patch", "tw", "city", "--type=merge", "-p", &one_more.to_string()]);
     let said = refused.unwrap_err();
     assert!(said.contains("spec.rigs") && said.contains("200"), "{said}");
@@ -116,7 +120,10 @@ async fn a_town_may_have_two_hundred_rigs(story: Story) {
 async fn many_agents_of_one_town_come_and_go_at_once(story: Story) {
     let long = Duration::from_mins(2);
     story
-        .create_town("hive", workshop_with(json!({"template": null, "rigs": [{"name": "core", "maxPolecats": 50}]})))
+        .create_town(
+            "hive",
+            workshop_with(json!({"template": null, "rigs": [{"name": "core", "maxPolecats": 50}]})),
+        )
         .await;
     let cats: Vec<String> = (0..60).map(|number| format!("cat-{number:02}")).collect();
     for cat in &cats {
@@ -131,7 +138,9 @@ async fn many_agents_of_one_town_come_and_go_at_once(story: Story) {
         let working: Vec<_> = agents.unwrap().items.into_iter().filter(works).collect();
         most = most.max(working.len());
         assert!(working.len() <= 50, "{} at work", working.len());
-        for cat in working.iter().filter(|cat| !finished.contains(&cat.name_any())).take(10) {
+        let next: Vec<_> =
+            working.iter().filter(|cat| !finished.contains(&cat.name_any())).take(10).collect();
+        for cat in next {
             story.players.succeed(&cat.child(), "").await;
             finished.insert(cat.name_any());
         }

@@ -8,7 +8,7 @@ use town_operator::api::names;
 
 use crate::common::story::Story;
 use crate::stage::Stories;
-use crate::words::{Told, asleep, done, idle, image, polecat, template_of, workshop, works};
+use crate::words::{Told, asleep, done, idle, image, polecat, template_of, works, workshop};
 
 pub fn add(stories: &mut Stories) {
     stories.with_the_operator(a_paused_town_is_left_alone_until_it_goes_on);
@@ -87,7 +87,10 @@ async fn a_town_that_was_never_started_can_be_paused(story: Story) {
     let town = story.town("later").until("is paused", |town| paused(town)).await;
     assert_eq!((town.phase(), town.is("Ready")), ("Pending", false));
     assert_eq!(town.finalizers(), [names::FINALIZER], "it must not go unseen");
-    story.town("later").stays(Duration::from_secs(2), "is left alone", |town| town.phase() == "Pending").await;
+    story
+        .town("later")
+        .stays(Duration::from_secs(2), "is left alone", |town| town.phase() == "Pending")
+        .await;
     assert_eq!(story.children(&town.id()).await, [""; 0]);
     story.town("later").merge(pause(false)).await;
     story.town("later").until("is idle", idle).await;

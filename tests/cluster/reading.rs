@@ -10,7 +10,7 @@ use town_operator::api::{Agent, Town, names};
 use crate::common::seen::Kind;
 use crate::common::story::{Story, template};
 use crate::stage::Stories;
-use crate::words::{Told, asleep, idle, polecat, workshop, workshop_with, works};
+use crate::words::{Told, asleep, idle, polecat, works, workshop, workshop_with};
 
 pub fn add(stories: &mut Stories) {
     stories.with_the_operator(each_state_means_to_tools_what_it_means);
@@ -67,7 +67,9 @@ async fn each_state_means_to_tools_what_it_means(story: Story) {
     story.create_agent("done", "shop", polecat("b-1")).await;
     let once = json!({"rig": "core", "hook": {"bead": "b-1"}, "retry": {"limit": 1}});
     story.create_agent("failed", "shop", agent("polecat", once)).await;
-    story.create_agent("waits", "shop", agent("polecat", json!({"rig": "full", "hook": {"bead": "b-1"}}))).await;
+    story
+        .create_agent("waits", "shop", agent("polecat", json!({"rig": "full", "hook": {"bead": "b-1"}})))
+        .await;
     story.create_agent("lost", "shop", agent("polecat", json!({"rig": "nowhere"}))).await;
     story.create_agent("hookless", "shop", agent("polecat", json!({"rig": "core"}))).await;
     story.create_agent("mayor", "shop", agent("mayor", json!({}))).await;
@@ -162,7 +164,9 @@ async fn agents_are_counted(story: Story) {
     // Counts ride on the next change, or follow within a minute.
     story.town("shop").merge(json!({"spec": {"sleepAfter": "1h"}})).await;
     let counted = |town: &Town| {
-        let Some(agents) = town.status.as_ref().and_then(|status| status.agents.clone()) else { return false };
+        let Some(agents) = town.status.as_ref().and_then(|status| status.agents.clone()) else {
+            return false;
+        };
         (agents.total, agents.working, agents.failed, agents.waiting, agents.stalled) == (3, 1, 1, 0, 0)
             && agents.summary == "1/3"
     };

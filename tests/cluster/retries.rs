@@ -118,7 +118,10 @@ async fn i11_what_fails_for_ever_costs_little(story: Story) {
         let asked = minute.within(&failing.story.namespace);
         let (requests, writes, attempts) = (asked.0.len(), asked.writes().len(), bursts(&asked));
         let hour = requests.div_ceil(attempts.max(1)) * attempts_an_hour();
-        println!("{}: {requests} requests, {writes} of them writes, in a minute; at most {hour} an hour", failing.what);
+        println!(
+            "{}: {requests} requests, {writes} of them writes, in a minute; at most {hour} an hour",
+            failing.what
+        );
         assert!(requests <= A_MINUTE && hour <= AN_HOUR, "{}: {}", failing.what, asked.named());
     }
     assert!(operator.runs());

@@ -8,7 +8,7 @@ use town_operator::api::{Agent, names};
 
 use crate::common::story::Story;
 use crate::stage::Stories;
-use crate::words::{Told, done, polecat, workshop, workshop_with, works};
+use crate::words::{Told, done, polecat, works, workshop, workshop_with};
 
 pub fn add(stories: &mut Stories) {
     stories.with_the_operator(a_town_has_one_mayor);
@@ -77,7 +77,9 @@ async fn who_holds_a_role_keeps_it(story: Story) {
     story.town("hall").merge(json!({"spec": {"suspended": false}})).await;
     story
         .pod(&young.child())
-        .until("is there again", |again| again.uid() != pod.uid() && again.metadata.deletion_timestamp.is_none())
+        .until("is there again", |again| {
+            again.uid() != pod.uid() && again.metadata.deletion_timestamp.is_none()
+        })
         .await;
     let older = story.agent("older").until("is refused", role_taken).await;
     no_pod_of(&story, &older).await;
@@ -130,7 +132,11 @@ async fn t21_max_polecats_lets_them_work_one_after_another(story: Story) {
             .agent(name)
             .until("knows its place", |agent| waits(agent) && agent.message("Ready").contains(place))
             .await;
-        assert!(waiting.message("Ready").contains("rig core takes 1 polecats"), "{}", waiting.message("Ready"));
+        assert!(
+            waiting.message("Ready").contains("rig core takes 1 polecats"),
+            "{}",
+            waiting.message("Ready")
+        );
         assert!(waiting.is("Reconciling") && !waiting.is("Stalled"), "a wait that ends by itself");
         no_pod_of(&story, &waiting).await;
     }

@@ -34,6 +34,8 @@ async fn help_documents_every_flag() {
         ("--concurrency", "TOWN_OPERATOR_CONCURRENCY"),
         ("--deletion-blocked-after", "TOWN_OPERATOR_DELETION_BLOCKED_AFTER"),
         ("--apiserver-request-timeout", "TOWN_OPERATOR_APISERVER_REQUEST_TIMEOUT"),
+        ("--max-concurrent-starts", "TOWN_OPERATOR_MAX_CONCURRENT_STARTS"),
+        ("--attach-max-hold", "TOWN_OPERATOR_ATTACH_MAX_HOLD"),
     ];
     for (flag, variable) in flags {
         assert!(help.contains(&format!("{flag} <")), "{flag}: {help}");

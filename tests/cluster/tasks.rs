@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use k8s_openapi::jiff::SignedDuration;
 use kube::ResourceExt;
 use serde_json::{Value, json};
 use town_operator::api::{Outcome, WorkStatus, names};
@@ -9,13 +10,14 @@ use town_operator::api::{Outcome, WorkStatus, names};
 use crate::common::story::Story;
 use crate::common::wait::{PATIENCE, until};
 use crate::stage::Stories;
-use crate::words::{Told, attempts, done, idle, polecat, workshop, workshop_with, works};
+use crate::words::{Told, attempts, done, idle, polecat, works, workshop, workshop_with};
 
 pub fn add(stories: &mut Stories) {
     stories.with_the_operator(what_a_container_says_last_is_kept);
     stories.with_the_operator(i4_another_bead_waits_until_the_old_pod_is_gone);
     stories.with_the_operator(t21_ttl_after_finished_ends_an_agent_that_is_done_or_has_failed);
     stories.with_the_operator(k22_an_edit_gives_a_failed_agent_a_new_chance);
+    stories.with_the_operator(t21_retry_window_is_when_a_failed_agent_is_tried_again);
     stories.with_the_operator(k16_what_was_told_to_stop_is_not_done);
     stories.with_the_operator(d5_a_polecat_without_a_bead_has_no_pod);
     stories.alone(k16_a_finished_pod_that_is_deleted_while_nobody_looks_was_finished);
@@ -77,7 +79,10 @@ async fn i4_another_bead_waits_until_the_old_pod_is_gone(story: Story) {
     let spec = serde_json::to_value(&second.spec).unwrap();
     let env = spec["containers"][0]["env"].as_array().unwrap();
     assert!(env.contains(&json!({"name": "GASTOWN_BEAD", "value": "b-2"})), "{env:?}");
-    let cat = story.agent("cat").until("works on the other", |agent| works(agent) && work(agent).bead == "b-2").await;
+    let cat = story
+        .agent("cat")
+        .until("works on the other", |agent| works(agent) && work(agent).bead == "b-2")
+        .await;
     assert_eq!(attempts(&cat), 1);
 }
 
@@ -109,10 +114,12 @@ async fn t21_ttl_after_finished_ends_an_agent_that_is_done_or_has_failed(story: 
     // Shortened, it has been over for long.
     story.agent("kept").merge(json!({"spec": {"ttlAfterFinished": "1s"}})).await;
     story.agent("kept").gone().await;
-    story.town("shop").until("counts nobody any more", |town| {
-        town.status.as_ref().unwrap().agents.as_ref().is_some_and(|agents| agents.total == 0)
-    })
-    .await;
+    story
+        .town("shop")
+        .until("counts nobody any more", |town| {
+            town.status.as_ref().unwrap().agents.as_ref().is_some_and(|agents| agents.total == 0)
+        })
+        .await;
 }
 
 async fn k22_an_edit_gives_a_failed_agent_a_new_chance(story: Story) {
@@ -124,15 +131,48 @@ async fn k22_an_edit_gives_a_failed_agent_a_new_chance(story: Story) {
     let message = failed.message("Degraded");
     assert!(message.contains("exit code 7: the plan was wrong"), "the last reason is named: {message}");
     assert!(message.contains("the next attempt is at"), "{message}");
-    assert!(!failed.is("Reconciling") && !failed.is("Stalled"), "it is neither busy nor waiting for a person");
+    assert!(
+        !failed.is("Reconciling") && !failed.is("Stalled"),
+        "it is neither busy nor waiting for a person"
+    );
     story.town("shop").until("is idle: Failed is no work", idle).await;
-    story.agent("cat").stays(Duration::from_secs(3), "is not tried again", |agent| agent.phase() == "Failed").await;
+    story
+        .agent("cat")
+        .stays(Duration::from_secs(3), "is not tried again", |agent| agent.phase() == "Failed")
+        .await;
 
     story.agent("cat").merge(json!({"spec": {"hook": {"instructions": "another plan"}}})).await;
     let cat = story.agent("cat").until("works again", works).await;
     assert_eq!(attempts(&cat), 1, "a new chance begins at the beginning");
     story.players.succeed(&cat.child(), "").await;
     story.agent("cat").until("is done", |agent| done(agent) == ["b-1"] && !agent.is("Degraded")).await;
+}
+
+async fn t21_retry_window_is_when_a_failed_agent_is_tried_again(story: Story) {
+    story.create_town("shop", workshop()).await;
+    let mut spec = tried("b-1", 1);
+    spec["retry"]["window"] = "1m".into();
+    story.create_agent("cat", "shop", spec).await;
+    let cat = story.agent("cat").until("works", works).await;
+    let first = story.pod(&cat.child()).get().await;
+    story.players.fail(&cat.child(), 1, "no").await;
+    let failed = story.agent("cat").until("is failed", |agent| agent.phase() == "Failed").await;
+    let ended = work(&failed).finished_at.unwrap();
+    let next = ended.0 + SignedDuration::from_mins(1);
+    assert!(failed.message("Degraded").contains(&next.to_string()), "{}", failed.message("Degraded"));
+
+    // Half-open: one attempt, and twice as long until the one after it.
+    let second = story
+        .pod(&cat.child())
+        .until_within(Duration::from_secs(80), "is tried again", |pod| pod.uid() != first.uid())
+        .await;
+    assert!(second.creation_timestamp().unwrap().0 >= next, "not before its window is over");
+    let cat = story.agent("cat").until("works again", works).await;
+    assert_eq!(attempts(&cat), 2, "a start alone is no progress");
+    story.players.fail(&cat.child(), 1, "no").await;
+    let failed = story.agent("cat").until("is failed", |agent| agent.phase() == "Failed").await;
+    let next = work(&failed).finished_at.unwrap().0 + SignedDuration::from_mins(2);
+    assert!(failed.message("Degraded").contains(&next.to_string()), "{}", failed.message("Degraded"));
 }
 
 async fn k16_what_was_told_to_stop_is_not_done(story: Story) {
@@ -146,7 +186,11 @@ async fn k16_what_was_told_to_stop_is_not_done(story: Story) {
     story.players.release(&cat.child());
     story.pod(&cat.child()).until("is another", |pod| pod.uid() != first.uid()).await;
     let cat = story.agent("cat").until("works again", works).await;
-    assert_eq!((done(&cat).len(), attempts(&cat)), (0, 1), "exit 0 on demand is no work done, and no failure");
+    assert_eq!(
+        (done(&cat).len(), attempts(&cat)),
+        (0, 1),
+        "exit 0 on demand is no work done, and no failure"
+    );
 }
 
 async fn d5_a_polecat_without_a_bead_has_no_pod(story: Story) {
@@ -209,7 +253,8 @@ async fn k22_a_failed_agent_stays_failed_over_a_restart(story: Story) {
     story.town("other").until("is idle", idle).await;
     until("the agent was looked at again", PATIENCE, async || {
         let looks = operator.metrics();
-        let line = looks.lines().find(|line| line.starts_with(r#"town_operator_reconciles_total{kind="Agent"}"#));
+        let line =
+            looks.lines().find(|line| line.starts_with(r#"town_operator_reconciles_total{kind="Agent"}"#));
         match line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok()) {
             Some(looks) if looks >= 1.0 => Ok(()),
             _ => Err(format!("{line:?}")),
@@ -217,6 +262,10 @@ async fn k22_a_failed_agent_stays_failed_over_a_restart(story: Story) {
     })
     .await;
     let after = story.agent("cat").get().await;
-    assert_eq!(after.resource_version(), failed.resource_version(), "what is Failed is not even written again");
+    assert_eq!(
+        after.resource_version(),
+        failed.resource_version(),
+        "what is Failed is not even written again"
+    );
     assert_eq!(story.pods(names::AGENT_UID, &cat.id()).await.len(), 0);
 }

@@ -9,7 +9,9 @@ use town_operator::api::names;
 
 use crate::common::story::Story;
 use crate::stage::Stories;
-use crate::words::{Told, asleep, attempts, idle, image, polecat, template_of, workshop, workshop_with, works};
+use crate::words::{
+    Told, asleep, attempts, idle, image, polecat, template_of, works, workshop, workshop_with,
+};
 
 pub fn add(stories: &mut Stories) {
     stories.with_the_operator(d12_a_template_that_changes_while_a_town_is_idle_is_used_at_once);
@@ -26,7 +28,9 @@ pub fn add(stories: &mut Stories) {
 async fn runs(story: &Story, name: &str, wanted: &str) -> Pod {
     story
         .pod(name)
-        .until(&format!("runs {wanted}"), |pod| image(pod) == wanted && pod.metadata.deletion_timestamp.is_none())
+        .until(&format!("runs {wanted}"), |pod| {
+            image(pod) == wanted && pod.metadata.deletion_timestamp.is_none()
+        })
         .await
 }
 
@@ -37,7 +41,10 @@ async fn d12_a_template_that_changes_while_a_town_is_idle_is_used_at_once(story:
     let town = story.town("hall").until("is idle", idle).await;
     story.town("hall").merge(json!({"spec": {"template": template_of("own:2")}})).await;
     let pod = runs(&story, &town.child(), "own:2").await;
-    story.town("hall").until("is idle again", |town| idle(town) && town.pod_uid() == pod.uid().as_deref()).await;
+    story
+        .town("hall")
+        .until("is idle again", |town| idle(town) && town.pod_uid() == pod.uid().as_deref())
+        .await;
 
     story.town("hall").merge(json!({"spec": {"agentTemplate": template_of("agents:2")}})).await;
     let agents_pod = runs(&story, &mayor.child(), "agents:2").await;
@@ -102,8 +109,10 @@ async fn a_broken_image_that_is_mended_is_used_at_once(story: Story) {
     for child in [town.child(), cat.child()] {
         story.players.keep_waiting(&child, "ImagePullBackOff", "no such tag: tpyo").await;
     }
-    let town = story.town("shop").until("says why", |town| town.reason("Degraded") == "ImagePullFailed").await;
-    let cat = story.agent("cat").until("says why", |agent| agent.reason("Degraded") == "ImagePullFailed").await;
+    let town =
+        story.town("shop").until("says why", |town| town.reason("Degraded") == "ImagePullFailed").await;
+    let cat =
+        story.agent("cat").until("says why", |agent| agent.reason("Degraded") == "ImagePullFailed").await;
     for message in [town.message("Degraded"), cat.message("Degraded")] {
         assert!(message.contains("tpyo") && message.contains("cannot be pulled"), "{message}");
     }
@@ -115,9 +124,12 @@ async fn a_broken_image_that_is_mended_is_used_at_once(story: Story) {
     let soon = Duration::from_secs(20);
     story
         .town("shop")
-        .until_within(soon, "runs", |town| town.phase() == "Running" && town.is("Ready") && !town.is("Degraded"))
+        .until_within(soon, "runs", |town| {
+            town.phase() == "Running" && town.is("Ready") && !town.is("Degraded")
+        })
         .await;
-    let cat = story.agent("cat").until_within(soon, "works", |agent| works(agent) && !agent.is("Degraded")).await;
+    let cat =
+        story.agent("cat").until_within(soon, "works", |agent| works(agent) && !agent.is("Degraded")).await;
     assert_eq!(attempts(&cat), 1, "a start that we ended ourselves does not count");
     runs(&story, &cat.child(), "cat:2").await;
 }
@@ -147,11 +159,19 @@ async fn restart_at_replaces_pods_at_once_and_once(story: Story) {
         .town("shop")
         .until("runs", |town| town.phase() == "Running" && town.pod_uid() == replaced[0].as_deref())
         .await;
-    let cat = story.agent("cat").until("works", |cat| works(cat) && cat.pod_uid() == replaced[1].as_deref()).await;
+    let cat =
+        story.agent("cat").until("works", |cat| works(cat) && cat.pod_uid() == replaced[1].as_deref()).await;
     story.agent("mayor").until("is there", |agent| agent.is("Ready")).await;
-    assert_eq!((town.status.unwrap().restarts, attempts(&cat)), (None, 1), "what a person asks for is no failure");
+    assert_eq!(
+        (town.status.unwrap().restarts, attempts(&cat)),
+        (None, 1),
+        "what a person asks for is no failure"
+    );
     for (pod, uid) in pods.iter().zip(&replaced) {
-        story.pod(&pod.name_any()).stays(Duration::from_secs(1), "is not replaced again", |p| p.uid() == *uid).await;
+        story
+            .pod(&pod.name_any())
+            .stays(Duration::from_secs(1), "is not replaced again", |p| p.uid() == *uid)
+            .await;
     }
 }
 
@@ -182,7 +202,8 @@ async fn k34_a_spec_that_changes_while_a_town_drains_holds_afterwards(story: Sto
     story.players.hold(&town.child());
     story.town("dusk").merge(json!({"spec": {"suspended": true}})).await;
     story.pod(&town.child()).until("is asked to end", |pod| pod.metadata.deletion_timestamp.is_some()).await;
-    let changed = json!({"template": template_of("own:2"), "sleepAfter": "1h", "ports": [{"name": "web", "port": 80}]});
+    let changed =
+        json!({"template": template_of("own:2"), "sleepAfter": "1h", "ports": [{"name": "web", "port": 80}]});
     story.town("dusk").merge(json!({"spec": changed})).await;
     let draining = story.town("dusk").until("has seen it", Told::is_current).await;
     assert_eq!(draining.phase(), "Draining");
@@ -220,7 +241,10 @@ async fn k26_a_spec_changed_back_replaces_nothing(story: Story) {
     story.town("shop").merge(json!({"spec": {"template": template_of("own:2")}})).await;
     story.town("shop").until("has it pending", |town| town.reason("Reconciling") == "UpdatePending").await;
     story.town("shop").merge(json!({"spec": {"template": before}})).await;
-    story.town("shop").until("has nothing pending", |town| town.is_current() && !town.is("Reconciling")).await;
+    story
+        .town("shop")
+        .until("has nothing pending", |town| town.is_current() && !town.is("Reconciling"))
+        .await;
     story.players.succeed(&cat.child(), "").await;
     story.town("shop").until("is idle", idle).await;
     story.pod(&town.child()).stays(Duration::from_secs(2), "stays", |pod| pod.uid() == old.uid()).await;

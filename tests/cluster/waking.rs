@@ -8,7 +8,7 @@ use town_operator::api::{Agent, Town, names};
 
 use crate::common::story::Story;
 use crate::stage::Stories;
-use crate::words::{Told, asleep, idle, polecat, workshop, workshop_with, works};
+use crate::words::{Told, asleep, idle, polecat, works, workshop, workshop_with};
 
 pub fn add(stories: &mut Stories) {
     stories.alone(whoever_waits_longest_starts_next_awake_or_asleep);
@@ -40,12 +40,16 @@ async fn t12_each_kind_of_backlog_wakes_a_town_and_keeps_it_awake(story: Story) 
         story.town(&named(kind)).merge(json!({"spec": {"backlog": {kind: 1}}})).await;
     }
     story.town("rigless").merge(json!({"spec": {"backlog": {"unassigned": 1}}})).await;
-    let awake = |town: &Town| town.phase() == "Running" && town.reason("Active") == "Backlog" && town.is("Active");
+    let awake =
+        |town: &Town| town.phase() == "Running" && town.reason("Active") == "Backlog" && town.is("Active");
     for kind in kinds {
         let town = story.town(&named(kind)).until("runs", |town| awake(town) && town.is("Ready")).await;
         assert_eq!(town.status.unwrap().sleep_at, None, "{kind}: a town with work does not sleep");
     }
-    story.town("mergerequests").stays(Duration::from_secs(12), "stays awake past its sleepAfter", awake).await;
+    story
+        .town("mergerequests")
+        .stays(Duration::from_secs(12), "stays awake past its sleepAfter", awake)
+        .await;
     for kind in kinds {
         assert!(awake(&story.town(&named(kind)).get().await), "{kind}");
         story.town(&named(kind)).merge(json!({"spec": {"backlog": {kind: 0}}})).await;
@@ -83,7 +87,12 @@ async fn a_session_agent_that_was_never_started_wakes_its_town_once(story: Story
 async fn what_cannot_run_wakes_nobody(story: Story) {
     let bare = workshop_with(json!({"suspended": true, "agentTemplate": null}));
     story.create_town("bare", bare).await;
-    story.create_town("full", workshop_with(json!({"sleepAfter": "10s", "rigs": [{"name": "core", "maxPolecats": 0}]}))).await;
+    story
+        .create_town(
+            "full",
+            workshop_with(json!({"sleepAfter": "10s", "rigs": [{"name": "core", "maxPolecats": 0}]})),
+        )
+        .await;
     story.create_agent("mayor", "full", json!({"role": "mayor"})).await;
     story.agent("mayor").until("is there", |agent| agent.is("Ready")).await;
     story.town("bare").until("sleeps", asleep).await;
@@ -124,7 +133,10 @@ async fn k18_a_wake_during_destruction_brings_nothing_back(story: Story) {
     story.agent("cat").merge(held).await;
     story.town("gone").delete().await;
     story.town("gone").until("is being destroyed", |town| town.phase() == "Destroying").await;
-    story.town("gone").merge(json!({"spec": {"suspended": false, "wakeRequest": "now", "alwaysOn": true}})).await;
+    story
+        .town("gone")
+        .merge(json!({"spec": {"suspended": false, "wakeRequest": "now", "alwaysOn": true}}))
+        .await;
     story
         .town("gone")
         .stays(Duration::from_secs(3), "is destroyed on", |town| town.phase() == "Destroying")
