@@ -87,10 +87,12 @@ async fn one(
             let change = json!({"annotations": {names::TOMBSTONE: value}});
             merge_own(cluster, subject, owner, change, outcome).await
         }
-        Action::CreateClaim => create(cluster, subject, owner, Child::Claim, now, outcome).await,
-        Action::CreateService => create(cluster, subject, owner, Child::Service, now, outcome).await,
-        Action::CreateToken => create(cluster, subject, owner, Child::Token, now, outcome).await,
-        Action::CreatePod => create(cluster, subject, owner, Child::Pod, now, outcome).await,
+        Action::CreateClaim => Box::pin(create(cluster, subject, owner, Child::Claim, now, outcome)).await,
+        Action::CreateService => {
+            Box::pin(create(cluster, subject, owner, Child::Service, now, outcome)).await
+        }
+        Action::CreateToken => Box::pin(create(cluster, subject, owner, Child::Token, now, outcome)).await,
+        Action::CreatePod => Box::pin(create(cluster, subject, owner, Child::Pod, now, outcome)).await,
         Action::UpdateService(key, service) => update_service(cluster, subject, owner, key, service).await,
         Action::DeliverHook { pod, uid, hook } => {
             let annotation = hook.as_ref().map(resources::hook_annotation);

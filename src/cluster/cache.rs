@@ -4,7 +4,7 @@
 //! while the watch was down goes with it. It also remembers how far the watch has come, see
 //! [`super::consistency`].
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use kube::ResourceExt;
@@ -28,6 +28,8 @@ pub enum Group {
 pub trait Indexed {
     /// Where it is.
     fn key(&self) -> ObjectKey;
+    /// Who it is.
+    fn uid(&self) -> Option<Uid>;
     /// By what it is found.
     fn groups(&self) -> Vec<Group>;
 }
@@ -35,6 +37,9 @@ pub trait Indexed {
 impl Indexed for Town {
     fn key(&self) -> ObjectKey {
         ObjectKey::of(&self.metadata)
+    }
+    fn uid(&self) -> Option<Uid> {
+        Uid::of(&self.metadata)
     }
     fn groups(&self) -> Vec<Group> {
         owners(Uid::of(&self.metadata).as_ref(), None)
@@ -44,6 +49,9 @@ impl Indexed for Town {
 impl Indexed for Agent {
     fn key(&self) -> ObjectKey {
         ObjectKey::of(&self.metadata)
+    }
+    fn uid(&self) -> Option<Uid> {
+        Uid::of(&self.metadata)
     }
     fn groups(&self) -> Vec<Group> {
         let town =
@@ -58,6 +66,9 @@ impl Indexed for PodFacts {
     fn key(&self) -> ObjectKey {
         self.key.clone()
     }
+    fn uid(&self) -> Option<Uid> {
+        Some(self.uid.clone())
+    }
     fn groups(&self) -> Vec<Group> {
         owners(self.town_uid.as_ref(), self.agent_uid.as_ref())
     }
@@ -67,6 +78,9 @@ impl Indexed for ClaimFacts {
     fn key(&self) -> ObjectKey {
         self.key.clone()
     }
+    fn uid(&self) -> Option<Uid> {
+        Some(self.uid.clone())
+    }
     fn groups(&self) -> Vec<Group> {
         owners(self.town_uid.as_ref(), self.agent_uid.as_ref())
     }
@@ -75,6 +89,9 @@ impl Indexed for ClaimFacts {
 impl Indexed for ServiceFacts {
     fn key(&self) -> ObjectKey {
         self.child.key.clone()
+    }
+    fn uid(&self) -> Option<Uid> {
+        Some(self.child.uid.clone())
     }
     fn groups(&self) -> Vec<Group> {
         owners(self.child.town_uid.as_ref(), self.child.agent_uid.as_ref())
@@ -118,11 +135,13 @@ impl<T: Indexed> Index<T> {
         keys.into_iter().flatten().filter_map(|key| state.objects.get(key).cloned()).collect()
     }
 
-    /// An object was added or changed. Returns what stood there before.
-    pub fn apply(&self, object: T, revision: Option<u64>) -> Option<Arc<T>> {
-        let before = self.write().insert(object);
+    /// An object was added or changed. Returns whom that concerns: what stands there now, and what stood there
+    /// before. Whoever is told of it must find it here: one who looked too early would not be told again.
+    pub fn apply(&self, object: T, revision: Option<u64>) -> Vec<Arc<T>> {
+        let object = Arc::new(object);
+        let before = self.write().insert(object.clone());
         self.saw(revision);
-        before
+        std::iter::once(object).chain(before).collect()
     }
 
     /// An object is gone.
@@ -143,15 +162,18 @@ impl<T: Indexed> Index<T> {
         self.saw(revision);
     }
 
-    /// A relist is complete: what it did not bring is gone. Returns what stood there before.
-    pub fn relisted(&self) -> Vec<Arc<T>> {
+    /// A relist is complete: what it did not bring is gone. Returns whom that concerns: what stands there now,
+    /// and what stood there before; and the UIDs of those that are gone.
+    pub fn relisted(&self) -> (Vec<Arc<T>>, Vec<Uid>) {
         let mut state = self.write();
-        let before = state.objects.drain().map(|(_, object)| object).collect();
+        let before: Vec<_> = state.objects.drain().map(|(_, object)| object).collect();
         state.groups.clear();
         for object in std::mem::take(&mut state.incoming) {
-            state.insert(object);
+            state.insert(Arc::new(object));
         }
-        before
+        let there: HashSet<_> = state.objects.values().filter_map(|object| object.uid()).collect();
+        let gone = before.iter().filter_map(|o| o.uid()).filter(|uid| !there.contains(uid)).collect();
+        (state.objects.values().cloned().chain(before).collect(), gone)
     }
 
     /// Every object.
@@ -185,13 +207,13 @@ impl<T: Indexed> Index<T> {
 }
 
 impl<T: Indexed> State<T> {
-    fn insert(&mut self, object: T) -> Option<Arc<T>> {
+    fn insert(&mut self, object: Arc<T>) -> Option<Arc<T>> {
         let key = object.key();
         let before = self.remove(&key);
         for group in object.groups() {
             self.groups.entry(group).or_default().insert(key.clone());
         }
-        self.objects.insert(key, Arc::new(object));
+        self.objects.insert(key, object);
         before
     }
 
@@ -237,6 +259,19 @@ mod tests {
     }
 
     #[test]
+    fn whoever_is_told_of_a_change_finds_it() {
+        let index = Index::default();
+        let told = |owner| {
+            let concerned = index.apply(pod("a", owner), None);
+            let owner = |claim: &ClaimFacts| claim.town_uid.clone().unwrap().to_string();
+            let found = index.get(&concerned[0].key).map(|claim| owner(&claim));
+            (concerned.iter().map(|claim| owner(claim)).collect::<Vec<_>>(), found)
+        };
+        assert_eq!(told("t1"), (vec!["t1".into()], Some("t1".into())));
+        assert_eq!(told("t2"), (vec!["t2".into(), "t1".into()], Some("t2".into())));
+    }
+
+    #[test]
     fn what_went_while_the_watch_was_down_goes_with_the_relist() {
         let index = Index::default();
         index.apply(pod("gone", "t"), None);
@@ -247,8 +282,11 @@ mod tests {
             1,
             "nothing changes before the list is complete"
         );
-        let before = index.relisted();
-        assert_eq!(before.len(), 1);
+        let (concerned, gone) = index.relisted();
+        let mut names: Vec<_> = concerned.iter().map(|c| c.key.name.as_str()).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["gone", "stays"]);
+        assert_eq!(gone, [Uid::new("gone")]);
         let now: Vec<_> = index.all().iter().map(|p| p.key.name.clone()).collect();
         assert_eq!(now, ["stays"]);
     }

@@ -13,7 +13,7 @@ use tower::{BoxError, Layer, Service};
 const HEADERS_WITHIN: Duration = Duration::from_secs(20);
 
 /// How audit logs name us.
-const USER_AGENT: &str = concat!("town-operator/", env!("CARGO_PKG_VERSION"));
+pub(super) const USER_AGENT: &str = concat!("town-operator/", env!("CARGO_PKG_VERSION"));
 
 /// Connects to the cluster of KUBECONFIG, or to the one that this process runs in. The client does not
 /// retry by itself: a create that is sent again unseen would hide that the first one may have taken

@@ -20,6 +20,7 @@ mod measure;
 mod notices;
 mod observe;
 mod preflight;
+mod probe;
 mod project;
 mod receipts;
 mod report;
@@ -37,6 +38,7 @@ pub use live::LiveOwner;
 pub use looks::{Look, Looks, looks};
 pub use observe::{observe_agent, observe_town, take_up_starts};
 pub use preflight::check;
+pub use probe::{Probes, ask};
 pub use project::{claim_facts, pod_facts, service_facts};
 pub use report::{Events, report};
 
@@ -74,6 +76,8 @@ pub struct Cluster {
     pub events: Events,
     /// What is measured.
     pub metrics: Arc<Metrics>,
+    /// What pods said when they were asked for their activity.
+    pub probes: Probes,
     limits: Limits,
     starts: starts::Starts,
     notices: notices::Notices,
@@ -93,6 +97,8 @@ pub struct Limits {
     pub attach_max_hold: SignedDuration,
     /// Towns that start at once.
     pub max_concurrent_starts: u16,
+    /// Pods that are asked for their activity at once.
+    pub max_concurrent_probes: u16,
 }
 
 impl Cluster {
@@ -115,6 +121,7 @@ impl Cluster {
             claims: Index::default(),
             services: Index::default(),
             gates: Gates::default(),
+            probes: Probes::new(limits.max_concurrent_probes, looks.clone()),
             limits,
             starts: starts::Starts::new(limits.max_concurrent_starts, looks),
             notices: notices::Notices::default(),
@@ -130,6 +137,7 @@ impl Cluster {
         self.own_writes.forget(uid);
         self.notices.forget(uid);
         self.starts.release(uid);
+        self.probes.forget(uid);
         lock(&self.reported).remove(uid);
     }
 }

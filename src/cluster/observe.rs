@@ -32,7 +32,7 @@ const PAGE: u32 = 250;
 
 /// Everything that a decision about the town rests on; `None`: there is no such town.
 pub async fn observe_town(cluster: &Cluster, key: &ObjectKey) -> Result<Option<TownSnapshot>, Error> {
-    let Some(mut snapshot) = look_at_town(cluster, key).await? else { return Ok(None) };
+    let Some(mut snapshot) = Box::pin(look_at_town(cluster, key)).await? else { return Ok(None) };
     let now = Timestamp::now();
     if starting(&snapshot, now) {
         snapshot.may_start = cluster.starts.turn(&snapshot.uid, key, now);

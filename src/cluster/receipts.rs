@@ -70,15 +70,15 @@ impl Receipts {
                 Outcome::Retained => kept.push(format!("{kind} {name}")),
             }
         }
-        let mut summary = "nothing is left of it".to_owned();
+        let mut summary = vec!["nothing is left of it".to_owned()];
         if !counts.is_empty() {
             let counts: Vec<_> = counts.iter().map(|(kind, n)| format!("{kind} {n}")).collect();
-            summary += &format!("; proven gone: {}", counts.join(", "));
+            summary.push(format!("proven gone: {}", counts.join(", ")));
         }
         if !kept.is_empty() {
-            summary += &format!("; retained: {}", kept.join(", "));
+            summary.push(format!("retained: {}", kept.join(", ")));
         }
-        summary
+        summary.join("; ")
     }
 }
 

@@ -67,9 +67,8 @@ pub(super) fn of_town(s: &TownSnapshot, now: Timestamp) -> TownActivity {
     if agents(s, now).any(|(_, activity)| activity.is_work()) {
         return TownActivity::Work(reason::WORK, "an agent has work");
     }
-    // What the town's own pod runs, whether there is an Agent for it or not.
-    if s.probe.report().is_some_and(|r| r.agents.iter().any(|a| reported(a, None, now).is_work())) {
-        return TownActivity::Work(reason::WORK, "the town's pod reports an agent at work");
+    if let Some(text) = of_own_pod(s, now) {
+        return TownActivity::Work(reason::WORK, text);
     }
     if let Some(text) = waiting_work(s) {
         return TownActivity::Work(reason::BACKLOG, text);
@@ -77,8 +76,14 @@ pub(super) fn of_town(s: &TownSnapshot, now: Timestamp) -> TownActivity {
     unknown(s)
 }
 
+/// What the town's own pod runs, whether there is an Agent for it or not.
+pub(super) fn of_own_pod(s: &TownSnapshot, now: Timestamp) -> Option<&'static str> {
+    let at_work = s.probe.report()?.agents.iter().any(|a| reported(a, None, now).is_work());
+    at_work.then_some("the town's pod reports an agent at work")
+}
+
 /// Work that nobody does yet: the larger of what the spec says and what the town's pod reports counts.
-fn waiting_work(s: &TownSnapshot) -> Option<&'static str> {
+pub(super) fn waiting_work(s: &TownSnapshot) -> Option<&'static str> {
     let reported = s.probe.report().map_or_else(Backlog::default, |r| r.backlog);
     let spec = s.town.spec.backlog;
     if spec.merge_requests.max(reported.merge_requests) > 0 {
@@ -289,13 +294,11 @@ pub(super) fn working(
         && agent_activity(agent, pod, heard(agent, own, None), now) == AgentActivity::Working
 }
 
-/// Until when the input of an attached person counts as work, from what the pods report: the last input,
-/// but no later than `hold` after they were attached.
-pub(super) fn last_input(s: &TownSnapshot, attached: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
-    let last =
-        reports(s).filter(|r| r.attached).filter_map(|r| r.last_input_at.as_ref()).map(|t| t.0).max()?;
-    let bound = after(attached.unwrap_or(now), s.attach_max_hold);
-    Some(last.min(now).min(bound))
+/// Until when the input of a person counts as work, from what the pods report: the last input, but no later
+/// than `hold` after they were attached.
+pub(super) fn last_input(s: &TownSnapshot, attached: Timestamp, now: Timestamp) -> Option<Timestamp> {
+    let last = reports(s).filter_map(|r| r.last_input_at.as_ref()).map(|t| t.0).max()?;
+    Some(last.min(now).min(after(attached, s.attach_max_hold)))
 }
 
 /// Whether a person is attached, as far as anybody says; `None`: nobody says.

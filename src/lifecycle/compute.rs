@@ -88,12 +88,11 @@ fn service(s: &TownSnapshot, status: &mut TownStatus) -> Option<Action> {
     }
 }
 
-/// The record of failed starts, with what the kubelet has started anew; an edit of the spec is a new chance.
+/// The record of failed starts, with what the kubelet has started anew.
 fn restarts(s: &TownSnapshot, status: &TownStatus, now: Timestamp) -> Option<RestartsStatus> {
     match s.pod() {
         Some(pod) if pod.deleting() || pod.ended() => status.restarts.clone(),
         Some(pod) => restart::count_crashes(pod, status.pod.as_ref(), status.restarts.as_ref(), now),
-        None if update::edited(status.observed_generation, &s.town.metadata) => None,
         None => status.restarts.clone(),
     }
 }

@@ -6,6 +6,7 @@ use super::clock::{after, stamp};
 use super::conditions::gives;
 use super::facts::TownSnapshot;
 use super::plan::Notice;
+use super::town::{PENDING, TOMBSTONED};
 use crate::api::condition::{self, reason};
 use crate::api::{ExpiryPolicy, TownStatus};
 
@@ -30,8 +31,8 @@ pub(super) fn expiry(s: &TownSnapshot, status: &TownStatus, now: Timestamp) -> E
     let Some(expiry) = &s.town.spec.expiry else { return Expiry::Never };
     let at = expiry.at.0;
     let created = s.town.metadata.creation_timestamp.as_ref().map(|t| t.0);
-    let lived =
-        status.phase.is_some() && !gives(&status.conditions, condition::STALLED, reason::EXPIRY_IN_PAST);
+    let unborn = gives(&status.conditions, condition::STALLED, reason::EXPIRY_IN_PAST);
+    let lived = !unborn && status.phase.as_deref().is_some_and(|p| p != PENDING && p != TOMBSTONED);
     if !lived && created.is_none_or(|created| at <= created) {
         Expiry::InPast
     } else if at <= now {

@@ -38,11 +38,7 @@ pub(super) fn keep(
 ) -> Result<Kept, AsleepReason> {
     let before = s.town.status.as_ref().map_or(&[][..], |b| b.conditions.as_slice());
     let was_active = is_true(before, condition::ACTIVE);
-    match activity::attached(s) {
-        Some(true) => status.attached_since = status.attached_since.take().or_else(|| Some(stamp(now))),
-        Some(false) => status.attached_since = None,
-        None => {}
-    }
+    note_person(s, status, now);
     match activity {
         TownActivity::Work(why, text) => {
             if !was_active {
@@ -94,6 +90,22 @@ pub(super) fn keep(
     }
 }
 
+/// A person comes, or goes: what they put in last is kept when they go.
+fn note_person(s: &TownSnapshot, status: &mut TownStatus, now: Timestamp) {
+    match activity::attached(s) {
+        Some(true) => status.attached_since = status.attached_since.take().or_else(|| Some(stamp(now))),
+        Some(false) => {
+            if let Some(since) = status.attached_since.take()
+                && let Some(input) = activity::last_input(s, since.0, now)
+                && status.last_active_at.as_ref().is_none_or(|known| known.0 < input)
+            {
+                status.last_active_at = Some(stamp(input));
+            }
+        }
+        None => {}
+    }
+}
+
 /// The clock goes on where it stood: the time of not knowing does not count.
 fn resume(s: &TownSnapshot, status: &mut TownStatus, since: Timestamp, now: Timestamp) {
     let last = status.last_active_at.as_ref().map(|t| t.0);
@@ -107,10 +119,12 @@ fn resume(s: &TownSnapshot, status: &mut TownStatus, since: Timestamp, now: Time
 fn run(s: &TownSnapshot, status: &mut TownStatus, now: Timestamp) -> Result<Kept, AsleepReason> {
     let recorded = status.last_active_at.as_ref().map(|t| t.0);
     let attached = status.attached_since.as_ref().map(|t| t.0);
-    let input = activity::last_input(s, attached, now).filter(|at| recorded.is_none_or(|r| *at > r));
-    let (since, sleeps_at) = match idle_clock(s, status, input.or(recorded)) {
+    let input = attached
+        .and_then(|attached| activity::last_input(s, attached, now))
+        .filter(|at| recorded.is_none_or(|known| *at > known));
+    let sleeps_at = match idle_clock(s, status, input.or(recorded)) {
         IdleClock::Runs { sleeps_at, .. } if sleeps_at <= now => return Err(AsleepReason::Idle),
-        IdleClock::Runs { since, sleeps_at } => (since, sleeps_at),
+        IdleClock::Runs { sleeps_at, .. } => sleeps_at,
         IdleClock::Off | IdleClock::Unknown => {
             status.sleep_at = None;
             return Ok(Kept::default());
@@ -122,10 +136,9 @@ fn run(s: &TownSnapshot, status: &mut TownStatus, now: Timestamp) -> Result<Kept
         status.sleep_at = Some(stamp(sleeps_at));
     }
     let (notice, say_at) = if s.town.spec.sleep_after.get() > SAID_BEFORE {
+        // Events that repeat are merged and keep the first one's text: no time stands in it.
         let note = format!(
-            "no work since {}: the town sleeps at {} unless work comes (spec.sleepAfter {})",
-            stamp(since).0,
-            stamp(sleeps_at).0,
+            "the town sleeps within 5 minutes unless work comes: it has had none for most of spec.sleepAfter ({})",
             s.town.spec.sleep_after
         );
         soon(reason::SLEEPS_SOON, sleeps_at, note, now)

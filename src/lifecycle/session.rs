@@ -114,7 +114,9 @@ fn keep(
     let Some(pod) = &s.pod else { return Plan::nothing() };
     let said = heard(&s.agent, Some(&s.probe), None);
     let activity = agent_activity(&s.agent, Some(pod), said, now);
-    let idle = !town.active && activity != AgentActivity::Working;
+    let busy =
+        matches!(activity, AgentActivity::Working | AgentActivity::Stalled(true) | AgentActivity::Unknown);
+    let idle = !town.active && !busy;
     let update = update::update(&s.agent.metadata, pod, &s.revision, idle);
     if let Update::Now(why) = update {
         status.restarts = None;

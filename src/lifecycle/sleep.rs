@@ -6,10 +6,11 @@
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::activity::{self, AgentActivity, TownActivity};
+use super::activity::{self, AgentActivity};
 use super::clock::after;
 use super::expiry::{Expiry, expiry};
 use super::facts::TownSnapshot;
+use super::probe;
 use crate::api::{AsleepReason, ExpiryPolicy, Mode, TownStatus};
 
 /// A town of which nobody can say whether it has work sleeps after so many times `sleepAfter`.
@@ -82,18 +83,21 @@ pub(super) fn wake(s: &TownSnapshot, status: &TownStatus, now: Timestamp) -> Opt
     }
     let agent = activity::agents(s, now).find_map(|(agent, activity)| {
         let name = agent.metadata.name.as_deref().unwrap_or_default();
+        let session = activity::mode(agent) == Mode::Session;
+        // Whoever has a pod can still be asked what it does; without one only what it was never given counts, or a
+        // town would wake again and again for one who waits for a person.
+        let asleep = !s.pod_of(agent).is_some_and(probe::answers);
         match activity {
+            AgentActivity::Pending if session && asleep => session_wake(agent, name),
             AgentActivity::Working | AgentActivity::Pending | AgentActivity::Stalled(true) => {
                 Some(format!("agent {name} has an unfinished bead"))
             }
-            AgentActivity::Idle if activity::mode(agent) == Mode::Session => session_wake(agent, name),
+            AgentActivity::Idle if session => session_wake(agent, name),
             _ => None,
         }
     });
-    agent.or_else(|| match activity::of_town(s, now) {
-        TownActivity::Work(_, text) => Some(text.to_owned()),
-        _ => None,
-    })
+    let others = || activity::of_own_pod(s, now).or_else(|| activity::waiting_work(s)).map(str::to_owned);
+    agent.or_else(others)
 }
 
 /// Whether somebody asked for a wake that was not answered yet.

@@ -199,6 +199,11 @@ fn resting(
         return outlived(s, status, c, "Done", now);
     }
     c.set(condition::FINISHED, false, reason::UNFINISHED, unfinished_text(hook));
+    if let Some(work) = status.work.as_mut().filter(|w| edited(s) && w.finished_at.is_some()) {
+        // What failed before gets a new chance, whenever its turn comes.
+        work.attempts = 0;
+        work.window_started_at = None;
+    }
     if !has_template(s, town) {
         return no_template(s, status, c, now);
     }
@@ -247,6 +252,11 @@ fn resting(
     finish_agent(s, status, c, "Starting", now).with_actions(actions).announcing(volume.notice)
 }
 
+/// Whether the spec was edited since the agent was last looked at.
+fn edited(s: &AgentSnapshot) -> bool {
+    update::edited(s.agent.status.as_ref().and_then(|before| before.observed_generation), &s.agent.metadata)
+}
+
 /// Done, or failed for good: an agent whose `ttlAfterFinished` is over deletes itself.
 fn outlived(
     s: &AgentSnapshot,
@@ -275,7 +285,7 @@ fn not_yet(
     now: Timestamp,
 ) -> Option<Plan<AgentStatus>> {
     work.finished_at.as_ref()?;
-    if update::edited(status.observed_generation, &s.agent.metadata) {
+    if edited(s) {
         return None;
     }
     let retry = &s.agent.spec.retry;
@@ -328,10 +338,7 @@ fn doubled(window: SignedDuration, beyond: i32) -> SignedDuration {
 fn next_attempt(s: &AgentSnapshot, before: Option<WorkStatus>, bead: &str, now: Timestamp) -> WorkStatus {
     let retry = &s.agent.spec.retry;
     let done = before.as_ref().map(|w| w.done.clone()).unwrap_or_default();
-    // An edit of the spec is a new chance.
-    let edited =
-        update::edited(s.agent.status.as_ref().and_then(|s| s.observed_generation), &s.agent.metadata);
-    let counted = before.filter(|w| w.bead == bead && !edited).filter(|w| {
+    let counted = before.filter(|w| w.bead == bead).filter(|w| {
         // Past the limit the count goes on, so that the window doubles; below it a new window starts anew.
         w.attempts >= retry.limit
             || w.window_started_at.as_ref().is_some_and(|t| now < after(t.0, retry.window.get()))

@@ -16,12 +16,13 @@ use super::probe::{self, LastLook};
 use super::restart;
 use super::sleep;
 use super::status::{finish_town, paused_town};
+use super::update;
 use super::{has_finalizer, is_paused, label, tombstone};
 use crate::api::condition::{self, reason};
 use crate::api::{AsleepReason, ExpiryPolicy, Town, TownStatus, names};
 
 /// The phase of a live town that carries a tombstone.
-const TOMBSTONED: &str = "Tombstoned";
+pub(super) const TOMBSTONED: &str = "Tombstoned";
 /// The phase of a town that nothing was started for yet.
 pub const PENDING: &str = "Pending";
 
@@ -109,6 +110,10 @@ fn awake(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<TownS
     if let Some(decree) = sleep::decree(s, &status, now) {
         return drain(s, status, decree, now);
     }
+    if update::edited(status.observed_generation, &s.town.metadata) {
+        // What failed before gets a new chance.
+        status.restarts = None;
+    }
     let mut c = Conditions::of_town();
     if status.phase.as_deref() == Some(TOMBSTONED) {
         // The idle clock is as old as the tombstone, and its agents have not said yet what they have to do.
@@ -131,7 +136,12 @@ fn awake(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<TownS
         // The clock may yet move with the start of the pod: it is shown once it is settled.
         status.sleep_at = None;
     }
-    let work = matches!(activity, activity::TownActivity::Work(..));
+    let work = match activity {
+        activity::TownActivity::Work(..) => true,
+        // As it was: a question without an answer changes nothing yet.
+        activity::TownActivity::NotYetKnown => was_active,
+        activity::TownActivity::None | activity::TownActivity::Unknown(..) => false,
+    };
     let phase = match (compute.running, work) {
         _ if compute.blocked => "Blocked",
         _ if compute.waits_to_start && status.phase.as_deref().is_none_or(|p| p == PENDING) => PENDING,

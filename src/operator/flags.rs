@@ -40,6 +40,9 @@ pub(super) struct RunArgs {
     /// Towns that start at the same time; the others wait, the oldest first.
     #[arg(long, env = "TOWN_OPERATOR_MAX_CONCURRENT_STARTS", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=10000))]
     pub(super) max_concurrent_starts: u16,
+    /// Pods that are asked for their activity at the same time; the others wait for a few seconds.
+    #[arg(long, env = "TOWN_OPERATOR_MAX_CONCURRENT_PROBES", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(super) max_concurrent_probes: u16,
     /// Longest time for which the input of an attached person keeps a town awake.
     #[arg(long, env = "TOWN_OPERATOR_ATTACH_MAX_HOLD", default_value = "12h")]
     pub(super) attach_max_hold: api::Duration,

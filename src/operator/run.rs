@@ -55,6 +55,7 @@ pub(super) async fn run(args: RunArgs) -> Result<(), Box<dyn std::error::Error>>
         blocked_after: args.deletion_blocked_after.get(),
         attach_max_hold: args.attach_max_hold.get(),
         max_concurrent_starts: args.max_concurrent_starts,
+        max_concurrent_probes: args.max_concurrent_probes,
     };
     let (looks, asked) = cluster::looks();
     let shared = Arc::new(Cluster::new(client, Install(args.install_id), metrics.clone(), limits, looks));

@@ -228,17 +228,16 @@ impl<T: Indexed, P, N> Watch<'_, T, P, N> {
                 }
             }
             Event::InitDone => {
-                for object in self.index.relisted().iter().chain(&self.index.all()) {
-                    (self.tell)(object);
-                }
+                let (concerned, gone) = self.index.relisted();
+                gone.iter().for_each(|uid| self.cluster.forget(uid));
+                concerned.iter().for_each(|object| (self.tell)(object));
             }
             Event::Apply(object) => {
                 let revision = revision(&object);
                 let key = ObjectKey::of(object.meta());
                 match self.read(object).await {
                     Some(object) => {
-                        (self.tell)(&object);
-                        self.index.apply(object, revision).iter().for_each(|before| (self.tell)(before));
+                        self.index.apply(object, revision).iter().for_each(|object| (self.tell)(object));
                     }
                     // What cannot be read is not acted on.
                     None => drop(self.index.delete(&key, revision)),

@@ -1,6 +1,8 @@
 //! Has the town work? Each term alone keeps it awake, and nothing else does.
 
-use super::build::{AgentBuilder, Read, TownBuilder, mayor, minute, pod, polecat, running_town, town};
+use super::build::{
+    AgentBuilder, Read, TownBuilder, mayor, minute, pod, polecat, running_town, sleep_at, town,
+};
 use crate::api::Outcome;
 use crate::api::condition::{ACTIVE, READY};
 use crate::lifecycle::activity::AgentActivity::{self, Blocked, Done, Failed, Idle, Pending, Working};
@@ -108,7 +110,8 @@ fn a_town_recorded_as_active_and_found_idle_counts_as_active_until_now() {
     let found = running_town().active().last_active(minute(1));
     let plan = found.decide(minute(300));
     assert_eq!(plan.phase(), "Idle");
-    assert_eq!(plan.look_again, Some(minute(330)), "it sleeps a whole sleepAfter later");
+    assert_eq!(sleep_at(&plan), Some(minute(330)), "it sleeps a whole sleepAfter later");
+    assert_eq!(plan.look_again, Some(minute(325)), "and says so five minutes before");
 }
 
 #[test]

@@ -11,12 +11,14 @@ use serde_json::json;
 
 use crate::api::condition::{self, reason};
 use crate::api::{
-    Agent, AgentStatus, AsleepReason, Duration, Hook, Outcome, PodStatus, RestartsStatus, Rig, Town,
+    ActivityProbe, ActivityReport, Agent, AgentStatus, AsleepReason, Backlog, Duration, Expiry, ExpiryPolicy,
+    Hook, Outcome, PodStatus, Port, ReportedAgent, ReportedState, RestartsStatus, Rig, Storage, Town,
     TownStatus, WorkStatus, names,
 };
 use crate::lifecycle::{
-    AgentSnapshot, ClaimFacts, Freshness, ObjectKey, Plan, PodFacts, PodPhase, ProbeFacts, Remains, Standing,
-    Termination, TownFacts, TownSnapshot, TownView, Uid, Unknown, decide_agent, decide_town,
+    AgentSnapshot, ChildFacts, ChildKind, ClaimFacts, Freshness, ObjectKey, Plan, PodFacts, PodPhase,
+    ProbeFacts, Remains, ServiceFacts, Standing, Termination, TownFacts, TownSnapshot, TownView, Uid,
+    Unknown, decide_agent, decide_town,
 };
 
 /// The installation that decides.
@@ -141,6 +143,74 @@ impl TownBuilder {
         self.edit(|t| t.spec.storage = Some(serde_json::from_value(json!({"size": "1Gi"})).unwrap()))
     }
 
+    /// With a volume as this text describes it.
+    pub fn volume(self, storage: &serde_json::Value) -> Self {
+        self.edit(|t| t.spec.storage = Some(a_volume(storage)))
+    }
+
+    /// Its pod is to be asked for its activity.
+    pub fn asked(self) -> Self {
+        self.edit(|t| t.spec.activity_probe = Some(probe()))
+    }
+
+    /// Its pod was asked then, and answered that.
+    pub fn heard(mut self, at: Timestamp, report: ActivityReport) -> Self {
+        self = self.asked();
+        self.0.probe = answered(at, report);
+        self
+    }
+
+    /// Its pod has not answered so many questions since then; the last of them was sent at the other time.
+    pub fn silent(mut self, failures: u32, since: Timestamp, last: Timestamp) -> Self {
+        self = self.asked();
+        self.0.probe = unheard(failures, since, last);
+        self
+    }
+
+    pub fn backlog(self, merge_requests: i32, triage: i32, unassigned: i32) -> Self {
+        self.edit(|t| t.spec.backlog = Backlog { merge_requests, triage, unassigned })
+    }
+
+    pub fn expires(self, at: Timestamp, policy: ExpiryPolicy) -> Self {
+        self.edit(|t| t.spec.expiry = Some(Expiry { at: Time(at), policy }))
+    }
+
+    pub fn ports(self, ports: &[i32]) -> Self {
+        self.edit(|t| t.spec.ports = numbered(ports))
+    }
+
+    /// With a Service that offers these ports.
+    pub fn service(mut self, ports: &[i32]) -> Self {
+        self.0.service =
+            Some(ServiceFacts { child: child(ChildKind::Service, "gas"), ports: numbered(ports) });
+        self
+    }
+
+    /// What a pod made now would be made from.
+    pub fn revision(mut self, revision: &str) -> Self {
+        self.0.revision = revision.into();
+        self
+    }
+
+    /// Other towns start first.
+    pub fn not_its_turn(mut self) -> Self {
+        self.0.may_start = false;
+        self
+    }
+
+    pub fn paused(self) -> Self {
+        self.edit(|t| annotate(&mut t.metadata, names::PAUSED, "true".into()))
+    }
+
+    pub fn restart_at(self, value: &str) -> Self {
+        self.edit(|t| annotate(&mut t.metadata, names::RESTART_AT, value.into()))
+    }
+
+    /// Its spec was edited since its status was written.
+    pub fn edited(self) -> Self {
+        self.status(|s| s.observed_generation = Some(1)).edit(|t| t.metadata.generation = Some(2))
+    }
+
     pub fn rigs(self, names: &[&str]) -> Self {
         self.edit(|t| t.spec.rigs = names.iter().map(|&name| rig(name)).collect())
     }
@@ -218,6 +288,7 @@ impl TownBuilder {
     pub fn with(mut self, agent: AgentBuilder) -> Self {
         self.0.agents.push(agent.0.agent);
         self.0.pods.extend(agent.0.pod);
+        self.0.agent_probes.insert(agent.0.uid, agent.0.probe);
         self
     }
 
@@ -423,6 +494,63 @@ impl AgentBuilder {
         self.edit(|a| a.spec.storage = Some(serde_json::from_value(json!({"size": "1Gi"})).unwrap()))
     }
 
+    /// With a volume as this text describes it.
+    pub fn volume(self, storage: &serde_json::Value) -> Self {
+        self.edit(|a| a.spec.storage = Some(a_volume(storage)))
+    }
+
+    pub fn created(self, at: Timestamp) -> Self {
+        self.edit(|a| a.metadata.creation_timestamp = Some(Time(at)))
+    }
+
+    /// Its pod is to be asked for its activity.
+    pub fn asked(self) -> Self {
+        self.edit(|a| a.spec.activity_probe = Some(probe()))
+    }
+
+    /// Its pod was asked then, and answered that.
+    pub fn heard(mut self, at: Timestamp, report: ActivityReport) -> Self {
+        self = self.asked();
+        self.0.probe = answered(at, report);
+        self
+    }
+
+    /// Its pod has not answered so many questions since then; the last of them was sent at the other time.
+    pub fn silent(mut self, failures: u32, since: Timestamp, last: Timestamp) -> Self {
+        self = self.asked();
+        self.0.probe = unheard(failures, since, last);
+        self
+    }
+
+    pub fn standing(mut self, standing: Standing) -> Self {
+        self.0.standing = standing;
+        self
+    }
+
+    /// What a pod made now would be made from.
+    pub fn revision(mut self, revision: &str) -> Self {
+        self.0.revision = revision.into();
+        self
+    }
+
+    pub fn paused(self) -> Self {
+        self.edit(|a| annotate(&mut a.metadata, names::PAUSED, "true".into()))
+    }
+
+    pub fn restart_at(self, value: &str) -> Self {
+        self.edit(|a| annotate(&mut a.metadata, names::RESTART_AT, value.into()))
+    }
+
+    /// Deletes itself this long after it has finished.
+    pub fn ttl(self, text: &str) -> Self {
+        self.edit(|a| a.spec.ttl_after_finished = Some(Duration::new(text)))
+    }
+
+    /// Its spec was edited since its status was written.
+    pub fn edited(self) -> Self {
+        self.status(|s| s.observed_generation = Some(1)).edit(|a| a.metadata.generation = Some(2))
+    }
+
     pub fn retry(self, limit: i32, window: &str) -> Self {
         self.edit(|a| {
             a.spec.retry.limit = limit;
@@ -583,6 +711,81 @@ impl AgentBuilder {
     }
 }
 
+/// A volume as the API server stores it.
+fn a_volume(storage: &serde_json::Value) -> Storage {
+    serde_json::from_value(storage.clone()).unwrap()
+}
+
+fn probe() -> ActivityProbe {
+    serde_json::from_value(json!({"port": 8080})).unwrap()
+}
+
+fn numbered(ports: &[i32]) -> Vec<Port> {
+    ports.iter().map(|&port| Port { name: format!("p{port}"), port }).collect()
+}
+
+/// A child of the owner of which no more need be known.
+pub fn child(kind: ChildKind, owner: &str) -> ChildFacts {
+    ChildFacts {
+        kind,
+        key: key(&format!("{owner}-{}", kind.as_str().to_lowercase())),
+        uid: uid(&format!("{owner}-{}", kind.as_str())),
+        town_uid: Some(uid("gas")),
+        agent_uid: (owner != "gas").then(|| uid(owner)),
+        install: Some(HERE.into()),
+        deleting: false,
+        finalizers: Vec::new(),
+    }
+}
+
+/// What is known of a pod that was asked then and answered that.
+pub fn answered(at: Timestamp, report: ActivityReport) -> ProbeFacts {
+    ProbeFacts {
+        asked_at: Some(at),
+        known_at: Some(at),
+        last: Some(Ok(Arc::new(report))),
+        ..ProbeFacts::default()
+    }
+}
+
+/// What is known of a pod that has not answered so many questions since then.
+pub fn unheard(failures: u32, since: Timestamp, last: Timestamp) -> ProbeFacts {
+    ProbeFacts {
+        asked_at: Some(last),
+        known_at: Some(last),
+        last: Some(Err("connection refused".into())),
+        failing_since: Some(since),
+        failures,
+        ..ProbeFacts::default()
+    }
+}
+
+/// A report of nothing at all.
+pub fn quiet() -> ActivityReport {
+    ActivityReport::default()
+}
+
+/// A report that says this of one agent.
+pub fn says(agent: &str, state: ReportedState) -> ActivityReport {
+    ActivityReport { agents: vec![entry(agent, state)], ..quiet() }
+}
+
+/// What a report says of one agent.
+pub fn entry(agent: &str, state: ReportedState) -> ReportedAgent {
+    ReportedAgent { uid: uid(agent).to_string(), state, last_activity_at: None, bead: None, message: None }
+}
+
+/// A report of an agent that does not get on, and did something last then.
+pub fn stalled(agent: &str, last: Timestamp) -> ActivityReport {
+    let entry = ReportedAgent { last_activity_at: Some(Time(last)), ..entry(agent, ReportedState::Stalled) };
+    ActivityReport { agents: vec![entry], ..quiet() }
+}
+
+/// A report of a person who put something in then.
+pub fn typed(at: Timestamp) -> ActivityReport {
+    ActivityReport { attached: true, last_input_at: Some(Time(at)), ..quiet() }
+}
+
 pub fn hook(bead: &str) -> Hook {
     Hook { bead: bead.into(), title: None, instructions: None }
 }
@@ -646,6 +849,32 @@ impl PodBuilder {
         self.0.ready = false;
         self.0.phase = if code == 0 { PodPhase::Succeeded } else { PodPhase::Failed };
         self.0.termination = Some(Termination { exit_code: code, at: Some(at), message: String::new() });
+        self
+    }
+
+    /// Its container ended with an error so many times, and was started anew.
+    pub fn crashed(mut self, times: i32) -> Self {
+        self.0.container_restarts = times;
+        self
+    }
+
+    /// Was made from this revision.
+    pub fn made_from(mut self, revision: &str) -> Self {
+        self.0.revision = Some(revision.into());
+        self
+    }
+
+    /// Runs, and is not Ready since then.
+    pub fn unready(mut self, since: Timestamp) -> Self {
+        self = self.ready();
+        self.0.ready = false;
+        self.0.not_ready_since = Some(since);
+        self
+    }
+
+    /// Is to be gone by then.
+    pub fn stops_by(mut self, at: Timestamp) -> Self {
+        self.0.stops_by = Some(at);
         self
     }
 
@@ -725,6 +954,11 @@ macro_rules! read {
             }
         }
     };
+}
+
+/// When the town sleeps, as it shows it.
+pub fn sleep_at(plan: &Plan<TownStatus>) -> Option<Timestamp> {
+    plan.status.as_ref()?.sleep_at.as_ref().map(|t| t.0)
 }
 
 read!(TownStatus);

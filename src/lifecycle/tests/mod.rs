@@ -4,16 +4,22 @@
 //! them can change its shape freely.
 
 mod activity;
+mod attach;
 mod binding;
 mod build;
 mod conditions;
 mod destroy;
+mod expiry;
+mod idle;
+mod probe;
 mod properties;
 mod restart;
+mod roles;
 mod scene;
 mod session;
 mod sleep;
 mod stories;
 mod task;
+mod terms;
 mod tombstone;
 mod walk;

@@ -9,22 +9,26 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::build::{AgentBuilder, HERE, TownBuilder, hook, minute};
-use crate::api::{Agent, Duration, Mode, PodStatus, StorageStatus, Town, names};
+use crate::api::{ActivityReport, Agent, Duration, Mode, PodStatus, StorageStatus, Town, names};
 use crate::lifecycle::{
-    Action, AgentSnapshot, ClaimFacts, Freshness, ObjectKey, PodFacts, PodPhase, ProbeFacts, Remains,
-    Standing, Termination, TownFacts, TownSnapshot, TownView, Uid, child_name, decide_agent, decide_town,
-    has_finalizer, has_own_tombstone, label, mode, needs_live, needs_live_town, pod_record, tombstone,
+    Action, AgentSnapshot, Ask, ChildFacts, ChildKind, ClaimFacts, Freshness, Notice, ObjectKey, OwnerRef,
+    PodFacts, PodPhase, ProbeFacts, Remains, ServiceFacts, Standing, Termination, TownFacts, TownSnapshot,
+    TownView, Uid, child_name, decide_agent, decide_town, has_finalizer, has_own_tombstone, label, mode,
+    needs_live, needs_live_town, pod_record, service_name, standing, tombstone,
 };
 
 /// More rounds than any change needs; whoever needs more never comes to rest.
 const ROUNDS: usize = 40;
+/// How long a pod may take to stop.
+const GRACE: SignedDuration = SignedDuration::from_secs(30);
 
 /// Whose turn it is.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Who {
     Town,
     Agent(String),
@@ -39,6 +43,8 @@ pub enum Node {
     Fails,
     /// They start and do not stop, whatever they are told.
     Hangs,
+    /// They start and do not become Ready.
+    Unready,
 }
 
 /// The stage.
@@ -48,8 +54,21 @@ pub struct Scene {
     pub agents: BTreeMap<String, Agent>,
     pub pods: Vec<PodFacts>,
     pub claims: Vec<ClaimFacts>,
+    pub services: Vec<ServiceFacts>,
+    pub tokens: Vec<ChildFacts>,
+    /// Claims that were let go.
+    pub retained: Vec<String>,
     timers: BTreeMap<Who, Timestamp>,
     reported: Option<Timestamp>,
+    /// What the operator has in memory: what pods said, and what it said itself.
+    probes: HashMap<Uid, ProbeFacts>,
+    said: HashMap<(Who, &'static str), Timestamp>,
+    /// What the pods of these owners answer; who is not named has nothing to report.
+    answers: BTreeMap<String, Result<ActivityReport, String>>,
+    asked: Vec<Ask>,
+    /// Questions asked so far.
+    pub questions: usize,
+    may_start: bool,
     node: Node,
     agents_first: bool,
     born: u32,
@@ -70,8 +89,17 @@ impl Scene {
             agents: BTreeMap::new(),
             pods: Vec::new(),
             claims: Vec::new(),
+            services: Vec::new(),
+            tokens: Vec::new(),
+            retained: Vec::new(),
             timers: BTreeMap::new(),
             reported: None,
+            probes: HashMap::new(),
+            said: HashMap::new(),
+            answers: BTreeMap::new(),
+            asked: Vec::new(),
+            questions: 0,
+            may_start: true,
             node: Node::Works,
             agents_first: false,
             born: 0,
@@ -104,6 +132,40 @@ impl Scene {
     pub fn node(&mut self, node: Node) -> &mut Self {
         self.node = node;
         self
+    }
+
+    /// Whether it is the town's turn to start from now on.
+    pub fn may_start(&mut self, yes: bool) -> &mut Self {
+        self.may_start = yes;
+        self
+    }
+
+    /// What the owner's pod answers from now on; nobody looks for that.
+    pub fn reports(&mut self, owner: &str, report: ActivityReport) -> &mut Self {
+        self.tell(&format!("-- the pod of {owner} has news"));
+        self.answers.insert(owner.into(), Ok(report));
+        self
+    }
+
+    /// The owner's pod does not answer any more.
+    pub fn silent(&mut self, owner: &str) -> &mut Self {
+        self.tell(&format!("-- the pod of {owner} does not answer"));
+        self.answers.insert(owner.into(), Err("connection refused".into()));
+        self
+    }
+
+    /// The operator is started anew: what it had in memory is gone, and it looks at everything.
+    pub fn operator_restarts(&mut self) -> &mut Self {
+        self.forget();
+        self.happens("the operator is started anew")
+    }
+
+    fn forget(&mut self) {
+        self.timers.clear();
+        self.reported = None;
+        self.probes.clear();
+        self.said.clear();
+        self.asked.clear();
     }
 
     /// Who looks first when something changed.
@@ -179,8 +241,36 @@ impl Scene {
         let now = self.now;
         self.pod_of(owner, |pod| {
             pod.stop_requested.get_or_insert(now);
+            pod.stops_by.get_or_insert(now + GRACE);
         });
         self.happens(&format!("the pod of {owner} is deleted by hand"))
+    }
+
+    /// The container of the owner's pod ends with an error, and the kubelet starts it anew.
+    pub fn crashes(&mut self, owner: &str) -> &mut Self {
+        let now = self.now;
+        self.pod_of(owner, |pod| {
+            pod.container_restarts += 1;
+            pod.ready = false;
+            pod.not_ready_since = Some(now);
+        });
+        self.happens(&format!("the container of {owner} crashes"))
+    }
+
+    /// The volume behind the owner's claim is gone.
+    pub fn loses_volume(&mut self, owner: &str) -> &mut Self {
+        let prefix = format!("{owner}-");
+        for claim in self.claims.iter_mut().filter(|c| c.key.name.starts_with(&prefix)) {
+            claim.lost = true;
+        }
+        self.happens(&format!("the volume of {owner} is lost"))
+    }
+
+    /// Somebody deletes the owner's claim by hand, and it goes at once.
+    pub fn claim_deleted(&mut self, owner: &str) -> &mut Self {
+        let prefix = format!("{owner}-");
+        self.claims.retain(|c| !c.key.name.starts_with(&prefix));
+        self.happens(&format!("the claim of {owner} is deleted by hand"))
     }
 
     fn pod_of(&mut self, owner: &str, change: impl FnOnce(&mut PodFacts)) {
@@ -195,7 +285,7 @@ impl Scene {
         let until = self.now + Duration::new(span).get();
         self.tell(&format!("-- {span} pass"));
         for round in 0.. {
-            assert!(round < 3000, "timers without end:\n{}", self.story);
+            assert!(round < 30_000, "timers without end:\n{}", self.story);
             let next = self.timers.iter().min_by_key(|(_, at)| **at).map(|(who, at)| (who.clone(), *at));
             let Some((who, at)) = next.filter(|(_, at)| *at <= until) else { break };
             self.now = self.now.max(at);
@@ -222,6 +312,7 @@ impl Scene {
                 changed |= self.reconcile(&who);
             }
             changed |= self.pods_move();
+            changed |= self.pods_answer();
             self.hold_invariants();
             if !changed {
                 break;
@@ -248,6 +339,7 @@ impl Scene {
             self.agents.values().filter(|a| label(&a.metadata, names::TOWN_UID).is_some()).collect();
         assert!(self.town.is_none(), "the town is still there:\n{}", self.story);
         assert!(agents.is_empty() && self.pods.is_empty() && self.claims.is_empty(), "left:\n{}", self.story);
+        assert!(self.services.is_empty() && self.tokens.is_empty(), "left:\n{}", self.story);
     }
 
     pub fn story(&self) -> &str {
@@ -266,9 +358,7 @@ impl Scene {
     }
 
     fn tell(&mut self, line: &str) {
-        let seconds = self.now.duration_since(minute(0)).as_secs();
-        let clock = format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60);
-        let _ = writeln!(self.story, "{clock} {line}");
+        let _ = writeln!(self.story, "{} {line}", clock(self.now));
     }
 }
 
@@ -303,17 +393,21 @@ impl Scene {
         let agents: Vec<_> = self.agents.values().filter(bound).cloned().map(Arc::new).collect();
         let live = needs_live(&town);
         let snapshot = TownSnapshot {
-            service: None,
-            probe: ProbeFacts::default(),
-            agent_probes: HashMap::new(),
-            revision: "r1".into(),
-            may_start: true,
+            service: self.services.first().cloned(),
+            probe: self.probe_of(None),
+            agent_probes: agents
+                .iter()
+                .filter_map(|a| Uid::of(&a.metadata))
+                .map(|uid| (uid.clone(), self.probe_of(Some(&uid))))
+                .collect(),
+            revision: revision(town.spec.template.as_ref()),
+            may_start: self.may_start,
             attach_max_hold: SignedDuration::from_hours(12),
             remains: (live && has_own_tombstone(&town.metadata)).then(|| Remains {
                 agents: Ok(agents.clone()),
                 pods: Ok(self.pods.clone()),
                 claims: Ok(self.claims.clone()),
-                others: Ok(Vec::new()),
+                others: Ok(self.others(None)),
                 settled_at: None,
             }),
             agents,
@@ -328,6 +422,7 @@ impl Scene {
         };
         let plan = decide_town(&snapshot, self.now);
         self.timer(Who::Town, plan.look_again);
+        self.ask(&Who::Town, &plan.asks);
         let (mut pod, mut claim) = (None, None);
         for action in &plan.actions {
             self.act(&Who::Town, action, &mut pod, &mut claim);
@@ -342,7 +437,9 @@ impl Scene {
             self.reported = Some(self.now);
             reported = true;
         }
-        self.tell_step("gas", reported, &plan.actions, plan.note.as_deref())
+        let wrote = self.tell_step("gas", reported, &plan.actions, plan.note.as_deref());
+        self.say(&Who::Town, &plan.notices);
+        wrote || !plan.asks.is_empty()
     }
 
     fn reconcile_agent(&mut self, name: &str) -> bool {
@@ -354,10 +451,14 @@ impl Scene {
         let pods: Vec<_> = self.pods.iter().filter(|p| p.agent_uid.as_ref() == Some(&uid)).cloned().collect();
         let claims: Vec<_> =
             self.claims.iter().filter(|c| c.agent_uid.as_ref() == Some(&uid)).cloned().collect();
+        let peers: Vec<_> =
+            self.agents.values().filter(|a| same_town(a, &agent)).cloned().map(Arc::new).collect();
+        let agent_template = self.town.as_ref().and_then(|t| t.spec.agent_template.as_ref());
+        let others = self.others(Some(&uid));
         let snapshot = AgentSnapshot {
-            probe: ProbeFacts::default(),
-            revision: "r1".into(),
-            standing: Standing::Free,
+            probe: self.probe_of(Some(&uid)),
+            revision: revision(agent.spec.template.as_ref().or(agent_template)),
+            standing: facts.as_ref().map_or(Standing::Free, |town| standing(&agent, town, &peers)),
             town: facts.map_or(TownView::Absent(freshness), |f| TownView::Present(freshness, Box::new(f))),
             pod: pods.first().cloned(),
             claim: claims.first().cloned(),
@@ -365,7 +466,7 @@ impl Scene {
                 agents: Ok(Vec::new()),
                 pods: Ok(pods),
                 claims: Ok(claims),
-                others: Ok(Vec::new()),
+                others: Ok(others),
                 settled_at: None,
             }),
             install: HERE.into(),
@@ -376,6 +477,7 @@ impl Scene {
         let plan = decide_agent(&snapshot, self.now);
         let who = Who::Agent(name.into());
         self.timer(who.clone(), plan.look_again);
+        self.ask(&who, &plan.asks);
         let (mut pod, mut claim) = (None, None);
         for action in &plan.actions {
             self.act(&who, action, &mut pod, &mut claim);
@@ -389,7 +491,49 @@ impl Scene {
             agent.status = Some(status);
             reported = true;
         }
-        self.tell_step(name, reported, &plan.actions, plan.note.as_deref())
+        let wrote = self.tell_step(name, reported, &plan.actions, plan.note.as_deref());
+        self.say(&who, &plan.notices);
+        wrote || !plan.asks.is_empty()
+    }
+
+    /// What is known of the pod of the town, or of an agent, that is there now.
+    fn probe_of(&self, agent: Option<&Uid>) -> ProbeFacts {
+        let pod = self.pods.iter().find(|p| p.agent_uid.as_ref() == agent);
+        pod.and_then(|pod| self.probes.get(&pod.uid)).cloned().unwrap_or_default()
+    }
+
+    /// Services and Secrets of the whole town, or of one agent.
+    fn others(&self, agent: Option<&Uid>) -> Vec<ChildFacts> {
+        let services = self.services.iter().map(|s| &s.child);
+        let all = services.chain(&self.tokens);
+        all.filter(|c| agent.is_none() || c.agent_uid.as_ref() == agent).cloned().collect()
+    }
+
+    /// Questions go past the API server; the answers come once everybody has looked.
+    fn ask(&mut self, who: &Who, asks: &[Ask]) {
+        for ask in asks {
+            let pod = self.pods.iter().find(|p| p.uid == ask.uid);
+            let ready = pod.is_some_and(|p| p.ready && !p.deleting() && !p.ended());
+            assert!(ready, "{who:?} asks a pod that cannot answer:\n{}", self.story);
+            let town = self.town.as_ref().unwrap();
+            let dead = town.metadata.deletion_timestamp.is_some() || tombstone(&town.metadata).is_some();
+            assert!(!dead && self.phase("gas") != "Asleep", "the dead are asked:\n{}", self.story);
+            let facts = self.probes.entry(ask.uid.clone()).or_default();
+            assert!(!facts.under_way, "asked twice at once:\n{}", self.story);
+            facts.under_way = true;
+            facts.asked_at = Some(self.now);
+            self.questions += 1;
+        }
+        self.asked.extend_from_slice(asks);
+    }
+
+    /// What is new is told; the same is not said again.
+    fn say(&mut self, who: &Who, notices: &[Notice]) {
+        for notice in notices {
+            if self.said.insert((who.clone(), notice.reason), notice.at) != Some(notice.at) {
+                self.tell(&format!("-- said: {} at {}", notice.reason, clock(notice.at)));
+            }
+        }
     }
 
     fn timer(&mut self, who: Who, at: Option<Timestamp>) {
@@ -451,18 +595,51 @@ impl Scene {
             Action::DeletePod(key, uid) => {
                 let pod = self.pods.iter_mut().find(|p| p.key == *key && p.uid == *uid).unwrap();
                 pod.stop_requested.get_or_insert(now);
+                pod.stops_by.get_or_insert(now + GRACE);
             }
             Action::ReleaseResult { pod, uid, position } => {
                 let pod = self.pods.iter_mut().find(|p| p.key == *pod && p.uid == *uid).unwrap();
                 assert_eq!(pod.finalizers.remove(*position), names::RESULT_FINALIZER);
             }
-            Action::CreateService
-            | Action::UpdateService(..)
-            | Action::CreateToken
-            | Action::GrowClaim { .. }
-            | Action::RetainClaim(..)
-            | Action::DeleteChild(..)
-            | Action::DeleteSelf => {}
+            Action::CreateService => {
+                self.assert_may_create(who);
+                let (_, uid, town_uid, agent_uid) = self.child(who);
+                let town = self.town.as_ref().unwrap();
+                let name = service_name(&OwnerRef::of(&town.metadata).unwrap());
+                let child = a_child(ChildKind::Service, Self::key(&name), uid, town_uid, agent_uid);
+                self.services.push(ServiceFacts { child, ports: town.spec.ports.clone() });
+            }
+            Action::UpdateService(key, uid) => {
+                let ports = self.town.as_ref().unwrap().spec.ports.clone();
+                let service = self.services.iter_mut().find(|s| s.child.key == *key && s.child.uid == *uid);
+                service.unwrap().ports = ports;
+            }
+            Action::CreateToken => {
+                self.assert_may_create(who);
+                let (key, uid, town_uid, agent_uid) = self.child(who);
+                if self.tokens.iter().all(|t| t.key != key) {
+                    self.tokens.push(a_child(ChildKind::Secret, key, uid, town_uid, agent_uid));
+                }
+            }
+            Action::GrowClaim { claim, uid, size } => {
+                let claim = self.claims.iter_mut().find(|c| c.key == *claim && c.uid == *uid).unwrap();
+                claim.requested = Some(size.clone());
+            }
+            Action::RetainClaim(key, uid) => {
+                let dying = self.meta(who).deletion_timestamp.is_some();
+                assert!(dying, "a claim of the living is let go:\n{}", self.story);
+                self.claims.retain(|c| c.key != *key || c.uid != *uid);
+                self.retained.push(key.name.clone());
+            }
+            Action::DeleteChild(kind, key, uid) => match kind {
+                ChildKind::Service => {
+                    self.services.retain(|s| s.child.key != *key || s.child.uid != *uid);
+                }
+                ChildKind::Secret => self.tokens.retain(|t| t.key != *key || t.uid != *uid),
+            },
+            Action::DeleteSelf => {
+                self.meta(who).deletion_timestamp.get_or_insert(Time(now));
+            }
             Action::DeleteClaim(key, uid) => self.claims.retain(|c| c.key != *key || c.uid != *uid),
             Action::DeleteAgent(key, uid) => {
                 let agent = self.agents.get_mut(&key.name).unwrap();
@@ -503,11 +680,16 @@ impl Scene {
     fn create_claim(&mut self, who: &Who) -> StorageStatus {
         self.assert_may_create(who);
         let (key, uid, town_uid, agent_uid) = self.child(who);
+        let wanted = match who {
+            Who::Town => &self.town.as_ref().unwrap().spec.storage,
+            Who::Agent(name) => &self.agents[name].spec.storage,
+        };
+        let requested = wanted.as_ref().and_then(|s| s.size.clone());
         let storage = StorageStatus { claim: key.name.clone(), uid: Some(uid.to_string()) };
         let install = Some(HERE.into());
         self.claims.push(ClaimFacts {
             lost: false,
-            requested: None,
+            requested,
             key,
             uid,
             town_uid,
@@ -535,13 +717,20 @@ impl Scene {
             let recorded = work.bead == *bead && work.started_at.is_some() && work.finished_at.is_none();
             assert!(recorded, "a pod before its attempt is on record:\n{}", self.story);
         }
+        let town = self.town.as_ref().unwrap();
+        let (template, meta) = match agent {
+            Some(agent) => {
+                (agent.spec.template.as_ref().or(town.spec.agent_template.as_ref()), &agent.metadata)
+            }
+            None => (town.spec.template.as_ref(), &town.metadata),
+        };
         let pod = PodFacts {
             stops_by: None,
             address: Some("10.0.0.1".into()),
             not_ready_since: None,
             container_restarts: 0,
-            revision: Some("r1".into()),
-            restart_at: None,
+            revision: Some(revision(template)),
+            restart_at: meta.annotations.as_ref().and_then(|a| a.get(names::RESTART_AT)).cloned(),
             key,
             uid,
             town_uid,
@@ -576,6 +765,7 @@ impl Scene {
         for meta in std::iter::once(&town.metadata).chain(agent) {
             let dead = meta.deletion_timestamp.is_some() || tombstone(meta).is_some();
             assert!(!dead && has_finalizer(meta, names::FINALIZER), "a create for the dead:\n{}", self.story);
+            assert!(!crate::lifecycle::is_paused(meta), "a create for the paused:\n{}", self.story);
         }
         let first = *who == Who::Town && town.status.is_none();
         let awake = TownFacts::of(town, HERE).unwrap().awake;
@@ -609,12 +799,21 @@ impl Scene {
             } else if pod.phase == PodPhase::Pending && !pod.deleting() {
                 pod.node = Some("node-1".into());
                 pod.started = Some(now);
-                if node == Node::Fails {
-                    exit(pod, 1, now);
-                } else {
-                    pod.phase = PodPhase::Running;
-                    pod.ready = true;
+                match node {
+                    Node::Fails => exit(pod, 1, now),
+                    Node::Unready => {
+                        pod.phase = PodPhase::Running;
+                        pod.not_ready_since = pod.created;
+                    }
+                    Node::Works | Node::Hangs => {
+                        pod.phase = PodPhase::Running;
+                        pod.ready = true;
+                    }
                 }
+                changed = true;
+            } else if pod.phase == PodPhase::Running && !pod.ready && node == Node::Works && !pod.deleting() {
+                pod.ready = true;
+                pod.not_ready_since = None;
                 changed = true;
             }
         }
@@ -622,6 +821,55 @@ impl Scene {
         self.pods.retain(|p| !(p.deleting() && p.ended() && p.finalizers.is_empty()));
         changed || self.pods.len() != before
     }
+
+    fn pods_answer(&mut self) -> bool {
+        let asked = std::mem::take(&mut self.asked);
+        for ask in &asked {
+            let Some(facts) = self.probes.get_mut(&ask.uid) else { continue };
+            let answer = self
+                .answers
+                .get(owner_of(&ask.pod))
+                .cloned()
+                .unwrap_or_else(|| Ok(ActivityReport::default()));
+            facts.under_way = false;
+            facts.known_at = Some(self.now);
+            match &answer {
+                Ok(_) => (facts.failing_since, facts.failures) = (None, 0),
+                Err(_) => {
+                    facts.failing_since.get_or_insert(self.now);
+                    facts.failures += 1;
+                }
+            }
+            facts.last = Some(answer.map(Arc::new));
+        }
+        !asked.is_empty()
+    }
+}
+
+fn a_child(
+    kind: ChildKind,
+    key: ObjectKey,
+    uid: Uid,
+    town_uid: Option<Uid>,
+    agent_uid: Option<Uid>,
+) -> ChildFacts {
+    let install = Some(HERE.into());
+    ChildFacts { kind, key, uid, town_uid, agent_uid, install, deleting: false, finalizers: Vec::new() }
+}
+
+/// What a pod that is made from this template carries as its revision.
+fn revision(template: Option<&PodTemplateSpec>) -> String {
+    serde_json::to_string(&template).unwrap()
+}
+
+fn same_town(a: &Agent, b: &Agent) -> bool {
+    label(&a.metadata, names::TOWN_UID) == label(&b.metadata, names::TOWN_UID)
+}
+
+/// The time since the scene began, as a clock shows it.
+fn clock(at: Timestamp) -> String {
+    let seconds = at.duration_since(minute(0)).as_secs();
+    format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
 fn short(action: &Action) -> String {
@@ -633,6 +881,12 @@ fn short(action: &Action) -> String {
         Action::DeletePod(key, _) => format!("delete pod {}", owner_of(key)),
         Action::ReleaseResult { .. } => "release pod".into(),
         Action::DeleteClaim(key, _) => format!("delete claim {}", owner_of(key)),
+        Action::RetainClaim(key, _) => format!("retain claim {}", owner_of(key)),
+        Action::GrowClaim { claim, size, .. } => format!("grow claim {} to {}", owner_of(claim), size.0),
+        Action::UpdateService(key, _) => format!("update service {}", owner_of(key)),
+        Action::DeleteChild(kind, key, _) => {
+            format!("delete {} {}", kind.as_str().to_lowercase(), owner_of(key))
+        }
         Action::DeleteAgent(key, _) => format!("delete agent {}", key.name),
         other => other.to_string(),
     }

@@ -1,7 +1,7 @@
 //! Falling asleep in two phases, the last look, and waking.
 
 use super::build::{
-    AgentBuilder, Read, TownBuilder, mayor, minute, pod, polecat, running_town, second, town,
+    AgentBuilder, Read, TownBuilder, mayor, minute, pod, polecat, running_town, second, sleep_at, town,
 };
 use crate::api::AsleepReason::{Idle, Suspended};
 use crate::api::condition::{ACTIVE, ASLEEP, READY, RECONCILING};
@@ -264,7 +264,7 @@ fn a_wake_request_is_answered_once() {
 #[test]
 fn a_wake_request_to_a_town_that_is_awake_keeps_it_awake_for_a_while() {
     let plan = running_town().wake_request("please").decide(minute(29));
-    assert_eq!((plan.phase(), plan.look_again), ("Idle", Some(minute(59))));
+    assert_eq!((plan.phase(), sleep_at(&plan)), ("Idle", Some(minute(59))));
 }
 
 #[test]

@@ -1,0 +1,243 @@
+//! Asking pods for their activity.
+//!
+//! Invariants kept here: an answer counts for the very pod that was asked, by its UID and its address, and for no
+//! other; a pod is asked once at a time; a pod that answers slowly, wrongly or not at all costs the others nothing
+//! but a place for a few seconds, and after its first failure not even one of theirs; of a pod that is gone
+//! nothing is kept.
+
+mod address;
+mod question;
+mod token;
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use http::HeaderValue;
+use k8s_openapi::jiff::Timestamp;
+use kube::Client;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{Instant, timeout_at};
+
+use self::question::{NoAnswer, plain};
+use super::cache::{Group, Indexed};
+use super::looks::{Look, Looks};
+use super::{Cluster, lock};
+use crate::api::ActivityReport;
+use crate::lifecycle::{Ask, ObjectKey, PodFacts, ProbeFacts, Uid};
+
+/// Longest time for a question: its token, the connection, and the whole answer.
+const WITHIN: Duration = Duration::from_secs(5);
+/// A token that opens nothing is not read again sooner: whoever lacks one for good is not to cost the API server
+/// a read with every question.
+const READ_AGAIN_AFTER: Duration = Duration::from_secs(30);
+/// What an answer is counted under.
+const ANSWERED: &str = "Answered";
+/// What an answer is counted under that came when the pod was gone, or had moved.
+const STALE: &str = "Stale";
+
+/// What is known of the pods that were asked, and how many are asked at once.
+pub struct Probes {
+    bounds: Bounds,
+    /// Places for questions.
+    places: Semaphore,
+    /// Of those, the ones for pods that did not answer the last question.
+    doubtful: Semaphore,
+    looks: Looks,
+    pods: Mutex<HashMap<Uid, Known>>,
+}
+
+/// How many, how long, how often, and whom.
+#[derive(Clone, Copy)]
+struct Bounds {
+    at_once: u16,
+    within: Duration,
+    read_again_after: Duration,
+    may_ask: fn(IpAddr) -> bool,
+}
+
+/// What is known of one pod.
+#[derive(Default)]
+struct Known {
+    facts: ProbeFacts,
+    key: Option<Key>,
+}
+
+/// The token for a pod, or why there is none.
+#[derive(Clone)]
+struct Key {
+    token: Result<HeaderValue, NoAnswer>,
+    read_at: Instant,
+}
+
+/// Asks a pod for its activity. Returns at once; its owner and its town are looked at when it has answered, or has
+/// not. While a question to it is under way, and where it is gone, nothing happens.
+pub fn ask(cluster: &Arc<Cluster>, ask: Ask) {
+    if cluster.probes.begin(cluster, &ask) {
+        let cluster = cluster.clone();
+        tokio::spawn(async move { cluster.probes.carry_out(&cluster, &ask).await });
+    }
+}
+
+impl Probes {
+    /// Nobody was asked yet. So many are asked at once.
+    pub(super) fn new(at_once: u16, looks: Looks) -> Self {
+        let bounds =
+            Bounds { at_once, within: WITHIN, read_again_after: READ_AGAIN_AFTER, may_ask: address::may_ask };
+        Self::within(bounds, looks)
+    }
+
+    fn within(bounds: Bounds, looks: Looks) -> Self {
+        Self {
+            bounds,
+            places: Semaphore::new(bounds.at_once.into()),
+            doubtful: Semaphore::new((bounds.at_once / 4).max(1).into()),
+            looks,
+            pods: Mutex::default(),
+        }
+    }
+
+    /// What is known of this very pod.
+    pub fn facts(&self, pod: &Uid) -> ProbeFacts {
+        lock(&self.pods).get(pod).map(|known| known.facts.clone()).unwrap_or_default()
+    }
+
+    /// The pod is gone, and has left the index.
+    pub(super) fn forget(&self, pod: &Uid) {
+        lock(&self.pods).remove(pod);
+    }
+
+    /// Whether there is somebody to ask, who is not being asked already.
+    fn begin(&self, cluster: &Cluster, ask: &Ask) -> bool {
+        // The index is looked into under the lock: a pod that leaves it afterwards is forgotten afterwards.
+        let mut pods = lock(&self.pods);
+        if !there(cluster, ask) {
+            return false;
+        }
+        let facts = &mut pods.entry(ask.uid.clone()).or_default().facts;
+        !std::mem::replace(&mut facts.under_way, true)
+    }
+
+    async fn carry_out(&self, cluster: &Cluster, ask: &Ask) {
+        let _place = self.turn(&ask.uid).await;
+        // Another may have its address by now, and is not to have its token.
+        if there(cluster, ask) {
+            let asked_at = Timestamp::now();
+            let begun = Instant::now();
+            let answer = self.answer(&cluster.client, ask, begun + self.bounds.within).await;
+            cluster.metrics.probe_took(begun.elapsed());
+            let result = if there(cluster, ask) { self.record(ask, asked_at, answer) } else { STALE };
+            cluster.metrics.probed(result);
+        }
+        if let Some(known) = lock(&self.pods).get_mut(&ask.uid) {
+            known.facts.under_way = false;
+        }
+        for look in concerned(cluster, ask) {
+            self.looks.ask(look);
+        }
+    }
+
+    /// Waits for a place. Those who did not answer the last question share a part of the places, so that they
+    /// never take all.
+    async fn turn(&self, pod: &Uid) -> (Option<SemaphorePermit<'_>>, Option<SemaphorePermit<'_>>) {
+        let failed = lock(&self.pods).get(pod).is_some_and(|known| known.facts.failures > 0);
+        // The semaphores are never closed.
+        let doubtful = if failed { self.doubtful.acquire().await.ok() } else { None };
+        (doubtful, self.places.acquire().await.ok())
+    }
+
+    /// Asks with the token that is known; where that opens nothing, with the one that is there now.
+    async fn answer(
+        &self,
+        client: &Client,
+        ask: &Ask,
+        deadline: Instant,
+    ) -> Result<ActivityReport, NoAnswer> {
+        let known = lock(&self.pods).get(&ask.uid).and_then(|known| known.key.clone());
+        let fresh = |key: &Key| key.read_at.elapsed() < self.bounds.read_again_after;
+        let key = match known {
+            Some(key) if key.token.is_ok() || fresh(&key) => key,
+            _ => self.read_key(client, ask, deadline).await,
+        };
+        let token = key.token.clone()?;
+        let answer = self.put(ask, token.clone(), deadline).await;
+        if !matches!(answer, Err(NoAnswer::Unauthorized(_))) || fresh(&key) {
+            return answer;
+        }
+        match self.read_key(client, ask, deadline).await.token? {
+            same if same == token => answer,
+            other => self.put(ask, other, deadline).await,
+        }
+    }
+
+    async fn put(
+        &self,
+        ask: &Ask,
+        token: HeaderValue,
+        deadline: Instant,
+    ) -> Result<ActivityReport, NoAnswer> {
+        let question = question::put(ask, token, self.bounds.may_ask);
+        timeout_at(deadline, question).await.unwrap_or(Err(NoAnswer::TimedOut(self.bounds.within)))
+    }
+
+    async fn read_key(&self, client: &Client, ask: &Ask, deadline: Instant) -> Key {
+        let secret = ObjectKey { namespace: ask.pod.namespace.clone(), name: ask.secret.clone() };
+        let read = timeout_at(deadline, token::read(client, &secret)).await;
+        let late = || NoAnswer::Unauthorized(format!("Secret {secret} could not be read in time"));
+        let key = Key { token: read.unwrap_or_else(|_| Err(late())), read_at: Instant::now() };
+        if let Some(known) = lock(&self.pods).get_mut(&ask.uid) {
+            known.key = Some(key.clone());
+        }
+        key
+    }
+
+    /// Keeps what came of a question. Returns what it is counted under.
+    fn record(
+        &self,
+        ask: &Ask,
+        asked_at: Timestamp,
+        answer: Result<ActivityReport, NoAnswer>,
+    ) -> &'static str {
+        let mut pods = lock(&self.pods);
+        let Some(Known { facts, .. }) = pods.get_mut(&ask.uid) else { return STALE };
+        facts.asked_at = Some(asked_at);
+        facts.known_at = Some(Timestamp::now());
+        match answer {
+            Ok(report) => {
+                facts.failing_since = None;
+                facts.failures = 0;
+                facts.last = Some(Ok(Arc::new(report)));
+                ANSWERED
+            }
+            Err(why) => {
+                facts.failing_since.get_or_insert(asked_at);
+                facts.failures = facts.failures.saturating_add(1);
+                let (pod, port, path) = (&ask.pod.name, ask.probe.port, plain(&ask.probe.path));
+                facts.last = Some(Err(format!("pod {pod} was asked for {path} at port {port}: {why}")));
+                why.result()
+            }
+        }
+    }
+}
+
+/// Whether the pod is there, at the address that it is asked at.
+fn there(cluster: &Cluster, ask: &Ask) -> bool {
+    pod(cluster, ask).is_some_and(|pod| pod.address.as_ref() == Some(&ask.address))
+}
+
+fn pod(cluster: &Cluster, ask: &Ask) -> Option<Arc<PodFacts>> {
+    cluster.pods.get(&ask.pod).filter(|pod| pod.uid == ask.uid)
+}
+
+/// Whom an answer concerns: the pod's agent, and its town, which stays awake as long as one agent has work.
+fn concerned(cluster: &Cluster, ask: &Ask) -> Vec<Look> {
+    let Some(pod) = pod(cluster, ask) else { return Vec::new() };
+    let towns = pod.town_uid.iter().flat_map(|uid| cluster.towns.of(&Group::Town(uid.clone())));
+    let agents = pod.agent_uid.iter().flat_map(|uid| cluster.agents.of(&Group::Agent(uid.clone())));
+    let towns = towns.map(|town| Look::Town(town.key()));
+    agents.map(|agent| Look::Agent(agent.key())).chain(towns).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,202 @@
+//! One question to a pod, over a connection of its own.
+//!
+//! Invariants kept here: of what a pod answers no more than a bounded part is ever kept; the question goes to the
+//! pod and to nobody else, past every proxy and after no redirect; what a pod writes reaches people only short and
+//! in plain letters.
+
+use std::error::Error;
+use std::future::pending;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use http::header::{ACCEPT, AUTHORIZATION, CONNECTION, HOST, HeaderValue, USER_AGENT};
+use http::{Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use super::super::client;
+use crate::api::ActivityReport;
+use crate::lifecycle::Ask;
+
+/// The longest head of an answer, in bytes.
+const HEAD: usize = 16 * 1024;
+/// The longest answer, in bytes: room for 500 agents, each with a message.
+const BODY: usize = 256 * 1024;
+/// The most agents in an answer.
+const AGENTS: usize = 1000;
+/// The longest text of a pod that is shown, in characters.
+const TEXT: usize = 200;
+
+/// Why a question has no answer, as it is shown to people; each is counted under its own name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum NoAnswer {
+    /// It answered with another status than 2xx.
+    #[error("it answered {0}")]
+    Refused(StatusCode),
+    /// It did not answer, or not all, in time.
+    #[error("no whole answer within {} s", .0.as_secs_f32())]
+    TimedOut(Duration),
+    /// It answered more than it may.
+    #[error("its answer is too large: {0}")]
+    TooLarge(String),
+    /// It answered something else.
+    #[error("its answer cannot be read: {0}")]
+    Malformed(String),
+    /// There is no connection to it, or it broke.
+    #[error("it cannot be reached: {0}")]
+    Unreachable(String),
+    /// There is no token to ask it with, or it does not take it.
+    #[error("{0}")]
+    Unauthorized(String),
+}
+
+impl NoAnswer {
+    /// The name that it is counted under.
+    pub(super) fn result(&self) -> &'static str {
+        match self {
+            Self::Refused(_) => "Refused",
+            Self::TimedOut(_) => "TimedOut",
+            Self::TooLarge(_) => "TooLarge",
+            Self::Malformed(_) => "Malformed",
+            Self::Unreachable(_) => "Unreachable",
+            Self::Unauthorized(_) => "Unauthorized",
+        }
+    }
+}
+
+/// Puts the question. It takes as long as the pod likes: the caller bounds it.
+pub(super) async fn put(
+    ask: &Ask,
+    token: HeaderValue,
+    may_ask: fn(IpAddr) -> bool,
+) -> Result<ActivityReport, NoAnswer> {
+    let address = address(ask).filter(|address| may_ask(address.ip()));
+    let address = address.ok_or_else(|| {
+        NoAnswer::Unreachable(format!("{} is no address that a pod is asked at", plain(&ask.address)))
+    })?;
+    let request = request(ask, address, token)
+        .map_err(|error| NoAnswer::Unreachable(format!("there is no such question: {error}")))?;
+    let stream =
+        TcpStream::connect(address).await.map_err(|error| NoAnswer::Unreachable(error.to_string()))?;
+    let (mut sender, connection) =
+        http1::Builder::new().max_buf_size(HEAD).handshake(TokioIo::new(stream)).await.map_err(broken)?;
+    let answer = async { read(ask, sender.send_request(request).await.map_err(broken)?).await };
+    // The connection lives as long as the question; what goes wrong with it, the question is told, too.
+    tokio::select! {
+        answer = answer => answer,
+        never = async { drop(connection.await); pending().await } => never,
+    }
+}
+
+/// Where the question goes: brackets around an IPv6 address come with writing it.
+fn address(ask: &Ask) -> Option<SocketAddr> {
+    Some(SocketAddr::new(ask.address.parse().ok()?, ask.probe.port.try_into().ok()?))
+}
+
+fn request(
+    ask: &Ask,
+    address: SocketAddr,
+    token: HeaderValue,
+) -> Result<Request<Empty<&'static [u8]>>, http::Error> {
+    Request::get(Uri::try_from(ask.probe.path.as_str())?)
+        .header(HOST, address.to_string())
+        .header(USER_AGENT, client::USER_AGENT)
+        .header(ACCEPT, "application/json")
+        .header(AUTHORIZATION, token)
+        .header(CONNECTION, "close")
+        .body(Empty::new())
+}
+
+async fn read(ask: &Ask, response: Response<Incoming>) -> Result<ActivityReport, NoAnswer> {
+    match response.status() {
+        status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
+            let secret = &ask.secret;
+            return Err(NoAnswer::Unauthorized(format!(
+                "it answered {status} to the token of Secret {secret}"
+            )));
+        }
+        status if !status.is_success() => return Err(NoAnswer::Refused(status)),
+        _ => {}
+    }
+    let body = Limited::new(response.into_body(), BODY).collect().await.map_err(unread)?.to_bytes();
+    let report: ActivityReport =
+        serde_json::from_slice(&body).map_err(|error| NoAnswer::Malformed(plain(&error.to_string())))?;
+    if report.agents.len() > AGENTS {
+        return Err(NoAnswer::TooLarge(format!("more than {AGENTS} agents")));
+    }
+    Ok(report)
+}
+
+/// Why there is no whole body.
+fn unread(error: Box<dyn Error + Send + Sync>) -> NoAnswer {
+    if error.is::<LengthLimitError>() {
+        return NoAnswer::TooLarge(format!("more than {} KiB", BODY / 1024));
+    }
+    match error.downcast::<hyper::Error>() {
+        Ok(error) => broken(*error),
+        Err(error) => NoAnswer::Unreachable(plain(&error.to_string())),
+    }
+}
+
+/// Why there is no answer.
+fn broken(error: hyper::Error) -> NoAnswer {
+    if error.is_parse_too_large() {
+        return NoAnswer::TooLarge(format!("more than {} KiB of head", HEAD / 1024));
+    }
+    let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+    let text = plain(&format!("{error}{cause}"));
+    if error.is_parse() { NoAnswer::Malformed(text) } else { NoAnswer::Unreachable(text) }
+}
+
+/// A text that others may have written, short and in plain letters.
+pub(super) fn plain(text: &str) -> String {
+    let plain = |c: char| if c.is_ascii_graphic() || c == ' ' { c } else { '?' };
+    text.chars().take(TEXT).map(plain).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::ActivityProbe;
+    use crate::lifecycle::{ObjectKey, Uid};
+
+    fn ask(address: &str, port: i32, path: &str) -> Ask {
+        Ask {
+            pod: ObjectKey { namespace: "ns".into(), name: "pod".into() },
+            uid: Uid::new("pod"),
+            address: address.into(),
+            probe: ActivityProbe { port, path: path.into(), token_secret: None },
+            secret: "s".into(),
+        }
+    }
+
+    #[test]
+    fn the_host_is_written_with_its_port_and_in_brackets_where_it_needs_them() {
+        for (at, host) in [("10.1.2.3", "10.1.2.3:8080"), ("fd00::7", "[fd00::7]:8080")] {
+            let ask = ask(at, 8080, "/activity?deep=1");
+            let address = address(&ask).unwrap();
+            assert_eq!(address.to_string(), host);
+            let request = request(&ask, address, HeaderValue::from_static("Bearer t")).unwrap();
+            assert_eq!(request.headers()[HOST], host);
+            assert_eq!(request.uri(), "/activity?deep=1");
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_or_no_port_is_not_made_one() {
+        for (at, port) in
+            [("", 80), ("a.name", 80), ("10.1.2.3:80", 80), ("10.1.2.3", 65_536), ("10.1.2.3", -1)]
+        {
+            assert_eq!(address(&ask(at, port, "/")), None, "{at} {port}");
+        }
+    }
+
+    #[test]
+    fn a_text_of_others_is_short_and_plain() {
+        assert_eq!(plain("a\tb\r\n\u{1b}[31m\u{202e}c\u{200b} d"), "a?b???[31m?c? d");
+        assert_eq!(plain(&"x".repeat(1000)), "x".repeat(200));
+    }
+}

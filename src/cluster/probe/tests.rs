@@ -1,0 +1,760 @@
+//! Pods that answer well, badly, slowly and not at all, each behind a socket of its own.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io::ErrorKind;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use http::{Request, Response};
+use k8s_openapi::ByteString;
+use k8s_openapi::jiff::SignedDuration;
+use kube::client::Body;
+use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::timeout;
+use tower::service_fn;
+
+use super::super::looks::looks;
+use super::super::project::pod_facts;
+use super::*;
+use crate::api::{ActivityProbe, Agent, ReportedState, Town};
+use crate::cluster::Limits;
+use crate::resources::Install;
+use crate::telemetry::Metrics;
+
+/// Whatever is awaited here comes at once or never.
+const SOON: Duration = Duration::from_secs(20);
+/// Long enough for an answer from this machine.
+const SHORT: Duration = Duration::from_secs(2);
+/// A limit that no test reaches.
+const LONG: Duration = Duration::from_secs(600);
+
+async fn soon<T>(what: impl Future<Output = T>) -> T {
+    timeout(SOON, what).await.expect("what is awaited comes soon")
+}
+
+/// A cluster of pods on this machine, with an API server that knows nothing but a Secret.
+struct Scene {
+    cluster: Arc<Cluster>,
+    asked: UnboundedReceiver<Look>,
+    reads: Arc<AtomicUsize>,
+}
+
+/// Everything on this machine may be asked, the time is enough, a token is read again at once.
+fn bounds() -> Bounds {
+    Bounds { at_once: 8, within: LONG, read_again_after: Duration::ZERO, may_ask: |_| true }
+}
+
+/// The Secret with this token.
+fn secret(token: &str) -> Option<Value> {
+    let token = ByteString(token.as_bytes().to_vec());
+    Some(json!({"metadata": {"name": "s", "namespace": "ns"}, "data": {"token": token}}))
+}
+
+impl Scene {
+    /// The Secret holds a token.
+    fn with(bounds: Bounds) -> Self {
+        Self::with_secrets(bounds, [secret("t1")])
+    }
+
+    /// Each read of the Secret finds the next of these; the last one stays.
+    fn with_secrets(bounds: Bounds, found: impl IntoIterator<Item = Option<Value>>) -> Self {
+        let found: Arc<Mutex<VecDeque<_>>> = Arc::new(Mutex::new(found.into_iter().collect()));
+        let reads = Arc::new(AtomicUsize::new(0));
+        let count = reads.clone();
+        let server = service_fn(move |request: Request<Body>| {
+            assert_eq!(request.uri().path(), "/api/v1/namespaces/ns/secrets/s");
+            count.fetch_add(1, Ordering::SeqCst);
+            let mut found = lock(&found);
+            let now = found.front().cloned().flatten();
+            if found.len() > 1 {
+                found.pop_front();
+            }
+            let absent = json!({"kind": "Status", "status": "Failure", "code": 404, "reason": "NotFound"});
+            let code = if now.is_some() { 200 } else { 404 };
+            let body = Body::from(now.unwrap_or(absent).to_string().into_bytes());
+            async move { Response::builder().status(code).body(body) }
+        });
+        let (looks, asked) = looks();
+        let limits = Limits {
+            late_create: SignedDuration::ZERO,
+            blocked_after: SignedDuration::ZERO,
+            attach_max_hold: SignedDuration::ZERO,
+            max_concurrent_starts: 1,
+            max_concurrent_probes: 1,
+        };
+        let metrics = Arc::new(Metrics::default());
+        let mut cluster =
+            Cluster::new(Client::new(server, "ns"), Install("test".into()), metrics, limits, looks.clone());
+        cluster.probes = Probes::within(bounds, looks);
+        cluster.towns.apply(town(), None);
+        cluster.agents.apply(agent(), None);
+        Self { cluster: Arc::new(cluster), asked, reads }
+    }
+
+    /// A pod of the town, or of its agent, that is there and answers at this port.
+    fn pod(&self, name: &str, port: u16) -> Ask {
+        self.place(name, "127.0.0.1");
+        Ask {
+            pod: ObjectKey { namespace: "ns".into(), name: name.into() },
+            uid: Uid::new(name),
+            address: "127.0.0.1".into(),
+            probe: ActivityProbe { port: port.into(), path: "/activity".into(), token_secret: None },
+            secret: "s".into(),
+        }
+    }
+
+    /// The watch shows the pod at this address.
+    fn place(&self, name: &str, address: &str) {
+        let mut labels = json!({"gastown.dev/town-uid": "town"});
+        if name.starts_with("agent") {
+            labels["gastown.dev/agent-uid"] = json!("agent");
+        }
+        let pod = json!({"metadata": {"name": name, "namespace": "ns", "uid": name, "labels": labels},
+            "status": {"podIP": address}});
+        let pod = pod_facts(&serde_json::from_value(pod).unwrap()).unwrap();
+        self.cluster.pods.apply(pod, None);
+    }
+
+    /// The pod is gone, as the watch shows it.
+    fn gone(&self, ask: &Ask) {
+        self.cluster.pods.delete(&ask.pod, None);
+        self.cluster.forget(&ask.uid);
+    }
+
+    fn ask(&self, question: &Ask) {
+        ask(&self.cluster, question.clone());
+    }
+
+    /// Asks, and waits until the town is to be looked at.
+    async fn answer(&mut self, question: &Ask) -> ProbeFacts {
+        self.ask(question);
+        assert_eq!(self.look().await, Look::Town(town().key()));
+        self.facts(question)
+    }
+
+    /// Asks, and gives why there is no answer, once what is counted was compared.
+    async fn no_answer(&mut self, question: &Ask, result: &str) -> String {
+        let before = self.counted(result);
+        let facts = self.answer(question).await;
+        assert_eq!(self.counted(result), before + 1.0, "{facts:?}");
+        facts.last.unwrap().unwrap_err()
+    }
+
+    async fn look(&mut self) -> Look {
+        soon(self.asked.recv()).await.unwrap()
+    }
+
+    fn facts(&self, ask: &Ask) -> ProbeFacts {
+        self.cluster.probes.facts(&ask.uid)
+    }
+
+    fn counted(&self, result: &str) -> f64 {
+        self.cluster.metrics.value(&format!("probes_total{{result=\"{result}\"}}")).unwrap_or_default()
+    }
+
+    fn reads(&self) -> usize {
+        self.reads.load(Ordering::SeqCst)
+    }
+}
+
+fn town() -> Town {
+    serde_json::from_value(json!({"apiVersion": "gastown.dev/v1alpha1", "kind": "Town", "spec": {},
+        "metadata": {"name": "gas", "namespace": "ns", "uid": "town"}}))
+    .unwrap()
+}
+
+fn agent() -> Agent {
+    serde_json::from_value(json!({"apiVersion": "gastown.dev/v1alpha1", "kind": "Agent",
+        "spec": {"town": "gas", "role": "mayor"},
+        "metadata": {"name": "mayor", "namespace": "ns", "uid": "agent"}}))
+    .unwrap()
+}
+
+/// A pod's socket. Each question comes out of `questions`, and waits there for somebody to answer it.
+struct Door {
+    port: u16,
+    questions: UnboundedReceiver<Question>,
+}
+
+/// A question that has arrived.
+struct Question {
+    head: String,
+    stream: TcpStream,
+}
+
+impl Door {
+    async fn open() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (arrived, questions) = unbounded_channel();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(take(stream, arrived.clone()));
+            }
+        });
+        Self { port, questions }
+    }
+
+    /// A pod that answers every question with this.
+    async fn saying(answer: impl Into<Vec<u8>>) -> Self {
+        let Self { port, mut questions } = Self::open().await;
+        let answer = answer.into();
+        let (passed, through) = unbounded_channel();
+        tokio::spawn(async move {
+            while let Some(question) = questions.recv().await {
+                question.say(&answer).await;
+                // Whoever counts the questions sees it; the connection closes.
+                let _ = passed.send(question);
+            }
+        });
+        Self { port, questions: through }
+    }
+
+    async fn question(&mut self) -> Question {
+        soon(self.questions.recv()).await.unwrap()
+    }
+
+    /// How many questions have arrived that nobody has taken.
+    fn waiting(&mut self) -> usize {
+        std::iter::from_fn(|| self.questions.try_recv().ok()).count()
+    }
+}
+
+async fn take(stream: TcpStream, arrived: UnboundedSender<Question>) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        match more(&stream, &mut head).await {
+            Ok(1..) => {}
+            _ => return,
+        }
+    }
+    let _ = arrived.send(Question { head: String::from_utf8(head).unwrap(), stream });
+}
+
+/// Reads what there is, once there is something.
+async fn more(stream: &TcpStream, into: &mut Vec<u8>) -> std::io::Result<usize> {
+    loop {
+        stream.readable().await?;
+        let mut bytes = [0; 4096];
+        match stream.try_read(&mut bytes) {
+            Ok(n) => {
+                into.extend_from_slice(&bytes[..n]);
+                return Ok(n);
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+impl Question {
+    /// Says this much, and whether anybody still listens.
+    async fn say(&self, mut text: &[u8]) -> bool {
+        while !text.is_empty() {
+            if self.stream.writable().await.is_err() {
+                return false;
+            }
+            match self.stream.try_write(text) {
+                Ok(n) => text = &text[n..],
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+
+    /// Says all, and hangs up.
+    async fn answer(self, text: Vec<u8>) {
+        assert!(self.say(&text).await);
+    }
+
+    /// Waits until the one who asked has hung up.
+    async fn given_up(self) {
+        let mut rest = Vec::new();
+        soon(async { while let Ok(1..) = more(&self.stream, &mut rest).await {} }).await;
+    }
+}
+
+/// A whole answer.
+fn http(status: &str, body: &str) -> Vec<u8> {
+    format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
+}
+
+fn ok(body: &Value) -> Vec<u8> {
+    http("200 OK", &body.to_string())
+}
+
+fn nothing() -> Vec<u8> {
+    ok(&json!({}))
+}
+
+#[tokio::test]
+async fn a_pod_says_what_it_does() {
+    let mut scene = Scene::with(bounds());
+    let mut door = Door::saying(ok(&json!({
+        "agents": [{"uid": "a", "state": "working", "since": "2030-01-01T00:00:00Z", "mood": "good"}],
+        "backlog": {"triage": 3}, "attached": true, "lastInputAt": "2030-01-01T00:00:00Z", "weather": "fair"})))
+    .await;
+    let ask = scene.pod("pod", door.port);
+    assert_eq!(scene.facts(&ask), ProbeFacts::default());
+
+    let facts = scene.answer(&ask).await;
+
+    let report = facts.report().unwrap();
+    assert_eq!(report.agents[0].state, ReportedState::Working);
+    assert_eq!((report.backlog.triage, report.attached), (3, true));
+    assert!(!facts.under_way && facts.asked_at <= facts.known_at && facts.asked_at.is_some());
+    assert_eq!((facts.failing_since, facts.failures), (None, 0));
+    assert_eq!(scene.counted("Answered"), 1.0);
+    assert_eq!(scene.cluster.metrics.value("probe_duration_seconds_count"), Some(1.0));
+    let head = door.question().await.head.to_lowercase();
+    let lines: Vec<_> = head.lines().collect();
+    assert_eq!(lines[0], "get /activity http/1.1");
+    for line in [
+        format!("host: 127.0.0.1:{}", door.port),
+        "authorization: bearer t1".into(),
+        "accept: application/json".into(),
+        "connection: close".into(),
+        format!("user-agent: town-operator/{}", env!("CARGO_PKG_VERSION")),
+    ] {
+        assert!(lines.contains(&line.as_str()), "{line}: not in {head}");
+    }
+}
+
+#[tokio::test]
+async fn what_an_agents_pod_says_concerns_the_agent_and_its_town() {
+    let mut scene = Scene::with(bounds());
+    let door = Door::saying(nothing()).await;
+    let ask = scene.pod("agent-pod", door.port);
+    scene.ask(&ask);
+    assert_eq!(scene.look().await, Look::Agent(agent().key()));
+    assert_eq!(scene.look().await, Look::Town(town().key()));
+    assert!(scene.facts(&ask).report().is_some());
+}
+
+#[tokio::test]
+async fn a_token_is_read_once_for_a_pod() {
+    let mut scene = Scene::with(bounds());
+    let mut door = Door::saying(nothing()).await;
+    let (one, other) = (scene.pod("one", door.port), scene.pod("other", door.port));
+    for _ in 0..3 {
+        assert!(scene.answer(&one).await.report().is_some());
+    }
+    assert_eq!((scene.reads(), door.waiting()), (1, 3));
+    assert!(scene.answer(&other).await.report().is_some());
+    assert_eq!(scene.reads(), 2, "another pod");
+    scene.gone(&one);
+    scene.place("one", "127.0.0.1");
+    assert!(scene.answer(&one).await.report().is_some());
+    assert_eq!(scene.reads(), 3, "nothing is kept of a pod that is gone");
+}
+
+#[tokio::test]
+async fn a_token_that_opens_nothing_is_read_again_and_the_question_repeated() {
+    let mut scene = Scene::with_secrets(bounds(), [secret("old"), secret("new\n")]);
+    let mut door = Door::open().await;
+    let ask = scene.pod("pod", door.port);
+    for status in ["401 Unauthorized", "403 Forbidden"] {
+        scene.ask(&ask);
+        let question = door.question().await;
+        assert!(question.head.contains("Bearer old\r\n"), "{}", question.head);
+        question.answer(http(status, "")).await;
+        let question = door.question().await;
+        assert!(question.head.contains("Bearer new\r\n"), "{}", question.head);
+        question.answer(nothing()).await;
+        scene.look().await;
+        assert!(scene.facts(&ask).report().is_some());
+        assert_eq!(scene.counted("Unauthorized"), 0.0, "only what came of it in the end counts");
+        scene = Scene::with_secrets(bounds(), [secret("old"), secret("new\n")]);
+        scene.pod("pod", door.port);
+    }
+}
+
+#[tokio::test]
+async fn a_pod_that_takes_neither_token_is_asked_no_third_time() {
+    let mut scene = Scene::with_secrets(bounds(), [secret("old"), secret("new")]);
+    let mut door = Door::saying(http("401 Unauthorized", "")).await;
+    let ask = scene.pod("pod", door.port);
+    let why = scene.no_answer(&ask, "Unauthorized").await;
+    assert_eq!(
+        why,
+        format!(
+            "pod pod was asked for /activity at port {}: it answered 401 Unauthorized to the token of Secret s",
+            door.port
+        )
+    );
+    assert_eq!((door.waiting(), scene.reads()), (2, 2));
+    scene.no_answer(&ask, "Unauthorized").await;
+    assert_eq!((door.waiting(), scene.reads()), (1, 3), "the same token once more is of no use");
+}
+
+#[tokio::test]
+async fn a_pod_that_never_takes_the_token_costs_no_read_with_every_question() {
+    let mut scene = Scene::with(Bounds { read_again_after: LONG, ..bounds() });
+    let mut door = Door::saying(http("401 Unauthorized", "")).await;
+    let ask = scene.pod("pod", door.port);
+    for _ in 0..3 {
+        scene.no_answer(&ask, "Unauthorized").await;
+    }
+    assert_eq!((door.waiting(), scene.reads()), (3, 1));
+}
+
+#[tokio::test]
+async fn without_a_token_nobody_is_asked_and_the_text_names_what_is_missing() {
+    let mut empty = secret("t1").unwrap();
+    empty["data"] = json!({"password": "eA=="});
+    for (found, missing) in [
+        (None, "Secret ns/s, whose key 'token' it needs, is not there"),
+        (Some(empty), "Secret ns/s has no key 'token'"),
+        (secret("two\nlines"), "the key 'token' of Secret ns/s holds no token"),
+    ] {
+        let mut scene = Scene::with_secrets(bounds(), [found.clone()]);
+        let mut door = Door::saying(nothing()).await;
+        let ask = scene.pod("pod", door.port);
+        let why = scene.no_answer(&ask, "Unauthorized").await;
+        assert!(why.ends_with(missing), "{why}");
+        assert!(!why.contains("lines"), "a token is shown to nobody: {why}");
+        assert_eq!(door.waiting(), 0);
+
+        let mut scene = Scene::with_secrets(Bounds { read_again_after: LONG, ..bounds() }, [found]);
+        scene.pod("pod", door.port);
+        scene.no_answer(&ask, "Unauthorized").await;
+        scene.no_answer(&ask, "Unauthorized").await;
+        assert_eq!(scene.reads(), 1, "and is not looked for with every question");
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_comes_later_is_found() {
+    let mut scene = Scene::with_secrets(bounds(), [None, secret("t1")]);
+    let door = Door::saying(nothing()).await;
+    let ask = scene.pod("pod", door.port);
+    scene.no_answer(&ask, "Unauthorized").await;
+    assert!(scene.answer(&ask).await.report().is_some());
+}
+
+#[tokio::test]
+async fn a_pod_that_answers_slowly_is_not_waited_for() {
+    let head = "HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n";
+    let slow = ["", "HTTP/1.1 200 OK\r\n", head].map(async |said| {
+        let mut scene = Scene::with(Bounds { within: SHORT, ..bounds() });
+        let mut door = Door::open().await;
+        let ask = scene.pod("pod", door.port);
+        scene.ask(&ask);
+        let question = door.question().await;
+        question.say(said.as_bytes()).await;
+        scene.look().await;
+        assert_eq!(scene.counted("TimedOut"), 1.0, "after {said:?}");
+        let why = scene.facts(&ask).last.unwrap().unwrap_err();
+        assert!(why.ends_with("no whole answer within 2 s"), "{why}");
+        question.given_up().await;
+    });
+    futures::future::join_all(slow).await;
+}
+
+#[tokio::test]
+async fn a_pod_that_drips_is_not_waited_for_either() {
+    let mut scene = Scene::with(Bounds { within: SHORT, ..bounds() });
+    let mut door = Door::open().await;
+    let ask = scene.pod("pod", door.port);
+    scene.ask(&ask);
+    let question = door.question().await;
+    question.say(b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n").await;
+    let drip = async {
+        let mut tick = tokio::time::interval(SHORT / 50);
+        while question.say(b" ").await {
+            tick.tick().await;
+        }
+    };
+    soon(drip).await;
+    scene.look().await;
+    assert_eq!(scene.counted("TimedOut"), 1.0);
+}
+
+#[tokio::test]
+async fn a_pod_that_never_stops_talking_is_cut_off() {
+    let chunk = format!("1000\r\n{}\r\n", " ".repeat(0x1000)).into_bytes();
+    for (head, piece) in [
+        ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", &chunk[..]),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 10000000000\r\n\r\n", &[b' '; 0x1000]),
+        ("HTTP/1.1 200 OK\r\n\r\n", &[b' '; 0x1000]),
+        ("HTTP/1.1 200 OK\r\n", b"x-more: and more\r\n"),
+    ] {
+        let mut scene = Scene::with(bounds());
+        let mut door = Door::open().await;
+        let ask = scene.pod("pod", door.port);
+        scene.ask(&ask);
+        let question = door.question().await;
+        question.say(head.as_bytes()).await;
+        soon(async { while question.say(piece).await {} }).await;
+        scene.look().await;
+        let why = scene.facts(&ask).last.unwrap().unwrap_err();
+        assert!(why.contains("its answer is too large: more than "), "{why}");
+        assert_eq!(scene.counted("TooLarge"), 1.0);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_names_at_most_a_thousand_agents() {
+    let mut scene = Scene::with(bounds());
+    let agents = |n| json!({"agents": vec![json!({"uid": "0123-4567", "state": "idle"}); n]});
+    let ask = scene.pod("most", Door::saying(ok(&agents(1000))).await.port);
+    assert_eq!(scene.answer(&ask).await.report().unwrap().agents.len(), 1000);
+    let ask = scene.pod("more", Door::saying(ok(&agents(1001))).await.port);
+    let why = scene.no_answer(&ask, "TooLarge").await;
+    assert!(why.ends_with("its answer is too large: more than 1000 agents"), "{why}");
+}
+
+#[tokio::test]
+async fn an_answer_of_500_agents_with_long_messages_is_taken() {
+    let mut scene = Scene::with(bounds());
+    let entry = json!({"uid": "3f2a1b4c-0000-4000-8000-000000000000", "state": "working",
+        "since": "2030-01-01T00:00:00Z", "lastActivityAt": "2030-01-01T00:00:00Z", "bead": "gt-12345",
+        "message": "m".repeat(300)});
+    let door = Door::saying(ok(&json!({"agents": vec![entry; 500]}))).await;
+    let ask = scene.pod("pod", door.port);
+    assert_eq!(scene.answer(&ask).await.report().unwrap().agents.len(), 500);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_none_says_why_short_and_in_plain_letters() {
+    let lie = format!("\u{1b}[2J\u{202e}{}", "lie ".repeat(500));
+    let state = |state: &str| json!({"agents": [{"uid": "a", "state": state}]}).to_string();
+    for (answer, said) in [
+        (http("200 OK", "<html>"), "expected value at line 1 column 1"),
+        (http("200 OK", ""), "EOF while parsing"),
+        (http("204 No Content", ""), "EOF while parsing"),
+        (http("200 OK", "[1]"), "invalid type"),
+        (http("200 OK", &state("asleep")), "unknown variant `asleep`"),
+        (http("200 OK", &state(&lie)), "unknown variant"),
+        (b"SSH-2.0-OpenSSH_9.9\r\n\r\n".to_vec(), "invalid HTTP"),
+    ] {
+        let mut scene = Scene::with(bounds());
+        let ask = scene.pod("pod", Door::saying(answer).await.port);
+        let why = scene.no_answer(&ask, "Malformed").await;
+        assert!(why.contains("its answer cannot be read: ") && why.contains(said), "{said}: {why}");
+        assert!(why.len() < 300 && why.chars().all(|c| c.is_ascii_graphic() || c == ' '), "{why}");
+    }
+}
+
+#[tokio::test]
+async fn a_pod_that_refuses_is_shown_by_its_status_alone() {
+    let mut scene = Scene::with(bounds());
+    let body = r#"{"error": "believe me", "reason": "Lie"}"#;
+    for (status, shown) in [
+        ("503 Believe Me", "it answered 503 Service Unavailable"),
+        ("404 Not Found", "it answered 404 Not Found"),
+        ("599 Lie", "it answered 599 <unknown status code>"),
+    ] {
+        let ask = scene.pod("pod", Door::saying(http(status, body)).await.port);
+        let why = scene.no_answer(&ask, "Refused").await;
+        assert!(why.ends_with(shown), "{why}");
+    }
+}
+
+#[tokio::test]
+async fn nobody_is_sent_elsewhere_with_the_token() {
+    let mut scene = Scene::with(bounds());
+    let mut elsewhere = Door::saying(nothing()).await;
+    let to = format!("location: http://127.0.0.1:{}/activity", elsewhere.port);
+    for status in ["301 Moved Permanently", "302 Found", "307 Temporary Redirect", "308 Permanent Redirect"] {
+        let answer = format!("HTTP/1.1 {status}\r\n{to}\r\ncontent-length: 0\r\n\r\n");
+        let mut door = Door::saying(answer).await;
+        let ask = scene.pod("pod", door.port);
+        let why = scene.no_answer(&ask, "Refused").await;
+        assert!(why.ends_with(&format!("it answered {status}")), "{why}");
+        assert_eq!((door.waiting(), elsewhere.waiting()), (1, 0));
+    }
+}
+
+#[tokio::test]
+async fn who_does_not_listen_cannot_be_reached() {
+    let mut scene = Scene::with(bounds());
+    // Nobody else gets the port, and nobody listens at it.
+    let taken = TcpSocket::new_v4().unwrap();
+    taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let ask = scene.pod("pod", taken.local_addr().unwrap().port());
+    let why = scene.no_answer(&ask, "Unreachable").await;
+    assert!(why.contains("it cannot be reached: Connection refused"), "{why}");
+}
+
+#[tokio::test]
+async fn who_hangs_up_cannot_be_reached() {
+    let cut = "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{";
+    for said in ["", "HTTP/1.1 200 OK\r\n", cut] {
+        let mut scene = Scene::with(bounds());
+        let mut door = Door::open().await;
+        let ask = scene.pod("pod", door.port);
+        scene.ask(&ask);
+        let question = door.question().await;
+        question.say(said.as_bytes()).await;
+        drop(question);
+        scene.look().await;
+        assert_eq!(scene.counted("Unreachable"), 1.0, "{:?}", scene.facts(&ask));
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_pods_address_is_not_asked() {
+    let mut scene = Scene::with(Bounds { may_ask: address::may_ask, ..bounds() });
+    let mut door = Door::saying(nothing()).await;
+    let ask = scene.pod("pod", door.port);
+    let why = scene.no_answer(&ask, "Unreachable").await;
+    assert!(why.ends_with("127.0.0.1 is no address that a pod is asked at"), "{why}");
+    scene.place("pod", "a.name.somewhere");
+    let why = scene.no_answer(&Ask { address: "a.name.somewhere".into(), ..ask }, "Unreachable").await;
+    assert!(why.ends_with("a.name.somewhere is no address that a pod is asked at"), "{why}");
+    assert_eq!(door.waiting(), 0);
+}
+
+#[tokio::test]
+async fn outside_of_tests_nobody_asks_himself() {
+    let (looks, _asked) = looks();
+    let bounds = Probes::new(3, looks).bounds;
+    assert_eq!((bounds.at_once, bounds.within), (3, WITHIN));
+    assert!(!(bounds.may_ask)("127.0.0.1".parse().unwrap()));
+}
+
+#[tokio::test]
+async fn no_more_are_asked_at_once_than_may() {
+    let mut scene = Scene::with(Bounds { at_once: 2, ..bounds() });
+    let mut door = Door::open().await;
+    for n in 0..5 {
+        let ask = scene.pod(&format!("pod-{n}"), door.port);
+        scene.ask(&ask);
+    }
+    let mut waiting: VecDeque<_> = [door.question().await, door.question().await].into();
+    for answered in 1..=5 {
+        waiting.pop_front().unwrap().answer(nothing()).await;
+        scene.look().await;
+        if answered <= 3 {
+            waiting.push_back(door.question().await);
+        }
+        assert_eq!(door.waiting(), 0, "two are asked at once");
+    }
+    assert_eq!(scene.counted("Answered"), 5.0);
+}
+
+#[tokio::test]
+async fn pods_that_do_not_answer_leave_places_to_those_that_do() {
+    let mut scene = Scene::with(Bounds { at_once: 2, ..bounds() });
+    let (mut bad, mut good) = (Door::open().await, Door::saying(nothing()).await);
+    let fails = ["a", "b", "c"].map(|name| scene.pod(name, bad.port));
+    for ask in &fails {
+        scene.ask(ask);
+        bad.question().await.answer(http("500 Internal Server Error", "")).await;
+        scene.look().await;
+    }
+
+    fails.iter().for_each(|ask| scene.ask(ask));
+    let hanging = bad.question().await;
+    let ask = scene.pod("good", good.port);
+    assert!(scene.answer(&ask).await.report().is_some());
+
+    assert_eq!(good.waiting(), 1);
+    assert_eq!(bad.waiting(), 0, "the others wait for the one that hangs");
+    hanging.answer(nothing()).await;
+    bad.question().await;
+}
+
+#[tokio::test]
+async fn a_pod_is_asked_once_at_a_time() {
+    let mut scene = Scene::with(bounds());
+    let mut door = Door::open().await;
+    let ask = scene.pod("pod", door.port);
+    scene.ask(&ask);
+    let question = door.question().await;
+    assert!(scene.facts(&ask).under_way);
+    scene.ask(&ask);
+    question.answer(nothing()).await;
+    scene.look().await;
+    assert!(!scene.facts(&ask).under_way);
+
+    scene.ask(&ask);
+    door.question().await.answer(nothing()).await;
+    scene.look().await;
+    assert_eq!((scene.counted("Answered"), door.waiting()), (2.0, 0));
+}
+
+#[tokio::test]
+async fn a_pod_that_is_gone_is_not_asked_and_leaves_nothing_behind() {
+    let scene = Scene::with(bounds());
+    let mut door = Door::saying(nothing()).await;
+    let ask = scene.pod("pod", door.port);
+    scene.gone(&ask);
+    scene.ask(&ask);
+    assert_eq!(scene.facts(&ask), ProbeFacts::default());
+    assert_eq!(door.waiting(), 0);
+    scene.ask(&Ask { uid: Uid::new("its predecessor"), ..scene.pod("pod", door.port) });
+    assert!(lock(&scene.cluster.probes.pods).is_empty());
+}
+
+#[tokio::test]
+async fn what_a_pod_says_after_it_is_gone_is_dropped() {
+    let scene = Scene::with(bounds());
+    let mut door = Door::open().await;
+    let ask = scene.pod("pod", door.port);
+    scene.ask(&ask);
+    let question = door.question().await;
+    scene.gone(&ask);
+    question.answer(nothing()).await;
+    soon(async {
+        while scene.counted("Stale") < 1.0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert!(lock(&scene.cluster.probes.pods).is_empty());
+}
+
+#[tokio::test]
+async fn what_comes_from_an_old_address_is_dropped_and_the_new_one_asked() {
+    let mut scene = Scene::with(bounds());
+    let mut door = Door::open().await;
+    let ask = scene.pod("pod", door.port);
+    scene.ask(&ask);
+    let question = door.question().await;
+    scene.place("pod", "127.0.0.2");
+    question.answer(nothing()).await;
+    assert_eq!(scene.look().await, Look::Town(town().key()), "it is to be asked again");
+    assert_eq!(scene.facts(&ask), ProbeFacts::default());
+    assert_eq!(scene.counted("Stale"), 1.0);
+}
+
+#[tokio::test]
+async fn a_pod_that_moves_while_it_waits_for_its_turn_is_not_asked_at_its_old_address() {
+    let mut scene = Scene::with(Bounds { at_once: 1, ..bounds() });
+    let (mut first, mut old) = (Door::open().await, Door::saying(nothing()).await);
+    scene.ask(&scene.pod("first", first.port));
+    let question = first.question().await;
+    let moves = scene.pod("moves", old.port);
+    scene.ask(&moves);
+    scene.place("moves", "127.0.0.2");
+    question.answer(nothing()).await;
+    scene.look().await;
+    scene.look().await;
+    assert_eq!(scene.facts(&moves), ProbeFacts::default());
+    assert_eq!(old.waiting(), 0);
+    assert_eq!(scene.cluster.metrics.value("probe_duration_seconds_count"), Some(1.0));
+}
+
+#[tokio::test]
+async fn a_streak_of_failures_begins_with_its_first_question_and_ends_with_an_answer() {
+    let mut scene = Scene::with(bounds());
+    let mut door = Door::open().await;
+    let ask = scene.pod("pod", door.port);
+    let mut seen = Vec::new();
+    let fails = || http("503 Service Unavailable", "");
+    for answer in [nothing(), fails(), fails(), nothing(), fails()] {
+        scene.ask(&ask);
+        door.question().await.answer(answer).await;
+        scene.look().await;
+        seen.push(scene.facts(&ask));
+    }
+    assert_eq!(seen.iter().map(|facts| facts.failures).collect::<Vec<_>>(), [0, 1, 2, 0, 1]);
+    let since: Vec<_> = seen.iter().map(|facts| facts.failing_since).collect();
+    assert_eq!(since, [None, seen[1].asked_at, seen[1].asked_at, None, seen[4].asked_at]);
+    assert!(seen.windows(2).all(|two| two[0].known_at <= two[1].asked_at));
+}

@@ -1,0 +1,61 @@
+//! The tokens that pods are asked with: kept in memory while the pod is there, shown to nobody.
+
+use http::HeaderValue;
+use k8s_openapi::api::core::v1::Secret;
+use kube::Client;
+use kube::api::Api;
+
+use super::super::error::Error;
+use super::NoAnswer;
+use crate::lifecycle::ObjectKey;
+
+/// The Secret's key that holds the token.
+const KEY: &str = "token";
+
+/// Reads the token of a Secret, as a header carries it. A line end behind it, as editors leave one, is no part
+/// of it.
+pub(super) async fn read(client: &Client, secret: &ObjectKey) -> Result<HeaderValue, NoAnswer> {
+    let api: Api<Secret> = Api::namespaced(client.clone(), &secret.namespace);
+    let read = api.get_opt(&secret.name).await.map_err(|e| Error::api(format!("read Secret {secret}"), e));
+    let found = match read {
+        Ok(Some(found)) => found,
+        Ok(None) => {
+            return Err(no_token(format!("Secret {secret}, whose key '{KEY}' it needs, is not there")));
+        }
+        Err(error) => return Err(no_token(error.to_string())),
+    };
+    let Some(token) = found.data.as_ref().and_then(|data| data.get(KEY)) else {
+        return Err(no_token(format!("Secret {secret} has no key '{KEY}'")));
+    };
+    header(&token.0).ok_or_else(|| no_token(format!("the key '{KEY}' of Secret {secret} holds no token")))
+}
+
+fn no_token(why: String) -> NoAnswer {
+    NoAnswer::Unauthorized(why)
+}
+
+fn header(token: &[u8]) -> Option<HeaderValue> {
+    let token = token.trim_ascii();
+    let mut header = HeaderValue::from_bytes(&[b"Bearer ", token].concat()).ok()?;
+    // Hides it from what prints requests.
+    header.set_sensitive(true);
+    (!token.is_empty()).then_some(header)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_what_a_header_can_carry() {
+        assert_eq!(header(b"abc\n").unwrap(), "Bearer abc");
+        for wrong in [&b""[..], b" \n", b"two\nlines", b"\0"] {
+            assert_eq!(header(wrong), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_not_printed() {
+        assert!(!format!("{:?}", header(b"abc")).contains("abc"));
+    }
+}

@@ -1,0 +1,119 @@
+//! A person who is attached: what they put in counts as work, for a bounded time, and costs few writes.
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+use super::build::{Read, TownBuilder, mayor, minute, quiet, running_town, second, sleep_at, typed};
+use crate::api::{ActivityReport, TownStatus};
+use crate::lifecycle::Plan;
+
+fn attached_since(plan: &Plan<TownStatus>) -> Option<Timestamp> {
+    plan.status.as_ref()?.attached_since.as_ref().map(|t| t.0)
+}
+
+/// A town in which somebody began to type at minute 20.
+fn typing() -> TownBuilder {
+    running_town().heard(minute(20), typed(minute(20))).settled(minute(20))
+}
+
+#[test]
+fn t11_what_an_attached_person_puts_in_moves_the_clock() {
+    let plan = running_town().heard(minute(21), typed(minute(20))).decide(minute(21));
+    assert_eq!((sleep_at(&plan), attached_since(&plan)), (Some(minute(50)), Some(minute(21))));
+    assert_eq!(typing().decide(minute(49)).phase(), "Idle");
+    assert_eq!(typing().decide(minute(50)).phase(), "Draining", "30 minutes after the last input");
+}
+
+#[test]
+fn t11_being_attached_without_a_word_is_nothing() {
+    let silent = ActivityReport { attached: true, ..quiet() };
+    let plan = running_town().heard(minute(21), silent).decide(minute(21));
+    assert_eq!((sleep_at(&plan), attached_since(&plan)), (Some(minute(30)), None));
+    let gone = ActivityReport { attached: false, ..typed(minute(20)) };
+    let plan = running_town().heard(minute(21), gone).decide(minute(21));
+    assert_eq!(attached_since(&plan), None);
+}
+
+#[test]
+fn input_is_written_when_it_matters_and_not_each_time() {
+    let mut town = typing();
+    let mut writes = 0;
+    for at in 21..=80 {
+        town = town.heard(minute(at), typed(minute(at)));
+        let plan = town.decide(minute(at));
+        assert_eq!(plan.phase(), "Idle", "{at}");
+        let shown = sleep_at(&plan).unwrap();
+        assert!(shown > minute(at), "{at}: {shown} is past");
+        writes += usize::from(plan.status != town.0.town.status);
+        town = town.after(&plan);
+    }
+    assert!(writes <= 3, "{writes} writes in an hour of typing");
+}
+
+#[test]
+fn t11_input_counts_no_longer_than_the_bound_after_it_began() {
+    let hold = SignedDuration::from_hours(12);
+    let end = minute(20) + hold;
+    let mut town = typing();
+    for late in [0, 10, 29] {
+        let now = end + SignedDuration::from_mins(late);
+        town = town.heard(now, typed(now)).settled(now);
+        assert_eq!(town.decide(now).phase(), "Idle", "{late}");
+    }
+    let now = end + SignedDuration::from_mins(30);
+    let plan = town.heard(now, typed(now)).decide(now);
+    assert_eq!(plan.phase(), "Draining", "however much is put in");
+}
+
+#[test]
+fn the_bound_is_the_operators_to_set() {
+    let mut town = typing();
+    town.0.attach_max_hold = SignedDuration::from_mins(10);
+    let town = town.heard(minute(59), typed(minute(59)));
+    assert_eq!(town.decide(minute(59)).phase(), "Idle", "minute 30 counts still");
+    let late = town.heard(minute(60), typed(minute(60)));
+    assert_eq!(late.decide(minute(60)).phase(), "Draining");
+}
+
+#[test]
+fn who_detaches_and_comes_back_begins_anew() {
+    let gone = typing().heard(minute(30), quiet());
+    let plan = gone.decide(minute(30));
+    assert_eq!(attached_since(&plan), None);
+    let back = gone.after(&plan).heard(minute(40), typed(minute(40))).decide(minute(40));
+    assert_eq!(attached_since(&back), Some(minute(40)));
+}
+
+#[test]
+fn what_was_put_in_last_counts_after_its_author_has_left() {
+    // The last input is not on record: it came before the time to sleep that is shown.
+    let typed_on = typing().heard(minute(45), typed(minute(45))).settled(minute(45));
+    let left = ActivityReport { attached: false, ..typed(minute(45)) };
+    let plan = typed_on.heard(minute(46), left).decide(minute(46));
+    assert_eq!(sleep_at(&plan), Some(minute(75)), "30 minutes after the last input"); // bug 2
+}
+
+#[test]
+fn input_of_a_clock_that_is_ahead_is_as_new_as_now() {
+    let plan = running_town().heard(minute(20), typed(minute(500))).decide(minute(20));
+    assert_eq!(sleep_at(&plan), Some(minute(50)));
+}
+
+#[test]
+fn old_input_does_not_turn_the_clock_back() {
+    let plan = running_town().last_active(minute(15)).heard(minute(20), typed(minute(2))).decide(minute(20));
+    assert_eq!(sleep_at(&plan), Some(minute(45)));
+}
+
+#[test]
+fn a_person_may_be_attached_to_an_agent() {
+    let mayor = mayor().started().running().heard(minute(20), typed(minute(20)));
+    let plan = running_town().with(mayor).decide(minute(20));
+    assert_eq!((sleep_at(&plan), attached_since(&plan)), (Some(minute(50)), Some(minute(20))));
+}
+
+#[test]
+fn whoever_says_nothing_leaves_attachment_as_it_is() {
+    let unheard = typing().silent(1, second(1230), second(1230));
+    let plan = unheard.decide(second(1230));
+    assert_eq!(attached_since(&plan), Some(minute(20)));
+}

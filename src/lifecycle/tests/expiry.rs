@@ -1,0 +1,150 @@
+//! The absolute end of a town: sleep or destruction, never by accident, and said before.
+
+use super::build::{Read, TownBuilder, minute, pod, polecat, running_town, second, town};
+use crate::api::ExpiryPolicy::{Destroy, Sleep};
+use crate::api::condition::{ASLEEP, READY, STALLED, reason};
+use crate::api::{AsleepReason, ExpiryPolicy};
+use crate::lifecycle::starting;
+
+/// A town that has lived, with work, and expires at minute 20.
+fn busy(policy: ExpiryPolicy) -> TownBuilder {
+    let at_work = polecat("toast").hook("b1").attempt("b1", 1, minute(0)).running();
+    running_town().with(at_work).settled(minute(1)).expires(minute(20), policy)
+}
+
+#[test]
+fn an_expired_town_sleeps_whatever_the_work() {
+    assert_eq!(busy(Sleep).decide(second(1199)).phase(), "Running");
+    let plan = busy(Sleep).decide(minute(20));
+    assert_eq!(plan.phase(), "Draining");
+    assert_eq!(plan.status.as_ref().unwrap().asleep_reason, Some(AsleepReason::Expired));
+    let asleep = town().expires(minute(20), Sleep).draining(AsleepReason::Expired, minute(20));
+    let asleep = asleep.with(polecat("toast").hook("b1")).status(|s| s.phase = Some("Draining".into()));
+    let plan = asleep.decide(minute(23));
+    assert_eq!((plan.phase(), plan.reason(ASLEEP)), ("Asleep", reason::EXPIRED));
+    let plan = asleep.after(&plan).decide(minute(600));
+    assert_eq!((plan.phase(), plan.look_again), ("Asleep", None), "no work wakes it");
+}
+
+#[test]
+fn a_town_that_expires_to_be_destroyed_deletes_itself_and_writes_nothing_else() {
+    assert_eq!(busy(Destroy).decide(second(1199)).phase(), "Running");
+    for (case, town) in [
+        ("awake", busy(Destroy)),
+        ("falling asleep", busy(Destroy).draining(AsleepReason::Idle, minute(19))),
+        ("asleep", town().asleep(AsleepReason::Idle).settled(minute(5)).expires(minute(20), Destroy)),
+        ("suspended", busy(Destroy).suspended()),
+        ("always on", busy(Destroy).always_on()),
+    ] {
+        let plan = town.decide(minute(20));
+        assert_eq!((plan.does().as_str(), plan.status.is_none()), ("delete itself", true), "{case}");
+    }
+    let going = busy(Destroy).deleting(minute(20)).decide(minute(21));
+    assert!(!going.does().contains("delete itself"), "once: {}", going.does());
+}
+
+#[test]
+fn what_a_tombstone_or_a_pause_holds_is_not_destroyed_by_its_expiry() {
+    assert!(!busy(Destroy).tombstone("x").decide(minute(30)).does().contains("itself"));
+    assert_eq!(busy(Destroy).paused().decide(minute(30)).does(), "");
+    assert_eq!(busy(Destroy).foreign().decide(minute(30)).does(), "");
+}
+
+#[test]
+fn an_expiry_that_was_past_at_the_towns_creation_starts_and_destroys_nothing() {
+    for policy in [Sleep, Destroy] {
+        for at in [minute(-600), minute(-1), minute(0)] {
+            let town = town().expires(at, policy);
+            let plan = town.decide(minute(1));
+            assert_eq!((plan.phase(), plan.does().as_str()), ("Blocked", ""), "{policy:?} {at}");
+            assert_eq!((plan.is(STALLED), plan.reason(STALLED)), (true, reason::EXPIRY_IN_PAST));
+            assert!(plan.message(READY).contains("spec.expiry.at"), "{}", plan.message(READY));
+            assert_eq!(plan.look_again, None);
+            assert!(!starting(&town.0, minute(1)), "it takes nobody's turn");
+            let settled = town.after(&plan);
+            let again = settled.decide(minute(600));
+            assert_eq!(
+                (again.does().as_str(), again.status),
+                ("", settled.0.town.status.clone()),
+                "for good"
+            );
+            let agent = polecat("toast").hook("b1").of(&settled).decide(minute(2));
+            assert_eq!(agent.does(), "", "and nothing of its agents");
+            for (case, mended) in [
+                ("removed", settled.clone().edit(|t| t.spec.expiry = None)),
+                ("moved", settled.clone().expires(minute(700), policy)),
+            ] {
+                let plan = mended.decide(minute(600));
+                assert_eq!((plan.phase(), plan.is(STALLED)), ("Starting", false), "{case}");
+                let plan = mended.after(&plan).decide(minute(600));
+                assert_eq!(plan.does(), "create pod", "{case}");
+            }
+        }
+    }
+    let later = town().expires(second(1), Destroy).decide(minute(1));
+    assert_eq!(later.does(), "delete itself", "a second after its creation is meant");
+}
+
+#[test]
+fn an_expiry_moved_into_the_past_later_acts_at_once() {
+    for at in [minute(-600), minute(0), minute(5)] {
+        assert_eq!(busy(Destroy).expires(at, Destroy).decide(minute(10)).does(), "delete itself", "{at}");
+        assert_eq!(busy(Sleep).expires(at, Sleep).decide(minute(10)).phase(), "Draining", "{at}");
+    }
+}
+
+#[test]
+fn an_expiry_moved_into_the_future_or_removed_wakes_a_town_that_slept_for_it() {
+    let slept = || town().asleep(AsleepReason::Expired).expires(minute(20), Sleep).settled(minute(25));
+    assert_eq!(slept().decide(minute(30)).phase(), "Asleep");
+    for (case, town) in
+        [("moved", slept().expires(minute(100), Sleep)), ("removed", slept().edit(|t| t.spec.expiry = None))]
+    {
+        let plan = town.decide(minute(30));
+        assert_eq!(plan.phase(), "Starting", "{case}");
+        assert!(plan.note.as_ref().is_some_and(|n| n.contains("spec.expiry")), "{case}: {:?}", plan.note);
+    }
+    let suspended = slept().suspended().edit(|t| t.spec.expiry = None).decide(minute(30));
+    assert_eq!(suspended.phase(), "Asleep", "another decree holds it");
+}
+
+#[test]
+fn a_draining_town_turns_back_when_its_expiry_is_moved() {
+    let falling = busy(Sleep).draining(AsleepReason::Expired, minute(20));
+    assert_eq!(falling.decide(minute(21)).phase(), "Draining");
+    assert_eq!(falling.expires(minute(99), Sleep).decide(minute(21)).phase(), "Running");
+}
+
+#[test]
+fn a_town_that_sleeps_anyway_does_not_wake_to_expire_and_is_looked_at_in_time() {
+    let asleep = town().asleep(AsleepReason::Idle).settled(minute(5)).expires(minute(60), Destroy);
+    let plan = asleep.decide(minute(10));
+    assert_eq!((plan.phase(), plan.does().as_str(), plan.look_again), ("Asleep", "", Some(minute(55))));
+    let plan = asleep.expires(minute(60), Sleep).decide(minute(60));
+    assert_eq!(plan.status.unwrap().asleep_reason, Some(AsleepReason::Expired), "so that moving it wakes");
+}
+
+#[test]
+fn what_is_coming_is_said_five_minutes_before() {
+    for (policy, what) in [(Sleep, "sleeps, whatever the work,"), (Destroy, "is destroyed")] {
+        let town = busy(policy).always_on();
+        let early = town.decide(minute(14));
+        assert!(early.notices.is_empty() && early.look_again.is_some_and(|at| at <= minute(15)));
+        let plan = town.decide(minute(15));
+        let notice = &plan.notices[0];
+        assert_eq!((notice.reason, notice.at), (reason::EXPIRES_SOON, minute(20)), "{policy:?}");
+        let text = format!("the town {what} at 2030-01-01T00:20:00Z (spec.expiry)");
+        assert_eq!(notice.note, text);
+        assert!(plan.look_again.is_some_and(|at| at <= minute(20)));
+    }
+    let asleep = town().asleep(AsleepReason::Idle).settled(minute(5)).expires(minute(60), Destroy);
+    assert_eq!(asleep.decide(minute(56)).notices.len(), 1, "also of a town that sleeps");
+}
+
+#[test]
+fn no_town_starts_for_the_moment_between_its_expiry_and_its_end() {
+    let town = town().awake().expires(minute(20), Sleep).status(|s| s.phase = Some("Starting".into()));
+    let plan = town.clone().pod(pod("gas")).decide(minute(20));
+    assert_eq!((plan.phase(), plan.does().as_str()), ("Draining", ""));
+    assert!(!starting(&town.0, minute(20)));
+}

@@ -1,0 +1,273 @@
+//! The idle clock: when it runs, when it stands still, and that it survives whatever happens to the operator.
+
+use k8s_openapi::jiff::Timestamp;
+
+use super::build::{
+    Read, TownBuilder, minute, pod, polecat, quiet, running_town, says, second, sleep_at, town, unheard,
+};
+use crate::api::AsleepReason::{ActivityUnknown, Idle};
+use crate::api::condition::{ACTIVE, ASLEEP, DEGRADED, reason};
+use crate::api::{ReportedState, TownStatus};
+use crate::lifecycle::{Plan, ProbeFacts};
+
+/// So many questions without an answer are a hiccup; one more, and nobody knows.
+const HICCUP: u32 = 2;
+
+fn last_active(plan: &Plan<TownStatus>) -> Option<Timestamp> {
+    plan.status.as_ref()?.last_active_at.as_ref().map(|t| t.0)
+}
+
+/// A town that had no work since the beginning, and whose pod does not answer since minute 10.
+fn unknown_since_ten(now: i64) -> TownBuilder {
+    running_town().heard(minute(9), quiet()).settled(minute(9)).silent(3, minute(10), minute(now))
+}
+
+#[test]
+fn c12_the_clock_never_starts_before_the_pod_the_wake_or_the_last_work() {
+    let pod_at = |m| town().awake().pod(pod("gas").ready().started(Some(minute(m))));
+    for (case, town, since) in [
+        ("the pod started last", pod_at(20).woke(minute(10)).last_active(minute(5)), 20),
+        ("it was woken last", pod_at(5).woke(minute(20)).last_active(minute(10)), 20),
+        ("work was last", pod_at(5).woke(minute(10)).last_active(minute(20)), 20),
+        ("created last", pod_at(5).created(minute(20)), 20),
+    ] {
+        assert_eq!(sleep_at(&town.decide(minute(21))), Some(minute(since + 30)), "{case}");
+        assert_eq!(town.decide(second((since + 30) * 60 - 1)).phase(), "Idle", "{case}");
+        assert_eq!(town.decide(minute(since + 30)).phase(), "Draining", "{case}");
+    }
+}
+
+#[test]
+fn c12_a_pod_whose_start_nobody_knows_keeps_its_town_from_sleeping() {
+    let unknown = town().awake().pod(pod("gas").ready().started(None));
+    let plan = unknown.decide(minute(600));
+    assert_eq!((plan.phase(), sleep_at(&plan), plan.look_again), ("Idle", None, None));
+}
+
+#[test]
+fn t13_a_town_that_was_just_woken_is_not_put_to_sleep_again() {
+    let woken = town().asleep(Idle).wake_request("please").last_active(minute(0)).settled(minute(600));
+    let started = woken.pod(pod("gas").created(minute(600)).ready());
+    let plan = started.decide(minute(600));
+    assert_eq!((plan.phase(), sleep_at(&plan)), ("Idle", Some(minute(630))));
+}
+
+#[test]
+fn c13_a_town_that_starts_is_asleep_or_awake_but_never_idle_by_an_old_clock() {
+    let starting =
+        town().awake().woke(minute(600)).last_active(minute(0)).pod(pod("gas").created(minute(600)));
+    let plan = starting.decide(minute(601));
+    assert_eq!((plan.phase(), sleep_at(&plan)), ("Starting", None));
+}
+
+#[test]
+fn k31_steps_of_the_clock_are_borne() {
+    let worked_at_ten = || running_town().last_active(minute(10));
+    for (case, now, phase) in [
+        ("back before the last work", minute(5), "Idle"),
+        ("back before the town was created", minute(-100_000), "Idle"),
+        ("forwards by years", minute(10_000_000), "Draining"),
+        ("back to the beginning of time", Timestamp::MIN, "Idle"),
+        ("forwards to the end of time", Timestamp::MAX, "Draining"),
+    ] {
+        let plan = worked_at_ten().decide(now);
+        assert_eq!(plan.phase(), phase, "{case}");
+        if phase == "Idle" {
+            assert_eq!(sleep_at(&plan), Some(minute(40)), "{case}: the stamps stand");
+        }
+        assert!(plan.look_again.is_none_or(|at| at > now), "{case}");
+    }
+    // Work that is seen by a clock that stepped back is written with that clock; the pod's start still counts.
+    let stepped_back = running_town().active().last_active(minute(500)).decide(minute(20));
+    assert_eq!((last_active(&stepped_back), sleep_at(&stepped_back)), (Some(minute(20)), Some(minute(50))));
+}
+
+#[test]
+fn k31_a_stamp_at_the_end_of_time_overflows_nothing() {
+    let far = running_town().last_active(Timestamp::MAX);
+    let plan = far.decide(minute(1));
+    assert_eq!((plan.phase(), sleep_at(&plan).is_some()), ("Idle", true));
+    let long = running_town().sleep_after("720h").woke(Timestamp::MAX).decide(minute(1));
+    assert_eq!(long.phase(), "Idle");
+}
+
+#[test]
+fn stamps_that_are_not_set_do_not_count() {
+    let mut bare = town().awake().no_template();
+    bare = bare.edit(|t| t.metadata.creation_timestamp = None);
+    let plan = bare.decide(minute(600));
+    assert_eq!((plan.phase(), sleep_at(&plan)), ("Idle", None), "no stamp at all: nobody can say since when");
+    assert_eq!(bare.woke(minute(500)).decide(minute(501)).phase(), "Idle");
+}
+
+/// What an operator that has just started knows of the pods: nothing.
+fn restarted(mut town: TownBuilder) -> TownBuilder {
+    town.0.probe = ProbeFacts::default();
+    town.0.reported_at = None;
+    town
+}
+
+#[test]
+fn the_clock_goes_on_over_a_restart_of_the_operator_at_any_moment() {
+    let quiet_town = running_town().heard(minute(1), quiet()).settled(minute(1));
+    for at in [2, 15, 24, 25, 29, 30, 31, 600] {
+        let fresh = restarted(quiet_town.clone());
+        let plan = fresh.decide(minute(at));
+        assert_eq!(plan.phase(), "Idle", "{at}: nothing is asked yet, so nobody sleeps");
+        assert_eq!(plan.status, fresh.0.town.status, "{at}: and nothing is written");
+        assert_eq!(plan.asks.len(), 1, "{at}: it asks");
+        let answered = fresh.heard(minute(at), quiet()).decide(minute(at));
+        let slept = at >= 30;
+        assert_eq!(answered.phase(), if slept { "Draining" } else { "Idle" }, "{at}: the old clock counts");
+        if !slept {
+            assert_eq!(sleep_at(&answered), Some(minute(30)), "{at}");
+        }
+    }
+}
+
+#[test]
+fn work_that_ended_while_the_operator_was_away_counts_until_it_is_back() {
+    let busy = running_town().heard(minute(1), says("x", ReportedState::Working)).settled(minute(1));
+    let fresh = restarted(busy);
+    let plan = fresh.decide(minute(300));
+    assert!(plan.is(ACTIVE), "as it was, until somebody answers");
+    assert_eq!(last_active(&plan), Some(minute(1)));
+    let plan = fresh.heard(minute(300), quiet()).decide(minute(300));
+    assert_eq!((last_active(&plan), sleep_at(&plan)), (Some(minute(300)), Some(minute(330))));
+}
+
+#[test]
+fn d13_one_or_two_questions_without_an_answer_change_nothing() {
+    let quiet_town = running_town().heard(minute(1), quiet()).settled(minute(1));
+    let busy_town = running_town().heard(minute(1), says("x", ReportedState::Working)).settled(minute(1));
+    for (case, town, phase) in [("idle", quiet_town, "Idle"), ("at work", busy_town, "Running")] {
+        for failures in 1..=HICCUP {
+            let unheard = town.clone().silent(failures, minute(20), minute(40));
+            let plan = unheard.decide(minute(40));
+            assert_eq!(plan.phase(), phase, "{case}, {failures}"); // bug 1
+            assert_eq!(plan.status, unheard.0.town.status, "{case}, {failures}: nothing is written");
+        }
+    }
+}
+
+#[test]
+fn k20_unknown_is_neither_work_nor_its_absence_and_is_said() {
+    let plan = unknown_since_ten(11).decide(minute(11));
+    assert_eq!(plan.condition(ACTIVE).status, "Unknown");
+    assert_eq!(
+        (plan.reason(ACTIVE), plan.reason(DEGRADED)),
+        (reason::ACTIVITY_UNKNOWN, reason::ACTIVITY_UNKNOWN)
+    );
+    assert!(plan.message(DEGRADED).contains("connection refused"), "{}", plan.message(DEGRADED));
+    let since = plan.status.as_ref().unwrap().activity_unknown_since.clone();
+    assert_eq!(since.map(|t| t.0), Some(minute(10)));
+    let settled = unknown_since_ten(11).settled(minute(11));
+    let other_words = settled.clone().silent(9, minute(10), minute(20));
+    let mut other_words = other_words;
+    other_words.0.probe.last = Some(Err("timed out".into()));
+    assert_eq!(other_words.decide(minute(20)).status, settled.0.town.status, "said once");
+}
+
+#[test]
+fn k20_unknown_stops_the_clock_and_it_goes_on_where_it_stood() {
+    // Idle for 10 minutes, nobody knows for 40, so that 20 of 30 minutes are left.
+    let unknown = unknown_since_ten(50).settled(minute(49));
+    let still = unknown.decide(minute(49));
+    assert_eq!(still.phase(), "Idle", "past the 30 minutes, and not asleep");
+    let known = unknown.heard(minute(50), quiet());
+    let plan = known.decide(minute(50));
+    assert_eq!(sleep_at(&plan), Some(minute(70)));
+    assert!(!plan.is(DEGRADED) && plan.status.as_ref().unwrap().activity_unknown_since.is_none());
+    let known = known.after(&plan);
+    assert_eq!(known.decide(second(70 * 60 - 1)).phase(), "Idle");
+    assert_eq!(known.decide(minute(70)).phase(), "Draining");
+}
+
+#[test]
+fn a_clock_that_stood_still_twice_goes_on_where_it_stood_both_times() {
+    let once = unknown_since_ten(20).settled(minute(20)).heard(minute(20), quiet()).settled(minute(20));
+    assert_eq!(sleep_at(&once.decide(minute(21))), Some(minute(40)));
+    let twice = once.silent(3, minute(25), minute(35)).settled(minute(35)).heard(minute(36), quiet());
+    assert_eq!(sleep_at(&twice.decide(minute(36))), Some(minute(51)), "15 minutes were left, and are");
+}
+
+#[test]
+fn work_ends_not_knowing() {
+    let unknown = unknown_since_ten(50).settled(minute(49));
+    let plan = unknown.heard(minute(50), says("x", ReportedState::Working)).decide(minute(50));
+    assert_eq!((plan.phase(), plan.is(DEGRADED)), ("Running", false));
+    let status = plan.status.unwrap();
+    assert_eq!((status.activity_unknown_since, status.idle_since), (None, None));
+}
+
+#[test]
+fn not_knowing_is_bounded_and_the_town_then_sleeps_with_that_reason() {
+    let bound = 10 + 3 * 30;
+    let unknown = unknown_since_ten(11).settled(minute(11));
+    let plan = unknown.decide(second(bound * 60 - 1));
+    assert_eq!(
+        (plan.phase(), sleep_at(&plan), plan.look_again),
+        ("Idle", Some(minute(bound)), Some(minute(bound)))
+    );
+    let plan = unknown.decide(minute(bound));
+    assert_eq!(plan.phase(), "Draining");
+    assert_eq!(plan.status.as_ref().unwrap().asleep_reason, Some(ActivityUnknown));
+    let asleep = town().draining(ActivityUnknown, minute(bound)).decide(minute(bound + 1));
+    assert_eq!((asleep.phase(), asleep.reason(ASLEEP)), ("Asleep", reason::ACTIVITY_UNKNOWN));
+    assert_eq!(asleep.reason(DEGRADED), reason::ACTIVITY_UNKNOWN, "never silently");
+    let status = asleep.status.unwrap();
+    assert_eq!((status.asleep_reason, status.activity_unknown_since), (Some(ActivityUnknown), None));
+}
+
+#[test]
+fn not_knowing_is_bounded_over_restarts_of_the_operator_too() {
+    let fresh = restarted(unknown_since_ten(40).settled(minute(40)));
+    let plan = fresh.decide(minute(41));
+    assert_eq!(plan.status, fresh.0.town.status, "not asked yet: as it was");
+    let mut unheard_again = fresh.clone();
+    unheard_again.0.probe = unheard(3, minute(41), minute(43));
+    let plan = unheard_again.decide(minute(43));
+    assert_eq!(sleep_at(&plan), Some(minute(100)), "since minute 10, not since the restart");
+}
+
+#[test]
+fn an_always_on_town_stays_awake_unknown_or_not_and_says_so() {
+    let unknown = unknown_since_ten(11).always_on();
+    for at in [11, 99, 100, 100_000] {
+        let plan = unknown.decide(minute(at));
+        assert_eq!((plan.phase(), plan.reason(DEGRADED)), ("Idle", reason::ACTIVITY_UNKNOWN), "{at}");
+        assert_eq!(sleep_at(&plan), None, "{at}");
+    }
+}
+
+#[test]
+fn work_that_is_known_otherwise_counts_though_a_pod_does_not_answer() {
+    let town = unknown_since_ten(50).with(polecat("toast").hook("b1"));
+    let plan = town.decide(minute(600));
+    assert_eq!((plan.phase(), plan.is(ACTIVE), plan.is(DEGRADED)), ("Running", true, false));
+}
+
+#[test]
+fn a_pod_that_cannot_answer_yet_stops_no_clock() {
+    let starting = town().awake().asked().woke(minute(0)).pod(pod("gas"));
+    let plan = starting.decide(minute(1));
+    assert_eq!((plan.reason(ACTIVE), plan.asks.len()), (reason::NO_WORK, 0));
+}
+
+#[test]
+fn sleep_is_announced_five_minutes_before_where_that_much_is_left() {
+    let town = running_town();
+    let early = town.decide(minute(24));
+    assert_eq!((early.notices.len(), early.look_again), (0, Some(minute(25))));
+    let plan = town.decide(minute(25));
+    assert_eq!((plan.notices.len(), plan.look_again), (1, Some(minute(30))));
+    let notice = &plan.notices[0];
+    assert_eq!((notice.reason, notice.at), (reason::SLEEPS_SOON, minute(30)));
+    assert!(notice.note.contains("no work since 2030-01-01T00:00:00Z"), "{}", notice.note);
+    assert!(notice.note.contains("sleeps at 2030-01-01T00:30:00Z"), "{}", notice.note);
+    assert_eq!(town.decide(minute(29)).notices, plan.notices, "the same, so that it is said once");
+    for (sleep_after, look_again) in [("5m", 5), ("1m", 1)] {
+        let plan = running_town().sleep_after(sleep_after).decide(second(1));
+        assert_eq!((plan.notices.len(), plan.look_again), (0, Some(minute(look_again))), "{sleep_after}");
+    }
+}

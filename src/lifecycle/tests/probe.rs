@@ -1,0 +1,263 @@
+//! Whom the operator asks for their activity, when, and what the last look before sleep makes of the answers.
+
+use k8s_openapi::jiff::Timestamp;
+
+use super::build::{
+    AgentBuilder, PodBuilder, Read, TownBuilder, answered, mayor, minute, pod, polecat, quiet, running_town,
+    says, second, town, uid, unheard,
+};
+use crate::api::AsleepReason::{ActivityUnknown, Idle, Suspended};
+use crate::api::{ReportedState, TownStatus};
+use crate::lifecycle::{Plan, ProbeFacts};
+
+fn names<S>(plan: &Plan<S>) -> Vec<String> {
+    plan.asks.iter().map(|ask| ask.pod.name.clone()).collect()
+}
+
+fn unasked() -> TownBuilder {
+    running_town().asked()
+}
+
+#[test]
+fn a_pod_is_asked_at_its_address_with_the_token_of_its_owner() {
+    let plan = unasked().decide(minute(1));
+    let ask = &plan.asks[0];
+    assert_eq!(
+        (ask.pod.name.as_str(), &ask.uid, ask.address.as_str()),
+        ("gas-pod", &uid("gas-pod"), "10.0.0.1")
+    );
+    assert_eq!((ask.probe.port, ask.probe.path.as_str()), (8080, "/activity"));
+    assert_eq!(ask.secret, "gas-00000001", "our own");
+    let named = unasked().edit(|t| {
+        t.spec.activity_probe.as_mut().unwrap().token_secret = Some("door".into());
+    });
+    assert_eq!(named.decide(minute(1)).asks[0].secret, "door", "or the one that the spec names");
+    let plan = mayor().asked().running().decide(minute(1));
+    assert_eq!(
+        (names(&plan), plan.asks[0].secret.as_str()),
+        (vec!["mayor-pod".to_owned()], "mayor-00000002")
+    );
+}
+
+#[test]
+fn only_our_own_token_is_made() {
+    assert_eq!(town().awake().asked().decide(minute(1)).does(), "create token, create pod");
+    let named = town().awake().asked().edit(|t| {
+        t.spec.activity_probe.as_mut().unwrap().token_secret = Some("door".into());
+    });
+    assert_eq!(named.decide(minute(1)).does(), "create pod");
+    assert_eq!(mayor().asked().decide(minute(1)).does(), "create token, create pod");
+}
+
+#[test]
+fn c4_nobody_is_asked_who_sleeps_or_is_being_deleted_or_cannot_answer() {
+    let with = |change: fn(PodBuilder) -> PodBuilder| town().awake().asked().pod(change(pod("gas").ready()));
+    let without_address = |mut p: PodBuilder| {
+        p.0.address = None;
+        p
+    };
+    for (case, town) in [
+        ("asleep, with a pod that came late", unasked().asleep(Idle)),
+        ("being deleted", unasked().deleting(minute(1))),
+        ("being destroyed", unasked().destroying(minute(1)).remains_as_seen()),
+        ("tombstoned", unasked().tombstone("x")),
+        ("paused", unasked().paused()),
+        ("suspended", unasked().suspended()),
+        ("without a probe", running_town()),
+        ("of another installation", unasked().foreign()),
+        ("a pod that is not Ready", with(|p| p.unready(minute(0)))),
+        ("a pod that was told to stop", with(|p| p.told_to_stop(minute(1)))),
+        ("a pod that ended", with(|p| p.exited(0, minute(1)))),
+        ("a pod without an address of its own", with(without_address)),
+        ("no pod", town().awake().asked()),
+    ] {
+        assert_eq!(names(&town.decide(minute(1))), Vec::<String>::new(), "{case}");
+    }
+    let sits = || mayor().asked().running();
+    for (case, agent) in [
+        ("being deleted", sits().deleting(minute(1))),
+        ("tombstoned", sits().tombstone("x")),
+        ("paused", sits().paused()),
+        ("of a sleeping town", sits().of(&town().asleep(Idle))),
+        ("of a town that is being deleted", sits().of(&running_town().deleting(minute(1)))),
+        ("of a tombstoned town", sits().of(&running_town().tombstone("x"))),
+        ("not Ready", mayor().asked().pod(|p| p.unready(minute(0)))),
+        ("one who does not want to be", mayor().running()),
+    ] {
+        assert_eq!(names(&agent.decide(minute(1))), Vec::<String>::new(), "{case}");
+    }
+}
+
+#[test]
+fn questions_follow_the_cadence_of_the_alarm() {
+    let cadence = |town: TownBuilder| {
+        town.edit(|t| {
+            t.spec.alarm.active = crate::api::Duration::new("7s");
+            t.spec.alarm.idle = crate::api::Duration::new("40s");
+        })
+    };
+    for (case, report, every) in [("idle", quiet(), 40), ("at work", says("x", ReportedState::Working), 7)] {
+        let town = cadence(running_town().heard(minute(1), report));
+        let early = town.decide(second(60 + every - 1));
+        assert_eq!((early.asks.len(), early.look_again), (0, Some(second(60 + every))), "{case}");
+        assert!(early.lenient, "{case}: a little later is as good");
+        let due = town.decide(second(60 + every));
+        assert_eq!(due.asks.len(), 1, "{case}");
+    }
+    let mut mayor = mayor().heard(minute(1), quiet()).running();
+    for (town, every) in [(running_town(), 60), (running_town().active(), 5)] {
+        mayor = mayor.of(&town);
+        let early = mayor.decide(second(60 + every - 1));
+        assert_eq!((early.asks.len(), early.look_again), (0, Some(second(60 + every))));
+        assert_eq!(mayor.decide(second(60 + every)).asks.len(), 1);
+    }
+}
+
+#[test]
+fn a_town_at_work_is_asked_at_the_active_cadence_though_one_question_had_no_answer() {
+    let busy = running_town().heard(minute(1), says("x", ReportedState::Working)).settled(minute(1));
+    let hiccup = busy.silent(1, minute(2), minute(2));
+    assert_eq!(hiccup.decide(second(125)).asks.len(), 1, "5 s after the question"); // bug 1
+}
+
+#[test]
+fn never_are_two_questions_to_one_pod_under_way() {
+    let mut town = running_town().heard(minute(1), quiet());
+    town.0.probe.under_way = true;
+    assert_eq!(town.decide(minute(99)).asks.len(), 0);
+    let mut mayor = mayor().heard(minute(1), quiet()).running();
+    mayor.0.probe.under_way = true;
+    assert_eq!(mayor.decide(minute(99)).asks.len(), 0);
+    let mut falling = unasked().draining(Idle, minute(30));
+    falling.0.probe.under_way = true;
+    let plan = falling.decide(minute(31));
+    assert_eq!((plan.phase(), plan.asks.len(), plan.does().as_str()), ("Draining", 0, ""), "it is awaited");
+}
+
+#[test]
+fn a_clock_that_steps_back_delays_a_question_by_no_more_than_the_step() {
+    let town = running_town().heard(minute(20), quiet());
+    let plan = town.decide(minute(10));
+    assert_eq!((plan.asks.len(), plan.look_again), (0, Some(second(20 * 60 + 60))));
+}
+
+/// Marked at minute 30 as falling asleep, with a mayor in a pod of its own.
+fn falling() -> TownBuilder {
+    running_town().asked().draining(Idle, minute(30))
+}
+
+fn look(town: TownBuilder, facts: ProbeFacts, now: Timestamp) -> Plan<TownStatus> {
+    let mut town = town;
+    town.0.probe = facts;
+    town.decide(now)
+}
+
+#[test]
+fn the_last_look_asks_anew_after_the_mark() {
+    let before = answered(second(1799), quiet());
+    let at_once = look(falling(), before.clone(), minute(30));
+    assert_eq!((at_once.asks.len(), at_once.does().as_str()), (0, ""), "marks are in whole seconds");
+    assert_eq!(at_once.look_again, Some(second(1801)));
+    let plan = look(falling(), before, second(1801));
+    assert_eq!((names(&plan), plan.does().as_str()), (vec!["gas-pod".to_owned()], ""));
+    let same_second = look(falling(), answered(second(1800), quiet()), second(1802));
+    assert_eq!((same_second.asks.len(), same_second.does().as_str()), (1, ""), "before or after? ask again");
+}
+
+#[test]
+fn the_last_look_lets_the_pods_go_once_a_fresh_answer_says_that_there_is_no_work() {
+    let plan = look(falling(), answered(second(1801), quiet()), second(1802));
+    assert_eq!((plan.phase(), plan.does().as_str()), ("Draining", "delete pod gas-pod"));
+    let stale = look(falling(), answered(second(1801), quiet()), second(1811));
+    assert_eq!((stale.asks.len(), stale.does().as_str()), (1, ""), "ten seconds are too old");
+}
+
+#[test]
+fn the_last_look_turns_back_for_work_that_the_answer_tells_of() {
+    for (case, report) in [
+        ("an agent at work", says("mayor", ReportedState::Working)),
+        ("merge requests", {
+            let mut report = quiet();
+            report.backlog.merge_requests = 1;
+            report
+        }),
+    ] {
+        let plan = look(falling(), answered(second(1801), report), second(1802));
+        assert_eq!((plan.phase(), plan.does().as_str()), ("Running", ""), "{case}");
+        assert!(plan.note.as_ref().is_some_and(|n| n.starts_with("not asleep after all")), "{case}");
+    }
+}
+
+#[test]
+fn the_last_look_turns_back_when_nobody_answers_unless_that_is_why() {
+    let silence = || unheard(1, second(1801), second(1801));
+    let plan = look(falling(), silence(), second(1802));
+    assert_eq!(plan.phase(), "Idle");
+    assert!(plan.note.as_ref().is_some_and(|n| n.contains("connection refused")), "{:?}", plan.note);
+    let known = running_town().asked().draining(ActivityUnknown, minute(30));
+    let plan = look(known, silence(), second(1802));
+    assert_eq!(plan.does(), "delete pod gas-pod");
+    let decreed = running_town().asked().suspended().draining(Suspended, minute(30));
+    assert_eq!(look(decreed, silence(), second(1802)).does(), "delete pod gas-pod", "a decree asks nobody");
+}
+
+#[test]
+fn the_last_look_at_one_whom_nobody_could_ask_for_long_waits_for_an_answer_once_more() {
+    let unknown = || running_town().asked().draining(ActivityUnknown, minute(30));
+    let plan = look(unknown(), unheard(30, minute(1), minute(29)), second(1801));
+    assert_eq!((plan.asks.len(), plan.does().as_str()), (1, ""));
+    let plan = look(unknown(), answered(second(1801), says("x", ReportedState::Working)), second(1802));
+    assert_eq!(plan.phase(), "Running", "work turns it back, whatever the reason");
+    let plan = look(unknown(), answered(second(1801), quiet()), second(1802));
+    assert_eq!(plan.does(), "delete pod gas-pod");
+}
+
+#[test]
+fn the_last_look_asks_everybody() {
+    let sits = |name: &str| -> AgentBuilder {
+        let agent = polecat(name).edit(|a| a.spec.mode = Some(crate::api::Mode::Session));
+        agent.asked().started().running()
+    };
+    let town = || running_town().draining(Idle, minute(30)).with(sits("toast")).with(sits("nux"));
+    assert_eq!(names(&town().decide(second(1801))), ["toast-pod", "nux-pod"]);
+    let fresh = |report| answered(second(1801), report);
+    let mut half = town();
+    half.0.agent_probes.insert(uid("toast"), fresh(quiet()));
+    let plan = half.decide(second(1802));
+    assert_eq!(
+        (names(&plan), plan.does().as_str()),
+        (vec!["nux-pod".to_owned()], ""),
+        "one is left to answer"
+    );
+    let mut all = half.clone();
+    all.0.agent_probes.insert(uid("nux"), fresh(quiet()));
+    assert!(all.decide(second(1802)).does().contains("delete pod nux-pod"));
+    let mut silent = half.clone();
+    silent.0.agent_probes.insert(uid("nux"), unheard(1, second(1801), second(1801)));
+    assert!(silent.decide(second(1802)).note.is_some(), "one without an answer turns it back");
+    let mut busy = half;
+    busy.0.agent_probes.insert(uid("nux"), fresh(says("nux", ReportedState::Working)));
+    assert!(busy.decide(second(1802)).note.is_some());
+    let gone = running_town().draining(Idle, minute(30)).with(sits("toast").deleting(minute(1)));
+    assert_eq!(names(&gone.decide(second(1801))), Vec::<String>::new(), "who is being deleted is not asked");
+}
+
+#[test]
+fn the_last_look_needs_nobody_who_cannot_answer() {
+    let unready = town().asked().pod(pod("gas").unready(minute(1))).draining(Idle, minute(30));
+    assert_eq!(unready.decide(second(1801)).does(), "delete pod gas-pod");
+}
+
+#[test]
+fn a_drain_that_waits_for_those_at_work_asks_them_whether_they_still_are() {
+    let town = running_town().suspended().drain("2m").draining(Suspended, minute(30));
+    let town = town.heard(minute(30), says("x", ReportedState::Working));
+    let early = town.decide(second(1804));
+    assert_eq!((early.asks.len(), early.look_again), (0, Some(second(1805))));
+    let plan = town.decide(second(1805));
+    assert_eq!((plan.asks.len(), plan.does().as_str()), (1, ""));
+    let mut done = town.clone();
+    done.0.probe = answered(second(1806), quiet());
+    assert_eq!(done.decide(second(1806)).does(), "delete pod gas-pod", "it need not wait for the end");
+    assert_eq!(town.decide(minute(32)).does(), "delete pod gas-pod", "nor longer than that");
+}

@@ -1,0 +1,245 @@
+//! Who holds a role, and whose turn it is on a rig: all agents of a town come to the same result.
+
+use std::sync::Arc;
+
+use super::build::{AgentBuilder, Read, TownBuilder, mayor, minute, polecat, running_town, second, town};
+use crate::api::condition::{READY, RECONCILING, STALLED, reason};
+use crate::api::{Agent, Outcome, Role};
+use crate::lifecycle::Standing::{Free, RigFull, RoleTaken};
+use crate::lifecycle::{Standing, standing};
+
+fn a(role: Role, name: &str) -> AgentBuilder {
+    polecat(name).edit(|agent| agent.spec.role = role)
+}
+
+fn at(agent: AgentBuilder, minutes: i64) -> AgentBuilder {
+    agent.created(minute(minutes))
+}
+
+fn on(agent: AgentBuilder, rig: &str) -> AgentBuilder {
+    agent.edit(|a| a.spec.rig = Some(rig.into()))
+}
+
+fn with_uid(agent: AgentBuilder, uid: &str) -> AgentBuilder {
+    agent.edit(|a| a.metadata.uid = Some(uid.into()))
+}
+
+/// How each of them stands, in the order given, whoever else is listed first.
+fn stand(town: &TownBuilder, agents: &[AgentBuilder]) -> Vec<Standing> {
+    let mut peers: Vec<Arc<Agent>> = agents.iter().map(|a| a.0.agent.clone()).collect();
+    let facts = town.facts();
+    let first: Vec<_> = agents.iter().map(|a| standing(&a.0.agent, &facts, &peers)).collect();
+    peers.reverse();
+    let second: Vec<_> = agents.iter().map(|a| standing(&a.0.agent, &facts, &peers)).collect();
+    assert_eq!(first, second, "the order of the list does not matter");
+    first
+}
+
+fn taken(holder: &str) -> Standing {
+    RoleTaken { holder: holder.into() }
+}
+
+/// A rig that takes so many polecats at once.
+fn narrow(limit: i32) -> TownBuilder {
+    running_town().edit(|t| t.spec.rigs[0].max_polecats = limit)
+}
+
+fn waits(position: usize, limit: i32) -> Standing {
+    RigFull { position, limit }
+}
+
+#[test]
+fn one_mayor_a_town_the_oldest_and_among_those_of_one_second_the_lesser_uid() {
+    let (old, young) = (at(a(Role::Mayor, "old"), 1), at(a(Role::Mayor, "young"), 2));
+    assert_eq!(stand(&running_town(), &[old.clone(), young]), [Free, taken("old")]);
+    let twins = [with_uid(old.clone(), "b"), with_uid(at(a(Role::Mayor, "twin"), 1), "a")];
+    assert_eq!(stand(&running_town(), &twins), [taken("twin"), Free]);
+    let elsewhere = on(at(a(Role::Mayor, "elsewhere"), 2), "other");
+    assert_eq!(stand(&running_town(), &[old, elsewhere]), [Free, taken("old")], "whatever the rig");
+}
+
+#[test]
+fn the_incumbent_keeps_its_role_against_an_older_one() {
+    let (old, young) = (at(a(Role::Mayor, "old"), 1), at(a(Role::Mayor, "young"), 2));
+    assert_eq!(stand(&running_town(), &[old.clone(), young.clone().started()]), [taken("young"), Free]);
+    let both = [old.clone().started(), young.clone().started()];
+    assert_eq!(stand(&running_town(), &both), [Free, taken("old")], "of two the older");
+    // Asleep or stopped, it was started once, and keeps its role.
+    let stopped = young.recorded_pod(minute(3));
+    assert_eq!(stand(&running_town(), &[old, stopped]), [taken("young"), Free]);
+}
+
+#[test]
+fn d7_one_refinery_a_rig() {
+    let here = at(a(Role::Refinery, "here"), 1);
+    let there = on(at(a(Role::Refinery, "there"), 2), "other");
+    let second = at(a(Role::Refinery, "second"), 3);
+    assert_eq!(stand(&running_town(), &[here, there, second]), [Free, Free, taken("here")]);
+}
+
+#[test]
+fn others_do_not_take_a_role_from_each_other() {
+    let crew = [at(a(Role::Crew, "c1"), 1), at(a(Role::Crew, "c2"), 2), at(a(Role::Mayor, "m"), 3)];
+    assert_eq!(stand(&running_town(), &crew), [Free, Free, Free]);
+}
+
+#[test]
+fn a_role_is_free_again_when_its_holder_is_gone_and_not_before() {
+    let (old, young) = (at(a(Role::Mayor, "old"), 1).started(), at(a(Role::Mayor, "young"), 2));
+    let going = old.clone().deleting(minute(9));
+    assert_eq!(
+        stand(&running_town(), &[going, young.clone()]),
+        [Free, taken("old")],
+        "its pod may still run"
+    );
+    assert_eq!(stand(&running_town(), std::slice::from_ref(&young)), [Free]);
+    let marked = old.tombstone("x");
+    assert_eq!(stand(&running_town(), &[marked, young])[1], Free, "a tombstoned one runs nothing");
+}
+
+#[test]
+fn who_does_not_get_its_role_runs_nothing_and_names_the_holder() {
+    let plan = mayor().standing(taken("old")).running().decide(minute(1));
+    assert_eq!((plan.phase(), plan.reason(STALLED)), ("Blocked", reason::ROLE_TAKEN));
+    assert_eq!(plan.does(), "delete pod mayor-pod");
+    assert_eq!(
+        plan.message(READY),
+        "agent old is the mayor of town gas, and there can be one; delete one of the two"
+    );
+    let refinery = a(Role::Refinery, "second").standing(taken("first")).decide(minute(1));
+    assert!(
+        refinery.message(READY).contains("refinery of rig rig of town gas"),
+        "{}",
+        refinery.message(READY)
+    );
+    let waiting = mayor().standing(taken("old")).settled(minute(1));
+    assert_eq!(waiting.decide(minute(9)).status, waiting.0.agent.status, "said once");
+    let free = waiting.standing(Free).decide(minute(9));
+    assert_eq!((free.does().as_str(), free.is(STALLED)), ("create pod", false));
+}
+
+#[test]
+fn who_does_not_get_its_role_is_not_work_and_wakes_nobody() {
+    let blocked = mayor().standing(taken("old")).settled(minute(1));
+    let plan = town().asleep(crate::api::AsleepReason::Idle).with(blocked).decide(minute(60));
+    assert_eq!(plan.phase(), "Asleep");
+}
+
+#[test]
+fn a_rig_takes_so_many_polecats_in_order_of_their_creation() {
+    let hooked = |name: &str, m| at(polecat(name).hook("b1"), m);
+    let four = [hooked("p3", 3), hooked("p1", 1), hooked("p4", 4), hooked("p2", 2)];
+    assert_eq!(stand(&narrow(2), &four), [waits(1, 2), Free, waits(2, 2), Free]);
+    assert_eq!(stand(&narrow(0), &four[..2]), [waits(2, 0), waits(1, 0)]);
+    let other_rig = on(hooked("p0", 0), "other");
+    assert_eq!(stand(&narrow(1), &[other_rig, hooked("p1", 1)]), [Free, Free], "each rig for itself");
+}
+
+#[test]
+fn those_at_work_go_on_though_they_are_younger() {
+    let old = at(polecat("old").hook("b1"), 1);
+    let young = at(polecat("young").hook("b1").attempt("b1", 1, minute(3)), 2);
+    assert_eq!(stand(&narrow(1), &[old.clone(), young.clone()]), [waits(1, 1), Free]);
+    let between_attempts = young.ended(Outcome::Failed, minute(4));
+    assert_eq!(stand(&narrow(1), &[old, between_attempts]), [Free, waits(1, 1)]);
+}
+
+#[test]
+fn who_has_nothing_to_do_or_has_failed_takes_no_place() {
+    let waiting = at(polecat("waiting").hook("b1"), 9);
+    for (case, other) in [
+        ("no hook", at(polecat("p"), 1)),
+        ("done", at(polecat("p").hook("b1").done(&["b1"]), 1)),
+        ("failed", at(polecat("p").failed("b1", minute(2)), 1)),
+        ("tombstoned", at(polecat("p").hook("b1").tombstone("x"), 1)),
+        ("being deleted, not at work", at(polecat("p").hook("b1").deleting(minute(3)), 1)),
+        ("a refinery", at(a(Role::Refinery, "p").hook("b1"), 1)),
+    ] {
+        assert_eq!(stand(&narrow(1), &[other, waiting.clone()])[1], Free, "{case}");
+    }
+    let going = at(polecat("p").hook("b1").attempt("b1", 1, minute(2)).deleting(minute(3)), 1);
+    assert_eq!(stand(&narrow(1), &[going, waiting])[1], waits(1, 1), "being deleted, its pod still there");
+}
+
+#[test]
+fn a_failed_one_gets_its_next_attempt_when_there_is_room() {
+    let failed = at(polecat("failed").failed("b1", minute(2)), 1);
+    let hooked = at(polecat("p").hook("b1"), 9);
+    assert_eq!(stand(&narrow(1), &[failed.clone(), hooked.clone()]), [waits(1, 1), Free]);
+    assert_eq!(stand(&narrow(2), &[failed, hooked]), [Free, Free]);
+}
+
+#[test]
+fn a_place_is_free_again_when_its_holder_is_gone_or_done() {
+    let first = at(polecat("first").hook("b1").attempt("b1", 1, minute(2)), 1);
+    let next = at(polecat("next").hook("b1"), 2);
+    assert_eq!(stand(&narrow(1), &[first.clone(), next.clone()])[1], waits(1, 1));
+    let done = first.ended(Outcome::Done, minute(5)).done(&["b1"]);
+    assert_eq!(stand(&narrow(1), &[done, next.clone()])[1], Free);
+    assert_eq!(stand(&narrow(1), &[next])[0], Free);
+}
+
+#[test]
+fn of_five_hundred_polecats_exactly_as_many_as_fit_are_free_and_each_of_the_others_knows_its_place() {
+    let agents: Vec<_> =
+        (0..500).map(|i| with_uid(at(polecat("p").hook("b1"), i / 100), &format!("{i:03}"))).collect();
+    let peers: Vec<Arc<Agent>> = agents.iter().rev().map(|a| a.0.agent.clone()).collect();
+    let facts = narrow(8).facts();
+    for (i, agent) in agents.iter().enumerate() {
+        let expected = if i < 8 { Free } else { waits(i - 7, 8) };
+        assert_eq!(standing(&agent.0.agent, &facts, &peers), expected, "{i}");
+    }
+}
+
+#[test]
+fn who_waits_for_a_place_says_so_and_is_no_work() {
+    let waiting = polecat("toast").hook("b1").standing(waits(3, 8));
+    let plan = waiting.decide(minute(1));
+    assert_eq!(
+        (plan.phase(), plan.reason(RECONCILING), plan.does().as_str()),
+        ("Blocked", reason::RIG_FULL, "")
+    );
+    assert_eq!(
+        plan.message(READY),
+        "rig rig takes 8 polecats at once (maxPolecats): number 3 of those who wait"
+    );
+    assert!(!plan.is(STALLED), "it ends by itself");
+    let town = town().asleep(crate::api::AsleepReason::Idle).with(waiting.after(&plan));
+    assert_eq!(town.decide(minute(60)).phase(), "Asleep");
+}
+
+#[test]
+fn the_place_of_those_far_back_is_told_in_coarse_steps() {
+    for (position, text) in [
+        (1, "number 1 of"),
+        (10, "number 10 of"),
+        (11, "among the next 20 of"),
+        (20, "among the next 20 of"),
+        (21, "among the next 50 of"),
+        (50, "among the next 50 of"),
+        (51, "among the next 200 of"),
+        (200, "among the next 200 of"),
+        (201, "far back of"),
+    ] {
+        let plan = polecat("toast").hook("b1").standing(waits(position, 8)).decide(minute(1));
+        assert!(plan.message(READY).contains(text), "{position}: {}", plan.message(READY));
+    }
+    let far = polecat("toast").hook("b1").standing(waits(150, 8)).settled(minute(1));
+    let moved = far.standing(waits(90, 8));
+    assert_eq!(moved.decide(minute(2)).status, moved.0.agent.status, "moving on costs no write");
+}
+
+#[test]
+fn who_is_at_work_is_not_stopped_because_its_rig_is_full_now() {
+    let at_work = polecat("toast").hook("b1").attempt("b1", 1, minute(0)).running().standing(waits(1, 0));
+    let plan = at_work.decide(minute(1));
+    assert_eq!((plan.phase(), plan.does().as_str()), ("Working", ""));
+    let begun = polecat("toast").hook("b1").attempt("b1", 1, minute(0)).standing(waits(1, 0));
+    assert_eq!(begun.decide(second(61)).does(), "create pod", "its attempt is on record: it has its place");
+}
+
+#[test]
+fn a_polecat_on_a_rig_that_nobody_knows_is_not_counted() {
+    let agent = on(polecat("p").hook("b1"), "unknown");
+    assert_eq!(standing(&agent.0.agent, &running_town().facts(), &[]), Free);
+}
