@@ -17,13 +17,13 @@ pub fn add(stories: &mut Stories) {
 /// Each field of a town, and the test that shows what it does.
 const OF_TOWN: &[(&str, &str)] = &[
     ("activityProbe", "the_token_is_made_once_and_goes_with_its_town"),
-    ("activityProbe.path", "TODO"),
-    ("activityProbe.port", "TODO"),
+    ("activityProbe.path", "t12_what_a_pod_reports_keeps_its_town_awake"),
+    ("activityProbe.port", "t12_what_a_pod_reports_keeps_its_town_awake"),
     ("activityProbe.tokenSecret", "t21_a_secret_that_is_missing_is_named_and_waited_for"),
     ("agentTemplate", "an_agent_without_a_template_says_so"),
-    ("alarm", "TODO"),
-    ("alarm.active", "TODO"),
-    ("alarm.idle", "TODO"),
+    ("alarm", "t21_alarm_is_how_often_a_pod_is_asked"),
+    ("alarm.active", "t21_alarm_is_how_often_a_pod_is_asked"),
+    ("alarm.idle", "t21_alarm_is_how_often_a_pod_is_asked"),
     ("alwaysOn", "an_always_on_town_never_sleeps"),
     ("backlog", "t12_each_kind_of_backlog_wakes_a_town_and_keeps_it_awake"),
     ("backlog.mergeRequests", "t12_each_kind_of_backlog_wakes_a_town_and_keeps_it_awake"),
@@ -62,9 +62,9 @@ const OF_TOWN: &[(&str, &str)] = &[
 /// Each field of an agent, and the test that shows what it does.
 const OF_AGENT: &[(&str, &str)] = &[
     ("activityProbe", "an_agent_has_a_token_of_its_own_that_goes_with_it"),
-    ("activityProbe.path", "TODO"),
-    ("activityProbe.port", "TODO"),
-    ("activityProbe.tokenSecret", "TODO"),
+    ("activityProbe.path", "t21_a_session_agent_speaks_for_itself"),
+    ("activityProbe.port", "t21_a_session_agent_speaks_for_itself"),
+    ("activityProbe.tokenSecret", "t21_a_session_agent_speaks_for_itself"),
     ("hook", "d5_a_polecat_without_a_bead_has_no_pod"),
     ("hook.bead", "a_polecat_works_and_is_done"),
     ("hook.instructions", "k36_what_is_to_be_done_arrives_whole"),

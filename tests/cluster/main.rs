@@ -27,6 +27,7 @@ mod metrics;
 mod naming;
 mod notices;
 mod pausing;
+mod probing;
 mod reading;
 mod retries;
 mod roles;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
     unknown::add(&mut stories);
     startup::add(&mut stories);
     crashing::add(&mut stories);
+    probing::add(&mut stories);
     reading::add(&mut stories);
     waking::add(&mut stories);
     naming::add(&mut stories);

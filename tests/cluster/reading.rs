@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use town_operator::api::{Agent, Town, names};
 
 use crate::common::seen::Kind;
-use crate::common::story::{Story, template};
+use crate::common::story::Story;
 use crate::stage::Stories;
 use crate::words::{Told, asleep, idle, polecat, works, workshop, workshop_with};
 
@@ -196,7 +196,7 @@ async fn usage_is_what_pods_ran(story: Story) {
 
 async fn columns_show_what_counts(story: Story) {
     story.create_town("calm", workshop()).await;
-    story.create_agent("mayor", "calm", json!({"role": "mayor", "template": template()})).await;
+    story.create_agent("mayor", "calm", json!({"role": "mayor", "hook": {"bead": "b-1"}})).await;
     story.agent("mayor").until("is there", |agent| agent.phase() == "Idle" && agent.is("Ready")).await;
     let town = story.town("calm").until("is idle", idle).await;
     let row = |kind: &str, wide: bool| {

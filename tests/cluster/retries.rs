@@ -15,8 +15,9 @@ use crate::words::{Told, polecat, template_of, workshop, workshop_with};
 
 /// How long each failure is watched.
 const WATCHED: Duration = Duration::from_mins(1);
-/// The most requests for one object in that time, reads included.
-const A_MINUTE: usize = 8;
+/// The most requests for one object in that time, reads included: four attempts, each a proof of life, a create,
+/// and a look at what is in its place.
+const A_MINUTE: usize = 12;
 /// The most in the first hour, when the wait between two attempts is still growing.
 const AN_HOUR: usize = 150;
 

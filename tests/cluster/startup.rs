@@ -36,6 +36,7 @@ async fn help_documents_every_flag() {
         ("--apiserver-request-timeout", "TOWN_OPERATOR_APISERVER_REQUEST_TIMEOUT"),
         ("--max-concurrent-starts", "TOWN_OPERATOR_MAX_CONCURRENT_STARTS"),
         ("--attach-max-hold", "TOWN_OPERATOR_ATTACH_MAX_HOLD"),
+        ("--max-concurrent-probes", "TOWN_OPERATOR_MAX_CONCURRENT_PROBES"),
     ];
     for (flag, variable) in flags {
         assert!(help.contains(&format!("{flag} <")), "{flag}: {help}");

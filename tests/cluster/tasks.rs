@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::SignedDuration;
 use kube::ResourceExt;
 use serde_json::{Value, json};
@@ -20,6 +21,7 @@ pub fn add(stories: &mut Stories) {
     stories.with_the_operator(t21_retry_window_is_when_a_failed_agent_is_tried_again);
     stories.with_the_operator(k16_what_was_told_to_stop_is_not_done);
     stories.with_the_operator(d5_a_polecat_without_a_bead_has_no_pod);
+    stories.on_the_api(a_deletions_time_is_when_it_was_asked_for_and_its_grace);
     stories.alone(k16_a_finished_pod_that_is_deleted_while_nobody_looks_was_finished);
     stories.alone(k22_a_failed_agent_stays_failed_over_a_restart);
 }
@@ -268,4 +270,36 @@ async fn k22_a_failed_agent_stays_failed_over_a_restart(story: Story) {
         "what is Failed is not even written again"
     );
     assert_eq!(story.pods(names::AGENT_UID, &cat.id()).await.len(), 0);
+}
+
+/// What the operator knows of when a pod was told to stop: whoever shortens the grace does not change it.
+async fn a_deletions_time_is_when_it_was_asked_for_and_its_grace(story: Story) {
+    let mut pod = crate::common::story::template();
+    pod["apiVersion"] = "v1".into();
+    pod["kind"] = "Pod".into();
+    pod["spec"]["terminationGracePeriodSeconds"] = 60.into();
+    for name in ["shortened", "finished"] {
+        pod["metadata"] = json!({"name": name, "finalizers": ["example.com/hold"]});
+        let made: Pod = story.create_object(pod.clone()).await;
+        story.players.run(name).await;
+        story.players.hold(name);
+        let told = |pod: &Pod| {
+            let grace = pod.metadata.deletion_grace_period_seconds.unwrap();
+            pod.metadata.deletion_timestamp.as_ref().unwrap().0.as_second() - grace
+        };
+        if name == "finished" {
+            story.players.succeed(name, "").await;
+        }
+        story.pod(name).delete().await;
+        let first = story.pod(name).get().await;
+        let zero = first.metadata.deletion_grace_period_seconds == Some(0);
+        assert_eq!(zero, name == "finished", "what has ended is given no grace");
+        // The clock goes on before the kubelet lets it go.
+        story.pod(name).stays(Duration::from_millis(2500), "stays", |pod| pod.uid() == made.uid()).await;
+        story.pod(name).delete_now(&made.uid().unwrap()).await;
+        let last = story.pod(name).get().await;
+        assert_eq!(last.metadata.deletion_grace_period_seconds, Some(0));
+        assert_eq!(told(&last), told(&first), "{name}");
+        story.pod(name).merge(json!({"metadata": {"finalizers": null}})).await;
+    }
 }

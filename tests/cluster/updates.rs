@@ -117,9 +117,12 @@ async fn a_broken_image_that_is_mended_is_used_at_once(story: Story) {
         assert!(message.contains("tpyo") && message.contains("cannot be pulled"), "{message}");
     }
 
-    story.players.run_new_pods(true);
     story.town("shop").merge(json!({"spec": {"template": template_of("own:2")}})).await;
     story.agent("cat").merge(json!({"spec": {"template": template_of("cat:2")}})).await;
+    for (child, wanted) in [(town.child(), "own:2"), (cat.child(), "cat:2")] {
+        runs(&story, &child, wanted).await;
+        story.players.run(&child).await;
+    }
     // Well within the first back-off, which is half a minute.
     let soon = Duration::from_secs(20);
     story
@@ -131,7 +134,6 @@ async fn a_broken_image_that_is_mended_is_used_at_once(story: Story) {
     let cat =
         story.agent("cat").until_within(soon, "works", |agent| works(agent) && !agent.is("Degraded")).await;
     assert_eq!(attempts(&cat), 1, "a start that we ended ourselves does not count");
-    runs(&story, &cat.child(), "cat:2").await;
 }
 
 async fn restart_at_replaces_pods_at_once_and_once(story: Story) {

@@ -11,6 +11,7 @@
 #![allow(clippy::needless_pass_by_value)]
 
 pub mod account;
+pub mod answers;
 pub mod clock;
 pub mod cluster;
 pub mod operator;

@@ -5,6 +5,7 @@
 //! real nodes they still come here.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -24,6 +25,9 @@ use super::wait::{PATIENCE, until};
 /// The node that played pods are bound to.
 pub const NODE: &str = "played-by-the-test";
 
+/// The address of pods that nobody asks anything: one of those that lead nowhere (RFC 5737).
+const NOWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1));
+
 /// What the players do by themselves.
 #[derive(Clone, Debug)]
 struct Script {
@@ -33,6 +37,8 @@ struct Script {
     end: bool,
     /// Pods that do not end, whatever is asked of them.
     held: BTreeSet<String>,
+    /// The address of pods that run by themselves.
+    address: IpAddr,
 }
 
 /// The players of one namespace. Dropping them leaves its pods as they are.
@@ -48,7 +54,8 @@ impl Players {
     pub async fn call(client: Client, namespace: &str) -> Self {
         keep_node(&client).await;
         let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
-        let (script, seen) = watch::channel(Script { run: true, end: true, held: BTreeSet::new() });
+        let begin = Script { run: true, end: true, held: BTreeSet::new(), address: NOWHERE };
+        let (script, seen) = watch::channel(begin);
         let task = tokio::spawn(play(client, pods.clone(), seen));
         Self { pods, script, task }
     }
@@ -61,6 +68,11 @@ impl Players {
     /// Whether pods that are asked to end do so by themselves.
     pub fn end_pods(&self, end: bool) {
         self.script.send_modify(|script| script.end = end);
+    }
+
+    /// Gives new pods this address.
+    pub fn live_at(&self, address: IpAddr) {
+        self.script.send_modify(|script| script.address = address);
     }
 
     /// Makes a pod deaf to being asked to end, as one on a lost node is.
@@ -252,7 +264,7 @@ async fn act(pods: &Api<Pod>, pod: &Pod, script: &Script) -> kube::Result<()> {
         }
     } else if script.run && phase == "Pending" && to_be_played(pod) {
         bind(pods, pod).await?;
-        report(pods, pod, |pod| running(pod, true)).await?;
+        report(pods, pod, |pod| running_at(pod, true, script.address)).await?;
     }
     Ok(())
 }
@@ -285,9 +297,13 @@ async fn report(pods: &Api<Pod>, pod: &Pod, status: impl Fn(&Pod) -> Value) -> k
 }
 
 fn running(pod: &Pod, ready: bool) -> Value {
+    running_at(pod, ready, NOWHERE)
+}
+
+fn running_at(pod: &Pod, ready: bool, address: IpAddr) -> Value {
     let state = json!({"running": {"startedAt": now()}});
     json!({
-        "phase": "Running", "startTime": now(), "podIP": "192.0.2.1", "podIPs": [{"ip": "192.0.2.1"}],
+        "phase": "Running", "startTime": now(), "podIP": address, "podIPs": [{"ip": address}],
         "conditions": conditions(true, ready, if ready { "" } else { "ContainersNotReady" }),
         "containerStatuses": containers(pod, ready, &state),
     })
