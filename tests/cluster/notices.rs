@@ -8,7 +8,7 @@ use crate::common::clock::in_seconds;
 use crate::common::story::Story;
 use crate::common::wait::{PATIENCE, always, until};
 use crate::stage::Stories;
-use crate::words::{Told, asleep, idle, polecat, works, workshop_with};
+use crate::words::{asleep, idle, workshop, workshop_with};
 
 pub fn add(stories: &mut Stories) {
     stories.with_the_operator(a_sleep_that_is_near_is_announced_once);

@@ -5,9 +5,10 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use axum::Router;
+use axum::http::{HeaderMap, StatusCode, Uri};
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 /// An address of this machine that others could reach it at; none on a machine without a network.
@@ -50,10 +51,10 @@ impl Answers {
         let address = listener.local_addr().unwrap();
         let state = Arc::new(Mutex::new(State { status: 200, body: body.to_string(), asked: Vec::new() }));
         let shared = state.clone();
+        let router = Router::new()
+            .fallback(move |uri: Uri, head: HeaderMap| std::future::ready(answer(&shared, &uri, &head)));
         let task = tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(answer(stream, shared.clone()));
-            }
+            let _ = axum::serve(listener, router).await;
         });
         Self { address, state, task }
     }
@@ -87,26 +88,10 @@ impl Drop for Answers {
     }
 }
 
-async fn answer(mut stream: TcpStream, state: Arc<Mutex<State>>) -> Option<()> {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(stream.read_u8().await.ok()?);
-    }
-    let head = String::from_utf8(head).ok()?;
-    let path = head.split(' ').nth(1)?.to_owned();
-    let token = head.lines().find_map(|line| {
-        let (name, value) = line.split_once(": ")?;
-        name.eq_ignore_ascii_case("authorization").then(|| value.trim_start_matches("Bearer ").to_owned())
-    });
-    let response = {
-        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.asked.push(Question { at: Instant::now(), path, token: token.unwrap_or_default() });
-        format!(
-            "HTTP/1.1 {} Said\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{}",
-            state.status,
-            state.body.len(),
-            state.body
-        )
-    };
-    stream.write_all(response.as_bytes()).await.ok()
+fn answer(state: &Mutex<State>, uri: &Uri, head: &HeaderMap) -> (StatusCode, String) {
+    let token = head.get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let token = token.trim_start_matches("Bearer ").to_owned();
+    let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+    state.asked.push(Question { at: Instant::now(), path: uri.path().to_owned(), token });
+    (StatusCode::from_u16(state.status).unwrap(), state.body.clone())
 }
