@@ -58,7 +58,7 @@ pub fn take_up_starts(cluster: &Cluster) {
 
 /// The town as the watches show it.
 fn watched_town(cluster: &Cluster, town: Arc<Town>, uid: Uid) -> TownSnapshot {
-    TownSnapshot {
+    let mut snapshot = TownSnapshot {
         agents: bound_agents(cluster, &uid),
         pods: ours(cluster.pods.of(&Group::Town(uid.clone())).iter().map(|p| (**p).clone()), cluster),
         claim: own_claim(cluster.claims.of(&Group::Town(uid.clone())), None, cluster),
@@ -75,7 +75,22 @@ fn watched_town(cluster: &Cluster, town: Arc<Town>, uid: Uid) -> TownSnapshot {
         reported_at: lock(&cluster.reported).get(&uid).copied(),
         blocked_after: cluster.limits.blocked_after,
         uid,
-    }
+    };
+    show_answers(cluster, &mut snapshot);
+    snapshot
+}
+
+/// What the pods of the snapshot said of their activity.
+fn show_answers(cluster: &Cluster, snapshot: &mut TownSnapshot) {
+    snapshot.probe = answer_of(cluster, snapshot.pod());
+    let asked = snapshot.agents.iter().filter(|agent| agent.spec.activity_probe.is_some());
+    let answers = asked
+        .filter_map(|agent| Some((Uid::of(&agent.metadata)?, answer_of(cluster, snapshot.pod_of(agent)))));
+    snapshot.agent_probes = answers.collect();
+}
+
+fn answer_of(cluster: &Cluster, pod: Option<&PodFacts>) -> ProbeFacts {
+    pod.map(|pod| cluster.probes.facts(&pod.uid)).unwrap_or_default()
 }
 
 async fn look_at_town(cluster: &Cluster, key: &ObjectKey) -> Result<Option<TownSnapshot>, Error> {
@@ -108,6 +123,7 @@ async fn look_at_town(cluster: &Cluster, key: &ObjectKey) -> Result<Option<TownS
             |u: Unknown| Error::Undecodable { kind: u.kind, name: String::new(), message: u.message };
         snapshot.agents = agents.map_err(unknown)?;
         snapshot.pods = pods.map_err(unknown)?;
+        show_answers(cluster, &mut snapshot);
     }
     snapshot.revision = resources::town_revision(&town);
     snapshot.town = Arc::new(town);
@@ -148,10 +164,11 @@ pub async fn observe_agent(cluster: &Cluster, key: &ObjectKey) -> Result<Option<
         _ => Standing::Free,
     };
     let pods = ours(cluster.pods.of(&Group::Agent(uid.clone())).iter().map(|p| (**p).clone()), cluster);
+    let pod = pods.into_iter().next();
     Ok(Some(AgentSnapshot {
-        pod: pods.into_iter().next(),
+        probe: answer_of(cluster, pod.as_ref()),
+        pod,
         claim: own_claim(cluster.claims.of(&Group::Agent(uid.clone())), Some(&uid), cluster),
-        probe: ProbeFacts::default(),
         revision,
         standing,
         install: cluster.install.0.clone(),

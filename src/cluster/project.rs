@@ -57,6 +57,8 @@ pub fn pod_facts(pod: &Pod) -> Option<PodFacts> {
                 status.reason.as_deref(),
                 Some("Evicted" | "Preempting" | "NodeLost" | "NodeShutdown")
             ),
+        reported_untouched: status.observed_generation == Some(1),
+        last_crash: last_crash(spec, status),
         trouble: trouble(spec, status),
         trouble_since: unschedulable(status).and_then(|c| c.last_transition_time.as_ref()).map(|t| t.0),
     })
@@ -170,6 +172,20 @@ fn said_at_its_end(name: &str, end: &ContainerStateTerminated, spec: &PodSpec) -
         Some(message) => format!("{killed}: {}", message.trim()),
         None => killed,
     })
+}
+
+/// What the container that ended last with an error died of, whatever it does now.
+fn last_crash(spec: &PodSpec, status: &PodStatus) -> Option<String> {
+    let ends = container_statuses(status).flat_map(|c| {
+        let states = [&c.state, &c.last_state].into_iter().flatten();
+        states.filter_map(|state| state.terminated.as_ref()).map(|end| (c.name.as_str(), end))
+    });
+    let (name, end) = ends
+        .filter(|(_, end)| end.exit_code != 0)
+        .max_by_key(|(_, end)| end.finished_at.as_ref().map(|at| at.0))?;
+    let said =
+        said_at_its_end(name, end, spec).map(|said| format!(": {}", cut(said.trim(), TERMINATION_MESSAGE)));
+    Some(format!("container {name} ended with exit code {}{}", end.exit_code, said.unwrap_or_default()))
 }
 
 fn is_oom(end: &ContainerStateTerminated) -> bool {

@@ -136,7 +136,12 @@ fn pod(
             result.look_again = earlier(result.look_again, later);
             result.running = ready;
         }
-        Next::Wait => result.look_again = show_leaving(s.pod(), c, now),
+        Next::Wait => {
+            let before = s.town.status.as_ref().map_or(&[][..], |b| b.conditions.as_slice());
+            // One that was given up says so until its successor starts.
+            c.keep(condition::DEGRADED, before, &[reason::START_FAILED]);
+            result.look_again = show_leaving(s.pod(), c, now);
+        }
         Next::BackOff(at) => {
             result.retry = Some(at);
             show_back_off(s.pod(), at, c);
@@ -148,7 +153,9 @@ fn pod(
             let text = format!(
                 "the pod's last {} starts failed within 30 minutes{}; the next one is at {}, or when the spec changes",
                 restart::LIMIT,
-                s.pod().map_or_else(String::new, |pod| format!(", last: {}", why_ended(pod))),
+                s.pod().map_or_else(String::new, |pod| {
+                    format!(", last: {}", pod.last_crash.clone().unwrap_or_else(|| why_ended(pod)))
+                }),
                 stamp(until).0
             );
             let before = s.town.status.as_ref().map_or(&[][..], |b| b.conditions.as_slice());

@@ -264,6 +264,10 @@ pub struct PodFacts {
     pub termination: Option<Termination>,
     /// Ended by eviction, preemption or node loss, not by its own doing.
     pub disrupted: bool,
+    /// Its status speaks of it as it was made: when that was reported, nobody had told it to stop.
+    pub reported_untouched: bool,
+    /// What the container that ended last with an error died of.
+    pub last_crash: Option<String>,
     /// What keeps it from running: a condition reason and a text for people.
     pub trouble: Option<(&'static str, String)>,
     /// Since when, where that is known.
@@ -281,13 +285,14 @@ impl PodFacts {
         matches!(self.phase, PodPhase::Succeeded | PodPhase::Failed) || self.released_by_kubelet
     }
 
-    /// Exit 0, of its own accord: a container that ends because it was told to stop is not done. Once the
-    /// kubelet has let the pod go (grace 0), when it was told is no longer known, so it does not count:
-    /// work is rather done again than lost.
+    /// Exit 0, of its own accord: a container that ends because it was told to stop is not done. Where its
+    /// status is older than that, it was not. Once the kubelet has let the pod go (grace 0), when it was told is no
+    /// longer known, so then nothing else counts: work is rather done again than lost.
     pub fn done(&self) -> bool {
         self.phase == PodPhase::Succeeded
             && match (self.stop_requested, self.termination.as_ref().and_then(|t| t.at)) {
                 (None, _) => true,
+                (Some(_), _) if self.reported_untouched => true,
                 (Some(told), Some(ended)) => ended < told && !self.released_by_kubelet,
                 (Some(_), None) => false,
             }

@@ -28,7 +28,7 @@ fn holder(agent: &Agent, peers: &[Arc<Agent>], same_place: impl Fn(&Agent) -> bo
         .iter()
         .map(Arc::as_ref)
         .filter(|peer| peer.spec.role == agent.spec.role && same_place(peer))
-        .filter(|peer| tombstone(&peer.metadata).is_none());
+        .filter(|peer| counts(peer));
     match contenders.min_by_key(|peer| (!was_started(peer), age(peer))) {
         Some(holder) if holder.metadata.uid != agent.metadata.uid => {
             Standing::RoleTaken { holder: holder.metadata.name.clone().unwrap_or_default() }
@@ -53,7 +53,7 @@ fn turn(agent: &Agent, town: &TownFacts, peers: &[Arc<Agent>]) -> Standing {
         .map(Arc::as_ref)
         .filter(|peer| peer.metadata.uid != agent.metadata.uid)
         .filter(|peer| peer.spec.role == Role::Polecat && peer.spec.rig == agent.spec.rig)
-        .filter(|peer| tombstone(&peer.metadata).is_none() && unfinished(peer).is_some())
+        .filter(|peer| counts(peer) && unfinished(peer).is_some())
         .filter(|peer| peer.metadata.deletion_timestamp.is_none() || at_it(peer))
         .filter(|peer| !failed(peer) || at_it(peer))
         .filter(|peer| rank(peer) < own)
@@ -65,6 +65,11 @@ fn turn(agent: &Agent, town: &TownFacts, peers: &[Arc<Agent>]) -> Standing {
 /// Those at it come first, those that have failed last.
 fn rank(agent: &Agent) -> (bool, bool, (Option<Timestamp>, Option<&str>)) {
     (!at_it(agent), failed(agent), age(agent))
+}
+
+/// One that is never run holds nothing; one that is being deleted holds what it had until it is gone.
+fn counts(peer: &Agent) -> bool {
+    tombstone(&peer.metadata).is_none() || peer.metadata.deletion_timestamp.is_some()
 }
 
 fn was_started(agent: &Agent) -> bool {

@@ -11,7 +11,7 @@ use super::clock::after;
 use super::expiry::{Expiry, expiry};
 use super::facts::TownSnapshot;
 use super::probe;
-use crate::api::{AsleepReason, ExpiryPolicy, Mode, TownStatus};
+use crate::api::{Agent, AsleepReason, ExpiryPolicy, Mode, TownStatus};
 
 /// A town of which nobody can say whether it has work sleeps after so many times `sleepAfter`.
 const UNKNOWN_TIMES: i32 = 3;
@@ -81,7 +81,11 @@ pub(super) fn wake(s: &TownSnapshot, status: &TownStatus, now: Timestamp) -> Opt
     if wake_requested(s, status) {
         return Some(format!("spec.wakeRequest changed to '{}'", spec.wake_request));
     }
-    let agent = activity::agents(s, now).find_map(|(agent, activity)| {
+    // Nobody is woken for one of whom nobody has looked yet whether it can do anything: its first status says so.
+    let sleeps = status.draining_since.is_none();
+    let heard_of = |agent: &Agent| agent.status.as_ref().is_some_and(|s| !s.conditions.is_empty());
+    let mut agents = activity::agents(s, now).filter(|(agent, _)| !sleeps || heard_of(agent));
+    let agent = agents.find_map(|(agent, activity)| {
         let name = agent.metadata.name.as_deref().unwrap_or_default();
         let session = activity::mode(agent) == Mode::Session;
         // Whoever has a pod can still be asked what it does; without one only what it was never given counts, or a
@@ -107,7 +111,7 @@ pub(super) fn wake_requested(s: &TownSnapshot, status: &TownStatus) -> bool {
 }
 
 /// A Session agent wakes its town to be started the first time, and to be given a new bead.
-fn session_wake(agent: &crate::api::Agent, name: &str) -> Option<String> {
+fn session_wake(agent: &Agent, name: &str) -> Option<String> {
     let status = agent.status.as_ref();
     if status.and_then(|s| s.pod.as_ref()).and_then(|p| p.started_at.as_ref()).is_none() {
         return Some(format!("agent {name} was never started"));

@@ -1,5 +1,7 @@
 //! One reconcile: observe, decide, act, report.
 
+use std::sync::Arc;
+
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::cluster::{self, Cluster, Error, Subject};
@@ -15,26 +17,32 @@ pub struct Looked {
 }
 
 /// Brings one town a step nearer to what should be.
-pub async fn reconcile_town(cluster: &Cluster, key: &ObjectKey) -> Result<Looked, Error> {
+pub async fn reconcile_town(cluster: &Arc<Cluster>, key: &ObjectKey) -> Result<Looked, Error> {
     let Some(snapshot) = cluster::observe_town(cluster, key).await? else { return Ok(Looked::default()) };
     let now = Timestamp::now();
-    let plan = lifecycle::decide_town(&snapshot, now);
+    let mut plan = lifecycle::decide_town(&snapshot, now);
     // Marked as draining, nothing may start: the mark waits for creates under way and keeps others out.
     let outcome = cluster::act(cluster, Subject::Town(&snapshot.town), &plan.actions, now).await;
     let _alone = if plan.exclusive { Some(cluster.gates.exclusive(&snapshot.uid).await) } else { None };
-    let look_again = next_look(&plan, now);
+    let (look_again, asks) = (next_look(&plan, now), std::mem::take(&mut plan.asks));
     cluster::report(cluster, &*snapshot.town, &snapshot.uid, plan, &outcome, now).await?;
+    for ask in asks {
+        cluster::ask(cluster, ask);
+    }
     Ok(Looked { look_again, failed: outcome.error })
 }
 
 /// Brings one agent a step nearer to what should be; see [`reconcile_town`].
-pub async fn reconcile_agent(cluster: &Cluster, key: &ObjectKey) -> Result<Looked, Error> {
+pub async fn reconcile_agent(cluster: &Arc<Cluster>, key: &ObjectKey) -> Result<Looked, Error> {
     let Some(snapshot) = cluster::observe_agent(cluster, key).await? else { return Ok(Looked::default()) };
     let now = Timestamp::now();
-    let plan = lifecycle::decide_agent(&snapshot, now);
+    let mut plan = lifecycle::decide_agent(&snapshot, now);
     let outcome = cluster::act(cluster, Subject::Agent(&snapshot.agent), &plan.actions, now).await;
-    let look_again = next_look(&plan, now);
+    let (look_again, asks) = (next_look(&plan, now), std::mem::take(&mut plan.asks));
     cluster::report(cluster, &*snapshot.agent, &snapshot.uid, plan, &outcome, now).await?;
+    for ask in asks {
+        cluster::ask(cluster, ask);
+    }
     Ok(Looked { look_again, failed: outcome.error })
 }
 

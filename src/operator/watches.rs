@@ -229,8 +229,12 @@ impl<T: Indexed, P, N> Watch<'_, T, P, N> {
             }
             Event::InitDone => {
                 let (concerned, gone) = self.index.relisted();
-                gone.iter().for_each(|uid| self.cluster.forget(uid));
-                concerned.iter().for_each(|object| (self.tell)(object));
+                for uid in &gone {
+                    self.cluster.forget(uid);
+                }
+                for object in &concerned {
+                    (self.tell)(object);
+                }
             }
             Event::Apply(object) => {
                 let revision = revision(&object);
@@ -244,11 +248,12 @@ impl<T: Indexed, P, N> Watch<'_, T, P, N> {
                 }
             }
             Event::Delete(object) => {
-                let key = ObjectKey::of(object.meta());
+                // It leaves the index first: what is found there is not forgotten yet.
+                let before = self.index.delete(&ObjectKey::of(object.meta()), revision(&object));
                 if let Some(uid) = Uid::of(object.meta()) {
                     self.cluster.forget(&uid);
                 }
-                if let Some(before) = self.index.delete(&key, revision(&object)) {
+                if let Some(before) = before {
                     (self.tell)(&before);
                 }
             }

@@ -799,6 +799,8 @@ pub fn pod(owner: &str) -> PodBuilder {
         container_restarts: 0,
         revision: Some("r1".into()),
         restart_at: None,
+        reported_untouched: false,
+        last_crash: None,
         key: key(&format!("{owner}-pod")),
         uid: uid(&format!("{owner}-pod")),
         town_uid: Some(uid("gas")),
