@@ -86,7 +86,7 @@ async fn t11_traffic_is_not_work(story: Story) {
         assert!(touched < 40, "it does not sleep while it is looked at");
         tokio::time::sleep(Duration::from_secs(1)).await;
     };
-    assert!(touched > 5, "it was looked at {touched} times only: {}", town.phase());
+    assert!(touched > 2, "it was looked at {touched} times only: {}", town.phase());
     story.town("busy").until("sleeps", asleep).await;
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use town_operator::api::names;
+use town_operator::api::{SCHEMA_REVISION, names};
 
 use crate::common::account::Account;
 use crate::common::operator::{INSTALL_ID, Operator, answers};
@@ -91,7 +91,8 @@ async fn definitions_that_are_missing_or_old_are_refused(story: Story) {
         assert!(fragments.iter().all(|fragment| last.contains(fragment)), "{fragments:?}: {log}");
     };
     annotate("0");
-    refused(&["agents.gastown.dev", "schema revision 0", "needs 1"]);
+    let needs = format!("needs {SCHEMA_REVISION}");
+    refused(&["agents.gastown.dev", "schema revision 0", &needs]);
     // Newer is fine: an older operator must keep running while definitions are upgraded first.
     annotate("99");
     let operator = Operator::start(account.kubeconfig(), &[]).await;

@@ -21,8 +21,8 @@ pub fn add(stories: &mut Stories) {
     stories.with_the_operator(t21_retry_window_is_when_a_failed_agent_is_tried_again);
     stories.with_the_operator(k16_what_was_told_to_stop_is_not_done);
     stories.with_the_operator(d5_a_polecat_without_a_bead_has_no_pod);
-    stories.on_the_api(a_deletions_time_is_when_it_was_asked_for_and_its_grace);
-    stories.alone(k16_a_finished_pod_that_is_deleted_while_nobody_looks_was_finished);
+    stories.on_the_api(a_deletions_time_moves_when_its_grace_is_cut_to_nothing);
+    stories.alone(k16_of_a_finished_pod_that_is_deleted_while_nobody_looks_nothing_is_lost);
     stories.alone(k22_a_failed_agent_stays_failed_over_a_restart);
 }
 
@@ -118,7 +118,8 @@ async fn t21_ttl_after_finished_ends_an_agent_that_is_done_or_has_failed(story: 
     story.agent("kept").gone().await;
     story
         .town("shop")
-        .until("counts nobody any more", |town| {
+        // Alone, a count follows within a minute.
+        .until_within(Duration::from_secs(75), "counts nobody any more", |town| {
             town.status.as_ref().unwrap().agents.as_ref().is_some_and(|agents| agents.total == 0)
         })
         .await;
@@ -211,33 +212,27 @@ async fn d5_a_polecat_without_a_bead_has_no_pod(story: Story) {
     assert!(!town.is("Active"));
 }
 
-async fn k16_a_finished_pod_that_is_deleted_while_nobody_looks_was_finished(story: Story) {
+async fn k16_of_a_finished_pod_that_is_deleted_while_nobody_looks_nothing_is_lost(story: Story) {
     let operator = story.cluster.operator(&[]).await;
     story.create_town("shop", workshop()).await;
-    for name in ["ann", "bob"] {
-        story.create_agent(name, "shop", polecat("b-1")).await;
-    }
-    let ann = story.agent("ann").until("works", works).await;
-    let bob = story.agent("bob").until("works", works).await;
+    story.create_agent("cat", "shop", tried("b-1", 1)).await;
+    let cat = story.agent("cat").until("works", works).await;
     operator.kill();
-    story.players.succeed(&ann.child(), "all mended").await;
-    story.players.succeed(&bob.child(), "all painted").await;
-    // By hand, and as the collector of finished pods does.
-    story.pod(&ann.child()).delete().await;
-    let pod = story.pod(&bob.child()).get().await;
-    story.pod(&bob.child()).delete_now(&pod.uid().unwrap()).await;
-    for cat in [&ann, &bob] {
-        let pod = story.pod(&cat.child()).get().await;
-        assert_eq!(pod.finalizers(), [names::RESULT_FINALIZER], "it is kept for whoever reads it");
-    }
+    story.players.succeed(&cat.child(), "all mended").await;
+    let first = story.pod(&cat.child()).get().await;
+    story.pod(&cat.child()).delete().await;
+    let kept = story.pod(&cat.child()).get().await;
+    assert_eq!((kept.uid(), kept.finalizers()), (first.uid(), &[names::RESULT_FINALIZER.to_owned()][..]));
     operator.restart().await;
-    for (name, said) in [("ann", "all mended"), ("bob", "all painted")] {
-        let cat = story.agent(name).until("is done", |agent| agent.phase() == "Done").await;
-        assert_eq!((done(&cat), work(&cat).message.as_str()), (&["b-1".to_owned()][..], said));
-        story.pod(&cat.child()).gone().await;
-        story.agent(name).stays(Duration::from_secs(2), "stays done", |agent| agent.phase() == "Done").await;
-        assert_eq!(story.pods(names::AGENT_UID, &cat.id()).await.len(), 0);
-    }
+    // It looks like one that was told to stop, so it is rather done again than lost; that is nobody's failure.
+    story.pod(&cat.child()).until("is another", |pod| pod.uid() != first.uid()).await;
+    let cat = story.agent("cat").until("works again", works).await;
+    assert_eq!((done(&cat).len(), attempts(&cat)), (0, 1));
+    story.players.succeed(&cat.child(), "mended again").await;
+    story
+        .agent("cat")
+        .until("is done", |agent| done(agent) == ["b-1"] && work(agent).message == "mended again")
+        .await;
 }
 
 async fn k22_a_failed_agent_stays_failed_over_a_restart(story: Story) {
@@ -272,34 +267,37 @@ async fn k22_a_failed_agent_stays_failed_over_a_restart(story: Story) {
     assert_eq!(story.pods(names::AGENT_UID, &cat.id()).await.len(), 0);
 }
 
-/// What the operator knows of when a pod was told to stop: whoever shortens the grace does not change it.
-async fn a_deletions_time_is_when_it_was_asked_for_and_its_grace(story: Story) {
+/// Why whoever was let go by its node cannot be told from who was told to stop: the time of a deletion moves.
+async fn a_deletions_time_moves_when_its_grace_is_cut_to_nothing(story: Story) {
     let mut pod = crate::common::story::template();
     pod["apiVersion"] = "v1".into();
     pod["kind"] = "Pod".into();
     pod["spec"]["terminationGracePeriodSeconds"] = 60.into();
-    for name in ["shortened", "finished"] {
-        pod["metadata"] = json!({"name": name, "finalizers": ["example.com/hold"]});
-        let made: Pod = story.create_object(pod.clone()).await;
-        story.players.run(name).await;
-        story.players.hold(name);
-        let told = |pod: &Pod| {
-            let grace = pod.metadata.deletion_grace_period_seconds.unwrap();
-            pod.metadata.deletion_timestamp.as_ref().unwrap().0.as_second() - grace
-        };
-        if name == "finished" {
-            story.players.succeed(name, "").await;
-        }
-        story.pod(name).delete().await;
-        let first = story.pod(name).get().await;
-        let zero = first.metadata.deletion_grace_period_seconds == Some(0);
-        assert_eq!(zero, name == "finished", "what has ended is given no grace");
-        // The clock goes on before the kubelet lets it go.
-        story.pod(name).stays(Duration::from_millis(2500), "stays", |pod| pod.uid() == made.uid()).await;
-        story.pod(name).delete_now(&made.uid().unwrap()).await;
-        let last = story.pod(name).get().await;
-        assert_eq!(last.metadata.deletion_grace_period_seconds, Some(0));
-        assert_eq!(told(&last), told(&first), "{name}");
+    pod["metadata"] = json!({"name": "old", "finalizers": ["example.com/hold"]});
+    let made: Pod = story.create_object(pod).await;
+    story.players.run("old").await;
+    story.players.hold("old");
+    let told = |pod: &Pod| {
+        let grace = pod.metadata.deletion_grace_period_seconds.unwrap();
+        pod.metadata.deletion_timestamp.as_ref().unwrap().0.as_second() - grace
+    };
+    story.pod("old").delete().await;
+    let first = told(&story.pod("old").get().await);
+    story.pod("old").stays(Duration::from_millis(2500), "stays", |pod| pod.uid() == made.uid()).await;
+    story.pod("old").delete_now(&made.uid().unwrap()).await;
+    let last = story.pod("old").get().await;
+    assert_eq!(last.metadata.deletion_grace_period_seconds, Some(0));
+    assert!(told(&last) > first, "{} and {first}", told(&last));
+
+    // What has ended is given no grace in the first place.
+    let mut pod = serde_json::to_value(&made).unwrap();
+    pod["metadata"] = json!({"name": "ended", "finalizers": ["example.com/hold"]});
+    story.create_object::<Pod>(pod).await;
+    story.players.succeed("ended", "").await;
+    story.pod("ended").delete().await;
+    assert_eq!(story.pod("ended").get().await.metadata.deletion_grace_period_seconds, Some(0));
+    for name in ["old", "ended"] {
         story.pod(name).merge(json!({"metadata": {"finalizers": null}})).await;
+        story.pod(name).gone().await;
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kube::ResourceExt;
 use serde_json::{Value, json};
-use town_operator::api::{Agent, Town, names};
+use town_operator::api::{Town, names};
 
 use crate::common::story::Story;
 use crate::stage::Stories;
@@ -127,7 +127,7 @@ async fn k18_a_wake_during_destruction_brings_nothing_back(story: Story) {
     story.create_town("gone", workshop_with(json!({"suspended": true, "storage": {"size": "1Gi"}}))).await;
     let town = story.town("gone").until("sleeps", asleep).await;
     story.create_agent("cat", "gone", polecat("b-1")).await;
-    let cat = story.agent("cat").until("sleeps", |agent: &Agent| agent.phase() == "Asleep").await;
+    story.agent("cat").until("sleeps", |agent| agent.phase() == "Asleep").await;
     // Somebody holds the agent, so that the destruction can be looked at.
     let held = json!({"metadata": {"finalizers": [names::FINALIZER, "example.com/hold"]}});
     story.agent("cat").merge(held).await;
@@ -142,7 +142,10 @@ async fn k18_a_wake_during_destruction_brings_nothing_back(story: Story) {
         .stays(Duration::from_secs(3), "is destroyed on", |town| town.phase() == "Destroying")
         .await;
     assert_eq!(story.pods(names::TOWN_UID, &town.id()).await.len(), 0);
-    story.agent("cat").merge(json!({"metadata": {"finalizers": cat.finalizers()}})).await;
+    story
+        .agent("cat")
+        .until("is held by nobody else", |agent| agent.finalizers() == ["example.com/hold"])
+        .await;
     story.agent("cat").merge(json!({"metadata": {"finalizers": null}})).await;
     story.town("gone").gone().await;
     assert_eq!(story.children(&town.id()).await, [""; 0]);
