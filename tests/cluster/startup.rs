@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use town_operator::api::names;
+use town_operator::api::{SCHEMA_REVISION, names};
 
 use crate::common::account::Account;
 use crate::common::operator::{INSTALL_ID, Operator, answers};
@@ -34,6 +34,9 @@ async fn help_documents_every_flag() {
         ("--concurrency", "TOWN_OPERATOR_CONCURRENCY"),
         ("--deletion-blocked-after", "TOWN_OPERATOR_DELETION_BLOCKED_AFTER"),
         ("--apiserver-request-timeout", "TOWN_OPERATOR_APISERVER_REQUEST_TIMEOUT"),
+        ("--max-concurrent-starts", "TOWN_OPERATOR_MAX_CONCURRENT_STARTS"),
+        ("--attach-max-hold", "TOWN_OPERATOR_ATTACH_MAX_HOLD"),
+        ("--max-concurrent-probes", "TOWN_OPERATOR_MAX_CONCURRENT_PROBES"),
     ];
     for (flag, variable) in flags {
         assert!(help.contains(&format!("{flag} <")), "{flag}: {help}");
@@ -88,7 +91,8 @@ async fn definitions_that_are_missing_or_old_are_refused(story: Story) {
         assert!(fragments.iter().all(|fragment| last.contains(fragment)), "{fragments:?}: {log}");
     };
     annotate("0");
-    refused(&["agents.gastown.dev", "schema revision 0", "needs 1"]);
+    let needs = format!("needs {SCHEMA_REVISION}");
+    refused(&["agents.gastown.dev", "schema revision 0", &needs]);
     // Newer is fine: an older operator must keep running while definitions are upgraded first.
     annotate("99");
     let operator = Operator::start(account.kubeconfig(), &[]).await;
