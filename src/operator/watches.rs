@@ -248,11 +248,12 @@ impl<T: Indexed, P, N> Watch<'_, T, P, N> {
                 }
             }
             Event::Delete(object) => {
-                let key = ObjectKey::of(object.meta());
+                // It leaves the index first: what is found there is not forgotten yet.
+                let before = self.index.delete(&ObjectKey::of(object.meta()), revision(&object));
                 if let Some(uid) = Uid::of(object.meta()) {
                     self.cluster.forget(&uid);
                 }
-                if let Some(before) = self.index.delete(&key, revision(&object)) {
+                if let Some(before) = before {
                     (self.tell)(&before);
                 }
             }

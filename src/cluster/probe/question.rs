@@ -81,9 +81,12 @@ pub(super) async fn put(
         .map_err(|error| NoAnswer::Unreachable(format!("there is no such question: {error}")))?;
     let stream =
         TcpStream::connect(address).await.map_err(|error| NoAnswer::Unreachable(error.to_string()))?;
-    let (mut sender, connection) =
-        http1::Builder::new().max_buf_size(HEAD).handshake(TokioIo::new(stream)).await.map_err(broken)?;
-    let answer = async { read(ask, sender.send_request(request).await.map_err(broken)?).await };
+    let (mut sender, connection) = http1::Builder::new()
+        .max_buf_size(HEAD)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(|e| broken(&e))?;
+    let answer = async { read(ask, sender.send_request(request).await.map_err(|e| broken(&e))?).await };
     // The connection lives as long as the question; what goes wrong with it, the question is told, too.
     tokio::select! {
         answer = answer => answer,
@@ -136,13 +139,13 @@ fn unread(error: Box<dyn Error + Send + Sync>) -> NoAnswer {
         return NoAnswer::TooLarge(format!("more than {} KiB", BODY / 1024));
     }
     match error.downcast::<hyper::Error>() {
-        Ok(error) => broken(*error),
+        Ok(error) => broken(&error),
         Err(error) => NoAnswer::Unreachable(plain(&error.to_string())),
     }
 }
 
 /// Why there is no answer.
-fn broken(error: hyper::Error) -> NoAnswer {
+fn broken(error: &hyper::Error) -> NoAnswer {
     if error.is_parse_too_large() {
         return NoAnswer::TooLarge(format!("more than {} KiB of head", HEAD / 1024));
     }

@@ -18,8 +18,8 @@ use tower::service_fn;
 use super::super::looks::looks;
 use super::super::project::pod_facts;
 use super::*;
-use crate::api::{ActivityProbe, Agent, ReportedState, Town};
-use crate::cluster::Limits;
+use crate::api::{ActivityProbe, Agent, ReportedState, Town, names};
+use crate::cluster::{Limits, observe_agent, observe_town};
 use crate::resources::Install;
 use crate::telemetry::Metrics;
 
@@ -28,7 +28,7 @@ const SOON: Duration = Duration::from_secs(20);
 /// Long enough for an answer from this machine.
 const SHORT: Duration = Duration::from_secs(2);
 /// A limit that no test reaches.
-const LONG: Duration = Duration::from_secs(600);
+const LONG: Duration = Duration::from_mins(10);
 
 async fn soon<T>(what: impl Future<Output = T>) -> T {
     timeout(SOON, what).await.expect("what is awaited comes soon")
@@ -47,9 +47,9 @@ fn bounds() -> Bounds {
 }
 
 /// The Secret with this token.
-fn secret(token: &str) -> Option<Value> {
+fn secret(token: &str) -> Value {
     let token = ByteString(token.as_bytes().to_vec());
-    Some(json!({"metadata": {"name": "s", "namespace": "ns"}, "data": {"token": token}}))
+    json!({"metadata": {"name": "s", "namespace": "ns"}, "data": {"token": token}})
 }
 
 impl Scene {
@@ -58,8 +58,8 @@ impl Scene {
         Self::with_secrets(bounds, [secret("t1")])
     }
 
-    /// Each read of the Secret finds the next of these; the last one stays.
-    fn with_secrets(bounds: Bounds, found: impl IntoIterator<Item = Option<Value>>) -> Self {
+    /// Each read of the Secret finds the next of these, null where there is none; the last one stays.
+    fn with_secrets(bounds: Bounds, found: impl IntoIterator<Item = Value>) -> Self {
         let found: Arc<Mutex<VecDeque<_>>> = Arc::new(Mutex::new(found.into_iter().collect()));
         let reads = Arc::new(AtomicUsize::new(0));
         let count = reads.clone();
@@ -67,7 +67,7 @@ impl Scene {
             assert_eq!(request.uri().path(), "/api/v1/namespaces/ns/secrets/s");
             count.fetch_add(1, Ordering::SeqCst);
             let mut found = lock(&found);
-            let now = found.front().cloned().flatten();
+            let now = found.front().cloned().filter(|secret| !secret.is_null());
             if found.len() > 1 {
                 found.pop_front();
             }
@@ -107,9 +107,9 @@ impl Scene {
 
     /// The watch shows the pod at this address.
     fn place(&self, name: &str, address: &str) {
-        let mut labels = json!({"gastown.dev/town-uid": "town"});
+        let mut labels = json!({(names::TOWN_UID): "town", (names::INSTALL): "test"});
         if name.starts_with("agent") {
-            labels["gastown.dev/agent-uid"] = json!("agent");
+            labels[names::AGENT_UID] = json!("agent");
         }
         let pod = json!({"metadata": {"name": name, "namespace": "ns", "uid": name, "labels": labels},
             "status": {"podIP": address}});
@@ -138,7 +138,7 @@ impl Scene {
     async fn no_answer(&mut self, question: &Ask, result: &str) -> String {
         let before = self.counted(result);
         let facts = self.answer(question).await;
-        assert_eq!(self.counted(result), before + 1.0, "{facts:?}");
+        assert_eq!(self.counted(result), before + 1, "{facts:?}");
         facts.last.unwrap().unwrap_err()
     }
 
@@ -150,8 +150,9 @@ impl Scene {
         self.cluster.probes.facts(&ask.uid)
     }
 
-    fn counted(&self, result: &str) -> f64 {
-        self.cluster.metrics.value(&format!("probes_total{{result=\"{result}\"}}")).unwrap_or_default()
+    fn counted(&self, result: &str) -> usize {
+        let value = self.cluster.metrics.value(&format!("probes_total{{result=\"{result}\"}}"));
+        value.map_or(0, |n| n.to_string().parse().unwrap())
     }
 
     fn reads(&self) -> usize {
@@ -166,9 +167,10 @@ fn town() -> Town {
 }
 
 fn agent() -> Agent {
+    let labels = json!({(names::TOWN_UID): "town", (names::INSTALL): "test"});
     serde_json::from_value(json!({"apiVersion": "gastown.dev/v1alpha1", "kind": "Agent",
-        "spec": {"town": "gas", "role": "mayor"},
-        "metadata": {"name": "mayor", "namespace": "ns", "uid": "agent"}}))
+        "spec": {"town": "gas", "role": "mayor", "activityProbe": {"port": 8080}},
+        "metadata": {"name": "mayor", "namespace": "ns", "uid": "agent", "labels": labels}}))
     .unwrap()
 }
 
@@ -307,7 +309,7 @@ async fn a_pod_says_what_it_does() {
     assert_eq!((report.backlog.triage, report.attached), (3, true));
     assert!(!facts.under_way && facts.asked_at <= facts.known_at && facts.asked_at.is_some());
     assert_eq!((facts.failing_since, facts.failures), (None, 0));
-    assert_eq!(scene.counted("Answered"), 1.0);
+    assert_eq!(scene.counted("Answered"), 1);
     assert_eq!(scene.cluster.metrics.value("probe_duration_seconds_count"), Some(1.0));
     let head = door.question().await.head.to_lowercase();
     let lines: Vec<_> = head.lines().collect();
@@ -332,6 +334,23 @@ async fn what_an_agents_pod_says_concerns_the_agent_and_its_town() {
     assert_eq!(scene.look().await, Look::Agent(agent().key()));
     assert_eq!(scene.look().await, Look::Town(town().key()));
     assert!(scene.facts(&ask).report().is_some());
+}
+
+#[tokio::test]
+async fn decisions_rest_on_what_the_pods_of_a_town_said() {
+    let mut scene = Scene::with(bounds());
+    let own = Door::saying(ok(&json!({"backlog": {"triage": 1}}))).await;
+    let agents = Door::saying(ok(&json!({"backlog": {"triage": 2}}))).await;
+    scene.answer(&scene.pod("pod", own.port)).await;
+    scene.ask(&scene.pod("agent-pod", agents.port));
+    assert_eq!(scene.look().await, Look::Agent(agent().key()));
+
+    let triage = |facts: &ProbeFacts| facts.report().map(|report| report.backlog.triage);
+    let seen = observe_town(&scene.cluster, &town().key()).await.unwrap().unwrap();
+    assert_eq!(triage(&seen.probe), Some(1));
+    assert_eq!(seen.agent_probes.get(&Uid::new("agent")).and_then(triage), Some(2));
+    let seen = observe_agent(&scene.cluster, &agent().key()).await.unwrap().unwrap();
+    assert_eq!(triage(&seen.probe), Some(2));
 }
 
 #[tokio::test]
@@ -366,7 +385,7 @@ async fn a_token_that_opens_nothing_is_read_again_and_the_question_repeated() {
         question.answer(nothing()).await;
         scene.look().await;
         assert!(scene.facts(&ask).report().is_some());
-        assert_eq!(scene.counted("Unauthorized"), 0.0, "only what came of it in the end counts");
+        assert_eq!(scene.counted("Unauthorized"), 0, "only what came of it in the end counts");
         scene = Scene::with_secrets(bounds(), [secret("old"), secret("new\n")]);
         scene.pod("pod", door.port);
     }
@@ -403,11 +422,11 @@ async fn a_pod_that_never_takes_the_token_costs_no_read_with_every_question() {
 
 #[tokio::test]
 async fn without_a_token_nobody_is_asked_and_the_text_names_what_is_missing() {
-    let mut empty = secret("t1").unwrap();
+    let mut empty = secret("t1");
     empty["data"] = json!({"password": "eA=="});
     for (found, missing) in [
-        (None, "Secret ns/s, whose key 'token' it needs, is not there"),
-        (Some(empty), "Secret ns/s has no key 'token'"),
+        (Value::Null, "Secret ns/s, whose key 'token' it needs, is not there"),
+        (empty, "Secret ns/s has no key 'token'"),
         (secret("two\nlines"), "the key 'token' of Secret ns/s holds no token"),
     ] {
         let mut scene = Scene::with_secrets(bounds(), [found.clone()]);
@@ -428,7 +447,7 @@ async fn without_a_token_nobody_is_asked_and_the_text_names_what_is_missing() {
 
 #[tokio::test]
 async fn a_token_that_comes_later_is_found() {
-    let mut scene = Scene::with_secrets(bounds(), [None, secret("t1")]);
+    let mut scene = Scene::with_secrets(bounds(), [Value::Null, secret("t1")]);
     let door = Door::saying(nothing()).await;
     let ask = scene.pod("pod", door.port);
     scene.no_answer(&ask, "Unauthorized").await;
@@ -446,7 +465,7 @@ async fn a_pod_that_answers_slowly_is_not_waited_for() {
         let question = door.question().await;
         question.say(said.as_bytes()).await;
         scene.look().await;
-        assert_eq!(scene.counted("TimedOut"), 1.0, "after {said:?}");
+        assert_eq!(scene.counted("TimedOut"), 1, "after {said:?}");
         let why = scene.facts(&ask).last.unwrap().unwrap_err();
         assert!(why.ends_with("no whole answer within 2 s"), "{why}");
         question.given_up().await;
@@ -470,7 +489,7 @@ async fn a_pod_that_drips_is_not_waited_for_either() {
     };
     soon(drip).await;
     scene.look().await;
-    assert_eq!(scene.counted("TimedOut"), 1.0);
+    assert_eq!(scene.counted("TimedOut"), 1);
 }
 
 #[tokio::test]
@@ -492,8 +511,20 @@ async fn a_pod_that_never_stops_talking_is_cut_off() {
         scene.look().await;
         let why = scene.facts(&ask).last.unwrap().unwrap_err();
         assert!(why.contains("its answer is too large: more than "), "{why}");
-        assert_eq!(scene.counted("TooLarge"), 1.0);
+        assert_eq!(scene.counted("TooLarge"), 1);
     }
+}
+
+#[tokio::test]
+async fn the_head_of_an_answer_is_bounded_too() {
+    let mut scene = Scene::with(bounds());
+    let answer =
+        |more: usize| format!("HTTP/1.1 200 OK\r\nx: {}\r\ncontent-length: 2\r\n\r\n{{}}", "x".repeat(more));
+    let ask = scene.pod("short", Door::saying(answer(8000)).await.port);
+    assert!(scene.answer(&ask).await.report().is_some());
+    let ask = scene.pod("long", Door::saying(answer(20_000)).await.port);
+    let why = scene.no_answer(&ask, "TooLarge").await;
+    assert!(why.ends_with("its answer is too large: more than 16 KiB of head"), "{why}");
 }
 
 #[tokio::test]
@@ -592,7 +623,7 @@ async fn who_hangs_up_cannot_be_reached() {
         question.say(said.as_bytes()).await;
         drop(question);
         scene.look().await;
-        assert_eq!(scene.counted("Unreachable"), 1.0, "{:?}", scene.facts(&ask));
+        assert_eq!(scene.counted("Unreachable"), 1, "{:?}", scene.facts(&ask));
     }
 }
 
@@ -634,7 +665,7 @@ async fn no_more_are_asked_at_once_than_may() {
         }
         assert_eq!(door.waiting(), 0, "two are asked at once");
     }
-    assert_eq!(scene.counted("Answered"), 5.0);
+    assert_eq!(scene.counted("Answered"), 5);
 }
 
 #[tokio::test]
@@ -648,7 +679,9 @@ async fn pods_that_do_not_answer_leave_places_to_those_that_do() {
         scene.look().await;
     }
 
-    fails.iter().for_each(|ask| scene.ask(ask));
+    for ask in &fails {
+        scene.ask(ask);
+    }
     let hanging = bad.question().await;
     let ask = scene.pod("good", good.port);
     assert!(scene.answer(&ask).await.report().is_some());
@@ -675,7 +708,7 @@ async fn a_pod_is_asked_once_at_a_time() {
     scene.ask(&ask);
     door.question().await.answer(nothing()).await;
     scene.look().await;
-    assert_eq!((scene.counted("Answered"), door.waiting()), (2.0, 0));
+    assert_eq!((scene.counted("Answered"), door.waiting()), (2, 0));
 }
 
 #[tokio::test]
@@ -701,7 +734,7 @@ async fn what_a_pod_says_after_it_is_gone_is_dropped() {
     scene.gone(&ask);
     question.answer(nothing()).await;
     soon(async {
-        while scene.counted("Stale") < 1.0 {
+        while scene.counted("Stale") == 0 {
             tokio::task::yield_now().await;
         }
     })
@@ -720,7 +753,7 @@ async fn what_comes_from_an_old_address_is_dropped_and_the_new_one_asked() {
     question.answer(nothing()).await;
     assert_eq!(scene.look().await, Look::Town(town().key()), "it is to be asked again");
     assert_eq!(scene.facts(&ask), ProbeFacts::default());
-    assert_eq!(scene.counted("Stale"), 1.0);
+    assert_eq!(scene.counted("Stale"), 1);
 }
 
 #[tokio::test]
