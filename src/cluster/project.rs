@@ -177,8 +177,8 @@ fn said_at_its_end(name: &str, end: &ContainerStateTerminated, spec: &PodSpec) -
 /// What the container that ended last with an error died of, whatever it does now.
 fn last_crash(spec: &PodSpec, status: &PodStatus) -> Option<String> {
     let ends = container_statuses(status).flat_map(|c| {
-        let states = [&c.state, &c.last_state].into_iter().flatten();
-        states.filter_map(|state| state.terminated.as_ref()).map(|end| (c.name.as_str(), end))
+        let now_and_before = [&c.state, &c.last_state].into_iter().flatten();
+        now_and_before.filter_map(|state| state.terminated.as_ref()).map(|end| (c.name.as_str(), end))
     });
     let (name, end) = ends
         .filter(|(_, end)| end.exit_code != 0)
