@@ -31,7 +31,7 @@ async fn a_paused_town_is_left_alone_until_it_goes_on(story: Story) {
     let town = story.town("hall").until("is idle", idle).await;
     let pod = story.pod(&town.child()).get().await;
     story.town("hall").merge(pause(true)).await;
-    let town = story.town("hall").until("is paused", |town| paused(town)).await;
+    let town = story.town("hall").until("is paused", paused).await;
     assert!(town.message("Reconciling").contains(names::PAUSED), "{}", town.message("Reconciling"));
     assert_eq!((town.phase(), town.is("Ready")), ("Idle", true), "whatever it was, it is still");
 
@@ -59,7 +59,7 @@ async fn a_paused_agent_is_left_alone_until_it_goes_on(story: Story) {
     story.agent("next").until("has nothing to do", |agent| agent.reason("Ready") == "NoHook").await;
     for name in ["cat", "next"] {
         story.agent(name).merge(pause(true)).await;
-        story.agent(name).until("is paused", |agent| paused(agent)).await;
+        story.agent(name).until("is paused", paused).await;
     }
     story.players.succeed(&cat.child(), "while you were away").await;
     story.agent("next").merge(json!({"spec": {"hook": {"bead": "b-2"}}})).await;
@@ -84,7 +84,7 @@ async fn a_town_that_was_never_started_can_be_paused(story: Story) {
         "metadata": {"name": "later", "annotations": {names::PAUSED: "true"}}, "spec": workshop(),
     });
     story.create_object::<town_operator::api::Town>(town).await;
-    let town = story.town("later").until("is paused", |town| paused(town)).await;
+    let town = story.town("later").until("is paused", paused).await;
     assert_eq!((town.phase(), town.is("Ready")), ("Pending", false));
     assert_eq!(town.finalizers(), [names::FINALIZER], "it must not go unseen");
     story
@@ -106,9 +106,9 @@ async fn what_is_paused_can_be_deleted(story: Story) {
     story.town("hall").merge(pause(true)).await;
     for agent in ["cat", "mayor"] {
         story.agent(agent).merge(pause(true)).await;
-        story.agent(agent).until("is paused", |agent| paused(agent)).await;
+        story.agent(agent).until("is paused", paused).await;
     }
-    story.town("hall").until("is paused", |town| paused(town)).await;
+    story.town("hall").until("is paused", paused).await;
 
     story.agent("mayor").delete().await;
     story.agent("mayor").gone().await;

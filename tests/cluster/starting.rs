@@ -218,11 +218,11 @@ async fn k17_a_volume_that_is_lost_is_said_and_not_replaced(story: Story) {
     for claim in [awake.child(), night.child(), crew.child()] {
         lose_the_volume_of(&story, &claim).await;
     }
-    let said = story.town("awake").until("says so", |town| lost(town)).await;
+    let said = story.town("awake").until("says so", lost).await;
     assert!(said.message("Degraded").contains(&awake.child()), "{}", said.message("Degraded"));
     story.town("night").merge(json!({"spec": {"suspended": false}})).await;
-    story.town("night").until("says so when it wakes", |town| lost(town)).await;
-    story.agent("crew").until("says so", |agent| lost(agent)).await;
+    story.town("night").until("says so when it wakes", lost).await;
+    story.agent("crew").until("says so", lost).await;
     for (claim, label, id) in
         [(night.child(), names::TOWN_UID, night.id()), (crew.child(), names::AGENT_UID, crew.id())]
     {

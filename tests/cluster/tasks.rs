@@ -22,7 +22,7 @@ pub fn add(stories: &mut Stories) {
     stories.with_the_operator(k16_what_was_told_to_stop_is_not_done);
     stories.with_the_operator(d5_a_polecat_without_a_bead_has_no_pod);
     stories.on_the_api(a_deletions_time_moves_when_its_grace_is_cut_to_nothing);
-    stories.alone(k16_of_a_finished_pod_that_is_deleted_while_nobody_looks_nothing_is_lost);
+    stories.alone(k16_a_finished_pod_that_is_deleted_while_nobody_looks_was_finished);
     stories.alone(k22_a_failed_agent_stays_failed_over_a_restart);
 }
 
@@ -212,27 +212,33 @@ async fn d5_a_polecat_without_a_bead_has_no_pod(story: Story) {
     assert!(!town.is("Active"));
 }
 
-async fn k16_of_a_finished_pod_that_is_deleted_while_nobody_looks_nothing_is_lost(story: Story) {
+async fn k16_a_finished_pod_that_is_deleted_while_nobody_looks_was_finished(story: Story) {
     let operator = story.cluster.operator(&[]).await;
     story.create_town("shop", workshop()).await;
-    story.create_agent("cat", "shop", tried("b-1", 1)).await;
-    let cat = story.agent("cat").until("works", works).await;
+    for name in ["ann", "bob"] {
+        story.create_agent(name, "shop", polecat("b-1")).await;
+    }
+    let ann = story.agent("ann").until("works", works).await;
+    let bob = story.agent("bob").until("works", works).await;
     operator.kill();
-    story.players.succeed(&cat.child(), "all mended").await;
-    let first = story.pod(&cat.child()).get().await;
-    story.pod(&cat.child()).delete().await;
-    let kept = story.pod(&cat.child()).get().await;
-    assert_eq!((kept.uid(), kept.finalizers()), (first.uid(), &[names::RESULT_FINALIZER.to_owned()][..]));
+    story.players.succeed(&ann.child(), "all mended").await;
+    story.players.succeed(&bob.child(), "all painted").await;
+    // By hand, and as the collector of finished pods does.
+    story.pod(&ann.child()).delete().await;
+    let pod = story.pod(&bob.child()).get().await;
+    story.pod(&bob.child()).delete_now(&pod.uid().unwrap()).await;
+    for cat in [&ann, &bob] {
+        let pod = story.pod(&cat.child()).get().await;
+        assert_eq!(pod.finalizers(), [names::RESULT_FINALIZER], "it is kept for whoever reads it");
+    }
     operator.restart().await;
-    // It looks like one that was told to stop, so it is rather done again than lost; that is nobody's failure.
-    story.pod(&cat.child()).until("is another", |pod| pod.uid() != first.uid()).await;
-    let cat = story.agent("cat").until("works again", works).await;
-    assert_eq!((done(&cat).len(), attempts(&cat)), (0, 1));
-    story.players.succeed(&cat.child(), "mended again").await;
-    story
-        .agent("cat")
-        .until("is done", |agent| done(agent) == ["b-1"] && work(agent).message == "mended again")
-        .await;
+    for (name, said) in [("ann", "all mended"), ("bob", "all painted")] {
+        let cat = story.agent(name).until("is done", |agent| agent.phase() == "Done").await;
+        assert_eq!((done(&cat), work(&cat).message.as_str()), (&["b-1".to_owned()][..], said));
+        story.pod(&cat.child()).gone().await;
+        story.agent(name).stays(Duration::from_secs(2), "stays done", |agent| agent.phase() == "Done").await;
+        assert_eq!(story.pods(names::AGENT_UID, &cat.id()).await.len(), 0);
+    }
 }
 
 async fn k22_a_failed_agent_stays_failed_over_a_restart(story: Story) {
@@ -267,7 +273,7 @@ async fn k22_a_failed_agent_stays_failed_over_a_restart(story: Story) {
     assert_eq!(story.pods(names::AGENT_UID, &cat.id()).await.len(), 0);
 }
 
-/// Why whoever was let go by its node cannot be told from who was told to stop: the time of a deletion moves.
+/// Why it is the generation that tells whether a pod ended before it was told to stop: the time of a deletion moves.
 async fn a_deletions_time_moves_when_its_grace_is_cut_to_nothing(story: Story) {
     let mut pod = crate::common::story::template();
     pod["apiVersion"] = "v1".into();
@@ -281,8 +287,15 @@ async fn a_deletions_time_moves_when_its_grace_is_cut_to_nothing(story: Story) {
         let grace = pod.metadata.deletion_grace_period_seconds.unwrap();
         pod.metadata.deletion_timestamp.as_ref().unwrap().0.as_second() - grace
     };
+    assert_eq!(
+        story.pod("old").get().await.metadata.generation,
+        Some(1),
+        "to be bound and started changes nothing"
+    );
     story.pod("old").delete().await;
-    let first = told(&story.pod("old").get().await);
+    let deleted = story.pod("old").get().await;
+    assert_eq!(deleted.metadata.generation, Some(2));
+    let first = told(&deleted);
     story.pod("old").stays(Duration::from_millis(2500), "stays", |pod| pod.uid() == made.uid()).await;
     story.pod("old").delete_now(&made.uid().unwrap()).await;
     let last = story.pod("old").get().await;

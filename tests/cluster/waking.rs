@@ -110,7 +110,7 @@ async fn what_cannot_run_wakes_nobody(story: Story) {
     story.create_agent("cat", "full", polecat("b-1")).await;
     story.agent("second").until("is refused", |agent| agent.reason("Stalled") == "RoleTaken").await;
     story.agent("cat").until("waits", |agent| agent.reason("Ready") == "RigFull").await;
-    story.agent("naked").until("has seen it", |agent| agent.is_current()).await;
+    story.agent("naked").until("has seen it", Told::is_current).await;
     for town in sleepers {
         story.town(town).stays(Duration::from_secs(3), "sleeps on", asleep).await;
     }
@@ -195,7 +195,7 @@ async fn whoever_waits_longest_starts_next_awake_or_asleep(story: Story) {
             story.town(name).until("is starting", |town| town.phase() == "Starting").await;
         }
     }
-    story.town("three").until("has seen it", |town| town.is_current()).await;
+    story.town("three").until("has seen it", Told::is_current).await;
     story.town("three").stays(Duration::from_secs(2), "sleeps on", asleep).await;
     assert_eq!(story.pods(names::TOWN_UID, &three.id()).await.len(), 0);
     story.players.run(&two.child()).await;

@@ -303,6 +303,7 @@ fn running(pod: &Pod, ready: bool) -> Value {
 fn running_at(pod: &Pod, ready: bool, address: IpAddr) -> Value {
     let state = json!({"running": {"startedAt": now()}});
     json!({
+        "observedGeneration": pod.metadata.generation,
         "phase": "Running", "startTime": now(), "podIP": address, "podIPs": [{"ip": address}],
         "conditions": conditions(true, ready, if ready { "" } else { "ContainersNotReady" }),
         "containerStatuses": containers(pod, ready, &state),
@@ -315,6 +316,7 @@ fn ended(pod: &Pod, exit_code: i32, message: &str, at: &str) -> Value {
         "exitCode": exit_code, "reason": reason, "message": message, "startedAt": at, "finishedAt": at,
     }});
     json!({
+        "observedGeneration": pod.metadata.generation,
         "phase": if exit_code == 0 { "Succeeded" } else { "Failed" }, "startTime": now(),
         "conditions": conditions(true, false, if exit_code == 0 { "PodCompleted" } else { "PodFailed" }),
         "containerStatuses": containers(pod, false, &state),
