@@ -39,8 +39,8 @@ async fn t17_c5_c6_a_town_that_keeps_crashing_rests_and_an_edit_starts_it_at_onc
     assert_eq!((rests.phase(), rests.is("Reconciling"), rests.is("Stalled")), ("Starting", true, false));
     scene.await_no_pods(&uid).await;
     scene.assert_nothing_runs();
-    let rests = town.get().await;
-    assert_eq!(rests.message("Degraded"), said, "what it died of is not forgotten with its pod");
+    let what = "still says what it died of, though its pod is gone";
+    let rests = town.until_within(PATIENCE, what, |town| town.message("Degraded") == said).await;
     assert!((5..=8).contains(&failed_starts(&rests)), "each start is counted once: {rests:?}");
     town.stays(Duration::from_secs(3), "is not touched meanwhile", |town| {
         town.resource_version() == rests.resource_version()
