@@ -39,13 +39,13 @@ async fn t17_c5_c6_a_town_that_keeps_crashing_rests_and_an_edit_starts_it_at_onc
     assert_eq!((rests.phase(), rests.is("Reconciling"), rests.is("Stalled")), ("Starting", true, false));
     scene.await_no_pods(&uid).await;
     scene.assert_nothing_runs();
-    let what = "still says what it died of, though its pod is gone";
-    let rests = town.until_within(PATIENCE, what, |town| town.message("Degraded") == said).await;
-    assert!((5..=8).contains(&failed_starts(&rests)), "each start is counted once: {rests:?}");
-    town.stays(Duration::from_secs(3), "is not touched meanwhile", |town| {
-        town.resource_version() == rests.resource_version()
-    })
-    .await;
+    let is_told = |town: &Town| town.message("Degraded") == said && town.reason("Ready") == "StartFailed";
+    let rests = town.until_within(PATIENCE, "still says why, though its pod is gone", is_told).await;
+    let starts = failed_starts(&rests);
+    assert!((5..=8).contains(&starts), "each start is counted once: {starts}");
+    let rests_on = |town: &Town| is_told(town) && failed_starts(town) == starts;
+    town.stays(Duration::from_secs(3), "rests", rests_on).await;
+    assert!(scene.pods(&uid).await.is_empty());
 
     let began = Instant::now();
     town.merge(json!({"spec": {"template": runs(STAY)}})).await;
