@@ -168,7 +168,7 @@ fn show_activity(
     let before = s.agent.status.as_ref();
     let old = before.map_or(&[][..], |b| b.conditions.as_slice());
     let entry = match said {
-        Heard::Answer(entry) => entry,
+        Heard::Answer(entry, _) => entry,
         Heard::NoAnswer | Heard::Nothing => None,
     };
     let bead = s.agent.spec.hook.as_ref().map(|h| h.bead.as_str());
@@ -199,11 +199,14 @@ fn show_activity(
     }
     match phase {
         "Working" => c.set(condition::WORKING, true, reason::WORK, ""),
-        "Waiting" => c.set(condition::WORKING, false, reason::WAITING, message(entry)),
+        // Once is enough: its message may change all the time.
+        "Waiting" => {
+            c.set(condition::WORKING, false, reason::WAITING, message(entry));
+            c.keep(condition::WORKING, old, &[reason::WAITING]);
+        }
         "Stalled" => {
             status.last_activity_at = entry.and_then(|e| e.last_activity_at.as_ref()).map(|t| stamp(t.0));
             c.set(condition::WORKING, false, reason::REPORTED_STALLED, message(entry));
-            // Once is enough: its message may change all the time.
             c.keep(condition::WORKING, old, &[reason::REPORTED_STALLED]);
             if was == Some("Stalled") {
                 status.last_activity_at = before.and_then(|b| b.last_activity_at.clone());

@@ -5,20 +5,22 @@
 
 use std::sync::Arc;
 
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
 use super::build::{
-    AgentBuilder, PodBuilder, TownBuilder, claim, hook, mayor, minute, nothing_left, pod, polecat, second,
-    town, uid, unanswered,
+    AgentBuilder, PodBuilder, TownBuilder, answered, child, claim, entry, hook, mayor, minute, nothing_left,
+    pod, polecat, quiet, second, town, uid, unanswered, unheard,
 };
 use crate::api::condition::{self, reason};
 use crate::api::{
-    AgentStatus, AsleepReason, DestroyStatus, DestroyStep, Outcome, PodStatus, TownStatus, names,
+    ActivityReport, AgentStatus, AsleepReason, Backlog, DestroyStatus, DestroyStep, ExpiryPolicy, Outcome,
+    PodStatus, ReportedState, StorageStatus, TownStatus, UsageStatus, names,
 };
 use crate::lifecycle::{
-    Action, ClaimFacts, Freshness, Plan, PodFacts, PodPhase, Remains, TownFacts, TownView, Uid,
-    has_own_tombstone, tombstone,
+    Action, ChildKind, ClaimFacts, Freshness, Plan, PodFacts, PodPhase, ProbeFacts, Remains, Standing,
+    TownFacts, TownSnapshot, TownView, Uid, has_own_tombstone, is_paused, tombstone,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time};
 
@@ -54,7 +56,15 @@ impl Dice<'_> {
     fn conditions(&mut self, types: &[&'static str]) -> Vec<Condition> {
         let mut conditions = Vec::new();
         for type_ in types {
-            let reason = self.pick(&[reason::AS_EXPECTED, reason::RETRY_LIMIT_EXCEEDED, reason::TOMBSTONED]);
+            let reason = self.pick(&[
+                reason::AS_EXPECTED,
+                reason::RETRY_LIMIT_EXCEEDED,
+                reason::TOMBSTONED,
+                reason::ACTIVITY_UNKNOWN,
+                reason::WORK,
+                reason::RIG_FULL,
+                reason::NAME_TAKEN,
+            ]);
             if !self.one_in(5) {
                 super::build::set(&mut conditions, type_, self.one_in(3), reason);
             }
@@ -72,9 +82,9 @@ impl Dice<'_> {
 
     fn pod_record(&mut self) -> Option<PodStatus> {
         self.one_in(2).then(|| PodStatus {
-            container_restarts: 0,
+            container_restarts: self.pick(&[0, 0, 1, 7]),
             name: Some("gas-pod".into()),
-            uid: self.one_in(2).then(|| "some-uid".into()),
+            uid: self.one_in(2).then(|| self.pick(&["some-uid".to_owned(), uid("gas-pod").to_string()])),
             node: None,
             started_at: (!self.one_in(3)).then(|| Time(self.time())),
         })
@@ -94,6 +104,78 @@ impl Dice<'_> {
             meta.labels = None;
         }
         meta.generation = Some(self.pick(&[1, 2]));
+        for (key, value) in [(names::PAUSED, "true"), (names::RESTART_AT, "now")] {
+            if self.one_in(6) {
+                meta.annotations.get_or_insert_default().insert(key.into(), value.into());
+            }
+        }
+    }
+
+    /// What is known of the activity of a pod.
+    fn probe(&mut self) -> ProbeFacts {
+        let mut facts = match self.pick(&[0, 1, 2, 3]) {
+            0 => ProbeFacts::default(),
+            1 => answered(self.time(), quiet()),
+            2 => answered(self.time(), self.report()),
+            _ => unheard(self.pick(&[1, 2, 3, 99]), self.time(), self.time()),
+        };
+        facts.under_way = self.one_in(4);
+        facts
+    }
+
+    fn report(&mut self) -> ActivityReport {
+        let mut report = ActivityReport { backlog: self.backlog(), ..quiet() };
+        report.attached = self.one_in(2);
+        report.last_input_at = self.one_in(2).then(|| Time(self.time()));
+        for name in ["mayor", "toast", "stranger"] {
+            if self.one_in(2) {
+                let state = self.pick(&[
+                    ReportedState::Idle,
+                    ReportedState::Working,
+                    ReportedState::Waiting,
+                    ReportedState::Stalled,
+                    ReportedState::Done,
+                    ReportedState::Failed,
+                ]);
+                let mut entry = entry(name, state);
+                entry.last_activity_at = self.one_in(2).then(|| Time(self.time()));
+                entry.bead = self.one_in(2).then(|| self.bead().into());
+                report.agents.push(entry);
+            }
+        }
+        report
+    }
+
+    fn backlog(&mut self) -> Backlog {
+        let mut number = || self.pick(&[0, 0, 0, 1, -1]);
+        Backlog { merge_requests: number(), triage: number(), unassigned: number() }
+    }
+
+    fn standing(&mut self) -> Standing {
+        self.pick(&[
+            Standing::Free,
+            Standing::Free,
+            Standing::RoleTaken { holder: "x".into() },
+            Standing::RigFull { position: 3, limit: 2 },
+        ])
+    }
+
+    fn storage(&mut self) -> serde_json::Value {
+        self.pick(&[
+            serde_json::json!({"size": "1Gi"}),
+            serde_json::json!({"size": "2Gi", "retainPolicy": "Retain"}),
+            serde_json::json!({"existingClaim": "mine"}),
+        ])
+    }
+
+    fn storage_record(&mut self) -> Option<StorageStatus> {
+        let uid = self.pick(&[None, Some("some-uid".to_owned())]);
+        self.one_in(2).then(|| StorageStatus { claim: "gas-claim".into(), uid })
+    }
+
+    /// The spec's revision; pods are made from "r1".
+    fn revision(&mut self) -> String {
+        self.pick(&["r1", "r1", "r2"]).into()
     }
 
     fn pod(&mut self, owner: &str) -> PodFacts {
@@ -120,12 +202,23 @@ impl Dice<'_> {
             self.pick(&[vec![], vec![names::RESULT_FINALIZER.into()], vec!["elsewhere/hold".into()]]);
         pod.trouble = self.one_in(4).then(|| (reason::UNSCHEDULABLE, "no node takes it".to_owned()));
         pod.trouble_since = self.one_in(2).then(|| self.time());
+        pod.container_restarts = self.pick(&[0, 0, 1, 5, 50]);
+        pod.not_ready_since = (!pod.ready).then(|| self.time());
+        pod.stops_by =
+            pod.stop_requested.filter(|_| !self.one_in(4)).map(|told| told + SignedDuration::from_secs(30));
+        pod.revision = self.pick(&[Some("r1".to_owned()), Some("r0".to_owned()), None]);
+        pod.restart_at = self.pick(&[None, Some("now".to_owned())]);
+        if self.one_in(5) {
+            pod.address = None;
+        }
         pod
     }
 
     fn claim(&mut self, owner: &str) -> Option<ClaimFacts> {
         let mut claim = claim(owner);
         claim.deleting = self.one_in(4);
+        claim.lost = self.one_in(4);
+        claim.requested = self.pick(&[None, Some("1Gi"), Some("5Gi")]).map(|size| Quantity(size.into()));
         self.one_in(2).then_some(claim)
     }
 
@@ -139,12 +232,26 @@ impl Dice<'_> {
             TownBuilder::always_on,
             |t: TownBuilder| t.rigs(&["other"]),
             |t: TownBuilder| t.wake_request("please"),
+            TownBuilder::asked,
+            TownBuilder::not_its_turn,
+            |t: TownBuilder| t.ports(&[80]),
+            |t: TownBuilder| t.service(&[80]),
+            |t: TownBuilder| t.service(&[81]),
         ] {
             if self.one_in(5) {
                 built = change(built);
             }
         }
         built = built.sleep_after(self.pick(&["30m", "10s", "720h"])).drain(self.pick(&["2m", "0s", "1h"]));
+        if self.one_in(3) {
+            built = built.volume(&self.storage());
+        }
+        if self.one_in(3) {
+            built = built.expires(self.time(), self.pick(&[ExpiryPolicy::Sleep, ExpiryPolicy::Destroy]));
+        }
+        let backlog = self.backlog();
+        built = built.edit(|t| t.spec.backlog = backlog).revision(&self.revision());
+        built.0.probe = self.probe();
         if !self.one_in(4) {
             let status = self.town_status();
             built = built.status(|s| *s = status);
@@ -158,7 +265,30 @@ impl Dice<'_> {
     fn town_status(&mut self) -> TownStatus {
         TownStatus {
             conditions: self.conditions(&condition::OF_TOWN),
-            asleep_reason: self.pick(&[None, Some(AsleepReason::Idle), Some(AsleepReason::Suspended)]),
+            phase: self.pick(&[
+                Some("Idle".to_owned()),
+                None,
+                Some("Pending".into()),
+                Some("Tombstoned".into()),
+            ]),
+            observed_generation: self.pick(&[Some(1), None]),
+            asleep_reason: self.pick(&[
+                None,
+                Some(AsleepReason::Idle),
+                Some(AsleepReason::Suspended),
+                Some(AsleepReason::Expired),
+                Some(AsleepReason::ActivityUnknown),
+            ]),
+            sleep_at: self.one_in(3).then(|| Time(self.time())),
+            idle_since: self.one_in(3).then(|| Time(self.time())),
+            activity_unknown_since: self.one_in(3).then(|| Time(self.time())),
+            attached_since: self.one_in(3).then(|| Time(self.time())),
+            storage: self.storage_record(),
+            usage: self.one_in(2).then(|| UsageStatus {
+                month: "2030-01".into(),
+                pod_seconds: self.pick(&[0, 77, i64::MAX]),
+                since: Time(self.time()),
+            }),
             pod: self.pod_record(),
             last_active_at: self.one_in(2).then(|| Time(self.time())),
             woke_at: self.one_in(2).then(|| Time(self.time())),
@@ -182,8 +312,16 @@ impl Dice<'_> {
             agent = agent.hook(self.bead());
         }
         if self.one_in(4) {
-            agent = agent.storage();
+            agent = agent.volume(&self.storage());
         }
+        if self.one_in(3) {
+            agent = agent.asked();
+        }
+        if self.one_in(4) {
+            agent = agent.ttl(self.pick(&["1s", "10m"]));
+        }
+        agent = agent.standing(self.standing()).revision(&self.revision());
+        agent.0.probe = self.probe();
         if !self.one_in(4) {
             let status = self.agent_status();
             agent = agent.status(|s| *s = status);
@@ -216,6 +354,10 @@ impl Dice<'_> {
         status.pod = self.pod_record();
         status.restarts = self.one_in(3).then(|| self.restarts());
         status.destroy = self.destroy();
+        status.phase =
+            self.pick(&[Some("Idle".to_owned()), None, Some("Done".into()), Some("Failed".into())]);
+        status.observed_generation = self.pick(&[Some(1), None]);
+        status.storage = self.storage_record();
         status
     }
 
@@ -227,10 +369,14 @@ impl Dice<'_> {
     ) -> Remains {
         let mut remains =
             Remains { agents: Ok(agents), pods: Ok(pods), claims: Ok(claims), ..nothing_left() };
-        match self.pick(&[0, 0, 0, 1, 2, 3]) {
+        if self.one_in(3) {
+            remains.others = Ok(vec![child(ChildKind::Service, "gas"), child(ChildKind::Secret, "gas")]);
+        }
+        match self.pick(&[0, 0, 0, 1, 2, 3, 4]) {
             1 => remains.agents = Err(unanswered("Agent")),
             2 => remains.pods = Err(unanswered("Pod")),
             3 => remains.claims = Err(unanswered("PersistentVolumeClaim")),
+            4 => remains.others = Err(unanswered("Service")),
             _ => {}
         }
         remains.settled_at = self.one_in(3).then(|| self.time());
@@ -248,6 +394,7 @@ fn a_town(bytes: &[u8]) -> (TownBuilder, Timestamp) {
             let owner = agent.0.agent.metadata.name.clone().unwrap();
             built.0.pods.push(dice.pod(&owner));
         }
+        built.0.agent_probes.insert(agent.0.uid, agent.0.probe);
         built.0.agents.push(agent.0.agent);
     }
     if dice.one_in(2) {
@@ -305,7 +452,52 @@ impl Dice<'_> {
 }
 
 fn creates<S>(plan: &Plan<S>) -> bool {
-    plan.actions.iter().any(|a| matches!(a, Action::CreatePod | Action::CreateClaim))
+    let creates = |a: &Action| {
+        matches!(a, Action::CreatePod | Action::CreateClaim | Action::CreateService | Action::CreateToken)
+    };
+    plan.actions.iter().any(creates)
+}
+
+/// What it writes, apart from status, that a person did not ask for.
+fn writes<S>(plan: &Plan<S>) -> bool {
+    !plan.actions.iter().all(|a| matches!(a, Action::Adopt { .. } | Action::DeleteAgent(..)))
+}
+
+fn deletes_itself<S>(plan: &Plan<S>) -> bool {
+    plan.actions.contains(&Action::DeleteSelf)
+}
+
+fn lets_claims_go<S>(plan: &Plan<S>) -> bool {
+    plan.actions.iter().any(|a| matches!(a, Action::RetainClaim(..)))
+}
+
+/// Whether exactly this pod is there and can be asked.
+fn can_be_asked(pods: &[PodFacts], ask: &crate::lifecycle::Ask) -> bool {
+    let there = |p: &PodFacts| p.uid == ask.uid && p.address.as_ref() == Some(&ask.address);
+    pods.iter().any(|p| there(p) && p.ready && !p.deleting() && !p.ended())
+}
+
+/// Whether a question to this pod is under way.
+fn is_being_asked(s: &TownSnapshot, pod: &Uid) -> bool {
+    let owner = s.pods.iter().find(|p| p.uid == *pod).and_then(|p| p.agent_uid.as_ref());
+    owner.map_or(Some(&s.probe), |uid| s.agent_probes.get(uid)).is_some_and(|facts| facts.under_way)
+}
+
+fn is_asleep(conditions: &[Condition]) -> bool {
+    conditions.iter().any(|c| c.type_ == condition::ASLEEP && c.status == "True")
+}
+
+/// Nothing but answers tells that there is no work: whoever can be asked has answered just now.
+fn is_known(s: &TownSnapshot) -> bool {
+    let asked = |pod: Option<&PodFacts>| {
+        pod.is_some_and(|p| p.ready && !p.deleting() && !p.ended() && p.address.is_some())
+    };
+    let own = s.town.spec.activity_probe.is_none() || !asked(s.pod()) || s.probe.report().is_some();
+    let agents = s
+        .agents
+        .iter()
+        .filter(|a| a.spec.activity_probe.is_some() && a.metadata.deletion_timestamp.is_none());
+    own && agents.filter(|a| asked(s.pod_of(a))).all(|a| s.probe_of(a).is_some_and(|p| p.report().is_some()))
 }
 
 fn deletes<S>(plan: &Plan<S>) -> bool {
@@ -316,6 +508,8 @@ fn deletes<S>(plan: &Plan<S>) -> bool {
                 | Action::DeleteClaim(..)
                 | Action::DeleteAgent(..)
                 | Action::ReleaseResult { .. }
+                | Action::DeleteChild(..)
+                | Action::RetainClaim(..)
         )
     };
     plan.actions.iter().any(deletes)
@@ -335,17 +529,26 @@ fn proven_gone(remains: Option<&Remains>, now: Timestamp) -> bool {
         matches!(&r.agents, Ok(all) if all.is_empty())
             && matches!(&r.pods, Ok(all) if all.is_empty())
             && matches!(&r.claims, Ok(all) if all.is_empty())
+            && matches!(&r.others, Ok(all) if all.is_empty())
             && r.settled_at.is_none_or(|at| at <= now)
     })
 }
 
-/// All types exactly once; Ready excludes that anything is under way or stuck.
+/// All types exactly once; Ready excludes that anything is under way or stuck, except that a new template waits
+/// for the town to be idle, or a person for everything.
 fn sound(conditions: &[Condition], types: &[&str]) -> bool {
     let is = |type_| conditions.iter().any(|c| c.type_ == type_ && c.status == "True");
     let found: Vec<_> = conditions.iter().map(|c| c.type_.as_str()).collect();
-    let lawful =
-        conditions.iter().all(|c| !c.reason.is_empty() && ["True", "False"].contains(&c.status.as_str()));
-    found == types && lawful && !(is("Ready") && (is("Stalled") || is("Reconciling")))
+    let lawful = |c: &Condition| {
+        let known = ["True", "False"].contains(&c.status.as_str());
+        !c.reason.is_empty() && (known || c.reason == reason::ACTIVITY_UNKNOWN)
+    };
+    let waits = conditions.iter().any(|c| {
+        c.type_ == condition::RECONCILING
+            && [reason::UPDATE_PENDING, reason::PAUSED].contains(&c.reason.as_str())
+    });
+    let under_way = is("Stalled") || (is("Reconciling") && !waits);
+    found == types && conditions.iter().all(lawful) && !(is("Ready") && under_way)
 }
 
 /// Deciding again on the same facts, with the status written, soon gives nothing new to write.
@@ -354,7 +557,7 @@ fn comes_to_rest(mut look: impl FnMut() -> bool) -> bool {
 }
 
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
-    prop::collection::vec(any::<u8>(), 0..260)
+    prop::collection::vec(any::<u8>(), 0..420)
 }
 
 proptest! {
@@ -379,8 +582,40 @@ proptest! {
         prop_assert!(destroys || !data, "data of a living town is deleted\n{}", about());
         let foreign = meta.labels.as_ref().is_some_and(|l| l[names::INSTALL] != s.install);
         prop_assert!(!foreign || plan == Plan::nothing(), "touches what is not ours\n{}", about());
+        let status = s.town.status.clone().unwrap_or_default();
+        let ours = !foreign && meta.finalizers.is_some() && meta.labels.is_some();
+        let paused = is_paused(meta) && !dead(meta);
+        prop_assert!(!(paused && ours && writes(&plan)), "something is done about the paused\n{}", about());
+        prop_assert!(!lets_claims_go(&plan) || has_own_tombstone(meta) && destroys, "a claim let go\n{}", about());
+        let retained = s.town.spec.storage.as_ref().is_some_and(crate::api::Storage::is_retained);
+        let own_claim = |a: &Action| matches!(a, Action::DeleteClaim(key, _) if key.name == "gas-claim");
+        prop_assert!(!(retained && plan.actions.iter().any(own_claim)), "retained, and deleted\n{}", about());
+        if deletes_itself(&plan) {
+            let expiry = s.town.spec.expiry.as_ref();
+            let due = expiry.is_some_and(|e| e.policy == ExpiryPolicy::Destroy && e.at.0 <= now);
+            prop_assert!(due && !dead(meta) && !paused, "it destroys itself\n{}", about());
+            let born = meta.creation_timestamp.as_ref().map(|t| t.0);
+            let lived = ["Pending", "Tombstoned"].iter().all(|p| status.phase.as_deref() != Some(p)) && status.phase.is_some();
+            prop_assert!(lived || expiry.map(|e| e.at.0) > born, "before its birth\n{}", about()); // bug 4
+        }
+        let asleep = is_asleep(&status.conditions);
+        for ask in &plan.asks {
+            prop_assert!(!dead(meta) && !paused && !(asleep && status.draining_since.is_none()), "asked\n{}", about());
+            prop_assert!(can_be_asked(&s.pods, ask), "one is asked who cannot answer\n{}", about());
+            prop_assert!(!is_being_asked(s, &ask.uid), "two questions at once\n{}", about());
+        }
+        let awake = !asleep && status.draining_since.is_none();
+        let now_drains = plan.status.as_ref().is_some_and(|s| s.draining_since.is_some());
+        if awake && now_drains && !is_known(s) {
+            let why = plan.status.as_ref().and_then(|s| s.asleep_reason);
+            prop_assert_ne!(why, Some(AsleepReason::Idle), "asleep without knowing\n{}", about());
+        }
+        if let Some(status) = &plan.status && is_asleep(&status.conditions) {
+            prop_assert!(status.sleep_at.is_none() && plan.asks.is_empty(), "asleep with a clock\n{}", about());
+        }
         if let Some(status) = &plan.status {
-            prop_assert!(sound(&status.conditions, &condition::OF_TOWN), "conditions\n{}", about());
+            let expected = !paused || s.town.status.is_none();
+            prop_assert!(!expected || sound(&status.conditions, &condition::OF_TOWN), "conditions\n{}", about());
             prop_assert!(status.phase.is_some(), "no phase\n{}", about());
             let mut settled = town.clone();
             prop_assert!(comes_to_rest(|| {
@@ -438,8 +673,30 @@ proptest! {
             prop_assert!(town.is_some_and(|t| t.adopted && !t.deleting && !t.tombstoned), "{}", about());
         }
         prop_assert!(!plan.actions.contains(&Action::CreatePod) || s.pod.is_none(), "a second pod\n{}", about());
+        let ours = !foreign && meta.finalizers.is_some() && bound.is_some();
+        let town_stops = town.is_none_or(|t| t.tombstoned || bound.as_ref() != Some(&t.uid));
+        let paused = is_paused(meta) && !dead(meta) && ours && !town_stops;
+        prop_assert!(!(paused && writes(&plan)), "something is done about the paused\n{}", about());
+        let stone_of_claims = destroys && stone;
+        prop_assert!(!lets_claims_go(&plan) || stone_of_claims, "a claim let go\n{}", about());
+        let retained = s.agent.spec.storage.as_ref().is_some_and(crate::api::Storage::is_retained);
+        prop_assert!(!(retained && claims), "retained, and deleted\n{}", about());
+        if deletes_itself(&plan) {
+            let status = s.agent.status.clone().unwrap_or_default();
+            let work = status.work.unwrap_or_default();
+            let ttl = s.agent.spec.ttl_after_finished.as_ref().map(crate::api::Duration::get);
+            let over = ttl.zip(work.finished_at).is_some_and(|(ttl, at)| at.0 + ttl <= now);
+            let recorded = ["Done", "Failed"].iter().any(|p| status.phase.as_deref() == Some(p));
+            prop_assert!(over && recorded && !dead(meta) && s.pod.is_none(), "it deletes itself\n{}", about());
+        }
+        for ask in &plan.asks {
+            let awake = town.is_some_and(|t| t.awake && !t.tombstoned);
+            prop_assert!(awake && !dead(meta) && !is_paused(meta), "one is asked who sleeps\n{}", about());
+            prop_assert!(can_be_asked(s.pod.as_slice(), ask) && !s.probe.under_way, "asked in vain\n{}", about());
+        }
         if let Some(status) = &plan.status {
-            prop_assert!(sound(&status.conditions, &condition::OF_AGENT), "conditions\n{}", about());
+            let expected = !paused || s.agent.status.is_none();
+            prop_assert!(!expected || sound(&status.conditions, &condition::OF_AGENT), "conditions\n{}", about());
             prop_assert!(status.phase.is_some(), "no phase\n{}", about());
             let done = |s: &AgentStatus| s.work.as_ref().map(|w| w.done.clone()).unwrap_or_default();
             let before = s.agent.status.as_ref().map(done).unwrap_or_default();

@@ -34,8 +34,21 @@ enum Who {
     Agent(String),
 }
 
+/// Whose move it is, where a test moves everybody one by one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Move {
+    /// The operator looks at the town.
+    Town,
+    /// The operator looks at the agents.
+    Agents,
+    /// The node starts and stops pods.
+    Pods,
+    /// Pods answer what they were asked.
+    Answers,
+}
+
 /// How the pods of an owner fare.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Node {
     /// They start, run, and stop when they are told to.
     Works,
@@ -48,6 +61,7 @@ pub enum Node {
 }
 
 /// The stage.
+#[derive(Clone)]
 pub struct Scene {
     now: Timestamp,
     pub town: Option<Town>,
@@ -69,6 +83,8 @@ pub struct Scene {
     /// Questions asked so far.
     pub questions: usize,
     may_start: bool,
+    /// So many writes more, and the operator is killed and started anew.
+    fuse: Option<usize>,
     node: Node,
     agents_first: bool,
     born: u32,
@@ -100,6 +116,7 @@ impl Scene {
             asked: Vec::new(),
             questions: 0,
             may_start: true,
+            fuse: None,
             node: Node::Works,
             agents_first: false,
             born: 0,
@@ -160,7 +177,25 @@ impl Scene {
         self.happens("the operator is started anew")
     }
 
+    /// The operator is killed after so many writes more, and started anew.
+    pub fn killed_after(&mut self, writes: usize) {
+        self.fuse = Some(writes);
+    }
+
+    /// Whether one more write gets through before the operator is killed.
+    fn gets_through(&mut self) -> bool {
+        match &mut self.fuse {
+            Some(0) => false,
+            Some(left) => {
+                *left -= 1;
+                true
+            }
+            None => true,
+        }
+    }
+
     fn forget(&mut self) {
+        self.fuse = None;
         self.timers.clear();
         self.reported = None;
         self.probes.clear();
@@ -298,6 +333,40 @@ impl Scene {
         self
     }
 
+    /// Something happens that nobody has seen yet.
+    pub fn unseen(&mut self, what: &str, change: impl FnOnce(&mut Self)) {
+        self.tell(&format!("-- {what}"));
+        change(self);
+    }
+
+    /// One move; whether it changed anything.
+    pub fn moves(&mut self, whose: Move) -> bool {
+        let changed = match whose {
+            Move::Town => self.reconcile_town(),
+            Move::Agents => {
+                let names: Vec<_> = self.agents.keys().cloned().collect();
+                names.iter().fold(false, |changed, name| self.reconcile_agent(name) || changed)
+            }
+            Move::Pods => self.pods_move(),
+            Move::Answers => self.pods_answer(),
+        };
+        self.hold_invariants();
+        changed
+    }
+
+    /// Time passes to the next deadline, if there is one until then.
+    pub fn next_deadline(&mut self, until: Timestamp) -> bool {
+        let Some(at) = self.timers.values().min().copied().filter(|at| *at <= until) else { return false };
+        self.now = self.now.max(at);
+        let now = self.now;
+        self.timers.retain(|_, at| *at > now);
+        true
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
     /// Everybody looks until nothing changes any more.
     fn settle(&mut self) {
         for round in 0.. {
@@ -424,20 +493,16 @@ impl Scene {
         self.timer(Who::Town, plan.look_again);
         self.ask(&Who::Town, &plan.asks);
         let (mut pod, mut claim) = (None, None);
-        for action in &plan.actions {
-            self.act(&Who::Town, action, &mut pod, &mut claim);
-        }
-        let mut reported = false;
-        if let (Some(town), Some(mut status)) = (&mut self.town, plan.status)
-            && town.status.as_ref() != Some(&status)
-        {
+        let done = self.acts(&Who::Town, &plan.actions, &mut pod, &mut claim);
+        let news = self.town.as_ref().is_some_and(|t| plan.status.is_some() && t.status != plan.status);
+        let reported = news && done == plan.actions.len() && self.gets_through();
+        if let (Some(town), Some(mut status), true) = (&mut self.town, plan.status, reported) {
             status.pod = pod.or(status.pod);
             status.storage = claim.or(status.storage);
             town.status = Some(status);
             self.reported = Some(self.now);
-            reported = true;
         }
-        let wrote = self.tell_step("gas", reported, &plan.actions, plan.note.as_deref());
+        let wrote = self.tell_step("gas", reported, &plan.actions[..done], plan.note.as_deref());
         self.say(&Who::Town, &plan.notices);
         wrote || !plan.asks.is_empty()
     }
@@ -479,19 +544,15 @@ impl Scene {
         self.timer(who.clone(), plan.look_again);
         self.ask(&who, &plan.asks);
         let (mut pod, mut claim) = (None, None);
-        for action in &plan.actions {
-            self.act(&who, action, &mut pod, &mut claim);
-        }
-        let mut reported = false;
-        if let (Some(agent), Some(mut status)) = (self.agents.get_mut(name), plan.status)
-            && agent.status.as_ref() != Some(&status)
-        {
+        let done = self.acts(&who, &plan.actions, &mut pod, &mut claim);
+        let news = self.agents.get(name).is_some_and(|a| plan.status.is_some() && a.status != plan.status);
+        let reported = news && done == plan.actions.len() && self.gets_through();
+        if let (Some(agent), Some(mut status), true) = (self.agents.get_mut(name), plan.status, reported) {
             status.pod = pod.or(status.pod);
             status.storage = claim.or(status.storage);
             agent.status = Some(status);
-            reported = true;
         }
-        let wrote = self.tell_step(name, reported, &plan.actions, plan.note.as_deref());
+        let wrote = self.tell_step(name, reported, &plan.actions[..done], plan.note.as_deref());
         self.say(&who, &plan.notices);
         wrote || !plan.asks.is_empty()
     }
@@ -549,6 +610,11 @@ impl Scene {
     }
 
     fn tell_step(&mut self, name: &str, reported: bool, actions: &[Action], note: Option<&str>) -> bool {
+        if self.fuse == Some(0) {
+            self.tell("-- the operator is killed and started anew");
+            self.forget();
+            return true;
+        }
         if !reported && actions.is_empty() {
             return false;
         }
@@ -561,6 +627,23 @@ impl Scene {
         let (phase, did) = (self.phase(name).to_owned(), did.join(", "));
         self.tell(format!("{name:<6} {phase:<10} {did}{why}").trim_end());
         true
+    }
+
+    /// Carries the actions out in their order; how many got through.
+    fn acts(
+        &mut self,
+        who: &Who,
+        actions: &[Action],
+        pod: &mut Option<PodStatus>,
+        claim: &mut Option<StorageStatus>,
+    ) -> usize {
+        for (done, action) in actions.iter().enumerate() {
+            if !self.gets_through() {
+                return done;
+            }
+            self.act(who, action, pod, claim);
+        }
+        actions.len()
     }
 
     fn act(

@@ -36,6 +36,7 @@ fn a_town_lives_sleeps_wakes_and_dies() {
          00:10:00 gas    Idle       report (no agent has work any more)
          00:10:00 toast  Done       release pod, delete pod toast
          00:10:00 -- 30m pass
+         00:35:00 -- said: SleepsSoon at 00:40:00
          00:40:00 gas    Draining   report
          00:40:00 gas    Draining   delete pod gas, delete pod mayor
          00:40:00 gas    Asleep     report
@@ -148,6 +149,7 @@ fn work_that_arrives_while_the_town_falls_asleep_turns_it_back() {
          00:00:00 toast  Idle       report
          00:00:00 -- 30m pass
          00:01:00 gas    Idle       report
+         00:25:00 -- said: SleepsSoon at 00:30:00
          00:30:00 gas    Draining   report
          00:30:00 gas    Draining   delete pod gas
          00:30:00 -- toast gets bead b1

@@ -1,11 +1,13 @@
 //! A Task agent: a pod only while its bead is unfinished, each attempt and each outcome on record.
 
-use super::build::{AgentBuilder, Read, claim, minute, polecat, running_town, second, town};
+use super::build::{
+    AgentBuilder, PodBuilder, Read, claim, mayor, minute, polecat, running_town, second, town,
+};
 use crate::api::AsleepReason::{Idle, Suspended};
 use crate::api::Outcome::{Done, Failed, Interrupted};
 use crate::api::condition::{DEGRADED, FINISHED, READY, RECONCILING, STALLED, WORKING, reason};
 use crate::api::{AgentStatus, WorkStatus};
-use crate::lifecycle::Plan;
+use crate::lifecycle::{ClaimFacts, Plan, Standing};
 
 /// With bead b1 on its hook.
 fn toast() -> AgentBuilder {
@@ -117,7 +119,7 @@ fn how_an_attempt_ended_is_recorded_before_the_pod_is_let_go() {
 
 #[test]
 fn a_pod_that_the_node_threw_out_is_let_go_and_its_start_does_not_count() {
-    let evicted = tried().pod(super::build::PodBuilder::evicted);
+    let evicted = tried().pod(PodBuilder::evicted);
     let plan = evicted.decide(minute(7));
     assert_eq!((work(&plan).outcome, work(&plan).attempts), (Some(Interrupted), 0));
     let plan = evicted.after(&plan).decide(minute(7));
@@ -339,4 +341,135 @@ fn looking_twice_writes_once() {
         assert_eq!(again.status, agent.0.agent.status, "{case}");
         assert_eq!(again.does(), "", "{case}");
     }
+}
+
+#[test]
+fn what_the_container_said_last_is_kept_with_the_outcome() {
+    let said = |code| {
+        tried().pod(|mut p| {
+            p = p.exited(code, minute(5));
+            p.0.termination.as_mut().unwrap().message = "opened PR 7".into();
+            p
+        })
+    };
+    let done = work(&said(0).decide(minute(6)));
+    assert_eq!((done.outcome, done.message.as_str()), (Some(Done), "opened PR 7"));
+    let failed = work(&said(3).decide(minute(6)));
+    assert_eq!(failed.message, "pod toast-pod ended with exit code 3: opened PR 7");
+}
+
+#[test]
+fn an_edit_of_the_spec_gives_one_that_has_failed_a_new_chance() {
+    let failed = || toast().failed("b1", minute(0)).status(|s| s.phase = Some("Failed".into()));
+    assert_eq!(failed().decide(minute(1)).phase(), "Failed");
+    let plan = failed().edited().decide(minute(1));
+    assert_eq!((plan.phase(), work(&plan).attempts), ("Starting", 1));
+    let same = failed().status(|s| s.observed_generation = Some(1));
+    assert_eq!(same.decide(minute(1)).phase(), "Failed", "only an edit does");
+    let backing_off = toast().hook("b1").attempt("b1", 3, minute(0)).ended(Failed, minute(0));
+    let plan = backing_off.edited().decide(second(1));
+    assert_eq!((plan.phase(), work(&plan).attempts), ("Starting", 1), "nor does it wait");
+}
+
+#[test]
+fn a_new_chance_is_not_lost_while_it_cannot_be_taken() {
+    let asleep = town().asleep(Idle);
+    let full = Standing::RigFull { position: 1, limit: 1 };
+    let failed = || toast().failed("b1", minute(0)).status(|s| s.phase = Some("Failed".into())).edited();
+    for (case, held) in [
+        ("its town sleeps", failed().of(&asleep)),
+        ("its rig is full", failed().standing(full)),
+        (
+            "its volume is not there",
+            failed().storage().claim(ClaimFacts { deleting: true, ..claim("toast") }),
+        ),
+    ] {
+        let free = held.settled(minute(1)).of(&running_town()).standing(Standing::Free).claim(claim("toast"));
+        let plan = free.decide(minute(2));
+        assert_eq!((plan.phase(), work(&plan).attempts), ("Starting", 1), "{case}"); // bug 6
+    }
+}
+
+/// Done with b1 at minute 10, and to delete itself an hour later.
+fn finished() -> AgentBuilder {
+    let done = toast().hook("b1").attempt("b1", 1, minute(0)).ended(Done, minute(10)).done(&["b1"]);
+    done.ttl("1h")
+}
+
+#[test]
+fn a_finished_agent_deletes_itself_when_its_time_is_up() {
+    let done = finished().settled(minute(10));
+    let plan = done.decide(minute(69));
+    assert_eq!((plan.phase(), plan.does().as_str(), plan.look_again), ("Done", "", Some(minute(70))));
+    let plan = done.decide(minute(70));
+    assert_eq!((plan.does().as_str(), plan.status.is_none()), ("delete itself", true));
+    let asleep = done.clone().of(&town().asleep(Idle));
+    assert_eq!(asleep.decide(minute(70)).does(), "delete itself", "also while its town sleeps");
+    let endless = done.clone().edit(|a| a.spec.ttl_after_finished = None);
+    assert_eq!(
+        (endless.decide(minute(9999)).does().as_str(), endless.decide(minute(99)).look_again),
+        ("", None)
+    );
+    let more = done.hook("b2");
+    assert_eq!(more.decide(minute(70)).phase(), "Starting", "another bead is more to do");
+}
+
+#[test]
+fn one_that_failed_deletes_itself_too() {
+    let failed = toast().failed("b1", minute(10)).ttl("10m").settled(minute(10));
+    let plan = failed.decide(minute(19));
+    assert_eq!((plan.phase(), plan.does().as_str(), plan.look_again), ("Failed", "", Some(minute(20))));
+    assert_eq!(failed.decide(minute(20)).does(), "delete itself");
+    let waits_longer = toast().failed("b1", minute(10)).ttl("10h").settled(minute(10));
+    assert_eq!(work(&waits_longer.decide(minute(40))).attempts, 6, "its next attempt comes first");
+    let between = toast().hook("b1").attempt("b1", 2, minute(0)).ended(Failed, minute(10)).ttl("1s");
+    assert_ne!(between.decide(minute(11)).does(), "delete itself", "one that tries again is not finished");
+}
+
+#[test]
+fn no_agent_deletes_itself_before_its_outcome_is_on_record() {
+    // The pod ended long ago, and the operator sees it only now.
+    let unread = tried().ttl("1s").pod(|p| p.exited(0, minute(5)));
+    let plan = unread.decide(minute(600));
+    assert_eq!((plan.phase(), plan.does().as_str()), ("Done", ""));
+    let unreported = finished();
+    let plan = unreported.decide(minute(600));
+    assert_eq!((plan.phase(), plan.does().as_str()), ("Done", ""), "the phase comes first");
+    assert_eq!(unreported.after(&plan).decide(minute(600)).does(), "delete itself");
+    let held = finished().settled(minute(10)).pod(|p| p.exited(0, minute(9)));
+    assert_eq!(
+        held.decide(minute(600)).does(),
+        "release pod toast-pod, delete pod toast-pod",
+        "its pod goes first"
+    );
+}
+
+#[test]
+fn a_session_agent_does_not_delete_itself() {
+    let done = mayor().hook("b1").delivered("b1").done(&["b1"]).running().ttl("1s").settled(minute(1));
+    assert_eq!(done.decide(minute(600)).does(), "");
+}
+
+#[test]
+fn t18_a_finished_bead_stays_finished_whatever_becomes_of_its_pod() {
+    let done = || finished().settled(minute(10));
+    for (case, agent) in [
+        ("its pod is gone", done()),
+        ("its pod failed afterwards", done().pod(|p| p.exited(1, minute(11)))),
+        ("its pod was evicted", done().pod(PodBuilder::evicted)),
+        ("its pod still runs", done().running()),
+    ] {
+        let plan = agent.decide(minute(12));
+        assert!(!plan.does().contains("create"), "{case}: {}", plan.does());
+        let work = plan
+            .status
+            .map_or_else(|| agent.0.agent.status.clone().unwrap().work.unwrap(), |s| s.work.unwrap());
+        assert_eq!((work.outcome, work.done), (Some(Done), vec!["b1".to_owned()]), "{case}");
+    }
+}
+
+#[test]
+fn d5_a_pod_that_ends_without_being_done_has_failed() {
+    let plan = tried().pod(|p| p.exited(1, minute(5))).decide(minute(5));
+    assert_eq!((work(&plan).outcome, plan.is(FINISHED)), (Some(Failed), false));
 }

@@ -4,7 +4,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::build::{
     AgentBuilder, Read, TownBuilder, entry, mayor, minute, polecat, quiet, running_town, says, second,
-    sleep_at, stalled, town, typed, uid,
+    sleep_at, stalled, town, typed,
 };
 use crate::api::AsleepReason::Idle;
 use crate::api::condition::{ACTIVE, reason};

@@ -2,8 +2,11 @@
 
 use proptest::prelude::*;
 
-use super::build::{mayor, polecat, town};
+use super::build::{entry, mayor, polecat, quiet, town};
 use super::scene::{Node, Scene};
+use crate::api::{ActivityReport, Duration, Port, ReportedState, names};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 /// Something that happens to a town.
 #[derive(Clone, Copy, Debug)]
@@ -18,13 +21,36 @@ enum Turn {
     AlwaysOn(bool),
     Wake(u8),
     Tombstone(bool),
-    Node(bool),
+    Pause(bool),
+    RestartAt(u8),
+    Template(u8),
+    Ports(bool),
+    Backlog(bool),
+    Reports(&'static str, ReportedState),
+    Silent(&'static str),
+    Crashes(&'static str),
+    Grow,
+    ClaimGone(&'static str),
+    MaxPolecats(i32),
+    OperatorRestarts,
+    KilledAfter(usize),
+    MayStart(bool),
+    Node(Node),
     AgentsFirst(bool),
 }
 
 fn turns() -> impl Strategy<Value = Vec<Turn>> {
     let who = || prop::sample::select(vec!["toast", "nux", "mayor"]);
     let pod = || prop::sample::select(vec!["toast", "nux", "mayor", "gas"]);
+    let asked = || prop::sample::select(vec!["gas", "mayor"]);
+    let state = prop::sample::select(vec![
+        ReportedState::Idle,
+        ReportedState::Working,
+        ReportedState::Waiting,
+        ReportedState::Stalled,
+        ReportedState::Done,
+        ReportedState::Failed,
+    ]);
     let bead = || prop::sample::select(vec!["b1", "b2", "b3"]);
     let time = prop::sample::select(vec!["1s", "10s", "1m", "3m", "29m", "31m", "5h"]);
     let turn = prop_oneof![
@@ -38,7 +64,21 @@ fn turns() -> impl Strategy<Value = Vec<Turn>> {
         1 => any::<bool>().prop_map(Turn::AlwaysOn),
         1 => any::<u8>().prop_map(Turn::Wake),
         1 => any::<bool>().prop_map(Turn::Tombstone),
-        1 => any::<bool>().prop_map(Turn::Node),
+        1 => any::<bool>().prop_map(Turn::Pause),
+        1 => any::<u8>().prop_map(Turn::RestartAt),
+        1 => (0..3_u8).prop_map(Turn::Template),
+        1 => any::<bool>().prop_map(Turn::Ports),
+        1 => any::<bool>().prop_map(Turn::Backlog),
+        2 => (asked(), state).prop_map(|(who, state)| Turn::Reports(who, state)),
+        1 => asked().prop_map(Turn::Silent),
+        2 => pod().prop_map(Turn::Crashes),
+        1 => Just(Turn::Grow),
+        1 => prop::sample::select(vec!["toast", "gas"]).prop_map(Turn::ClaimGone),
+        1 => (0..2_i32).prop_map(Turn::MaxPolecats),
+        1 => Just(Turn::OperatorRestarts),
+        1 => (0..4_usize).prop_map(Turn::KilledAfter),
+        1 => any::<bool>().prop_map(Turn::MayStart),
+        1 => prop::sample::select(vec![Node::Works, Node::Fails, Node::Unready]).prop_map(Turn::Node),
         1 => any::<bool>().prop_map(Turn::AgentsFirst),
     ];
     prop::collection::vec(turn, 0..25)
@@ -56,17 +96,62 @@ fn take(scene: &mut Scene, turn: Turn) {
         Turn::AlwaysOn(yes) => scene.edit_town("always on or not", |t| t.spec.always_on = yes),
         Turn::Wake(n) => scene.edit_town("asked to wake", |t| t.spec.wake_request = format!("{n}")),
         Turn::Tombstone(yes) => scene.edit_town("annotated or not", |t| {
-            t.metadata.annotations = yes.then(|| [("gastown.dev/deleted".into(), "by hand".into())].into());
+            annotate(&mut t.metadata, names::TOMBSTONE, yes.then_some("by hand"));
         }),
+        Turn::Pause(yes) => scene.edit_town("paused or not", |t| {
+            annotate(&mut t.metadata, names::PAUSED, yes.then_some("true"));
+        }),
+        Turn::RestartAt(n) => scene.edit_town("told to restart", |t| {
+            annotate(&mut t.metadata, names::RESTART_AT, Some(&n.to_string()));
+        }),
+        Turn::Template(n) => scene.edit_town("a new template", |t| {
+            for template in [&mut t.spec.template, &mut t.spec.agent_template] {
+                template.as_mut().unwrap().spec.as_mut().unwrap().hostname = Some(n.to_string());
+            }
+        }),
+        Turn::Ports(yes) => scene.edit_town("ports or not", |t| {
+            t.spec.ports = yes.then(|| Port { name: "web".into(), port: 80 }).into_iter().collect();
+        }),
+        Turn::Backlog(yes) => scene.edit_town("backlog or not", |t| t.spec.backlog.triage = i32::from(yes)),
+        Turn::Reports(who, state) => {
+            let report = ActivityReport { agents: vec![entry("mayor", state)], ..quiet() };
+            scene.reports(who, report)
+        }
+        Turn::Silent(who) => scene.silent(who),
+        Turn::Crashes(who) => scene.crashes(who),
+        Turn::Grow => scene.edit_town("it grows", |t| {
+            t.spec.storage.as_mut().unwrap().size = Some(Quantity("3Gi".into()));
+        }),
+        Turn::ClaimGone(who) => scene.claim_deleted(who),
+        Turn::MaxPolecats(n) => scene.edit_town("the rig is narrowed", |t| t.spec.rigs[0].max_polecats = n),
+        Turn::OperatorRestarts => scene.operator_restarts(),
+        Turn::KilledAfter(writes) => {
+            scene.killed_after(writes);
+            scene
+        }
+        Turn::MayStart(yes) => scene.may_start(yes),
         Turn::AgentsFirst(yes) => scene.agents_first(yes),
-        Turn::Node(works) => scene.node(if works { Node::Works } else { Node::Fails }),
+        Turn::Node(node) => scene.node(node),
+    };
+}
+
+fn annotate(meta: &mut ObjectMeta, key: &str, value: Option<&str>) {
+    let annotations = meta.annotations.get_or_insert_default();
+    match value {
+        Some(value) => annotations.insert(key.into(), value.into()),
+        None => annotations.remove(key),
     };
 }
 
 /// A town of three after all this.
 fn after(turns: Vec<Turn>) -> Scene {
-    let mut scene = Scene::of(town().storage());
-    scene.agents([mayor(), polecat("toast").storage(), polecat("nux")]);
+    // Days pass here: asked as rarely as can be.
+    let base = town().storage().asked().edit(|t| {
+        t.spec.alarm.active = Duration::new("10m");
+        t.spec.alarm.idle = Duration::new("1h");
+    });
+    let mut scene = Scene::of(base);
+    scene.agents([mayor().asked(), polecat("toast").storage(), polecat("nux")]);
     for turn in turns {
         take(&mut scene, turn);
     }
@@ -92,8 +177,10 @@ proptest! {
     #[test]
     fn all_work_is_done_in_the_end(turns in turns()) {
         let mut scene = after(turns);
+        scene.may_start(true).reports("gas", quiet()).reports("mayor", quiet());
         scene.node(Node::Works).edit_town("all is well", |t| {
             t.spec.suspended = false;
+            t.spec.rigs[0].max_polecats = 8;
             t.metadata.annotations = None;
         });
         // Who is past its limit is tried once a window, of a day at most, while the town is awake.
@@ -114,7 +201,8 @@ proptest! {
     #[test]
     fn a_town_left_alone_comes_to_rest(turns in turns()) {
         let mut scene = after(turns);
-        scene.node(Node::Works).later("50h");
+        scene.reports("gas", quiet()).reports("mayor", quiet());
+        scene.node(Node::Works).may_start(true).happens("all is well").later("50h");
         let before = scene.writes;
         scene.later("200h");
         prop_assert_eq!(scene.writes, before, "{}", scene.story());

@@ -1,0 +1,112 @@
+//! A paused town or agent: nothing is done about it, except that deletion goes on.
+
+use super::build::{
+    AgentBuilder, Read, TownBuilder, claim, mayor, minute, pod, polecat, running_town, set, town,
+};
+use crate::api::AsleepReason::{Idle, Suspended};
+use crate::api::ExpiryPolicy::Destroy;
+use crate::api::condition::{READY, RECONCILING, reason};
+use crate::lifecycle::{Standing, starting};
+
+#[test]
+fn nothing_is_done_about_a_paused_town() {
+    for (case, town) in [
+        ("without a pod", town().awake().storage().ports(&[80])),
+        ("new", town()),
+        ("idle for long", running_town()),
+        ("suspended", running_town().suspended()),
+        ("falling asleep", running_town().draining(Suspended, minute(1)).suspended()),
+        ("asleep, with work", town().asleep(Idle).with(polecat("toast").hook("b1"))),
+        ("asleep, with a stray pod", town().asleep(Idle).pod(pod("gas").ready())),
+        ("with a new template", running_town().revision("r2")),
+        ("told to restart", running_town().restart_at("now")),
+        ("failed", town().awake().pod(pod("gas").exited(1, minute(0)))),
+        ("expired", running_town().settled(minute(1)).expires(minute(2), Destroy)),
+        ("to be asked", running_town().asked()),
+        ("with too small a claim", running_town().storage().claim(claim("gas"))),
+    ] {
+        let town = town.paused().status(|s| set(&mut s.conditions, RECONCILING, false, reason::AS_EXPECTED));
+        let plan = town.decide(minute(600));
+        assert_eq!((plan.does().as_str(), plan.asks.len(), plan.look_again), ("", 0, None), "{case}");
+        assert_eq!((plan.is(RECONCILING), plan.reason(RECONCILING)), (true, reason::PAUSED), "{case}");
+        assert!(!starting(&town.0, minute(600)), "{case}: and it takes nobody's turn");
+    }
+}
+
+#[test]
+fn nothing_is_done_about_a_paused_agent() {
+    for (case, agent) in [
+        ("without a pod", mayor().storage()),
+        ("with a new bead", mayor().running().hook("b1")),
+        ("with an attempt to begin", polecat("toast").hook("b1")),
+        ("with a pod to create", polecat("toast").hook("b1").attempt("b1", 1, minute(0))),
+        (
+            "with an outcome to record",
+            polecat("toast").hook("b1").attempt("b1", 1, minute(0)).pod(|p| p.exited(0, minute(1))),
+        ),
+        ("done, and its time is up", polecat("toast").hook("b1").done(&["b1"]).ttl("1s")),
+        ("without its role", mayor().standing(Standing::RoleTaken { holder: "x".into() }).running()),
+        ("to be asked", mayor().asked().running()),
+        ("told to restart", mayor().running().restart_at("now")),
+    ] {
+        let plan = agent.paused().decide(minute(600));
+        assert_eq!((plan.does().as_str(), plan.asks.len(), plan.look_again), ("", 0, None), "{case}");
+        assert_eq!(plan.reason(RECONCILING), reason::PAUSED, "{case}");
+    }
+}
+
+#[test]
+fn what_the_status_said_before_stands() {
+    let before = running_town().settled(minute(1));
+    let plan = before.clone().paused().decide(minute(600));
+    assert_eq!((plan.phase(), plan.is(READY)), ("Idle", true));
+    let settled = before.paused().after(&plan);
+    assert_eq!(settled.decide(minute(999)).status, settled.0.town.status, "said once");
+    let fresh = town().paused().decide(minute(1));
+    assert_eq!(fresh.phase(), "Pending");
+}
+
+#[test]
+fn once_it_is_lifted_everything_goes_on() {
+    let lift = |t: TownBuilder| t.edit(|t| t.metadata.annotations = None);
+    let town = lift(town().paused().settled(minute(1)));
+    assert_eq!(town.decide(minute(2)).does(), "create pod");
+    let idle = lift(running_town().settled(minute(1)).paused().settled(minute(2)));
+    assert_eq!(idle.decide(minute(600)).phase(), "Draining");
+    let agent: AgentBuilder = mayor().paused().settled(minute(1)).edit(|a| a.metadata.annotations = None);
+    assert_eq!(agent.decide(minute(2)).does(), "create pod");
+}
+
+#[test]
+fn deletion_and_a_tombstone_beat_it() {
+    let paused = || running_town().paused();
+    assert_eq!(paused().deleting(minute(1)).decide(minute(1)).does(), "write tombstone");
+    let going = paused().destroying(minute(1)).remains_as_seen();
+    assert_eq!(going.decide(minute(1)).does(), "delete pod gas-pod");
+    let marked = paused().tombstone("x").decide(minute(1));
+    assert_eq!((marked.phase(), marked.does().as_str()), ("Tombstoned", "delete pod gas-pod"));
+    let agent = || mayor().running().paused();
+    let going = agent().deleting(minute(1)).own_tombstone(minute(1)).remains_as_seen();
+    assert_eq!(going.decide(minute(1)).does(), "delete pod mayor-pod");
+    assert_eq!(agent().tombstone("x").decide(minute(1)).does(), "delete pod mayor-pod");
+    let with_town = agent().of(&running_town().tombstone("x")).decide(minute(1));
+    assert_eq!(with_town.does(), "delete pod mayor-pod", "also its town's");
+}
+
+#[test]
+fn only_the_word_true_pauses() {
+    let other = running_town().edit(|t| {
+        t.metadata.annotations = Some([(crate::api::names::PAUSED.into(), "false".into())].into());
+    });
+    assert_eq!(other.decide(minute(600)).phase(), "Draining");
+}
+
+#[test]
+fn a_town_that_was_paused_or_marked_before_it_lived_is_not_destroyed_by_an_expiry_before_its_birth() {
+    let born_late = || town().expires(minute(-5), Destroy);
+    for (case, held) in [("paused", born_late().paused()), ("marked", born_late().tombstone("x"))] {
+        let lifted = held.settled(minute(1)).edit(|t| t.metadata.annotations = None);
+        let plan = lifted.decide(minute(2));
+        assert_eq!((plan.phase(), plan.does().as_str()), ("Blocked", ""), "{case}"); // bug 4
+    }
+}

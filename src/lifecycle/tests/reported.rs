@@ -1,0 +1,234 @@
+//! A Session agent that says itself what it does: its phase, its conditions, and the outcome of its bead.
+
+use super::build::{
+    AgentBuilder, Read, TownBuilder, entry, mayor, minute, quiet, running_town, says, second, stalled, town,
+};
+use crate::api::condition::{DEGRADED, FINISHED, READY, WORKING, reason};
+use crate::api::{ActivityReport, AsleepReason, Outcome, ReportedAgent, ReportedState, WorkStatus};
+use crate::lifecycle::Plan;
+
+/// With bead b1 on its hook, delivered to its pod.
+fn hooked() -> AgentBuilder {
+    mayor().asked().started().hook("b1").delivered("b1").running()
+}
+
+fn states(state: ReportedState, bead: Option<&str>, message: &str) -> ActivityReport {
+    let message = Some(message.to_owned());
+    let entry = ReportedAgent { bead: bead.map(str::to_owned), message, ..entry("mayor", state) };
+    ActivityReport { agents: vec![entry], ..quiet() }
+}
+
+fn work(plan: &Plan<crate::api::AgentStatus>) -> WorkStatus {
+    plan.status.clone().unwrap().work.unwrap()
+}
+
+#[test]
+fn each_state_has_its_phase() {
+    for (state, phase, working, why) in [
+        (ReportedState::Working, "Working", true, reason::WORK),
+        (ReportedState::Waiting, "Waiting", false, reason::WAITING),
+        (ReportedState::Stalled, "Stalled", false, reason::REPORTED_STALLED),
+        (ReportedState::Idle, "Idle", false, reason::NO_WORK),
+    ] {
+        for (case, agent) in [("hooked", hooked()), ("without a hook", mayor().started().running())] {
+            let plan = agent.heard(minute(1), says("mayor", state)).decide(minute(1));
+            assert_eq!((plan.phase(), plan.is(READY)), (phase, true), "{state:?} {case}");
+            assert_eq!((plan.is(WORKING), plan.reason(WORKING)), (working, why), "{state:?} {case}");
+        }
+    }
+    let unmentioned = hooked().heard(minute(1), quiet()).decide(minute(1));
+    assert_eq!(unmentioned.phase(), "Idle");
+}
+
+#[test]
+fn what_an_agent_that_is_not_ready_said_before_is_not_shown() {
+    let starting = mayor()
+        .hook("b1")
+        .pod(|p| p.unready(minute(0)))
+        .heard(minute(1), says("mayor", ReportedState::Working));
+    assert_eq!(starting.decide(minute(1)).phase(), "Starting");
+}
+
+#[test]
+fn done_with_the_bead_on_its_hook_is_recorded_once_and_for_ever() {
+    for bead in [None, Some("b1")] {
+        let done = hooked().heard(minute(9), states(ReportedState::Done, bead, "all merged"));
+        let plan = done.decide(minute(9));
+        assert_eq!((plan.phase(), plan.is(FINISHED), plan.is(READY)), ("Done", true, true), "{bead:?}");
+        let recorded = work(&plan);
+        assert_eq!((recorded.outcome, recorded.message.as_str()), (Some(Outcome::Done), "all merged"));
+        assert_eq!(
+            (recorded.done, recorded.finished_at.map(|t| t.0)),
+            (vec!["b1".to_owned()], Some(minute(9)))
+        );
+        let settled = done.after(&plan);
+        let again = settled.decide(minute(20));
+        assert_eq!(again.status, settled.0.agent.status, "{bead:?}: once");
+        let idle = settled.heard(minute(30), says("mayor", ReportedState::Idle)).decide(minute(30));
+        assert_eq!((idle.phase(), work(&idle).done), ("Done", vec!["b1".to_owned()]), "{bead:?}: for ever");
+    }
+}
+
+#[test]
+fn failed_is_shown_and_is_neither_work_nor_done() {
+    let failed = hooked().heard(minute(9), states(ReportedState::Failed, Some("b1"), "no such branch"));
+    let plan = failed.decide(minute(9));
+    assert_eq!((plan.phase(), plan.is(FINISHED), plan.is(READY)), ("Failed", false, false));
+    assert_eq!(plan.reason(DEGRADED), reason::REPORTED_FAILED);
+    assert!(
+        plan.message(DEGRADED).contains("bead b1 has failed: no such branch"),
+        "{}",
+        plan.message(DEGRADED)
+    );
+    assert_eq!((work(&plan).outcome, work(&plan).done), (Some(Outcome::Failed), Vec::<String>::new()));
+    let settled = failed.after(&plan);
+    assert_eq!(settled.decide(minute(20)).status, settled.0.agent.status, "once");
+    let idle = settled.clone().heard(minute(30), says("mayor", ReportedState::Idle)).decide(minute(30));
+    assert_eq!(idle.phase(), "Failed", "whatever it says later");
+    assert_eq!(running_town().with(settled.clone()).decide(minute(600)).phase(), "Draining");
+    let asleep = town().asleep(AsleepReason::Idle).with(settled.clone().settled(minute(10)));
+    let mut asleep = asleep;
+    asleep.0.pods.clear();
+    assert_eq!(asleep.decide(minute(600)).phase(), "Asleep");
+    let next = settled.hook("b2").pod(|p| p.ready().bead("b1"));
+    assert_eq!(next.decide(minute(31)).does(), "deliver hook to pod mayor-pod", "a new bead is a new chance");
+}
+
+#[test]
+fn what_is_said_of_another_bead_is_not_said_of_this_one() {
+    for state in [ReportedState::Done, ReportedState::Failed] {
+        let other = hooked().heard(minute(9), states(state, Some("b0"), "")).decide(minute(9));
+        assert_eq!(
+            (other.phase(), other.is(FINISHED), work(&other).outcome),
+            ("Idle", false, None),
+            "{state:?}"
+        );
+        assert!(work(&other).done.is_empty());
+    }
+}
+
+#[test]
+fn d2_done_counts_only_once_the_bead_was_delivered() {
+    for state in [ReportedState::Done, ReportedState::Failed] {
+        // Its pod still has b0 and speaks of no bead: it cannot mean b1.
+        let undelivered = mayor().started().delivered("b0").hook("b1").pod(|p| p.ready().bead("b0"));
+        let plan = undelivered.heard(minute(9), says("mayor", state)).decide(minute(9));
+        assert_eq!(plan.does(), "deliver hook to pod mayor-pod", "{state:?}");
+        assert!(!plan.is(FINISHED), "{state:?}");
+        let recorded = work(&plan);
+        assert_eq!(
+            (recorded.bead.as_str(), recorded.outcome, recorded.done.len()),
+            ("b0", None, 0),
+            "{state:?}"
+        );
+        assert_eq!(plan.phase(), "Idle", "{state:?}: nothing of b1 has come to an end"); // bug 7
+    }
+}
+
+#[test]
+fn d2_done_that_was_said_before_the_delivery_does_not_count_for_the_new_bead() {
+    // The answer is older than the delivery that this very look records.
+    let fresh = mayor().started().delivered("b0").hook("b1").running();
+    let plan = fresh.heard(minute(1), says("mayor", ReportedState::Done)).decide(minute(9));
+    assert_eq!(work(&plan).done, Vec::<String>::new()); // bug 7
+}
+
+#[test]
+fn the_working_of_an_agent_is_written_when_it_begins_and_when_it_ends() {
+    let at =
+        |agent: &AgentBuilder| agent.0.agent.status.as_ref().unwrap().last_activity_at.clone().map(|t| t.0);
+    let idle = hooked().heard(minute(1), says("mayor", ReportedState::Idle)).settled(minute(1));
+    assert_eq!(at(&idle), None);
+    let works = idle.heard(minute(2), says("mayor", ReportedState::Working)).settled(minute(2));
+    assert_eq!(at(&works), Some(minute(2)));
+    let still = works.heard(minute(3), states(ReportedState::Working, None, "other words"));
+    assert_eq!(still.decide(minute(3)).status, still.0.agent.status, "in between nothing");
+    let over = still.heard(minute(4), says("mayor", ReportedState::Waiting)).settled(minute(4));
+    assert_eq!(at(&over), Some(minute(4)));
+}
+
+#[test]
+fn stalled_says_since_when_and_once() {
+    let stuck = hooked().heard(minute(30), stalled("mayor", minute(20)));
+    let plan = stuck.decide(minute(30));
+    assert_eq!(plan.status.as_ref().unwrap().last_activity_at.as_ref().map(|t| t.0), Some(minute(20)));
+    let stuck = stuck.after(&plan);
+    let mut report = stalled("mayor", minute(21));
+    report.agents[0].message = Some("retry 99".into());
+    let again = stuck.heard(minute(31), report);
+    assert_eq!(again.decide(minute(31)).status, again.0.agent.status);
+}
+
+#[test]
+fn a_message_can_neither_flood_nor_garble_the_status() {
+    let flood = "x".repeat(100_000);
+    for (state, condition) in [(ReportedState::Waiting, WORKING), (ReportedState::Stalled, WORKING)] {
+        let plan = hooked().heard(minute(1), states(state, None, &flood)).decide(minute(1));
+        assert_eq!(plan.message(condition).len(), 1024, "{state:?}");
+    }
+    for state in [ReportedState::Done, ReportedState::Failed] {
+        let plan = hooked().heard(minute(1), states(state, None, &flood)).decide(minute(1));
+        assert_eq!(work(&plan).message.len(), 1024, "{state:?}");
+        let status = serde_json::to_string(&plan.status).unwrap();
+        assert!(status.len() < 10_000, "{state:?}: {}", status.len());
+    }
+    let evil = states(ReportedState::Waiting, None, "\u{1b}[2Jpick\u{7} one\n\u{9}");
+    let plan = hooked().heard(minute(1), evil).decide(minute(1));
+    assert_eq!(plan.message(WORKING), "[2Jpick one");
+    let wide = "ü".repeat(2000);
+    let plan = hooked().heard(minute(1), states(ReportedState::Waiting, None, &wide)).decide(minute(1));
+    assert_eq!(plan.message(WORKING).chars().count(), 1024, "cut between letters");
+}
+
+#[test]
+fn a_message_that_changes_all_the_time_costs_no_write() {
+    let waits = |text| hooked().heard(minute(1), states(ReportedState::Waiting, None, text));
+    let settled = waits("tick 1").settled(minute(1));
+    let mut next = settled;
+    next.0.probe = waits("tick 2").0.probe;
+    assert_eq!(next.decide(minute(2)).status, next.0.agent.status); // bug 8
+}
+
+#[test]
+fn an_agent_that_does_not_answer_is_shown_as_it_was_and_then_as_unknown() {
+    for (state, phase) in [
+        (ReportedState::Working, "Working"),
+        (ReportedState::Waiting, "Waiting"),
+        (ReportedState::Stalled, "Stalled"),
+        (ReportedState::Idle, "Idle"),
+    ] {
+        let known = hooked().heard(minute(1), says("mayor", state)).settled(minute(1));
+        for failures in [1, 2] {
+            let unheard = known.clone().silent(failures, minute(2), minute(2));
+            let plan = unheard.decide(minute(2));
+            assert_eq!((plan.phase(), plan.status.is_some()), (phase, true), "{failures}");
+            assert_eq!(plan.status, unheard.0.agent.status, "{phase}, {failures}: no write");
+        }
+        let plan = known.silent(3, minute(2), second(140)).decide(second(140));
+        assert_eq!((plan.phase(), plan.reason(DEGRADED)), ("Idle", reason::ACTIVITY_UNKNOWN), "{phase}");
+        assert!(plan.message(DEGRADED).contains("connection refused"));
+        assert!(plan.is(READY), "its pod is");
+    }
+}
+
+#[test]
+fn a_lie_about_others_changes_nothing_for_them() {
+    let mut report = says("toast", ReportedState::Working);
+    report.agents.push(entry("nux", ReportedState::Done));
+    let plan = hooked().heard(minute(1), report).decide(minute(1));
+    assert_eq!((plan.phase(), work(&plan).outcome), ("Idle", None));
+}
+
+#[test]
+fn k21_a_mayor_that_waits_for_a_person_lets_its_town_sleep_and_stay_asleep() {
+    for report in [says("mayor", ReportedState::Waiting), stalled("mayor", minute(-60))] {
+        let waits = hooked().heard(minute(1), report).settled(minute(1));
+        let town_of = |t: TownBuilder, agent: &AgentBuilder| t.with(agent.clone());
+        assert_eq!(town_of(running_town(), &waits).decide(minute(60)).phase(), "Draining");
+        let mut gone = waits.clone().of(&town().asleep(AsleepReason::Idle));
+        gone.0.pod = None;
+        gone.0.probe = crate::lifecycle::ProbeFacts::default();
+        let asleep = town_of(town().asleep(AsleepReason::Idle), &gone.settled(minute(61)));
+        assert_eq!(asleep.decide(minute(62)).phase(), "Asleep"); // bug 3
+    }
+}

@@ -1,0 +1,179 @@
+//! A new template, and a person's word, replace a pod: when, and when not.
+
+use super::build::{
+    AgentBuilder, Read, TownBuilder, mayor, minute, pod, polecat, running_town, says, town, unheard,
+};
+use crate::api::condition::{READY, RECONCILING, reason};
+use crate::api::{AsleepReason, Outcome, ReportedState};
+
+/// What the pods were made from is "r1".
+const NEW: &str = "r2";
+
+fn changed(town: TownBuilder) -> TownBuilder {
+    town.revision(NEW)
+}
+
+fn at_work() -> AgentBuilder {
+    polecat("toast").hook("b1").attempt("b1", 1, minute(0)).running()
+}
+
+#[test]
+fn a_new_template_replaces_the_pod_of_an_idle_town() {
+    let town = changed(running_town().restarts(3, minute(0)).recorded_pod(minute(0)));
+    let plan = town.decide(minute(1));
+    assert_eq!((plan.phase(), plan.does().as_str()), ("Starting", "delete pod gas-pod"));
+    assert_eq!(plan.message(READY), "replacing the pod: the spec it was made from changed");
+    let status = plan.status.clone().unwrap();
+    assert_eq!(
+        (status.restarts, status.pod.unwrap().uid),
+        (None, None),
+        "a start that we end does not count"
+    );
+    let mut gone = town.after(&plan);
+    gone.0.pods.clear();
+    assert_eq!(gone.decide(minute(1)).does(), "create pod", "at once");
+}
+
+#[test]
+fn d12_nobody_is_disturbed_at_work_for_a_new_template() {
+    for (case, town) in [
+        ("an agent at work", running_town().with(at_work())),
+        ("a backlog", running_town().backlog(1, 0, 0)),
+        ("not asked yet", running_town().asked()),
+        ("no answer just now", running_town().silent(1, minute(1), minute(1))),
+        ("nobody knows", running_town().silent(9, minute(0), minute(1))),
+    ] {
+        let plan = changed(town).decide(minute(1));
+        assert_eq!(plan.does(), "", "{case}");
+        assert_eq!(
+            (plan.is(RECONCILING), plan.reason(RECONCILING)),
+            (true, reason::UPDATE_PENDING),
+            "{case}"
+        );
+        assert!(plan.message(RECONCILING).contains("gastown.dev/restart-at"), "{case}: what to do about it");
+    }
+    let idle = changed(running_town().heard(minute(1), super::build::quiet()));
+    assert_eq!(idle.decide(minute(1)).does(), "delete pod gas-pod", "once it is known to be idle");
+}
+
+#[test]
+fn a_pod_that_is_not_ready_is_replaced_at_once_whatever_the_work() {
+    for (case, pod) in [("starting", pod("gas")), ("not Ready any more", pod("gas").unready(minute(0)))] {
+        let town = changed(town().awake().pod(pod).with(polecat("toast").hook("b1")));
+        assert_eq!(town.decide(minute(1)).does(), "delete pod gas-pod", "{case}");
+    }
+    let going = changed(town().awake().pod(pod("gas").ready().told_to_stop(minute(1))));
+    assert_eq!(going.decide(minute(1)).does(), "", "one that goes anyway is waited for");
+}
+
+#[test]
+fn a_failed_pod_is_replaced_by_one_of_the_new_template_without_back_off() {
+    let failed = town().awake().pod(pod("gas").exited(1, minute(1))).restarts(4, minute(0));
+    assert_eq!(failed.decide(minute(1)).does(), "", "it would wait");
+    let plan = changed(failed).decide(minute(1));
+    assert_eq!((plan.does().as_str(), plan.status.unwrap().restarts), ("delete pod gas-pod", None));
+    let failed = mayor().pod(|p| p.exited(1, minute(1))).restarts(4, minute(0));
+    let plan = failed.revision(NEW).decide(minute(1));
+    assert_eq!((plan.does().as_str(), plan.status.unwrap().restarts), ("delete pod mayor-pod", None));
+}
+
+#[test]
+fn a_sleeping_or_draining_town_takes_the_new_template_with_its_next_pod() {
+    let asleep = changed(town().asleep(AsleepReason::Idle)).decide(minute(1));
+    assert_eq!((asleep.phase(), asleep.does().as_str(), asleep.is(RECONCILING)), ("Asleep", "", false));
+    let falling = changed(running_town().suspended().draining(AsleepReason::Suspended, minute(1)));
+    assert_eq!(falling.with(at_work()).decide(minute(1)).does(), "", "nobody is cut short");
+}
+
+#[test]
+fn restart_at_replaces_the_pod_at_once() {
+    for (case, town) in [
+        ("idle", running_town()),
+        ("at work", running_town().with(at_work())),
+        ("starting", town().awake().pod(pod("gas"))),
+    ] {
+        let plan = town.restarts(3, minute(0)).restart_at("now").decide(minute(1));
+        assert_eq!((plan.phase(), plan.does().as_str()), ("Starting", "delete pod gas-pod"), "{case}");
+        assert_eq!(plan.status.as_ref().unwrap().restarts, None, "{case}: not counted");
+        assert!(plan.message(READY).contains("restart-at"), "{case}");
+    }
+    let obeyed = running_town().edit(|_| ()).restart_at("now");
+    let mut obeyed = obeyed;
+    obeyed.0.pods[0].restart_at = Some("now".into());
+    assert_eq!(obeyed.decide(minute(1)).does(), "", "once");
+    let again = obeyed.restart_at("again").decide(minute(1));
+    assert_eq!(again.does(), "delete pod gas-pod");
+    let mut taken_off = running_town();
+    taken_off.0.pods[0].restart_at = Some("now".into());
+    assert_eq!(taken_off.decide(minute(1)).does(), "", "taking the annotation off is no word");
+}
+
+#[test]
+fn restart_at_of_a_sleeping_town_wakes_nobody() {
+    assert_eq!(town().asleep(AsleepReason::Idle).restart_at("now").decide(minute(1)).phase(), "Asleep");
+}
+
+#[test]
+fn a_pod_of_an_older_operator_is_left_alone() {
+    let mut town = changed(running_town());
+    town.0.pods[0].revision = None;
+    let plan = town.decide(minute(1));
+    assert_eq!((plan.does().as_str(), plan.is(RECONCILING)), ("", false));
+    let mut mayor = mayor().running().revision(NEW);
+    mayor.0.pod.as_mut().unwrap().revision = None;
+    assert_eq!(mayor.decide(minute(1)).does(), "");
+}
+
+#[test]
+fn a_session_agent_is_replaced_when_neither_it_nor_its_town_is_at_work() {
+    let outdated = || mayor().started().running().restarts(2, minute(0)).revision(NEW);
+    let plan = outdated().decide(minute(1));
+    assert_eq!((plan.phase(), plan.does().as_str()), ("Starting", "delete pod mayor-pod"));
+    assert_eq!(plan.status.unwrap().restarts, None);
+    for (case, agent) in [
+        ("its town has work", outdated().of(&running_town().active())),
+        ("it works", outdated().heard(minute(1), says("mayor", ReportedState::Working))),
+    ] {
+        let plan = agent.decide(minute(1));
+        assert_eq!((plan.does().as_str(), plan.reason(RECONCILING)), ("", reason::UPDATE_PENDING), "{case}");
+        let forced = agent.restart_at("now").decide(minute(1));
+        assert_eq!(forced.does(), "delete pod mayor-pod", "{case}, but a person asks for it");
+    }
+    let waits = outdated().heard(minute(1), says("mayor", ReportedState::Waiting));
+    assert_eq!(waits.decide(minute(1)).does(), "delete pod mayor-pod", "waiting is not work");
+}
+
+#[test]
+fn who_does_not_answer_is_not_replaced() {
+    for (case, facts) in [
+        ("not asked yet", crate::lifecycle::ProbeFacts::default()),
+        ("no answer just now", unheard(1, minute(1), minute(1))),
+        ("nobody knows", unheard(9, minute(0), minute(1))),
+    ] {
+        let mut agent = mayor().asked().started().running().hook("b1").delivered("b1").revision(NEW);
+        agent.0.pod.as_mut().unwrap().hook = Some(super::build::hook("b1"));
+        agent.0.probe = facts;
+        assert_eq!(agent.decide(minute(1)).does(), "", "{case}"); // bug 5
+    }
+}
+
+#[test]
+fn a_task_agent_at_work_keeps_its_pod_and_loses_it_to_a_persons_word() {
+    assert_eq!(at_work().revision(NEW).decide(minute(1)).does(), "", "its next attempt takes the new one");
+    let starting = polecat("toast").hook("b1").attempt("b1", 1, minute(0)).pod(|p| p);
+    assert_eq!(
+        starting.revision(NEW).decide(minute(1)).does(),
+        "delete pod toast-pod",
+        "nothing of it runs yet"
+    );
+    let plan = at_work().restart_at("now").decide(minute(1));
+    assert_eq!(plan.does(), "delete pod toast-pod");
+    let told = at_work().restart_at("now").pod(|p| p.killed(minute(1)));
+    let plan = told.decide(minute(2));
+    let work = plan.status.unwrap().work.unwrap();
+    assert_eq!(
+        (work.outcome, work.attempts),
+        (Some(Outcome::Interrupted), 0),
+        "and the start does not count"
+    );
+}

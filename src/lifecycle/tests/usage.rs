@@ -1,0 +1,68 @@
+//! How long pods ran: counted in passing, by the month.
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+use super::build::{TownBuilder, mayor, minute, pod, running_town, town};
+use crate::api::{AsleepReason, UsageStatus};
+use crate::lifecycle::Plan;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+/// Minute 0 is the first second of this month.
+const MONTH: &str = "2030-01";
+
+fn usage(plan: &Plan<crate::api::TownStatus>) -> UsageStatus {
+    plan.status.clone().unwrap().usage.unwrap()
+}
+
+fn counted(town: TownBuilder, seconds: i64, since: Timestamp) -> TownBuilder {
+    town.status(|s| {
+        s.usage = Some(UsageStatus { month: MONTH.into(), pod_seconds: seconds, since: Time(since) })
+    })
+}
+
+#[test]
+fn pods_are_counted_from_their_start_or_the_last_count() {
+    let first = usage(&running_town().decide(minute(10)));
+    assert_eq!((first.month.as_str(), first.pod_seconds, first.since.0), (MONTH, 600, minute(10)));
+    let next = usage(&counted(running_town(), 600, minute(10)).decide(minute(15)));
+    assert_eq!((next.pod_seconds, next.since.0), (900, minute(15)));
+    let two =
+        usage(&counted(running_town(), 600, minute(10)).with(mayor().started().running()).decide(minute(15)));
+    assert_eq!(two.pod_seconds, 600 + 2 * 300, "each pod for itself");
+    let younger = town().awake().pod(pod("gas").created(minute(14)).ready());
+    assert_eq!(usage(&counted(younger, 600, minute(10)).decide(minute(15))).pod_seconds, 660);
+}
+
+#[test]
+fn a_pod_counts_until_it_ended_and_one_that_never_started_does_not() {
+    let ended = counted(town().awake().pod(pod("gas").exited(1, minute(12))), 600, minute(10));
+    assert_eq!(usage(&ended.decide(minute(15))).pod_seconds, 720);
+    let long_ended = counted(town().awake().pod(pod("gas").exited(1, minute(5))), 600, minute(10));
+    assert_eq!(usage(&long_ended.decide(minute(15))).pod_seconds, 600);
+    let pending = counted(town().awake().pod(pod("gas")), 600, minute(10));
+    assert_eq!(usage(&pending.decide(minute(15))).pod_seconds, 600);
+    let asleep = counted(town().draining(AsleepReason::Idle, minute(10)), 600, minute(10));
+    assert_eq!(usage(&asleep.decide(minute(15))).pod_seconds, 600);
+}
+
+#[test]
+fn a_new_month_begins_with_its_first_second() {
+    let february = minute(31 * 24 * 60);
+    let now = february + SignedDuration::from_mins(5);
+    let town = counted(running_town(), 9000, february - SignedDuration::from_mins(60)).always_on();
+    let usage = usage(&town.decide(now));
+    assert_eq!((usage.month.as_str(), usage.pod_seconds), ("2030-02", 300));
+}
+
+#[test]
+fn counting_costs_no_write() {
+    let town = running_town().always_on().settled(minute(1));
+    let plan = town.decide(minute(600));
+    assert_eq!(plan.status, town.0.town.status);
+}
+
+#[test]
+fn k31_a_clock_that_steps_back_takes_nothing_away() {
+    let town = counted(running_town(), 600, minute(10));
+    assert_eq!(usage(&town.decide(minute(5))).pod_seconds, 600);
+}

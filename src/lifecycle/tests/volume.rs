@@ -1,0 +1,231 @@
+//! The volume of a town or an agent: made, grown, never adopted, never made anew in silence, let go when told.
+
+use serde_json::{Value, json};
+
+use super::build::{AgentBuilder, Read, TownBuilder, claim, mayor, minute, polecat, running_town, town};
+use crate::api::condition::{DEGRADED, READY, RECONCILING, STALLED, reason};
+use crate::api::{AsleepReason, StorageStatus};
+use crate::lifecycle::ClaimFacts;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+
+fn of_size(owner: &str, size: &str) -> ClaimFacts {
+    ClaimFacts { requested: Some(Quantity(size.into())), ..claim(owner) }
+}
+
+fn lost(owner: &str) -> ClaimFacts {
+    ClaimFacts { lost: true, ..claim(owner) }
+}
+
+fn sized(size: &str) -> Value {
+    json!({"size": size})
+}
+
+fn recorded(owner: &str) -> StorageStatus {
+    let claim = claim(owner);
+    StorageStatus { claim: claim.key.name, uid: Some(claim.uid.to_string()) }
+}
+
+/// A task whose next step is its first attempt, or its pod.
+fn begun() -> AgentBuilder {
+    polecat("toast").hook("b1").attempt("b1", 1, minute(0))
+}
+
+fn existing() -> Value {
+    json!({"existingClaim": "mine"})
+}
+
+#[test]
+fn a_claim_that_the_user_names_is_used_and_nothing_is_made() {
+    let plan = town().awake().volume(&existing()).decide(minute(1));
+    assert_eq!(plan.does(), "create pod");
+    let status = plan.status.unwrap().storage;
+    assert_eq!(status, Some(StorageStatus { claim: "mine".into(), uid: None }));
+    let plan = mayor().volume(&existing()).decide(minute(1));
+    assert_eq!(
+        (plan.does().as_str(), plan.status.unwrap().storage.unwrap().claim.as_str()),
+        ("create pod", "mine")
+    );
+    assert_eq!(begun().volume(&existing()).decide(minute(1)).does(), "create pod");
+}
+
+#[test]
+fn a_claim_that_the_user_names_is_not_deleted() {
+    let going = town().volume(&existing()).destroying(minute(1)).remains(|_| ());
+    assert_eq!(
+        going.decide(minute(1)).does(),
+        "remove finalizer",
+        "it carries no label of ours: it is not listed"
+    );
+}
+
+#[test]
+fn a_larger_size_is_asked_for_and_a_smaller_one_is_not() {
+    for (spec, there, grows) in [
+        ("2Gi", "1Gi", true),
+        ("1Gi", "1Gi", false),
+        ("1024Mi", "1Gi", false),
+        ("1Gi", "2Gi", false),
+        ("1Gi", "1G", true),
+    ] {
+        let town = running_town().volume(&sized(spec)).claim(of_size("gas", there));
+        let expected = if grows { format!("grow claim gas-claim to {spec}") } else { String::new() };
+        assert_eq!(town.decide(minute(1)).does(), expected, "{spec} for {there}");
+        let mayor = mayor().running().volume(&sized(spec)).claim(of_size("mayor", there));
+        let expected = if grows { format!("grow claim mayor-claim to {spec}") } else { String::new() };
+        assert_eq!(mayor.decide(minute(1)).does(), expected, "{spec} for {there}");
+    }
+    let unread = running_town().volume(&sized("2Gi")).claim(claim("gas"));
+    assert_eq!(unread.decide(minute(1)).does(), "", "of a claim that does not say, nothing is asked");
+    let task = begun().volume(&sized("2Gi")).claim(of_size("toast", "1Gi"));
+    assert_eq!(task.decide(minute(1)).does(), "grow claim toast-claim to 2Gi, create pod");
+}
+
+#[test]
+fn k17_a_claim_that_is_going_is_waited_for_and_never_adopted() {
+    let going = |owner: &str| ClaimFacts { deleting: true, ..claim(owner) };
+    let plan = town().awake().storage().claim(going("gas")).decide(minute(1));
+    assert_eq!((plan.phase(), plan.does().as_str()), ("Starting", ""));
+    assert_eq!((plan.reason(READY), plan.is(STALLED)), (reason::CLAIM_UNUSABLE, false));
+    assert!(plan.is(RECONCILING) && plan.is(DEGRADED));
+    assert_eq!(begun().storage().claim(going("toast")).decide(minute(1)).does(), "");
+    assert_eq!(mayor().storage().claim(going("mayor")).decide(minute(1)).does(), "");
+}
+
+#[test]
+fn a_lost_volume_blocks_until_a_person_acts_and_nothing_is_made_over_it() {
+    let plan = town().awake().storage().claim(lost("gas")).decide(minute(1));
+    assert_eq!((plan.phase(), plan.does().as_str()), ("Blocked", ""));
+    assert_eq!((plan.reason(STALLED), plan.reason(DEGRADED)), (reason::STORAGE_LOST, reason::STORAGE_LOST));
+    assert!(
+        plan.message(READY).contains("restore the volume, or delete the claim"),
+        "{}",
+        plan.message(READY)
+    );
+    for agent in [mayor().storage().claim(lost("mayor")), begun().storage().claim(lost("toast"))] {
+        let plan = agent.decide(minute(1));
+        assert_eq!((plan.phase(), plan.does().as_str()), ("Blocked", ""));
+        assert_eq!(
+            (plan.reason(STALLED), plan.reason(DEGRADED)),
+            (reason::STORAGE_LOST, reason::STORAGE_LOST)
+        );
+    }
+}
+
+#[test]
+fn a_lost_volume_keeps_no_town_awake_and_wakes_none() {
+    let asleep = town().asleep(AsleepReason::Idle);
+    for agent in
+        [mayor().storage().claim(lost("mayor")), polecat("toast").hook("b1").storage().claim(lost("toast"))]
+    {
+        let blocked = agent.of(&asleep).settled(minute(1));
+        assert_eq!(blocked.decide(minute(1)).phase(), "Blocked");
+        assert_eq!(asleep.clone().with(blocked).decide(minute(60)).phase(), "Asleep");
+    }
+}
+
+#[test]
+fn a_claim_that_was_there_and_is_gone_is_made_anew_and_that_is_said() {
+    let town = town().awake().storage().status(|s| s.storage = Some(recorded("gas")));
+    let plan = town.decide(minute(1));
+    assert_eq!(plan.does(), "create claim, create pod");
+    let notice = &plan.notices[0];
+    assert_eq!(notice.reason, reason::STORAGE_RECREATED);
+    assert!(
+        notice.note.contains("gas-claim") && notice.note.contains("an empty one is made"),
+        "{}",
+        notice.note
+    );
+    let first = super::build::town().awake().storage().decide(minute(1));
+    assert!(first.notices.is_empty(), "a first one is no news");
+    let user = super::build::town().awake().storage();
+    let user = user.status(|s| s.storage = Some(StorageStatus { claim: "mine".into(), uid: None }));
+    assert!(user.decide(minute(1)).notices.is_empty(), "nor one in place of what was not ours");
+    let mayor = mayor().storage().status(|s| s.storage = Some(recorded("mayor"))).decide(minute(1));
+    assert_eq!((mayor.does().as_str(), mayor.notices.len()), ("create claim, create pod", 1));
+    let toast = begun().storage().status(|s| s.storage = Some(recorded("toast"))).decide(minute(1));
+    assert_eq!((toast.does().as_str(), toast.notices.len()), ("create claim, create pod", 1));
+}
+
+#[test]
+fn a_claim_is_made_only_for_a_town_that_is_awake() {
+    for (case, town) in [
+        ("asleep", town().asleep(AsleepReason::Idle)),
+        ("falling asleep", running_town().draining(AsleepReason::Idle, minute(1))),
+        ("suspended", town().awake().suspended()),
+    ] {
+        assert!(!town.storage().decide(minute(1)).does().contains("create claim"), "{case}");
+    }
+}
+
+fn retained() -> Value {
+    json!({"size": "1Gi", "retainPolicy": "Retain"})
+}
+
+#[test]
+fn a_retained_claim_is_let_go_with_its_town_and_not_deleted() {
+    let going = |t: TownBuilder| t.claim(claim("gas")).destroying(minute(1)).remains_as_seen();
+    assert_eq!(going(town().volume(&retained())).decide(minute(1)).does(), "retain claim gas-claim");
+    assert_eq!(going(town().storage()).decide(minute(1)).does(), "delete claim gas-claim");
+    let with_pod =
+        running_town().volume(&retained()).claim(claim("gas")).destroying(minute(1)).remains_as_seen();
+    assert_eq!(with_pod.decide(minute(1)).does(), "delete pod gas-pod", "in its order");
+    let terminating = ClaimFacts { deleting: true, ..claim("gas") };
+    let going = town().volume(&retained()).claim(terminating).destroying(minute(1)).remains_as_seen();
+    assert_eq!(going.decide(minute(1)).does(), "", "one that somebody deletes is waited for");
+}
+
+#[test]
+fn a_retained_claim_is_let_go_with_its_agent_whoever_deletes_it() {
+    let sits = || mayor().volume(&retained()).claim(claim("mayor")).deleting(minute(1)).remains_as_seen();
+    assert_eq!(sits().own_tombstone(minute(1)).decide(minute(1)).does(), "retain claim mayor-claim");
+    let town = running_town().destroying(minute(1));
+    assert_eq!(sits().of_live(&town).decide(minute(1)).does(), "retain claim mayor-claim", "with its town");
+    let plain = mayor().storage().claim(claim("mayor")).deleting(minute(1)).remains_as_seen();
+    assert_eq!(plain.of_live(&town).decide(minute(1)).does(), "delete claim mayor-claim");
+}
+
+#[test]
+fn a_town_retains_its_own_claim_only() {
+    let mut going = town().volume(&retained()).destroying(minute(1));
+    going = going.remains(|r| r.claims = Ok(vec![claim("gas"), claim("toast")]));
+    assert_eq!(going.decide(minute(1)).does(), "retain claim gas-claim, delete claim toast-claim");
+}
+
+#[test]
+fn services_and_tokens_go_after_the_claims() {
+    use super::build::child;
+    use crate::lifecycle::ChildKind::{Secret, Service};
+    let going = town().storage().claim(claim("gas")).destroying(minute(1)).remains_as_seen();
+    let going = going.remains(|r| r.others = Ok(vec![child(Service, "gas"), child(Secret, "gas")]));
+    assert_eq!(going.decide(minute(1)).does(), "delete claim gas-claim");
+    let going = going.remains(|r| r.claims = Ok(vec![]));
+    assert_eq!(going.decide(minute(1)).does(), "delete service gas-service, delete secret gas-secret");
+    let waits = going.remains(|r| {
+        for child in r.others.as_mut().unwrap() {
+            child.deleting = true;
+        }
+    });
+    assert_eq!(waits.decide(minute(1)).does(), "", "until they are gone");
+    let unread = waits.remains(|r| r.others = Err(super::build::unanswered("Secret")));
+    assert_eq!(unread.decide(minute(1)).does(), "", "and until somebody says so");
+}
+
+#[test]
+fn the_service_follows_the_ports() {
+    let town = || running_town().ports(&[80]);
+    let plan = town().decide(minute(1));
+    assert_eq!(
+        (plan.does().as_str(), plan.status.unwrap().service.as_deref()),
+        ("create service", Some("gas-00000001"))
+    );
+    assert_eq!(town().service(&[80]).decide(minute(1)).does(), "");
+    assert_eq!(town().service(&[80, 81]).decide(minute(1)).does(), "update service gas-service");
+    let none = running_town().service(&[80]).decide(minute(1));
+    assert_eq!((none.does().as_str(), none.status.unwrap().service), ("delete service gas-service", None));
+    let mut going = town().service(&[81]);
+    going.0.service.as_mut().unwrap().child.deleting = true;
+    assert_eq!(going.decide(minute(1)).does(), "", "one that goes is waited for");
+    assert_eq!(running_town().decide(minute(1)).does(), "");
+    let asleep = super::build::town().asleep(AsleepReason::Idle).ports(&[80, 81]).service(&[80]);
+    assert_eq!(asleep.decide(minute(1)).does(), "", "a sleeping town is left alone");
+}
