@@ -221,6 +221,7 @@ pub struct Remains {
 }
 
 /// A pod, as far as decisions need it.
+#[allow(clippy::struct_excessive_bools)] // Each is a fact of its own; they do not form states.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PodFacts {
     /// Where it is.

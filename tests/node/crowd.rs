@@ -1,7 +1,7 @@
 //! Many towns at once on a node that has room for some.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::Pod;
@@ -23,8 +23,8 @@ const ROOM: &str = "town.test/room";
 const TOWNS: usize = 52;
 const ROOMS: usize = 26;
 
-/// Requests for a town that was woken, until it runs or is known not to fit. Measured: TBD.
-const FOR_A_WAKE: usize = 12;
+/// Requests for a town that was woken, until it runs or is known not to fit. Measured: fewer than five.
+const FOR_A_WAKE: usize = 6;
 
 async fn k15_k32_fifty_two_towns_woken_at_once_share_room_for_half_of_them(mut scene: Scene) {
     scene.alone().await;
@@ -43,7 +43,7 @@ async fn k15_k32_fifty_two_towns_woken_at_once_share_room_for_half_of_them(mut s
     count(&scene, |town| town.phase() == "Asleep", TOWNS).await;
 
     // All at once: half of them find room, the others say that there is none.
-    let (before, began) = (scene.stage.requests_in(&scene.namespace), Instant::now());
+    let before = scene.stage.requests_in(&scene.namespace);
     join_all(names.iter().map(|name| scene.suspend(name, false))).await;
     let fits = |town: &Town| town.phase() == "Idle" && town.is("Ready");
     let does_not = |town: &Town| town.is_degraded_by("Unschedulable") && town.phase() == "Starting";
@@ -51,7 +51,6 @@ async fn k15_k32_fifty_two_towns_woken_at_once_share_room_for_half_of_them(mut s
     let waiting = count(&scene, does_not, TOWNS - ROOMS).await;
     assert!(waiting.iter().all(|town| town.message("Degraded").contains(&format!("Insufficient {ROOM}"))));
     let asked = scene.stage.requests_in(&scene.namespace) - before;
-    eprintln!("{TOWNS} towns woken at once: settled after {:?} and {asked} requests", began.elapsed());
     assert!(asked <= TOWNS * FOR_A_WAKE, "{asked} requests of the operator");
     let pods = pods(&scene).await;
     assert_eq!(pods.len(), TOWNS, "one each");

@@ -2,11 +2,12 @@
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
+use kube::api::{Api, EvictParams};
 use serde_json::json;
 use town_operator::api::{Agent, Outcome};
 
 use crate::common::wait::until;
-use crate::scene::{Lives, PATIENCE, STAY, Scene, Works, restarts, runs};
+use crate::scene::{Lives, PATIENCE, STAY, Scene, Works, is_ready, restarts, runs};
 use crate::stage::Stories;
 
 pub fn add(stories: &mut Stories) {
@@ -17,6 +18,7 @@ pub fn add(stories: &mut Stories) {
     stories.add(e9_a_session_that_crashes_is_started_again_in_its_pod);
     stories.add(k16_a_session_whose_pod_has_ended_has_another);
     stories.add(d5_exit_0_of_a_pod_that_was_killed_is_not_done);
+    stories.add(k16_e1_who_is_evicted_is_not_to_blame_and_goes_on);
     stories.add(another_bead_ends_the_work_on_the_one_before_undone);
 }
 
@@ -178,6 +180,38 @@ async fn d5_exit_0_of_a_pod_that_was_killed_is_not_done(scene: Scene) {
     let work = scene.done("ada", "a-1").await;
     assert_eq!(work.message, "again", "done is what the second pod did");
     assert_eq!((work.attempts, work.done), (1, vec!["a-1".into()]), "who was killed is not to blame");
+}
+
+async fn k16_e1_who_is_evicted_is_not_to_blame_and_goes_on(scene: Scene) {
+    let uid = scene.create_town("alpha", json!({"template": runs(STAY)})).await.uid().unwrap();
+    scene.create_mayor("mayor", "alpha", STAY).await;
+    scene.create_polecat("ada", "alpha", "a-1", TAKES_TWO).await;
+    let at_work = scene.ready_pod("ada", None).await;
+    scene.await_file(&at_work, "/agent/begun").await;
+    let (square, office) = (scene.town_pod("alpha").await, scene.ready_pod("mayor", None).await);
+
+    // As `kubectl drain` does.
+    let api: Api<Pod> = Api::namespaced(scene.client(), &scene.namespace);
+    for pod in [&square, &office, &at_work] {
+        api.evict(&pod.name_any(), &EvictParams::default()).await.unwrap();
+    }
+    let work = scene.done("ada", "a-1").await;
+    assert_eq!((work.message.as_str(), work.attempts), ("again", 1));
+    scene.ready_pod("mayor", office.uid().as_deref()).await;
+    let is_back = |pods: &[Pod]| {
+        let others =
+            pods.iter().all(|pod| ![&square, &office, &at_work].iter().any(|old| old.uid() == pod.uid()));
+        pods.len() == 2 && others && pods.iter().all(is_ready)
+    };
+    until("the town and its mayor are back", PATIENCE, async || match scene.pods(&uid).await {
+        pods if is_back(&pods) => Ok(()),
+        pods => Err(format!("{pods:?}")),
+    })
+    .await;
+    scene.town_pod("alpha").await;
+    let (town, mayor) = (scene.town("alpha").get().await.status, scene.agent("mayor").get().await.status);
+    let failed = (town.unwrap().restarts, mayor.unwrap().restarts);
+    assert_eq!(failed, (None, None), "no start of theirs has failed");
 }
 
 async fn another_bead_ends_the_work_on_the_one_before_undone(scene: Scene) {
