@@ -199,11 +199,14 @@ fn show_activity(
     }
     match phase {
         "Working" => c.set(condition::WORKING, true, reason::WORK, ""),
-        "Waiting" => c.set(condition::WORKING, false, reason::WAITING, message(entry)),
+        "Waiting" => {
+            c.set(condition::WORKING, false, reason::WAITING, message(entry));
+            // Once is enough, here and below: its message may change all the time.
+            c.keep(condition::WORKING, old, &[reason::WAITING]);
+        }
         "Stalled" => {
             status.last_activity_at = entry.and_then(|e| e.last_activity_at.as_ref()).map(|t| stamp(t.0));
             c.set(condition::WORKING, false, reason::REPORTED_STALLED, message(entry));
-            // Once is enough: its message may change all the time.
             c.keep(condition::WORKING, old, &[reason::REPORTED_STALLED]);
             if was == Some("Stalled") {
                 status.last_activity_at = before.and_then(|b| b.last_activity_at.clone());

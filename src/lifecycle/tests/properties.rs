@@ -616,7 +616,7 @@ proptest! {
         if let Some(status) = &plan.status {
             let expected = !paused || s.town.status.is_none();
             prop_assert!(!expected || sound(&status.conditions, &condition::OF_TOWN), "conditions\n{}", about());
-            prop_assert!(status.phase.is_some(), "no phase\n{}", about());
+            prop_assert!(!expected || status.phase.is_some(), "no phase\n{}", about());
             let mut settled = town.clone();
             prop_assert!(comes_to_rest(|| {
                 let plan = settled.decide(now);
@@ -697,7 +697,7 @@ proptest! {
         if let Some(status) = &plan.status {
             let expected = !paused || s.agent.status.is_none();
             prop_assert!(!expected || sound(&status.conditions, &condition::OF_AGENT), "conditions\n{}", about());
-            prop_assert!(status.phase.is_some(), "no phase\n{}", about());
+            prop_assert!(!expected || status.phase.is_some(), "no phase\n{}", about());
             let done = |s: &AgentStatus| s.work.as_ref().map(|w| w.done.clone()).unwrap_or_default();
             let before = s.agent.status.as_ref().map(done).unwrap_or_default();
             prop_assert!(before.iter().all(|b| done(status).contains(b)), "done is forgotten\n{}", about());
@@ -729,6 +729,7 @@ proptest! {
         };
         let woken = decide(true, false).note.is_some();
         let turned_back = decide(false, true).note.is_some();
-        prop_assert_eq!(woken, turned_back, "{}\n{:#?}", now, alive.0);
+        // The other way round it need not be: the last look also turns back for those of whom nobody knows yet.
+        prop_assert!(!woken || turned_back, "{}\n{:#?}", now, alive.0);
     }
 }
