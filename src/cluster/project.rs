@@ -176,11 +176,11 @@ fn said_at_its_end(name: &str, end: &ContainerStateTerminated, spec: &PodSpec) -
 
 /// What the container that ended last with an error died of, whatever it does now.
 fn last_crash(spec: &PodSpec, status: &PodStatus) -> Option<String> {
-    let ends = container_statuses(status).flat_map(|c| {
-        let states = [&c.state, &c.last_state].into_iter().flatten();
-        states.filter_map(|state| state.terminated.as_ref()).map(|end| (c.name.as_str(), end))
+    let all = container_statuses(status).flat_map(|c| {
+        let both = [&c.state, &c.last_state].into_iter().flatten();
+        both.filter_map(|state| state.terminated.as_ref()).map(|end| (c.name.as_str(), end))
     });
-    let (name, end) = ends
+    let (name, end) = all
         .filter(|(_, end)| end.exit_code != 0)
         .max_by_key(|(_, end)| end.finished_at.as_ref().map(|at| at.0))?;
     let said =

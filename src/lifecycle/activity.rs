@@ -169,8 +169,8 @@ pub(super) enum Heard<'a> {
     Nothing,
     /// It is to be asked, and has not answered.
     NoAnswer,
-    /// What was answered; `None`: it was not mentioned.
-    Answer(Option<&'a ReportedAgent>),
+    /// What was answered to the question of that time; `None`: it was not mentioned.
+    Answer(Option<&'a ReportedAgent>, Timestamp),
 }
 
 /// What the agent's own pod said, where it is to be asked, else what the town's said of it.
@@ -180,15 +180,28 @@ pub(super) fn heard<'a>(
     town: Option<&'a ProbeFacts>,
 ) -> Heard<'a> {
     let uid = agent.metadata.uid.as_deref().unwrap_or_default();
-    let find = |facts: &'a ProbeFacts| facts.report().map(|r| r.agents.iter().find(|a| a.uid == uid));
+    let find = |facts: &'a ProbeFacts| {
+        let entry = facts.report()?.agents.iter().find(|a| a.uid == uid);
+        Some((entry, facts.asked_at?))
+    };
     if agent.spec.activity_probe.is_some() {
-        own.and_then(find).map_or(Heard::NoAnswer, Heard::Answer)
+        own.and_then(find).map_or(Heard::NoAnswer, |(entry, asked_at)| Heard::Answer(entry, asked_at))
     } else {
-        match town.and_then(find).flatten() {
-            Some(entry) => Heard::Answer(Some(entry)),
-            None => Heard::Nothing,
+        match town.and_then(find) {
+            Some((Some(entry), asked_at)) => Heard::Answer(Some(entry), asked_at),
+            _ => Heard::Nothing,
         }
     }
+}
+
+/// The bead that a pod can mean when it says that one is done or has failed: that on the hook, once it is on
+/// record as delivered; and unless it says the name, only if it was asked after that.
+fn meant<'a>(agent: &'a Agent, entry: &ReportedAgent, asked_at: Timestamp) -> Option<&'a Hook> {
+    let hook = unfinished(agent)?;
+    let work = agent.status.as_ref()?.work.as_ref().filter(|work| work.bead == hook.bead)?;
+    let since = work.started_at.as_ref()?.0;
+    // Stamps are whole seconds.
+    (entry.bead.is_some() || asked_at >= after(since, SignedDuration::from_secs(1))).then_some(hook)
 }
 
 fn session_activity(
@@ -211,12 +224,14 @@ fn session_activity(
     match heard {
         Heard::Nothing => resting(false),
         Heard::NoAnswer if !asked_in_vain => AgentActivity::Unknown,
-        Heard::Answer(Some(entry)) if !asked_in_vain => match reported(entry, hook, now) {
-            AgentActivity::Idle => resting(true),
-            activity => activity,
-        },
+        Heard::Answer(Some(entry), asked_at) if !asked_in_vain => {
+            match reported(entry, meant(agent, entry, asked_at), now) {
+                AgentActivity::Idle => resting(true),
+                activity => activity,
+            }
+        }
         // Not mentioned, or there is nobody yet who could answer.
-        Heard::NoAnswer | Heard::Answer(_) => resting(true),
+        Heard::NoAnswer | Heard::Answer(..) => resting(true),
     }
 }
 

@@ -70,7 +70,7 @@ pub fn decide_agent(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
         },
         // Bound, but without our finalizer (it was stripped): put it back before anything is made.
         TownView::Present(_, town) if !has_finalizer(meta, names::FINALIZER) => bind_to(town),
-        TownView::Present(..) if is_paused(meta) => paused_agent(s, now),
+        TownView::Present(_, town) if is_paused(meta) || town.paused => paused_agent(s, now),
         TownView::Present(_, town) => match mode(&s.agent) {
             _ if matches!(s.standing, Standing::RoleTaken { .. }) => role_taken(s, now),
             Mode::Task => task::decide(s, town, now),

@@ -160,8 +160,7 @@ pub struct Failure {
 pub(super) fn overlay_paused(conditions: &mut [Condition], now: Timestamp) {
     let before = conditions.to_vec();
     if let Some(slot) = conditions.iter_mut().find(|c| c.type_ == condition::RECONCILING) {
-        let text =
-            "the annotation gastown.dev/paused is set: nothing is done until it is removed, except deletion";
+        let text = "the annotation gastown.dev/paused is set, here or on its town: nothing is done until it is removed, except deletion";
         let generation = slot.observed_generation;
         *slot = condition(
             condition::RECONCILING,

@@ -142,6 +142,8 @@ pub struct TownFacts {
     pub awake: bool,
     /// Drains before sleeping or being destroyed.
     pub draining: bool,
+    /// A person has paused what is done about it, and so about its agents.
+    pub paused: bool,
     /// Has work, by its own status.
     pub active: bool,
     /// Its rigs.
@@ -188,6 +190,7 @@ impl TownFacts {
             tombstoned_at: super::tombstone(meta).and_then(super::tombstone_time),
             awake: !deleting && !draining && !asleep && !town.spec.suspended && !waits,
             draining: draining || deleting,
+            paused: super::is_paused(meta),
             active: status.is_some_and(|s| super::conditions::is_true(&s.conditions, condition::ACTIVE)),
             rigs: town
                 .spec
@@ -218,6 +221,7 @@ pub struct Remains {
 }
 
 /// A pod, as far as decisions need it.
+#[allow(clippy::struct_excessive_bools)] // Each is a fact of its own; they do not form states.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PodFacts {
     /// Where it is.

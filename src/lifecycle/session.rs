@@ -53,6 +53,7 @@ pub(super) fn decide(s: &AgentSnapshot, town: &TownFacts, now: Timestamp) -> Pla
     let plan = match next(s, &status, now) {
         Next::Keep => keep(s, town, status, c, actions, now),
         Next::Wait => {
+            restart::excuse(s.pod.as_ref(), &mut status.pod);
             let overdue_at = show_leaving(s.pod.as_ref(), &mut c, now);
             finish_agent(s, status, c, "Starting", now).look_again_at(overdue_at)
         }
@@ -168,7 +169,7 @@ fn show_activity(
     let before = s.agent.status.as_ref();
     let old = before.map_or(&[][..], |b| b.conditions.as_slice());
     let entry = match said {
-        Heard::Answer(entry) => entry,
+        Heard::Answer(entry, _) => entry,
         Heard::NoAnswer | Heard::Nothing => None,
     };
     let bead = s.agent.spec.hook.as_ref().map(|h| h.bead.as_str());
@@ -199,9 +200,9 @@ fn show_activity(
     }
     match phase {
         "Working" => c.set(condition::WORKING, true, reason::WORK, ""),
+        // Once is enough: its message may change all the time.
         "Waiting" => {
             c.set(condition::WORKING, false, reason::WAITING, message(entry));
-            // Once is enough, here and below: its message may change all the time.
             c.keep(condition::WORKING, old, &[reason::WAITING]);
         }
         "Stalled" => {

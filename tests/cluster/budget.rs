@@ -1,12 +1,10 @@
 //! What a town costs the API server, counted in its audit log: a number of requests, not a time.
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::common::account::{NAME, NAMESPACE};
+use crate::common::requests::{Requests, in_words, settle};
 use crate::common::story::Story;
 use crate::stage::Stories;
 use crate::words::{Told, polecat, workshop_with};
@@ -113,89 +111,4 @@ async fn an_idle_and_a_sleeping_town_cost_nothing(story: Story) {
     assert_eq!(asked, [""; 0]);
     assert!(operator.runs());
     assert_eq!(story.town("awake").get().await.phase(), "Idle");
-}
-
-/// Waits until the operator has asked nothing for a few seconds; agents' counts may follow a minute later.
-async fn settle(story: &Story) {
-    let deadline = std::time::Instant::now() + Duration::from_secs(90);
-    let mut seen = Requests::until_now(story);
-    let mut quiet = std::time::Instant::now();
-    while quiet.elapsed() < Duration::from_secs(5) {
-        assert!(std::time::Instant::now() < deadline, "the operator does not come to rest");
-        tokio::time::sleep(Duration::from_millis(250)).await;
-        let now = Requests::until_now(story);
-        if now != seen {
-            (seen, quiet) = (now, std::time::Instant::now());
-        }
-    }
-}
-
-/// Requests of the operator, as the audit log has them; Events and the Lease apart.
-struct Requests(Vec<Value>);
-
-impl Requests {
-    /// How many there were until now.
-    fn until_now(story: &Story) -> usize {
-        Self::all(story).len()
-    }
-
-    /// Those since then.
-    fn since(story: &Story, start: usize) -> Self {
-        Self(Self::all(story).split_off(start))
-    }
-
-    fn all(story: &Story) -> Vec<Value> {
-        let log = std::fs::read_to_string(story.cluster.plane().audit_log()).unwrap();
-        let user = format!("system:serviceaccount:{NAMESPACE}:{NAME}");
-        let counted = |request: &Value| {
-            let resource = request["objectRef"]["resource"].as_str().unwrap_or_default();
-            request["user"]["username"] == user.as_str() && !matches!(resource, "events" | "leases")
-        };
-        log.lines().filter_map(|line| serde_json::from_str(line).ok()).filter(counted).collect()
-    }
-
-    /// The writes among them, each in words.
-    fn writes(&self) -> Vec<String> {
-        let writes = |request: &&Value| {
-            matches!(
-                request["verb"].as_str(),
-                Some("create" | "update" | "patch" | "delete" | "deletecollection")
-            )
-        };
-        self.0.iter().filter(writes).map(in_words).collect()
-    }
-
-    /// Every write on a line of its own, and the number of reads.
-    fn named(&self) -> String {
-        let mut text = String::new();
-        for (number, write) in self.writes().iter().enumerate() {
-            let _ = writeln!(text, "  {:>2}. {write}", number + 1);
-        }
-        let mut reads: BTreeMap<String, usize> = BTreeMap::new();
-        for request in
-            self.0.iter().filter(|request| matches!(request["verb"].as_str(), Some("get" | "list")))
-        {
-            let what =
-                format!("{} {}", text_of(&request["verb"]), text_of(&request["objectRef"]["resource"]));
-            *reads.entry(what).or_default() += 1;
-        }
-        let _ = write!(text, "  and reads: {reads:?}");
-        text
-    }
-}
-
-/// One request in words: `patch towns/status gas -> 200`.
-fn in_words(request: &Value) -> String {
-    let object = &request["objectRef"];
-    let subresource = match text_of(&object["subresource"]) {
-        "" => String::new(),
-        name => format!("/{name}"),
-    };
-    let (verb, resource, name) =
-        (text_of(&request["verb"]), text_of(&object["resource"]), text_of(&object["name"]));
-    format!("{verb} {resource}{subresource} {name} -> {}", request["responseStatus"]["code"])
-}
-
-fn text_of(value: &Value) -> &str {
-    value.as_str().unwrap_or_default()
 }

@@ -10,7 +10,7 @@ use town_operator::api::{AsleepReason, Town, names};
 
 use crate::common::story::Story;
 use crate::stage::Stories;
-use crate::words::{Told, done, polecat, seconds, workshop, workshop_with};
+use crate::words::{Told, asleep, done, polecat, seconds, workshop, workshop_with};
 
 pub fn add(stories: &mut Stories) {
     stories.with_the_operator(t11_an_idle_town_sleeps_and_keeps_its_volume);
@@ -40,16 +40,16 @@ fn fell_asleep(town: &Town) -> Time {
     town.conditions().iter().find(|c| c.type_ == "Asleep").unwrap().last_transition_time.clone()
 }
 
-fn asleep(town: &Town) -> bool {
-    town.phase() == "Asleep" && town.is("Asleep") && town.is("Ready")
-}
-
 async fn t11_an_idle_town_sleeps_and_keeps_its_volume(story: Story) {
     story.create_town("night", workshop_with(json!({"sleepAfter": "10s", "storage": {"size": "1Gi"}}))).await;
     story.create_agent("cat", "night", polecat("b-1")).await;
     let cat = story.agent("cat").until("works", |agent| agent.phase() == "Working").await;
     story.players.succeed(&cat.child(), "").await;
-    let idle = story.town("night").until("is idle", |town| town.phase() == "Idle").await;
+    // Idle after its work, not before it.
+    let rests = |town: &Town| {
+        town.phase() == "Idle" && town.status.as_ref().is_some_and(|s| s.last_active_at.is_some())
+    };
+    let idle = story.town("night").until("is idle", rests).await;
     let status = idle.status.clone().unwrap();
     let (sleeps, worked) = (status.sleep_at.unwrap(), status.last_active_at.unwrap());
     assert_eq!(seconds(&worked, &sleeps), 10);
@@ -90,7 +90,7 @@ async fn t11_traffic_is_not_work(story: Story) {
         assert!(touched < 40, "it does not sleep while it is looked at");
         tokio::time::sleep(Duration::from_secs(1)).await;
     };
-    assert!(touched > 5, "it was looked at {touched} times only: {}", town.phase());
+    assert!(touched > 2, "it was looked at {touched} times only: {}", town.phase());
     story.town("busy").until("sleeps", asleep).await;
 }
 

@@ -93,7 +93,9 @@ impl Stories {
         self.suite.add(name.clone(), move || async move {
             let start = async || {
                 let cluster = Arc::new(Cluster::any("life").await);
-                let operator = cluster.operator(&["--deletion-blocked-after=10s"]).await;
+                // Towns that one story leaves starting must not keep those of another waiting.
+                let flags = ["--deletion-blocked-after=10s", "--max-concurrent-starts=10000"];
+                let operator = cluster.operator(&flags).await;
                 (cluster, Arc::new(operator))
             };
             let (cluster, operator) = once(&stage.life, start).await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use town_operator::api::names;
+use town_operator::api::{SCHEMA_REVISION, names};
 
 use crate::common::account::Account;
 use crate::common::operator::{INSTALL_ID, Operator, answers};
@@ -34,6 +34,9 @@ async fn help_documents_every_flag() {
         ("--concurrency", "TOWN_OPERATOR_CONCURRENCY"),
         ("--deletion-blocked-after", "TOWN_OPERATOR_DELETION_BLOCKED_AFTER"),
         ("--apiserver-request-timeout", "TOWN_OPERATOR_APISERVER_REQUEST_TIMEOUT"),
+        ("--max-concurrent-starts", "TOWN_OPERATOR_MAX_CONCURRENT_STARTS"),
+        ("--max-concurrent-probes", "TOWN_OPERATOR_MAX_CONCURRENT_PROBES"),
+        ("--attach-max-hold", "TOWN_OPERATOR_ATTACH_MAX_HOLD"),
     ];
     for (flag, variable) in flags {
         assert!(help.contains(&format!("{flag} <")), "{flag}: {help}");
@@ -46,12 +49,13 @@ async fn help_documents_every_flag() {
 }
 
 async fn bad_flags_are_refused_by_name() {
-    let table: [(&[&str], &[&str]); 6] = [
+    let table: [(&[&str], &[&str]); 7] = [
         (&[], &["--install-id", "required"]),
         (&["--install-id=a"], &["--lease-namespace", "required"]),
         (&["--install-id=-a-", "--lease-namespace=x"], &["--install-id", "'-a-'", "label"]),
         (&["--deletion-blocked-after=10 min"], &["--deletion-blocked-after", "10 min", "90s or 1h30m"]),
         (&["--concurrency=0"], &["--concurrency", "1..=256"]),
+        (&["--max-concurrent-starts=0"], &["--max-concurrent-starts", "1..=10000"]),
         (&["--install-id=a", "--lease-namespace=x", "--log=a=b=c"], &["--log", "a=b=c"]),
     ];
     for (flags, wanted) in table {
@@ -88,7 +92,7 @@ async fn definitions_that_are_missing_or_old_are_refused(story: Story) {
         assert!(fragments.iter().all(|fragment| last.contains(fragment)), "{fragments:?}: {log}");
     };
     annotate("0");
-    refused(&["agents.gastown.dev", "schema revision 0", "needs 1"]);
+    refused(&["agents.gastown.dev", "schema revision 0", &format!("needs {SCHEMA_REVISION}")]);
     // Newer is fine: an older operator must keep running while definitions are upgraded first.
     annotate("99");
     let operator = Operator::start(account.kubeconfig(), &[]).await;

@@ -1,5 +1,6 @@
 //! What stories say of towns and agents.
 
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::ResourceExt;
 use serde_json::{Value, json};
@@ -31,6 +32,9 @@ pub trait Told: ResourceExt {
         self.conditions().iter().find(|c| c.type_ == kind).map_or("", |c| &c.message)
     }
 
+    /// Whether its status speaks of the spec that it has now.
+    fn is_current(&self) -> bool;
+
     /// Its UID.
     fn id(&self) -> String {
         self.uid().expect("an object of the API server")
@@ -56,6 +60,10 @@ impl Told for Town {
     fn pod_uid(&self) -> Option<&str> {
         self.status.as_ref()?.pod.as_ref()?.uid.as_deref()
     }
+
+    fn is_current(&self) -> bool {
+        self.status.as_ref().is_some_and(|status| status.observed_generation == self.metadata.generation)
+    }
 }
 
 impl Told for Agent {
@@ -70,6 +78,25 @@ impl Told for Agent {
     fn pod_uid(&self) -> Option<&str> {
         self.status.as_ref()?.pod.as_ref()?.uid.as_deref()
     }
+
+    fn is_current(&self) -> bool {
+        self.status.as_ref().is_some_and(|status| status.observed_generation == self.metadata.generation)
+    }
+}
+
+/// Whether a town is awake and has no work.
+pub fn idle(town: &Town) -> bool {
+    town.phase() == "Idle" && town.is("Ready")
+}
+
+/// Whether a town sleeps.
+pub fn asleep(town: &Town) -> bool {
+    town.phase() == "Asleep" && town.is("Asleep") && town.is("Ready")
+}
+
+/// Whether an agent does its bead.
+pub fn works(agent: &Agent) -> bool {
+    agent.phase() == "Working"
 }
 
 /// The beads that an agent has done.
@@ -103,4 +130,16 @@ pub fn workshop_with(more: Value) -> Value {
     let mut spec = workshop();
     json_patch::merge(&mut spec, &more);
     spec
+}
+
+/// A pod template with this image.
+pub fn template_of(image: &str) -> Value {
+    let mut template = crate::common::story::template();
+    template["spec"]["containers"][0]["image"] = image.into();
+    template
+}
+
+/// The image of a pod's first container.
+pub fn image(pod: &Pod) -> &str {
+    pod.spec.as_ref().and_then(|spec| spec.containers[0].image.as_deref()).unwrap_or_default()
 }

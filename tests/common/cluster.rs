@@ -87,7 +87,11 @@ impl Cluster {
 
     async fn install_crds(&self) {
         let crds = Path::new(env!("CARGO_MANIFEST_DIR")).join("crds");
-        self.kubectl(&["apply", "-f", crds.to_str().unwrap()]);
+        // A server that has just started may break off.
+        until("the definitions are applied", PATIENCE, async || {
+            self.try_kubectl(&["apply", "-f", crds.to_str().unwrap()], "")
+        })
+        .await;
         self.crds_answer().await;
     }
 

@@ -11,10 +11,13 @@
 #![allow(clippy::needless_pass_by_value)]
 
 pub mod account;
+pub mod answers;
+pub mod clock;
 pub mod cluster;
 pub mod operator;
 pub mod players;
 pub mod process;
+pub mod requests;
 pub mod seen;
 pub mod story;
 pub mod suite;

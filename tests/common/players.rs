@@ -5,12 +5,13 @@
 //! real nodes they still come here.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use futures::StreamExt;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, Pod};
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, ResourceExt};
@@ -18,10 +19,14 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::clock::{in_seconds, now};
 use super::wait::{PATIENCE, until};
 
 /// The node that played pods are bound to.
 pub const NODE: &str = "played-by-the-test";
+
+/// The address of pods that nobody asks anything: one of those that lead nowhere (RFC 5737).
+const NOWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1));
 
 /// What the players do by themselves.
 #[derive(Clone, Debug)]
@@ -32,6 +37,8 @@ struct Script {
     end: bool,
     /// Pods that do not end, whatever is asked of them.
     held: BTreeSet<String>,
+    /// The address of pods that run by themselves.
+    address: IpAddr,
 }
 
 /// The players of one namespace. Dropping them leaves its pods as they are.
@@ -47,7 +54,8 @@ impl Players {
     pub async fn call(client: Client, namespace: &str) -> Self {
         keep_node(&client).await;
         let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
-        let (script, seen) = watch::channel(Script { run: true, end: true, held: BTreeSet::new() });
+        let begin = Script { run: true, end: true, held: BTreeSet::new(), address: NOWHERE };
+        let (script, seen) = watch::channel(begin);
         let task = tokio::spawn(play(client, pods.clone(), seen));
         Self { pods, script, task }
     }
@@ -60,6 +68,11 @@ impl Players {
     /// Whether pods that are asked to end do so by themselves.
     pub fn end_pods(&self, end: bool) {
         self.script.send_modify(|script| script.end = end);
+    }
+
+    /// Gives new pods this address.
+    pub fn live_at(&self, address: IpAddr) {
+        self.script.send_modify(|script| script.address = address);
     }
 
     /// Makes a pod deaf to being asked to end, as one on a lost node is.
@@ -125,6 +138,48 @@ impl Players {
                 "type": "DisruptionTarget", "status": "True", "reason": "TerminationByKubelet",
                 "message": "The node was low on resource: memory.", "lastTransitionTime": now(),
             }));
+            status
+        })
+        .await;
+    }
+
+    /// Lets no node take a pod, as a scheduler says it.
+    pub async fn refuse(&self, name: &str, message: &str) {
+        let unscheduled = json!([{
+            "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message,
+            "lastTransitionTime": now(),
+        }]);
+        self.report(name, |_| json!({"conditions": unscheduled})).await;
+    }
+
+    /// Lets a pod's containers wait, for this reason, on the node.
+    pub async fn keep_waiting(&self, name: &str, reason: &str, message: &str) {
+        self.bind(name).await;
+        let state = json!({"waiting": {"reason": reason, "message": message}});
+        self.report(name, |pod| {
+            json!({
+                "phase": "Pending", "startTime": now(), "conditions": conditions(true, false, "ContainersNotReady"),
+                "containerStatuses": containers(pod, false, &state),
+            })
+        })
+        .await;
+    }
+
+    /// Lets a pod's containers have ended this often, the last time like this, and wait to be started anew.
+    pub async fn crash(&self, name: &str, restarts: i32, exit_code: i32, reason: &str) {
+        self.bind(name).await;
+        let waiting = json!({"waiting": {"reason": "CrashLoopBackOff", "message": "back-off restarting"}});
+        let at = a_moment_ago();
+        let last = json!({"terminated": {
+            "exitCode": exit_code, "reason": reason, "startedAt": at, "finishedAt": at,
+        }});
+        self.report(name, |pod| {
+            let mut status = running(pod, false);
+            status["containerStatuses"] = containers(pod, false, &waiting);
+            for container in status["containerStatuses"].as_array_mut().unwrap() {
+                container["restartCount"] = restarts.into();
+                container["lastState"] = last.clone();
+            }
             status
         })
         .await;
@@ -209,7 +264,7 @@ async fn act(pods: &Api<Pod>, pod: &Pod, script: &Script) -> kube::Result<()> {
         }
     } else if script.run && phase == "Pending" && to_be_played(pod) {
         bind(pods, pod).await?;
-        report(pods, pod, |pod| running(pod, true)).await?;
+        report(pods, pod, |pod| running_at(pod, true, script.address)).await?;
     }
     Ok(())
 }
@@ -242,9 +297,14 @@ async fn report(pods: &Api<Pod>, pod: &Pod, status: impl Fn(&Pod) -> Value) -> k
 }
 
 fn running(pod: &Pod, ready: bool) -> Value {
+    running_at(pod, ready, NOWHERE)
+}
+
+fn running_at(pod: &Pod, ready: bool, address: IpAddr) -> Value {
     let state = json!({"running": {"startedAt": now()}});
     json!({
-        "phase": "Running", "startTime": now(), "podIP": "192.0.2.1", "podIPs": [{"ip": "192.0.2.1"}],
+        "observedGeneration": pod.metadata.generation,
+        "phase": "Running", "startTime": now(), "podIP": address, "podIPs": [{"ip": address}],
         "conditions": conditions(true, ready, if ready { "" } else { "ContainersNotReady" }),
         "containerStatuses": containers(pod, ready, &state),
     })
@@ -256,6 +316,7 @@ fn ended(pod: &Pod, exit_code: i32, message: &str, at: &str) -> Value {
         "exitCode": exit_code, "reason": reason, "message": message, "startedAt": at, "finishedAt": at,
     }});
     json!({
+        "observedGeneration": pod.metadata.generation,
         "phase": if exit_code == 0 { "Succeeded" } else { "Failed" }, "startTime": now(),
         "conditions": conditions(true, false, if exit_code == 0 { "PodCompleted" } else { "PodFailed" }),
         "containerStatuses": containers(pod, false, &state),
@@ -287,19 +348,10 @@ fn conditions(scheduled: bool, ready: bool, why_not: &str) -> Value {
     ])
 }
 
-/// Now, to the second, as the API writes it.
-fn now() -> String {
-    seconds_ago(0)
-}
-
 /// When a container ended whose end is reported now: reports come later, and times are whole seconds. So what
 /// ended by itself has ended before anybody can ask it to.
 fn a_moment_ago() -> String {
-    seconds_ago(1)
-}
-
-fn seconds_ago(seconds: i64) -> String {
-    (Timestamp::now() - SignedDuration::from_secs(seconds)).strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    in_seconds(-1)
 }
 
 /// Makes the node if it is not there, and says that it is well.

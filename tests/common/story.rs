@@ -4,6 +4,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service};
+use k8s_openapi::api::events::v1::Event;
 use kube::api::{Api, ListParams, PostParams};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
@@ -147,6 +148,17 @@ impl Story {
         found.sort();
         found.dedup();
         found
+    }
+
+    /// The events about the object of this name with this reason, each with its note.
+    pub async fn told(&self, name: &str, reason: &str) -> Vec<String> {
+        let events = self.api::<Event>().list(&ListParams::default()).await;
+        let about = |event: &Event| {
+            event.regarding.as_ref().and_then(|object| object.name.as_deref()) == Some(name)
+                && event.reason.as_deref() == Some(reason)
+        };
+        let events = events.unwrap_or_else(|error| panic!("events: {error}"));
+        events.items.into_iter().filter(about).map(|event| event.note.unwrap_or_default()).collect()
     }
 
     async fn named<K: Kind>(&self, label: &str, value: &str) -> Vec<String> {

@@ -3,6 +3,7 @@
 use kube::ResourceExt;
 use serde_json::json;
 
+use crate::common::wait::until;
 use crate::scene::{PATIENCE, STAY, Scene, identities, runs_with_grace};
 use crate::stage::Stories;
 
@@ -13,6 +14,7 @@ pub fn add(stories: &mut Stories) {
     stories.add(a_sleeping_town_that_is_deleted_leaves_nothing);
     stories.add(a_deleted_namespace_leaves_nothing_of_an_awake_town);
     stories.add(a_town_whose_containers_will_not_end_is_gone_when_they_are);
+    stories.add(e7_a_town_with_a_service_and_tokens_leaves_neither);
     stories.add(an_agent_deleted_alone_leaves_nothing_and_nobody_else_notices);
 }
 
@@ -101,4 +103,27 @@ async fn an_agent_deleted_alone_leaves_nothing_and_nobody_else_notices(scene: Sc
     let gone: Vec<String> = volumes_before.into_iter().filter(|volume| !volumes.contains(volume)).collect();
     assert_eq!(gone.len(), 1);
     scene.await_volumes_gone(&gone).await;
+}
+
+async fn e7_a_town_with_a_service_and_tokens_leaves_neither(scene: Scene) {
+    let offers = json!({"ports": [{"name": "web", "port": 8000}], "activityProbe": {"port": 8000}});
+    let town = scene.create_busy_town("alpha", offers).await;
+    let kinds = |objects: &[String]| -> Vec<String> {
+        let mut kinds: Vec<_> = objects.iter().map(|o| o.split(' ').next().unwrap().to_owned()).collect();
+        kinds.sort();
+        kinds.dedup();
+        kinds
+    };
+    let mut before = kinds(&scene.everything_of(&town.uid).await);
+    // Those that the cluster makes of a Service go with it.
+    before.retain(|kind| !kind.starts_with("Endpoint"));
+    assert_eq!(before, ["Agent", "PersistentVolumeClaim", "Pod", "Secret", "Service"]);
+    scene.kubectl(&["delete", "town", "alpha", "--timeout=120s"]);
+    // The garbage collector may take a moment for those.
+    until("nothing is left", PATIENCE, async || match scene.everything_of(&town.uid).await {
+        left if left.is_empty() => Ok(()),
+        left => Err(format!("{left:?}")),
+    })
+    .await;
+    scene.assert_nothing_runs();
 }

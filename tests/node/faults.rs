@@ -1,12 +1,12 @@
 //! What a node and an operator do to themselves: no proof is given up for it, and everything ends as it should.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bed::Component;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use serde_json::json;
-use town_operator::api::{DestroyStatus, Town};
+use town_operator::api::{DestroyStatus, Town, names};
 
 use crate::common::wait::always;
 use crate::scene::{Lives, PATIENCE, STAY, Scene, identities, runs, runs_with_grace};
@@ -14,6 +14,7 @@ use crate::stage::Stories;
 
 pub fn add(stories: &mut Stories) {
     stories.add_on_our_node(a_town_stays_until_a_node_without_kubelet_says_that_its_pods_are_gone);
+    stories.add_on_our_node(e10_k14_a_node_that_does_not_answer_is_named_and_nothing_takes_the_pods_place);
     stories.add_on_our_node(a_restarted_container_runtime_leaves_every_container_alone);
     stories.add(an_operator_lost_in_the_middle_of_a_destruction_ends_it_when_it_is_back);
 }
@@ -65,6 +66,42 @@ async fn a_town_stays_until_a_node_without_kubelet_says_that_its_pods_are_gone(m
         assert_eq!(scene.everything_of(uid).await, [""; 0]);
     }
     scene.assert_nothing_runs();
+}
+
+async fn e10_k14_a_node_that_does_not_answer_is_named_and_nothing_takes_the_pods_place(mut scene: Scene) {
+    let script = format!("echo awake >> /town/diary; {STAY}");
+    let town = json!({"storage": {"size": "16Mi"}, "template": runs_with_grace(&script, 1)});
+    let uid = scene.create_town("alpha", town).await.uid().unwrap();
+    let square = scene.town_pod("alpha").await;
+    scene.alone().await;
+    let node = scene.stage.node().expect("a node of our own");
+    let processes = scene.processes();
+    node.freeze(Component::Kubelet).unwrap();
+    let began = Instant::now();
+    let town = scene.town("alpha");
+    town.merge(json!({"metadata": {"annotations": {names::RESTART_AT: "now"}}})).await;
+
+    // The pod has its grace of 1 s, and its node 30 s more to say what became of it.
+    let lost = town.until_within(PATIENCE, "names the node", |town| town.is_degraded_by("NodeLost")).await;
+    let after = began.elapsed().as_secs();
+    assert!((30..45).contains(&after), "after {after} s");
+    let said = lost.message("Degraded");
+    assert!(said.contains(&square.name_any()) && said.contains(node.node()), "{said}");
+    assert_eq!((lost.phase(), lost.is("Ready"), lost.is("Reconciling")), ("Starting", false, true));
+    let alone = async || match &scene.pods(&uid).await[..] {
+        [pod] if pod.uid() == square.uid() => Ok(()),
+        pods => Err(format!("{pods:?}")),
+    };
+    always("nothing takes its place", Duration::from_secs(3), alone).await;
+    assert_eq!(scene.processes(), processes, "it runs on, as one had to fear");
+
+    node.thaw(Component::Kubelet).unwrap();
+    let is_well = |town: &Town| town.is("Ready") && !town.is("Degraded") && town.phase() == "Idle";
+    town.until_within(PATIENCE, "goes on", is_well).await;
+    let next = scene.town_pod("alpha").await;
+    assert_ne!(next.uid(), square.uid());
+    assert_eq!(scene.exec(&next.name_any(), "cat /town/diary"), "awake\nawake\n");
+    assert_eq!(scene.pods(&uid).await.len(), 1);
 }
 
 async fn a_restarted_container_runtime_leaves_every_container_alone(mut scene: Scene) {

@@ -2,21 +2,23 @@
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
+use kube::api::{Api, EvictParams};
 use serde_json::json;
 use town_operator::api::{Agent, Outcome};
 
 use crate::common::wait::until;
-use crate::scene::{Lives, PATIENCE, STAY, Scene, Works, restarts, runs};
+use crate::scene::{Lives, PATIENCE, STAY, Scene, Works, is_ready, restarts, runs};
 use crate::stage::Stories;
 
 pub fn add(stories: &mut Stories) {
-    stories.add(a_failed_bead_is_tried_again_after_a_pause);
+    stories.add(e6_d10_a_failed_bead_is_tried_again_after_a_pause);
     stories.add(agents_know_who_they_are_and_their_files_outlive_their_pods);
-    stories.add(a_bead_past_its_limit_is_failed_and_is_no_work_any_more);
-    stories.add(a_session_whose_pod_was_killed_has_another_with_the_same_files);
-    stories.add(a_session_that_crashes_is_started_again_in_its_pod);
-    stories.add(a_session_whose_pod_has_ended_has_another);
-    stories.add(exit_0_of_a_pod_that_was_killed_is_not_done);
+    stories.add(k22_a_bead_past_its_limit_is_failed_and_is_no_work_any_more);
+    stories.add(e3_a_session_whose_pod_was_killed_has_another_with_the_same_files);
+    stories.add(e9_a_session_that_crashes_is_started_again_in_its_pod);
+    stories.add(k16_a_session_whose_pod_has_ended_has_another);
+    stories.add(d5_exit_0_of_a_pod_that_was_killed_is_not_done);
+    stories.add(k16_e1_who_is_evicted_is_not_to_blame_and_goes_on);
     stories.add(another_bead_ends_the_work_on_the_one_before_undone);
 }
 
@@ -81,7 +83,7 @@ async fn agents_know_who_they_are_and_their_files_outlive_their_pods(scene: Scen
     assert_eq!((same.uid(), restarts(&same)), (office.uid(), 0));
 }
 
-async fn a_failed_bead_is_tried_again_after_a_pause(scene: Scene) {
+async fn e6_d10_a_failed_bead_is_tried_again_after_a_pause(scene: Scene) {
     let uid = scene.create_town("alpha", json!({})).await.uid().unwrap();
     let clumsy = "[ ! -e /agent/tried ] || exit 0
         touch /agent/tried; echo 'the saw broke' > /dev/termination-log; exit 7";
@@ -99,11 +101,7 @@ async fn a_failed_bead_is_tried_again_after_a_pause(scene: Scene) {
         "an unfinished bead is work, also between two attempts"
     );
 
-    until("the failed pod is gone", PATIENCE, async || match &scene.pods(&uid).await[..] {
-        [] => Ok(()),
-        pods => Err(format!("{pods:?}")),
-    })
-    .await;
+    scene.await_no_pods(&uid).await;
     scene.assert_nothing_runs();
 
     let done = scene.done("ada", "a-1").await;
@@ -112,7 +110,7 @@ async fn a_failed_bead_is_tried_again_after_a_pause(scene: Scene) {
     assert!((30..45).contains(&pause.as_secs()), "30 s after the first failure, not {pause:?}");
 }
 
-async fn a_bead_past_its_limit_is_failed_and_is_no_work_any_more(scene: Scene) {
+async fn k22_a_bead_past_its_limit_is_failed_and_is_no_work_any_more(scene: Scene) {
     scene.create_town("alpha", json!({})).await;
     let polecat = json!({
         "town": "alpha", "role": "polecat", "rig": "orchard", "retry": {"limit": 1},
@@ -129,7 +127,7 @@ async fn a_bead_past_its_limit_is_failed_and_is_no_work_any_more(scene: Scene) {
     town.until_within(PATIENCE, "has no work any more", |t| !t.is("Active") && t.phase() == "Idle").await;
 }
 
-async fn a_session_whose_pod_was_killed_has_another_with_the_same_files(scene: Scene) {
+async fn e3_a_session_whose_pod_was_killed_has_another_with_the_same_files(scene: Scene) {
     scene.create_town("alpha", json!({})).await;
     scene.create_mayor("mayor", "alpha", &format!("echo day >> /agent/days; {STAY}")).await;
     let first = scene.ready_pod("mayor", None).await;
@@ -140,7 +138,7 @@ async fn a_session_whose_pod_was_killed_has_another_with_the_same_files(scene: S
     scene.agent("mayor").until_within(PATIENCE, "is there again", |agent| agent.phase() == "Idle").await;
 }
 
-async fn a_session_that_crashes_is_started_again_in_its_pod(scene: Scene) {
+async fn e9_a_session_that_crashes_is_started_again_in_its_pod(scene: Scene) {
     scene.create_town("alpha", json!({})).await;
     scene.create_mayor("mayor", "alpha", &format!("echo day >> /agent/days; {STAY}")).await;
     let pod = scene.ready_pod("mayor", None).await;
@@ -156,7 +154,7 @@ async fn a_session_that_crashes_is_started_again_in_its_pod(scene: Scene) {
     assert_eq!(mayor.phase(), "Idle");
 }
 
-async fn a_session_whose_pod_has_ended_has_another(scene: Scene) {
+async fn k16_a_session_whose_pod_has_ended_has_another(scene: Scene) {
     scene.create_town("alpha", json!({})).await;
     let mut once = runs(STAY);
     once["spec"]["restartPolicy"] = "Never".into();
@@ -173,7 +171,7 @@ async fn a_session_whose_pod_has_ended_has_another(scene: Scene) {
 pub const TAKES_TWO: &str = "if [ -e /agent/begun ]; then echo again > /dev/termination-log; exit 0; fi
     touch /agent/begun; trap 'exit 0' TERM; sleep infinity & wait";
 
-async fn exit_0_of_a_pod_that_was_killed_is_not_done(scene: Scene) {
+async fn d5_exit_0_of_a_pod_that_was_killed_is_not_done(scene: Scene) {
     scene.create_town("alpha", json!({})).await;
     scene.create_polecat("ada", "alpha", "a-1", TAKES_TWO).await;
     let pod = scene.ready_pod("ada", None).await;
@@ -182,6 +180,35 @@ async fn exit_0_of_a_pod_that_was_killed_is_not_done(scene: Scene) {
     let work = scene.done("ada", "a-1").await;
     assert_eq!(work.message, "again", "done is what the second pod did");
     assert_eq!((work.attempts, work.done), (1, vec!["a-1".into()]), "who was killed is not to blame");
+}
+
+async fn k16_e1_who_is_evicted_is_not_to_blame_and_goes_on(scene: Scene) {
+    let uid = scene.create_town("alpha", json!({"template": runs(STAY)})).await.uid().unwrap();
+    scene.create_mayor("mayor", "alpha", STAY).await;
+    scene.create_polecat("ada", "alpha", "a-1", TAKES_TWO).await;
+    let at_work = scene.ready_pod("ada", None).await;
+    scene.await_file(&at_work, "/agent/begun").await;
+    let (square, office) = (scene.town_pod("alpha").await, scene.ready_pod("mayor", None).await);
+
+    // As `kubectl drain` does.
+    let api: Api<Pod> = Api::namespaced(scene.client(), &scene.namespace);
+    for pod in [&square, &office, &at_work] {
+        api.evict(&pod.name_any(), &EvictParams::default()).await.unwrap();
+    }
+    let work = scene.done("ada", "a-1").await;
+    assert_eq!((work.message.as_str(), work.attempts), ("again", 1));
+    scene.ready_pod("mayor", office.uid().as_deref()).await;
+    let is_back = |pods: &[Pod]| {
+        let others =
+            pods.iter().all(|pod| ![&square, &office, &at_work].iter().any(|old| old.uid() == pod.uid()));
+        pods.len() == 2 && others && pods.iter().all(is_ready)
+    };
+    until("the town and its mayor are back", PATIENCE, async || match scene.pods(&uid).await {
+        pods if is_back(&pods) => Ok(()),
+        pods => Err(format!("{pods:?}")),
+    })
+    .await;
+    scene.town_pod("alpha").await;
 }
 
 async fn another_bead_ends_the_work_on_the_one_before_undone(scene: Scene) {
@@ -193,10 +220,6 @@ async fn another_bead_ends_the_work_on_the_one_before_undone(scene: Scene) {
     scene.hook("ada", "a-2").await;
     let work = scene.done("ada", "a-2").await;
     assert_eq!(work.done, ["a-2"], "a-1 exited 0 because it was told to");
-    until("neither pod is left", PATIENCE, async || match &scene.pods(&uid).await[..] {
-        [] => Ok(()),
-        pods => Err(format!("{pods:?}")),
-    })
-    .await;
+    scene.await_no_pods(&uid).await;
     scene.assert_nothing_runs();
 }

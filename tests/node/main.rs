@@ -14,14 +14,19 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod activity;
+mod crowd;
 mod destroy;
 mod faults;
 mod helm;
+mod inside;
 mod life;
 mod release;
 mod scene;
 mod sleep;
 mod stage;
+mod trouble;
+mod update;
 
 use std::process::ExitCode;
 
@@ -29,10 +34,16 @@ use stage::Stories;
 
 fn main() -> ExitCode {
     let mut stories = Stories::new();
-    life::add(&mut stories);
+    // The longest first.
+    activity::add(&mut stories);
+    inside::add(&mut stories);
     sleep::add(&mut stories);
+    trouble::add(&mut stories);
+    life::add(&mut stories);
+    update::add(&mut stories);
     destroy::add(&mut stories);
     // Those that disturb others come last, one after another.
+    crowd::add(&mut stories);
     faults::add(&mut stories);
     helm::add(&mut stories);
     stories.tell()

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{Api, DynamicObject, ListParams, PostParams};
 use kube::discovery::{Discovery, verbs};
 use kube::runtime::{WatchStreamExt, watcher};
@@ -100,6 +101,14 @@ impl Scene {
         api.create(&PostParams::default(), &object).await.unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 
+    /// Creates a Secret with one key.
+    pub async fn create_secret(&self, name: &str, key: &str, value: &str) {
+        let secret = json!({"metadata": {"name": name}, "stringData": {key: value}});
+        let secret: Secret = serde_json::from_value(secret).unwrap();
+        let api: Api<Secret> = Api::namespaced(self.client(), &self.namespace);
+        api.create(&PostParams::default(), &secret).await.unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+
     /// Creates a town with one rig, `orchard`, that does not sleep by itself while a story is told. `more` is laid
     /// over that.
     pub async fn create_town(&self, name: &str, more: Value) -> Town {
@@ -147,6 +156,15 @@ impl Scene {
     /// The pods that carry the UID of this town.
     pub async fn pods(&self, town_uid: &str) -> Vec<Pod> {
         self.labelled(names::TOWN_UID, town_uid).await
+    }
+
+    /// Waits until no pod of the town is there.
+    pub async fn await_no_pods(&self, town_uid: &str) {
+        until("no pod is there", PATIENCE, async || match &self.pods(town_uid).await[..] {
+            [] => Ok(()),
+            pods => Err(format!("{pods:?}")),
+        })
+        .await;
     }
 
     /// The volume claims that carry the UID of this town.
@@ -358,7 +376,15 @@ pub fn runs_with_grace(script: &str, seconds: u32) -> Value {
     template
 }
 
-fn agent_image() -> String {
+/// The same that may use so much memory and no more.
+pub fn runs_within(script: &str, memory: &str) -> Value {
+    let mut template = runs(script);
+    template["spec"]["containers"][0]["resources"] = json!({"limits": {"memory": memory}});
+    template
+}
+
+/// The image of all containers of the stories: a shell and its tools, for root where nothing is said.
+pub fn agent_image() -> String {
     let given = std::env::var("TOWN_TEST_AGENT_IMAGE").ok().filter(|name| !name.is_empty());
     given.unwrap_or(bed::BUSYBOX.into())
 }
@@ -384,12 +410,31 @@ pub fn identities(pods: &[Pod]) -> Vec<(String, i32)> {
 pub trait Lives {
     /// The phase; empty before the first status.
     fn phase(&self) -> &str;
-    /// Whether a condition is True.
-    fn is(&self, condition: &str) -> bool;
-    /// The reason of a condition; empty where there is none.
-    fn reason(&self, condition: &str) -> &str;
+    /// The conditions; none before the first status.
+    fn conditions(&self) -> &[Condition];
     /// How far its destruction is.
     fn destroy(&self) -> Option<&DestroyStatus>;
+
+    /// A condition.
+    fn condition(&self, type_: &str) -> Option<&Condition> {
+        self.conditions().iter().find(|condition| condition.type_ == type_)
+    }
+    /// Whether a condition is True.
+    fn is(&self, type_: &str) -> bool {
+        self.condition(type_).is_some_and(|condition| condition.status == "True")
+    }
+    /// The reason of a condition; empty where there is none.
+    fn reason(&self, type_: &str) -> &str {
+        self.condition(type_).map_or("", |condition| &condition.reason)
+    }
+    /// The message of a condition; empty where there is none.
+    fn message(&self, type_: &str) -> &str {
+        self.condition(type_).map_or("", |condition| &condition.message)
+    }
+    /// Whether something is wrong with it for this reason.
+    fn is_degraded_by(&self, reason: &str) -> bool {
+        self.is("Degraded") && self.reason("Degraded") == reason
+    }
 }
 
 macro_rules! lives {
@@ -398,13 +443,8 @@ macro_rules! lives {
             fn phase(&self) -> &str {
                 self.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default()
             }
-            fn is(&self, condition: &str) -> bool {
-                let mut conditions = self.status.iter().flat_map(|status| &status.conditions);
-                conditions.any(|c| c.type_ == condition && c.status == "True")
-            }
-            fn reason(&self, condition: &str) -> &str {
-                let mut conditions = self.status.iter().flat_map(|status| &status.conditions);
-                conditions.find(|c| c.type_ == condition).map_or("", |c| &c.reason)
+            fn conditions(&self) -> &[Condition] {
+                self.status.as_ref().map_or(&[], |status| &status.conditions)
             }
             fn destroy(&self) -> Option<&DestroyStatus> {
                 self.status.as_ref()?.destroy.as_ref()

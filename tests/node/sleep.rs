@@ -14,13 +14,15 @@ use crate::scene::{Lives, PATIENCE, STAY, Scene, Works, runs, runs_with_grace};
 use crate::stage::Stories;
 
 pub fn add(stories: &mut Stories) {
-    stories.add(an_idle_town_sleeps_without_a_process_and_wakes_with_its_files);
-    stories.add(containers_have_their_grace_and_no_more);
+    stories.add(t11_e4_an_idle_town_sleeps_without_a_process_and_wakes_with_its_files);
+    stories.add(t26_e1_e8_containers_have_their_grace_and_no_more);
     stories.add(a_suspended_town_ends_work_and_does_not_count_the_attempt);
     stories.add(a_drain_lets_work_finish);
+    stories.add(t13_c12_a_town_wakes_by_request_and_by_backlog_and_is_given_its_time);
+    stories.add(k18_work_that_comes_while_the_pods_go_is_not_lost);
 }
 
-async fn an_idle_town_sleeps_without_a_process_and_wakes_with_its_files(scene: Scene) {
+async fn t11_e4_an_idle_town_sleeps_without_a_process_and_wakes_with_its_files(scene: Scene) {
     let town = json!({
         "sleepAfter": "10s", "storage": {"size": "16Mi"},
         "template": runs(&format!("echo awake >> /town/diary; {STAY}")),
@@ -50,7 +52,7 @@ async fn an_idle_town_sleeps_without_a_process_and_wakes_with_its_files(scene: S
     assert_eq!(scene.volumes(&uid).await, volumes);
 }
 
-async fn containers_have_their_grace_and_no_more(scene: Scene) {
+async fn t26_e1_e8_containers_have_their_grace_and_no_more(scene: Scene) {
     // One that puts things in order when it is told to end, and one that will not hear of it.
     let tidy = "trap 'sleep 1; echo tidied >> /town/marks; exit 0' TERM; echo up >> /town/marks; sleep infinity & wait";
     let mut tidy = runs_with_grace(tidy, 20);
@@ -140,4 +142,63 @@ async fn a_drain_lets_work_finish(scene: Scene) {
         }
     };
     assert_eq!(until("its work is done", PATIENCE, done).await.attempts, 1);
+}
+
+async fn t13_c12_a_town_wakes_by_request_and_by_backlog_and_is_given_its_time(scene: Scene) {
+    let awake = format!("echo awake >> /town/diary; {STAY}");
+    let town = json!({"sleepAfter": "20s", "storage": {"size": "16Mi"}, "template": runs(&awake)});
+    let uid = scene.create_town("alpha", town).await.uid().unwrap();
+    let first = scene.town_pod("alpha").await;
+    let volumes = scene.volumes(&uid).await;
+    scene.asleep("alpha").await;
+    scene.assert_nothing_runs();
+
+    let town = scene.town("alpha");
+    town.merge(json!({"spec": {"wakeRequest": "for the visitors"}})).await;
+    let second = scene.town_pod("alpha").await;
+    assert_ne!(second.uid(), first.uid());
+    assert_eq!(scene.exec(&second.name_any(), "cat /town/diary"), "awake\nawake\n");
+    let woken = town.get().await;
+    assert_eq!((woken.phase(), woken.is("Active")), ("Idle", false), "a request is no work");
+    // Not asleep again before its time, which begins with its pod; stamps are of whole seconds.
+    let asleep = scene.asleep("alpha").await;
+    let started = second.status.unwrap().start_time.unwrap().0;
+    let slept = asleep.condition("Asleep").unwrap().last_transition_time.0;
+    let idle = slept.duration_since(started).as_secs();
+    assert!((19..50).contains(&idle), "{idle} s between its start and its sleep");
+    town.stays(Duration::from_secs(2), "one request wakes it once", |town| town.phase() == "Asleep").await;
+
+    town.merge(json!({"spec": {"backlog": {"mergeRequests": 1}}})).await;
+    let third = scene.town_pod("alpha").await;
+    assert_eq!(scene.exec(&third.name_any(), "cat /town/diary"), "awake\nawake\nawake\n");
+    let what = "works on, longer than sleepAfter";
+    town.stays(Duration::from_secs(22), what, |town| town.phase() == "Running" && town.is("Active")).await;
+    town.merge(json!({"spec": {"backlog": {"mergeRequests": 0}}})).await;
+    let idle = town.until_within(PATIENCE, "is idle", |town| town.phase() == "Idle").await;
+    assert!(idle.status.unwrap().sleep_at.is_some(), "when it sleeps is shown");
+    assert_eq!(scene.volumes(&uid).await, volumes);
+}
+
+async fn k18_work_that_comes_while_the_pods_go_is_not_lost(scene: Scene) {
+    let slow = runs_with_grace("trap '' TERM; while :; do sleep 1; done", 4);
+    let town = json!({"sleepAfter": "10s", "template": slow});
+    let uid = scene.create_town("alpha", town).await.uid().unwrap();
+    scene.create_polecat("ada", "alpha", "a-1", "exit 0").await;
+    scene.done("ada", "a-1").await;
+    let square = scene.seen::<Pod>(&scene.town_pod("alpha").await.name_any());
+    let told = square
+        .until_within(PATIENCE, "is told to end", |pod| pod.metadata.deletion_timestamp.is_some())
+        .await;
+
+    scene.hook("ada", "a-2").await;
+    scene.town("alpha").merge(json!({"spec": {"backlog": {"triage": 1}}})).await;
+    assert_eq!(scene.done("ada", "a-2").await.done, ["a-1", "a-2"]);
+    let next = scene.town_pod("alpha").await;
+    assert_ne!(next.uid(), told.uid());
+    until("only the new pod is there", PATIENCE, async || match &scene.pods(&uid).await[..] {
+        [pod] if pod.uid() == next.uid() => Ok(()),
+        pods => Err(format!("{pods:?}")),
+    })
+    .await;
+    scene.assert_runs(&[next]);
 }

@@ -1,8 +1,9 @@
 //! The stage: one cluster with the operator in it, shared by all stories.
 
 use std::fs;
+use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bed::{NodeCluster, Options};
 use k8s_openapi::api::core::v1::Pod;
@@ -10,6 +11,7 @@ use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 use serde_json::Value;
 use tokio::sync::{OnceCell, RwLock};
+use town_operator::api::names;
 
 use crate::common::cluster::{Cluster, GIVEN, given};
 use crate::common::suite::Suite;
@@ -103,21 +105,53 @@ impl Stage {
 
     /// Requests of the operator that were refused for want of a right, as the API server has noted them.
     pub fn refused(&self) -> Vec<String> {
+        if self.node.is_none() {
+            return Vec::new();
+        }
+        let decided = |how: &str| -> Vec<String> {
+            let noted = self.noted(how).into_iter();
+            let so = noted.filter(|(_, entry)| entry["annotations"]["authorization.k8s.io/decision"] == how);
+            so.map(|(line, _)| line).collect()
+        };
+        assert!(!decided("allow").is_empty(), "the audit log says nothing of the operator");
+        decided("forbid")
+    }
+
+    /// How many requests of the operator about this namespace the API server has answered until now, events apart.
+    pub fn requests_in(&self, namespace: &str) -> usize {
+        let asks = |entry: &Value| {
+            entry["objectRef"]["namespace"] == namespace && entry["objectRef"]["resource"] != "events"
+        };
+        self.noted(namespace).iter().filter(|(_, entry)| asks(entry)).count()
+    }
+
+    /// The operator's requests in the API server's audit log, of which the line has this word.
+    fn noted(&self, word: &str) -> Vec<(String, Value)> {
         let Some(node) = self.node() else { return Vec::new() };
         let log = fs::read_to_string(node.audit_log()).expect("the audit log");
         let account = format!("system:serviceaccount:{}:{}", release::NAMESPACE, release::NAME);
-        let decided = |line: &&str, how: &str| {
-            line.contains(&account) && line.contains(how) && {
-                let entry: Value = serde_json::from_str(line).unwrap_or_default();
-                entry["user"]["username"] == account.as_str()
-                    && entry["annotations"]["authorization.k8s.io/decision"] == how
-            }
-        };
-        assert!(
-            log.lines().any(|line| decided(&line, "allow")),
-            "the audit log says nothing of the operator"
-        );
-        log.lines().filter(|line| decided(line, "forbid")).map(str::to_owned).collect()
+        let lines = log.lines().filter(|line| line.contains(&account) && line.contains(word));
+        let entries = lines.map(|line| (line.to_owned(), serde_json::from_str(line).unwrap_or_default()));
+        entries.filter(|(_, entry): &(_, Value)| entry["user"]["username"] == account.as_str()).collect()
+    }
+
+    /// Deletes all towns of all stories, and says what is left of them on the suite's own node. It waits.
+    fn clear(&self) -> Result<(), String> {
+        let Some(node) = self.node() else { return Ok(()) };
+        let delete = ["delete", "towns,agents", "--all", "--all-namespaces", "--timeout=180s"];
+        self.cluster.try_kubectl(&delete, "")?;
+        let ours = ["--all-namespaces", "-l", names::INSTALL, "-o", "name"];
+        let kinds = ["get", "towns,agents,pods,persistentvolumeclaims,services,secrets"];
+        let objects = self.cluster.try_kubectl(&[&kinds[..], &ours].concat(), "")?;
+        let operators = ["get", "pods", "-n", release::NAMESPACE, "-o", "jsonpath={.items[*].metadata.uid}"];
+        let operators = self.cluster.try_kubectl(&operators, "")?;
+        let processes: Vec<_> =
+            node.processes().into_iter().filter(|process| !operators.contains(&process.pod_uid)).collect();
+        if objects.trim().is_empty() && processes.is_empty() {
+            eprintln!("all towns were deleted: no object and no process of them is left");
+            return Ok(());
+        }
+        Err(format!("left of deleted towns:\n{objects}{processes:#?}"))
     }
 }
 
@@ -163,6 +197,23 @@ fn own_node() -> Result<NodeCluster, String> {
     Ok(node)
 }
 
+/// What comes after the last story.
+struct Epilogue {
+    stage: Arc<OnceCell<Result<Arc<Stage>, String>>>,
+    clean: Arc<AtomicBool>,
+}
+
+impl Drop for Epilogue {
+    fn drop(&mut self) {
+        if let Some(Ok(stage)) = self.stage.get()
+            && let Err(left) = stage.clear()
+        {
+            eprintln!("{left}");
+            self.clean.store(false, Ordering::Relaxed);
+        }
+    }
+}
+
 /// The stories of the suite. The stage is set up when the first of them asks for it.
 pub struct Stories {
     suite: Suite,
@@ -183,9 +234,11 @@ impl Stories {
         Self { suite: Suite::new(), stage: Arc::default(), impossible }
     }
 
-    /// Tells them.
-    pub fn tell(self) -> std::process::ExitCode {
-        self.suite.run(self.stage)
+    /// Tells them. At the end nothing may be left of all their towns.
+    pub fn tell(self) -> ExitCode {
+        let clean = Arc::new(AtomicBool::new(true));
+        let code = self.suite.run(Epilogue { stage: self.stage, clean: clean.clone() });
+        if clean.load(Ordering::Relaxed) { code } else { ExitCode::FAILURE }
     }
 
     /// Adds a story.

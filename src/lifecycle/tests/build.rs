@@ -623,7 +623,10 @@ impl AgentBuilder {
 
     /// Recorded as having been given the bead.
     pub fn delivered(self, bead: &str) -> Self {
-        self.work(|w| bead.clone_into(&mut w.bead))
+        self.work(|w| {
+            bead.clone_into(&mut w.bead);
+            w.started_at = Some(Time(minute(0)));
+        })
     }
 
     pub fn pod(mut self, change: impl FnOnce(PodBuilder) -> PodBuilder) -> Self {

@@ -98,7 +98,8 @@ fn t11_a_person_at_the_keyboard_keeps_the_town_awake() {
     for minutes in 0..6 {
         scene.reports("gas", typed(minute(10 * minutes))).later("10m");
     }
-    scene.reports("gas", quiet()).later("31m");
+    let left = ActivityReport { attached: false, ..typed(minute(50)) };
+    scene.reports("gas", left).later("31m");
     scene.told(
         "
          00:00:00 -- the town is created

@@ -1,0 +1,157 @@
+//! Every field does something (T21, K35): for each field that the definitions have there is a story that shows its
+//! effect. A field that is added without one, or a story that is gone, fails here.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::common::story::Story;
+use crate::stage::Stories;
+
+pub fn add(stories: &mut Stories) {
+    stories.on_the_api(t21_every_field_of_a_town_has_a_story);
+    stories.on_the_api(t21_every_field_of_an_agent_has_a_story);
+}
+
+/// Each field of a town, and the test that shows what it does.
+const OF_TOWN: &[(&str, &str)] = &[
+    ("activityProbe", "the_token_is_made_once_and_goes_with_its_town"),
+    ("activityProbe.path", "t12_what_a_pod_reports_keeps_its_town_awake"),
+    ("activityProbe.port", "t12_what_a_pod_reports_keeps_its_town_awake"),
+    ("activityProbe.tokenSecret", "t21_a_secret_that_is_missing_is_named_and_waited_for"),
+    ("agentTemplate", "an_agent_without_a_template_says_so"),
+    ("alarm", "t21_alarm_is_how_often_a_pod_is_asked"),
+    ("alarm.active", "t21_alarm_is_how_often_a_pod_is_asked"),
+    ("alarm.idle", "t21_alarm_is_how_often_a_pod_is_asked"),
+    ("alwaysOn", "an_always_on_town_never_sleeps"),
+    ("backlog", "t12_each_kind_of_backlog_wakes_a_town_and_keeps_it_awake"),
+    ("backlog.mergeRequests", "t12_each_kind_of_backlog_wakes_a_town_and_keeps_it_awake"),
+    ("backlog.triage", "t12_each_kind_of_backlog_wakes_a_town_and_keeps_it_awake"),
+    ("backlog.unassigned", "t12_each_kind_of_backlog_wakes_a_town_and_keeps_it_awake"),
+    ("drain", "suspending_lets_agents_finish"),
+    ("drain.timeout", "drain_ends_at_its_bound"),
+    ("expiry", "t21_expiry_at_puts_a_town_to_sleep_whatever_its_work"),
+    ("expiry.at", "t21_expiry_at_puts_a_town_to_sleep_whatever_its_work"),
+    ("expiry.policy", "t21_expiry_policy_destroy_leaves_nothing"),
+    ("ports", "t21_ports_are_offered_by_a_service_that_follows_them"),
+    ("ports[].name", "t21_ports_are_offered_by_a_service_that_follows_them"),
+    ("ports[].port", "t21_ports_are_offered_by_a_service_that_follows_them"),
+    ("rigs", "an_agent_waits_for_its_rig"),
+    ("rigs[].branch", "a_town_may_have_two_hundred_rigs"),
+    ("rigs[].credentialsSecretName", "t21_the_credentials_of_a_rig_are_waited_for"),
+    ("rigs[].gitUrl", "a_town_may_have_two_hundred_rigs"),
+    ("rigs[].maxPolecats", "t21_max_polecats_may_be_raised_and_lowered"),
+    ("rigs[].name", "an_agent_waits_for_its_rig"),
+    ("sleepAfter", "k34_sleep_after_may_change_and_wakes_nobody"),
+    ("storage", "a_town_gets_a_pod_and_a_volume"),
+    ("storage.accessModes", "t21_a_claim_is_what_storage_asks_for"),
+    ("storage.dataSource", "t21_a_volume_may_start_from_another"),
+    ("storage.dataSource.apiGroup", "t21_a_volume_may_start_from_another"),
+    ("storage.dataSource.kind", "t21_a_volume_may_start_from_another"),
+    ("storage.dataSource.name", "t21_a_volume_may_start_from_another"),
+    ("storage.existingClaim", "t21_a_claim_that_exists_is_used_and_never_deleted"),
+    ("storage.retainPolicy", "t21_a_retained_volume_stays_and_is_nobodys"),
+    ("storage.size", "t21_a_claim_is_what_storage_asks_for"),
+    ("storage.storageClassName", "t21_a_claim_is_what_storage_asks_for"),
+    ("suspended", "a_suspended_town_sleeps_whatever_the_work"),
+    ("template", "d12_a_template_that_changes_while_a_town_is_idle_is_used_at_once"),
+    ("wakeRequest", "t13_a_town_that_is_woken_is_not_put_back_to_sleep_at_once"),
+];
+
+/// Each field of an agent, and the test that shows what it does.
+const OF_AGENT: &[(&str, &str)] = &[
+    ("activityProbe", "an_agent_has_a_token_of_its_own_that_goes_with_it"),
+    ("activityProbe.path", "t21_a_session_agent_speaks_for_itself"),
+    ("activityProbe.port", "t21_a_session_agent_speaks_for_itself"),
+    ("activityProbe.tokenSecret", "t21_a_session_agent_speaks_for_itself"),
+    ("hook", "d5_a_polecat_without_a_bead_has_no_pod"),
+    ("hook.bead", "a_polecat_works_and_is_done"),
+    ("hook.instructions", "k36_what_is_to_be_done_arrives_whole"),
+    ("hook.title", "k36_what_is_to_be_done_arrives_whole"),
+    ("identity", "a_session_agent_lives_with_its_town_and_gets_its_hook"),
+    ("mode", "t21_mode_wins_over_role"),
+    ("retry", "past_its_limit_an_agent_is_failed_and_wakes_nobody"),
+    ("retry.limit", "past_its_limit_an_agent_is_failed_and_wakes_nobody"),
+    ("retry.window", "t21_retry_window_is_when_a_failed_agent_is_tried_again"),
+    ("rig", "d7_a_rig_has_one_refinery"),
+    ("role", "a_town_has_one_mayor"),
+    ("storage", "a_polecat_works_and_is_done"),
+    ("storage.accessModes", "t21_a_claim_is_what_storage_asks_for"),
+    ("storage.dataSource", "t21_a_volume_may_start_from_another"),
+    ("storage.dataSource.apiGroup", "t21_a_volume_may_start_from_another"),
+    ("storage.dataSource.kind", "t21_a_volume_may_start_from_another"),
+    ("storage.dataSource.name", "t21_a_volume_may_start_from_another"),
+    ("storage.existingClaim", "t21_a_claim_that_exists_is_used_and_never_deleted"),
+    ("storage.retainPolicy", "t21_a_retained_volume_stays_and_is_nobodys"),
+    ("storage.size", "t21_a_claim_is_what_storage_asks_for"),
+    ("storage.storageClassName", "t21_a_claim_is_what_storage_asks_for"),
+    ("template", "a_broken_image_that_is_mended_is_used_at_once"),
+    ("town", "an_agent_waits_for_its_town"),
+    ("ttlAfterFinished", "t21_ttl_after_finished_ends_an_agent_that_is_done_or_has_failed"),
+];
+
+async fn t21_every_field_of_a_town_has_a_story(story: Story) {
+    have_stories(&story, "towns.gastown.dev", OF_TOWN);
+}
+
+async fn t21_every_field_of_an_agent_has_a_story(story: Story) {
+    have_stories(&story, "agents.gastown.dev", OF_AGENT);
+}
+
+fn have_stories(story: &Story, definition: &str, told: &[(&str, &str)]) {
+    let text = story.cluster.kubectl(&["get", "crd", definition, "-o", "json"]);
+    let crd: Value = serde_json::from_str(&text).unwrap();
+    let spec = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+    let mut fields = BTreeSet::new();
+    walk(spec, "", &mut fields);
+    assert!(fields.len() > 20, "the definition was read: {fields:?}");
+
+    let listed: BTreeSet<String> = told.iter().map(|(field, _)| (*field).to_owned()).collect();
+    let untold: Vec<_> = fields.difference(&listed).collect();
+    assert!(untold.is_empty(), "{definition}: no story shows what these fields do: {untold:#?}");
+    let gone: Vec<_> = listed.difference(&fields).collect();
+    assert!(gone.is_empty(), "{definition}: there are no such fields any more: {gone:#?}");
+
+    let tests = sources();
+    for (field, name) in told {
+        assert!(tests.contains(&format!("fn {name}(")), "{field}: there is no test {name}");
+    }
+}
+
+/// The paths of all fields below a schema that are not fields of Kubernetes' own: `rigs[].name`.
+fn walk(schema: &Value, path: &str, fields: &mut BTreeSet<String>) {
+    if let Some(properties) = schema["properties"].as_object() {
+        for (name, field) in properties {
+            let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+            fields.insert(path.clone());
+            // What a pod may have is not ours to show.
+            if !name.to_lowercase().ends_with("template") {
+                walk(field, &path, fields);
+            }
+        }
+    }
+    if let Some(items) = schema["items"].as_object() {
+        walk(&Value::Object(items.clone()), &format!("{path}[]"), fields);
+    }
+}
+
+/// All code in which tests may stand.
+fn sources() -> String {
+    fn read(directory: &Path, text: &mut String) {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                read(&path, text);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                text.push_str(&std::fs::read_to_string(&path).unwrap());
+            }
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut text = String::new();
+    for directory in ["tests", "src"] {
+        read(&root.join(directory), &mut text);
+    }
+    text
+}

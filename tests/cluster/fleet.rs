@@ -1,0 +1,69 @@
+//! Many towns: asleep they cost nothing, whatever becomes of the operator.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use serde_json::json;
+use town_operator::api::Town;
+
+use crate::common::operator::Operator;
+use crate::common::requests::{Requests, settle};
+use crate::common::story::Story;
+use crate::common::wait::until;
+use crate::stage::Stories;
+use crate::words::{asleep, idle, workshop, workshop_with};
+
+/// How many sleep.
+const TOWNS: usize = 300;
+
+pub fn add(stories: &mut Stories) {
+    stories.alone(t25_a_restart_writes_nothing_about_a_fleet_that_sleeps);
+}
+
+async fn t25_a_restart_writes_nothing_about_a_fleet_that_sleeps(story: Story) {
+    let operator = story.cluster.operator(&[]).await;
+    let create = async |number: usize| {
+        let spec = workshop_with(json!({"suspended": true, "expiry": {"at": "2999-01-01T00:00:00Z"}}));
+        story.create_town(&format!("town-{number:03}"), spec).await;
+    };
+    futures::stream::iter(0..TOWNS).map(create).buffer_unordered(8).collect::<Vec<()>>().await;
+    until("all sleep", Duration::from_mins(3), async || {
+        let towns =
+            story.api::<Town>().list(&kube::api::ListParams::default()).await.map_err(|e| e.to_string())?;
+        let sleeping = towns.iter().filter(|town| asleep(town)).count();
+        if sleeping == TOWNS { Ok(()) } else { Err(format!("{sleeping} of {TOWNS}")) }
+    })
+    .await;
+    settle(&story).await;
+
+    let start = Requests::until_now(&story);
+    operator.restart().await;
+    until("every town was looked at", Duration::from_mins(1), async || match looks(&operator) {
+        looks if looks >= TOWNS => Ok(()),
+        looks => Err(looks.to_string()),
+    })
+    .await;
+    // Whoever comes now is served at once, and no look is under way any more.
+    story.create_town("new", workshop()).await;
+    story.town("new").until("is idle", idle).await;
+    let after = Requests::since(&story, start);
+    let about_the_fleet: Vec<String> =
+        after.writes().into_iter().filter(|write| write.contains(" town-")).collect();
+    assert_eq!(about_the_fleet, [""; 0]);
+    let singly = after.0.iter().filter(|request| {
+        let name = request["objectRef"]["name"].as_str().unwrap_or_default();
+        name.starts_with("town-") && request["objectRef"]["resource"] == "towns"
+    });
+    assert_eq!(singly.count(), 0, "nobody is asked about one by one: {}", after.named());
+    // Once each, and a few that a watch brought twice.
+    let looked = looks(&operator);
+    assert!(looked <= 2 * TOWNS, "{looked} looks at {TOWNS} towns");
+}
+
+/// How often towns were looked at.
+fn looks(operator: &Operator) -> usize {
+    let text = operator.metrics();
+    let line =
+        text.lines().find_map(|line| line.strip_prefix(r#"town_operator_reconciles_total{kind="Town"} "#));
+    line.and_then(|number| number.parse().ok()).unwrap_or_default()
+}

@@ -1,0 +1,88 @@
+//! What is said of what is to come, and of what has happened: once, and only where it is worth a word.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::common::clock::in_seconds;
+use crate::common::story::Story;
+use crate::common::wait::{PATIENCE, always, until};
+use crate::stage::Stories;
+use crate::words::{asleep, idle, workshop, workshop_with};
+
+pub fn add(stories: &mut Stories) {
+    stories.with_the_operator(a_sleep_that_is_near_is_announced_once);
+    stories.with_the_operator(an_expiry_that_is_near_is_announced_once);
+    stories.with_the_operator(d4_a_transition_is_told_once);
+}
+
+/// Waits for the event, which must then stay the only one.
+async fn told_once(story: &Story, name: &str, reason: &str) -> String {
+    let note = until(&format!("{reason} about {name}"), PATIENCE, async || {
+        let told = story.told(name, reason).await;
+        told.first().cloned().ok_or_else(|| format!("{told:?}"))
+    })
+    .await;
+    // Somebody touches it meanwhile: there is nothing more to say.
+    for touch in 0..5 {
+        story.town(name).merge(json!({"metadata": {"annotations": {"seen": touch.to_string()}}})).await;
+    }
+    always(&format!("{reason} about {name} is told once"), Duration::from_secs(3), async || {
+        let told = story.told(name, reason).await;
+        if told.len() == 1 { Ok(()) } else { Err(format!("{told:?}")) }
+    })
+    .await;
+    note
+}
+
+async fn a_sleep_that_is_near_is_announced_once(story: Story) {
+    // Five minutes before it sleeps are a moment after it is idle.
+    story.create_town("calm", workshop_with(json!({"sleepAfter": "302s"}))).await;
+    story.create_town("brisk", workshop_with(json!({"sleepAfter": "30s"}))).await;
+    story.create_town("lamp", workshop_with(json!({"sleepAfter": "302s", "alwaysOn": true}))).await;
+    for name in ["calm", "brisk", "lamp"] {
+        story.town(name).until("is idle", idle).await;
+    }
+    let note = told_once(&story, "calm", "SleepsSoon").await;
+    assert!(note.contains("within 5 minutes") && note.contains("302s"), "{note}");
+    for name in ["brisk", "lamp"] {
+        assert_eq!(story.told(name, "SleepsSoon").await, [""; 0], "{name}");
+    }
+}
+
+async fn an_expiry_that_is_near_is_announced_once(story: Story) {
+    let soon = in_seconds(305);
+    for (name, policy) in [("fair", "Sleep"), ("camp", "Destroy")] {
+        story.create_town(name, workshop_with(json!({"expiry": {"at": soon, "policy": policy}}))).await;
+    }
+    story.create_town("far", workshop_with(json!({"expiry": {"at": in_seconds(3600)}}))).await;
+    let note = told_once(&story, "fair", "ExpiresSoon").await;
+    assert!(note.contains("sleeps") && note.contains(&soon) && note.contains("spec.expiry"), "{note}");
+    let note = told_once(&story, "camp", "ExpiresSoon").await;
+    assert!(note.contains("is destroyed") && note.contains(&soon), "{note}");
+    assert_eq!(story.told("far", "ExpiresSoon").await, [""; 0]);
+}
+
+async fn d4_a_transition_is_told_once(story: Story) {
+    story.create_town("gas", workshop()).await;
+    story.town("gas").until("is idle", idle).await;
+    story.town("gas").merge(json!({"spec": {"suspended": true}})).await;
+    story.town("gas").until("sleeps", asleep).await;
+    let events = async |reason: &str| story.told("gas", reason).await.len();
+    until("the sleep is told", PATIENCE, async || match events("Asleep").await {
+        1 => Ok(()),
+        other => Err(format!("{other} times: {}", story.kubectl(&["get", "events"]))),
+    })
+    .await;
+    for touch in 0..5 {
+        story.town("gas").merge(json!({"metadata": {"annotations": {"seen": touch.to_string()}}})).await;
+    }
+    always("it is told once", Duration::from_secs(2), async || match events("Asleep").await {
+        1 => Ok(()),
+        other => Err(format!("{other} times")),
+    })
+    .await;
+    let described = story.kubectl(&["describe", "town", "gas"]);
+    let told = described.split("Events:").nth(1).unwrap_or_default();
+    assert!(told.contains("Asleep"), "kubectl describe tells the story: {described}");
+}

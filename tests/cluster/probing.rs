@@ -1,0 +1,168 @@
+//! Activity that pods report of themselves: what of it keeps a town awake, who asks for it, when, and with what.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Secret;
+use serde_json::{Value, json};
+use town_operator::api::{AsleepReason, Town};
+
+use crate::common::answers::{Answers, own_address};
+use crate::common::story::Story;
+use crate::common::wait::{PATIENCE, until};
+use crate::stage::Stories;
+use crate::words::{Told, asleep, done, idle, workshop_with};
+
+pub fn add(stories: &mut Stories) {
+    stories.with_the_operator(t12_what_a_pod_reports_keeps_its_town_awake);
+    stories.with_the_operator(t21_alarm_is_how_often_a_pod_is_asked);
+    stories.with_the_operator(k20_what_nobody_can_say_is_neither_work_nor_idleness);
+    stories.with_the_operator(t21_a_session_agent_speaks_for_itself);
+}
+
+/// A town whose pod is asked there, that sleeps soon.
+fn probed(answers: &Answers, more: Value) -> Value {
+    let mut spec = workshop_with(json!({
+        "sleepAfter": "10s", "alarm": {"active": "1s", "idle": "5s"},
+        "activityProbe": {"port": answers.port(), "path": "/what/are/you/at"},
+    }));
+    json_patch::merge(&mut spec, &more);
+    spec
+}
+
+fn agent_that(state: &str) -> Value {
+    json!({"agents": [{"uid": "nobody-we-know", "state": state}]})
+}
+
+/// The address that played pods have in these stories; `None`, with a word, where there is no network.
+fn somewhere(story: &Story) -> Option<IpAddr> {
+    let address = own_address();
+    match address {
+        Some(address) => story.players.live_at(address),
+        None => println!("nobody can be asked on a machine without a network: the story is not told"),
+    }
+    address
+}
+
+fn has_work(town: &Town) -> bool {
+    town.is("Active") && town.phase() == "Running"
+}
+
+async fn t12_what_a_pod_reports_keeps_its_town_awake(story: Story) {
+    let Some(address) = somewhere(&story) else { return };
+    let answers = Answers::with(address, agent_that("working")).await;
+    story.create_town("busy", probed(&answers, json!({}))).await;
+    let town = story.town("busy").until("runs", |town| has_work(town) && town.is("Ready")).await;
+    assert_eq!(town.reason("Active"), "Work");
+    story.town("busy").stays(Duration::from_secs(12), "stays awake past its sleepAfter", has_work).await;
+    let token = story.seen::<Secret>(&town.child()).get().await.data.unwrap()["token"].0.clone();
+    let asked = answers.asked();
+    assert!(asked.iter().all(|question| question.path == "/what/are/you/at"), "{asked:?}");
+    assert!(asked.iter().all(|question| question.token.as_bytes() == token), "with the token of its Secret");
+
+    // Work that nobody does yet counts as well as work that is done.
+    answers.say(json!({"backlog": {"mergeRequests": 2}}));
+    story
+        .town("busy")
+        .until("has a backlog", |town| has_work(town) && town.reason("Active") == "Backlog")
+        .await;
+    // To wait for a person is no work, nor is a heartbeat.
+    answers.say(agent_that("waiting"));
+    story.town("busy").until("is idle", idle).await;
+    story.town("busy").until("sleeps", asleep).await;
+    let asked = answers.asked().len();
+    story.town("busy").stays(Duration::from_secs(3), "sleeps on", asleep).await;
+    assert_eq!(answers.asked().len(), asked, "who sleeps is not asked");
+}
+
+async fn t21_alarm_is_how_often_a_pod_is_asked(story: Story) {
+    let Some(address) = somewhere(&story) else { return };
+    let answers = Answers::with(address, agent_that("working")).await;
+    story.create_town("busy", probed(&answers, json!({"alwaysOn": true}))).await;
+    story.town("busy").until("runs", has_work).await;
+    let gaps = async |wanted: usize| {
+        let start = answers.asked().len();
+        until(&format!("it is asked {wanted} times"), PATIENCE, async || {
+            match answers.asked().len() - start {
+                asked if asked >= wanted => Ok(()),
+                asked => Err(asked.to_string()),
+            }
+        })
+        .await;
+        let asked = answers.asked().split_off(start);
+        asked.windows(2).map(|pair| pair[1].at.duration_since(pair[0].at)).collect::<Vec<_>>()
+    };
+    let busy = gaps(5).await;
+    assert!(busy.iter().all(|gap| *gap >= Duration::from_millis(900)), "every second, not more: {busy:?}");
+    assert!(busy.iter().any(|gap| *gap < Duration::from_secs(4)), "while there is work: {busy:?}");
+    answers.say(agent_that("idle"));
+    story.town("busy").until("is idle", idle).await;
+    let calm = gaps(3).await;
+    assert!(calm.iter().all(|gap| *gap >= Duration::from_millis(4900)), "every five seconds: {calm:?}");
+}
+
+async fn k20_what_nobody_can_say_is_neither_work_nor_idleness(story: Story) {
+    let Some(address) = somewhere(&story) else { return };
+    let answers = Answers::with(address, agent_that("idle")).await;
+    story.create_town("mute", probed(&answers, json!({"alarm": {"idle": "5s"}}))).await;
+    story.town("mute").until("is idle", idle).await;
+    answers.refuse(500);
+    let unknown = |town: &Town| {
+        town.reason("Active") == "ActivityUnknown"
+            && !town.is("Active")
+            && town.reason("Degraded") == "ActivityUnknown"
+    };
+    let town = story.town("mute").until("says so", |town| unknown(town) || asleep(town)).await;
+    assert!(unknown(&town), "it is not put to sleep in the dark: {}", town.phase());
+    assert!(town.message("Degraded").contains("500"), "{}", town.message("Degraded"));
+    assert!(town.status.unwrap().activity_unknown_since.is_some());
+    // An answer, and all is as it was.
+    answers.say(agent_that("working"));
+    let town = story.town("mute").until("runs", has_work).await;
+    assert!(!town.is("Degraded") && town.status.unwrap().activity_unknown_since.is_none());
+
+    // Three times sleepAfter it is borne.
+    answers.refuse(500);
+    let long = Duration::from_secs(75);
+    let town = story.town("mute").until_within(long, "sleeps all the same", asleep).await;
+    assert_eq!(town.status.as_ref().unwrap().asleep_reason, Some(AsleepReason::ActivityUnknown));
+    assert_eq!((town.reason("Asleep"), town.reason("Degraded")), ("ActivityUnknown", "ActivityUnknown"));
+    assert!(town.is("Degraded"), "never without a word");
+}
+
+async fn t21_a_session_agent_speaks_for_itself(story: Story) {
+    let Some(address) = somewhere(&story) else { return };
+    let answers = Answers::with(address, json!({})).await;
+    let token = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "mine"}, "stringData": {"token": "open"}});
+    story.create_object::<Secret>(token).await;
+    story.create_town("hall", workshop_with(json!({"alarm": {"active": "1s", "idle": "5s"}}))).await;
+    let probe = json!({"port": answers.port(), "path": "/mayor", "tokenSecret": "mine"});
+    let spec = json!({"role": "mayor", "activityProbe": probe, "hook": {"bead": "b-1"}});
+    let mayor = story.create_agent("mayor", "hall", spec).await;
+    let says = |state: &str, message: &str| {
+        let now = crate::common::clock::now();
+        let entry = json!({"uid": mayor.id(), "state": state, "bead": "b-1", "message": message, "lastActivityAt": now});
+        answers.say(json!({"agents": [entry]}));
+    };
+    story
+        .agent("mayor")
+        .until("has its bead", |agent| {
+            agent.is("Ready")
+                && agent.status.as_ref().unwrap().work.as_ref().is_some_and(|work| work.bead == "b-1")
+        })
+        .await;
+    for (state, phase, work) in
+        [("working", "Working", true), ("waiting", "Waiting", false), ("stalled", "Stalled", true)]
+    {
+        says(state, "a word");
+        story.agent("mayor").until(&format!("is {phase}"), |agent| agent.phase() == phase).await;
+        story.town("hall").until("says whether that is work", |town| town.is("Active") == work).await;
+    }
+    says("done", "all is said");
+    let mayor = story.agent("mayor").until("is done", |agent| agent.phase() == "Done").await;
+    assert_eq!(done(&mayor), ["b-1"]);
+    assert_eq!(mayor.status.as_ref().unwrap().work.as_ref().unwrap().message, "all is said");
+    story.town("hall").until("is idle", idle).await;
+    let asked = answers.asked();
+    assert!(asked.iter().all(|question| question.path == "/mayor" && question.token == "open"), "{asked:?}");
+}

@@ -1,0 +1,206 @@
+//! What wakes a sleeping town, what does not, and how many may start at once.
+
+use std::time::Duration;
+
+use kube::ResourceExt;
+use serde_json::{Value, json};
+use town_operator::api::{Town, names};
+
+use crate::common::story::Story;
+use crate::stage::Stories;
+use crate::words::{Told, asleep, idle, polecat, works, workshop, workshop_with};
+
+pub fn add(stories: &mut Stories) {
+    stories.alone(whoever_waits_longest_starts_next_awake_or_asleep);
+    stories.with_the_operator(t12_each_kind_of_backlog_wakes_a_town_and_keeps_it_awake);
+    stories.with_the_operator(t14_work_for_a_town_that_waits_to_sleep_is_begun_at_once);
+    stories.with_the_operator(a_session_agent_that_was_never_started_wakes_its_town_once);
+    stories.with_the_operator(what_cannot_run_wakes_nobody);
+    stories.with_the_operator(k18_a_wake_during_destruction_brings_nothing_back);
+}
+
+fn short() -> Value {
+    workshop_with(json!({"sleepAfter": "10s"}))
+}
+
+async fn t12_each_kind_of_backlog_wakes_a_town_and_keeps_it_awake(story: Story) {
+    let kinds = ["mergeRequests", "triage", "unassigned"];
+    let named = |kind: &str| kind.to_lowercase();
+    for kind in kinds {
+        story.create_town(&named(kind), short()).await;
+    }
+    let rigless = workshop_with(json!({"sleepAfter": "10s", "rigs": []}));
+    story.create_town("rigless", rigless).await;
+    for kind in kinds {
+        story.town(&named(kind)).until("sleeps", asleep).await;
+    }
+    story.town("rigless").until("sleeps", asleep).await;
+
+    for kind in kinds {
+        story.town(&named(kind)).merge(json!({"spec": {"backlog": {kind: 1}}})).await;
+    }
+    story.town("rigless").merge(json!({"spec": {"backlog": {"unassigned": 1}}})).await;
+    let awake =
+        |town: &Town| town.phase() == "Running" && town.reason("Active") == "Backlog" && town.is("Active");
+    for kind in kinds {
+        let town = story.town(&named(kind)).until("runs", |town| awake(town) && town.is("Ready")).await;
+        assert_eq!(town.status.unwrap().sleep_at, None, "{kind}: a town with work does not sleep");
+    }
+    story
+        .town("mergerequests")
+        .stays(Duration::from_secs(12), "stays awake past its sleepAfter", awake)
+        .await;
+    for kind in kinds {
+        assert!(awake(&story.town(&named(kind)).get().await), "{kind}");
+        story.town(&named(kind)).merge(json!({"spec": {"backlog": {kind: 0}}})).await;
+    }
+    assert!(asleep(&story.town("rigless").get().await), "nobody could take work without a rig");
+    for kind in kinds {
+        story.town(&named(kind)).until("sleeps again", asleep).await;
+    }
+}
+
+async fn t14_work_for_a_town_that_waits_to_sleep_is_begun_at_once(story: Story) {
+    // The next look is hours away, whatever it is for.
+    let patient = workshop_with(json!({"sleepAfter": "5h", "alarm": {"idle": "1h"}}));
+    story.create_town("slow", patient).await;
+    story.create_agent("cat", "slow", json!({"role": "polecat", "rig": "core"})).await;
+    story.town("slow").until("is idle", idle).await;
+    story.agent("cat").merge(json!({"spec": {"hook": {"bead": "b-1"}}})).await;
+    let soon = Duration::from_secs(20);
+    story.agent("cat").until_within(soon, "works", works).await;
+    story.town("slow").until_within(soon, "runs", |town| town.phase() == "Running").await;
+}
+
+async fn a_session_agent_that_was_never_started_wakes_its_town_once(story: Story) {
+    story.create_town("hall", short()).await;
+    story.town("hall").until("sleeps", asleep).await;
+    story.create_agent("mayor", "hall", json!({"role": "mayor"})).await;
+    story.agent("mayor").until("is there", |agent| agent.phase() == "Idle" && agent.is("Ready")).await;
+    let town = story.town("hall").until("sleeps again", asleep).await;
+    assert!(town.status.as_ref().unwrap().woke_at.is_some());
+    story.agent("mayor").until("sleeps with it", |agent| agent.phase() == "Asleep").await;
+    story.town("hall").stays(Duration::from_secs(2), "sleeps on", asleep).await;
+    assert_eq!(story.pods(names::TOWN_UID, &town.id()).await.len(), 0);
+}
+
+async fn what_cannot_run_wakes_nobody(story: Story) {
+    let bare = workshop_with(json!({"suspended": true, "agentTemplate": null}));
+    story.create_town("bare", bare).await;
+    story
+        .create_town(
+            "full",
+            workshop_with(json!({"sleepAfter": "10s", "rigs": [{"name": "core", "maxPolecats": 0}]})),
+        )
+        .await;
+    story.create_agent("mayor", "full", json!({"role": "mayor"})).await;
+    story.agent("mayor").until("is there", |agent| agent.is("Ready")).await;
+    story.town("bare").until("sleeps", asleep).await;
+    story.create_agent("naked", "bare", polecat("b-1")).await;
+    story.agent("naked").until("is stalled", |agent| agent.reason("Stalled") == "NoTemplate").await;
+    story.town("bare").merge(json!({"spec": {"suspended": false, "sleepAfter": "10s"}})).await;
+    story.town("bare").until("is idle", idle).await;
+    let sleepers = ["bare", "full"];
+    for town in sleepers {
+        story.town(town).until("sleeps", asleep).await;
+    }
+
+    // A polecat without a template has another bead; a second mayor; one for whom the rig has no room.
+    story.agent("naked").merge(json!({"spec": {"hook": {"bead": "b-2"}}})).await;
+    story.create_agent("second", "full", json!({"role": "mayor", "hook": {"bead": "b-1"}})).await;
+    story.create_agent("cat", "full", polecat("b-1")).await;
+    story.agent("second").until("is refused", |agent| agent.reason("Stalled") == "RoleTaken").await;
+    story.agent("cat").until("waits", |agent| agent.reason("Ready") == "RigFull").await;
+    story.agent("naked").until("has seen it", Told::is_current).await;
+    for town in sleepers {
+        story.town(town).stays(Duration::from_secs(3), "sleeps on", asleep).await;
+    }
+
+    // What could not run can: that wakes.
+    story.town("bare").merge(json!({"spec": {"agentTemplate": crate::common::story::template()}})).await;
+    story.town("full").merge(json!({"spec": {"rigs": [{"name": "core", "maxPolecats": 1}]}})).await;
+    for agent in ["naked", "cat"] {
+        story.agent(agent).until("works", works).await;
+    }
+}
+
+async fn k18_a_wake_during_destruction_brings_nothing_back(story: Story) {
+    story.create_town("gone", workshop_with(json!({"suspended": true, "storage": {"size": "1Gi"}}))).await;
+    let town = story.town("gone").until("sleeps", asleep).await;
+    story.create_agent("cat", "gone", polecat("b-1")).await;
+    story.agent("cat").until("sleeps", |agent| agent.phase() == "Asleep").await;
+    // Somebody holds the agent, so that the destruction can be looked at.
+    let held = json!({"metadata": {"finalizers": [names::FINALIZER, "example.com/hold"]}});
+    story.agent("cat").merge(held).await;
+    story.town("gone").delete().await;
+    story.town("gone").until("is being destroyed", |town| town.phase() == "Destroying").await;
+    story
+        .town("gone")
+        .merge(json!({"spec": {"suspended": false, "wakeRequest": "now", "alwaysOn": true}}))
+        .await;
+    story
+        .town("gone")
+        .stays(Duration::from_secs(3), "is destroyed on", |town| town.phase() == "Destroying")
+        .await;
+    assert_eq!(story.pods(names::TOWN_UID, &town.id()).await.len(), 0);
+    story
+        .agent("cat")
+        .until("is held by nobody else", |agent| agent.finalizers() == ["example.com/hold"])
+        .await;
+    story.agent("cat").merge(json!({"metadata": {"finalizers": null}})).await;
+    story.town("gone").gone().await;
+    assert_eq!(story.children(&town.id()).await, [""; 0]);
+}
+
+async fn whoever_waits_longest_starts_next_awake_or_asleep(story: Story) {
+    let _operator = story.cluster.operator(&["--max-concurrent-starts=1"]).await;
+    story.players.run_new_pods(false);
+    let waits = |town: &Town| {
+        town.phase() == "Pending" && town.reason("Ready") == "WaitingForTurn" && town.is("Reconciling")
+    };
+    story.create_town("one", workshop()).await;
+    let one = story.town("one").until("is starting", |town| town.phase() == "Starting").await;
+    story.pod(&one.child()).until("is there", |_| true).await;
+    let mut waiting = Vec::new();
+    for name in ["two", "three"] {
+        story.create_town(name, workshop()).await;
+        waiting.push(story.town(name).until("waits for its turn", waits).await);
+    }
+    for town in &waiting {
+        assert_eq!(story.children(&town.id()).await, [""; 0], "{}", town.name_any());
+    }
+
+    // A place is free: the one that waits longest takes it.
+    story.players.run(&one.child()).await;
+    story.town("one").until("is idle", idle).await;
+    let two = story.town("two").until("is starting", |town| town.phase() == "Starting").await;
+    story.town("three").stays(Duration::from_secs(2), "waits on", waits).await;
+    // A start that fails gives its place away, and goes on trying.
+    story.players.refuse(&two.child(), "0/3 nodes have wings").await;
+    story.town("two").until("says why", |town| town.reason("Degraded") == "Unschedulable").await;
+    let three = story.town("three").until("is starting", |town| town.phase() == "Starting").await;
+    story.players.run(&two.child()).await;
+    story.players.run(&three.child()).await;
+    for name in ["two", "three"] {
+        story.town(name).until("is idle", idle).await;
+    }
+
+    // It is the same in the morning: who waits sleeps on.
+    for name in ["two", "three"] {
+        story.town(name).merge(json!({"spec": {"suspended": true}})).await;
+        story.town(name).until("sleeps", asleep).await;
+    }
+    for name in ["two", "three"] {
+        story.town(name).merge(json!({"spec": {"suspended": false}})).await;
+        if name == "two" {
+            story.town(name).until("is starting", |town| town.phase() == "Starting").await;
+        }
+    }
+    story.town("three").until("has seen it", Told::is_current).await;
+    story.town("three").stays(Duration::from_secs(2), "sleeps on", asleep).await;
+    assert_eq!(story.pods(names::TOWN_UID, &three.id()).await.len(), 0);
+    story.players.run(&two.child()).await;
+    story.town("three").until("is starting", |town| town.phase() == "Starting").await;
+    story.players.run(&three.child()).await;
+    story.town("three").until("is idle", idle).await;
+}
