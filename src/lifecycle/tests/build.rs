@@ -601,6 +601,11 @@ impl AgentBuilder {
         self.status(|s| set(&mut s.conditions, condition::STALLED, true, reason::NO_TEMPLATE))
     }
 
+    /// With a first status: somebody has looked whether it can do anything.
+    pub fn seen(self) -> Self {
+        self.status(|s| set(&mut s.conditions, condition::READY, false, reason::STARTING))
+    }
+
     /// Recorded as having been started once.
     pub fn started(self) -> Self {
         self.status(|s| s.pod = Some(PodStatus { started_at: Some(Time(minute(0))), ..PodStatus::default() }))
@@ -618,7 +623,10 @@ impl AgentBuilder {
 
     /// Recorded as having been given the bead.
     pub fn delivered(self, bead: &str) -> Self {
-        self.work(|w| bead.clone_into(&mut w.bead))
+        self.work(|w| {
+            bead.clone_into(&mut w.bead);
+            w.started_at = Some(Time(minute(0)));
+        })
     }
 
     pub fn pod(mut self, change: impl FnOnce(PodBuilder) -> PodBuilder) -> Self {
@@ -857,12 +865,6 @@ impl PodBuilder {
     /// Its container ended with an error so many times, and was started anew.
     pub fn crashed(mut self, times: i32) -> Self {
         self.0.container_restarts = times;
-        self
-    }
-
-    /// Was made from this revision.
-    pub fn made_from(mut self, revision: &str) -> Self {
-        self.0.revision = Some(revision.into());
         self
     }
 

@@ -248,8 +248,11 @@ fn who_waits_for_its_turn_says_so_and_starts_nothing() {
 
 #[test]
 fn a_sleeping_town_sleeps_on_until_it_is_its_turn_and_its_wake_is_not_lost() {
-    let waits =
-        town().asleep(Idle).settled(minute(1)).with(polecat("toast").hook("b1")).wake_request("please");
+    let waits = town()
+        .asleep(Idle)
+        .settled(minute(1))
+        .with(polecat("toast").hook("b1").seen())
+        .wake_request("please");
     let asleep = waits.clone().not_its_turn();
     assert!(starting(&asleep.0, minute(60)), "it asks for its turn");
     let plan = asleep.decide(minute(60));
@@ -265,7 +268,7 @@ fn who_takes_a_turn_to_start() {
         ("new", town(), true),
         ("awake, without a pod", town().awake(), true),
         ("a pod that is not Ready", town().awake().pod(pod("gas")), true),
-        ("asleep, with work", town().asleep(Idle).with(polecat("toast").hook("b1")), true),
+        ("asleep, with work", town().asleep(Idle).with(polecat("toast").hook("b1").seen()), true),
         ("running", running_town(), false),
         ("asleep", town().asleep(Idle), false),
         ("asleep, with a pod of its own that is late", town().asleep(Idle).pod(pod("gas").ready()), false),

@@ -8,6 +8,7 @@ mod attach;
 mod binding;
 mod build;
 mod conditions;
+mod days;
 mod destroy;
 mod expiry;
 mod failing;

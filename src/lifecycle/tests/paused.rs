@@ -56,6 +56,22 @@ fn nothing_is_done_about_a_paused_agent() {
 }
 
 #[test]
+fn a_paused_town_pauses_its_agents() {
+    let paused = running_town().paused();
+    for agent in
+        [mayor(), polecat("toast").hook("b1"), mayor().running().restart_at("now"), mayor().asked().running()]
+    {
+        let plan = agent.of(&paused).decide(minute(600));
+        assert_eq!(
+            (plan.does().as_str(), plan.asks.len(), plan.reason(RECONCILING)),
+            ("", 0, reason::PAUSED)
+        );
+    }
+    let going = mayor().running().deleting(minute(1)).own_tombstone(minute(1)).remains_as_seen().of(&paused);
+    assert_eq!(going.decide(minute(1)).does(), "delete pod mayor-pod", "except that deletion goes on");
+}
+
+#[test]
 fn what_the_status_said_before_stands() {
     let before = running_town().settled(minute(1));
     let plan = before.clone().paused().decide(minute(600));

@@ -137,7 +137,7 @@ fn pods_of_another_installation_are_neither_waited_for_nor_deleted() {
 
 /// What wakes a sleeping town, and turns back one that is about to sleep.
 fn reasons_to_wake(base: impl Fn() -> TownBuilder) -> Vec<(&'static str, TownBuilder)> {
-    let with = |agent: AgentBuilder| base().with(agent);
+    let with = |agent: AgentBuilder| base().with(agent.seen());
     let half = polecat("toast").hook("b1").attempt("b1", 2, minute(0));
     let backing_off = half.ended(crate::api::Outcome::Failed, minute(1));
     vec![
@@ -195,6 +195,18 @@ fn a_sleeping_town_sleeps_on_for_anything_else() {
             (None, &town.0.town.status),
             "{case}: no timer, no write"
         );
+    }
+}
+
+#[test]
+fn who_was_never_looked_at_wakes_nobody_but_is_not_put_to_sleep_either() {
+    // Whether it can do anything, its first status says; that is written while its town sleeps.
+    for agent in [polecat("toast").hook("b1"), mayor()] {
+        assert_eq!(town().asleep(Idle).with(agent.clone()).decide(minute(99)).phase(), "Asleep");
+        let falling = running_town().draining(Idle, minute(30)).with(agent.clone());
+        assert!(falling.decide(minute(30)).note.is_some(), "the last look turns back");
+        let looked_at = agent.of(&town().asleep(Idle)).settled(minute(98));
+        assert_eq!(town().asleep(Idle).with(looked_at).decide(minute(99)).phase(), "Starting");
     }
 }
 

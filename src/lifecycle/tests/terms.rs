@@ -170,10 +170,11 @@ fn of_two_backlogs_the_larger_counts() {
 #[test]
 fn d6_each_kind_of_work_that_a_sleeping_town_can_have_wakes_it() {
     let asleep = || town().asleep(Idle);
-    let asked = mayor().asked().started().hook("b1").delivered("b1");
+    let asked = |given| mayor().asked().started().hook("b1").delivered(given).seen();
     for (case, town, wakes) in [
-        ("a hook", asleep().with(polecat("toast").hook("b1")), true),
-        ("a hook of one who is to be asked, delivered or not", asleep().with(asked), true),
+        ("a hook", asleep().with(polecat("toast").hook("b1").seen()), true),
+        ("a hook of one who is to be asked", asleep().with(asked("b0")), true),
+        ("one that it was given before the sleep", asleep().with(asked("b1")), false),
         ("merge requests", asleep().backlog(1, 0, 0), true),
         ("triage", asleep().backlog(0, 1, 0), true),
         ("unassigned work", asleep().backlog(0, 0, 1), true),
