@@ -64,8 +64,11 @@ pub(super) fn compute(
         }
     }
     result.actions.extend(service(s, status));
-    status.restarts = restarts(s, status, now);
-    pod(s, status, c, activity, now, &mut result);
+    let restarts = restarts(s, status, now);
+    let crashed = restarts != status.restarts;
+    status.restarts = restarts;
+    let next = next(s, status, crashed, now);
+    pod(s, status, c, (activity, next), now, &mut result);
     result
 }
 
@@ -97,13 +100,13 @@ fn restarts(s: &TownSnapshot, status: &TownStatus, now: Timestamp) -> Option<Res
     }
 }
 
-fn next(s: &TownSnapshot, status: &TownStatus, now: Timestamp) -> Next {
+fn next(s: &TownSnapshot, status: &TownStatus, crashed: bool, now: Timestamp) -> Next {
     match s.pod() {
         // What failed was made from another spec.
         Some(pod) if pod.ended() && !pod.deleting() && update::outdated(pod, &s.revision) => {
             Next::Delete(None)
         }
-        pod => restart::next_bounded(pod, status.pod.as_ref(), status.restarts.as_ref(), now),
+        pod => restart::next_bounded(pod, status.pod.as_ref(), status.restarts.as_ref(), crashed, now),
     }
 }
 
@@ -111,12 +114,12 @@ fn pod(
     s: &TownSnapshot,
     status: &mut TownStatus,
     c: &mut Conditions,
-    activity: &TownActivity,
+    (activity, next): (&TownActivity, Next),
     now: Timestamp,
     result: &mut Compute,
 ) {
     let delete = s.pod().map(|pod| Action::DeletePod(pod.key.clone(), pod.uid.clone()));
-    match next(s, status, now) {
+    match next {
         Next::Keep => {
             let Some(pod) = s.pod() else { return };
             let idle = *activity == TownActivity::None;
@@ -140,6 +143,7 @@ fn pod(
             let before = s.town.status.as_ref().map_or(&[][..], |b| b.conditions.as_slice());
             // One that was given up says so until its successor starts.
             c.keep(condition::DEGRADED, before, &[reason::START_FAILED]);
+            restart::excuse(s.pod(), &mut status.pod);
             result.look_again = show_leaving(s.pod(), c, now);
         }
         Next::BackOff(at) => {
@@ -188,7 +192,7 @@ fn pod(
 
 /// Whether the pod of a town that is awake is to be started, or has been and nothing is known to be wrong.
 pub(super) fn starting(s: &TownSnapshot, status: &TownStatus, now: Timestamp) -> bool {
-    match next(s, status, now) {
+    match next(s, status, false, now) {
         Next::Create(_) => true,
         Next::Keep => s.pod().is_some_and(|pod| {
             !pod.ready

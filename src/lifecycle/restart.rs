@@ -32,10 +32,12 @@ pub(super) enum Next {
 }
 
 /// The next step for a town's pod. Unlike an agent's, it is given up for a while when it fails too often.
+/// `crashed`: it has since it was last looked at, and was started anew so fast that it may look Ready.
 pub(super) fn next_bounded(
     pod: Option<&PodFacts>,
     record: Option<&PodStatus>,
     restarts: Option<&RestartsStatus>,
+    crashed: bool,
     now: Timestamp,
 ) -> Next {
     let until = restarts
@@ -45,7 +47,7 @@ pub(super) fn next_bounded(
         .filter(|until| now < *until);
     match (until, pod) {
         (Some(_), Some(p)) if p.deleting() => Next::Wait,
-        (Some(_), Some(p)) if p.ready => Next::Keep,
+        (Some(_), Some(p)) if p.ready && !crashed => Next::Keep,
         (Some(until), _) => Next::Hold(until),
         (None, _) => next(pod, record, restarts, now),
     }
@@ -112,6 +114,14 @@ fn raised(restarts: Option<&RestartsStatus>, count: i32, now: Timestamp) -> Rest
     RestartsStatus {
         count: count.saturating_add(1),
         window_started_at: Some(window.unwrap_or_else(|| stamp(now))),
+    }
+}
+
+/// A pod that is evicted, preempted or lost with its node is taken off the record: its successor counts as no
+/// restart.
+pub(super) fn excuse(pod: Option<&PodFacts>, record: &mut Option<PodStatus>) {
+    if pod.is_some_and(|pod| pod.disrupted) {
+        *record = gone(record.as_ref());
     }
 }
 

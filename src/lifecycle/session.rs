@@ -53,6 +53,7 @@ pub(super) fn decide(s: &AgentSnapshot, town: &TownFacts, now: Timestamp) -> Pla
     let plan = match next(s, &status, now) {
         Next::Keep => keep(s, town, status, c, actions, now),
         Next::Wait => {
+            restart::excuse(s.pod.as_ref(), &mut status.pod);
             let overdue_at = show_leaving(s.pod.as_ref(), &mut c, now);
             finish_agent(s, status, c, "Starting", now).look_again_at(overdue_at)
         }

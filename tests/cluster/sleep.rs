@@ -45,7 +45,11 @@ async fn t11_an_idle_town_sleeps_and_keeps_its_volume(story: Story) {
     story.create_agent("cat", "night", polecat("b-1")).await;
     let cat = story.agent("cat").until("works", |agent| agent.phase() == "Working").await;
     story.players.succeed(&cat.child(), "").await;
-    let idle = story.town("night").until("is idle", |town| town.phase() == "Idle").await;
+    // Idle after its work, not before it.
+    let rests = |town: &Town| {
+        town.phase() == "Idle" && town.status.as_ref().is_some_and(|s| s.last_active_at.is_some())
+    };
+    let idle = story.town("night").until("is idle", rests).await;
     let status = idle.status.clone().unwrap();
     let (sleeps, worked) = (status.sleep_at.unwrap(), status.last_active_at.unwrap());
     assert_eq!(seconds(&worked, &sleeps), 10);

@@ -99,6 +99,7 @@ async fn what_cannot_run_wakes_nobody(story: Story) {
     story.create_agent("naked", "bare", polecat("b-1")).await;
     story.agent("naked").until("is stalled", |agent| agent.reason("Stalled") == "NoTemplate").await;
     story.town("bare").merge(json!({"spec": {"suspended": false, "sleepAfter": "10s"}})).await;
+    story.town("bare").until("is idle", idle).await;
     let sleepers = ["bare", "full"];
     for town in sleepers {
         story.town(town).until("sleeps", asleep).await;
