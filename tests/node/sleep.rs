@@ -146,7 +146,9 @@ async fn a_drain_lets_work_finish(scene: Scene) {
 
 async fn t13_c12_a_town_wakes_by_request_and_by_backlog_and_is_given_its_time(scene: Scene) {
     let awake = format!("echo awake >> /town/diary; {STAY}");
-    let town = json!({"backlog": {"triage": 1}, "sleepAfter": "10s", "storage": {"size": "16Mi"}, "template": runs(&awake)});
+    let town = json!({
+        "backlog": {"triage": 1}, "sleepAfter": "10s", "storage": {"size": "16Mi"}, "template": runs(&awake),
+    });
     let uid = scene.create_town("alpha", town).await.uid().unwrap();
     let first = scene.town_pod("alpha").await;
     let volumes = scene.volumes(&uid).await;
