@@ -58,7 +58,8 @@ fn report(scene: &Scene, pod: &str, volume: &str, says: &Value) {
 /// A town with such a container, asked as often as may be. Work keeps it awake until the story begins.
 fn asked() -> Value {
     json!({
-        "backlog": {"triage": 1}, "sleepAfter": "10s", "storage": {"size": "16Mi"}, "template": answers("/town"), "activityProbe": probe(),
+        "backlog": {"triage": 1}, "sleepAfter": "10s", "storage": {"size": "16Mi"},
+        "template": answers("/town"), "activityProbe": probe(),
         "alarm": {"active": "1s", "idle": "5s"},
     })
 }

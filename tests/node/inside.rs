@@ -85,7 +85,8 @@ async fn a_town_that_says_little_runs_where_only_restricted_pods_may(scene: Scen
             "securityContext": {"runAsUser": 1000},
         }]}})
     };
-    let town = json!({"storage": {"size": "16Mi"}, "template": says(STAY), "agentTemplate": says("id -u > /dev/termination-log")});
+    let who = "id -u > /dev/termination-log";
+    let town = json!({"storage": {"size": "16Mi"}, "template": says(STAY), "agentTemplate": says(who)});
     scene.create_town("alpha", town).await;
     let polecat = json!({"town": "alpha", "role": "polecat", "rig": "orchard", "hook": {"bead": "a-1"}});
     scene.create::<Agent>("ada", polecat).await;
