@@ -28,7 +28,7 @@ fn an_agent_has_work_while_its_bead_is_unfinished_and_can_be_worked_on() {
     let other_pod = b1().pod(|p| p.ready().bead("b0"));
     let finished = toast().hook("b1").done(&["b1"]);
     let other_failed = toast().failed("b0", minute(0)).hook("b1");
-    for (case, agent, doing, work) in [
+    for (case, agent, doing, work) in vec![
         ("a hook that nobody took up yet", toast().hook("b1"), Pending, true),
         ("an attempt whose pod is still to come", b1(), Pending, true),
         ("a pod that waits for a node", b1().pod(|p| p), Working, true),

@@ -125,10 +125,10 @@ fn t11_a_person_at_the_keyboard_keeps_the_town_awake() {
          01:00:00 -- the pod of gas has news
          01:00:00 -- 31m pass
          01:01:00 gas    Idle       report
-         01:05:00 -- said: SleepsSoon at 01:10:00
-         01:10:00 gas    Draining   report
-         01:10:01 gas    Draining   delete pod gas
-         01:10:01 gas    Asleep     report
+         01:15:00 -- said: SleepsSoon at 01:20:00
+         01:20:00 gas    Draining   report
+         01:20:01 gas    Draining   delete pod gas
+         01:20:01 gas    Asleep     report
         ",
     );
 }
@@ -555,14 +555,17 @@ fn a_paused_town_is_left_alone_until_it_is_lifted_or_deleted() {
          00:00:00 toast  Idle       report
          00:00:00 -- paused
          00:00:00 gas    Idle       report
+         00:00:00 toast  Idle       report
          00:00:00 -- suspended
          00:00:00 -- 10h pass
          10:00:00 -- no longer paused
          10:00:00 gas    Draining   report
+         10:00:00 toast  Idle       report
          10:00:00 gas    Draining   delete pod gas
          10:00:00 gas    Asleep     report
          10:00:00 -- paused again
          10:00:00 gas    Asleep     report
+         10:00:00 toast  Idle       report
          10:00:00 -- the town is deleted
          10:00:00 gas    Destroying write tombstone, report
          10:00:00 gas    Destroying delete agent toast

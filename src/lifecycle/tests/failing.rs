@@ -170,9 +170,9 @@ fn k16_what_a_pod_died_of_is_said() {
     assert!(plan.message(DEGRADED).contains("exit code 137"), "{}", plan.message(DEGRADED));
     let agent = mayor().pod(|_| killed.clone()).decide(minute(1));
     assert_eq!((agent.phase(), agent.reason(DEGRADED)), ("Starting", reason::OOM_KILLED));
-    let plain = with(pod("gas").exited(3, minute(1))).decide(minute(1));
-    assert_eq!(plain.reason(DEGRADED), reason::CONTAINER_FAILED);
-    assert!(plain.message(DEGRADED).contains("exit code 3"));
+    let failed = with(pod("gas").exited(3, minute(1))).decide(minute(1));
+    assert_eq!(failed.reason(DEGRADED), reason::CONTAINER_FAILED);
+    assert!(failed.message(DEGRADED).contains("exit code 3"));
 }
 
 /// Told to stop at minute 1, with a grace period of a minute.
@@ -264,7 +264,7 @@ fn a_sleeping_town_sleeps_on_until_it_is_its_turn_and_its_wake_is_not_lost() {
 
 #[test]
 fn who_takes_a_turn_to_start() {
-    for (case, town, takes) in [
+    for (case, town, takes) in vec![
         ("new", town(), true),
         ("awake, without a pod", town().awake(), true),
         ("a pod that is not Ready", town().awake().pod(pod("gas")), true),

@@ -487,11 +487,6 @@ fn is_asleep(conditions: &[Condition]) -> bool {
     conditions.iter().any(|c| c.type_ == condition::ASLEEP && c.status == "True")
 }
 
-/// Then whatever the status said before stands, sound or not.
-fn says_paused(conditions: &[Condition]) -> bool {
-    conditions.iter().any(|c| c.type_ == condition::RECONCILING && c.reason == reason::PAUSED)
-}
-
 /// Nothing but answers tells that there is no work: whoever can be asked has answered just now.
 fn is_known(s: &TownSnapshot) -> bool {
     let asked = |pod: Option<&PodFacts>| {
@@ -605,7 +600,8 @@ proptest! {
         }
         let asleep = is_asleep(&status.conditions);
         for ask in &plan.asks {
-            prop_assert!(!dead(meta) && !paused && !(asleep && status.draining_since.is_none()), "asked\n{}", about());
+            let sleeps = asleep && status.draining_since.is_none();
+            prop_assert!(!(dead(meta) || paused || sleeps), "asked\n{}", about());
             prop_assert!(can_be_asked(&s.pods, ask), "one is asked who cannot answer\n{}", about());
             prop_assert!(!is_being_asked(s, &ask.uid), "two questions at once\n{}", about());
         }
@@ -617,12 +613,13 @@ proptest! {
         }
         if let Some(status) = &plan.status
             && is_asleep(&status.conditions)
-            && !says_paused(&status.conditions)
+            && !paused
         {
             prop_assert!(status.sleep_at.is_none() && plan.asks.is_empty(), "asleep with a clock\n{}", about());
         }
         if let Some(status) = &plan.status {
-            let expected = !says_paused(&status.conditions) || s.town.status.is_none();
+            // The paused keep what their status said before, sound or not.
+            let expected = !paused || s.town.status.is_none();
             prop_assert!(!expected || sound(&status.conditions, &condition::OF_TOWN), "conditions\n{}", about());
             prop_assert!(!expected || status.phase.is_some(), "no phase\n{}", about());
             let mut settled = town.clone();
@@ -683,7 +680,8 @@ proptest! {
         prop_assert!(!plan.actions.contains(&Action::CreatePod) || s.pod.is_none(), "a second pod\n{}", about());
         let ours = !foreign && meta.finalizers.is_some() && bound.is_some();
         let town_stops = town.is_none_or(|t| t.tombstoned && !t.deleting || bound.as_ref() != Some(&t.uid));
-        let paused = is_paused(meta) && !dead(meta) && ours && !town_stops;
+        let held = (is_paused(meta) || town.is_some_and(|t| t.paused)) && !dead(meta);
+        let paused = held && ours && !town_stops;
         prop_assert!(!(paused && writes(&plan)), "something is done about the paused\n{}", about());
         let stone_of_claims = destroys && stone;
         prop_assert!(!lets_claims_go(&plan) || stone_of_claims, "a claim let go\n{}", about());
@@ -699,11 +697,11 @@ proptest! {
         }
         for ask in &plan.asks {
             let awake = town.is_some_and(|t| t.awake && !t.tombstoned);
-            prop_assert!(awake && !dead(meta) && !is_paused(meta), "one is asked who sleeps\n{}", about());
+            prop_assert!(awake && !held && !dead(meta), "one is asked who sleeps\n{}", about());
             prop_assert!(can_be_asked(s.pod.as_slice(), ask) && !s.probe.under_way, "asked in vain\n{}", about());
         }
         if let Some(status) = &plan.status {
-            let expected = !says_paused(&status.conditions) || s.agent.status.is_none();
+            let expected = !held || s.agent.status.is_none();
             prop_assert!(!expected || sound(&status.conditions, &condition::OF_AGENT), "conditions\n{}", about());
             prop_assert!(!expected || status.phase.is_some(), "no phase\n{}", about());
             let done = |s: &AgentStatus| s.work.as_ref().map(|w| w.done.clone()).unwrap_or_default();

@@ -345,7 +345,11 @@ impl Scene {
             Move::Town => self.reconcile_town(),
             Move::Agents => {
                 let names: Vec<_> = self.agents.keys().cloned().collect();
-                names.iter().fold(false, |changed, name| self.reconcile_agent(name) || changed)
+                let mut changed = false;
+                for name in &names {
+                    changed |= self.reconcile_agent(name);
+                }
+                changed
             }
             Move::Pods => self.pods_move(),
             Move::Answers => self.pods_answer(),
@@ -918,12 +922,11 @@ impl Scene {
                 .unwrap_or_else(|| Ok(ActivityReport::default()));
             facts.under_way = false;
             facts.known_at = Some(self.now);
-            match &answer {
-                Ok(_) => (facts.failing_since, facts.failures) = (None, 0),
-                Err(_) => {
-                    facts.failing_since.get_or_insert(self.now);
-                    facts.failures += 1;
-                }
+            if answer.is_ok() {
+                (facts.failing_since, facts.failures) = (None, 0);
+            } else {
+                facts.failing_since.get_or_insert(self.now);
+                facts.failures += 1;
             }
             facts.last = Some(answer.map(Arc::new));
         }

@@ -92,7 +92,7 @@ fn c1_nothing_else_is_work() {
     let of_bead = |state| ReportedAgent { bead: Some("b0".into()), ..entry("mayor", state) };
     let hooked = || seated().hook("b1").delivered("b1");
     let says_of_hook = |state| running_town().with(hooked().heard(minute(1), says("mayor", state)));
-    for (case, town) in [
+    for (case, town) in vec![
         ("being there", running_town().with(seated())),
         ("waiting for a person", told_by_town(says("mayor", ReportedState::Waiting))),
         ("waiting, says its own pod", told_by_agent(says("mayor", ReportedState::Waiting))),

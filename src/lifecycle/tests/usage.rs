@@ -16,7 +16,7 @@ fn usage(plan: &Plan<crate::api::TownStatus>) -> UsageStatus {
 
 fn counted(town: TownBuilder, seconds: i64, since: Timestamp) -> TownBuilder {
     town.status(|s| {
-        s.usage = Some(UsageStatus { month: MONTH.into(), pod_seconds: seconds, since: Time(since) })
+        s.usage = Some(UsageStatus { month: MONTH.into(), pod_seconds: seconds, since: Time(since) });
     })
 }
 
