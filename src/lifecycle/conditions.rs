@@ -107,7 +107,8 @@ impl Conditions {
                     except deletion";
         self.set(condition::RECONCILING, true, reason::PAUSED, text);
         let mut all = self.finish(before, generation, now);
-        for slot in all.iter_mut().filter(|slot| slot.type_ != condition::RECONCILING) {
+        let said = gives(before, condition::RECONCILING, reason::PAUSED);
+        for slot in all.iter_mut().filter(|slot| said || slot.type_ != condition::RECONCILING) {
             if let Some(old) = before.iter().find(|old| old.type_ == slot.type_) {
                 slot.clone_from(old);
             }

@@ -99,9 +99,10 @@ impl<S> Plan<S> {
         self
     }
 
-    /// Leaves the actions for the next look: the status must stand first.
+    /// Leaves actions and questions for the next look: the status must stand first.
     pub fn without_actions(mut self) -> Self {
         self.actions.clear();
+        self.asks.clear();
         self
     }
 
