@@ -13,6 +13,7 @@ use crate::stage::Stories;
 
 pub fn add(stories: &mut Stories) {
     stories.add(t17_c5_c6_a_town_that_keeps_crashing_rests_and_an_edit_starts_it_at_once);
+    stories.add(t23_e2_a_town_that_is_wedged_again_and_again_rests_until_it_is_mended);
     stories.add(t23_e2_a_wedged_container_is_started_anew_in_its_pod_and_counted);
     stories.add(k16_e5_a_town_killed_for_its_memory_names_its_limit_and_comes_back);
     stories.add(k16_e5_an_attempt_killed_for_its_memory_has_failed_and_names_its_limit);
@@ -79,6 +80,23 @@ async fn t23_e2_a_wedged_container_is_started_anew_in_its_pod_and_counted(scene:
     let pod = scene.seen::<Pod>(&square.name_any()).get().await;
     assert_eq!((pod.uid(), restarts(&pod)), (square.uid(), 2));
     assert_eq!(scene.exec(&pod.name_any(), "cat /town/starts"), "up\nup\nup\n");
+}
+
+async fn t23_e2_a_town_that_is_wedged_again_and_again_rests_until_it_is_mended(scene: Scene) {
+    let template = thrice(wedges("true"));
+    let town = json!({"storage": {"size": "16Mi"}, "template": template});
+    let uid = scene.create_town("alpha", town).await.uid().unwrap();
+    let square = scene.town_pod("alpha").await;
+    scene.exec(&square.name_any(), "touch /town/wedged");
+    let town = scene.town("alpha");
+    town.until_within(PATIENCE, "is given a rest", |town| town.is_degraded_by("StartFailed")).await;
+    scene.await_no_pods(&uid).await;
+    scene.assert_nothing_runs();
+
+    town.merge(json!({"spec": {"template": wedges("rm -f /town/wedged")}})).await;
+    scene.assert_runs(&[scene.town_pod("alpha").await]);
+    let well = town.get().await;
+    assert_eq!((well.is("Degraded"), failed_starts(&well)), (false, 0));
 }
 
 async fn k16_e5_a_town_killed_for_its_memory_names_its_limit_and_comes_back(scene: Scene) {
