@@ -102,6 +102,7 @@ fn expired_before_birth(s: &TownSnapshot, mut status: TownStatus, now: Timestamp
     );
     c.set(condition::ASLEEP, true, reason::EXPIRED, "");
     status.asleep_reason = Some(AsleepReason::Expired);
+    status.sleep_at = None;
     finish_town(s, status, c, "Blocked", now)
 }
 
