@@ -96,6 +96,25 @@ impl Conditions {
         self.set(condition::STALLED, true, reason, message);
     }
 
+    /// The conditions as they stand, and that reconciliation is paused.
+    pub(super) fn paused(
+        mut self,
+        before: &[Condition],
+        generation: Option<i64>,
+        now: Timestamp,
+    ) -> Vec<Condition> {
+        let text = "the annotation gastown.dev/paused is set, here or on its town: nothing is done until it is removed, \
+                    except deletion";
+        self.set(condition::RECONCILING, true, reason::PAUSED, text);
+        let mut all = self.finish(before, generation, now);
+        for slot in all.iter_mut().filter(|slot| slot.type_ != condition::RECONCILING) {
+            if let Some(old) = before.iter().find(|old| old.type_ == slot.type_) {
+                slot.clone_from(old);
+            }
+        }
+        all
+    }
+
     /// The conditions as they are stored: a condition keeps its time while its status stays.
     pub(super) fn finish(
         self,
@@ -154,24 +173,6 @@ pub struct Failure {
     pub reason: &'static str,
     /// The API server's own text.
     pub message: String,
-}
-
-/// Says that reconciliation is paused; whatever else was decided before stands.
-pub(super) fn overlay_paused(conditions: &mut [Condition], now: Timestamp) {
-    let before = conditions.to_vec();
-    if let Some(slot) = conditions.iter_mut().find(|c| c.type_ == condition::RECONCILING) {
-        let text = "the annotation gastown.dev/paused is set, here or on its town: nothing is done until it is removed, except deletion";
-        let generation = slot.observed_generation;
-        *slot = condition(
-            condition::RECONCILING,
-            TRUE,
-            reason::PAUSED,
-            text.to_owned(),
-            &before,
-            generation,
-            now,
-        );
-    }
 }
 
 /// Lays what went wrong while acting over the conditions that were decided.

@@ -7,7 +7,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::activity::{self, mode};
 use super::clock::after;
-use super::conditions::{Conditions, overlay_paused};
+use super::conditions::Conditions;
 use super::facts::{AgentSnapshot, TownSnapshot};
 use super::plan::Plan;
 use super::usage;
@@ -60,24 +60,16 @@ pub(super) fn finish_town(
 /// Nothing is done while reconciliation is paused, and the status says so; the rest of it stays.
 pub(super) fn paused_town(s: &TownSnapshot, now: Timestamp) -> Plan<TownStatus> {
     let mut status = s.town.status.clone().unwrap_or_default();
-    if status.conditions.is_empty() {
-        let c = Conditions::of_town();
-        status.phase = Some(super::town::PENDING.to_owned());
-        status.conditions = c.finish(&[], s.town.metadata.generation, now);
-    }
-    overlay_paused(&mut status.conditions, now);
+    status.phase.get_or_insert_with(|| super::town::PENDING.to_owned());
+    status.conditions = Conditions::of_town().paused(&status.conditions, s.town.metadata.generation, now);
     Plan::report(status)
 }
 
 /// As [`paused_town`], for an agent.
 pub(super) fn paused_agent(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
     let mut status = agent_status(s);
-    if status.conditions.is_empty() {
-        let c = Conditions::of_agent();
-        status.phase = Some(super::town::PENDING.to_owned());
-        status.conditions = c.finish(&[], s.agent.metadata.generation, now);
-    }
-    overlay_paused(&mut status.conditions, now);
+    status.phase.get_or_insert_with(|| super::town::PENDING.to_owned());
+    status.conditions = Conditions::of_agent().paused(&status.conditions, s.agent.metadata.generation, now);
     Plan::report(status)
 }
 
