@@ -10,8 +10,8 @@ use crate::common::story::Story;
 use crate::stage::Stories;
 
 pub fn add(stories: &mut Stories) {
-    stories.on_the_api(t21_every_field_of_a_town_has_a_story);
-    stories.on_the_api(t21_every_field_of_an_agent_has_a_story);
+    stories.on_the_api(t21_k35_every_field_of_a_town_has_a_story);
+    stories.on_the_api(t21_k35_every_field_of_an_agent_has_a_story);
 }
 
 /// Each field of a town, and the test that shows what it does.
@@ -91,11 +91,11 @@ const OF_AGENT: &[(&str, &str)] = &[
     ("ttlAfterFinished", "t21_ttl_after_finished_ends_an_agent_that_is_done_or_has_failed"),
 ];
 
-async fn t21_every_field_of_a_town_has_a_story(story: Story) {
+async fn t21_k35_every_field_of_a_town_has_a_story(story: Story) {
     have_stories(&story, "towns.gastown.dev", OF_TOWN);
 }
 
-async fn t21_every_field_of_an_agent_has_a_story(story: Story) {
+async fn t21_k35_every_field_of_an_agent_has_a_story(story: Story) {
     have_stories(&story, "agents.gastown.dev", OF_AGENT);
 }
 

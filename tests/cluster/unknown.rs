@@ -18,7 +18,7 @@ const A_MINUTE: Duration = Duration::from_secs(75);
 
 pub fn add(stories: &mut Stories) {
     stories.alone(t3_a_list_that_is_forbidden_is_not_an_empty_list);
-    stories.alone(k33_objects_that_cannot_be_decoded_do_not_stop_the_others);
+    stories.alone(k33_d3_objects_that_cannot_be_decoded_do_not_stop_the_others);
 }
 
 async fn t3_a_list_that_is_forbidden_is_not_an_empty_list(story: Story) {
@@ -81,7 +81,7 @@ fn set_rules(story: &Story, rules: &Value) {
     story.cluster.kubectl(&["patch", "clusterrole", NAME, "--type=merge", "-p", &patch]);
 }
 
-async fn k33_objects_that_cannot_be_decoded_do_not_stop_the_others(story: Story) {
+async fn k33_d3_objects_that_cannot_be_decoded_do_not_stop_the_others(story: Story) {
     let operator = story.cluster.operator(&[]).await;
     story.create_town("old", workshop()).await;
     story.create_agent("ann", "old", polecat("b-1")).await;

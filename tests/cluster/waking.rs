@@ -13,7 +13,7 @@ use crate::words::{Told, asleep, idle, polecat, works, workshop, workshop_with};
 pub fn add(stories: &mut Stories) {
     stories.alone(whoever_waits_longest_starts_next_awake_or_asleep);
     stories.with_the_operator(t12_each_kind_of_backlog_wakes_a_town_and_keeps_it_awake);
-    stories.with_the_operator(t14_work_for_a_town_that_waits_to_sleep_is_begun_at_once);
+    stories.with_the_operator(t14_d11_work_for_a_town_that_waits_to_sleep_is_begun_at_once);
     stories.with_the_operator(a_session_agent_that_was_never_started_wakes_its_town_once);
     stories.with_the_operator(what_cannot_run_wakes_nobody);
     stories.with_the_operator(k18_a_wake_during_destruction_brings_nothing_back);
@@ -60,7 +60,7 @@ async fn t12_each_kind_of_backlog_wakes_a_town_and_keeps_it_awake(story: Story) 
     }
 }
 
-async fn t14_work_for_a_town_that_waits_to_sleep_is_begun_at_once(story: Story) {
+async fn t14_d11_work_for_a_town_that_waits_to_sleep_is_begun_at_once(story: Story) {
     // The next look is hours away, whatever it is for.
     let patient = workshop_with(json!({"sleepAfter": "5h", "alarm": {"idle": "1h"}}));
     story.create_town("slow", patient).await;

@@ -16,7 +16,7 @@ fn typing() -> TownBuilder {
 }
 
 #[test]
-fn t11_what_an_attached_person_puts_in_moves_the_clock() {
+fn t11_c2_what_an_attached_person_puts_in_moves_the_clock() {
     let plan = running_town().heard(minute(21), typed(minute(20))).decide(minute(21));
     assert_eq!((sleep_at(&plan), attached_since(&plan)), (Some(minute(50)), Some(minute(21))));
     assert_eq!(typing().decide(minute(49)).phase(), "Idle");
@@ -24,7 +24,7 @@ fn t11_what_an_attached_person_puts_in_moves_the_clock() {
 }
 
 #[test]
-fn t11_being_attached_without_a_word_is_nothing() {
+fn t11_c2_c14_being_attached_without_a_word_is_nothing() {
     let silent = ActivityReport { attached: true, ..quiet() };
     let plan = running_town().heard(minute(21), silent).decide(minute(21));
     assert_eq!((sleep_at(&plan), attached_since(&plan)), (Some(minute(30)), None));

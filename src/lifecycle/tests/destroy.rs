@@ -47,6 +47,14 @@ fn the_tombstone_comes_before_everything_else() {
 }
 
 #[test]
+fn d16_the_generation_that_a_deletion_raises_holds_nothing_up() {
+    let raised = going().edit(|t| t.metadata.generation = t.metadata.generation.map(|g| g + 1));
+    let (as_it_was, raised) = (going().decide(minute(1)), raised.decide(minute(1)));
+    assert_eq!(as_it_was.does(), "remove finalizer");
+    assert_eq!(raised, as_it_was);
+}
+
+#[test]
 fn a_town_that_is_not_ours_to_hold_is_let_go() {
     let plan = town().not_adopted().deleting(minute(0)).decide(minute(1));
     assert_eq!(plan, Plan::nothing());

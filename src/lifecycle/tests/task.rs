@@ -138,7 +138,7 @@ fn a_pod_is_released_from_our_finalizer_only() {
 }
 
 #[test]
-fn done_is_for_ever() {
+fn d8_done_is_for_ever() {
     let done = || polecat("toast").done(&["b0", "b1"]);
     for (case, agent) in [
         ("the last one", done().hook("b1")),

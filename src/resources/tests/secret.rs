@@ -34,7 +34,7 @@ fn a_token_is_made_for_whom_the_spec_names_none() {
 }
 
 #[test]
-fn a_secret_of_the_user_is_not_written() {
+fn f4_a_secret_of_the_user_is_not_written() {
     let named = probed(json!({"port": 80, "tokenSecret": "theirs"}));
     assert_eq!(town_token(&town(named.clone()), &here(), "x"), None);
     assert_eq!(agent_token(&agent(named), &here(), "x"), None);
