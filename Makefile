@@ -61,7 +61,7 @@ test-kind: ## Run the cluster and node tests on a kind cluster of its own, delet
 
 .PHONY: mutants
 mutants: $(MUTANTS) ## Change the decision code in every way that cargo-mutants knows and see which changes no test notices (hours; SHARD=0/8)
-	$(MUTANTS) mutants --package town-operator --file 'src/lifecycle/*.rs' --shard $(SHARD) --baseline=skip --timeout 60 \
+	$(MUTANTS) mutants --package town-operator --file 'src/lifecycle/*.rs' --shard $(SHARD) --sharding round-robin --baseline=skip --timeout 60 \
 	  --output $(TARGET) --no-shuffle -- --lib lifecycle::
 
 .PHONY: lint
