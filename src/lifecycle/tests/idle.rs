@@ -270,3 +270,11 @@ fn sleep_is_announced_five_minutes_before_where_that_much_is_left() {
         assert_eq!((plan.notices.len(), plan.look_again), (0, Some(minute(look_again))), "{sleep_after}");
     }
 }
+
+#[test]
+fn a_clock_that_began_while_nobody_knew_is_not_shifted_past_now() {
+    // Nobody knows since minute 10, and a person asked for a wake at 40.
+    let mut unknown = unknown_since_ten(45).settled(minute(45)).woke(minute(40));
+    unknown = unknown.heard(minute(50), quiet());
+    assert_eq!(sleep_at(&unknown.decide(minute(50))), Some(minute(80)), "a whole sleepAfter, and no more");
+}

@@ -232,3 +232,14 @@ fn k21_a_mayor_that_waits_for_a_person_lets_its_town_sleep_and_stay_asleep() {
         assert_eq!(asleep.decide(minute(62)).phase(), "Asleep"); // bug 3
     }
 }
+
+#[test]
+fn done_without_a_name_that_was_asked_for_in_the_second_of_the_delivery_does_not_count() {
+    let said = |asked: i64, bead| {
+        let agent = hooked().heard(second(asked), states(ReportedState::Done, bead, ""));
+        work(&agent.decide(minute(1))).outcome
+    };
+    // The delivery stands on record as of second 0, and such stamps are whole seconds.
+    assert_eq!((said(0, None), said(1, None)), (None, Some(Outcome::Done)));
+    assert_eq!(said(0, Some("b1")), Some(Outcome::Done), "who names the bead means it");
+}
