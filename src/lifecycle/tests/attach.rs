@@ -89,7 +89,7 @@ fn what_was_put_in_last_counts_after_its_author_has_left() {
     let typed_on = typing().heard(minute(45), typed(minute(45))).settled(minute(45));
     let left = ActivityReport { attached: false, ..typed(minute(45)) };
     let plan = typed_on.heard(minute(46), left).decide(minute(46));
-    assert_eq!(sleep_at(&plan), Some(minute(75)), "30 minutes after the last input"); // bug 2
+    assert_eq!(sleep_at(&plan), Some(minute(75)), "30 minutes after the last input");
 }
 
 #[test]

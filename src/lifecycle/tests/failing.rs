@@ -130,7 +130,7 @@ fn an_edit_is_a_new_chance_also_while_the_last_pod_is_still_going() {
     let edited = with(going).restarts(5, minute(10)).edited();
     let mut gone = edited.settled(minute(13));
     gone.0.pods.clear();
-    assert_eq!(gone.decide(minute(14)).does(), "create pod"); // bug 6
+    assert_eq!(gone.decide(minute(14)).does(), "create pod");
 }
 
 #[test]

@@ -144,7 +144,7 @@ fn d13_one_or_two_questions_without_an_answer_change_nothing() {
         for failures in 1..=HICCUP {
             let unheard = town.clone().silent(failures, minute(20), minute(40));
             let plan = unheard.decide(minute(40));
-            assert_eq!(plan.phase(), phase, "{case}, {failures}"); // bug 1
+            assert_eq!(plan.phase(), phase, "{case}, {failures}");
             assert_eq!(plan.status, unheard.0.town.status, "{case}, {failures}: nothing is written");
         }
     }

@@ -123,6 +123,6 @@ fn a_town_that_was_paused_or_marked_before_it_lived_is_not_destroyed_by_an_expir
     for (case, held) in [("paused", born_late().paused()), ("marked", born_late().tombstone("x"))] {
         let lifted = held.settled(minute(1)).edit(|t| t.metadata.annotations = None);
         let plan = lifted.decide(minute(2));
-        assert_eq!((plan.phase(), plan.does().as_str()), ("Blocked", ""), "{case}"); // bug 4
+        assert_eq!((plan.phase(), plan.does().as_str()), ("Blocked", ""), "{case}");
     }
 }

@@ -117,7 +117,7 @@ fn questions_follow_the_cadence_of_the_alarm() {
 fn a_town_at_work_is_asked_at_the_active_cadence_though_one_question_had_no_answer() {
     let busy = running_town().heard(minute(1), says("x", ReportedState::Working)).settled(minute(1));
     let hiccup = busy.silent(1, minute(2), minute(2));
-    assert_eq!(hiccup.decide(second(125)).asks.len(), 1, "5 s after the question"); // bug 1
+    assert_eq!(hiccup.decide(second(125)).asks.len(), 1, "5 s after the question");
 }
 
 #[test]

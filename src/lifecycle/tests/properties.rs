@@ -596,7 +596,7 @@ proptest! {
             prop_assert!(due && !dead(meta) && !paused, "it destroys itself\n{}", about());
             let born = meta.creation_timestamp.as_ref().map(|t| t.0);
             let lived = ["Pending", "Tombstoned"].iter().all(|p| status.phase.as_deref() != Some(p)) && status.phase.is_some();
-            prop_assert!(lived || expiry.map(|e| e.at.0) > born, "before its birth\n{}", about()); // bug 4
+            prop_assert!(lived || expiry.map(|e| e.at.0) > born, "before its birth\n{}", about());
         }
         let asleep = is_asleep(&status.conditions);
         for ask in &plan.asks {

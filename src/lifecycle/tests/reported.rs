@@ -121,7 +121,7 @@ fn d2_done_counts_only_once_the_bead_was_delivered() {
             ("b0", None, 0),
             "{state:?}"
         );
-        assert_eq!(plan.phase(), "Idle", "{state:?}: nothing of b1 has come to an end"); // bug 7
+        assert_eq!(plan.phase(), "Idle", "{state:?}: nothing of b1 has come to an end");
     }
 }
 
@@ -130,7 +130,7 @@ fn d2_done_that_was_said_before_the_delivery_does_not_count_for_the_new_bead() {
     // The answer is older than the delivery that this very look records.
     let fresh = mayor().started().delivered("b0").hook("b1").running();
     let plan = fresh.heard(minute(1), says("mayor", ReportedState::Done)).decide(minute(9));
-    assert_eq!(work(&plan).done, Vec::<String>::new()); // bug 7
+    assert_eq!(work(&plan).done, Vec::<String>::new());
 }
 
 #[test]
@@ -186,7 +186,7 @@ fn a_message_that_changes_all_the_time_costs_no_write() {
     let settled = waits("tick 1").settled(minute(1));
     let mut next = settled;
     next.0.probe = waits("tick 2").0.probe;
-    assert_eq!(next.decide(minute(2)).status, next.0.agent.status); // bug 8
+    assert_eq!(next.decide(minute(2)).status, next.0.agent.status);
 }
 
 #[test]
@@ -229,7 +229,7 @@ fn k21_a_mayor_that_waits_for_a_person_lets_its_town_sleep_and_stay_asleep() {
         gone.0.pod = None;
         gone.0.probe = crate::lifecycle::ProbeFacts::default();
         let asleep = town_of(town().asleep(AsleepReason::Idle), &gone.settled(minute(61)));
-        assert_eq!(asleep.decide(minute(62)).phase(), "Asleep"); // bug 3
+        assert_eq!(asleep.decide(minute(62)).phase(), "Asleep");
     }
 }
 

@@ -386,7 +386,7 @@ fn a_new_chance_is_not_lost_while_it_cannot_be_taken() {
     ] {
         let free = held.settled(minute(1)).of(&running_town()).standing(Standing::Free).claim(claim("toast"));
         let plan = free.decide(minute(2));
-        assert_eq!((plan.phase(), work(&plan).attempts), ("Starting", 1), "{case}"); // bug 6
+        assert_eq!((plan.phase(), work(&plan).attempts), ("Starting", 1), "{case}");
     }
 }
 

@@ -153,7 +153,7 @@ fn who_does_not_answer_is_not_replaced() {
         let mut agent = mayor().asked().started().running().hook("b1").delivered("b1").revision(NEW);
         agent.0.pod.as_mut().unwrap().hook = Some(super::build::hook("b1"));
         agent.0.probe = facts;
-        assert_eq!(agent.decide(minute(1)).does(), "", "{case}"); // bug 5
+        assert_eq!(agent.decide(minute(1)).does(), "", "{case}");
     }
 }
 
