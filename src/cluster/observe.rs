@@ -238,27 +238,25 @@ struct Search<'a> {
 
 impl<'a> Search<'a> {
     fn of_town(cluster: &'a Cluster, town: &'a Town, uid: &'a Uid) -> Self {
-        let status = town.status.as_ref();
-        Self {
-            cluster,
-            owner: uid,
-            namespace: town.metadata.namespace.as_deref().unwrap_or_default(),
-            selector: format!("{}={uid}", names::TOWN_UID),
-            pod: status.and_then(|s| s.pod.as_ref()),
-            claim: status.and_then(|s| s.storage.as_ref()),
-        }
+        let record = town.status.as_ref().map(|s| (s.pod.as_ref(), s.storage.as_ref()));
+        Self::of(cluster, &town.metadata, uid, names::TOWN_UID, record)
     }
 
     fn of_agent(cluster: &'a Cluster, agent: &'a Agent, uid: &'a Uid) -> Self {
-        let status = agent.status.as_ref();
-        Self {
-            cluster,
-            owner: uid,
-            namespace: agent.metadata.namespace.as_deref().unwrap_or_default(),
-            selector: format!("{}={uid}", names::AGENT_UID),
-            pod: status.and_then(|s| s.pod.as_ref()),
-            claim: status.and_then(|s| s.storage.as_ref()),
-        }
+        let record = agent.status.as_ref().map(|s| (s.pod.as_ref(), s.storage.as_ref()));
+        Self::of(cluster, &agent.metadata, uid, names::AGENT_UID, record)
+    }
+
+    fn of(
+        cluster: &'a Cluster,
+        meta: &'a ObjectMeta,
+        owner: &'a Uid,
+        label: &str,
+        record: Option<(Option<&'a PodStatus>, Option<&'a StorageStatus>)>,
+    ) -> Self {
+        let (pod, claim) = record.unwrap_or_default();
+        let namespace = meta.namespace.as_deref().unwrap_or_default();
+        Self { cluster, owner, namespace, selector: format!("{label}={owner}"), pod, claim }
     }
 
     async fn remains_of_town(&self, town: &Town) -> Remains {

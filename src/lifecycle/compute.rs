@@ -10,6 +10,7 @@ use super::ids::{OwnerRef, service_name};
 use super::needs;
 use super::plan::{Action, Notice};
 use super::pods::{STARTING_TEXT, pod_conditions, show_back_off, show_leaving, slow_at, why_ended};
+use super::probe;
 use super::restart::{self, Next};
 use super::update::{self, Update};
 use crate::api::condition::{self, reason};
@@ -180,8 +181,7 @@ fn pod(
             c.reconciling(reason::WAITING_FOR_TURN, "waiting for its turn: only so many towns start at once");
         }
         Next::Create(restarts) => {
-            let own_token = s.town.spec.activity_probe.as_ref().is_some_and(|p| p.token_secret.is_none());
-            result.actions.extend(own_token.then_some(Action::CreateToken));
+            result.actions.extend(probe::own_token(s.town.spec.activity_probe.as_ref()));
             result.actions.push(Action::CreatePod);
             status.restarts = restarts;
             status.pod = restart::gone(status.pod.as_ref());

@@ -230,13 +230,7 @@ fn claims_step(
     claims: &Result<Vec<ClaimFacts>, Unknown>,
     retain: impl Fn(&ClaimFacts) -> bool,
 ) -> Option<Progress> {
-    let awaited = |c: &ClaimFacts| BlockedBy {
-        kind: "PersistentVolumeClaim".into(),
-        name: c.key.name.clone(),
-        uid: c.uid.to_string(),
-        finalizers: c.finalizers.clone(),
-        message: "terminating".into(),
-    };
+    let awaited = |c: &ClaimFacts| awaited_child("PersistentVolumeClaim", &c.key, &c.uid, &c.finalizers);
     step(DestroyStep::Rest, claims, awaited, |c| match (retain(c), c.deleting) {
         (true, false) => Some(Action::RetainClaim(c.key.clone(), c.uid.clone())),
         (_, true) => None,
@@ -246,13 +240,7 @@ fn claims_step(
 
 /// Services, and the tokens that pods were asked with.
 fn others_step(others: &Result<Vec<ChildFacts>, Unknown>) -> Option<Progress> {
-    let awaited = |child: &ChildFacts| BlockedBy {
-        kind: child.kind.as_str().into(),
-        name: child.key.name.clone(),
-        uid: child.uid.to_string(),
-        finalizers: child.finalizers.clone(),
-        message: "terminating".into(),
-    };
+    let awaited = |c: &ChildFacts| awaited_child(c.kind.as_str(), &c.key, &c.uid, &c.finalizers);
     step(DestroyStep::Rest, others, awaited, |child| {
         (!child.deleting).then(|| Action::DeleteChild(child.kind, child.key.clone(), child.uid.clone()))
     })
@@ -295,6 +283,16 @@ fn settle_step(remains: &Remains, now: Timestamp) -> Option<Progress> {
         ..BlockedBy::default()
     }];
     Some(Progress::waiting(DestroyStep::Verify, awaited, Some(at)))
+}
+
+fn awaited_child(kind: &str, key: &super::ObjectKey, uid: &super::Uid, finalizers: &[String]) -> BlockedBy {
+    BlockedBy {
+        kind: kind.into(),
+        name: key.name.clone(),
+        uid: uid.to_string(),
+        finalizers: finalizers.to_vec(),
+        message: "terminating".into(),
+    }
 }
 
 fn awaited_agent(agent: &Agent, message: &str) -> BlockedBy {

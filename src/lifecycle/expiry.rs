@@ -2,7 +2,7 @@
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::clock::{after, stamp};
+use super::clock::stamp;
 use super::conditions::gives;
 use super::facts::TownSnapshot;
 use super::plan::Notice;
@@ -65,9 +65,5 @@ pub(super) fn soon(
     now: Timestamp,
 ) -> (Option<Notice>, Option<Timestamp>) {
     let say_at = at.checked_sub(SAID_BEFORE).unwrap_or(at);
-    if now < say_at {
-        (None, Some(say_at))
-    } else {
-        (Some(Notice { reason, at, note }), Some(after(at, SignedDuration::ZERO)))
-    }
+    if now < say_at { (None, Some(say_at)) } else { (Some(Notice { reason, at, note }), Some(at)) }
 }

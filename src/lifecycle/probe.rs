@@ -9,7 +9,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use super::clock::after;
 use super::facts::{PodFacts, ProbeFacts, TownSnapshot};
 use super::ids::{ObjectKey, Uid, child_name};
-use super::plan::{Ask, Questions};
+use super::plan::{Action, Ask, Questions};
 use crate::api::ActivityProbe;
 
 /// So many questions in a row without an answer make an activity unknown; fewer are a hiccup.
@@ -20,6 +20,11 @@ const FRESH: SignedDuration = SignedDuration::from_secs(10);
 /// The Secret that holds the token for the owner's pod: the one that the spec names, or our own.
 pub fn token_secret(probe: &ActivityProbe, owner: &ObjectKey, uid: &Uid) -> String {
     probe.token_secret.clone().unwrap_or_else(|| child_name(&owner.name, uid))
+}
+
+/// What makes the token that a pod is asked with, where the spec names no Secret for it.
+pub(super) fn own_token(probe: Option<&ActivityProbe>) -> Option<Action> {
+    probe.filter(|probe| probe.token_secret.is_none()).map(|_| Action::CreateToken)
 }
 
 /// Whether the pod can be asked: it is Ready, has an address of its own, and is not on its way out.
@@ -114,20 +119,20 @@ impl LastLook {
     }
 }
 
+/// The town's own pod.
+fn own(s: &TownSnapshot) -> Asked<'_> {
+    let probe = s.town.spec.activity_probe.as_ref();
+    Asked { owner: &s.town.metadata, probe, pod: s.pod(), facts: &s.probe }
+}
+
 /// Everybody of a town who may be asked: its own pod and those of its agents.
 fn everybody(s: &TownSnapshot) -> impl Iterator<Item = Asked<'_>> {
-    let own = Asked {
-        owner: &s.town.metadata,
-        probe: s.town.spec.activity_probe.as_ref(),
-        pod: s.pod(),
-        facts: &s.probe,
-    };
     let agents = s.agents.iter().filter(|a| a.metadata.deletion_timestamp.is_none()).filter_map(|agent| {
         let probe = Some(agent.spec.activity_probe.as_ref()?);
         let pod = s.pod_of(agent);
         Some(Asked { owner: &agent.metadata, probe, pod, facts: s.probe_of(agent).unwrap_or(&UNASKED) })
     });
-    std::iter::once(own).chain(agents)
+    std::iter::once(own(s)).chain(agents)
 }
 
 /// What is known of everybody who can be asked now.
@@ -137,7 +142,7 @@ pub(super) fn answering(s: &TownSnapshot) -> impl Iterator<Item = &ProbeFacts> {
 
 /// Asks the town's own pod again when the last question is that old.
 pub(super) fn ask_town(s: &TownSnapshot, cadence: SignedDuration, now: Timestamp) -> Questions {
-    everybody(s).take(1).map(|own| own.every(cadence, now)).fold(Questions::default(), Questions::and)
+    own(s).every(cadence, now)
 }
 
 /// Asks everybody again whose last question is that old.

@@ -66,8 +66,7 @@ pub(super) fn decide(s: &AgentSnapshot, town: &TownFacts, now: Timestamp) -> Pla
             replace(s, status, c, "replacing a pod that ended", now)
         }
         Next::Create(restarts) => {
-            let own_token = s.agent.spec.activity_probe.as_ref().is_some_and(|p| p.token_secret.is_none());
-            actions.extend(own_token.then_some(Action::CreateToken));
+            actions.extend(probe::own_token(s.agent.spec.activity_probe.as_ref()));
             actions.push(Action::CreatePod);
             status.restarts = restarts;
             status.pod = restart::gone(status.pod.as_ref());

@@ -16,7 +16,7 @@ use super::roles::place;
 use super::status::{agent_status, finish_agent, show_pod};
 use super::{needs, restart, update};
 use crate::api::condition::{self, reason};
-use crate::api::{AgentStatus, Duration, Hook, Outcome, WorkStatus};
+use crate::api::{AgentStatus, Duration, Outcome, WorkStatus};
 
 /// How many done beads are remembered.
 const REMEMBERED: usize = 32;
@@ -66,7 +66,7 @@ fn leaving(s: &AgentSnapshot, status: AgentStatus, pod: &PodFacts, now: Timestam
     let mut c = Conditions::of_agent();
     show_pod(s, &mut c);
     if let Some(hook) = &s.agent.spec.hook {
-        c.set(condition::FINISHED, false, reason::UNFINISHED, unfinished_text(hook));
+        c.set(condition::FINISHED, false, reason::UNFINISHED, unfinished_text(&hook.bead));
     }
     show_leaving(Some(pod), &mut c, now);
     finish_agent(s, status, c, "Starting", now)
@@ -162,7 +162,7 @@ fn at_work(s: &AgentSnapshot, mut status: AgentStatus, pod: &PodFacts, now: Time
     let mut c = Conditions::of_agent();
     show_pod(s, &mut c);
     if let Some(hook) = &s.agent.spec.hook {
-        c.set(condition::FINISHED, false, reason::UNFINISHED, unfinished_text(hook));
+        c.set(condition::FINISHED, false, reason::UNFINISHED, unfinished_text(&hook.bead));
     }
     status.pod = Some(restart::pod_record(pod));
     let mut later = None;
@@ -177,8 +177,8 @@ fn at_work(s: &AgentSnapshot, mut status: AgentStatus, pod: &PodFacts, now: Time
     finish_agent(s, status, c, phase, now).look_again_at(later)
 }
 
-fn unfinished_text(hook: &Hook) -> String {
-    format!("bead {} is not finished", hook.bead)
+fn unfinished_text(bead: &str) -> String {
+    format!("bead {bead} is not finished")
 }
 
 /// There is no pod: nothing to do, or not yet, or the next attempt.
@@ -198,7 +198,7 @@ fn resting(
         c.set(condition::FINISHED, true, reason::DONE, format!("bead {} is done", hook.bead));
         return outlived(s, status, c, "Done", now);
     }
-    c.set(condition::FINISHED, false, reason::UNFINISHED, unfinished_text(hook));
+    c.set(condition::FINISHED, false, reason::UNFINISHED, unfinished_text(&hook.bead));
     if let Some(work) = status.work.as_mut().filter(|w| edited(s) && w.finished_at.is_some()) {
         // What failed before gets a new chance, whenever its turn comes.
         work.attempts = 0;
@@ -305,12 +305,7 @@ fn not_yet(
             );
             c.set(condition::READY, false, reason::RETRY_LIMIT_EXCEEDED, text.clone());
             c.degraded(reason::RETRY_LIMIT_EXCEEDED, text);
-            c.set(
-                condition::FINISHED,
-                false,
-                reason::UNFINISHED,
-                format!("bead {} is not finished", work.bead),
-            );
+            c.set(condition::FINISHED, false, reason::UNFINISHED, unfinished_text(&work.bead));
             // A sleeping town has no timers for attempts; Failed never wakes one.
             let timer = town.awake.then_some(at);
             return Some(outlived(s, status.clone(), c, "Failed", now).retry_at(timer));
@@ -324,7 +319,7 @@ fn not_yet(
     let text = format!("{}; the next attempt is at {}", work.message, stamp(at).0);
     c.reconciling(reason::BACK_OFF, text.clone());
     c.degraded(reason::CONTAINER_FAILED, text);
-    c.set(condition::FINISHED, false, reason::UNFINISHED, format!("bead {} is not finished", work.bead));
+    c.set(condition::FINISHED, false, reason::UNFINISHED, unfinished_text(&work.bead));
     Some(finish_agent(s, status.clone(), c, "Starting", now).retry_at(Some(at)))
 }
 
