@@ -836,6 +836,7 @@ impl Scene {
             hook: agent.and_then(|a| a.spec.hook.clone()),
             termination: None,
             disrupted: false,
+            token_secret: None,
             trouble: None,
             trouble_since: None,
         };
@@ -922,13 +923,14 @@ impl Scene {
                 .unwrap_or_else(|| Ok(ActivityReport::default()));
             facts.under_way = false;
             facts.known_at = Some(self.now);
-            if answer.is_ok() {
-                (facts.failing_since, facts.failures) = (None, 0);
-            } else {
-                facts.failing_since.get_or_insert(self.now);
-                facts.failures += 1;
+            match answer {
+                Ok(report) => facts.answered(report),
+                Err(why) => {
+                    facts.failing_since.get_or_insert(self.now);
+                    facts.failures += 1;
+                    facts.last = Some(Err(why));
+                }
             }
-            facts.last = Some(answer.map(Arc::new));
         }
         !asked.is_empty()
     }
