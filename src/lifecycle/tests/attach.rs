@@ -128,6 +128,9 @@ fn t11_the_bound_does_not_begin_anew_because_one_answer_of_several_failed() {
     let typing = running_town().heard(minute(20), quiet()).with(mayor().heard(minute(20), typed(minute(20))));
     let hiccup = typing.settled(minute(20)).without_agents().with(mayor().silent(1, minute(21), minute(21)));
     assert_eq!(attached_since(&hiccup.decide(minute(21))), Some(minute(20)));
+    let deaf =
+        running_town().silent(1, minute(20), minute(20)).with(mayor().heard(minute(20), typed(minute(20))));
+    assert_eq!(attached_since(&deaf.decide(minute(20))), Some(minute(20)), "one who says so is enough");
     let mut gone = hiccup;
     gone.0.pods.retain(|pod| pod.agent_uid.is_none());
     assert_eq!(attached_since(&gone.decide(minute(22))), None, "with its pod a person is gone");

@@ -48,6 +48,7 @@ fn mode_and_identity_in_force_are_shown() {
 
 #[test]
 fn where_a_pod_runs_rides_on_other_changes() {
+    assert_eq!(mayor().decide(minute(0)).reason(POD_SCHEDULED), reason::NO_POD, "there is none yet");
     let pending = mayor().pod(|p| p).settled(minute(1));
     let scheduled = pending.clone().pod(|mut p| {
         p.0.node = Some("node-1".into());

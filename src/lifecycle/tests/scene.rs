@@ -64,8 +64,8 @@ pub enum Node {
 #[derive(Clone)]
 pub struct Scene {
     now: Timestamp,
-    pub town: Option<Town>,
-    pub agents: BTreeMap<String, Agent>,
+    pub town: Option<Arc<Town>>,
+    pub agents: BTreeMap<String, Arc<Agent>>,
     pub pods: Vec<PodFacts>,
     pub claims: Vec<ClaimFacts>,
     pub services: Vec<ServiceFacts>,
@@ -98,7 +98,7 @@ pub struct Scene {
 impl Scene {
     /// A town as a person has just created it.
     pub fn of(town: TownBuilder) -> Self {
-        let town = Arc::unwrap_or_clone(town.not_adopted().0.town);
+        let town = town.not_adopted().0.town;
         let mut scene = Self {
             now: minute(0),
             town: Some(town),
@@ -132,8 +132,8 @@ impl Scene {
     pub fn agents<const N: usize>(&mut self, agents: [AgentBuilder; N]) -> &mut Self {
         let mut names = Vec::new();
         for agent in agents {
-            let mut agent = Arc::unwrap_or_clone(agent.unbound().0.agent);
-            agent.metadata.creation_timestamp = Some(Time(self.now));
+            let mut agent = agent.unbound().0.agent;
+            Arc::make_mut(&mut agent).metadata.creation_timestamp = Some(Time(self.now));
             names.push(agent.metadata.name.clone().unwrap());
             self.agents.extend(agent.metadata.name.clone().map(|name| (name, agent)));
         }
@@ -218,7 +218,7 @@ impl Scene {
 
     /// Somebody edits the town.
     pub fn edit_town(&mut self, what: &str, change: impl FnOnce(&mut Town)) -> &mut Self {
-        if let Some(town) = &mut self.town {
+        if let Some(town) = self.town.as_mut().map(Arc::make_mut) {
             change(town);
             raise(&mut town.metadata);
         }
@@ -227,7 +227,7 @@ impl Scene {
 
     /// Somebody edits an agent.
     pub fn edit_agent(&mut self, name: &str, what: &str, change: impl FnOnce(&mut Agent)) -> &mut Self {
-        if let Some(agent) = self.agents.get_mut(name) {
+        if let Some(agent) = self.agents.get_mut(name).map(Arc::make_mut) {
             change(agent);
             raise(&mut agent.metadata);
         }
@@ -240,7 +240,7 @@ impl Scene {
 
     pub fn delete_town(&mut self) -> &mut Self {
         let now = self.now;
-        if let Some(town) = &mut self.town {
+        if let Some(town) = self.town.as_mut().map(Arc::make_mut) {
             town.metadata.deletion_timestamp.get_or_insert(Time(now));
         }
         self.happens("the town is deleted")
@@ -248,7 +248,7 @@ impl Scene {
 
     pub fn delete_agent(&mut self, name: &str) -> &mut Self {
         let now = self.now;
-        if let Some(agent) = self.agents.get_mut(name) {
+        if let Some(agent) = self.agents.get_mut(name).map(Arc::make_mut) {
             agent.metadata.deletion_timestamp.get_or_insert(Time(now));
         }
         self.happens(&format!("agent {name} is deleted"))
@@ -462,8 +462,8 @@ impl Scene {
     fn reconcile_town(&mut self) -> bool {
         let Some(town) = self.town.clone() else { return false };
         let uid = Uid::of(&town.metadata).unwrap();
-        let bound = |a: &&Agent| label(&a.metadata, names::TOWN_UID) == Some(uid.as_str());
-        let agents: Vec<_> = self.agents.values().filter(bound).cloned().map(Arc::new).collect();
+        let bound = |a: &&Arc<Agent>| label(&a.metadata, names::TOWN_UID) == Some(uid.as_str());
+        let agents: Vec<_> = self.agents.values().filter(bound).cloned().collect();
         let live = needs_live(&town);
         let snapshot = TownSnapshot {
             service: self.services.first().cloned(),
@@ -490,17 +490,20 @@ impl Scene {
             install: HERE.into(),
             reported_at: self.reported,
             blocked_after: SignedDuration::from_mins(10),
-            town: Arc::new(town),
+            town,
             uid,
         };
         let plan = decide_town(&snapshot, self.now);
+        drop(snapshot);
         self.timer(Who::Town, plan.look_again);
         self.ask(&Who::Town, &plan.asks);
         let (mut pod, mut claim) = (None, None);
         let done = self.acts(&Who::Town, &plan.actions, &mut pod, &mut claim);
         let news = self.town.as_ref().is_some_and(|t| plan.status.is_some() && t.status != plan.status);
         let reported = news && done == plan.actions.len() && self.gets_through();
-        if let (Some(town), Some(mut status), true) = (&mut self.town, plan.status, reported) {
+        if let (Some(town), Some(mut status), true) =
+            (self.town.as_mut().map(Arc::make_mut), plan.status, reported)
+        {
             status.pod = pod.or(status.pod);
             status.storage = claim.or(status.storage);
             town.status = Some(status);
@@ -520,8 +523,7 @@ impl Scene {
         let pods: Vec<_> = self.pods.iter().filter(|p| p.agent_uid.as_ref() == Some(&uid)).cloned().collect();
         let claims: Vec<_> =
             self.claims.iter().filter(|c| c.agent_uid.as_ref() == Some(&uid)).cloned().collect();
-        let peers: Vec<_> =
-            self.agents.values().filter(|a| same_town(a, &agent)).cloned().map(Arc::new).collect();
+        let peers: Vec<_> = self.agents.values().filter(|a| same_town(a, &agent)).cloned().collect();
         let agent_template = self.town.as_ref().and_then(|t| t.spec.agent_template.as_ref());
         let others = self.others(Some(&uid));
         let snapshot = AgentSnapshot {
@@ -540,10 +542,11 @@ impl Scene {
             }),
             install: HERE.into(),
             blocked_after: SignedDuration::from_mins(10),
-            agent: Arc::new(agent),
+            agent,
             uid,
         };
         let plan = decide_agent(&snapshot, self.now);
+        drop((snapshot, peers));
         let who = Who::Agent(name.into());
         self.timer(who.clone(), plan.look_again);
         self.ask(&who, &plan.asks);
@@ -551,7 +554,9 @@ impl Scene {
         let done = self.acts(&who, &plan.actions, &mut pod, &mut claim);
         let news = self.agents.get(name).is_some_and(|a| plan.status.is_some() && a.status != plan.status);
         let reported = news && done == plan.actions.len() && self.gets_through();
-        if let (Some(agent), Some(mut status), true) = (self.agents.get_mut(name), plan.status, reported) {
+        if let (Some(agent), Some(mut status), true) =
+            (self.agents.get_mut(name).map(Arc::make_mut), plan.status, reported)
+        {
             status.pod = pod.or(status.pod);
             status.storage = claim.or(status.storage);
             agent.status = Some(status);
@@ -729,7 +734,7 @@ impl Scene {
             }
             Action::DeleteClaim(key, uid) => self.claims.retain(|c| c.key != *key || c.uid != *uid),
             Action::DeleteAgent(key, uid) => {
-                let agent = self.agents.get_mut(&key.name).unwrap();
+                let agent = Arc::make_mut(self.agents.get_mut(&key.name).unwrap());
                 assert_eq!(agent.metadata.uid.as_deref(), Some(uid.as_str()));
                 agent.metadata.deletion_timestamp.get_or_insert(Time(now));
             }
@@ -745,8 +750,8 @@ impl Scene {
 
     fn meta(&mut self, who: &Who) -> &mut ObjectMeta {
         match who {
-            Who::Town => &mut self.town.as_mut().unwrap().metadata,
-            Who::Agent(name) => &mut self.agents.get_mut(name).unwrap().metadata,
+            Who::Town => &mut Arc::make_mut(self.town.as_mut().unwrap()).metadata,
+            Who::Agent(name) => &mut Arc::make_mut(self.agents.get_mut(name).unwrap()).metadata,
         }
     }
 
