@@ -952,9 +952,11 @@ fn a_child(
     ChildFacts { kind, key, uid, town_uid, agent_uid, install, deleting: false, finalizers: Vec::new() }
 }
 
-/// What a pod that is made from this template carries as its revision.
+/// What a pod that is made from this template carries as its revision. Stories change nothing of one but the host's
+/// name.
 fn revision(template: Option<&PodTemplateSpec>) -> String {
-    serde_json::to_string(&template).unwrap()
+    let name = template.and_then(|t| t.spec.as_ref()?.hostname.as_deref());
+    format!("{} {}", template.is_some(), name.unwrap_or_default())
 }
 
 fn same_town(a: &Agent, b: &Agent) -> bool {
