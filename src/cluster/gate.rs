@@ -96,14 +96,14 @@ impl Gates {
     pub(super) fn settled_at(
         &self,
         uid: &Uid,
-        tombstone: Option<Timestamp>,
+        tombstone: Timestamp,
         late: SignedDuration,
     ) -> Option<Timestamp> {
         let gate = self.gate(uid);
         // Nobody holds a closed gate for long; a gate that is held is not settled.
         let state = gate.try_read().map(|g| *lock(&g.state)).unwrap_or_default();
         let after = |at: Timestamp| at.checked_add(late).unwrap_or(Timestamp::MAX);
-        let predecessor = if state.closed { None } else { Some(tombstone.unwrap_or_else(Timestamp::now)) };
+        let predecessor = if state.closed { None } else { Some(tombstone) };
         [predecessor, state.unanswered].into_iter().flatten().map(after).max()
     }
 
@@ -147,8 +147,8 @@ mod tests {
         let gates = Gates::default();
         let (mine, other) = (Uid::new("mine"), Uid::new("other"));
         gates.exclusive(&mine).await.close();
-        assert_eq!(gates.settled_at(&mine, Some(at(100)), LATE), None);
-        assert_eq!(gates.settled_at(&other, Some(at(100)), LATE), Some(at(160)));
+        assert_eq!(gates.settled_at(&mine, at(100), LATE), None);
+        assert_eq!(gates.settled_at(&other, at(100), LATE), Some(at(160)));
     }
 
     #[tokio::test]
@@ -157,7 +157,7 @@ mod tests {
         let uid = Uid::new("t");
         gates.shared(&uid).await.unwrap().send(at(90)).answered();
         gates.exclusive(&uid).await.close();
-        assert_eq!(gates.settled_at(&uid, Some(at(100)), LATE), None);
+        assert_eq!(gates.settled_at(&uid, at(100), LATE), None);
     }
 
     #[tokio::test]
@@ -166,6 +166,6 @@ mod tests {
         let uid = Uid::new("t");
         drop(gates.shared(&uid).await.unwrap().send(at(90)));
         gates.exclusive(&uid).await.close();
-        assert_eq!(gates.settled_at(&uid, Some(at(100)), LATE), Some(at(150)));
+        assert_eq!(gates.settled_at(&uid, at(100), LATE), Some(at(150)));
     }
 }

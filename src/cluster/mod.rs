@@ -8,9 +8,11 @@
 mod act;
 mod cache;
 mod client;
+mod clock;
 mod consistency;
 mod create;
 mod error;
+mod follow;
 mod gate;
 mod kinds;
 mod lease;
@@ -31,7 +33,9 @@ mod write;
 pub use act::{Outcome, Subject, act};
 pub use cache::{Group, Index, Indexed};
 pub use client::{CallTimeouts, connect};
+pub use clock::Clock;
 pub use error::Error;
+pub use follow::Followed;
 pub use gate::Gates;
 pub use lease::claim_install;
 pub use live::LiveOwner;
@@ -39,7 +43,6 @@ pub use looks::{Look, Looks, looks};
 pub use observe::{observe_agent, observe_town, take_up_starts};
 pub use preflight::check;
 pub use probe::{Probes, ask};
-pub use project::{claim_facts, pod_facts, service_facts};
 pub use report::{Events, report};
 
 use std::collections::HashMap;
@@ -78,6 +81,8 @@ pub struct Cluster {
     pub metrics: Arc<Metrics>,
     /// What pods said when they were asked for their activity.
     pub probes: Probes,
+    looks: Looks,
+    clock: Clock,
     limits: Limits,
     starts: starts::Starts,
     notices: notices::Notices,
@@ -109,6 +114,7 @@ impl Cluster {
         metrics: Arc<Metrics>,
         limits: Limits,
         looks: Looks,
+        clock: Clock,
     ) -> Self {
         Self {
             events: Events::new(client.clone(), metrics.clone()),
@@ -123,12 +129,19 @@ impl Cluster {
             gates: Gates::default(),
             probes: Probes::new(limits.max_concurrent_probes, looks.clone()),
             limits,
-            starts: starts::Starts::new(limits.max_concurrent_starts, looks),
+            starts: starts::Starts::new(limits.max_concurrent_starts, looks.clone()),
+            looks,
+            clock,
             notices: notices::Notices::default(),
             own_writes: consistency::OwnWrites::default(),
             receipts: receipts::Receipts::default(),
             reported: Mutex::default(),
         }
+    }
+
+    /// What time it is.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// Forgets what was kept in memory for an object that is gone.

@@ -33,7 +33,7 @@ const PAGE: u32 = 250;
 /// Everything that a decision about the town rests on; `None`: there is no such town.
 pub async fn observe_town(cluster: &Cluster, key: &ObjectKey) -> Result<Option<TownSnapshot>, Error> {
     let Some(mut snapshot) = Box::pin(look_at_town(cluster, key)).await? else { return Ok(None) };
-    let now = Timestamp::now();
+    let now = cluster.now();
     if starting(&snapshot, now) {
         snapshot.may_start = cluster.starts.turn(&snapshot.uid, key, now);
     } else {
@@ -45,7 +45,7 @@ pub async fn observe_town(cluster: &Cluster, key: &ObjectKey) -> Result<Option<T
 /// Gives those towns their places that are starting already, since before this process began. To be called before
 /// any town is observed.
 pub fn take_up_starts(cluster: &Cluster) {
-    let now = Timestamp::now();
+    let now = cluster.now();
     for town in cluster.towns.all() {
         let Some(uid) = Uid::of(&town.metadata) else { continue };
         let key = ObjectKey::of(&town.metadata);
@@ -278,6 +278,7 @@ impl<'a> Search<'a> {
     }
 
     fn settled_at(&self, uid: &Uid, tombstone: Option<Timestamp>) -> Option<Timestamp> {
+        let tombstone = tombstone.unwrap_or_else(|| self.cluster.now());
         self.cluster.gates.settled_at(uid, tombstone, self.cluster.limits.late_create)
     }
 

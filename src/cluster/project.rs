@@ -18,7 +18,7 @@ use crate::resources::token_secret_of;
 const TERMINATION_MESSAGE: usize = 4096;
 
 /// The facts of a pod; `None` for one that was never stored.
-pub fn pod_facts(pod: &Pod) -> Option<PodFacts> {
+pub(super) fn pod_facts(pod: &Pod) -> Option<PodFacts> {
     let meta = &pod.metadata;
     let (no_spec, no_status) = (PodSpec::default(), PodStatus::default());
     let spec = pod.spec.as_ref().unwrap_or(&no_spec);
@@ -67,7 +67,7 @@ pub fn pod_facts(pod: &Pod) -> Option<PodFacts> {
 }
 
 /// The facts of a volume claim; `None` for one that was never stored.
-pub fn claim_facts(claim: &PersistentVolumeClaim) -> Option<ClaimFacts> {
+pub(super) fn claim_facts(claim: &PersistentVolumeClaim) -> Option<ClaimFacts> {
     let meta = &claim.metadata;
     let requests = claim.spec.as_ref().and_then(|s| s.resources.as_ref()?.requests.as_ref());
     Some(ClaimFacts {
@@ -84,7 +84,7 @@ pub fn claim_facts(claim: &PersistentVolumeClaim) -> Option<ClaimFacts> {
 }
 
 /// The facts of a Service; `None` for one that was never stored.
-pub fn service_facts(service: &Service) -> Option<ServiceFacts> {
+pub(super) fn service_facts(service: &Service) -> Option<ServiceFacts> {
     let ports = service.spec.iter().flat_map(|s| s.ports.iter().flatten());
     Some(ServiceFacts {
         child: child_facts(ChildKind::Service, &service.metadata)?,

@@ -4,16 +4,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
+use kube::runtime::watcher::{self, Event};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 
 use super::census;
 use super::flags::RunArgs;
-use super::queue::{Reconcile, queue};
-use super::watches::{self, Queues};
+use super::queue::{Queue, Reconcile, queue};
+use super::watches::{ours, watch};
 use super::{Looked, reconcile_agent, reconcile_town};
-use crate::cluster::{self, Cluster, Error, Limits, Look};
+use crate::api::{Agent, Town};
+use crate::cluster::{self, Clock, Cluster, Error, Limits, Look};
 use crate::lifecycle::ObjectKey;
 use crate::resources::Install;
 use crate::telemetry::{self, Health, Metrics};
@@ -58,10 +61,17 @@ pub(super) async fn run(args: RunArgs) -> Result<(), Box<dyn std::error::Error>>
         max_concurrent_probes: args.max_concurrent_probes,
     };
     let (looks, asked) = cluster::looks();
-    let shared = Arc::new(Cluster::new(client, Install(args.install_id), metrics.clone(), limits, looks));
-    let (towns, known_towns, town_work) = queue(args.concurrency, Towns(shared.clone()), metrics.clone());
-    let (agents, known_agents, agent_work) = queue(args.concurrency, Agents(shared.clone()), metrics.clone());
-    let queues = Queues { towns, agents };
+    let shared = Arc::new(Cluster::new(
+        client,
+        Install(args.install_id),
+        metrics.clone(),
+        limits,
+        looks,
+        Clock::system(),
+    ));
+    let (towns, mut known_towns, town_work) = queue(args.concurrency, Towns(shared.clone()), metrics.clone());
+    let (agents, mut known_agents, agent_work) =
+        queue(args.concurrency, Agents(shared.clone()), metrics.clone());
 
     // Decisions need every index: the work begins when each kind was listed once.
     let missing = Arc::new(AtomicUsize::new(5));
@@ -74,12 +84,21 @@ pub(super) async fn run(args: RunArgs) -> Result<(), Box<dyn std::error::Error>>
             }
         }
     };
-    tokio::spawn(watches::towns(shared.clone(), queues.clone(), known_towns, stop.clone(), listed()));
-    tokio::spawn(watches::agents(shared.clone(), queues.clone(), known_agents, stop.clone(), listed()));
-    tokio::spawn(watches::pods(shared.clone(), queues.clone(), stop.clone(), listed()));
-    tokio::spawn(watches::claims(shared.clone(), queues.clone(), stop.clone(), listed()));
-    tokio::spawn(watches::services(shared.clone(), queues.clone(), stop.clone(), listed()));
-    tokio::spawn(take_looks(asked, queues, stop.clone()));
+    let everything = watcher::Config::default;
+    let follow_town = move |event: &Event<_>| known_towns.follow(event);
+    let follow_agent = move |event: &Event<_>| known_agents.follow(event);
+    tokio::spawn(watch::<Town>(shared.clone(), everything(), stop.clone(), follow_town, listed()));
+    tokio::spawn(watch::<Agent>(shared.clone(), everything(), stop.clone(), follow_agent, listed()));
+    tokio::spawn(watch::<Pod>(shared.clone(), ours(&shared), stop.clone(), |_| (), listed()));
+    tokio::spawn(watch::<PersistentVolumeClaim>(
+        shared.clone(),
+        ours(&shared),
+        stop.clone(),
+        |_| (),
+        listed(),
+    ));
+    tokio::spawn(watch::<Service>(shared.clone(), ours(&shared), stop.clone(), |_| (), listed()));
+    tokio::spawn(take_looks(asked, towns, agents, stop.clone()));
     tokio::select! {
         () = complete.cancelled() => health.ready(),
         () = stop.cancelled() => return Ok(()),
@@ -110,11 +129,16 @@ pub(super) async fn run(args: RunArgs) -> Result<(), Box<dyn std::error::Error>>
 }
 
 /// Puts what is to be looked at into its queue.
-async fn take_looks(mut asked: UnboundedReceiver<Look>, queues: Queues, stop: CancellationToken) {
+async fn take_looks(
+    mut asked: UnboundedReceiver<Look>,
+    towns: Queue<Town>,
+    agents: Queue<Agent>,
+    stop: CancellationToken,
+) {
     while let Some(Some(look)) = stop.run_until_cancelled(asked.recv()).await {
         match look {
-            Look::Town(key) => queues.towns.look_at(&key),
-            Look::Agent(key) => queues.agents.look_at(&key),
+            Look::Town(key) => towns.look_at(&key),
+            Look::Agent(key) => agents.look_at(&key),
         }
     }
 }

@@ -15,6 +15,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::timeout;
 use tower::service_fn;
 
+use super::super::Clock;
+use super::super::cache::Indexed;
 use super::super::looks::looks;
 use super::super::project::pod_facts;
 use super::*;
@@ -85,8 +87,14 @@ impl Scene {
             max_concurrent_probes: 1,
         };
         let metrics = Arc::new(Metrics::default());
-        let mut cluster =
-            Cluster::new(Client::new(server, "ns"), Install("test".into()), metrics, limits, looks.clone());
+        let mut cluster = Cluster::new(
+            Client::new(server, "ns"),
+            Install("test".into()),
+            metrics,
+            limits,
+            looks.clone(),
+            Clock::system(),
+        );
         cluster.probes = Probes::within(bounds, looks);
         cluster.towns.apply(town(), None);
         cluster.agents.apply(agent(), None);
