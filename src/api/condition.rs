@@ -140,8 +140,10 @@ pub mod reason {
     pub const REPORTED_FAILED: &str = "ReportedFailed";
     /// The town will sleep soon (event).
     pub const SLEEPS_SOON: &str = "SleepsSoon";
-    /// The town will expire soon (event).
+    /// The town will soon sleep because it expires (event).
     pub const EXPIRES_SOON: &str = "ExpiresSoon";
+    /// The town will soon be destroyed because it expires (event).
+    pub const DESTROYS_SOON: &str = "DestroysSoon";
     /// Deletion is held up by objects that do not go.
     pub const BLOCKED: &str = "Blocked";
     /// The time of a Tombstone has come, but something that it speaks of is still there (event).

@@ -13,6 +13,7 @@ use crate::lifecycle::{
     ChildFacts, ChildKind, ClaimFacts, ObjectKey, OwnerRef, PodFacts, PodPhase, ServiceFacts, Termination,
     TombstoneFacts, Uid, VolumeFacts, annotation, label,
 };
+use crate::resources::token_secret_of;
 
 /// As much of a termination message as the kubelet keeps, in bytes. Whoever writes a pod's status can write more.
 const TERMINATION_MESSAGE: usize = 4096;
@@ -60,6 +61,7 @@ pub(super) fn pod_facts(pod: &Pod) -> Option<PodFacts> {
             ),
         reported_untouched: status.observed_generation == Some(1),
         last_crash: last_crash(spec, status),
+        token_secret: token_secret_of(spec).map(str::to_owned),
         trouble: trouble(spec, status),
         trouble_since: unschedulable(status).and_then(|c| c.last_transition_time.as_ref()).map(|t| t.0),
     })
@@ -631,6 +633,17 @@ mod tests {
         assert_eq!((pod.revision.as_deref(), pod.restart_at.as_deref()), (Some("r1"), Some("noon")));
         let pod = with_status(json!({}));
         assert_eq!((pod.revision, pod.restart_at), (None, None));
+    }
+
+    #[test]
+    fn what_a_pod_is_asked_with() {
+        let named = |volume: &str| {
+            let token = json!({"secret": {"name": "door", "items": [{"key": "token", "path": "token"}]}});
+            let volumes = json!([{"name": volume, "projected": {"sources": [{}, token]}}]);
+            let pod = json!({"metadata": {"uid": "p"}, "spec": {"containers": [], "volumes": volumes}});
+            pod_facts(&serde_json::from_value(pod).unwrap()).unwrap().token_secret
+        };
+        assert_eq!((named("gastown").as_deref(), named("theirs")), (Some("door"), None));
     }
 
     #[test]

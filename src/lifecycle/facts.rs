@@ -357,6 +357,8 @@ pub struct PodFacts {
     pub reported_untouched: bool,
     /// What the container that ended last with an error died of.
     pub last_crash: Option<String>,
+    /// The Secret whose token it was made with.
+    pub token_secret: Option<String>,
     /// What keeps it from running: a condition reason and a text for people.
     pub trouble: Option<(&'static str, String)>,
     /// Since when, where that is known.
@@ -467,6 +469,8 @@ pub struct ProbeFacts {
     pub known_at: Option<Timestamp>,
     /// The answer, or why there is none.
     pub last: Option<Result<Arc<ActivityReport>, String>>,
+    /// When a person last put something in, by the last answer that said so: who has left may be gone from the next.
+    pub last_input: Option<Timestamp>,
     /// Since when there has been no answer.
     pub failing_since: Option<Timestamp>,
     /// How many questions in a row had none.
@@ -474,6 +478,14 @@ pub struct ProbeFacts {
 }
 
 impl ProbeFacts {
+    /// Takes in an answer.
+    pub fn answered(&mut self, report: ActivityReport) {
+        self.failing_since = None;
+        self.failures = 0;
+        self.last_input = report.last_input_at.as_ref().map(|at| at.0).or(self.last_input);
+        self.last = Some(Ok(Arc::new(report)));
+    }
+
     /// The last answer, if the last question had one.
     pub fn report(&self) -> Option<&ActivityReport> {
         self.last.as_ref()?.as_deref().ok()

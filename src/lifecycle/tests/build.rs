@@ -157,7 +157,7 @@ impl TownBuilder {
     /// Its pod was asked then, and answered that.
     pub fn heard(mut self, at: Timestamp, report: ActivityReport) -> Self {
         self = self.asked();
-        self.0.probe = answered(at, report);
+        take_in(&mut self.0.probe, at, report);
         self
     }
 
@@ -290,6 +290,13 @@ impl TownBuilder {
         self.0.agents.push(agent.0.agent);
         self.0.pods.extend(agent.0.pod);
         self.0.agent_probes.insert(agent.0.uid, agent.0.probe);
+        self
+    }
+
+    pub fn without_agents(mut self) -> Self {
+        self.0.pods.retain(|pod| pod.agent_uid.is_none());
+        self.0.agents.clear();
+        self.0.agent_probes.clear();
         self
     }
 
@@ -523,7 +530,7 @@ impl AgentBuilder {
     /// Its pod was asked then, and answered that.
     pub fn heard(mut self, at: Timestamp, report: ActivityReport) -> Self {
         self = self.asked();
-        self.0.probe = answered(at, report);
+        take_in(&mut self.0.probe, at, report);
         self
     }
 
@@ -760,12 +767,15 @@ pub fn child(kind: ChildKind, owner: &str) -> ChildFacts {
 
 /// What is known of a pod that was asked then and answered that.
 pub fn answered(at: Timestamp, report: ActivityReport) -> ProbeFacts {
-    ProbeFacts {
-        asked_at: Some(at),
-        known_at: Some(at),
-        last: Some(Ok(Arc::new(report))),
-        ..ProbeFacts::default()
-    }
+    let mut facts = ProbeFacts::default();
+    take_in(&mut facts, at, report);
+    facts
+}
+
+fn take_in(facts: &mut ProbeFacts, at: Timestamp, report: ActivityReport) {
+    facts.asked_at = Some(at);
+    facts.known_at = Some(at);
+    facts.answered(report);
 }
 
 /// What is known of a pod that has not answered so many questions since then.
@@ -837,6 +847,7 @@ pub fn pod(owner: &str) -> PodBuilder {
         hook: None,
         termination: None,
         disrupted: false,
+        token_secret: None,
         trouble: None,
         trouble_since: None,
     })

@@ -35,7 +35,6 @@ fn t11_a_town_that_is_asked_sleeps_by_what_its_pod_says_and_not_by_being_asked()
          00:00:00 gas    (new)      adopt
          00:00:00 gas    Starting   create service, create token, create pod, report
          00:00:00 gas    Idle       report
-         00:00:00 gas    Idle       report
          00:00:00 -- the pod of gas has news
          00:00:00 -- 2h pass
          00:01:00 gas    Running    report (the town's pod reports an agent at work)
@@ -74,7 +73,6 @@ fn k20_a_town_of_which_nobody_knows_sleeps_after_three_times_its_time_and_wakes_
          00:00:00 gas    (new)      adopt
          00:00:00 gas    Starting   create token, create pod, report
          00:00:00 gas    Idle       report
-         00:00:00 gas    Idle       report
          00:00:00 -- 10m pass
          00:10:00 -- the pod of gas does not answer
          00:10:00 -- 2h pass
@@ -86,7 +84,6 @@ fn k20_a_town_of_which_nobody_knows_sleeps_after_three_times_its_time_and_wakes_
          02:10:00 -- somebody asks
          02:10:00 gas    Starting   report (woken: spec.wakeRequest changed to 'please')
          02:10:00 gas    Starting   create token, create pod
-         02:10:00 gas    Idle       report
          02:10:00 gas    Idle       report
          02:10:00 -- 1m pass
         ",
@@ -106,7 +103,6 @@ fn t11_a_person_at_the_keyboard_keeps_the_town_awake() {
          00:00:00 -- the town is created
          00:00:00 gas    (new)      adopt
          00:00:00 gas    Starting   create token, create pod, report
-         00:00:00 gas    Idle       report
          00:00:00 gas    Idle       report
          00:00:00 -- the pod of gas has news
          00:00:00 -- 10m pass
@@ -214,7 +210,6 @@ fn a_town_expires_and_destroys_itself_but_not_what_is_to_be_retained() {
          00:00:00 gas    (new)      adopt
          00:00:00 gas    Starting   create claim, create service, create token, create pod, report
          00:00:00 gas    Idle       report
-         00:00:00 gas    Idle       report
          00:00:00 -- created: mayor
          00:00:00 mayor  (new)      bind
          00:00:00 mayor  Starting   create claim, create pod, report
@@ -226,7 +221,7 @@ fn a_town_expires_and_destroys_itself_but_not_what_is_to_be_retained() {
          00:30:01 gas    Draining   delete pod gas, delete pod mayor
          00:30:01 gas    Asleep     report
          00:30:01 mayor  Asleep     report
-         00:55:00 -- said: ExpiresSoon at 01:00:00
+         00:55:00 -- said: DestroysSoon at 01:00:00
          01:00:00 gas    Asleep     delete itself
          01:00:00 gas    Destroying create tombstone, write tombstone, report
          01:00:00 gas    Destroying delete secret gas
@@ -410,20 +405,16 @@ fn polecats_take_turns_on_a_rig() {
          00:01:00 gas    Running    report
          00:05:00 -- the container of toast exits with 0
          00:05:00 toast  Done       report
-         00:05:00 gas    Idle       report (no agent has work any more)
          00:05:00 ace    Blocked    report
          00:05:00 nux    Starting   report
          00:05:00 toast  Done       release pod, delete pod toast
-         00:05:00 gas    Running    report (an agent has work)
          00:05:00 nux    Starting   create pod
          00:05:00 nux    Working    report
          00:05:00 -- 5m pass
          00:10:00 -- the container of nux exits with 0
          00:10:00 nux    Done       report
-         00:10:00 gas    Idle       report (no agent has work any more)
          00:10:00 ace    Starting   report
          00:10:00 nux    Done       release pod, delete pod nux
-         00:10:00 gas    Running    report (an agent has work)
          00:10:00 ace    Starting   create pod
          00:10:00 ace    Working    report
          00:10:00 -- 5m pass
@@ -436,9 +427,8 @@ fn polecats_take_turns_on_a_rig() {
          00:15:30 ace    Blocked    report
          00:15:30 gas    Idle       report (no agent has work any more)
          00:20:00 -- and again
-         00:20:00 gas    Idle       report
-         00:20:00 ace    Starting   report
          00:20:00 gas    Running    report (an agent has work)
+         00:20:00 ace    Starting   report
          00:20:00 ace    Starting   create pod
          00:20:00 ace    Working    report
          00:20:00 -- 5m pass

@@ -129,6 +129,8 @@ fn a_question_without_an_answer_is_asked_again_soon_and_ever_more_rarely() {
     for (now, again) in [(0, 1), (3, 5), (30, 60), (60, 120), (9000, 9060)] {
         assert_eq!(blind.decide(second(now)).look_again, Some(second(again)), "{now} s");
     }
+    let brief = blind.drain("90s").decide(second(60));
+    assert_eq!(brief.look_again, Some(second(90)), "at the latest when the drain is over");
     let toast = || alone(at_work()).own_tombstone(minute(0));
     let blind = toast().remains(|r| r.pods = Err(unanswered("Pod")));
     assert_eq!(blind.decide(second(30)).look_again, Some(second(60)));
@@ -264,7 +266,10 @@ fn a_town_that_is_destroyed_shows_it() {
 
 #[test]
 fn sleep_does_not_matter_any_more() {
-    let drowsy = running_town().draining(crate::api::AsleepReason::Idle, minute(0)).deleting(minute(1)).remains(|_| {});
+    let drowsy = running_town()
+        .draining(crate::api::AsleepReason::Idle, minute(0))
+        .deleting(minute(1))
+        .remains(|_| {});
     let status = drowsy.decide(minute(1)).status.unwrap();
     assert_eq!((status.draining_since, status.sleep_at), (None, None));
 }

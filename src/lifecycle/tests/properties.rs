@@ -122,6 +122,7 @@ impl Dice<'_> {
             _ => unheard(self.pick(&[1, 2, 3, 99]), self.time(), self.time()),
         };
         facts.under_way = self.one_in(4);
+        facts.last_input = self.one_in(4).then(|| self.time()).or(facts.last_input);
         facts
     }
 

@@ -64,8 +64,8 @@ pub enum Node {
 #[derive(Clone)]
 pub struct Scene {
     now: Timestamp,
-    pub town: Option<Town>,
-    pub agents: BTreeMap<String, Agent>,
+    pub town: Option<Arc<Town>>,
+    pub agents: BTreeMap<String, Arc<Agent>>,
     pub pods: Vec<PodFacts>,
     pub claims: Vec<ClaimFacts>,
     pub services: Vec<ServiceFacts>,
@@ -100,7 +100,7 @@ pub struct Scene {
 impl Scene {
     /// A town as a person has just created it.
     pub fn of(town: TownBuilder) -> Self {
-        let town = Arc::unwrap_or_clone(town.not_adopted().0.town);
+        let town = town.not_adopted().0.town;
         let mut scene = Self {
             now: minute(0),
             town: Some(town),
@@ -135,8 +135,8 @@ impl Scene {
     pub fn agents<const N: usize>(&mut self, agents: [AgentBuilder; N]) -> &mut Self {
         let mut names = Vec::new();
         for agent in agents {
-            let mut agent = Arc::unwrap_or_clone(agent.unbound().0.agent);
-            agent.metadata.creation_timestamp = Some(Time(self.now));
+            let mut agent = agent.unbound().0.agent;
+            Arc::make_mut(&mut agent).metadata.creation_timestamp = Some(Time(self.now));
             names.push(agent.metadata.name.clone().unwrap());
             self.agents.extend(agent.metadata.name.clone().map(|name| (name, agent)));
         }
@@ -221,7 +221,7 @@ impl Scene {
 
     /// Somebody edits the town.
     pub fn edit_town(&mut self, what: &str, change: impl FnOnce(&mut Town)) -> &mut Self {
-        if let Some(town) = &mut self.town {
+        if let Some(town) = self.town.as_mut().map(Arc::make_mut) {
             change(town);
             raise(&mut town.metadata);
         }
@@ -230,7 +230,7 @@ impl Scene {
 
     /// Somebody edits an agent.
     pub fn edit_agent(&mut self, name: &str, what: &str, change: impl FnOnce(&mut Agent)) -> &mut Self {
-        if let Some(agent) = self.agents.get_mut(name) {
+        if let Some(agent) = self.agents.get_mut(name).map(Arc::make_mut) {
             change(agent);
             raise(&mut agent.metadata);
         }
@@ -243,7 +243,7 @@ impl Scene {
 
     pub fn delete_town(&mut self) -> &mut Self {
         let now = self.now;
-        if let Some(town) = &mut self.town {
+        if let Some(town) = self.town.as_mut().map(Arc::make_mut) {
             town.metadata.deletion_timestamp.get_or_insert(Time(now));
         }
         self.happens("the town is deleted")
@@ -251,7 +251,7 @@ impl Scene {
 
     pub fn delete_agent(&mut self, name: &str) -> &mut Self {
         let now = self.now;
-        if let Some(agent) = self.agents.get_mut(name) {
+        if let Some(agent) = self.agents.get_mut(name).map(Arc::make_mut) {
             agent.metadata.deletion_timestamp.get_or_insert(Time(now));
         }
         self.happens(&format!("agent {name} is deleted"))
@@ -465,8 +465,8 @@ impl Scene {
     fn reconcile_town(&mut self) -> bool {
         let Some(town) = self.town.clone() else { return false };
         let uid = Uid::of(&town.metadata).unwrap();
-        let bound = |a: &&Agent| label(&a.metadata, names::TOWN_UID) == Some(uid.as_str());
-        let agents: Vec<_> = self.agents.values().filter(bound).cloned().map(Arc::new).collect();
+        let bound = |a: &&Arc<Agent>| label(&a.metadata, names::TOWN_UID) == Some(uid.as_str());
+        let agents: Vec<_> = self.agents.values().filter(bound).cloned().collect();
         let live = needs_live(&town);
         let snapshot = TownSnapshot {
             service: self.services.first().cloned(),
@@ -494,17 +494,20 @@ impl Scene {
             install: HERE.into(),
             reported_at: self.reported,
             blocked_after: SignedDuration::from_mins(10),
-            town: Arc::new(town),
+            town,
             uid,
         };
         let plan = decide_town(&snapshot, self.now);
+        drop(snapshot);
         self.timer(Who::Town, plan.look_again);
         self.ask(&Who::Town, &plan.asks);
         let (mut pod, mut claim) = (None, None);
         let done = self.acts(&Who::Town, &plan.actions, &mut pod, &mut claim);
         let news = self.town.as_ref().is_some_and(|t| plan.status.is_some() && t.status != plan.status);
         let reported = news && done == plan.actions.len() && self.gets_through();
-        if let (Some(town), Some(mut status), true) = (&mut self.town, plan.status, reported) {
+        if let (Some(town), Some(mut status), true) =
+            (self.town.as_mut().map(Arc::make_mut), plan.status, reported)
+        {
             status.pod = pod.or(status.pod);
             status.storage = claim.or(status.storage);
             town.status = Some(status);
@@ -524,8 +527,7 @@ impl Scene {
         let pods: Vec<_> = self.pods.iter().filter(|p| p.agent_uid.as_ref() == Some(&uid)).cloned().collect();
         let claims: Vec<_> =
             self.claims.iter().filter(|c| c.child.agent_uid.as_ref() == Some(&uid)).cloned().collect();
-        let peers: Vec<_> =
-            self.agents.values().filter(|a| same_town(a, &agent)).cloned().map(Arc::new).collect();
+        let peers: Vec<_> = self.agents.values().filter(|a| same_town(a, &agent)).cloned().collect();
         let agent_template = self.town.as_ref().and_then(|t| t.spec.agent_template.as_ref());
         let snapshot = AgentSnapshot {
             probe: self.probe_of(Some(&uid)),
@@ -543,10 +545,11 @@ impl Scene {
             town_destroyed: false,
             install: HERE.into(),
             blocked_after: SignedDuration::from_mins(10),
-            agent: Arc::new(agent),
+            agent,
             uid,
         };
         let plan = decide_agent(&snapshot, self.now);
+        drop((snapshot, peers));
         let who = Who::Agent(name.into());
         self.timer(who.clone(), plan.look_again);
         self.ask(&who, &plan.asks);
@@ -554,7 +557,9 @@ impl Scene {
         let done = self.acts(&who, &plan.actions, &mut pod, &mut claim);
         let news = self.agents.get(name).is_some_and(|a| plan.status.is_some() && a.status != plan.status);
         let reported = news && done == plan.actions.len() && self.gets_through();
-        if let (Some(agent), Some(mut status), true) = (self.agents.get_mut(name), plan.status, reported) {
+        if let (Some(agent), Some(mut status), true) =
+            (self.agents.get_mut(name).map(Arc::make_mut), plan.status, reported)
+        {
             status.pod = pod.or(status.pod);
             status.storage = claim.or(status.storage);
             agent.status = Some(status);
@@ -759,7 +764,7 @@ impl Scene {
                 self.meta(who).deletion_timestamp.get_or_insert(Time(now));
             }
             Action::DeleteAgent(key, uid) => {
-                let agent = self.agents.get_mut(&key.name).unwrap();
+                let agent = Arc::make_mut(self.agents.get_mut(&key.name).unwrap());
                 assert_eq!(agent.metadata.uid.as_deref(), Some(uid.as_str()));
                 agent.metadata.deletion_timestamp.get_or_insert(Time(now));
             }
@@ -775,8 +780,8 @@ impl Scene {
 
     fn meta(&mut self, who: &Who) -> &mut ObjectMeta {
         match who {
-            Who::Town => &mut self.town.as_mut().unwrap().metadata,
-            Who::Agent(name) => &mut self.agents.get_mut(name).unwrap().metadata,
+            Who::Town => &mut Arc::make_mut(self.town.as_mut().unwrap()).metadata,
+            Who::Agent(name) => &mut Arc::make_mut(self.agents.get_mut(name).unwrap()).metadata,
         }
     }
 
@@ -856,6 +861,7 @@ impl Scene {
             hook: agent.and_then(|a| a.spec.hook.clone()),
             termination: None,
             disrupted: false,
+            token_secret: None,
             trouble: None,
             trouble_since: None,
         };
@@ -942,13 +948,14 @@ impl Scene {
                 .unwrap_or_else(|| Ok(ActivityReport::default()));
             facts.under_way = false;
             facts.known_at = Some(self.now);
-            if answer.is_ok() {
-                (facts.failing_since, facts.failures) = (None, 0);
-            } else {
-                facts.failing_since.get_or_insert(self.now);
-                facts.failures += 1;
+            match answer {
+                Ok(report) => facts.answered(report),
+                Err(why) => {
+                    facts.failing_since.get_or_insert(self.now);
+                    facts.failures += 1;
+                    facts.last = Some(Err(why));
+                }
             }
-            facts.last = Some(answer.map(Arc::new));
         }
         !asked.is_empty()
     }
@@ -965,9 +972,11 @@ fn a_child(
     ChildFacts { kind, key, uid, town_uid, agent_uid, install, deleting: false, finalizers: Vec::new() }
 }
 
-/// What a pod that is made from this template carries as its revision.
+/// What a pod that is made from this template carries as its revision. Stories change nothing of one but the host's
+/// name.
 fn revision(template: Option<&PodTemplateSpec>) -> String {
-    serde_json::to_string(&template).unwrap()
+    let name = template.and_then(|t| t.spec.as_ref()?.hostname.as_deref());
+    format!("{} {}", template.is_some(), name.unwrap_or_default())
 }
 
 fn same_town(a: &Agent, b: &Agent) -> bool {

@@ -481,9 +481,8 @@ fn an_agent_left_by_a_town_that_vanished_is_not_taken_over_by_its_successor() {
     scene.town = None;
     scene.happens("somebody strips the town's finalizer");
     assert_eq!((scene.phase("toast"), scene.claims.len()), ("Blocked", 1));
-    let mut successor = std::sync::Arc::unwrap_or_clone(town().not_adopted().0.town);
-    successor.metadata.uid = Some("another-uid".into());
-    scene.town = Some(successor);
+    let successor = town().not_adopted().edit(|t| t.metadata.uid = Some("another-uid".into()));
+    scene.town = Some(successor.0.town);
     scene.happens("a town of the same name is created").later("1h");
     assert_eq!((scene.phase("toast"), scene.claims.len()), ("Blocked", 1));
 }
