@@ -23,7 +23,10 @@ pub(super) async fn read(cluster: &Cluster, kind: TombstoneKind, uid: &Uid) -> R
     let look = async {
         let name = tombstone_name(kind, uid);
         Ok(match get_global::<Tombstone>(cluster, &name).await? {
-            Some(found) if found.spec.uid == uid.as_str() => Record::There(found.into()),
+            Some(found) if ours(cluster, &found) && found.spec.uid == uid.as_str() => {
+                Record::There(found.into())
+            }
+            // Whoever made it under another installation's label has no say about what is ours.
             Some(_) => return Err(Error::NameTaken { kind: KIND, name }),
             None if is_defined(cluster, DEFINITION).await? => Record::Missing,
             None => Record::NotKept,
@@ -32,7 +35,7 @@ pub(super) async fn read(cluster: &Cluster, kind: TombstoneKind, uid: &Uid) -> R
     look.await.unwrap_or_else(|error| Record::Unknown(unknown(KIND, &error)))
 }
 
-/// Writes a record. One that is there already is as good.
+/// Writes a record.
 pub(super) async fn create(cluster: &Cluster, spec: TombstoneSpec) -> Result<(), Error> {
     let name = tombstone_name(spec.kind, &Uid::new(&spec.uid));
     let mut tombstone = Tombstone::new(&name, spec);
@@ -45,7 +48,10 @@ pub(super) async fn create(cluster: &Cluster, spec: TombstoneSpec) -> Result<(),
     let made = api(cluster).create(&params, &tombstone).await;
     match made.map_err(|e| Error::api(format!("create {KIND} {name}"), e)) {
         Ok(_) => Ok(()),
-        Err(error) if error.is_already_exists() => Ok(()),
+        // A create whose answer was lost, or somebody else's: the next look tells.
+        Err(error) if error.is_already_exists() => {
+            Err(Error::Conflict { what: format!("create {KIND} {name}") })
+        }
         Err(error) => Err(error),
     }
 }
@@ -108,13 +114,12 @@ pub(super) async fn forbids(
         Err(error) if error.is_not_found() && is_absent(cluster, DEFINITION).await? => Vec::new(),
         found => found?,
     };
-    let ours = |t: &Tombstone| label(&t.metadata, names::INSTALL) == Some(&cluster.install.0);
     let forbids = |t: &Tombstone| {
         t.spec.kind == TombstoneKind::Town
             && t.spec.recreate == Recreate::Refuse
             && t.spec.uid != town.as_str()
     };
-    Ok(found.into_iter().filter(|t| ours(t) && forbids(t)).max_by_key(|t| t.spec.expires_at.0))
+    Ok(found.into_iter().filter(|t| ours(cluster, t) && forbids(t)).max_by_key(|t| t.spec.expires_at.0))
 }
 
 /// Lets a record go whose time has come, after a last look for what it speaks of. `Some`: something is still there.
@@ -139,6 +144,10 @@ pub async fn expire(cluster: &Cluster, key: &ObjectKey) -> Result<Option<String>
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
         Err(error) => Err(Error::api(format!("delete {KIND} {}", key.name), error)),
     }
+}
+
+fn ours(cluster: &Cluster, tombstone: &Tombstone) -> bool {
+    label(&tombstone.metadata, names::INSTALL) == Some(&cluster.install.0)
 }
 
 fn api(cluster: &Cluster) -> Api<Tombstone> {
