@@ -10,7 +10,7 @@ use super::names;
 use super::{Agent, Town};
 
 /// Raised with every change of a schema. At start-up the operator refuses CRDs that are older.
-pub const SCHEMA_REVISION: i64 = 2;
+pub const SCHEMA_REVISION: i64 = 3;
 
 /// All our CRDs, ready to install.
 pub fn crds() -> Result<Vec<CustomResourceDefinition>, serde_json::Error> {

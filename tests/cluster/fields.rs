@@ -29,6 +29,7 @@ const OF_TOWN: &[(&str, &str)] = &[
     ("backlog.mergeRequests", "t12_each_kind_of_backlog_wakes_a_town_and_keeps_it_awake"),
     ("backlog.triage", "t12_each_kind_of_backlog_wakes_a_town_and_keeps_it_awake"),
     ("backlog.unassigned", "t12_each_kind_of_backlog_wakes_a_town_and_keeps_it_awake"),
+    ("deletionProtection", "t21_a_protected_town_sleeps_at_its_expiry_and_goes_once_nothing_protects_it"),
     ("drain", "suspending_lets_agents_finish"),
     ("drain.timeout", "drain_ends_at_its_bound"),
     ("expiry", "t21_expiry_at_puts_a_town_to_sleep_whatever_its_work"),

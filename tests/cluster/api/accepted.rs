@@ -114,6 +114,7 @@ fn bare_town() -> Value {
         "sleepAfter": "30m",
         "suspended": false,
         "alwaysOn": false,
+        "deletionProtection": false,
         "drain": {"timeout": "2m"},
         "alarm": {"active": "5s", "idle": "60s"},
         "backlog": {"mergeRequests": 0, "triage": 0, "unassigned": 0},

@@ -69,6 +69,7 @@ async fn bad_towns_are_refused(story: Story) {
         (json!({"wakeRequest": long}), &["spec.wakeRequest", "253"]),
         (json!({"suspended": "yes"}), &["spec.suspended", "boolean"]),
         (json!({"alwaysOn": 1}), &["spec.alwaysOn", "boolean"]),
+        (json!({"deletionProtection": "yes"}), &["spec.deletionProtection", "boolean"]),
         (json!({"template": {}}), &["spec.template.spec", "Required value"]),
         (templated(json!({})), &["spec.template.spec.containers", "Required value"]),
         (templated(json!({"containers": []})), &["spec.template.spec.containers", "at least 1"]),
