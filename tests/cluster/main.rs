@@ -12,12 +12,15 @@
 mod common;
 
 mod api;
+mod asking;
 mod binding;
 mod budget;
+mod chart;
 mod children;
 mod crash;
 mod crashing;
 mod destroy;
+mod doors;
 mod expiry;
 mod failing;
 mod fields;
@@ -27,8 +30,11 @@ mod metrics;
 mod naming;
 mod notices;
 mod pausing;
+mod people;
+mod policies;
 mod probing;
 mod reading;
+mod remains;
 mod retries;
 mod roles;
 mod sleep;
@@ -61,7 +67,10 @@ fn main() -> ExitCode {
     reading::add(&mut stories);
     waking::add(&mut stories);
     naming::add(&mut stories);
+    doors::add(&mut stories);
     destroy::add(&mut stories);
+    policies::add(&mut stories);
+    chart::add(&mut stories);
     sleep::add(&mut stories);
     failing::add(&mut stories);
     starting::add(&mut stories);

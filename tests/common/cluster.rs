@@ -69,8 +69,7 @@ impl Cluster {
 
     /// One that runs already.
     pub async fn at(kubeconfig: &Path, plane: Option<ControlPlane>) -> Self {
-        let read = Kubeconfig::read_from(kubeconfig).unwrap_or_else(|error| panic!("{error}"));
-        let config = Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await.unwrap();
+        let config = config(kubeconfig).await;
         let kubectl = match &plane {
             Some(plane) => PathBuf::from(plane.kubectl().get_program()),
             None => on_path("kubectl").unwrap_or_else(|| program("kubectl")),
@@ -85,7 +84,8 @@ impl Cluster {
         }
     }
 
-    async fn install_crds(&self) {
+    /// Installs our CRDs and waits until they answer.
+    pub async fn install_crds(&self) {
         let crds = Path::new(env!("CARGO_MANIFEST_DIR")).join("crds");
         // A server that has just started may break off.
         until("the definitions are applied", PATIENCE, async || {
@@ -109,6 +109,15 @@ impl Cluster {
     /// A client with all rights.
     pub fn client(&self) -> Client {
         self.client.clone()
+    }
+
+    /// A client that acts as this user, in these groups as well as in those that every such user is in.
+    pub async fn client_as(&self, user: &str, groups: &[&str]) -> Client {
+        let mut config = config(&self.kubeconfig).await;
+        config.auth_info.impersonate = Some(user.into());
+        config.auth_info.impersonate_groups = Some(groups.iter().map(|&group| group.into()).collect())
+            .filter(|groups: &Vec<_>| !groups.is_empty());
+        Client::try_from(config).expect("a client")
     }
 
     /// A kubeconfig with all rights.
@@ -188,6 +197,11 @@ impl Cluster {
         let account = Account::create(self);
         Operator::start(account.kubeconfig(), flags).await
     }
+}
+
+async fn config(kubeconfig: &Path) -> Config {
+    let read = Kubeconfig::read_from(kubeconfig).unwrap_or_else(|error| panic!("{error}"));
+    Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await.unwrap()
 }
 
 /// Runs a command: what it prints, or what it complains of.
