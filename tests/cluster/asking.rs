@@ -1,7 +1,9 @@
 //! Requests about one object, by whoever is to make them, on trial.
 
 use kube::Client;
-use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
+use kube::api::{
+    Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams,
+};
 use serde_json::{Value, json};
 use town_operator::api::{Agent, Town};
 
@@ -19,6 +21,10 @@ pub enum Ask {
     Apply(Value),
     /// The whole object put back with this merged into it.
     Replace(Value),
+    /// A JSON merge patch of its status.
+    Status(Value),
+    /// Its creation, with this in it.
+    Create(Value),
     /// Its deletion.
     Delete,
 }
@@ -58,6 +64,12 @@ impl Object {
         }
     }
 
+    /// The Tombstone of this name.
+    pub fn tombstone(name: &str) -> Self {
+        let kind = GroupVersionKind::gvk("gastown.dev", "v1alpha1", "Tombstone");
+        Self { kind: ApiResource::from_gvk(&kind), namespace: None, name: name.into() }
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name
@@ -91,12 +103,27 @@ impl Object {
                 let on_trial = PostParams { dry_run: true, ..PostParams::default() };
                 api.replace(&self.name, &on_trial, &whole).await.map(drop)
             }
+            Ask::Status(patch) => {
+                api.patch_status(&self.name, &on_trial, &Patch::Merge(patch)).await.map(drop)
+            }
+            Ask::Create(more) => {
+                let on_trial = PostParams { dry_run: true, ..PostParams::default() };
+                api.create(&on_trial, &self.whole(more)).await.map(drop)
+            }
             Ask::Delete => {
                 let on_trial = DeleteParams { dry_run: true, ..DeleteParams::default() };
                 api.delete(&self.name, &on_trial).await.map(drop)
             }
         };
         answer.map_err(|error| error.to_string())
+    }
+
+    fn whole(&self, more: &Value) -> DynamicObject {
+        let mut whole = json!({
+            "apiVersion": self.kind.api_version, "kind": self.kind.kind, "metadata": {"name": self.name},
+        });
+        json_patch::merge(&mut whole, more);
+        serde_json::from_value(whole).unwrap()
     }
 
     /// Refused, once the policies are in force, in these words.
@@ -119,6 +146,19 @@ impl Object {
             Ok(()) => Ok(()),
         })
         .await;
+    }
+
+    /// Creates it with this in it.
+    pub async fn create(&self, who: &Client, more: &Value) -> DynamicObject {
+        let made = self.api(who).create(&PostParams::default(), &self.whole(more)).await;
+        made.unwrap_or_else(|error| panic!("{}: {error}", self.name))
+    }
+
+    /// Changes its status for good.
+    pub async fn change_status(&self, who: &Client, patch: Value) {
+        let patched =
+            self.api(who).patch_status(&self.name, &PatchParams::default(), &Patch::Merge(&patch)).await;
+        patched.unwrap_or_else(|error| panic!("{} {patch}: {error}", self.name));
     }
 
     /// Changes it for good.

@@ -1,15 +1,17 @@
 //! The admission policies of the chart: what each refuses and in which words, and whom it lets through. All stories
 //! with the operator run under them.
 
-use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PropagationPolicy};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 use town_operator::api::{Town, names};
 
 use crate::asking::{Ask, Object};
-use crate::common::account::NAMESPACE;
+use crate::common::account::{Account, NAMESPACE};
 use crate::common::chart::render;
+use crate::common::operator::INSTALL_ID;
 use crate::common::story::Story;
+use crate::common::wait::{PATIENCE, until};
 use crate::people::{People, every_right};
 use crate::stage::Stories;
 use crate::words::{Told, idle, workshop};
@@ -20,6 +22,7 @@ pub fn add(stories: &mut Stories) {
     stories.with_the_operator(the_finalizer_is_taken_off_by_the_operator_and_administrators);
     stories.with_the_operator(only_administrators_abandon);
     stories.with_the_operator(t21_a_protected_town_is_deleted_by_nobody_but_its_namespace);
+    stories.alone(b5_only_the_operator_writes_tombstones);
     stories.alone(each_installation_guards_its_own);
 }
 
@@ -189,16 +192,69 @@ async fn only_administrators_abandon(story: Story) {
         object.lets(&people.operator, &Ask::Merge(annotate("example.com/note", "seen"))).await;
     }
     // Nor is anything born with it.
-    let born: DynamicObject = serde_json::from_value(json!({
-        "apiVersion": "gastown.dev/v1alpha1", "kind": "Town",
-        "metadata": {"name": "born", "annotations": {ABANDON: "rest"}}, "spec": {},
-    }))
-    .unwrap();
-    let on_trial = PostParams { dry_run: true, ..PostParams::default() };
-    let object = Object::town(&story, "born");
-    let refused = object.api(&people.anybody).create(&on_trial, &born).await.unwrap_err().to_string();
-    assert!(words.iter().all(|words| refused.contains(words)), "{refused}");
-    object.api(&people.administrator).create(&on_trial, &born).await.unwrap();
+    let born = Object::town(&story, "born");
+    let mut whole = annotate(ABANDON, "rest");
+    whole["spec"] = json!({});
+    born.refuses(&people.anybody, &Ask::Create(whole.clone()), &words).await;
+    born.lets(&people.administrator, &Ask::Create(whole)).await;
+}
+
+async fn b5_only_the_operator_writes_tombstones(story: Story) {
+    Account::create(&story.cluster);
+    let people = People::of(&story).await;
+    let spec = json!({
+        "kind": "Town", "namespace": story.namespace, "name": "gone", "uid": "11111111-2222-3333-4444-555555555555",
+        "deletedAt": "2026-01-01T00:00:00Z", "cause": "Deleted", "recreate": "Refuse",
+        "expiresAt": "2100-01-01T00:00:00Z", "children": [],
+    });
+    let whole = json!({"metadata": {"labels": {names::INSTALL: INSTALL_ID}}, "spec": spec});
+    let tombstone = Object::tombstone("town-11111111-2222-3333-4444-555555555555");
+    let forged = ["-tombstones'", "the operator's record of what it destroyed", "group system:masters"];
+    let unfinished = ["-tombstones'", "destruction is not finished", "status.phase is Destroyed or Leaked"];
+    // With whatever label, but another installation's: that one's policies see to it.
+    tombstone.refuses(&people.anybody, &Ask::Create(whole.clone()), &forged).await;
+    tombstone.refuses(&people.anybody, &Ask::Create(json!({"spec": spec})), &forged).await;
+    tombstone.lets(&people.administrator, &Ask::Create(whole.clone())).await;
+    tombstone.lets(&people.operator, &Ask::Create(whole.clone())).await;
+    tombstone.create(&people.operator, &whole).await;
+
+    let writes = [
+        Ask::Merge(json!({"spec": {"recreate": "Allow"}})),
+        Ask::Merge(json!({"metadata": {"labels": null}})),
+        Ask::Merge(json!({"metadata": {"labels": {names::INSTALL: "another"}}})),
+        Ask::Status(json!({"status": {"phase": "Destroyed"}})),
+    ];
+    for phase in ["Destroying", "Destroyed", "Leaked"] {
+        tombstone.change_status(&people.administrator, json!({"status": {"phase": phase}})).await;
+        for ask in &writes {
+            tombstone.refuses(&people.anybody, ask, &forged).await;
+            tombstone.lets(&people.administrator, ask).await;
+        }
+        if phase == "Destroying" {
+            tombstone.refuses(&people.anybody, &Ask::Delete, &unfinished).await;
+            let all = tombstone.api(&people.anybody);
+            let all = all.delete_collection(&DeleteParams::default(), &ListParams::default()).await;
+            let said = all.unwrap_err().to_string();
+            assert!(unfinished.iter().all(|words| said.contains(words)), "{said}");
+        } else {
+            tombstone.lets(&people.anybody, &Ask::Delete).await;
+        }
+        for who in [&people.administrator, &people.operator, &people.garbage_collector] {
+            tombstone.lets(who, &Ask::Delete).await;
+        }
+    }
+    // Whoever deletes it in the foreground has the garbage collector take the last step.
+    let foreground =
+        DeleteParams { propagation_policy: Some(PropagationPolicy::Foreground), ..DeleteParams::default() };
+    let tombstones = tombstone.api(&people.anybody);
+    tombstones.delete(tombstone.name(), &foreground).await.unwrap();
+    until("the Tombstone is gone", PATIENCE, async || {
+        match tombstones.get_opt(tombstone.name()).await.map_err(|error| error.to_string())? {
+            None => Ok(()),
+            Some(left) => Err(format!("{:?}", left.metadata)),
+        }
+    })
+    .await;
 }
 
 async fn t21_a_protected_town_is_deleted_by_nobody_but_its_namespace(story: Story) {
