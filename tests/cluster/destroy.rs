@@ -12,7 +12,7 @@ use crate::common::story::Story;
 use crate::common::wait::{PATIENCE, until};
 use crate::remains::{busy_town, is_gone_whole, no_volume_is_left};
 use crate::stage::Stories;
-use crate::words::{Told, done, polecat, workshop, workshop_with};
+use crate::words::{Told, done, polecat, seconds, workshop, workshop_with};
 
 /// Somebody else's finalizer.
 const FOREIGN: &str = "example.com/hold";
@@ -88,9 +88,11 @@ async fn t2_a_pod_that_does_not_go_is_named_and_waited_for(story: Story) {
     assert_eq!(Some(&named.uid), pod.uid().as_ref());
     assert_eq!(blocked.status.as_ref().unwrap().destroy.as_ref().unwrap().step.as_str(), "Compute");
     assert!(blocked.annotations()[names::TOMBSTONE].starts_with(&format!("{}@", town.id())));
-    assert!(!blocked.is("DeletionBlocked"), "that is said later");
 
     let blocked = story.town("gas").until("is blocked", |town| town.is("DeletionBlocked")).await;
+    let began = &blocked.status.as_ref().unwrap().destroy.as_ref().unwrap().started_at;
+    let said = blocked.conditions().iter().find(|c| c.type_ == "DeletionBlocked").unwrap();
+    assert!(seconds(began, &said.last_transition_time) >= 10, "{blocked:?}: that is said later");
     assert!(
         blocked.message("DeletionBlocked").contains(&town.child()),
         "{}",

@@ -331,7 +331,6 @@ async fn unknown_fields_are_refused_by_name(story: Story) {
         (town("{expiry: {at: '2030-01-01T00:00:00Z', in: 1h}}"), "unknown field \"spec.expiry.in\""),
         // Fields of which nothing would come yet are not there: what is accepted works.
         (town("{tombstone: {retention: 1h}}"), "unknown field \"spec.tombstone\""),
-        (town("{deletionProtection: true}"), "unknown field \"spec.deletionProtection\""),
         (agent("{town: t, role: mayor, placement: OwnPod}"), "unknown field \"spec.placement\""),
         (
             agent("{town: t, role: mayor, hook: {bead: b, priority: 1}}"),
