@@ -1,11 +1,9 @@
 //! Requests about one object, by whoever is to make them, on trial.
 
 use kube::Client;
-use kube::api::{
-    Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams,
-};
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
-use town_operator::api::{Agent, Town};
+use town_operator::api::{Agent, Tombstone, Town};
 
 use crate::common::story::Story;
 use crate::common::wait::{PATIENCE, until};
@@ -66,8 +64,7 @@ impl Object {
 
     /// The Tombstone of this name.
     pub fn tombstone(name: &str) -> Self {
-        let kind = GroupVersionKind::gvk("gastown.dev", "v1alpha1", "Tombstone");
-        Self { kind: ApiResource::from_gvk(&kind), namespace: None, name: name.into() }
+        Self { kind: ApiResource::erase::<Tombstone>(&()), namespace: None, name: name.into() }
     }
 
     /// Its name.

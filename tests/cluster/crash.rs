@@ -12,6 +12,7 @@ use town_operator::api::{Agent, Town, names};
 
 use crate::common::story::Story;
 use crate::common::wait::until;
+use crate::remains::is_gone_whole;
 use crate::stage::Stories;
 use crate::words::{Told, attempts, done, polecat, seconds, workshop_with};
 
@@ -38,12 +39,6 @@ async fn busy_town(story: &Story, name: &str) -> Town {
     story.create_agent(&format!("{name}-cat"), name, spec).await;
     story.agent(&format!("{name}-cat")).until("works", |agent| agent.phase() == "Working").await;
     story.town(name).until("has its pod", |town| town.is("Ready") && town.pod_uid().is_some()).await
-}
-
-async fn is_gone_whole(story: &Story, town: &Town) {
-    let name = town.name_any();
-    story.town(&name).gone_within(Duration::from_mins(1)).await;
-    assert_eq!(story.children(&town.id()).await, [""; 0], "children of {name}");
 }
 
 async fn t8_an_operator_killed_at_each_step_of_destruction_finishes_it(story: Story) {

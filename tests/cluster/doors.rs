@@ -5,13 +5,15 @@ use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim, Pod, Secret, 
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PropagationPolicy};
 use kube::{Client, ResourceExt};
 use serde_json::json;
-use town_operator::api::{Town, names};
+use town_operator::api::{Cause, Town, names};
 
 use crate::common::seen::Kind;
 use crate::common::story::Story;
 use crate::common::wait::{PATIENCE, until};
 use crate::people::People;
-use crate::remains::{busy_town, delete_namespace, is_gone_whole, namespace_is_gone, no_volume_is_left};
+use crate::remains::{
+    busy_town, delete_namespace, is_gone_whole, is_on_record, namespace_is_gone, no_volume_is_left,
+};
 use crate::stage::Stories;
 use crate::words::{Told, idle, polecat, workshop, workshop_with};
 
@@ -119,6 +121,7 @@ async fn t9_a_namespace_goes_with_its_towns(story: Story) {
     let town = busy_town(&story, "gas", &["ann", "bob"]).await;
     delete_namespace(&story).await;
     assert_eq!(story.children(&town.id()).await, [""; 0]);
+    assert_eq!(is_on_record(&story, &town).await.spec.cause, Cause::Namespace);
     no_volume_is_left(&story).await;
 }
 

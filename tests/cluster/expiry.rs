@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use kube::ResourceExt;
 use serde_json::json;
-use town_operator::api::{AsleepReason, Town, names};
+use town_operator::api::{AsleepReason, Cause, Town, names};
 
 use crate::common::clock::in_seconds;
 use crate::common::story::Story;
+use crate::remains::is_gone_whole;
 use crate::stage::Stories;
 use crate::words::{Told, asleep, attempts, idle, polecat, works, workshop, workshop_with};
 
@@ -59,8 +60,7 @@ async fn t21_expiry_policy_destroy_leaves_nothing(story: Story) {
         story.town(&town.name_any()).merge(json!({"spec": {"expiry": {"at": soon}}})).await;
     }
     for town in &towns {
-        story.town(&town.name_any()).gone().await;
-        assert_eq!(story.children(&town.id()).await, [""; 0]);
+        assert_eq!(is_gone_whole(&story, town).await.spec.cause, Cause::Expiry);
     }
     for agent in ["cat", "sleeper"] {
         story.agent(agent).gone().await;

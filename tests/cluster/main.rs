@@ -42,6 +42,7 @@ mod stage;
 mod starting;
 mod startup;
 mod tasks;
+mod tombstones;
 mod unknown;
 mod updates;
 mod volumes;
@@ -70,6 +71,7 @@ fn main() -> ExitCode {
     doors::add(&mut stories);
     destroy::add(&mut stories);
     policies::add(&mut stories);
+    tombstones::add(&mut stories);
     chart::add(&mut stories);
     sleep::add(&mut stories);
     failing::add(&mut stories);

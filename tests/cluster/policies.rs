@@ -26,9 +26,6 @@ pub fn add(stories: &mut Stories) {
     stories.alone(each_installation_guards_its_own);
 }
 
-/// An administrator gives up on a step of a destruction.
-const ABANDON: &str = "gastown.dev/abandon";
-
 fn annotate(key: &str, value: impl Into<Value>) -> Value {
     json!({"metadata": {"annotations": {key: value.into()}}})
 }
@@ -174,18 +171,18 @@ async fn only_administrators_abandon(story: Story) {
     let words =
         ["-abandon-annotation'", "gives up a step", "group system:masters may", "status.destroy.blockedBy"];
     for object in a_town_and_its_agent(&story).await {
-        let set = |step: &str| Ask::Merge(annotate(ABANDON, step));
+        let set = |step: &str| Ask::Merge(annotate(names::ABANDON, step));
         // The operator does not answer to itself.
         for who in [&people.anybody, &people.operator, &people.garbage_collector] {
             object.refuses(who, &set("rest"), &words).await;
         }
         object.lets(&people.administrator, &set("rest")).await;
-        object.change(&people.administrator, annotate(ABANDON, "rest")).await;
+        object.change(&people.administrator, annotate(names::ABANDON, "rest")).await;
         object.refuses(&people.anybody, &set("compute"), &words).await;
         for ask in [
             set("rest"),
             Ask::Merge(annotate("example.com/note", "seen")),
-            Ask::Merge(annotate(ABANDON, Value::Null)),
+            Ask::Merge(annotate(names::ABANDON, Value::Null)),
         ] {
             object.lets(&people.anybody, &ask).await;
         }
@@ -193,7 +190,7 @@ async fn only_administrators_abandon(story: Story) {
     }
     // Nor is anything born with it.
     let born = Object::town(&story, "born");
-    let mut whole = annotate(ABANDON, "rest");
+    let mut whole = annotate(names::ABANDON, "rest");
     whole["spec"] = json!({});
     born.refuses(&people.anybody, &Ask::Create(whole.clone()), &words).await;
     born.lets(&people.administrator, &Ask::Create(whole)).await;
@@ -328,7 +325,7 @@ async fn each_installation_guards_its_own(story: Story) {
         let object = Object::town(&story, mine);
         object.change(&ada, annotate(names::TOMBSTONE, format!("{}@2026-01-01T00:00:00Z", town.id()))).await;
         let policy = format!("'{mine}-town-operator-");
-        let abandon = Ask::Merge(annotate(ABANDON, "rest"));
+        let abandon = Ask::Merge(annotate(names::ABANDON, "rest"));
         for ask in [Ask::Merge(finalizers(Value::Null)), Ask::Merge(annotate(names::TOMBSTONE, Value::Null))]
         {
             object.refuses(&operator(other).await, &ask, &[&policy]).await;

@@ -14,7 +14,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde_json::json;
 use tempfile::TempDir;
-use town_operator::api::{Agent, Town};
+use town_operator::api::{Agent, Tombstone, Town};
 
 use super::account::Account;
 use super::operator::Operator;
@@ -95,12 +95,14 @@ impl Cluster {
         self.crds_answer().await;
     }
 
-    /// Waits until towns and agents can be listed.
+    /// Waits until objects of our kinds can be listed.
     pub async fn crds_answer(&self) {
         let (towns, agents) = (Api::<Town>::all(self.client()), Api::<Agent>::all(self.client()));
+        let tombstones: Api<Tombstone> = Api::all(self.client());
         let one = ListParams::default().limit(1);
-        until("towns and agents are kinds of the API", PATIENCE, async || {
+        until("our kinds are kinds of the API", PATIENCE, async || {
             let listed = towns.list_metadata(&one).await.and(agents.list_metadata(&one).await);
+            let listed = listed.and(tombstones.list_metadata(&one).await);
             listed.map(drop).map_err(|error| error.to_string())
         })
         .await;
