@@ -18,7 +18,7 @@ use crate::words::{Told, attempts, done, polecat, seconds, workshop_with};
 
 /// Both sides of the same number: after it, a create without an answer can take effect no more.
 const API_SERVER: &str = "--request-timeout=5s";
-const OPERATOR: &str = "--apiserver-request-timeout=5s";
+pub const OPERATOR: &str = "--apiserver-request-timeout=5s";
 
 pub fn add(stories: &mut Stories) {
     stories.alone_on(quick(), t8_an_operator_killed_at_each_step_of_destruction_finishes_it);
@@ -27,7 +27,8 @@ pub fn add(stories: &mut Stories) {
     stories.alone_on(quick(), an_api_server_that_is_killed_or_silent_is_no_proof_of_anything);
 }
 
-fn quick() -> Options {
+/// A control plane whose requests are over soon.
+pub fn quick() -> Options {
     Options { api_server_args: vec![API_SERVER.into()], ..Options::default() }
 }
 

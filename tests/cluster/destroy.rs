@@ -15,7 +15,7 @@ use crate::stage::Stories;
 use crate::words::{Told, done, polecat, seconds, workshop, workshop_with};
 
 /// Somebody else's finalizer.
-const FOREIGN: &str = "example.com/hold";
+pub const FOREIGN: &str = "example.com/hold";
 
 pub fn add(stories: &mut Stories) {
     stories.with_the_operator(t1_nothing_of_a_deleted_town_is_left);

@@ -5,11 +5,12 @@ use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim, Pod, Secret, 
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PropagationPolicy};
 use kube::{Client, ResourceExt};
 use serde_json::json;
-use town_operator::api::{Cause, Town, names};
+use town_operator::api::{Town, names};
 
 use crate::common::seen::Kind;
 use crate::common::story::Story;
 use crate::common::wait::{PATIENCE, until};
+use crate::crash::{OPERATOR, quick};
 use crate::people::People;
 use crate::remains::{
     busy_town, delete_namespace, is_gone_whole, is_on_record, namespace_is_gone, no_volume_is_left,
@@ -18,7 +19,7 @@ use crate::stage::Stories;
 use crate::words::{Told, idle, polecat, workshop, workshop_with};
 
 pub fn add(stories: &mut Stories) {
-    stories.alone(k3_k11_every_door_used_while_the_operator_was_down_leads_to_the_end);
+    stories.alone_on(quick(), k3_k11_every_door_used_while_the_operator_was_down_leads_to_the_end);
     stories.alone(k11_towns_go_with_their_definitions);
     stories.alone(without_the_policies_a_finalizer_stripped_by_hand_leaves_nothing_that_runs);
     stories.with_the_operator(k9_background_deletion_takes_a_town_whole);
@@ -56,6 +57,7 @@ async fn takes_a_town_whole(story: Story, propagation: PropagationPolicy) {
     story.agent("mayor").until("is there", |agent| agent.is("Ready")).await;
     delete(&story, &People::of(&story).await.anybody, "gas", propagation).await;
     is_gone_whole(&story, &town).await;
+    is_on_record(&story, &town).await;
     no_volume_is_left(&story).await;
     assert_eq!(story.api::<Pod>().list(&ListParams::default()).await.unwrap().items.len(), 0);
 }
@@ -121,7 +123,7 @@ async fn t9_a_namespace_goes_with_its_towns(story: Story) {
     let town = busy_town(&story, "gas", &["ann", "bob"]).await;
     delete_namespace(&story).await;
     assert_eq!(story.children(&town.id()).await, [""; 0]);
-    assert_eq!(is_on_record(&story, &town).await.spec.cause, Cause::Namespace);
+    is_on_record(&story, &town).await;
     no_volume_is_left(&story).await;
 }
 
@@ -149,7 +151,7 @@ async fn k10_a_namespace_goes_in_whatever_state_its_towns_are(story: Story) {
 }
 
 async fn k3_k11_every_door_used_while_the_operator_was_down_leads_to_the_end(story: Story) {
-    let operator = story.cluster.operator(&[]).await;
+    let operator = story.cluster.operator(&[OPERATOR]).await;
     let anybody = People::of(&story).await.anybody;
     let ways = [
         ("background", PropagationPolicy::Background),
@@ -174,6 +176,7 @@ async fn k3_k11_every_door_used_while_the_operator_was_down_leads_to_the_end(sto
 
     for town in &towns {
         is_gone_whole(&story, town).await;
+        is_on_record(&story, town).await;
     }
     story.agent("alone").gone().await;
     assert_eq!(story.children(&alone.id()).await, [""; 0]);
@@ -230,7 +233,7 @@ async fn k11_towns_go_with_their_definitions(story: Story) {
 }
 
 async fn without_the_policies_a_finalizer_stripped_by_hand_leaves_nothing_that_runs(story: Story) {
-    let _operator = story.cluster.operator(&[]).await;
+    let operator = story.cluster.operator(&[]).await;
     story.cluster.kubectl(&[
         "delete",
         "validatingadmissionpolicies,validatingadmissionpolicybindings",
@@ -248,6 +251,7 @@ async fn without_the_policies_a_finalizer_stripped_by_hand_leaves_nothing_that_r
     delete(&story, &anybody, "gas", PropagationPolicy::Background).await;
     story.pod(&town.child()).until("is asked to end", |pod| pod.metadata.deletion_timestamp.is_some()).await;
     assert!(story.seen::<Service>(&service).find().await.is_some());
+    operator.kill();
 
     let towns: Api<Town> = Api::namespaced(anybody, &story.namespace);
     let stripped = json!({"metadata": {"finalizers": null}});

@@ -57,9 +57,9 @@ const OF_TOWN: &[(&str, &str)] = &[
     ("storage.storageClassName", "t21_a_claim_is_what_storage_asks_for"),
     ("suspended", "a_suspended_town_sleeps_whatever_the_work"),
     ("template", "d12_a_template_that_changes_while_a_town_is_idle_is_used_at_once"),
-    ("tombstone", "t21_retention_is_how_long_the_record_outlives_its_town"),
-    ("tombstone.recreate", "t21_k29_a_name_whose_record_refuses_is_not_taken_again"),
-    ("tombstone.retention", "t21_retention_is_how_long_the_record_outlives_its_town"),
+    ("tombstone", "g9_a_record_goes_when_its_time_has_come_and_nothing_is_left"),
+    ("tombstone.recreate", "k29_a_name_that_was_destroyed_may_be_refused_and_says_until_when"),
+    ("tombstone.retention", "g9_a_record_goes_when_its_time_has_come_and_nothing_is_left"),
     ("wakeRequest", "t13_a_town_that_is_woken_is_not_put_back_to_sleep_at_once"),
 ];
 

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{Namespace, PersistentVolume};
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, ListParams};
 use serde_json::json;
-use town_operator::api::{Tombstone, TombstonePhase, Town};
+use town_operator::api::{TombstonePhase, Town};
 
 use crate::common::story::Story;
 use crate::common::wait::{PATIENCE, until};
@@ -26,8 +26,8 @@ pub async fn busy_town(story: &Story, name: &str, cats: &[&str]) -> Town {
     story.town(name).until("has its pod", |town| town.is("Ready") && town.pod_uid().is_some()).await
 }
 
-/// Waits until a town is gone, looks for what it left, and gives the record that proves it.
-pub async fn is_gone_whole(story: &Story, town: &Town) -> Tombstone {
+/// Waits until a town is gone, and looks for what it left.
+pub async fn is_gone_whole(story: &Story, town: &Town) {
     let name = town.name_any();
     until(&format!("town {name} is gone"), Duration::from_mins(1), async || {
         match story.town(&name).find().await {
@@ -37,16 +37,13 @@ pub async fn is_gone_whole(story: &Story, town: &Town) -> Tombstone {
     })
     .await;
     assert_eq!(story.children(&town.id()).await, [""; 0], "children of {name}");
-    is_on_record(story, town).await
 }
 
-/// The record of a destroyed town, which says that everything is proven gone.
-pub async fn is_on_record(story: &Story, town: &Town) -> Tombstone {
-    let record = Api::<Tombstone>::all(story.client()).get(&format!("town-{}", town.id())).await;
-    let record = record.unwrap_or_else(|error| panic!("the record of {}: {error}", town.name_any()));
-    let status = record.status.clone().unwrap_or_default();
-    assert_eq!(status.phase, TombstonePhase::Destroyed, "{record:?}");
-    record
+/// Whether the record of a town that is gone says that everything is proven gone.
+pub async fn is_on_record(story: &Story, town: &Town) {
+    let record = story.tombstone(town).get().await;
+    let phase = record.status.as_ref().map(|status| status.phase);
+    assert_eq!(phase, Some(TombstonePhase::Destroyed), "{record:?}");
 }
 
 /// Waits until no volume of the story's namespace is left.
