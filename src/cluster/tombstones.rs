@@ -22,7 +22,12 @@ const DEFINITION: &str = "tombstones.gastown.dev";
 pub(super) async fn read(cluster: &Cluster, kind: TombstoneKind, uid: &Uid) -> Record {
     let look = async {
         let name = tombstone_name(kind, uid);
-        Ok(match get_global::<Tombstone>(cluster, &name).await? {
+        let found = match get_global::<Tombstone>(cluster, &name).await {
+            // Where the kind is gone not even its path is found, and the API server has no words of its own for that.
+            Err(error) if error.is_not_found() && !is_defined(cluster, DEFINITION).await? => None,
+            found => found?,
+        };
+        Ok(match found {
             Some(found) if ours(cluster, &found) && found.spec.uid == uid.as_str() => {
                 Record::There(found.into())
             }

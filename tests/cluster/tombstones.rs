@@ -12,7 +12,8 @@ use town_operator::api::{Cause, ReceiptOutcome, Tombstone, TombstonePhase, Town,
 use crate::common::seen::Seen;
 use crate::common::story::Story;
 use crate::common::wait::{PATIENCE, until};
-use crate::destroy::{FOREIGN, busy_town, is_gone_whole};
+use crate::destroy::FOREIGN;
+use crate::remains::{busy_town, is_gone_whole};
 use crate::stage::Stories;
 use crate::words::{Told, idle, polecat, seconds, workshop, workshop_with};
 
