@@ -17,7 +17,7 @@ use crate::api::{
 };
 use crate::lifecycle::{
     AgentSnapshot, ChildFacts, ChildKind, ClaimFacts, Freshness, ObjectKey, Plan, PodFacts, PodPhase,
-    ProbeFacts, Remains, ServiceFacts, Standing, Termination, TownFacts, TownSnapshot, TownView, Uid,
+    ProbeFacts, Record, Remains, ServiceFacts, Standing, Termination, TownFacts, TownSnapshot, TownView, Uid,
     Unknown, decide_agent, decide_town,
 };
 
@@ -102,6 +102,7 @@ pub fn town() -> TownBuilder {
         claim: None,
         freshness: Freshness::Cached,
         remains: None,
+        forbidden_by: None,
         reported_at: None,
         blocked_after: SignedDuration::from_mins(10),
     })
@@ -357,7 +358,7 @@ impl TownBuilder {
         self.remains(|r| {
             r.agents = Ok(agents);
             r.pods = Ok(pods);
-            r.claims = Ok(claims);
+            claims_left(r, Ok(claims));
         })
     }
 
@@ -386,13 +387,17 @@ impl TownBuilder {
 
 /// Nothing is left, and nothing can come.
 pub fn nothing_left() -> Remains {
-    Remains {
-        agents: Ok(Vec::new()),
-        pods: Ok(Vec::new()),
-        claims: Ok(Vec::new()),
-        others: Ok(Vec::new()),
-        settled_at: None,
+    let mut remains = Remains::of(Record::NotKept);
+    for kind in ChildKind::ALL {
+        remains.children.insert(kind, Ok(Vec::new()));
     }
+    remains
+}
+
+/// What is said of claims.
+pub fn claims_left(r: &mut Remains, said: Result<Vec<ClaimFacts>, Unknown>) {
+    let said = said.map(|claims| claims.into_iter().map(|claim| claim.child).collect());
+    r.children.insert(ChildKind::PersistentVolumeClaim, said);
 }
 
 pub fn unanswered(kind: &'static str) -> Unknown {
@@ -400,9 +405,8 @@ pub fn unanswered(kind: &'static str) -> Unknown {
 }
 
 pub fn claim(owner: &str) -> ClaimFacts {
-    ClaimFacts {
-        lost: false,
-        requested: None,
+    let child = ChildFacts {
+        kind: ChildKind::PersistentVolumeClaim,
         key: key(&format!("{owner}-claim")),
         uid: uid(&format!("{owner}-claim")),
         town_uid: Some(uid("gas")),
@@ -410,7 +414,14 @@ pub fn claim(owner: &str) -> ClaimFacts {
         install: Some(HERE.into()),
         deleting: false,
         finalizers: Vec::new(),
-    }
+    };
+    ClaimFacts { child, lost: false, requested: None }
+}
+
+/// Another state of a claim.
+pub fn going(mut claim: ClaimFacts) -> ClaimFacts {
+    claim.child.deleting = true;
+    claim
 }
 
 fn pod_status(owner: &str, created: Timestamp) -> PodStatus {
@@ -447,6 +458,7 @@ fn agent(name: &str, spec: &serde_json::Value) -> AgentBuilder {
         pod: None,
         claim: None,
         remains: None,
+        town_destroyed: false,
         blocked_after: SignedDuration::from_mins(10),
     };
     AgentBuilder(snapshot).of(&running_town())
@@ -703,7 +715,7 @@ impl AgentBuilder {
         let claims = self.0.claim.clone().into_iter().collect();
         self.remains(|r| {
             r.pods = Ok(pods);
-            r.claims = Ok(claims);
+            claims_left(r, Ok(claims));
         })
     }
 

@@ -51,10 +51,11 @@ fn t11_a_town_that_is_asked_sleeps_by_what_its_pod_says_and_not_by_being_asked()
          102:31:00 gas    Starting   create token, create pod
          102:31:00 gas    Running    report
          102:31:00 -- the town is deleted
-         102:31:00 gas    Destroying write tombstone, report
+         102:31:00 gas    Destroying create tombstone, write tombstone, report
+         102:31:00 gas    Destroying delete secret gas
          102:31:00 gas    Destroying delete pod gas
-         102:31:00 gas    Destroying delete service gas, delete secret gas
-         102:31:00 gas    (gone)     remove finalizer
+         102:31:00 gas    Destroying delete service gas
+         102:31:00 gas    (gone)     give receipts, remove finalizer
         ",
     );
 }
@@ -202,7 +203,7 @@ fn a_town_expires_and_destroys_itself_but_not_what_is_to_be_retained() {
         Scene::of(town().asked().ports(&[80]).volume(&retained).expires(minute(60), ExpiryPolicy::Destroy));
     scene.agent(mayor().storage()).later("2h");
     scene.assert_nothing_left();
-    assert_eq!(scene.retained, ["gas-00000001"]);
+    assert_eq!(scene.retained.iter().map(|(_, name)| name.as_str()).collect::<Vec<_>>(), ["gas-00000001"]);
     scene.told(
         "
          00:00:00 -- the town is created
@@ -222,13 +223,13 @@ fn a_town_expires_and_destroys_itself_but_not_what_is_to_be_retained() {
          00:30:01 mayor  Asleep     report
          00:55:00 -- said: DestroysSoon at 01:00:00
          01:00:00 gas    Asleep     delete itself
-         01:00:00 gas    Destroying write tombstone, report
+         01:00:00 gas    Destroying create tombstone, write tombstone, report
+         01:00:00 gas    Destroying delete secret gas
          01:00:00 gas    Destroying delete agent mayor
          01:00:00 mayor  Asleep     delete claim mayor
-         01:00:00 mayor  (gone)     remove finalizer
-         01:00:00 gas    Destroying retain claim gas
-         01:00:00 gas    Destroying delete service gas, delete secret gas
-         01:00:00 gas    (gone)     remove finalizer
+         01:00:00 mayor  (gone)     give receipts, remove finalizer
+         01:00:00 gas    Destroying retain claim gas, delete service gas
+         01:00:00 gas    (gone)     give receipts, remove finalizer
         ",
     );
 }
@@ -463,7 +464,7 @@ fn of_two_mayors_the_second_takes_over_when_the_first_is_gone() {
          00:00:00 -- agent mayor is deleted
          00:00:00 mayor  Idle       write tombstone
          00:00:00 mayor  Idle       delete pod mayor
-         00:00:00 mayor  (gone)     remove finalizer
+         00:00:00 mayor  (gone)     give receipts, remove finalizer
          00:00:00 second Starting   create pod, report
          00:00:00 second Idle       report
         ",
@@ -495,7 +496,7 @@ fn a_finished_agent_goes_by_itself() {
          00:11:00 toast  Done       delete itself
          00:11:00 toast  Done       write tombstone
          00:11:00 toast  Done       delete claim toast
-         00:11:00 toast  (gone)     remove finalizer
+         00:11:00 toast  (gone)     give receipts, remove finalizer
          00:11:00 gas    Idle       report
         ",
     );
@@ -557,10 +558,10 @@ fn a_paused_town_is_left_alone_until_it_is_lifted_or_deleted() {
          10:00:00 gas    Asleep     report
          10:00:00 toast  Idle       report
          10:00:00 -- the town is deleted
-         10:00:00 gas    Destroying write tombstone, report
+         10:00:00 gas    Destroying create tombstone, write tombstone, report
          10:00:00 gas    Destroying delete agent toast
-         10:00:00 toast  (gone)     remove finalizer
-         10:00:00 gas    (gone)     remove finalizer
+         10:00:00 toast  (gone)     give receipts, remove finalizer
+         10:00:00 gas    (gone)     give receipts, remove finalizer
         ",
     );
 }
