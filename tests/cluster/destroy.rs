@@ -14,7 +14,7 @@ use crate::stage::Stories;
 use crate::words::{Told, done, polecat, workshop, workshop_with};
 
 /// Somebody else's finalizer.
-const FOREIGN: &str = "example.com/hold";
+pub const FOREIGN: &str = "example.com/hold";
 
 pub fn add(stories: &mut Stories) {
     stories.with_the_operator(t1_nothing_of_a_deleted_town_is_left);
@@ -46,7 +46,7 @@ pub fn add(stories: &mut Stories) {
 }
 
 /// Creates a town with a volume and these polecats, each at work in a pod with a volume of its own.
-async fn busy_town(story: &Story, name: &str, cats: &[&str]) -> Town {
+pub async fn busy_town(story: &Story, name: &str, cats: &[&str]) -> Town {
     story.create_town(name, workshop_with(json!({"storage": {"size": "1Gi"}}))).await;
     for cat in cats {
         let mut spec = polecat("b-1");
@@ -60,7 +60,7 @@ async fn busy_town(story: &Story, name: &str, cats: &[&str]) -> Town {
 }
 
 /// Waits until a town is gone, and looks for what it left.
-async fn is_gone_whole(story: &Story, town: &Town) {
+pub async fn is_gone_whole(story: &Story, town: &Town) {
     let name = town.name_any();
     until(&format!("town {name} is gone"), PATIENCE, async || match story.town(&name).find().await {
         Some(found) if found.uid() == town.uid() => Err(crate::common::seen::show(&found)),

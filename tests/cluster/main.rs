@@ -36,6 +36,7 @@ mod stage;
 mod starting;
 mod startup;
 mod tasks;
+mod tombstones;
 mod unknown;
 mod updates;
 mod volumes;
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
     waking::add(&mut stories);
     naming::add(&mut stories);
     destroy::add(&mut stories);
+    tombstones::add(&mut stories);
     sleep::add(&mut stories);
     failing::add(&mut stories);
     starting::add(&mut stories);
