@@ -33,7 +33,9 @@ pub use cache::{Group, Index, Indexed};
 pub use client::{CallTimeouts, connect};
 pub use error::Error;
 pub use gate::Gates;
-pub use lease::claim_install;
+pub use lease::{
+    Candidacy, Fence, Fenced, Identity, Leadership, LeaseError, Office, Term, Terms, office, stand,
+};
 pub use live::LiveOwner;
 pub use looks::{Look, Looks, looks};
 pub use observe::{observe_agent, observe_town, take_up_starts};

@@ -10,6 +10,7 @@ use std::fmt::Debug;
 use std::future::Future;
 use std::hash::Hash;
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -36,6 +37,8 @@ const LONGEST_WAIT: Duration = Duration::from_mins(5);
 /// Where triggers are put in.
 pub(super) struct Queue<K: Resource> {
     sender: mpsc::UnboundedSender<ObjectRef<PartialObjectMeta<K>>>,
+    /// Until somebody works on it nothing is put in, or it would grow without end.
+    begun: Arc<AtomicBool>,
 }
 
 /// Tells the queue which objects exist.
@@ -45,13 +48,21 @@ where
 
 impl<K: Resource<DynamicType = ()>> Clone for Queue<K> {
     fn clone(&self) -> Self {
-        Self { sender: self.sender.clone() }
+        Self { sender: self.sender.clone(), begun: self.begun.clone() }
     }
 }
 
 impl<K: Resource<DynamicType = ()>> Queue<K> {
+    /// Somebody works on it. What was asked for before was not remembered: ask for all that is there.
+    pub(super) fn begin(&self) {
+        self.begun.store(true, Ordering::SeqCst);
+    }
+
     /// Asks for a look at an object.
     pub(super) fn look_at(&self, key: &ObjectKey) {
+        if !self.begun.load(Ordering::SeqCst) {
+            return;
+        }
         // The other end is gone only while the process ends.
         let _ = self.sender.unbounded_send(ObjectRef::new(&key.name).within(&key.namespace));
     }
@@ -131,7 +142,7 @@ where
         }
         std::future::ready(())
     });
-    (Queue { sender }, Known(writer), work)
+    (Queue { sender, begun: Arc::default() }, Known(writer), work)
 }
 
 async fn look<R: Reconcile>(key: &ObjectKey, context: &Context<R>) -> Result<Action, Failed> {
@@ -175,7 +186,9 @@ impl<R> Context<R> {
         let wait = back_off(*count);
         let passing = match failed {
             Failed::Error(error @ Error::Api { .. }) => error.is_namespace_terminating(),
-            Failed::Error(error) => matches!(error, Error::Conflict { .. } | Error::NotLive { .. }),
+            Failed::Error(error) => {
+                matches!(error, Error::Conflict { .. } | Error::NotLeading { .. } | Error::NotLive { .. })
+            }
             Failed::Panicked | Failed::Deadline => false,
         };
         if passing {

@@ -1,7 +1,6 @@
 //! From start to end of the controller.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -10,10 +9,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::census;
 use super::flags::RunArgs;
+use super::lists::Lists;
 use super::queue::{Reconcile, queue};
 use super::watches::{self, Queues};
 use super::{Looked, reconcile_agent, reconcile_town};
-use crate::cluster::{self, Cluster, Error, Limits, Look};
+use crate::cluster::{self, Candidacy, Cluster, Error, Leadership, Limits, Look};
 use crate::lifecycle::ObjectKey;
 use crate::resources::Install;
 use crate::telemetry::{self, Health, Metrics};
@@ -36,7 +36,11 @@ impl Reconcile for Agents {
     }
 }
 
-/// Runs until SIGTERM or SIGINT. Errors are those of the start: afterwards everything is retried.
+/// How many kinds are watched.
+const KINDS: usize = 5;
+
+/// Runs until SIGTERM or SIGINT; leads, or stands by until it may. Errors are those of the start, and of a
+/// leader that must not go on: everything else is retried.
 pub(super) async fn run(args: RunArgs) -> Result<(), Box<dyn std::error::Error>> {
     let stop = CancellationToken::new();
     end_on_signal(stop.clone())?;
@@ -45,10 +49,19 @@ pub(super) async fn run(args: RunArgs) -> Result<(), Box<dyn std::error::Error>>
     telemetry::serve(args.health_addr, health.clone(), metrics.clone(), stop.clone())
         .await
         .map_err(|e| format!("cannot serve health on {} (--health-addr): {e}", args.health_addr))?;
-    let client = cluster::connect().await.map_err(|e| format!("no cluster: {e}"))?;
+    let candidacy = Candidacy {
+        namespace: args.lease_namespace.clone(),
+        name: args.lease_name.clone(),
+        install: args.install_id.clone(),
+        me: args.me(),
+        terms: args.terms()?,
+    };
+    let (office, fence) = cluster::office();
+    let client = cluster::connect(&fence, &candidacy.me).await.map_err(|e| format!("no cluster: {e}"))?;
     cluster::check(&client).await?;
-    cluster::claim_install(&client, &args.lease_namespace, &args.lease_name, &args.install_id).await?;
-    tracing::info!(install_id = args.install_id, version = env!("CARGO_PKG_VERSION"), "starting");
+    let me = candidacy.me.holder().to_owned();
+    let mut leadership = cluster::stand(candidacy, office, metrics.clone()).await?;
+    tracing::info!(install_id = args.install_id, me, version = env!("CARGO_PKG_VERSION"), "starting");
 
     let limits = Limits {
         late_create: args.apiserver_request_timeout.get(),
@@ -63,49 +76,76 @@ pub(super) async fn run(args: RunArgs) -> Result<(), Box<dyn std::error::Error>>
     let (agents, known_agents, agent_work) = queue(args.concurrency, Agents(shared.clone()), metrics.clone());
     let queues = Queues { towns, agents };
 
-    // Decisions need every index: the work begins when each kind was listed once.
-    let missing = Arc::new(AtomicUsize::new(5));
-    let complete = CancellationToken::new();
-    let listed = || {
-        let (missing, complete) = (missing.clone(), complete.clone());
-        move || {
-            if missing.fetch_sub(1, Ordering::AcqRel) == 1 {
-                complete.cancel();
-            }
-        }
+    // Known before anything is listed: one who leads from the start need not list twice.
+    let leads = tokio::select! {
+        leads = leadership.leads_at_first() => leads,
+        () = stop.cancelled() => return finish(leadership).await,
     };
-    tokio::spawn(watches::towns(shared.clone(), queues.clone(), known_towns, stop.clone(), listed()));
-    tokio::spawn(watches::agents(shared.clone(), queues.clone(), known_agents, stop.clone(), listed()));
-    tokio::spawn(watches::pods(shared.clone(), queues.clone(), stop.clone(), listed()));
-    tokio::spawn(watches::claims(shared.clone(), queues.clone(), stop.clone(), listed()));
-    tokio::spawn(watches::services(shared.clone(), queues.clone(), stop.clone(), listed()));
-    tokio::spawn(take_looks(asked, queues, stop.clone()));
-    tokio::select! {
-        () = complete.cancelled() => health.ready(),
-        () = stop.cancelled() => return Ok(()),
-    }
-    cluster::take_up_starts(&shared);
-    // Not before every index is complete: nobody is to read that there are no towns.
-    let seen = Arc::downgrade(&shared);
-    metrics.count_with(move |metrics| {
-        if let Some(seen) = seen.upgrade() {
-            census::take(metrics, &seen.install.0, seen.towns.all(), seen.agents.all());
+    let (mut lists, listing) = Lists::of(KINDS);
+    tokio::spawn(watches::towns(shared.clone(), queues.clone(), known_towns, stop.clone(), listing.clone()));
+    tokio::spawn(watches::agents(
+        shared.clone(),
+        queues.clone(),
+        known_agents,
+        stop.clone(),
+        listing.clone(),
+    ));
+    tokio::spawn(watches::pods(shared.clone(), queues.clone(), stop.clone(), listing.clone()));
+    tokio::spawn(watches::claims(shared.clone(), queues.clone(), stop.clone(), listing.clone()));
+    tokio::spawn(watches::services(shared.clone(), queues.clone(), stop.clone(), listing));
+    tokio::spawn(take_looks(asked, queues.clone(), stop.clone()));
+    let begun = async {
+        lists.complete().await;
+        health.ready();
+        leadership.won().await?;
+        if !leads {
+            // The watches may not have come as far yet as the last leader's last writes.
+            lists.anew();
+            lists.complete().await;
         }
-    });
-    tracing::info!("running");
+        Ok::<(), String>(())
+    };
+    tokio::select! {
+        begun = begun => begun?,
+        () = stop.cancelled() => return finish(leadership).await,
+    }
+    begin(&shared, &queues);
+    drop(queues);
 
     // The queues end when the watches have ended and what is under way has finished.
     let work = async { tokio::join!(town_work, agent_work) };
     tokio::pin!(work);
     tokio::select! {
         _ = &mut work => {}
+        // No write passes any more. What is in memory may be wrong from now on, so it is not kept.
+        why = leadership.lost() => return Err(why.into()),
         () = stop.cancelled() => {
             tracing::info!("ending");
             if tokio::time::timeout(FINISH_WITHIN, work).await.is_err() {
-                tracing::warn!("some work is still under way; the next start takes it up");
+                tracing::warn!("some work is still under way; the next leader takes it up");
             }
         }
     }
+    finish(leadership).await
+}
+
+/// This process leads, and has read everything since.
+fn begin(shared: &Arc<Cluster>, queues: &Queues) {
+    cluster::take_up_starts(shared);
+    // Not before: nobody is to read that there are no towns, nor to count them twice.
+    let seen = Arc::downgrade(shared);
+    shared.metrics.count_with(move |metrics| {
+        if let Some(seen) = seen.upgrade() {
+            census::take(metrics, &seen.install.0, seen.towns.all(), seen.agents.all());
+        }
+    });
+    queues.begin(shared);
+    tracing::info!("running");
+}
+
+/// Ends in good order: another may lead at once.
+async fn finish(leadership: Leadership) -> Result<(), Box<dyn std::error::Error>> {
+    leadership.resign().await;
     Ok(())
 }
 

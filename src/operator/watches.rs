@@ -14,6 +14,7 @@ use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
+use super::lists::Listing;
 use super::queue::{Known, Queue};
 use crate::api::condition::{self, reason};
 use crate::api::{Agent, Role, Town, names};
@@ -28,6 +29,14 @@ pub(super) struct Queues {
 }
 
 impl Queues {
+    /// From now on every change is looked at, and everything that is there once.
+    pub(super) fn begin(&self, cluster: &Cluster) {
+        self.towns.begin();
+        self.agents.begin();
+        cluster.towns.all().iter().for_each(|town| self.towns.look_at(&town.key()));
+        cluster.agents.all().iter().for_each(|agent| self.agents.look_at(&agent.key()));
+    }
+
     fn town_of_uid(&self, cluster: &Cluster, uid: Option<&Uid>) {
         for town in uid.into_iter().flat_map(|uid| cluster.towns.of(&Group::Town(uid.clone()))) {
             self.towns.look_at(&town.key());
@@ -53,7 +62,7 @@ pub(super) async fn towns(
     queues: Queues,
     mut known: Known<Town>,
     stop: CancellationToken,
-    listed: impl FnOnce(),
+    listing: Listing,
 ) {
     let tell = |town: &Town| {
         queues.towns.look_at(&town.key());
@@ -63,7 +72,7 @@ pub(super) async fn towns(
     };
     let watch = Watch { index: &cluster.towns, project: |town: Town| Some(town), tell, cluster: &cluster };
     watch
-        .run(Api::all(cluster.client.clone()), watcher::Config::default(), stop, |e| known.follow(e), listed)
+        .run(Api::all(cluster.client.clone()), watcher::Config::default(), stop, |e| known.follow(e), listing)
         .await;
 }
 
@@ -73,7 +82,7 @@ pub(super) async fn agents(
     queues: Queues,
     mut known: Known<Agent>,
     stop: CancellationToken,
-    listed: impl FnOnce(),
+    listing: Listing,
 ) {
     let tell = |agent: &Agent| {
         queues.agents.look_at(&agent.key());
@@ -90,33 +99,23 @@ pub(super) async fn agents(
     let watch =
         Watch { index: &cluster.agents, project: |agent: Agent| Some(agent), tell, cluster: &cluster };
     watch
-        .run(Api::all(cluster.client.clone()), watcher::Config::default(), stop, |e| known.follow(e), listed)
+        .run(Api::all(cluster.client.clone()), watcher::Config::default(), stop, |e| known.follow(e), listing)
         .await;
 }
 
 /// Watches the pods of this installation.
-pub(super) async fn pods(
-    cluster: Arc<Cluster>,
-    queues: Queues,
-    stop: CancellationToken,
-    listed: impl FnOnce(),
-) {
+pub(super) async fn pods(cluster: Arc<Cluster>, queues: Queues, stop: CancellationToken, listing: Listing) {
     let tell = |pod: &PodFacts| queues.child(&cluster, pod.town_uid.as_ref(), pod.agent_uid.as_ref());
     let watch = Watch { index: &cluster.pods, project: |pod: Pod| pod_facts(&pod), tell, cluster: &cluster };
-    watch.run(Api::all(cluster.client.clone()), ours(&cluster), stop, |_| (), listed).await;
+    watch.run(Api::all(cluster.client.clone()), ours(&cluster), stop, |_| (), listing).await;
 }
 
 /// Watches the volume claims of this installation.
-pub(super) async fn claims(
-    cluster: Arc<Cluster>,
-    queues: Queues,
-    stop: CancellationToken,
-    listed: impl FnOnce(),
-) {
+pub(super) async fn claims(cluster: Arc<Cluster>, queues: Queues, stop: CancellationToken, listing: Listing) {
     let tell = |claim: &ClaimFacts| queues.child(&cluster, claim.town_uid.as_ref(), claim.agent_uid.as_ref());
     let project = |claim: PersistentVolumeClaim| claim_facts(&claim);
     let watch = Watch { index: &cluster.claims, project, tell, cluster: &cluster };
-    watch.run(Api::all(cluster.client.clone()), ours(&cluster), stop, |_| (), listed).await;
+    watch.run(Api::all(cluster.client.clone()), ours(&cluster), stop, |_| (), listing).await;
 }
 
 /// Watches the Services of this installation.
@@ -124,12 +123,12 @@ pub(super) async fn services(
     cluster: Arc<Cluster>,
     queues: Queues,
     stop: CancellationToken,
-    listed: impl FnOnce(),
+    listing: Listing,
 ) {
     let tell = |service: &ServiceFacts| queues.town_of_uid(&cluster, service.child.town_uid.as_ref());
     let project = |service: Service| service_facts(&service);
     let watch = Watch { index: &cluster.services, project, tell, cluster: &cluster };
-    watch.run(Api::all(cluster.client.clone()), ours(&cluster), stop, |_| (), listed).await;
+    watch.run(Api::all(cluster.client.clone()), ours(&cluster), stop, |_| (), listing).await;
 }
 
 /// Whether a change of this agent can let another one in: not while it waits itself.
@@ -169,36 +168,39 @@ impl<T: Indexed, P, N> Watch<'_, T, P, N> {
         config: watcher::Config,
         stop: CancellationToken,
         mut follow: impl FnMut(&Event<DeserializeGuard<K>>),
-        listed: impl FnOnce(),
+        mut listing: Listing,
     ) where
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
         P: Fn(K) -> Option<T>,
         N: Fn(&T),
     {
         let kind = K::kind(&());
-        let mut listed = Some(listed);
         let mut failing = false;
         while !stop.is_cancelled() {
-            let stream = watcher(api.clone(), config.clone()).default_backoff().take_until(stop.cancelled());
-            tokio::pin!(stream);
-            while let Some(event) = stream.next().await {
+            let round = listing.begin();
+            let mut listed = false;
+            let events = watcher(api.clone(), config.clone()).default_backoff();
+            let mut stream = events.take_until(stop.cancelled()).boxed();
+            loop {
+                let event = tokio::select! {
+                    event = stream.next() => event,
+                    () = listing.superseded() => break,
+                };
                 match event {
-                    Ok(event) => {
+                    None => break,
+                    Some(Ok(event)) => {
                         if failing {
                             tracing::info!(%kind, "the watch is back");
                         }
                         failing = false;
                         follow(&event);
-                        if matches!(event, Event::InitDone)
-                            && let Some(listed) = listed.take()
-                        {
-                            self.take(event).await;
-                            listed();
-                        } else {
-                            self.take(event).await;
+                        let done = matches!(event, Event::InitDone);
+                        self.take(event).await;
+                        if done && !std::mem::replace(&mut listed, true) {
+                            listing.ended(round);
                         }
                     }
-                    Err(error) => {
+                    Some(Err(error)) => {
                         if !failing {
                             tracing::warn!(%kind, %error, "the watch is interrupted");
                         }
