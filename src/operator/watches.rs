@@ -195,7 +195,7 @@ impl<T: Indexed, P, N> Watch<'_, T, P, N> {
                         failing = false;
                         follow(&event);
                         let done = matches!(event, Event::InitDone);
-                        self.take(event).await;
+                        Box::pin(self.take(event)).await;
                         if done && !std::mem::replace(&mut listed, true) {
                             listing.ended(round);
                         }
