@@ -206,7 +206,8 @@ impl Scene {
             }
             Happening::Killed(process) => {
                 world.kills -= 1;
-                self.starts(&mut world, process, world.processes[process].place);
+                let place = world.processes[process].place;
+                self.starts(&mut world, process, place);
             }
             Happening::ToldToEnd(process) => {
                 world.ends -= 1;
@@ -215,7 +216,8 @@ impl Scene {
                     let what = What::Write(write);
                     world.requests.push(Request { by: process, sent: now, what, answer: None, awaited: false });
                 }
-                self.starts(&mut world, process, world.processes[process].place + 2);
+                let place = world.processes[process].place + 2;
+                self.starts(&mut world, process, place);
             }
             Happening::Deleted => {
                 world.deletions -= 1;
