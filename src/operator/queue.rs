@@ -10,7 +10,6 @@ use std::fmt::Debug;
 use std::future::Future;
 use std::hash::Hash;
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -37,8 +36,6 @@ const LONGEST_WAIT: Duration = Duration::from_mins(5);
 /// Where triggers are put in.
 pub(super) struct Queue<K: Resource> {
     sender: mpsc::UnboundedSender<ObjectRef<PartialObjectMeta<K>>>,
-    /// Until somebody works on it nothing is put in, or it would grow without end.
-    begun: Arc<AtomicBool>,
 }
 
 /// Tells the queue which objects exist.
@@ -48,23 +45,17 @@ where
 
 impl<K: Resource<DynamicType = ()>> Clone for Queue<K> {
     fn clone(&self) -> Self {
-        Self { sender: self.sender.clone(), begun: self.begun.clone() }
+        Self { sender: self.sender.clone() }
     }
 }
 
 impl<K: Resource<DynamicType = ()>> Queue<K> {
-    /// Somebody works on it. What was asked for before was not remembered: ask for all that is there.
-    pub(super) fn begin(&self) {
-        self.begun.store(true, Ordering::SeqCst);
-    }
-
     /// Asks for a look at an object.
     pub(super) fn look_at(&self, key: &ObjectKey) {
-        if !self.begun.load(Ordering::SeqCst) {
-            return;
-        }
         // The other end is gone only while the process ends.
-        let _ = self.sender.unbounded_send(ObjectRef::new(&key.name).within(&key.namespace));
+        let named = ObjectRef::new(&key.name);
+        let named = if key.namespace.is_empty() { named } else { named.within(&key.namespace) };
+        let _ = self.sender.unbounded_send(named);
     }
 }
 
@@ -142,7 +133,7 @@ where
         }
         std::future::ready(())
     });
-    (Queue { sender, begun: Arc::default() }, Known(writer), work)
+    (Queue { sender }, Known(writer), work)
 }
 
 async fn look<R: Reconcile>(key: &ObjectKey, context: &Context<R>) -> Result<Action, Failed> {

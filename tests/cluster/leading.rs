@@ -70,9 +70,13 @@ impl Two {
 }
 
 async fn leads(operator: &Operator) {
-    until("it leads", TAKEN_OVER, async || {
-        if gauge(operator, "leader 1") { Ok(()) } else { Err(operator.log()) }
-    })
+    until(
+        "it leads",
+        TAKEN_OVER,
+        async || {
+            if gauge(operator, "leader 1") { Ok(()) } else { Err(operator.log()) }
+        },
+    )
     .await;
 }
 
@@ -140,7 +144,8 @@ async fn i12_sigterm_hands_over_at_once_and_nobody_writes_out_of_turn(story: Sto
     }
     // Who stands by is told of changes, and does not ask.
     let lease = Requests::of_the_lease(&story);
-    let watches = lease.0.iter().filter(|r| r["verb"] == "watch" && r["responseStatus"]["code"] == 200).count();
+    let watches =
+        lease.0.iter().filter(|r| r["verb"] == "watch" && r["responseStatus"]["code"] == 200).count();
     assert!(watches >= 3, "{}", lease.named());
     let reads = lease.0.iter().filter(|r| r["verb"] == "get").count();
     assert!(reads <= 10, "{}", lease.named());
@@ -221,7 +226,8 @@ async fn k23_a_lease_that_is_deleted_or_taken_by_hand_ends_its_leader(story: Sto
     assert_eq!(made.annotations()[names::INSTALL], INSTALL_ID, "it still says whose it is");
     assert!(made.spec.is_some_and(|spec| spec.acquire_time.is_none()), "nobody leads yet");
     two.second_leads(&story).await;
-    let held = lease(&story).until("is held", |l| l.spec.as_ref().is_some_and(|s| s.acquire_time.is_some())).await;
+    let held =
+        lease(&story).until("is held", |l| l.spec.as_ref().is_some_and(|s| s.acquire_time.is_some())).await;
     assert!(holder(&held).contains(two.standby.pod_uid()), "{}", holder(&held));
     two.took_turns(&story);
 

@@ -1,10 +1,11 @@
 //! A way to the API server that can be cut: whoever is behind it keeps its connections and hears nothing.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -26,7 +27,8 @@ impl Relay {
     pub async fn before(cluster: &Cluster, kubeconfig: &Path) -> Self {
         let mut config: Value = serde_json::from_str(&std::fs::read_to_string(kubeconfig).unwrap()).unwrap();
         let server = &mut config["clusters"][0]["cluster"]["server"];
-        let there = server.as_str().and_then(|url| url.strip_prefix("https://")).expect("a server").to_owned();
+        let there =
+            server.as_str().and_then(|url| url.strip_prefix("https://")).expect("a server").to_owned();
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let here: SocketAddr = listener.local_addr().unwrap();
         *server = format!("https://{here}").into();
@@ -71,23 +73,37 @@ async fn serve(listener: TcpListener, there: String, gate: watch::Receiver<bool>
     }
 }
 
-async fn pump(
-    mut from: impl AsyncRead + Unpin,
-    mut to: impl AsyncWrite + Unpin,
-    mut gate: watch::Receiver<bool>,
-) {
+/// Passes on until one side ends; the other is told when both halves are dropped.
+async fn pump(from: OwnedReadHalf, to: OwnedWriteHalf, mut gate: watch::Receiver<bool>) {
     let mut piece = vec![0; PIECE];
-    loop {
-        let read = from.read(&mut piece).await.unwrap_or_default();
-        if gate.wait_for(|passes| *passes).await.is_err() {
-            return;
-        }
-        if read == 0 {
-            let _ = to.shutdown().await;
-            return;
-        }
-        if to.write_all(&piece[..read]).await.is_err() {
+    while let Ok(read) = read(&from, &mut piece).await {
+        if read == 0 || gate.wait_for(|passes| *passes).await.is_err() || !write(&to, &piece[..read]).await {
             return;
         }
     }
+}
+
+async fn read(from: &OwnedReadHalf, piece: &mut [u8]) -> std::io::Result<usize> {
+    loop {
+        from.readable().await?;
+        match from.try_read(piece) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            read => return read,
+        }
+    }
+}
+
+/// Whether all of it was taken.
+async fn write(to: &OwnedWriteHalf, mut piece: &[u8]) -> bool {
+    while !piece.is_empty() {
+        if to.writable().await.is_err() {
+            return false;
+        }
+        match to.try_write(piece) {
+            Ok(written) => piece = &piece[written..],
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(_) => return false,
+        }
+    }
+    true
 }

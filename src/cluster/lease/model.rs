@@ -214,7 +214,13 @@ impl Scene {
                 let now = self.clock(&world, process);
                 if let Some(write) = world.processes[process].candidate.resign(now) {
                     let what = What::Write(write);
-                    world.requests.push(Request { by: process, sent: now, what, answer: None, awaited: false });
+                    world.requests.push(Request {
+                        by: process,
+                        sent: now,
+                        what,
+                        answer: None,
+                        awaited: false,
+                    });
                 }
                 let place = world.processes[process].place + 2;
                 self.starts(&mut world, process, place);
@@ -410,7 +416,9 @@ fn try_sizes() {
             let began = std::time::Instant::now();
             let result = Scene { until, ..scene }.explore();
             println!("{name} {until}: {result:?} {:?}", began.elapsed());
-            if result.is_err() { break }
+            if result.is_err() {
+                break;
+            }
         }
     }
 }
