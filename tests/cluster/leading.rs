@@ -20,7 +20,13 @@ use crate::stage::Stories;
 use crate::words::{Told, asleep, idle, polecat, works, workshop, workshop_with};
 
 /// Terms that need not be waited for long, and that a busy machine can keep.
-const TERMS: [&str; 3] = ["--lease-duration=9s", "--lease-renew-deadline=6s", "--lease-retry-period=1s"];
+const TERMS: [&str; 4] = [
+    "--lease-duration=9s",
+    "--lease-renew-deadline=6s",
+    "--lease-retry-period=1s",
+    // How long a destruction waits for the creates of the leader before.
+    "--apiserver-request-timeout=5s",
+];
 /// How long a lease may take to run out and be taken.
 const TAKEN_OVER: Duration = Duration::from_secs(60);
 
@@ -219,7 +225,7 @@ async fn k23_a_lease_that_is_deleted_or_taken_by_hand_ends_its_leader(story: Sto
     let two = Two::start(&story).await;
     story.create_town("gas", workshop()).await;
     let town = story.town("gas").until("is idle", idle).await;
-    story.kubectl(&["delete", "lease", NAME, "-n", NAMESPACE]);
+    story.cluster.kubectl(&["delete", "lease", NAME, "-n", NAMESPACE]);
     ended_because(&two.leader, "");
     // Its successor makes a new one, and waits until nobody can hold the old one any more.
     let made = lease(&story).until("is made anew", |lease| !holder(lease).is_empty()).await;

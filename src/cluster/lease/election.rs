@@ -279,3 +279,6 @@ impl<O: Clone> Candidate<O> {
         }
     }
 }
+
+#[cfg(test)]
+mod model;

@@ -8,8 +8,6 @@ mod clock;
 mod election;
 mod fence;
 mod keep;
-#[cfg(test)]
-mod model;
 mod record;
 
 pub use election::{Identity, Term, Terms};
