@@ -40,7 +40,9 @@ pub use clock::Clock;
 pub use error::Error;
 pub use follow::Followed;
 pub use gate::Gates;
-pub use lease::claim_install;
+pub use lease::{
+    Candidacy, Fence, Fenced, Identity, Leadership, LeaseError, Office, Term, Terms, office, stand,
+};
 pub use live::LiveOwner;
 pub use looks::{Look, Looks, looks};
 pub use observe::{observe_agent, observe_town, take_over};
