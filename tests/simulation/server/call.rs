@@ -84,6 +84,11 @@ impl Call {
         let query: Vec<(String, String)> = head.uri.query().map(pairs).unwrap_or_default();
         let path = head.uri.path();
         let mut parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+        // Who may speak for others is not checked.
+        let user = match header(http::HeaderName::from_static("impersonate-user")) {
+            "" => user,
+            other => other,
+        };
         let mut call = Self {
             user: user.to_owned(),
             verb: Verb::Get,

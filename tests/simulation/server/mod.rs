@@ -18,6 +18,7 @@ mod create;
 pub mod delete;
 pub mod kinds;
 pub mod object;
+pub mod players;
 mod pods;
 mod read;
 pub mod refusal;
