@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::case;
-use crate::script::Case;
+use crate::script::{Case, NODE};
 
 /// A pod that no scheduler takes.
 pub fn pod(name: &str) -> Value {
@@ -16,11 +16,11 @@ pub fn pod(name: &str) -> Value {
     })
 }
 
-/// What a scheduler says. The node need not be there.
+/// What a scheduler says.
 pub fn binding(name: &str) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Binding", "metadata": {"name": name},
-        "target": {"apiVersion": "v1", "kind": "Node", "name": "nowhere"},
+        "target": {"apiVersion": "v1", "kind": "Node", "name": NODE},
     })
 }
 
@@ -125,7 +125,7 @@ pub fn cases() -> Vec<Case> {
             .post("pods", pod("a"))
             .post("pods", pod("b"))
             .post("pods/b/binding", binding("b"))
-            .get("pods?fieldSelector=spec.nodeName%3Dnowhere")
+            .get("pods?fieldSelector=spec.nodeName%3Dlent")
             .get("pods?fieldSelector=spec.nodeName%3D")
             .get("pods?fieldSelector=status.phase%21%3DPending"),
     ]

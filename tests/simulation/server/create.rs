@@ -47,7 +47,7 @@ impl World {
             object::meta_mut(&mut object).insert("name".into(), name.into());
         }
         if !object::text(&object, "resourceVersion").is_empty() {
-            return Err(Refusal::internal("resourceVersion should not be set on objects to be created"));
+            return Err(Refusal::new(500, "", "resourceVersion should not be set on objects to be created"));
         }
         let (uid, now) = (self.new_uid(), object::seconds(self.now));
         let meta = object::meta_mut(&mut object);
@@ -60,14 +60,13 @@ impl World {
             meta.insert("generation".into(), 1.into());
         }
         self.prepare(kind, &mut object, &now);
-        let mut faults = Vec::new();
+        let mut faults = metadata_faults(kind, &object);
         if let Some(definition) = kind.definition() {
             faults.extend(definition.schema.faults(&object));
             let more =
                 if blocks(&faults) { vec![not_checked()] } else { definition.rules.faults(&object, None) };
             faults.extend(more);
         }
-        faults.extend(metadata_faults(kind, &object));
         faults.extend(super::typed::faults(kind, &object, None));
         if !faults.is_empty() {
             return Err(Refusal::invalid(kind, object::name(&object), &faults));
@@ -97,6 +96,9 @@ impl World {
             id::VOLUME => super::volumes::prepare_volume(object),
             id::SERVICE => super::typed::prepare_service(object, self.draw()),
             id::SECRET if object.get("type").is_none() => object["type"] = "Opaque".into(),
+            id::EVENT if object.get("deprecatedSource").is_none() => object["deprecatedSource"] = json!({}),
+            id::LEASE if object.get("spec").is_none() => object["spec"] = json!({}),
+            id::CLASS => super::volumes::prepare_class(object),
             id::DEFINITION => {
                 let condition = |kind: &str, reason: &str| json!({"type": kind, "status": "True", "reason": reason, "lastTransitionTime": now});
                 let conditions = [
@@ -171,7 +173,13 @@ pub(super) fn decoded(kind: &Kind, object: Value) -> Result<Value, Refusal> {
 
 /// Whether the schema found what leaves rules nothing to look at.
 pub(super) fn blocks(faults: &[Fault]) -> bool {
-    let blocking = ["FieldValueRequired", "FieldValueTooLong", "FieldValueTooMany", "FieldValueTypeInvalid"];
+    let blocking = [
+        "FieldValueNotSupported",
+        "FieldValueRequired",
+        "FieldValueTooLong",
+        "FieldValueTooMany",
+        "FieldValueTypeInvalid",
+    ];
     faults.iter().any(|fault| blocking.contains(&fault.reason))
 }
 

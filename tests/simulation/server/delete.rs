@@ -6,10 +6,11 @@ use serde_json::{Value, json};
 use super::call::Call;
 use super::kinds::{Kind, id, kinds};
 use super::object::{self, Object};
+use super::read::Items;
 use super::refusal::Refusal;
 use super::selector::Selector;
 use super::store::Key;
-use super::world::{Answer, Body, World};
+use super::world::{Answer, World};
 
 /// What becomes of what an object owns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +80,11 @@ impl Deletion {
                     "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Unsupported value: \"{other}\": \
                      supported values: \"Background\", \"Foreground\", \"Orphan\", \"nil\""
                 );
-                return Err(Refusal::new(422, "Invalid", words));
+                let details = json!({
+                    "group": "meta.k8s.io", "kind": "DeleteOptions",
+                    "causes": [{"reason": "FieldValueNotSupported", "message": "", "field": "propagationPolicy"}],
+                });
+                return Err(Refusal { details, ..Refusal::new(422, "Invalid", words) });
             }
         };
         let grace = body["gracePeriodSeconds"].as_i64();
@@ -120,17 +125,18 @@ impl World {
     pub(super) fn delete_all_of(&mut self, call: &Call, kind: &Kind) -> Result<Answer, Refusal> {
         let deletion = Deletion::read(call)?;
         let selector = Selector::read(call, kind)?;
-        let chosen = self.store.within(kind.id, &call.namespace).filter(|(_, object)| selector.takes(object));
-        let chosen: Vec<(Key, Object)> = chosen.map(|(key, object)| (key.clone(), object.clone())).collect();
-        let items: Vec<&Value> = chosen.iter().map(|(_, object)| &**object).collect();
-        let list = json!({
-            "kind": format!("{}List", kind.kind), "apiVersion": kind.api_version(),
-            "metadata": {"resourceVersion": self.store.version().to_string()}, "items": items,
-        });
-        for (key, _) in &chosen {
+        let mut items = Items::new(kind, 0, call.metadata_only, &selector);
+        let mut chosen = Vec::new();
+        for (key, object) in self.store.within(kind.id, &call.namespace) {
+            if items.add(key, object) {
+                chosen.push(key.clone());
+            }
+        }
+        let answer = items.answer(self.store.version());
+        for key in &chosen {
             self.delete(key, &deletion)?;
         }
-        Ok(Answer { code: 200, body: Body::List(list.to_string().into_bytes()) })
+        Ok(answer)
     }
 
     /// Deletes an object, as a request of somebody who may do so does.

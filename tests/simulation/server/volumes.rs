@@ -32,6 +32,12 @@ pub fn prepare_volume(volume: &mut Value) {
     volume["status"] = json!({"phase": "Pending"});
 }
 
+/// A new class of volumes.
+pub fn prepare_class(class: &mut Value) {
+    default(class, "reclaimPolicy", json!("Delete"));
+    default(class, "volumeBindingMode", json!("Immediate"));
+}
+
 fn default_class(world: &World) -> Option<String> {
     const DEFAULT: &str = "storageclass.kubernetes.io/is-default-class";
     let mut classes = world.store.of_kind(id::CLASS);

@@ -59,7 +59,7 @@ impl Answer {
 
 impl From<Refusal> for Answer {
     fn from(refusal: Refusal) -> Self {
-        if refusal.reason.is_empty() {
+        if refusal.code == 404 && refusal.reason.is_empty() {
             return Self { code: refusal.code, body: Body::Text("404 page not found\n") };
         }
         Self::object(refusal.code, refusal.status().into())
@@ -133,7 +133,7 @@ impl World {
                 _ => Err(no_such_path()),
             };
         }
-        let kind = self.served(call).ok_or_else(no_such_path)?;
+        let kind = self.served(call).ok_or_else(|| Self::not_served(call))?;
         self.access.check(call, kind)?;
         match (call.verb, call.subresource.as_str()) {
             (_, "status") if !kind.status => Err(no_such_path()),
@@ -159,6 +159,16 @@ impl World {
             Form::Custom(_) => self.definition(kind).is_some(),
         };
         defined.then_some(kind)
+    }
+
+    /// What is said of a kind that is not served: a group of the server's own answers as an API does.
+    fn not_served(call: &Call) -> Refusal {
+        let own = kinds().iter().any(|kind| kind.group == call.group && kind.definition().is_none());
+        if own {
+            let words = "the server could not find the requested resource";
+            return Refusal { details: json!({}), ..Refusal::new(404, "NotFound", words) };
+        }
+        no_such_path()
     }
 
     /// The definition of one of our kinds, as it stands in the cluster.
