@@ -2,6 +2,7 @@
 //! chance is counted, so that the same requests give the same cluster.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 use std::task::Waker;
 
 use k8s_openapi::jiff::Timestamp;
@@ -89,28 +90,30 @@ impl Clone for World {
 }
 
 impl World {
-    /// A cluster with our definitions and the namespace `default`.
+    /// A cluster with our definitions and the namespace `default`, which have been there for long.
     pub fn new(now: Timestamp, seed: u64) -> Self {
+        static FIRST: LazyLock<World> = LazyLock::new(World::first);
+        Self { now, seed, ..FIRST.clone() }
+    }
+
+    /// The world that all others begin as: definitions are large, and made once.
+    fn first() -> Self {
         let mut world = Self {
-            now,
+            now: Timestamp::UNIX_EPOCH,
             access: Access::default(),
             store: Store::default(),
             hung_up: 0,
             held: BTreeMap::new(),
-            seed,
+            seed: 0,
             drawn: 0,
             listening: Vec::new(),
         };
         for definition in kinds().iter().filter_map(Kind::definition) {
-            world.define(&definition.object);
+            world.create(id::DEFINITION, "", definition.object.clone()).expect("a definition");
         }
         world.create(id::NAMESPACE, "", json!({"metadata": {"name": "default"}})).expect("a namespace");
+        world.store.compact();
         world
-    }
-
-    /// Installs the definition of one of our kinds, as if it had been served for long.
-    fn define(&mut self, definition: &Value) {
-        self.create(id::DEFINITION, "", definition.clone()).expect("a definition");
     }
 
     /// Answers a request.
