@@ -49,7 +49,7 @@ pub use observe::{observe_agent, observe_town, take_over};
 pub use preflight::check;
 pub use probe::{Probes, ask};
 pub use report::{Events, report};
-pub use tombstones::expire;
+pub use tombstones::{Expiry, expire};
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};

@@ -10,7 +10,7 @@ use crate::stage::Stories;
 use crate::words::{Told, polecat, workshop_with};
 
 /// The most writes that a town with a volume and two polecats may cost, from create to gone.
-const A_LIFE: usize = 30;
+const A_LIFE: usize = 32;
 /// The most of them from create to Ready, of the town alone.
 const TO_READY: usize = 5;
 /// The most that one sleep and wake may add.

@@ -12,6 +12,7 @@
 
 pub mod account;
 pub mod answers;
+pub mod chart;
 pub mod clock;
 pub mod cluster;
 pub mod operator;
