@@ -355,7 +355,8 @@ impl Scene {
         }
         let mut requests: Vec<[u32; 5]> = Vec::new();
         for request in &world.requests {
-            let age = millis(self.clock(world, request.by).saturating_sub(request.sent).min(self.terms.lease));
+            let age =
+                millis(self.clock(world, request.by).saturating_sub(request.sent).min(self.terms.lease));
             let age = if request.awaited { age } else { u32::MAX };
             let over = request.write.over.map_or(1, rank);
             let answer = request.answer.as_ref();
