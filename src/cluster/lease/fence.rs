@@ -99,3 +99,94 @@ where
         }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    fn now() -> Moment {
+        Duration::from_secs(100)
+    }
+
+    /// A term of so many seconds before and after now.
+    fn term(before: u64, after: u64) -> Option<Term> {
+        Some(Term { from: now() - Duration::from_secs(before), until: now() + Duration::from_secs(after) })
+    }
+
+    /// What was asked of what lies below the fence, and when it answers.
+    struct Below {
+        begun: Arc<AtomicUsize>,
+        gate: Option<oneshot::Receiver<()>>,
+    }
+
+    impl Service<Request<()>> for Below {
+        type Response = &'static str;
+        type Error = BoxError;
+        type Future = Pin<Box<dyn Future<Output = Result<&'static str, BoxError>> + Send>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _: Request<()>) -> Self::Future {
+            let (begun, gate) = (self.begun.clone(), self.gate.take());
+            Box::pin(async move {
+                // As a client does that waits for its connection.
+                if let Some(gate) = gate {
+                    gate.await?;
+                }
+                begun.fetch_add(1, Ordering::SeqCst);
+                Ok("answer")
+            })
+        }
+    }
+
+    fn request(method: Method) -> Request<()> {
+        Request::builder().method(method).uri("/").body(()).unwrap()
+    }
+
+    /// What comes of a request in this term, and how often it was sent.
+    async fn outcome(method: Method, term: Option<Term>) -> (Result<&'static str, Fenced>, usize) {
+        let begun = Arc::new(AtomicUsize::new(0));
+        let (_sender, receiver) = watch::channel(term);
+        let below = Below { begun: begun.clone(), gate: None };
+        let answer = Fence::new(receiver, now).layer(below).call(request(method)).await;
+        (answer.map_err(|error| *error.downcast::<Fenced>().unwrap()), begun.load(Ordering::SeqCst))
+    }
+
+    #[tokio::test]
+    async fn i12_a_write_passes_in_the_term_and_at_no_other_time() {
+        let stopped = (Err(Fenced { begun: false }), 0);
+        for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
+            assert_eq!(outcome(method.clone(), term(1, 1)).await, (Ok("answer"), 1), "{method}");
+            assert_eq!(outcome(method.clone(), None).await, stopped, "{method}: no term");
+            assert_eq!(outcome(method.clone(), term(10, 0)).await, stopped, "{method}: at its end");
+            let later = Some(Term { from: now() + Duration::from_secs(1), until: now() * 2 });
+            assert_eq!(outcome(method.clone(), later).await, stopped, "{method}: before it begins");
+        }
+        for method in [Method::GET, Method::HEAD] {
+            assert_eq!(outcome(method, None).await, (Ok("answer"), 1), "who stands by may read");
+        }
+    }
+
+    #[tokio::test]
+    async fn i12_what_waits_when_the_term_ends_is_not_sent() {
+        let begun = Arc::new(AtomicUsize::new(0));
+        let (open, gate) = oneshot::channel();
+        let (terms, receiver) = watch::channel(term(1, 1));
+        let below = Below { begun: begun.clone(), gate: Some(gate) };
+        let mut answer = Fence::new(receiver, now).layer(below).call(request(Method::POST));
+        assert!(futures::poll!(&mut answer).is_pending(), "it waits for its connection");
+        terms.send_replace(None);
+        open.send(()).unwrap();
+        let error = answer.await.unwrap_err();
+        assert_eq!(error.downcast_ref(), Some(&Fenced { begun: true }));
+        assert_eq!(begun.load(Ordering::SeqCst), 0, "it was sent");
+    }
+}
