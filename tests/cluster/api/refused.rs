@@ -347,7 +347,7 @@ async fn unknown_fields_are_refused_by_name(story: Story) {
         assert!(said.contains(wanted), "{manifest}: {said}");
     }
     assert_eq!(
-        story.kubectl(&["get", "gastown"]).trim(),
+        story.kubectl(&["get", "towns,agents"]).trim(),
         format!("No resources found in {} namespace.", story.namespace)
     );
 }
