@@ -8,9 +8,11 @@
 mod act;
 mod cache;
 mod client;
+mod clock;
 mod consistency;
 mod create;
 mod error;
+mod follow;
 mod gate;
 mod kinds;
 mod lease;
@@ -22,25 +24,32 @@ mod observe;
 mod preflight;
 mod probe;
 mod project;
+mod read;
 mod receipts;
+mod remains;
 mod report;
 mod secrets;
 mod starts;
+mod tombstones;
 mod write;
 
 pub use act::{Outcome, Subject, act};
 pub use cache::{Group, Index, Indexed};
 pub use client::{CallTimeouts, connect};
+pub use clock::Clock;
 pub use error::Error;
+pub use follow::Followed;
 pub use gate::Gates;
-pub use lease::claim_install;
+pub use lease::{
+    Candidacy, Fence, Fenced, Identity, Leadership, LeaseError, Office, Term, Terms, office, stand,
+};
 pub use live::LiveOwner;
 pub use looks::{Look, Looks, looks};
-pub use observe::{observe_agent, observe_town, take_up_starts};
+pub use observe::{observe_agent, observe_town, take_over};
 pub use preflight::check;
 pub use probe::{Probes, ask};
-pub use project::{claim_facts, pod_facts, service_facts};
 pub use report::{Events, report};
+pub use tombstones::{Expiry, expire};
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -49,7 +58,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::Client;
 
 use crate::api::{Agent, Town};
-use crate::lifecycle::{ClaimFacts, PodFacts, ServiceFacts, Uid};
+use crate::lifecycle::{ClaimFacts, PodFacts, ServiceFacts, TombstoneFacts, Uid};
 use crate::resources::Install;
 use crate::telemetry::Metrics;
 
@@ -70,6 +79,8 @@ pub struct Cluster {
     pub claims: Index<ClaimFacts>,
     /// Services of this installation, as watched.
     pub services: Index<ServiceFacts>,
+    /// Records of destructions by this installation, as watched.
+    pub tombstones: Index<TombstoneFacts>,
     /// The gates of towns.
     pub gates: Gates,
     /// Where events go.
@@ -78,6 +89,8 @@ pub struct Cluster {
     pub metrics: Arc<Metrics>,
     /// What pods said when they were asked for their activity.
     pub probes: Probes,
+    looks: Looks,
+    clock: Clock,
     limits: Limits,
     starts: starts::Starts,
     notices: notices::Notices,
@@ -97,6 +110,8 @@ pub struct Limits {
     pub attach_max_hold: SignedDuration,
     /// Towns that start at once.
     pub max_concurrent_starts: u16,
+    /// Whether an agent that is deleted alone leaves a Tombstone of its own.
+    pub agent_tombstones: bool,
     /// Pods that are asked for their activity at once.
     pub max_concurrent_probes: u16,
 }
@@ -109,6 +124,7 @@ impl Cluster {
         metrics: Arc<Metrics>,
         limits: Limits,
         looks: Looks,
+        clock: Clock,
     ) -> Self {
         Self {
             events: Events::new(client.clone(), metrics.clone()),
@@ -120,10 +136,13 @@ impl Cluster {
             pods: Index::default(),
             claims: Index::default(),
             services: Index::default(),
-            gates: Gates::default(),
+            tombstones: Index::default(),
+            gates: Gates::new(clock.now()),
             probes: Probes::new(limits.max_concurrent_probes, looks.clone()),
             limits,
-            starts: starts::Starts::new(limits.max_concurrent_starts, looks),
+            starts: starts::Starts::new(limits.max_concurrent_starts, looks.clone()),
+            looks,
+            clock,
             notices: notices::Notices::default(),
             own_writes: consistency::OwnWrites::default(),
             receipts: receipts::Receipts::default(),
@@ -131,11 +150,17 @@ impl Cluster {
         }
     }
 
+    /// What time it is.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
     /// Forgets what was kept in memory for an object that is gone.
     pub fn forget(&self, uid: &Uid) {
         self.gates.forget(uid);
         self.own_writes.forget(uid);
         self.notices.forget(uid);
+        self.receipts.forget(uid);
         self.starts.release(uid);
         self.probes.forget(uid);
         lock(&self.reported).remove(uid);

@@ -4,10 +4,11 @@ mod alarms;
 mod census;
 mod cli;
 mod flags;
+mod lists;
 mod queue;
 mod reconcile;
 mod run;
 mod watches;
 
 pub use cli::main;
-pub use reconcile::{Looked, reconcile_agent, reconcile_town};
+pub use reconcile::{Looked, reconcile_agent, reconcile_tombstone, reconcile_town};

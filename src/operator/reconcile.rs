@@ -1,11 +1,15 @@
 //! One reconcile: observe, decide, act, report.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use crate::cluster::{self, Cluster, Error, Subject};
-use crate::lifecycle::{self, ObjectKey, Plan};
+use crate::cluster::{self, Cluster, Error, Expiry, Subject};
+use crate::lifecycle::{self, ObjectKey, Plan, Uid};
+
+/// A record that could not go is looked at again after this time.
+const STAYS_FOR: SignedDuration = SignedDuration::from_hours(1);
 
 /// What came of a reconcile that was reported.
 #[derive(Default)]
@@ -19,12 +23,12 @@ pub struct Looked {
 /// Brings one town a step nearer to what should be.
 pub async fn reconcile_town(cluster: &Arc<Cluster>, key: &ObjectKey) -> Result<Looked, Error> {
     let Some(snapshot) = cluster::observe_town(cluster, key).await? else { return Ok(Looked::default()) };
-    let now = Timestamp::now();
+    let now = cluster.now();
     let mut plan = lifecycle::decide_town(&snapshot, now);
     // Marked as draining, nothing may start: the mark waits for creates under way and keeps others out.
     let outcome = cluster::act(cluster, Subject::Town(&snapshot.town), &plan.actions, now).await;
     let _alone = if plan.exclusive { Some(cluster.gates.exclusive(&snapshot.uid).await) } else { None };
-    let (look_again, asks) = (next_look(&plan, now), std::mem::take(&mut plan.asks));
+    let (look_again, asks) = (next_look(&plan, &snapshot.uid, now), std::mem::take(&mut plan.asks));
     cluster::report(cluster, &*snapshot.town, &snapshot.uid, plan, &outcome, now).await?;
     for ask in asks {
         cluster::ask(cluster, ask);
@@ -35,10 +39,10 @@ pub async fn reconcile_town(cluster: &Arc<Cluster>, key: &ObjectKey) -> Result<L
 /// Brings one agent a step nearer to what should be; see [`reconcile_town`].
 pub async fn reconcile_agent(cluster: &Arc<Cluster>, key: &ObjectKey) -> Result<Looked, Error> {
     let Some(snapshot) = cluster::observe_agent(cluster, key).await? else { return Ok(Looked::default()) };
-    let now = Timestamp::now();
+    let now = cluster.now();
     let mut plan = lifecycle::decide_agent(&snapshot, now);
     let outcome = cluster::act(cluster, Subject::Agent(&snapshot.agent), &plan.actions, now).await;
-    let (look_again, asks) = (next_look(&plan, now), std::mem::take(&mut plan.asks));
+    let (look_again, asks) = (next_look(&plan, &snapshot.uid, now), std::mem::take(&mut plan.asks));
     cluster::report(cluster, &*snapshot.agent, &snapshot.uid, plan, &outcome, now).await?;
     for ask in asks {
         cluster::ask(cluster, ask);
@@ -46,16 +50,35 @@ pub async fn reconcile_agent(cluster: &Arc<Cluster>, key: &ObjectKey) -> Result<
     Ok(Looked { look_again, failed: outcome.error })
 }
 
+/// A record whose time has come goes, if nothing of what it speaks of is left.
+pub async fn reconcile_tombstone(cluster: &Arc<Cluster>, key: &ObjectKey) -> Result<Looked, Error> {
+    let Some(tombstone) = cluster.tombstones.get(key) else { return Ok(Looked::default()) };
+    let Some(at) = lifecycle::expires_at(&tombstone) else { return Ok(Looked::default()) };
+    let now = cluster.now();
+    if now < at {
+        return Ok(Looked { look_again: Some(at), failed: None });
+    }
+    let wait = match cluster::expire(cluster, key).await? {
+        Expiry::Gone => None,
+        Expiry::TooEarly => Some(SignedDuration::from_secs(1)),
+        Expiry::StillThere => Some(STAYS_FOR),
+    };
+    let look_again = wait.and_then(|wait| now.checked_add(wait).ok());
+    Ok(Looked { look_again, failed: None })
+}
+
 /// When to look again. What need not be kept to the second comes up to a tenth of the wait later, so that what
-/// many would do at once is spread.
-fn next_look<S>(plan: &Plan<S>, now: Timestamp) -> Option<Timestamp> {
+/// many would do at once is spread: by who it is and when, not by chance, so that a run can be told again.
+fn next_look<S>(plan: &Plan<S>, uid: &Uid, now: Timestamp) -> Option<Timestamp> {
     let at = plan.look_again?;
     if !plan.lenient {
         return Some(at);
     }
+    let mut hasher = DefaultHasher::new();
+    (uid, at.as_nanosecond()).hash(&mut hasher);
+    let part = u32::try_from(hasher.finish() % 1000).unwrap_or_default();
     let wait = at.duration_since(now).max(SignedDuration::ZERO).unsigned_abs();
-    let spread = wait.mul_f64(rand::random_range(0.0..0.1));
-    Some(at.checked_add(spread).unwrap_or(at))
+    Some(at.checked_add(wait * part / 10_000).unwrap_or(at))
 }
 
 #[cfg(test)]
@@ -65,13 +88,15 @@ mod tests {
     #[test]
     fn a_deadline_is_kept_and_a_tick_is_spread_over_a_tenth_of_its_wait() {
         let at = |second| Timestamp::from_second(second).unwrap();
+        let look = |plan: &Plan<()>, who: u32, now| next_look(plan, &Uid::new(who.to_string()), at(now));
         let plan = Plan::<()>::nothing().look_again_at(Some(at(100)));
-        assert_eq!(next_look(&plan, at(0)), Some(at(100)));
+        assert_eq!(look(&plan, 1, 0), Some(at(100)));
         let plan = Plan::<()>::nothing().retry_at(Some(at(100)));
-        let looks: Vec<_> = (0..50).map(|_| next_look(&plan, at(0)).unwrap()).collect();
+        let looks: Vec<_> = (0..50).map(|who| look(&plan, who, 0).unwrap()).collect();
         assert!(looks.iter().all(|look| (at(100)..at(110)).contains(look)), "{looks:?}");
         assert!(looks.iter().any(|look| look != &looks[0]), "all at once");
-        assert_eq!(next_look(&plan, at(500)), Some(at(100)), "what is overdue is not put off");
-        assert_eq!(next_look(&Plan::<()>::nothing(), at(0)), None);
+        assert!(looks.iter().any(|look| *look > at(105)), "over less than a tenth: {looks:?}");
+        assert_eq!(look(&plan, 1, 500), Some(at(100)), "what is overdue is not put off");
+        assert_eq!(look(&Plan::<()>::nothing(), 1, 0), None);
     }
 }

@@ -21,7 +21,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 
 use self::question::{NoAnswer, plain};
-use super::cache::{Group, Indexed};
+use super::follow::owners;
 use super::looks::{Look, Looks};
 use super::{Cluster, lock};
 use crate::api::ActivityReport;
@@ -123,11 +123,12 @@ impl Probes {
         let _place = self.turn(&ask.uid).await;
         // Another may have its address by now, and is not to have its token.
         if there(cluster, ask) {
-            let asked_at = Timestamp::now();
+            let asked_at = cluster.now();
             let begun = Instant::now();
             let answer = self.answer(&cluster.client, ask, begun + self.bounds.within).await;
             cluster.metrics.probe_took(begun.elapsed());
-            let result = if there(cluster, ask) { self.record(ask, asked_at, answer) } else { STALE };
+            let result =
+                if there(cluster, ask) { self.record(ask, (asked_at, cluster.now()), answer) } else { STALE };
             cluster.metrics.probed(result);
         }
         if let Some(known) = lock(&self.pods).get_mut(&ask.uid) {
@@ -196,18 +197,16 @@ impl Probes {
     fn record(
         &self,
         ask: &Ask,
-        asked_at: Timestamp,
+        (asked_at, known_at): (Timestamp, Timestamp),
         answer: Result<ActivityReport, NoAnswer>,
     ) -> &'static str {
         let mut pods = lock(&self.pods);
         let Some(Known { facts, .. }) = pods.get_mut(&ask.uid) else { return STALE };
         facts.asked_at = Some(asked_at);
-        facts.known_at = Some(Timestamp::now());
+        facts.known_at = Some(known_at);
         match answer {
             Ok(report) => {
-                facts.failing_since = None;
-                facts.failures = 0;
-                facts.last = Some(Ok(Arc::new(report)));
+                facts.answered(report);
                 ANSWERED
             }
             Err(why) => {
@@ -233,10 +232,7 @@ fn pod(cluster: &Cluster, ask: &Ask) -> Option<Arc<PodFacts>> {
 /// Whom an answer concerns: the pod's agent, and its town, which stays awake as long as one agent has work.
 fn concerned(cluster: &Cluster, ask: &Ask) -> Vec<Look> {
     let Some(pod) = pod(cluster, ask) else { return Vec::new() };
-    let towns = pod.town_uid.iter().flat_map(|uid| cluster.towns.of(&Group::Town(uid.clone())));
-    let agents = pod.agent_uid.iter().flat_map(|uid| cluster.agents.of(&Group::Agent(uid.clone())));
-    let towns = towns.map(|town| Look::Town(town.key()));
-    agents.map(|agent| Look::Agent(agent.key())).chain(towns).collect()
+    owners(cluster, pod.town_uid.as_ref(), pod.agent_uid.as_ref())
 }
 
 #[cfg(test)]

@@ -15,6 +15,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::timeout;
 use tower::service_fn;
 
+use super::super::Clock;
+use super::super::cache::Indexed;
 use super::super::looks::looks;
 use super::super::project::pod_facts;
 use super::*;
@@ -81,12 +83,19 @@ impl Scene {
             late_create: SignedDuration::ZERO,
             blocked_after: SignedDuration::ZERO,
             attach_max_hold: SignedDuration::ZERO,
+            agent_tombstones: false,
             max_concurrent_starts: 1,
             max_concurrent_probes: 1,
         };
         let metrics = Arc::new(Metrics::default());
-        let mut cluster =
-            Cluster::new(Client::new(server, "ns"), Install("test".into()), metrics, limits, looks.clone());
+        let mut cluster = Cluster::new(
+            Client::new(server, "ns"),
+            Install("test".into()),
+            metrics,
+            limits,
+            looks.clone(),
+            Clock::system(),
+        );
         cluster.probes = Probes::within(bounds, looks);
         cluster.towns.apply(town(), None);
         cluster.agents.apply(agent(), None);
@@ -162,7 +171,8 @@ impl Scene {
 
 fn town() -> Town {
     serde_json::from_value(json!({"apiVersion": "gastown.dev/v1alpha1", "kind": "Town", "spec": {},
-        "metadata": {"name": "gas", "namespace": "ns", "uid": "town"}}))
+        "metadata": {"name": "gas", "namespace": "ns", "uid": "town", "finalizers": [names::FINALIZER]},
+        "status": {"phase": "Running"}}))
     .unwrap()
 }
 

@@ -32,6 +32,16 @@ fn a_pod_is_asked_at_its_address_with_the_token_of_its_owner() {
         t.spec.activity_probe.as_mut().unwrap().token_secret = Some("door".into());
     });
     assert_eq!(named.decide(minute(1)).asks[0].secret, "door", "or the one that the spec names");
+    let made_with = |mut t: TownBuilder, secret: &str| {
+        t.0.pods[0].token_secret = Some(secret.into());
+        t
+    };
+    let old = made_with(named, "old-door").active();
+    assert_eq!(
+        old.decide(minute(1)).asks[0].secret,
+        "old-door",
+        "while an old pod stays, the one it was made with"
+    );
     let plan = mayor().asked().running().decide(minute(1));
     assert_eq!(
         (names(&plan), plan.asks[0].secret.as_str()),
@@ -104,6 +114,9 @@ fn questions_follow_the_cadence_of_the_alarm() {
         let due = town.decide(second(60 + every));
         assert_eq!(due.asks.len(), 1, "{case}");
     }
+    // Where it falls on another deadline, that one is kept to the second.
+    let both = running_town().heard(minute(29), quiet()).decide(minute(29));
+    assert_eq!((both.look_again, both.lenient), (Some(minute(30)), false));
     let mut mayor = mayor().heard(minute(1), quiet()).running();
     for (town, every) in [(running_town(), 60), (running_town().active(), 5)] {
         mayor = mayor.of(&town);

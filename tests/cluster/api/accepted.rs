@@ -114,6 +114,8 @@ fn bare_town() -> Value {
         "sleepAfter": "30m",
         "suspended": false,
         "alwaysOn": false,
+        "deletionProtection": false,
+        "tombstone": {"retention": "168h", "recreate": "Allow"},
         "drain": {"timeout": "2m"},
         "alarm": {"active": "5s", "idle": "60s"},
         "backlog": {"mergeRequests": 0, "triage": 0, "unassigned": 0},

@@ -1,0 +1,288 @@
+//! What follows from what a watch brings: its index changes, and those are looked at whom it concerns.
+
+use std::fmt::Debug;
+
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
+use kube::core::DeserializeGuard;
+use kube::runtime::watcher::Event;
+use kube::{Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+
+use super::Cluster;
+use super::cache::{Group, Index, Indexed};
+use super::looks::Look;
+use super::project::{claim_facts, pod_facts, service_facts, tombstone_facts};
+use crate::api::condition::{self, reason};
+use crate::api::{Agent, Role, Tombstone, Town};
+use crate::lifecycle::{ClaimFacts, ObjectKey, PodFacts, ServiceFacts, TombstoneFacts, Uid};
+
+/// A kind that is watched.
+pub trait Followed: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static {
+    /// What is kept of an object.
+    type Kept: Indexed;
+    /// Where it is kept.
+    fn index(cluster: &Cluster) -> &Index<Self::Kept>;
+    /// What is kept of this one; `None`: nothing.
+    fn kept(self) -> Option<Self::Kept>;
+    /// Whom a change of it concerns.
+    fn concerned(cluster: &Cluster, changed: &Self::Kept) -> Vec<Look>;
+}
+
+impl Followed for Town {
+    type Kept = Self;
+
+    fn index(cluster: &Cluster) -> &Index<Self> {
+        &cluster.towns
+    }
+
+    fn kept(self) -> Option<Self> {
+        Some(self)
+    }
+
+    fn concerned(cluster: &Cluster, changed: &Self) -> Vec<Look> {
+        let agents = cluster.agents.of(&Group::NamesTown(changed.key()));
+        let agents = agents.iter().map(|agent| Look::Agent(agent.key()));
+        std::iter::once(Look::Town(changed.key())).chain(agents).collect()
+    }
+}
+
+impl Followed for Agent {
+    type Kept = Self;
+
+    fn index(cluster: &Cluster) -> &Index<Self> {
+        &cluster.agents
+    }
+
+    fn kept(self) -> Option<Self> {
+        Some(self)
+    }
+
+    fn concerned(cluster: &Cluster, changed: &Self) -> Vec<Look> {
+        let namespace = changed.namespace().unwrap_or_default();
+        let town = ObjectKey { namespace, name: changed.spec.town.clone() };
+        let mut looks = vec![Look::Agent(changed.key()), Look::Town(town.clone())];
+        if may_make_room(changed) {
+            let peers = cluster.agents.of(&Group::NamesTown(town));
+            let wait = peers.iter().filter(|peer| waits(peer) && same_place(peer, changed));
+            looks.extend(wait.map(|peer| Look::Agent(peer.key())));
+        }
+        looks
+    }
+}
+
+impl Followed for Pod {
+    type Kept = PodFacts;
+
+    fn index(cluster: &Cluster) -> &Index<PodFacts> {
+        &cluster.pods
+    }
+
+    fn kept(self) -> Option<PodFacts> {
+        pod_facts(&self)
+    }
+
+    fn concerned(cluster: &Cluster, changed: &PodFacts) -> Vec<Look> {
+        owners(cluster, changed.town_uid.as_ref(), changed.agent_uid.as_ref())
+    }
+}
+
+impl Followed for PersistentVolumeClaim {
+    type Kept = ClaimFacts;
+
+    fn index(cluster: &Cluster) -> &Index<ClaimFacts> {
+        &cluster.claims
+    }
+
+    fn kept(self) -> Option<ClaimFacts> {
+        claim_facts(&self)
+    }
+
+    fn concerned(cluster: &Cluster, changed: &ClaimFacts) -> Vec<Look> {
+        owners(cluster, changed.child.town_uid.as_ref(), changed.child.agent_uid.as_ref())
+    }
+}
+
+impl Followed for Service {
+    type Kept = ServiceFacts;
+
+    fn index(cluster: &Cluster) -> &Index<ServiceFacts> {
+        &cluster.services
+    }
+
+    fn kept(self) -> Option<ServiceFacts> {
+        service_facts(&self)
+    }
+
+    fn concerned(cluster: &Cluster, changed: &ServiceFacts) -> Vec<Look> {
+        owners(cluster, changed.child.town_uid.as_ref(), None)
+    }
+}
+
+impl Followed for Tombstone {
+    type Kept = TombstoneFacts;
+
+    fn index(cluster: &Cluster) -> &Index<TombstoneFacts> {
+        &cluster.tombstones
+    }
+
+    fn kept(self) -> Option<TombstoneFacts> {
+        tombstone_facts(&self)
+    }
+
+    fn concerned(_: &Cluster, changed: &TombstoneFacts) -> Vec<Look> {
+        // A town of the same name may be waiting for it to go.
+        vec![Look::Tombstone(changed.key.clone()), Look::Town(changed.of.key.clone())]
+    }
+}
+
+/// Whom a change of a child concerns: its agent, and its town, which must see all of its pods gone before it
+/// sleeps.
+pub(super) fn owners(cluster: &Cluster, town: Option<&Uid>, agent: Option<&Uid>) -> Vec<Look> {
+    let agents = agent.into_iter().flat_map(|uid| cluster.agents.of(&Group::Agent(uid.clone())));
+    let towns = town.into_iter().flat_map(|uid| cluster.towns.of(&Group::Town(uid.clone())));
+    let towns = towns.map(|town| Look::Town(town.key()));
+    agents.map(|agent| Look::Agent(agent.key())).chain(towns).collect()
+}
+
+impl Cluster {
+    /// Takes what a watch brings.
+    pub async fn follow<K: Followed>(&self, event: Event<DeserializeGuard<K>>) {
+        let index = K::index(self);
+        match event {
+            Event::Init => index.relist(),
+            Event::InitApply(object) => {
+                let revision = revision(&object);
+                if let Some(object) = self.read_watched(object).await {
+                    index.incoming(object, revision);
+                }
+            }
+            Event::InitDone => {
+                let (concerned, gone) = index.relisted();
+                for uid in &gone {
+                    self.forget(uid);
+                }
+                for object in &concerned {
+                    self.tell::<K>(object);
+                }
+            }
+            Event::Apply(object) => {
+                let revision = revision(&object);
+                let key = ObjectKey::of(object.meta());
+                match self.read_watched(object).await {
+                    Some(object) => {
+                        index.apply(object, revision).iter().for_each(|object| self.tell::<K>(object));
+                    }
+                    // What cannot be read is not acted on.
+                    None => drop(index.delete(&key, revision)),
+                }
+            }
+            Event::Delete(object) => {
+                // It leaves the index first: what is found there is not forgotten yet.
+                let before = index.delete(&ObjectKey::of(object.meta()), revision(&object));
+                if let Some(uid) = Uid::of(object.meta()) {
+                    self.forget(&uid);
+                }
+                if let Some(before) = before {
+                    self.tell::<K>(&before);
+                }
+            }
+        }
+    }
+
+    fn tell<K: Followed>(&self, changed: &K::Kept) {
+        for look in K::concerned(self, changed) {
+            self.looks.ask(look);
+        }
+    }
+
+    /// What is kept of an object. One that cannot be decoded stops no other: it is named, in the log and
+    /// in an event, and left alone.
+    async fn read_watched<K: Followed>(&self, object: DeserializeGuard<K>) -> Option<K::Kept> {
+        match object.0 {
+            Ok(object) => object.kept(),
+            Err(bad) => {
+                let kind = K::kind(&());
+                let key = ObjectKey::of(&bad.metadata);
+                tracing::error!(%kind, object = %key, error = %bad.error, "cannot be read, and is left alone");
+                let note = format!(
+                    "this object cannot be read and is left alone until it is corrected: {}",
+                    bad.error
+                );
+                let whole = DeserializeGuard::<K>(Err(bad));
+                self.events.say(&whole, true, "Unreadable", &note).await;
+                None
+            }
+        }
+    }
+}
+
+/// Whether a change of this agent can let another one in: not while it waits itself.
+fn may_make_room(agent: &Agent) -> bool {
+    agent.spec.role != Role::Crew && (!waits(agent) || agent.metadata.deletion_timestamp.is_some())
+}
+
+/// Whether the agent waits for its role, or for its turn on its rig, by its own status.
+fn waits(agent: &Agent) -> bool {
+    agent.status.iter().flat_map(|status| &status.conditions).any(|c| {
+        c.type_ == condition::READY && matches!(c.reason.as_str(), reason::ROLE_TAKEN | reason::RIG_FULL)
+    })
+}
+
+/// Whether two agents of a town want the same: its one mayor's place, or one of a rig.
+fn same_place(one: &Agent, other: &Agent) -> bool {
+    let role = one.spec.role;
+    role == other.spec.role && (role == Role::Mayor || one.spec.rig == other.spec.rig)
+}
+
+fn revision<K: Resource>(object: &K) -> Option<u64> {
+    object.meta().resource_version.as_deref().and_then(|rv| rv.parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn agent(spec: Value, ready_reason: &str) -> Agent {
+        let mut spec = spec;
+        spec["town"] = json!("gas");
+        let ready = json!({"type": "Ready", "status": "False", "reason": ready_reason, "message": "",
+            "lastTransitionTime": "2030-01-01T00:00:00Z"});
+        let agent = json!({"apiVersion": "gastown.dev/v1alpha1", "kind": "Agent", "metadata": {"name": "a"},
+            "spec": spec, "status": {"conditions": [ready]}});
+        serde_json::from_value(agent).unwrap()
+    }
+
+    #[test]
+    fn who_waits_is_looked_at_when_one_in_the_same_place_changes() {
+        let polecat = |rig: &str| agent(json!({"role": "polecat", "rig": rig}), reason::RIG_FULL);
+        let refinery = |rig: &str| agent(json!({"role": "refinery", "rig": rig}), reason::ROLE_TAKEN);
+        let mayor = |rig: Value| agent(json!({"role": "mayor", "rig": rig}), reason::ROLE_TAKEN);
+        assert!(same_place(&polecat("core"), &polecat("core")));
+        assert!(!same_place(&polecat("core"), &polecat("docs")));
+        assert!(!same_place(&polecat("core"), &refinery("core")));
+        assert!(same_place(&mayor(Value::Null), &mayor(json!("core"))), "a town has one mayor");
+        for (waiting, why) in [
+            (true, reason::ROLE_TAKEN),
+            (true, reason::RIG_FULL),
+            (false, reason::STARTING),
+            (false, reason::DONE),
+        ] {
+            let one = agent(json!({"role": "polecat", "rig": "core"}), why);
+            assert_eq!(waits(&one), waiting, "{why}");
+            assert_eq!(may_make_room(&one), !waiting, "{why}");
+        }
+    }
+
+    #[test]
+    fn one_that_waits_makes_room_in_the_queue_only_when_it_goes() {
+        let mut waiting = agent(json!({"role": "polecat", "rig": "core"}), reason::RIG_FULL);
+        assert!(!may_make_room(&waiting));
+        waiting.metadata.deletion_timestamp = Some(
+            "2030-01-01T00:00:00Z".parse().map(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time).unwrap(),
+        );
+        assert!(may_make_room(&waiting));
+        assert!(!may_make_room(&agent(json!({"role": "crew"}), reason::RUNNING)), "nobody waits for crew");
+    }
+}
