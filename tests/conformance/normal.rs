@@ -54,6 +54,14 @@ fn shape(value: &mut Value, names: &mut Names) {
     };
     // Nothing at all, or a null: to whoever reads it that is the same.
     map.retain(|key, value| !NOT_COMPARED.contains(&key.as_str()) && !value.is_null());
+    if map.get("kind").is_some_and(|kind| kind == "CustomResourceDefinition") {
+        // Whether it was applied by kubectl or built in, and with which defaults.
+        map.remove("spec");
+        map.get_mut("status")
+            .and_then(Value::as_object_mut)
+            .and_then(|status| status.remove("acceptedNames"));
+        map.get_mut("metadata").and_then(Value::as_object_mut).and_then(|meta| meta.remove("annotations"));
+    }
     let is_list = map.get("kind").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("List"));
     let is_version = map.contains_key("gitVersion");
     if is_version {

@@ -161,6 +161,19 @@ impl Case {
         self.ask(Method::POST, path, JSON, move |seen| Some(whole(&resource, body(seen))))
     }
 
+    /// Binds a pod to the node that nobody plays, and waits until whoever deletes it next knows that: a real server
+    /// may decide the grace of a deletion by what its cache still shows.
+    pub fn bind(self, pod: &str) -> Self {
+        let binding = json!({
+            "apiVersion": "v1", "kind": "Binding", "metadata": {"name": pod},
+            "target": {"apiVersion": "v1", "kind": "Node", "name": NODE},
+        });
+        let cached = format!("pods?resourceVersion=0&fieldSelector=metadata.name%3D{pod}");
+        self.post(&format!("pods/{pod}/binding"), binding).until(&cached, |answer| {
+            answer.code != 200 || answer.body["items"][0]["spec"].get("nodeName").is_some()
+        })
+    }
+
     /// Replaces.
     pub fn put(self, path: &str, body: impl Fn(&Seen) -> Value + Send + Sync + 'static) -> Self {
         let resource = path.to_owned();

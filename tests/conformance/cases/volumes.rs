@@ -31,7 +31,7 @@ pub fn cases() -> Vec<Case> {
                 pod["spec"]["volumes"] = json!([{"name": "v", "persistentVolumeClaim": {"claimName": "a"}}]);
                 pod
             })
-            .post("pods/p/binding", pods::binding("p"))
+            .bind("p")
             .delete("persistentvolumeclaims/a")
             .get("persistentvolumeclaims/a")
             .delete_with("pods/p", |_| json!({"gracePeriodSeconds": 0}))

@@ -49,7 +49,7 @@ pub fn cases() -> Vec<Case> {
             .follow(2, |seen| format!("{}&fieldSelector=status.phase%3DIdle", since(seen, 0))),
         case("a pod that ends in its grace")
             .post("pods", super::pods::pod("a"))
-            .post("pods/a/binding", super::pods::binding("a"))
+            .bind("a")
             .delete("pods/a")
             .delete_with("pods/a", |_| json!({"gracePeriodSeconds": 0}))
             .follow(4, |seen| format!("pods?watch=true&resourceVersion={}", seen[0].version())),

@@ -12,15 +12,12 @@ use super::world::{Answer, World, in_place};
 
 impl World {
     pub(super) fn create_of(&mut self, call: &Call, kind: &Kind) -> Result<Answer, Refusal> {
-        if let Form::Custom(_) = kind.form
-            && self.definition(kind).is_some_and(|definition| is_terminating(definition))
-        {
-            let mut refusal = Refusal::not_allowed(kind, "create");
-            refusal.message = "create not allowed while custom resource definition is terminating".into();
-            return Err(refusal);
-        }
         let mut object = body(call, kind)?;
         in_place(call, kind, &mut object)?;
+        if self.definition(kind).is_some_and(|definition| is_terminating(definition)) {
+            let why = "create not allowed while custom resource definition is terminating";
+            return Err(Refusal::forbidden(kind, object::name(&object), why));
+        }
         self.create_here(kind, &call.namespace, object).map(|object| {
             let shown = if call.metadata_only { super::read::metadata_of(&object).into() } else { object };
             Answer::object(201, shown)
@@ -100,16 +97,20 @@ impl World {
             id::LEASE if object.get("spec").is_none() => object["spec"] = json!({}),
             id::CLASS => super::volumes::prepare_class(object),
             id::DEFINITION => {
-                let condition = |kind: &str, reason: &str| json!({"type": kind, "status": "True", "reason": reason, "lastTransitionTime": now});
+                let condition = |kind: &str, reason: &str, message: &str| {
+                    json!({
+                        "type": kind, "status": "True", "reason": reason, "message": message,
+                        "lastTransitionTime": now,
+                    })
+                };
                 let conditions = [
-                    condition("NamesAccepted", "NoConflicts"),
-                    condition("Established", "InitialNamesAccepted"),
+                    condition("NamesAccepted", "NoConflicts", "no conflicts found"),
+                    condition("Established", "InitialNamesAccepted", "the initial names have been accepted"),
                 ];
                 object["status"] = json!({
                     "conditions": conditions, "acceptedNames": object["spec"]["names"].clone(),
                     "storedVersions": [object["spec"]["versions"][0]["name"].clone()],
                 });
-                object::set_finalizers(object, &["customresourcecleanup.apiextensions.k8s.io"]);
             }
             _ if kind.status => _ = object.as_object_mut().and_then(|map| map.remove("status")),
             _ => {}

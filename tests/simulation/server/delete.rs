@@ -39,6 +39,9 @@ pub const FOREGROUND: &str = "foregroundDeletion";
 /// Holds an owner until what it owns no longer names it.
 pub const ORPHAN: &str = "orphan";
 
+/// Holds a definition while there are objects of its kind.
+pub const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
+
 /// How an object is deleted.
 #[derive(Clone, Debug, Default)]
 pub struct Deletion {
@@ -147,6 +150,9 @@ impl World {
         if kind.id == id::NAMESPACE && !object::is_going(&old) {
             return Ok(Deleted { object: self.begin_namespace(key, deletion, &old), gone: false });
         }
+        if kind.id == id::DEFINITION && !object::is_going(&old) {
+            return Ok(Deleted { object: self.begin_definition(key, &old), gone: false });
+        }
         if kind.id == id::NAMESPACE && old["spec"]["finalizers"].as_array().is_some_and(|f| !f.is_empty()) {
             return Ok(Deleted { object: old, gone: false });
         }
@@ -230,6 +236,24 @@ impl World {
         object::set_finalizers(&mut new, &finalizers.iter().map(String::as_str).collect::<Vec<_>>());
         self.put(key.clone(), new)
     }
+
+    /// From now on nothing new of its kind is made, and it waits for what there is.
+    fn begin_definition(&mut self, key: &Key, old: &Value) -> Object {
+        let mut new = old.clone();
+        let now = object::seconds(self.now);
+        object::meta_mut(&mut new).insert("deletionTimestamp".into(), now.clone());
+        let mut finalizers: Vec<&str> = object::finalizers(old).filter(|one| *one != CLEANUP).collect();
+        finalizers.push(CLEANUP);
+        object::set_finalizers(&mut new, &finalizers);
+        if let Some(Value::Array(conditions)) = new["status"].get_mut("conditions") {
+            conditions.push(json!({
+                "type": "Terminating", "status": "True", "reason": "InstanceDeletionPending",
+                "message": "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon",
+                "lastTransitionTime": now,
+            }));
+        }
+        self.put(key.clone(), new)
+    }
 }
 
 enum Begun {
@@ -258,7 +282,7 @@ fn preconditions(kind: &Kind, name: &str, deletion: &Deletion, old: &Value) -> R
     ];
     for (what, asked, is, hint) in checks {
         if let Some(asked) = asked.filter(|asked| *asked != is) {
-            if kind.id == id::NAMESPACE {
+            if matches!(kind.id, id::NAMESPACE | id::DEFINITION) {
                 let why = format!(
                     "Precondition failed: {what} in precondition: {asked}, {what} in object meta: {is}"
                 );

@@ -140,12 +140,6 @@ impl Refusal {
         refusal
     }
 
-    /// An operation that the resource does not know now.
-    pub fn not_allowed(kind: &Kind, why: &str) -> Self {
-        let message = format!("{why} is not supported on resources of kind \"{}\"", kind.qualified());
-        Self::about(405, "MethodNotAllowed", message, kind, "")
-    }
-
     /// The request makes no sense.
     pub fn bad_request(message: impl Into<String>) -> Self {
         Self::new(400, "BadRequest", message)

@@ -29,6 +29,9 @@ pub fn prepare_volume(volume: &mut Value) {
     protect(volume, VOLUME_PROTECTION);
     default(&mut volume["spec"], "volumeMode", json!("Filesystem"));
     default(&mut volume["spec"], "persistentVolumeReclaimPolicy", json!("Retain"));
+    if let Some(path) = volume["spec"].get_mut("hostPath") {
+        default(path, "type", json!(""));
+    }
     volume["status"] = json!({"phase": "Pending"});
 }
 

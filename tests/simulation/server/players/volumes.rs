@@ -101,21 +101,30 @@ pub fn provision(world: &mut World, key: &Key) {
         },
     };
     let volume = Key::new(kinds().at(id::VOLUME), "", &name);
-    let uid = object::uid(&claim);
+    let reference = reference(key, &claim);
     // Whoever changed them meanwhile is looked at again.
-    let _ = world.change(&volume, Part::Main, |volume| volume["spec"]["claimRef"]["uid"] = uid.into());
+    let _ = world.change(&volume, Part::Main, |volume| volume["spec"]["claimRef"] = reference);
     let _ = world.change(&volume, Part::Status, |volume| volume["status"] = json!({"phase": "Bound"}));
     let capacity = world.store().get(&volume).map(|volume| volume["spec"]["capacity"].clone());
     let _ = world.change(key, Part::Main, |claim| {
         claim["spec"]["volumeName"] = name.as_str().into();
         let meta = object::meta_mut(claim);
         let annotations = meta.entry("annotations").or_insert_with(|| json!({}));
-        annotations["pv.kubernetes.io/bind-completed"] = "yes".into();
+        for done in ["bind-completed", "bound-by-controller"] {
+            annotations[format!("pv.kubernetes.io/{done}")] = "yes".into();
+        }
     });
     let _ = world.change(key, Part::Status, |claim| {
         claim["status"] =
             json!({"phase": "Bound", "accessModes": claim["spec"]["accessModes"], "capacity": capacity});
     });
+}
+
+fn reference(key: &Key, claim: &Value) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": key.namespace(), "name": key.name(),
+        "uid": object::uid(claim), "resourceVersion": object::text(claim, "resourceVersion"),
+    })
 }
 
 /// Makes a volume for a claim, of its class.
@@ -129,10 +138,7 @@ fn make(world: &mut World, key: &Key, claim: &Value) -> Option<String> {
             "persistentVolumeReclaimPolicy": class["reclaimPolicy"],
             "storageClassName": claim["spec"]["storageClassName"], "volumeMode": claim["spec"]["volumeMode"],
             "csi": {"driver": class["provisioner"], "volumeHandle": name},
-            "claimRef": {
-                "apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": key.namespace(),
-                "name": key.name(), "uid": object::uid(claim),
-            },
+            "claimRef": reference(key, claim),
         },
     });
     world.create(id::VOLUME, "", volume).ok()?;
