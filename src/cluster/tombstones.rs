@@ -9,10 +9,12 @@ use serde_json::json;
 
 use super::Cluster;
 use super::error::Error;
-use super::read::{get_global, is_absent, is_defined, pages, unknown};
+use super::read::{get, get_global, is_absent, is_defined, pages, unknown};
 use super::remains::Search;
 use crate::api::condition::reason;
-use crate::api::{Recreate, Tombstone, TombstoneChild, TombstoneKind, TombstoneSpec, TombstoneStatus, names};
+use crate::api::{
+    Agent, Recreate, Tombstone, TombstoneChild, TombstoneKind, TombstoneSpec, TombstoneStatus, Town, names,
+};
 use crate::lifecycle::{ObjectKey, Record, Uid, label, tombstone_name};
 
 const KIND: &str = "Tombstone";
@@ -127,26 +129,46 @@ pub(super) async fn forbids(
     Ok(found.into_iter().filter(|t| ours(cluster, t) && forbids(t)).max_by_key(|t| t.spec.expires_at.0))
 }
 
-/// Lets a record go whose time has come, after a last look for what it speaks of. `Some`: something is still there.
-pub async fn expire(cluster: &Cluster, key: &ObjectKey) -> Result<Option<String>, Error> {
-    let Some(known) = cluster.tombstones.get(key) else { return Ok(None) };
-    let Some(found) = get_global::<Tombstone>(cluster, &key.name).await? else { return Ok(None) };
+/// What became of a record whose time has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expiry {
+    /// It is gone.
+    Gone,
+    /// The object itself has not gone yet; it will any moment.
+    TooEarly,
+    /// Something that it speaks of is still there.
+    StillThere,
+}
+
+/// Lets a record go whose time has come, after a last look for what it speaks of.
+pub async fn expire(cluster: &Cluster, key: &ObjectKey) -> Result<Expiry, Error> {
+    let Some(known) = cluster.tombstones.get(key) else { return Ok(Expiry::Gone) };
+    let Some(found) = get_global::<Tombstone>(cluster, &key.name).await? else { return Ok(Expiry::Gone) };
     if Uid::of(&found.metadata).as_ref() != Some(&known.uid) {
-        return Ok(None);
+        return Ok(Expiry::Gone);
+    }
+    let of = match known.kind {
+        TombstoneKind::Town => get::<Town>(cluster, &known.of.key).await?.and_then(|town| town.metadata.uid),
+        TombstoneKind::Agent => {
+            get::<Agent>(cluster, &known.of.key).await?.and_then(|agent| agent.metadata.uid)
+        }
+    };
+    if of.as_deref() == Some(known.of.uid.as_str()) {
+        return Ok(Expiry::TooEarly);
     }
     let left = Search::of_destroyed(cluster, &known).everything().await?;
     if !left.is_empty() {
         let left: Vec<_> = left.iter().map(|child| format!("{} {}", child.kind, child.name)).collect();
         let note = format!("this record stays: {} of it still there: {}", left.len(), left.join(", "));
         cluster.events.say(&found, true, reason::STILL_THERE, &note).await;
-        return Ok(Some(note));
+        return Ok(Expiry::StillThere);
     }
     let exactly =
         Preconditions { uid: found.metadata.uid, resource_version: found.metadata.resource_version };
     let params = DeleteParams { preconditions: Some(exactly), ..DeleteParams::background() };
     match api(cluster).delete(&key.name, &params).await {
-        Ok(_) => Ok(None),
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+        Ok(_) => Ok(Expiry::Gone),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(Expiry::Gone),
         Err(error) => Err(Error::api(format!("delete {KIND} {}", key.name), error)),
     }
 }

@@ -224,7 +224,9 @@ async fn k4_what_happens_while_the_operator_is_down_is_seen_when_it_is_back(stor
 }
 
 async fn an_api_server_that_is_killed_or_silent_is_no_proof_of_anything(story: Story) {
-    let operator = story.cluster.operator(&[OPERATOR]).await;
+    // Longer than anything here takes: a leader that cannot renew its Lease for ten seconds would end.
+    let patient = ["--lease-duration=60s", "--lease-renew-deadline=50s"];
+    let operator = story.cluster.operator(&[&[OPERATOR][..], &patient].concat()).await;
     let plane = story.cluster.plane();
     let live = busy_town(&story, "live").await;
     let goes = busy_town(&story, "goes").await;

@@ -25,6 +25,7 @@ mod expiry;
 mod failing;
 mod fields;
 mod fleet;
+mod leading;
 mod life;
 mod metrics;
 mod naming;
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
     retries::add(&mut stories);
     crash::add(&mut stories);
     fleet::add(&mut stories);
+    leading::add(&mut stories);
     metrics::add(&mut stories);
     unknown::add(&mut stories);
     startup::add(&mut stories);

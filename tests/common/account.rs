@@ -25,6 +25,10 @@ impl Account {
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}});
         cluster.try_kubectl(&["apply", "-f", "-"], &namespace.to_string()).unwrap();
         cluster.try_kubectl(&["apply", "-f", "-"], &manifests()).unwrap();
+        // There is no Lease to wait for: nobody has led before.
+        let metadata = json!({"name": NAME, "namespace": NAMESPACE});
+        let lease = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata});
+        cluster.try_kubectl(&["apply", "-f", "-"], &lease.to_string()).unwrap();
 
         let token = cluster.kubectl(&["create", "token", NAME, "-n", NAMESPACE, "--duration=24h"]);
         let text = cluster.kubectl(&["config", "view", "--raw", "--flatten", "--minify", "-o", "json"]);

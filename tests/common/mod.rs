@@ -18,6 +18,7 @@ pub mod cluster;
 pub mod operator;
 pub mod players;
 pub mod process;
+pub mod relay;
 pub mod requests;
 pub mod seen;
 pub mod story;
