@@ -113,9 +113,10 @@ impl<'a> Search<'a> {
             _ => (self.owner, own),
         };
         let kept = self.cluster.limits.agent_tombstones && (own.is_some() || !with_town);
-        let record = match kept {
-            true => tombstones::read(self.cluster, TombstoneKind::Agent, self.owner).await,
-            false => Record::NotKept,
+        let record = if kept {
+            tombstones::read(self.cluster, TombstoneKind::Agent, self.owner).await
+        } else {
+            Record::NotKept
         };
         self.remains(Remains { settled_at: self.settled_at(closed, since), ..Remains::of(record) }).await
     }

@@ -85,7 +85,7 @@ async fn i3_the_record_is_there_before_anything_goes_and_proves_what_became_of_i
     let gone = receipts(&done, ReceiptOutcome::Gone);
     assert!(had.is_subset(&gone), "a receipt for each: {had:?} of {gone:?}");
     assert_eq!(done.spec, begun.spec, "no further write was owed");
-    let shown = story.kubectl(&["get", "tombstones", &record.name().to_owned()]);
+    let shown = story.kubectl(&["get", "tombstones", record.name()]);
     let line = shown.lines().last().unwrap_or_default();
     let columns: Vec<&str> = line.split_whitespace().collect();
     assert_eq!(columns[1..5], ["Town", story.namespace.as_str(), "gas", "Destroyed"], "{shown}");
