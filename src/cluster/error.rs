@@ -108,12 +108,20 @@ fn said(error: &kube::Error) -> String {
     }
 }
 
+/// A patch that names the UID of one object met another that has taken the name: the API server calls that invalid.
+fn is_of_another(status: &kube::core::Status) -> bool {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    status.code == 422 && causes.into_iter().any(|cause| cause.field == "metadata.uid")
+}
+
 impl Error {
     /// Wraps a client error; a conflict becomes [`Error::Conflict`].
     pub(super) fn api(what: impl Into<String>, source: kube::Error) -> Self {
         let what = what.into();
         match &source {
-            kube::Error::Api(status) if status.is_conflict() => Self::Conflict { what },
+            kube::Error::Api(status) if status.is_conflict() || is_of_another(status) => {
+                Self::Conflict { what }
+            }
             kube::Error::Service(stopped) if stopped.downcast_ref() == Some(&Fenced { begun: false }) => {
                 Self::NotLeading { what }
             }
@@ -216,6 +224,7 @@ impl Error {
 #[cfg(test)]
 mod tests {
     use kube::core::Status;
+    use serde_json::json;
 
     use super::*;
     use crate::telemetry::Metrics;
@@ -223,6 +232,19 @@ mod tests {
     fn answer(code: u16, message: &str) -> Error {
         let status = Status { code, ..Status::failure(message, "") };
         Error::Api { what: "a test".into(), source: Box::new(kube::Error::Api(Box::new(status))) }
+    }
+
+    #[test]
+    fn a_patch_that_meets_another_object_of_the_name_is_a_conflict() {
+        let refused = |field: &str| {
+            let cause =
+                json!({"reason": "FieldValueInvalid", "message": "field is immutable", "field": field});
+            let status = json!({"status": "Failure", "code": 422, "reason": "Invalid", "message": "it is invalid",
+                "details": {"causes": [cause]}});
+            Error::api("a test", kube::Error::Api(Box::new(serde_json::from_value(status).unwrap())))
+        };
+        assert_eq!(refused("metadata.uid").reason(), "Conflict");
+        assert_eq!(refused("spec.ports").reason(), "RequestRefused");
     }
 
     #[test]

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 
 use super::cache::Group;
@@ -87,8 +88,16 @@ fn answer_of(cluster: &Cluster, pod: Option<&PodFacts>) -> ProbeFacts {
     pod.map(|pod| cluster.probes.facts(&pod.uid)).unwrap_or_default()
 }
 
+/// Whether it belongs to another installation: then nothing is read for it, and nothing decided.
+fn foreign(cluster: &Cluster, meta: &ObjectMeta) -> bool {
+    label(meta, names::INSTALL).is_some_and(|install| install != cluster.install.0)
+}
+
 async fn look_at_town(cluster: &Cluster, key: &ObjectKey) -> Result<Option<TownSnapshot>, Error> {
     let Some(cached) = cluster.towns.get(key) else { return Ok(None) };
+    if foreign(cluster, &cached.metadata) {
+        return Ok(None);
+    }
     let Some(uid) = Uid::of(&cached.metadata) else { return Ok(None) };
     cluster.sees_own_writes(&uid).await;
     let Some(cached) = cluster.towns.get(key) else { return Ok(None) };
@@ -128,6 +137,9 @@ async fn look_at_town(cluster: &Cluster, key: &ObjectKey) -> Result<Option<TownS
 /// Everything that a decision about the agent rests on; `None`: there is no such agent.
 pub async fn observe_agent(cluster: &Cluster, key: &ObjectKey) -> Result<Option<AgentSnapshot>, Error> {
     let Some(cached) = cluster.agents.get(key) else { return Ok(None) };
+    if foreign(cluster, &cached.metadata) {
+        return Ok(None);
+    }
     let Some(uid) = Uid::of(&cached.metadata) else { return Ok(None) };
     cluster.sees_own_writes(&uid).await;
     let Some(mut agent) = cluster.agents.get(key) else { return Ok(None) };

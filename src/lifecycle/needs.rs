@@ -52,7 +52,7 @@ pub(super) fn volume(
     if let Some(lost) = lost(found) {
         return Err(lost);
     }
-    *record = Some(StorageStatus { claim: name.clone(), uid: Some(claim.child.uid.as_str().into()) });
+    *record = Some(self::record(claim));
     let grow =
         wanted.size.as_ref().filter(|size| claim.requested.as_ref().is_some_and(|now| larger(size, now)));
     let actions = grow.map(|size| Action::GrowClaim {
@@ -61,6 +61,11 @@ pub(super) fn volume(
         size: size.clone(),
     });
     Ok(Volume { actions: actions.into_iter().collect(), notice: None })
+}
+
+/// What status says of a claim.
+pub(super) fn record(claim: &ClaimFacts) -> StorageStatus {
+    StorageStatus { claim: claim.child.key.name.clone(), uid: Some(claim.child.uid.to_string()) }
 }
 
 /// The volume behind a claim is gone: a person must act, whether the town is awake or not.

@@ -165,6 +165,10 @@ fn at_work(s: &AgentSnapshot, mut status: AgentStatus, pod: &PodFacts, now: Time
         c.set(condition::FINISHED, false, reason::UNFINISHED, unfinished_text(&hook.bead));
     }
     status.pod = Some(restart::pod_record(pod));
+    if status.storage.is_none() {
+        // The write that was to say so was lost, or refused.
+        status.storage = s.claim.as_ref().map(needs::record);
+    }
     let mut later = None;
     let phase = if pod.phase == PodPhase::Running {
         c.ready(reason::WORKING_ON, format!("pod {} works", pod.key.name));

@@ -1,7 +1,7 @@
 //! A Task agent: a pod only while its bead is unfinished, each attempt and each outcome on record.
 
 use super::build::{
-    AgentBuilder, PodBuilder, Read, claim, mayor, minute, polecat, running_town, second, town,
+    AgentBuilder, PodBuilder, Read, claim, mayor, minute, polecat, running_town, second, town, uid,
 };
 use crate::api::AsleepReason::{Idle, Suspended};
 use crate::api::Outcome::{Done, Failed, Interrupted};
@@ -469,4 +469,16 @@ fn t18_a_finished_bead_stays_finished_whatever_becomes_of_its_pod() {
 fn d5_a_pod_that_ends_without_being_done_has_failed() {
     let plan = tried().pod(|p| p.exited(1, minute(5))).decide(minute(5));
     assert_eq!((work(&plan).outcome, plan.is(FINISHED)), (Some(Failed), false));
+}
+
+#[test]
+fn a_claim_that_was_made_unseen_is_on_record_once_the_agent_works() {
+    let works =
+        || polecat("toast").storage().hook("b1").attempt("b1", 1, minute(0)).claim(claim("toast")).running();
+    let plan = works().edit(|a| a.status.as_mut().unwrap().storage = None).decide(minute(1));
+    let recorded = plan.status.unwrap().storage.unwrap();
+    assert_eq!(
+        (recorded.claim.as_str(), recorded.uid),
+        ("toast-claim", Some(uid("toast-claim").to_string()))
+    );
 }
