@@ -21,8 +21,8 @@ use super::project::{annotation, child_facts, claim_facts, pod_facts};
 use super::{Cluster, lock};
 use crate::api::{Agent, PodStatus, StorageStatus, Town, names};
 use crate::lifecycle::{
-    AgentSnapshot, ChildFacts, ChildKind, ClaimFacts, Freshness, ObjectKey, PodFacts, ProbeFacts, Remains,
-    ServiceFacts, Standing, TownFacts, TownSnapshot, TownView, Uid, Unknown, has_finalizer,
+    AgentSnapshot, ChildFacts, ChildKind, ClaimFacts, Freshness, Guard, ObjectKey, PodFacts, ProbeFacts,
+    Remains, ServiceFacts, Standing, TownFacts, TownSnapshot, TownView, Uid, Unknown, has_finalizer,
     has_own_tombstone, label, needs_live, needs_live_town, standing, starting, tombstone, tombstone_time,
 };
 use crate::resources;
@@ -403,7 +403,12 @@ async fn list<K: Known>(
         let api = api.clone();
         async move { api.list(&params).await }
     };
-    let all = pages(K::NAME, params, page).await?.into_iter().filter(|item| matters(item.meta()));
+    let all = match pages(K::NAME, params, page).await {
+        Err(_) if !Guard::FailClosed.holds() => Vec::new(),
+        all => all?,
+    };
+    let there = |meta: &ObjectMeta| meta.deletion_timestamp.is_none() || Guard::Absence.holds();
+    let all = all.into_iter().filter(|item| matters(item.meta()) && there(item.meta()));
     all.map(|guarded| {
         guarded.0.map_err(|bad| Error::Undecodable {
             kind: K::NAME,

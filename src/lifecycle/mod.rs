@@ -16,6 +16,7 @@ mod conditions;
 mod destroy;
 mod expiry;
 mod facts;
+mod guard;
 mod idle;
 mod ids;
 mod needs;
@@ -43,6 +44,7 @@ pub use facts::{
     AgentSnapshot, ChildFacts, ChildKind, ClaimFacts, Freshness, PodFacts, PodPhase, ProbeFacts, Remains,
     RigFacts, ServiceFacts, Standing, Termination, TownFacts, TownSnapshot, TownView, Unknown,
 };
+pub use guard::Guard;
 pub use ids::{ObjectKey, OwnerRef, Uid, child_name, service_name};
 pub use plan::{Action, Ask, Notice, Plan, Questions};
 pub use probe::token_secret;
@@ -61,6 +63,9 @@ pub fn tombstone(meta: &ObjectMeta) -> Option<&str> {
 
 /// Whether the object carries a tombstone that names its own UID.
 pub fn has_own_tombstone(meta: &ObjectMeta) -> bool {
+    if !Guard::TombstoneFirst.holds() && meta.deletion_timestamp.is_some() {
+        return true;
+    }
     match (tombstone(meta), meta.uid.as_deref()) {
         (Some(value), Some(uid)) => value.split_once('@').is_some_and(|(named, _)| named == uid),
         _ => false,

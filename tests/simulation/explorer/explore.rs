@@ -75,7 +75,14 @@ pub struct Explorer<'a> {
 impl<'a> Explorer<'a> {
     /// Of a story.
     pub fn of(scenario: &'a Scenario) -> Self {
-        Self { scenario, reference: None, until: None, thorough: false, found: None, report: Report::default() }
+        Self {
+            scenario,
+            reference: None,
+            until: None,
+            thorough: false,
+            found: None,
+            report: Report::default(),
+        }
     }
 
     /// Ends after so much time, whatever is left to look at.
@@ -138,7 +145,8 @@ impl<'a> Explorer<'a> {
 
     /// The run in which nothing goes wrong.
     pub fn reference(&mut self) -> Option<End> {
-        self.try_plan(&Plan::default())
+        let interrupt = self.scenario.interruption.is_some().then_some(1);
+        self.try_plan(&Plan { interrupt, ..Plan::default() })
     }
 
     /// Every request of the story, with everything that can go wrong with it.
@@ -200,26 +208,17 @@ impl<'a> Explorer<'a> {
         }
     }
 
-    /// Two operators at once, as if there were no lease, in the order that each seed draws.
-    pub fn two_operators(&mut self, seeds: impl IntoIterator<Item = u64>) {
+    /// Moves in any order, with faults at any place, as each seed draws them, by so many operators more than one:
+    /// as if there were no lease.
+    pub fn any_order(&mut self, seeds: impl IntoIterator<Item = u64>, more_operators: usize) {
+        let Some(reference) = self.reference() else { return };
         for seed in seeds {
             if self.is_over() {
                 return;
             }
-            self.try_plan(&Plan { more_operators: 1, seed: Some(seed), ..Plan::default() });
-        }
-    }
-
-    /// Moves in any order, with faults at any place, as each seed draws them.
-    pub fn any_order(&mut self, seeds: impl IntoIterator<Item = u64>) {
-        if self.reference().is_none() {
-            return;
-        }
-        for seed in seeds {
-            if self.is_over() {
-                return;
-            }
-            self.try_plan(&Plan { seed: Some(seed), ..Plan::default() });
+            let moment = usize::try_from(seed).unwrap_or(0) % reference.calls.len().max(1);
+            let interrupt = self.scenario.interruption.is_some().then_some(moment + 1);
+            self.try_plan(&Plan { seed: Some(seed), interrupt, more_operators, ..Plan::default() });
         }
     }
 

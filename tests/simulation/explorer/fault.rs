@@ -64,7 +64,9 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::CrashBefore => f.write_str("the operator is killed before it is sent"),
-            Self::CrashAfter => f.write_str("it takes effect, and the operator is killed before the answer comes"),
+            Self::CrashAfter => {
+                f.write_str("it takes effect, and the operator is killed before the answer comes")
+            }
             Self::Refused(code) => write!(f, "answered {code}"),
             Self::TimeoutAfter => f.write_str("it takes effect, answered 504"),
             Self::ResetBefore => f.write_str("the connection breaks on the way there"),
@@ -84,7 +86,11 @@ pub fn refusal(call: &Call, code: u16) -> Answer {
     Answer::from(match code {
         403 => Refusal::new(403, "Forbidden", "forbidden: User \"operator\" cannot do this"),
         404 => Refusal::new(404, "", "404 page not found"),
-        409 => Refusal::new(409, conflict, "the object has been modified; please apply your changes to the latest"),
+        409 => Refusal::new(
+            409,
+            conflict,
+            "the object has been modified; please apply your changes to the latest",
+        ),
         422 => Refusal::new(422, "Invalid", "admission webhook \"other.example\" denied the request"),
         429 => Refusal::too_many_requests(1),
         500 => Refusal::internal("etcdserver: leader changed"),

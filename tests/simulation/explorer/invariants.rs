@@ -6,12 +6,12 @@ use std::fmt;
 use serde_json::Value;
 use town_operator::api::names;
 
+use super::{INSTALL, agent_kind, town_kind};
 use crate::server::call::{Call, Verb};
 use crate::server::kinds::id;
 use crate::server::object::{self, Object, finalizers, is_going, label, meta, uid};
 use crate::server::store::{Change, Event, Key};
 use crate::server::world::World;
-use super::{INSTALL, agent_kind, town_kind};
 
 /// An invariant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -100,7 +100,10 @@ fn is_ours(object: &Value) -> bool {
 /// The tombstone of the object names its own UID.
 pub fn has_own_tombstone(object: &Value) -> bool {
     let annotation = meta(object).get("annotations").and_then(|all| all.get(names::TOMBSTONE));
-    annotation.and_then(Value::as_str).and_then(|value| value.split_once('@')).is_some_and(|(named, _)| named == uid(object))
+    annotation
+        .and_then(Value::as_str)
+        .and_then(|value| value.split_once('@'))
+        .is_some_and(|(named, _)| named == uid(object))
 }
 
 /// `pod ns/gas-1234`.
@@ -176,7 +179,10 @@ impl Witness {
 
     /// I2. Once its tombstone is durable, nothing is created for a UID.
     fn no_resurrection(&self, call: &Call) -> Result<(), Violation> {
-        if call.verb != Verb::Create || !matches!(call.resource.as_str(), "pods" | "persistentvolumeclaims" | "services" | "secrets") || self.two_writers {
+        if call.verb != Verb::Create
+            || !matches!(call.resource.as_str(), "pods" | "persistentvolumeclaims" | "services" | "secrets")
+            || self.two_writers
+        {
             return Ok(());
         }
         let object: Value = serde_json::from_slice(&call.body).expect("an object");
@@ -208,7 +214,8 @@ impl Witness {
         // Pods end, and agents go, for other reasons too: only who knows of a deletion must have said so first.
         let destroys = owners.iter().any(|owner| owner.deleted.is_some_and(|deleted| deleted <= knew));
         let ends = kind == id::POD || kind == agent_kind();
-        let sleeps = kind == id::POD && town_of(world, &event.object).is_some_and(|town| !is_going(town) && falls_asleep(town));
+        let sleeps = kind == id::POD
+            && town_of(world, &event.object).is_some_and(|town| !is_going(town) && falls_asleep(town));
         if ends && (!destroys || sleeps) {
             return Ok(());
         }
@@ -271,16 +278,18 @@ fn one_pod(world: &World, event: &Event) -> Result<(), Violation> {
         return Ok(());
     }
     let purpose = |pod: &Value| {
-        let of = [names::INSTALL, names::TOWN_UID, names::AGENT_UID].map(|key| label(pod, key).map(str::to_owned));
+        let of =
+            [names::INSTALL, names::TOWN_UID, names::AGENT_UID].map(|key| label(pod, key).map(str::to_owned));
         of[1].is_some().then_some(of)
     };
     let Some(new) = purpose(&event.object) else { return Ok(()) };
     let mut others = world.store().of_kind(id::POD).filter(|(key, _)| **key != event.key);
     match others.find(|(_, pod)| purpose(pod).as_ref() == Some(&new)) {
         None => Ok(()),
-        Some((other, _)) => {
-            Err(broken(Invariant::OnePod, format!("{} is there beside {}", called(&event.key), called(other))))
-        }
+        Some((other, _)) => Err(broken(
+            Invariant::OnePod,
+            format!("{} is there beside {}", called(&event.key), called(other)),
+        )),
     }
 }
 
@@ -299,7 +308,8 @@ fn only_ours(event: &Event) -> Result<(), Violation> {
         };
     };
     // Whoever belongs to nobody yet is taken in.
-    let adoptable = is_owner(kind) && label(before, names::INSTALL).is_none() && event.change == Change::Modified;
+    let adoptable =
+        is_owner(kind) && label(before, names::INSTALL).is_none() && event.change == Change::Modified;
     if !is_ours(before) && !adoptable {
         return Err(broken(Invariant::OnlyOurs, format!("{} is touched, and is not ours", what())));
     }
@@ -331,7 +341,10 @@ fn done_is_done(world: &World, event: &Event) -> Result<(), Violation> {
             || (work["outcome"] == "Done" && work["bead"] == *bead)
     });
     if done {
-        return Err(broken(Invariant::DoneIsDone, format!("{} is started for bead {bead}, which is done", called(&event.key))));
+        return Err(broken(
+            Invariant::DoneIsDone,
+            format!("{} is started for bead {bead}, which is done", called(&event.key)),
+        ));
     }
     Ok(())
 }

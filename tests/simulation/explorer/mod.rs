@@ -19,6 +19,8 @@ pub mod people;
 pub mod run;
 pub mod scenario;
 pub mod scenarios;
+#[cfg(feature = "mutations")]
+mod teeth;
 mod tests;
 
 use std::sync::LazyLock;

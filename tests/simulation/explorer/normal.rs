@@ -7,14 +7,15 @@ use serde_json::{Map, Value};
 use town_operator::api::names;
 use town_operator::lifecycle::{Uid, child_name};
 
+use super::{agent_kind, kind_name, town_kind};
 use crate::server::kinds::id;
 use crate::server::object::{Object, name, uid};
 use crate::server::store::{Change, Key};
 use crate::server::world::World;
-use super::{agent_kind, kind_name, town_kind};
 
 /// Fields that say when, or how often, something was tried.
-const PASSING: [&str; 18] = [
+const PASSING: [&str; 19] = [
+    "volumeName",
     "resourceVersion",
     "generation",
     "observedGeneration",
@@ -38,7 +39,7 @@ const PASSING: [&str; 18] = [
 /// The cluster in its normal form, a line an object, in order.
 pub fn normal_form(world: &World) -> BTreeMap<String, Value> {
     let called = names_of(world);
-    let told = [id::EVENT, id::LEASE, id::DEFINITION, id::NODE];
+    let told = [id::EVENT, id::LEASE, id::DEFINITION, id::NODE, id::VOLUME];
     let all = world.store().all().filter(|(key, _)| !told.contains(&key.kind));
     let line = |(key, object): (&Key, &Object)| {
         let place = plain(&format!("{} {}", kind_name(key.kind), key.path), &called);

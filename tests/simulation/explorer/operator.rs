@@ -25,12 +25,12 @@ use town_operator::lifecycle::ObjectKey;
 use town_operator::operator::{Looked, reconcile_agent, reconcile_town};
 use town_operator::resources::Install;
 
+use super::line::Line;
+use super::{INSTALL, LATE};
 use crate::server::kinds::id;
 use crate::server::object::{Object, label};
 use crate::server::store::{Change, Event as Happened};
 use crate::server::world::World;
-use super::line::Line;
-use super::{INSTALL, LATE};
 
 /// Longest time for one look, as in the operator's own queue.
 const DEADLINE: Duration = Duration::from_mins(2);
@@ -270,6 +270,11 @@ impl Operator {
         !self.under_way.is_empty()
     }
 
+    /// Whether something fails that it tries again and again.
+    pub fn is_failing(&self) -> bool {
+        !self.failures.is_empty()
+    }
+
     /// Everybody whose timer has come is due.
     pub fn ring(&mut self, now: Timestamp) {
         self.timers.retain(|subject, at| {
@@ -330,7 +335,12 @@ impl Operator {
         said
     }
 
-    fn ended(&mut self, subject: &Subject, result: Result<Looked, Option<Error>>, now: Timestamp) -> Option<String> {
+    fn ended(
+        &mut self,
+        subject: &Subject,
+        result: Result<Looked, Option<Error>>,
+        now: Timestamp,
+    ) -> Option<String> {
         let (again, failed) = match result {
             Ok(Looked { look_again, failed }) => (look_again, failed.map(Some)),
             Err(error) => (None, Some(error)),
@@ -347,7 +357,8 @@ impl Operator {
         if let Some(at) = [again, retry].into_iter().flatten().min() {
             self.timers.insert(subject.clone(), at);
         }
-        let text = |error: Option<Error>| error.map_or("it took too long".to_owned(), |error| error.to_string());
+        let text =
+            |error: Option<Error>| error.map_or("it took too long".to_owned(), |error| error.to_string());
         failed.map(|error| format!("{}: a look at {subject} ended early: {}", self.name, text(error)))
     }
 

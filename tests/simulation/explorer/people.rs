@@ -1,7 +1,6 @@
 //! What people ask of the API server, and what belongs to others than us.
 
 use http::Method;
-use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 use town_operator::api::names;
 
@@ -9,6 +8,7 @@ use super::{EPOCH, INSTALL, agent_kind, town_kind};
 use crate::server::call::Call;
 use crate::server::kinds::{id, kinds};
 use crate::server::object::{Object, label, uid};
+use crate::server::players::{self, node, volumes};
 use crate::server::store::Key;
 use crate::server::world::{Answer, World};
 
@@ -20,6 +20,8 @@ pub fn an_empty_cluster() -> World {
     let mut world = World::new(EPOCH, 1);
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}});
     ask(&mut world, &Method::POST, "/api/v1/namespaces", &namespace);
+    node::join(&mut world);
+    volumes::offer(&mut world, "standard", "Delete", true);
     world
 }
 
@@ -29,6 +31,7 @@ pub fn a_cluster() -> World {
     for object in belongings_of_others() {
         create(&mut world, object);
     }
+    players::rest(&mut world, 1000);
     world
 }
 
@@ -58,7 +61,8 @@ fn belongings_of_others() -> Vec<Value> {
         object
     };
     let pod = || json!({"spec": {"containers": [{"name": "main", "image": "other"}]}});
-    let claim = || json!({"spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}});
+    let claim =
+        || json!({"spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}});
     vec![
         object("Pod", "gas-00000000", None, pod()),
         object("Pod", "gas-theirs", Some("theirs"), pod()),
@@ -93,7 +97,9 @@ pub fn try_ask(world: &mut World, method: &Method, path: &str, body: &Value) -> 
 fn path(kind: usize, name: &str) -> String {
     let kind = kinds().at(kind);
     let group = if kind.group.is_empty() { "/api".to_owned() } else { format!("/apis/{}", kind.group) };
-    format!("{group}/{}/namespaces/{NAMESPACE}/{}/{name}", kind.version, kind.plural).trim_end_matches('/').to_owned()
+    format!("{group}/{}/namespaces/{NAMESPACE}/{}/{name}", kind.version, kind.plural)
+        .trim_end_matches('/')
+        .to_owned()
 }
 
 /// Creates an object.
@@ -156,20 +162,16 @@ pub fn delete_now(world: &mut World, kind: usize, name: &str) {
 pub fn belongs(world: &World) -> Vec<Key> {
     let kinds = [id::POD, id::CLAIM, id::SERVICE, id::SECRET, town_kind(), agent_kind()];
     let all = kinds.into_iter().flat_map(|kind| world.store().of_kind(kind));
-    all.filter(|(_, object)| label(object, names::INSTALL) == Some(INSTALL)).map(|(key, _)| key.clone()).collect()
+    all.filter(|(_, object)| label(object, names::INSTALL) == Some(INSTALL))
+        .map(|(key, _)| key.clone())
+        .collect()
 }
 
 /// The pod of an agent ends by itself, with this exit code.
 pub fn end_work(world: &mut World, agent: &str, exit_code: i32) {
-    let Some((key, _)) = pod_of(world, agent_kind(), agent) else { return };
-    let at = world.now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    let (phase, reason) = if exit_code == 0 { ("Succeeded", "Completed") } else { ("Failed", "Error") };
-    let terminated = json!({"exitCode": exit_code, "reason": reason, "startedAt": at, "finishedAt": at});
-    let status = json!({"status": {"phase": phase, "containerStatuses": [{
-        "name": "main", "image": "town", "imageID": "", "ready": false, "restartCount": 0,
-        "state": {"terminated": terminated},
-    }]}});
-    ask(world, &Method::PATCH, &format!("{}/status", path(id::POD, key.name())), &status);
+    if let Some((key, _)) = pod_of(world, agent_kind(), agent) {
+        node::exit(world, &key, exit_code, "");
+    }
 }
 
 /// The pod of this owner.
@@ -191,29 +193,4 @@ pub fn pod_of(world: &World, kind: usize, name: &str) -> Option<(Key, Object)> {
 /// Whether the owner has a pod that runs.
 pub fn runs(world: &World, kind: usize, name: &str) -> bool {
     pod_of(world, kind, name).is_some_and(|(_, pod)| pod["status"]["phase"] == "Running")
-}
-
-/// Those who play the rest of the cluster: its node, its controllers.
-#[derive(Default)]
-pub struct Players {
-    /// Up to which version they have nothing to do.
-    rest: Option<u64>,
-}
-
-impl Players {
-    /// Whether one of them has something to do now.
-    pub fn may_move(&self, world: &World, _now: Timestamp) -> bool {
-        self.rest != Some(world.store().version())
-    }
-
-    /// When one of them has something to do next, if nothing happens before.
-    pub fn next_move(&self, _world: &World, _now: Timestamp) -> Option<Timestamp> {
-        None
-    }
-
-    /// One of them does something.
-    pub fn move_one(&mut self, world: &mut World) -> String {
-        self.rest = Some(world.store().version());
-        String::new()
-    }
 }

@@ -14,18 +14,18 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 use town_operator::cluster::Clock;
 
-use crate::server::call::Call;
-use crate::server::kinds::id;
-use crate::server::object;
-use crate::server::world::{Answer, Body, World};
 use super::chance::Chance;
 use super::fault::{Blindness, Fault, refusal};
 use super::invariants::{By, Invariant, Violation, Witness, broken};
 use super::line::Waiting;
 use super::operator::{News, Operator, Subject, Watched};
-use super::people::Players;
 use super::scenario::Scenario;
 use super::{AT_MOST, EPOCH};
+use crate::server::call::Call;
+use crate::server::kinds::id;
+use crate::server::object;
+use crate::server::players;
+use crate::server::world::{Answer, Body, World};
 
 /// What goes wrong in a run.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -74,7 +74,7 @@ enum Move {
     /// A look begins.
     Look(usize, Subject),
     /// A player moves.
-    Player,
+    Player(players::Step),
 }
 
 /// A request of an operator.
@@ -99,7 +99,6 @@ pub struct Run<'a> {
     held: BTreeMap<(usize, Watched), Held>,
     /// Requests that nobody answers.
     hanging: Vec<Waiting>,
-    players: Players,
     calls: Vec<Call>,
     news: usize,
     moves: usize,
@@ -111,8 +110,9 @@ pub struct Run<'a> {
     witness: Witness,
     /// Up to which version the witness has seen everything.
     witnessed: u64,
-    /// When something last happened.
+    /// When something last happened, and how many requests there had been by then.
     changed_at: Timestamp,
+    calls_then: usize,
     story: Option<Vec<String>>,
 }
 
@@ -153,7 +153,6 @@ impl<'a> Run<'a> {
             late: Vec::new(),
             held: BTreeMap::new(),
             hanging: Vec::new(),
-            players: Players::default(),
             calls: Vec::new(),
             news: 0,
             moves: 0,
@@ -161,6 +160,7 @@ impl<'a> Run<'a> {
             interrupted: false,
             witnessed,
             changed_at: EPOCH,
+            calls_then: 0,
             story: tell.then(Vec::new),
         };
         for number in 0..=run.plan.more_operators {
@@ -262,7 +262,9 @@ impl<'a> Run<'a> {
         }
         for number in 0..self.operators.len() {
             for watched in Watched::ALL {
-                if !self.is_held(number, watched) && self.operators[number].news(watched, &self.world).is_some() {
+                if !self.is_held(number, watched)
+                    && self.operators[number].news(watched, &self.world).is_some()
+                {
                     return Some(Move::News(number, watched));
                 }
             }
@@ -272,7 +274,8 @@ impl<'a> Run<'a> {
                 return Some(Move::Look(number, subject.clone()));
             }
         }
-        self.players.may_move(&self.world, now).then_some(Move::Player)
+        let step = players::steps(&self.world).into_iter().next()?;
+        Some(Move::Player(step))
     }
 
     /// Any move that can be made, by chance.
@@ -282,7 +285,9 @@ impl<'a> Run<'a> {
         if self.person_may() {
             all.push(Move::Person);
         }
-        all.extend(self.late.iter().enumerate().filter(|(_, (at, ..))| *at <= now).map(|(due, _)| Move::Late(due)));
+        all.extend(
+            self.late.iter().enumerate().filter(|(_, (at, ..))| *at <= now).map(|(due, _)| Move::Late(due)),
+        );
         all.extend((0..self.sent.len()).map(Move::Request));
         for number in 0..self.operators.len() {
             for watched in Watched::ALL {
@@ -292,9 +297,7 @@ impl<'a> Run<'a> {
             }
             all.extend(self.operators[number].startable().map(|subject| Move::Look(number, subject.clone())));
         }
-        if self.players.may_move(&self.world, now) {
-            all.push(Move::Player);
-        }
+        all.extend(players::steps(&self.world).into_iter().map(Move::Player));
         let chance = self.chance.as_mut()?;
         if all.is_empty() { None } else { Some(all.swap_remove(chance.below(all.len()))) }
     }
@@ -345,9 +348,9 @@ impl<'a> Run<'a> {
                 self.operators[number].look(&subject, &self.waker);
                 Ok(())
             }
-            Move::Player => {
-                let said = self.players.move_one(&mut self.world);
-                self.tell(|| said);
+            Move::Player(step) => {
+                self.tell(|| step.to_string());
+                players::take(&mut self.world, &step);
                 Ok(())
             }
         }
@@ -373,10 +376,8 @@ impl<'a> Run<'a> {
         if let Some(fault) = fault {
             self.tell(|| format!("{name}: {call}  [request {number}: {fault}]"));
         }
-        let takes_effect = matches!(
-            fault,
-            None | Some(Fault::CrashAfter | Fault::TimeoutAfter | Fault::ResetAfter)
-        );
+        let takes_effect =
+            matches!(fault, None | Some(Fault::CrashAfter | Fault::TimeoutAfter | Fault::ResetAfter));
         let answer = takes_effect.then(|| self.world.handle(&call));
         if fault.is_none()
             && let Some(answer) = &answer
@@ -422,7 +423,8 @@ impl<'a> Run<'a> {
     fn restart(&mut self, number: usize) {
         self.sent.retain(|sent| sent.from != number);
         self.held.retain(|(of, _), _| *of != number);
-        let version = self.world.store().version().saturating_sub(self.plan.behind).max(self.scenario.begins_at());
+        let version =
+            self.world.store().version().saturating_sub(self.plan.behind).max(self.scenario.begins_at());
         self.operators[number] = self.process(number, version);
         let name = self.operators[number].name.clone();
         let behind = self.plan.behind;
@@ -432,7 +434,8 @@ impl<'a> Run<'a> {
         });
         if behind > 0 {
             for watched in Watched::ALL {
-                self.held.insert((number, watched), Held { moves: self.moves + 12, until: EPOCH, relist: false });
+                self.held
+                    .insert((number, watched), Held { moves: self.moves + 12, until: EPOCH, relist: false });
             }
         }
     }
@@ -479,7 +482,7 @@ impl<'a> Run<'a> {
         let (world, now) = (&self.world, self.now());
         for event in world.store().since(self.witnessed) {
             if event.key.kind != id::EVENT {
-                self.changed_at = now;
+                (self.changed_at, self.calls_then) = (now, self.calls.len());
             }
             self.witness.see(world, event, by)?;
         }
@@ -493,8 +496,7 @@ impl<'a> Run<'a> {
         let timers = self.operators.iter().filter_map(Operator::next_timer);
         let late = self.late.iter().map(|(at, ..)| *at);
         let held = self.held.values().map(|held| held.until.max(now));
-        let players = self.players.next_move(&self.world, now);
-        let next = timers.chain(late).chain(held).chain(players).min();
+        let next = timers.chain(late).chain(held).min();
         let busy = self.operators.iter().any(Operator::is_busy);
         // What is held back for some moves only is brought before time passes.
         let mut due = false;
@@ -511,9 +513,12 @@ impl<'a> Run<'a> {
             return false;
         }
         let operators = &self.operators;
-        let woken = poll_fn(|_| {
-            if operators.iter().any(Operator::can_go_on) { Poll::Ready(()) } else { Poll::Pending }
-        });
+        let woken =
+            poll_fn(
+                |_| {
+                    if operators.iter().any(Operator::can_go_on) { Poll::Ready(()) } else { Poll::Pending }
+                },
+            );
         match next {
             Some(next) => {
                 let until = Duration::try_from(next.duration_since(EPOCH)).unwrap_or_default();
@@ -541,8 +546,20 @@ impl<'a> Run<'a> {
         if let Some(left) = self.witness.leaked(&self.world).first() {
             return Err(broken(Invariant::NoLeak, format!("{left} is there, and its owner is gone")));
         }
+        self.idle_is_free()?;
         self.scenario.others_are_untouched(&self.world)?;
         self.scenario.must_end(&self.world)
+    }
+}
+
+impl Run<'_> {
+    /// I7 and I11. Nothing is asked any more; or, where something fails for good, ever more rarely.
+    fn idle_is_free(&self) -> Result<(), Violation> {
+        let since = self.calls.len() - self.calls_then;
+        let failing = self.operators.iter().any(Operator::is_failing);
+        // A few requests to see that nothing is to be done; with a failure, so many for each attempt.
+        let (invariant, bound) = if failing { (Invariant::NoHotLoop, 600) } else { (Invariant::IdleIsFree, 40) };
+        if since <= bound { Ok(()) } else { Err(broken(invariant, format!("{since} requests, and nothing changed"))) }
     }
 }
 

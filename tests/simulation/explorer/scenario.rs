@@ -138,6 +138,8 @@ impl Scenario {
     /// What must be so at the end is so.
     pub fn must_end(&self, world: &World) -> Result<(), Violation> {
         let broken_one = self.ends.iter().find(|(_, _, must)| !must(world));
-        broken_one.map_or(Ok(()), |(invariant, told, _)| Err(broken(*invariant, format!("it should end so: {told}"))))
+        broken_one.map_or(Ok(()), |(invariant, told, _)| {
+            Err(broken(*invariant, format!("it should end so: {told}")))
+        })
     }
 }

@@ -5,8 +5,8 @@ use town_operator::lifecycle::{Uid, child_name};
 
 use super::invariants::Invariant::{DeletionTerminates, DoneIsDone, EventuallyStable, NoLostWake};
 use super::people::{
-    NAMESPACE, ask, belongs, change, create, create_agent, create_town, delete, delete_by, delete_now, end_work,
-    find, phase, pod_of, runs,
+    NAMESPACE, ask, belongs, change, create, create_agent, create_town, delete, delete_by, delete_now,
+    end_work, find, phase, pod_of, runs,
 };
 use super::scenario::Scenario;
 use super::{agent_kind, town_kind};
@@ -77,7 +77,7 @@ fn with_two_agents(scenario: Scenario, town: fn() -> Value) -> Scenario {
 
 /// All stories.
 pub fn all() -> Vec<Scenario> {
-    let mut all = vec![
+    vec![
         born(),
         works_and_finishes(),
         fails_and_is_tried_again(),
@@ -85,33 +85,21 @@ pub fn all() -> Vec<Scenario> {
         wakes_for_a_bead(),
         wakes_while_it_falls_asleep(),
         suspended_and_resumed(),
-        deleted_when(
-            "deleted before anybody has looked at it",
-            "it is there",
-            |world| find(world, town_kind(), "gas").is_some(),
-        ),
-        deleted_when("deleted while it starts", "it starts", town_is("Starting")),
-        deleted_when("deleted while it runs", "it runs", |world| town_is("Running")(world) && agent_runs(world)),
+        deleted_at_birth(),
+        deleted_while_it_starts(),
+        deleted_while_it_runs(),
         deleted_when_idle(),
         deleted_while_it_drains(),
         deleted_while_it_sleeps(),
         deleted_while_blocked(),
-        deleted_with("deleted in the foreground", "Foreground"),
-        deleted_with("deleted with its children orphaned", "Orphan"),
+        deleted_in_the_foreground(),
+        deleted_with_orphans(),
         deleted_and_made_anew(),
         namespace_deleted(),
         rig_removed(),
         agent_deleted_alone(),
         claim_retained(),
         expires(),
-    ];
-    all.extend(interrupted());
-    all
-}
-
-/// Stories that something comes into at any moment.
-fn interrupted() -> Vec<Scenario> {
-    vec![
         deleted_at_any_moment(),
         bead_hooked_at_any_moment(),
         agent_deleted_at_any_moment(),
@@ -121,19 +109,19 @@ fn interrupted() -> Vec<Scenario> {
     ]
 }
 
-fn born() -> Scenario {
+pub fn born() -> Scenario {
     let story = with_two_agents(Scenario::new("born"), town_that_stays_awake);
     story.ends(EventuallyStable, "its pods run", |world| is_awake(world) && agent_runs(world))
 }
 
-fn works_and_finishes() -> Scenario {
+pub fn works_and_finishes() -> Scenario {
     with_two_agents(Scenario::new("works and finishes"), town_that_stays_awake)
         .when(agent_runs, "its work is done", |world| end_work(world, "poly", 0))
         .ends(DoneIsDone, "the bead is done", has_done("b1"))
         .ends(EventuallyStable, "the agent has no pod", |world| pod_of(world, agent_kind(), "poly").is_none())
 }
 
-fn fails_and_is_tried_again() -> Scenario {
+pub fn fails_and_is_tried_again() -> Scenario {
     with_two_agents(Scenario::new("fails and is tried again"), town_that_stays_awake)
         .when(agent_runs, "its work fails", |world| end_work(world, "poly", 1))
         .when(|world| pod_of(world, agent_kind(), "poly").is_none(), "the failed pod is gone", |_| ())
@@ -141,10 +129,12 @@ fn fails_and_is_tried_again() -> Scenario {
         .ends(DoneIsDone, "the bead is done", has_done("b1"))
 }
 
-fn sleeps() -> Scenario {
-    Scenario::new("sleeps")
-        .first("a town is made", |world| create_town(world, "gas", town()))
-        .ends(EventuallyStable, "it sleeps", |world| town_is("Asleep")(world) && !is_awake(world))
+pub fn sleeps() -> Scenario {
+    Scenario::new("sleeps").first("a town is made", |world| create_town(world, "gas", town())).ends(
+        EventuallyStable,
+        "it sleeps",
+        |world| town_is("Asleep")(world) && !is_awake(world),
+    )
 }
 
 /// A town that has fallen asleep after its agent has done its work.
@@ -158,7 +148,7 @@ fn hook(bead: &'static str) -> impl Fn(&mut World) + Send + Sync + 'static {
     move |world| change(world, agent_kind(), "poly", &json!({"spec": {"hook": {"bead": bead}}}))
 }
 
-fn wakes_for_a_bead() -> Scenario {
+pub fn wakes_for_a_bead() -> Scenario {
     asleep("wakes for a bead")
         .first("another bead is hooked", hook("b2"))
         .when(agent_runs, "that is done, too", |world| end_work(world, "poly", 0))
@@ -166,14 +156,14 @@ fn wakes_for_a_bead() -> Scenario {
         .ends(EventuallyStable, "it sleeps again", town_is("Asleep"))
 }
 
-fn wakes_while_it_falls_asleep() -> Scenario {
+pub fn wakes_while_it_falls_asleep() -> Scenario {
     with_two_agents(Scenario::new("wakes while it falls asleep"), town)
         .when(agent_runs, "its work is done", |world| end_work(world, "poly", 0))
         .when(town_is("Draining"), "another bead is hooked as it falls asleep", hook("b2"))
         .ends(NoLostWake, "it works on it", |world| is_awake(world) && agent_runs(world))
 }
 
-fn suspended_and_resumed() -> Scenario {
+pub fn suspended_and_resumed() -> Scenario {
     let suspend = |yes: bool| {
         move |world: &mut World| change(world, town_kind(), "gas", &json!({"spec": {"suspended": yes}}))
     };
@@ -196,21 +186,33 @@ fn deleted_when(
     nothing_is_left(story.when(when, format!("when {told}, it is deleted"), delete_town))
 }
 
-fn deleted_when_idle() -> Scenario {
+pub fn deleted_at_birth() -> Scenario {
+    deleted_when("deleted before anybody has looked at it", "it is there", |world| !is_gone(world))
+}
+
+pub fn deleted_while_it_starts() -> Scenario {
+    deleted_when("deleted while it starts", "it starts", town_is("Starting"))
+}
+
+pub fn deleted_while_it_runs() -> Scenario {
+    deleted_when("deleted while it runs", "it runs", |world| town_is("Running")(world) && agent_runs(world))
+}
+
+pub fn deleted_when_idle() -> Scenario {
     let story = Scenario::new("deleted when idle")
         .first("a town is made", |world| create_town(world, "gas", town()))
         .when(town_is("Idle"), "when it is idle, it is deleted", delete_town);
     nothing_is_left(story)
 }
 
-fn deleted_while_it_drains() -> Scenario {
+pub fn deleted_while_it_drains() -> Scenario {
     let story = with_two_agents(Scenario::new("deleted while it drains"), town)
         .when(agent_runs, "its work is done", |world| end_work(world, "poly", 0))
         .when(town_is("Draining"), "as it falls asleep, it is deleted", delete_town);
     nothing_is_left(story)
 }
 
-fn deleted_while_it_sleeps() -> Scenario {
+pub fn deleted_while_it_sleeps() -> Scenario {
     nothing_is_left(asleep("deleted while it sleeps").first("it is deleted", delete_town))
 }
 
@@ -226,7 +228,7 @@ fn take_name(world: &mut World, kind: usize, name: &str) {
     }
 }
 
-fn deleted_while_blocked() -> Scenario {
+pub fn deleted_while_blocked() -> Scenario {
     let story = Scenario::new("deleted while blocked")
         .first("a town is made, and somebody has a pod by the name of its own", |world| {
             create_town(world, "gas", town_that_stays_awake());
@@ -245,7 +247,15 @@ fn deleted_with(name: &'static str, propagation: &'static str) -> Scenario {
     nothing_is_left(story)
 }
 
-fn deleted_and_made_anew() -> Scenario {
+pub fn deleted_in_the_foreground() -> Scenario {
+    deleted_with("deleted in the foreground", "Foreground")
+}
+
+pub fn deleted_with_orphans() -> Scenario {
+    deleted_with("deleted with its children orphaned", "Orphan")
+}
+
+pub fn deleted_and_made_anew() -> Scenario {
     with_two_agents(Scenario::new("deleted and made anew"), town_that_stays_awake)
         .when(agent_runs, "it is deleted", delete_town)
         .when(is_gone, "a town is made by the same name", |world| {
@@ -260,14 +270,14 @@ fn delete_namespace(world: &mut World) {
     ask(world, &http::Method::DELETE, &path, &Value::Null);
 }
 
-fn namespace_deleted() -> Scenario {
+pub fn namespace_deleted() -> Scenario {
     let story = with_two_agents(Scenario::new("namespace deleted"), town_that_stays_awake)
         .when(agent_runs, "the namespace is deleted", delete_namespace)
         .alone();
     nothing_is_left(story)
 }
 
-fn rig_removed() -> Scenario {
+pub fn rig_removed() -> Scenario {
     with_two_agents(Scenario::new("rig removed"), town_that_stays_awake)
         .when(agent_runs, "its rig is removed", |world| {
             change(world, town_kind(), "gas", &json!({"spec": {"rigs": [{"name": "docs"}]}}));
@@ -276,14 +286,14 @@ fn rig_removed() -> Scenario {
         .ends(EventuallyStable, "the town runs", is_awake)
 }
 
-fn agent_deleted_alone() -> Scenario {
+pub fn agent_deleted_alone() -> Scenario {
     with_two_agents(Scenario::new("agent deleted alone"), town_that_stays_awake)
         .when(agent_runs, "it is deleted", |world| delete(world, agent_kind(), "poly"))
         .ends(DeletionTerminates, "the agent is gone", |world| find(world, agent_kind(), "poly").is_none())
         .ends(EventuallyStable, "the town runs", is_awake)
 }
 
-fn claim_retained() -> Scenario {
+pub fn claim_retained() -> Scenario {
     let retained = || {
         let mut town = town_that_stays_awake();
         town["storage"]["retainPolicy"] = "Retain".into();
@@ -295,12 +305,14 @@ fn claim_retained() -> Scenario {
         delete_town,
     );
     nothing_is_left(story).ends(DeletionTerminates, "its claim is there, and nobody's", |world| {
-        let retained = |claim: &Value| !claim["metadata"]["annotations"][town_operator::api::names::RETAINED_FROM].is_null();
+        let retained = |claim: &Value| {
+            !claim["metadata"]["annotations"][town_operator::api::names::RETAINED_FROM].is_null()
+        };
         world.store().of_kind(id::CLAIM).filter(|(_, claim)| retained(claim)).count() == 1
     })
 }
 
-fn expires() -> Scenario {
+pub fn expires() -> Scenario {
     let story = with_two_agents(Scenario::new("expires"), || {
         let mut town = town_that_stays_awake();
         town["expiry"] = json!({"at": "2030-01-01T00:05:00Z", "policy": "Destroy"});
@@ -309,7 +321,7 @@ fn expires() -> Scenario {
     nothing_is_left(story)
 }
 
-fn deleted_at_any_moment() -> Scenario {
+pub fn deleted_at_any_moment() -> Scenario {
     let story = with_two_agents(Scenario::new("deleted at any moment"), town)
         .when(
             |world| agent_runs(world) || is_gone(world),
@@ -320,7 +332,7 @@ fn deleted_at_any_moment() -> Scenario {
     nothing_is_left(story)
 }
 
-fn bead_hooked_at_any_moment() -> Scenario {
+pub fn bead_hooked_at_any_moment() -> Scenario {
     with_two_agents(Scenario::new("a bead is hooked at any moment"), town)
         .when(agent_runs, "its work is done", |world| end_work(world, "poly", 0))
         .interrupted("another bead is hooked", hook("b2"))
@@ -329,7 +341,7 @@ fn bead_hooked_at_any_moment() -> Scenario {
         })
 }
 
-fn agent_deleted_at_any_moment() -> Scenario {
+pub fn agent_deleted_at_any_moment() -> Scenario {
     with_two_agents(Scenario::new("an agent is deleted at any moment"), town)
         .when(
             |world| agent_runs(world) || find(world, agent_kind(), "poly").is_none(),
@@ -341,23 +353,23 @@ fn agent_deleted_at_any_moment() -> Scenario {
         .ends(EventuallyStable, "the town sleeps", town_is("Asleep"))
 }
 
-fn namespace_deleted_at_any_moment() -> Scenario {
-    let story = with_two_agents(Scenario::new("the namespace is deleted at any moment"), town_that_stays_awake)
-        .interrupted("the namespace is deleted", delete_namespace)
-        .alone();
+pub fn namespace_deleted_at_any_moment() -> Scenario {
+    let story =
+        with_two_agents(Scenario::new("the namespace is deleted at any moment"), town_that_stays_awake)
+            .interrupted("the namespace is deleted", delete_namespace)
+            .alone();
     nothing_is_left(story)
 }
 
-fn names_taken_at_any_moment() -> Scenario {
-    let story = with_two_agents(Scenario::new("somebody takes the name of a pod at any moment"), town_that_stays_awake)
-        .when(
-            |world| is_awake(world) || belongs_to_another(world),
-            "the town is deleted",
-            delete_town,
-        )
-        .interrupted("its pod is killed, and somebody makes one by its name", |world| {
-            take_name(world, town_kind(), "gas");
-        });
+pub fn names_taken_at_any_moment() -> Scenario {
+    let story = with_two_agents(
+        Scenario::new("somebody takes the name of a pod at any moment"),
+        town_that_stays_awake,
+    )
+    .when(|world| is_awake(world) || belongs_to_another(world), "the town is deleted", delete_town)
+    .interrupted("its pod is killed, and somebody makes one by its name", |world| {
+        take_name(world, town_kind(), "gas");
+    });
     nothing_is_left(story)
 }
 
@@ -366,7 +378,7 @@ fn belongs_to_another(world: &World) -> bool {
     town_is("Blocked")(world) && world.store().of_kind(id::POD).any(|(_, pod)| labels(pod))
 }
 
-fn agent_made_anew_at_any_moment() -> Scenario {
+pub fn agent_made_anew_at_any_moment() -> Scenario {
     with_two_agents(Scenario::new("an agent is made anew at any moment"), town_that_stays_awake)
         .when(agent_runs, "its rig is removed", |world| {
             change(world, town_kind(), "gas", &json!({"spec": {"rigs": [{"name": "docs"}]}}));
@@ -376,7 +388,11 @@ fn agent_made_anew_at_any_moment() -> Scenario {
             delete(world, agent_kind(), "poly");
             change(world, agent_kind(), "poly", &kill);
             if find(world, agent_kind(), "poly").is_none() {
-                create_agent(world, "poly", json!({"town": "gas", "role": "polecat", "rig": "docs", "hook": {"bead": "b2"}}));
+                create_agent(
+                    world,
+                    "poly",
+                    json!({"town": "gas", "role": "polecat", "rig": "docs", "hook": {"bead": "b2"}}),
+                );
             }
         })
         .ends(EventuallyStable, "the new one works", agent_runs)
