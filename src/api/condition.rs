@@ -58,6 +58,8 @@ pub mod reason {
     pub const DESTROYING: &str = "Destroying";
     /// A live object carries the tombstone annotation: nothing of it is run, its data is kept.
     pub const TOMBSTONED: &str = "Tombstoned";
+    /// The record of a destroyed town of the same name forbids a new one.
+    pub const TOMBSTONE_EXISTS: &str = "TombstoneExists";
     /// A name that we need is taken by an object that is not ours.
     pub const NAME_TAKEN: &str = "NameTaken";
     /// Neither the agent nor its town has a pod template.
@@ -138,10 +140,14 @@ pub mod reason {
     pub const REPORTED_FAILED: &str = "ReportedFailed";
     /// The town will sleep soon (event).
     pub const SLEEPS_SOON: &str = "SleepsSoon";
-    /// The town will expire soon (event).
+    /// The town will soon sleep because it expires (event).
     pub const EXPIRES_SOON: &str = "ExpiresSoon";
+    /// The town will soon be destroyed because it expires (event).
+    pub const DESTROYS_SOON: &str = "DestroysSoon";
     /// Deletion is held up by objects that do not go.
     pub const BLOCKED: &str = "Blocked";
+    /// The time of a Tombstone has come, but something that it speaks of is still there (event).
+    pub const STILL_THERE: &str = "StillThere";
     /// Not being deleted.
     pub const NOT_DELETING: &str = "NotDeleting";
 }

@@ -7,14 +7,14 @@ use kube::core::CustomResourceExt;
 use serde_json::Value;
 
 use super::names;
-use super::{Agent, Town};
+use super::{Agent, Tombstone, Town};
 
 /// Raised with every change of a schema. At start-up the operator refuses CRDs that are older.
-pub const SCHEMA_REVISION: i64 = 2;
+pub const SCHEMA_REVISION: i64 = 3;
 
 /// All our CRDs, ready to install.
 pub fn crds() -> Result<Vec<CustomResourceDefinition>, serde_json::Error> {
-    [Town::crd(), Agent::crd()].into_iter().map(finish).collect()
+    [Town::crd(), Agent::crd(), Tombstone::crd()].into_iter().map(finish).collect()
 }
 
 /// One CRD as a YAML document.
@@ -38,10 +38,23 @@ fn finish(crd: CustomResourceDefinition) -> Result<CustomResourceDefinition, ser
     let mut value = serde_json::to_value(crd)?;
     // With `nullable` a null would be stored and count as set in CEL's has(); without it, it is dropped.
     remove_key(&mut value, "nullable");
+    default_phase(&mut value);
     let mut crd: CustomResourceDefinition = serde_json::from_value(value)?;
     crd.metadata.annotations =
         Some(BTreeMap::from([(names::SCHEMA_REVISION.to_owned(), SCHEMA_REVISION.to_string())]));
     Ok(crd)
+}
+
+/// A Tombstone says Destroying from the moment that it is there: the status that a create brings is dropped, so
+/// the schema has to say it.
+fn default_phase(crd: &mut Value) {
+    let kind = crd.pointer("/spec/names/kind").and_then(Value::as_str);
+    let status = "/spec/versions/0/schema/openAPIV3Schema/properties/status";
+    if kind == Some(<Tombstone as kube::core::Resource>::kind(&()).as_ref())
+        && let Some(status) = crd.pointer_mut(status)
+    {
+        status["default"] = Value::Object(serde_json::Map::new());
+    }
 }
 
 fn remove_key(value: &mut Value, key: &str) {

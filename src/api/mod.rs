@@ -14,6 +14,7 @@ mod pod_template;
 mod storage;
 #[cfg(test)]
 mod tests;
+mod tombstone;
 mod town;
 
 pub use activity::{ActivityReport, ReportedAgent, ReportedState};
@@ -22,6 +23,10 @@ pub use crds::YamlError;
 pub use crds::{SCHEMA_REVISION, crds, to_yaml};
 pub use duration::Duration;
 pub use storage::{AccessMode, DataSource, RetainPolicy, Storage};
+pub use tombstone::{
+    Cause, KindCount, Receipt, ReceiptOutcome, Recreate, Tombstone, TombstoneChild, TombstoneKind,
+    TombstonePhase, TombstonePolicy, TombstoneSpec, TombstoneStatus,
+};
 pub use town::{
     ActivityProbe, AgentCounts, Alarm, AsleepReason, Backlog, BlockedBy, DestroyStatus, DestroyStep, Drain,
     Expiry, ExpiryPolicy, PodStatus, Port, RestartsStatus, Rig, StorageStatus, Town, TownSpec, TownStatus,

@@ -5,6 +5,9 @@ pub const PREFIX: &str = "gastown.dev/";
 /// Annotation on a Town or Agent: the tombstone, `<uid>@<RFC 3339>`. Any value counts: whoever
 /// carries it is never run.
 pub const TOMBSTONE: &str = "gastown.dev/deleted";
+/// Annotation on a Town or Agent: the steps of its destruction that an administrator gives up on, as
+/// `compute` or `compute,rest`.
+pub const ABANDON: &str = "gastown.dev/abandon";
 /// Finalizer on Town and Agent.
 pub const FINALIZER: &str = "gastown.dev/cleanup";
 /// Finalizer on Task pods: removed once the outcome is recorded, so that a finished pod cannot

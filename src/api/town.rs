@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::duration::Duration;
 use super::pod_template;
 use super::storage::Storage;
+use super::tombstone::TombstonePolicy;
 
 /// A town: a workspace in which several AI coding agents work. While it is awake it has pods; when
 /// it has had no work for `sleepAfter` it sleeps and costs nothing but its storage; when it is
@@ -124,6 +125,9 @@ pub struct TownSpec {
     /// When the town ends, and how.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expiry: Option<Expiry>,
+    /// The record that outlives the town.
+    #[serde(default)]
+    pub tombstone: TombstonePolicy,
     /// Change it to anything new to wake the town once; empty is no request.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 253))]
@@ -475,11 +479,13 @@ pub enum DestroyStep {
     Tombstone,
     /// Agents that work are let finish, for a bounded time.
     Drain,
+    /// The Secrets that we made are deleted, so that nothing can act in its name.
+    Credentials,
     /// The agents are deleted; each runs its own destruction.
     Agents,
     /// The pods are deleted and waited for.
     Compute,
-    /// Volume claims and whatever else there is.
+    /// Volume claims, the volumes behind them, and whatever else there is.
     Rest,
     /// Every kind is listed once more.
     Verify,
@@ -491,6 +497,7 @@ impl DestroyStep {
         match self {
             Self::Tombstone => "Tombstone",
             Self::Drain => "Drain",
+            Self::Credentials => "Credentials",
             Self::Agents => "Agents",
             Self::Compute => "Compute",
             Self::Rest => "Rest",

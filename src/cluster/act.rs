@@ -8,11 +8,13 @@ use serde_json::{Value, json};
 use super::Cluster;
 use super::create::{Child, create};
 use super::error::Error;
+use super::gate::{Exclusive, Shared};
 use super::kinds::Known;
 use super::live::LiveOwner;
+use super::tombstones;
 use super::write::{change, delete, delete_unchanged, remove_finalizer};
-use crate::api::{Agent, Town, names};
-use crate::lifecycle::{Action, ChildKind, ClaimFacts, ObjectKey, OwnerRef, PodFacts, Uid};
+use crate::api::{Agent, Receipt, TombstoneChild, TombstoneKind, Town, names};
+use crate::lifecycle::{Action, ChildKind, ClaimFacts, ObjectKey, OwnerRef, PodFacts, Uid, has_finalizer};
 use crate::resources;
 
 /// Whose plan is carried out.
@@ -50,7 +52,6 @@ pub async fn act(cluster: &Cluster, subject: Subject<'_>, actions: &[Action], no
             let go_on = matches!(
                 action,
                 Action::DeletePod(..)
-                    | Action::DeleteClaim(..)
                     | Action::RetainClaim(..)
                     | Action::DeleteChild(..)
                     | Action::DeleteAgent(..)
@@ -79,10 +80,26 @@ async fn one(
 ) -> Result<(), Error> {
     match action {
         Action::Adopt { town_uid } => adopt(cluster, subject, owner, town_uid.as_ref(), outcome).await,
+        Action::CreateTombstone(spec) => {
+            let _gate = close_gate(cluster, owner).await;
+            tombstones::create(cluster, (**spec).clone()).await
+        }
+        Action::AmendTombstone(more) => {
+            tombstones::amend(cluster, subject.tombstone(), &owner.uid, more).await
+        }
+        Action::GiveReceipts(tombstone, status) => {
+            if let Some(name) = tombstone {
+                tombstones::close(cluster, name, status).await?;
+            }
+            for Receipt { object, outcome, .. } in &status.receipts {
+                let TombstoneChild { kind, name, uid, .. } = object;
+                tracing::info!(owner = %owner.uid, kind, name, uid, ?outcome, "receipt");
+                cluster.metrics.receipt(outcome.as_str());
+            }
+            Ok(())
+        }
         Action::WriteTombstone => {
-            // Alone in the gate: whatever create was under way has its answer, and none comes after.
-            let gate = cluster.gates.exclusive(&owner.uid).await;
-            gate.close();
+            let _gate = close_gate(cluster, owner).await;
             let value = format!("{}@{}", owner.uid, Timestamp::from_second(now.as_second()).unwrap_or(now));
             let change = json!({"annotations": {names::TOMBSTONE: value}});
             merge_own(cluster, subject, owner, change, outcome).await
@@ -105,8 +122,11 @@ async fn one(
         }
         Action::RetainClaim(key, uid) => retain(cluster, subject, owner, key, uid).await,
         Action::DeletePod(key, uid) => delete::<Pod>(cluster, &owner.uid, key, uid).await,
-        Action::DeleteClaim(key, uid) => delete::<PersistentVolumeClaim>(cluster, &owner.uid, key, uid).await,
         Action::DeleteChild(kind, key, uid) => match kind {
+            ChildKind::Pod => delete::<Pod>(cluster, &owner.uid, key, uid).await,
+            ChildKind::PersistentVolumeClaim => {
+                delete::<PersistentVolumeClaim>(cluster, &owner.uid, key, uid).await
+            }
             ChildKind::Service => delete::<Service>(cluster, &owner.uid, key, uid).await,
             ChildKind::Secret => delete::<Secret>(cluster, &owner.uid, key, uid).await,
         },
@@ -144,6 +164,13 @@ async fn one(
     }
 }
 
+/// Alone in the gate: whatever create was under way has its answer, and none comes after.
+async fn close_gate(cluster: &Cluster, owner: &OwnerRef) -> Exclusive {
+    let gate = cluster.gates.exclusive(&owner.uid).await;
+    gate.close();
+    gate
+}
+
 /// Gives the Service of a town the ports that its spec has now.
 async fn update_service(
     cluster: &Cluster,
@@ -173,8 +200,8 @@ async fn retain(
     let from = format!("{}/{}", subject.kind_name(), owner.key);
     let annotations = json!({names::OWNER: null, names::RETAINED_FROM: from});
     let free = json!({"metadata": {"labels": labels, "annotations": annotations}});
-    let claim = change::<PersistentVolumeClaim>(cluster, &owner.uid, key, uid, free).await?;
-    cluster.receipts.retained::<PersistentVolumeClaim>(&owner.uid, &claim.metadata);
+    change::<PersistentVolumeClaim>(cluster, &owner.uid, key, uid, free).await?;
+    cluster.receipts.retained(&owner.uid, Some(uid.clone()));
     Ok(())
 }
 
@@ -198,7 +225,12 @@ async fn adopt(
         LiveOwner::prove(cluster, &gates, &subject.town_ref(uid), None).await?;
     }
     let change = json!({"finalizers": finalizers, "labels": labels});
+    let fresh = !has_finalizer(subject.meta(), names::FINALIZER);
     let result = merge_own(cluster, subject, owner, change, outcome).await;
+    if fresh && result.is_ok() {
+        // Nothing is made for an object before it carries the finalizer: nobody else has a create under way.
+        cluster.gates.shared(&owner.uid).await.inspect(Shared::first);
+    }
     drop(gates);
     result
 }
@@ -236,6 +268,13 @@ impl Subject<'_> {
 
     fn owner(&self) -> Option<OwnerRef> {
         OwnerRef::of(self.meta())
+    }
+
+    fn tombstone(&self) -> TombstoneKind {
+        match self {
+            Self::Town(_) => TombstoneKind::Town,
+            Self::Agent(_) => TombstoneKind::Agent,
+        }
     }
 
     fn kind_name(&self) -> &'static str {

@@ -10,8 +10,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 use kube::ResourceExt;
 use tokio::sync::watch;
 
-use crate::api::{Agent, Town, names};
-use crate::lifecycle::{ClaimFacts, ObjectKey, PodFacts, ServiceFacts, Uid, label};
+use crate::api::{Agent, TombstoneKind, Town, names};
+use crate::lifecycle::{
+    ChildFacts, ClaimFacts, ObjectKey, PodFacts, ServiceFacts, TombstoneFacts, Uid, label,
+};
 
 /// By what objects are found.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -20,7 +22,7 @@ pub enum Group {
     Town(Uid),
     /// The agent of this UID, and what carries it.
     Agent(Uid),
-    /// The agents that name this town, bound or not.
+    /// The agents that name this town, bound or not, and the records of destroyed towns of this name.
     NamesTown(ObjectKey),
 }
 
@@ -74,7 +76,22 @@ impl Indexed for PodFacts {
     }
 }
 
-impl Indexed for ClaimFacts {
+impl Indexed for TombstoneFacts {
+    fn key(&self) -> ObjectKey {
+        self.key.clone()
+    }
+    fn uid(&self) -> Option<Uid> {
+        Some(self.uid.clone())
+    }
+    fn groups(&self) -> Vec<Group> {
+        match self.kind {
+            TombstoneKind::Town => vec![Group::NamesTown(self.of.key.clone())],
+            TombstoneKind::Agent => Vec::new(),
+        }
+    }
+}
+
+impl Indexed for ChildFacts {
     fn key(&self) -> ObjectKey {
         self.key.clone()
     }
@@ -86,17 +103,23 @@ impl Indexed for ClaimFacts {
     }
 }
 
-impl Indexed for ServiceFacts {
-    fn key(&self) -> ObjectKey {
-        self.child.key.clone()
-    }
-    fn uid(&self) -> Option<Uid> {
-        Some(self.child.uid.clone())
-    }
-    fn groups(&self) -> Vec<Group> {
-        owners(self.child.town_uid.as_ref(), self.child.agent_uid.as_ref())
-    }
+macro_rules! indexed_as_child {
+    ($($facts:ty),*) => {
+        $(impl Indexed for $facts {
+            fn key(&self) -> ObjectKey {
+                self.child.key()
+            }
+            fn uid(&self) -> Option<Uid> {
+                self.child.uid()
+            }
+            fn groups(&self) -> Vec<Group> {
+                self.child.groups()
+            }
+        })*
+    };
 }
+
+indexed_as_child!(ClaimFacts, ServiceFacts);
 
 fn owners(town: Option<&Uid>, agent: Option<&Uid>) -> Vec<Group> {
     town.cloned().map(Group::Town).into_iter().chain(agent.cloned().map(Group::Agent)).collect()
@@ -234,9 +257,11 @@ impl<T: Indexed> State<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lifecycle::ChildKind;
 
     fn pod(name: &str, town: &str) -> ClaimFacts {
-        ClaimFacts {
+        let child = ChildFacts {
+            kind: ChildKind::PersistentVolumeClaim,
             key: ObjectKey { namespace: "ns".into(), name: name.into() },
             uid: Uid::new(name),
             town_uid: Some(Uid::new(town)),
@@ -244,9 +269,8 @@ mod tests {
             install: None,
             deleting: false,
             finalizers: vec![],
-            lost: false,
-            requested: None,
-        }
+        };
+        ClaimFacts { child, lost: false, requested: None }
     }
 
     #[test]
@@ -263,8 +287,8 @@ mod tests {
         let index = Index::default();
         let told = |owner| {
             let concerned = index.apply(pod("a", owner), None);
-            let owner = |claim: &ClaimFacts| claim.town_uid.clone().unwrap().to_string();
-            let found = index.get(&concerned[0].key).map(|claim| owner(&claim));
+            let owner = |claim: &ClaimFacts| claim.child.town_uid.clone().unwrap().to_string();
+            let found = index.get(&concerned[0].child.key).map(|claim| owner(&claim));
             (concerned.iter().map(|claim| owner(claim)).collect::<Vec<_>>(), found)
         };
         assert_eq!(told("t1"), (vec!["t1".into()], Some("t1".into())));
@@ -283,11 +307,11 @@ mod tests {
             "nothing changes before the list is complete"
         );
         let (concerned, gone) = index.relisted();
-        let mut names: Vec<_> = concerned.iter().map(|c| c.key.name.as_str()).collect();
+        let mut names: Vec<_> = concerned.iter().map(|c| c.child.key.name.as_str()).collect();
         names.sort_unstable();
         assert_eq!(names, ["gone", "stays"]);
         assert_eq!(gone, [Uid::new("gone")]);
-        let now: Vec<_> = index.all().iter().map(|p| p.key.name.clone()).collect();
+        let now: Vec<_> = index.all().iter().map(|p| p.child.key.name.clone()).collect();
         assert_eq!(now, ["stays"]);
     }
 

@@ -53,6 +53,14 @@ pub enum Error {
         /// Why.
         why: String,
     },
+    /// What the decision needs could not be read.
+    #[error("{kind}: {message}")]
+    Unread {
+        /// Kind that was asked for.
+        kind: &'static str,
+        /// What was said.
+        message: String,
+    },
     /// An object cannot be decoded.
     #[error("{kind} {name} cannot be read: {message}")]
     Undecodable {
@@ -165,6 +173,7 @@ impl Error {
             Self::NameTaken { .. }
             | Self::SecretNotFound { .. }
             | Self::NoAnswer { .. }
+            | Self::Unread { .. }
             | Self::Api { .. } => "NamespaceTerminating",
         }
     }
@@ -178,7 +187,7 @@ impl Error {
             Self::Api { .. } if self.is_namespace_terminating() => None,
             Self::NameTaken { .. } => failure(true, reason::NAME_TAKEN),
             Self::SecretNotFound { .. } => failure(false, reason::SECRET_NOT_FOUND),
-            Self::NoAnswer { .. } => failure(false, reason::API_ERROR),
+            Self::NoAnswer { .. } | Self::Unread { .. } => failure(false, reason::API_ERROR),
             Self::Api { .. } => match self.status() {
                 Some(s) if s.code == 403 && s.message.contains("exceeded quota") => {
                     failure(false, reason::QUOTA_EXCEEDED)

@@ -11,10 +11,10 @@ use serde::de::DeserializeOwned;
 use super::Cluster;
 use super::cache::{Group, Index, Indexed};
 use super::looks::Look;
-use super::project::{claim_facts, pod_facts, service_facts};
+use super::project::{claim_facts, pod_facts, service_facts, tombstone_facts};
 use crate::api::condition::{self, reason};
-use crate::api::{Agent, Role, Town};
-use crate::lifecycle::{ClaimFacts, ObjectKey, PodFacts, ServiceFacts, Uid};
+use crate::api::{Agent, Role, Tombstone, Town};
+use crate::lifecycle::{ClaimFacts, ObjectKey, PodFacts, ServiceFacts, TombstoneFacts, Uid};
 
 /// A kind that is watched.
 pub trait Followed: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static {
@@ -98,7 +98,7 @@ impl Followed for PersistentVolumeClaim {
     }
 
     fn concerned(cluster: &Cluster, changed: &ClaimFacts) -> Vec<Look> {
-        owners(cluster, changed.town_uid.as_ref(), changed.agent_uid.as_ref())
+        owners(cluster, changed.child.town_uid.as_ref(), changed.child.agent_uid.as_ref())
     }
 }
 
@@ -115,6 +115,23 @@ impl Followed for Service {
 
     fn concerned(cluster: &Cluster, changed: &ServiceFacts) -> Vec<Look> {
         owners(cluster, changed.child.town_uid.as_ref(), None)
+    }
+}
+
+impl Followed for Tombstone {
+    type Kept = TombstoneFacts;
+
+    fn index(cluster: &Cluster) -> &Index<TombstoneFacts> {
+        &cluster.tombstones
+    }
+
+    fn kept(self) -> Option<TombstoneFacts> {
+        tombstone_facts(&self)
+    }
+
+    fn concerned(_: &Cluster, changed: &TombstoneFacts) -> Vec<Look> {
+        // A town of the same name may be waiting for it to go.
+        vec![Look::Tombstone(changed.key.clone()), Look::Town(changed.of.key.clone())]
     }
 }
 

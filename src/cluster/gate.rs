@@ -13,8 +13,11 @@ use super::lock;
 use crate::lifecycle::{Guard, Uid};
 
 /// The gates of all towns, by UID; also what is known of the creates of agents.
-#[derive(Default)]
-pub struct Gates(Mutex<HashMap<Uid, Arc<RwLock<Gate>>>>);
+pub struct Gates {
+    gates: Mutex<HashMap<Uid, Arc<RwLock<Gate>>>>,
+    /// Since when this process alone creates: before, a predecessor may have.
+    since: Mutex<Timestamp>,
+}
 
 /// What this process knows of creates for one UID.
 #[derive(Default)]
@@ -24,8 +27,10 @@ pub(super) struct Gate {
 
 #[derive(Clone, Copy, Default)]
 struct GateState {
-    /// This process closed it before it wrote the tombstone, so it knows every create since its start.
+    /// This process closed it before it wrote the tombstone, so it knows every create since it is alone.
     closed: bool,
+    /// Nothing was created before this process took up the object.
+    first: bool,
     /// When a create was last sent that was never answered.
     unanswered: Option<Timestamp>,
 }
@@ -45,6 +50,11 @@ pub(super) struct Sent<'gate> {
 }
 
 impl Shared {
+    /// The object was new when this process took it up: no predecessor has a create of it under way.
+    pub(super) fn first(&self) {
+        lock(&self.0.state).first = true;
+    }
+
     /// A create is about to be sent.
     pub(super) fn send(&self, now: Timestamp) -> Sent<'_> {
         Sent { gate: self, at: now, answered: false }
@@ -74,8 +84,18 @@ impl Exclusive {
 }
 
 impl Gates {
+    /// All open, for a process that begins now.
+    pub(super) fn new(now: Timestamp) -> Self {
+        Self { gates: Mutex::default(), since: Mutex::new(now) }
+    }
+
+    /// This process creates from now on, and nobody else does.
+    pub(super) fn alone_since(&self, now: Timestamp) {
+        *lock(&self.since) = now;
+    }
+
     fn gate(&self, uid: &Uid) -> Arc<RwLock<Gate>> {
-        lock(&self.0).entry(uid.clone()).or_default().clone()
+        lock(&self.gates).entry(uid.clone()).or_default().clone()
     }
 
     /// Passes the gate together with others; `None`: it is closed for good.
@@ -91,8 +111,8 @@ impl Gates {
     }
 
     /// When creates of which no answer came can no longer take effect: `None` where there are none.
-    /// A process that did not hold the gate since before the tombstone must wait as long after it as a
-    /// request may take, for its predecessor's creates.
+    /// A predecessor's creates may take effect as long as a request may take: after the tombstone, if the
+    /// predecessor wrote it; after this process took over, if this one did, unless the object was new then.
     pub(super) fn settled_at(
         &self,
         uid: &Uid,
@@ -106,12 +126,16 @@ impl Gates {
         // Nobody holds a closed gate for long; a gate that is held is not settled.
         let state = gate.try_read().map(|g| *lock(&g.state)).unwrap_or_default();
         let after = |at: Timestamp| at.checked_add(late).unwrap_or(Timestamp::MAX);
-        let predecessor = if state.closed { None } else { Some(tombstone) };
+        let predecessor = match state {
+            GateState { closed: true, first: true, .. } => None,
+            GateState { closed: true, .. } => Some(*lock(&self.since)),
+            _ => Some(tombstone),
+        };
         [predecessor, state.unanswered].into_iter().flatten().map(after).max()
     }
 
     pub(super) fn forget(&self, uid: &Uid) {
-        lock(&self.0).remove(uid);
+        lock(&self.gates).remove(uid);
     }
 }
 
@@ -127,7 +151,7 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_passes_a_closed_gate() {
-        let gates = Gates::default();
+        let gates = Gates::new(at(0));
         let uid = Uid::new("t");
         gates.exclusive(&uid).await.close();
         assert!(gates.shared(&uid).await.is_none());
@@ -135,7 +159,7 @@ mod tests {
 
     #[tokio::test]
     async fn destruction_waits_for_the_create_under_way() {
-        let gates = Gates::default();
+        let gates = Gates::new(at(0));
         let uid = Uid::new("t");
         let create = gates.shared(&uid).await.unwrap();
         let waiting = gates.exclusive(&uid);
@@ -147,17 +171,31 @@ mod tests {
 
     #[tokio::test]
     async fn who_closed_the_gate_need_not_wait_and_who_did_not_must() {
-        let gates = Gates::default();
+        let gates = Gates::new(at(0));
         let (mine, other) = (Uid::new("mine"), Uid::new("other"));
         gates.exclusive(&mine).await.close();
-        assert_eq!(gates.settled_at(&mine, at(100), LATE), None);
+        assert_eq!(gates.settled_at(&mine, at(100), LATE), Some(at(60)), "long past");
         assert_eq!(gates.settled_at(&other, at(100), LATE), Some(at(160)));
     }
 
     #[tokio::test]
+    async fn a_predecessors_creates_are_waited_for_unless_the_object_was_new() {
+        let gates = Gates::new(at(0));
+        gates.alone_since(at(90));
+        let (old, new) = (Uid::new("old"), Uid::new("new"));
+        gates.shared(&new).await.unwrap().first();
+        for uid in [&old, &new] {
+            gates.exclusive(uid).await.close();
+        }
+        assert_eq!(gates.settled_at(&old, at(100), LATE), Some(at(150)));
+        assert_eq!(gates.settled_at(&new, at(100), LATE), None);
+    }
+
+    #[tokio::test]
     async fn an_answered_create_is_not_waited_for() {
-        let gates = Gates::default();
+        let gates = Gates::new(at(0));
         let uid = Uid::new("t");
+        gates.shared(&uid).await.unwrap().first();
         gates.shared(&uid).await.unwrap().send(at(90)).answered();
         gates.exclusive(&uid).await.close();
         assert_eq!(gates.settled_at(&uid, at(100), LATE), None);
@@ -165,7 +203,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_unanswered_create_is_waited_for() {
-        let gates = Gates::default();
+        let gates = Gates::new(at(0));
         let uid = Uid::new("t");
         drop(gates.shared(&uid).await.unwrap().send(at(90)));
         gates.exclusive(&uid).await.close();

@@ -11,6 +11,8 @@ pub enum Look {
     Town(ObjectKey),
     /// An agent.
     Agent(ObjectKey),
+    /// The record of a destruction.
+    Tombstone(ObjectKey),
 }
 
 /// Where looks are asked for.

@@ -24,10 +24,13 @@ mod observe;
 mod preflight;
 mod probe;
 mod project;
+mod read;
 mod receipts;
+mod remains;
 mod report;
 mod secrets;
 mod starts;
+mod tombstones;
 mod write;
 
 pub use act::{Outcome, Subject, act};
@@ -40,10 +43,11 @@ pub use gate::Gates;
 pub use lease::claim_install;
 pub use live::LiveOwner;
 pub use looks::{Look, Looks, looks};
-pub use observe::{observe_agent, observe_town, take_up_starts};
+pub use observe::{observe_agent, observe_town, take_over};
 pub use preflight::check;
 pub use probe::{Probes, ask};
 pub use report::{Events, report};
+pub use tombstones::expire;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -52,7 +56,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::Client;
 
 use crate::api::{Agent, Town};
-use crate::lifecycle::{ClaimFacts, PodFacts, ServiceFacts, Uid};
+use crate::lifecycle::{ClaimFacts, PodFacts, ServiceFacts, TombstoneFacts, Uid};
 use crate::resources::Install;
 use crate::telemetry::Metrics;
 
@@ -73,6 +77,8 @@ pub struct Cluster {
     pub claims: Index<ClaimFacts>,
     /// Services of this installation, as watched.
     pub services: Index<ServiceFacts>,
+    /// Records of destructions by this installation, as watched.
+    pub tombstones: Index<TombstoneFacts>,
     /// The gates of towns.
     pub gates: Gates,
     /// Where events go.
@@ -102,6 +108,8 @@ pub struct Limits {
     pub attach_max_hold: SignedDuration,
     /// Towns that start at once.
     pub max_concurrent_starts: u16,
+    /// Whether an agent that is deleted alone leaves a Tombstone of its own.
+    pub agent_tombstones: bool,
     /// Pods that are asked for their activity at once.
     pub max_concurrent_probes: u16,
 }
@@ -126,7 +134,8 @@ impl Cluster {
             pods: Index::default(),
             claims: Index::default(),
             services: Index::default(),
-            gates: Gates::default(),
+            tombstones: Index::default(),
+            gates: Gates::new(clock.now()),
             probes: Probes::new(limits.max_concurrent_probes, looks.clone()),
             limits,
             starts: starts::Starts::new(limits.max_concurrent_starts, looks.clone()),
@@ -149,6 +158,7 @@ impl Cluster {
         self.gates.forget(uid);
         self.own_writes.forget(uid);
         self.notices.forget(uid);
+        self.receipts.forget(uid);
         self.starts.release(uid);
         self.probes.forget(uid);
         lock(&self.reported).remove(uid);

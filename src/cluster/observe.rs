@@ -7,28 +7,20 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
-use kube::Resource;
-use kube::api::{Api, ListParams};
-use kube::core::{DeserializeGuard, ObjectList};
 
 use super::cache::Group;
 use super::error::Error;
-use super::kinds::Known;
-use super::project::{annotation, child_facts, claim_facts, pod_facts};
-use super::{Cluster, lock};
-use crate::api::{Agent, PodStatus, StorageStatus, Town, names};
+use super::read::{get, unknown};
+use super::remains::Search;
+use super::{Cluster, lock, tombstones};
+use crate::api::{Agent, Town, names};
 use crate::lifecycle::{
-    AgentSnapshot, ChildFacts, ChildKind, ClaimFacts, Freshness, Guard, ObjectKey, PodFacts, ProbeFacts,
-    Remains, ServiceFacts, Standing, TownFacts, TownSnapshot, TownView, Uid, Unknown, has_finalizer,
-    has_own_tombstone, label, needs_live, needs_live_town, standing, starting, tombstone, tombstone_time,
+    AgentSnapshot, ClaimFacts, Freshness, ObjectKey, PodFacts, ProbeFacts, ServiceFacts, Standing, TownFacts,
+    TownSnapshot, TownView, Uid, Unknown, goes_with_town, is_new, label, needs_live, needs_live_town,
+    standing, starting,
 };
 use crate::resources;
-
-/// Objects asked for at once.
-const PAGE: u32 = 250;
 
 /// Everything that a decision about the town rests on; `None`: there is no such town.
 pub async fn observe_town(cluster: &Cluster, key: &ObjectKey) -> Result<Option<TownSnapshot>, Error> {
@@ -42,10 +34,11 @@ pub async fn observe_town(cluster: &Cluster, key: &ObjectKey) -> Result<Option<T
     Ok(Some(snapshot))
 }
 
-/// Gives those towns their places that are starting already, since before this process began. To be called before
-/// any town is observed.
-pub fn take_up_starts(cluster: &Cluster) {
+/// From now on this process writes, and no other. Gives those towns their places that are starting already. To be
+/// called before any town is observed.
+pub fn take_over(cluster: &Cluster) {
     let now = cluster.now();
+    cluster.gates.alone_since(now);
     for town in cluster.towns.all() {
         let Some(uid) = Uid::of(&town.metadata) else { continue };
         let key = ObjectKey::of(&town.metadata);
@@ -70,6 +63,7 @@ fn watched_town(cluster: &Cluster, town: Arc<Town>, uid: Uid) -> TownSnapshot {
         attach_max_hold: cluster.limits.attach_max_hold,
         town,
         install: cluster.install.0.clone(),
+        forbidden_by: None,
         freshness: Freshness::Cached,
         remains: None,
         reported_at: lock(&cluster.reported).get(&uid).copied(),
@@ -100,6 +94,11 @@ async fn look_at_town(cluster: &Cluster, key: &ObjectKey) -> Result<Option<TownS
     let Some(cached) = cluster.towns.get(key) else { return Ok(None) };
     let mut snapshot = watched_town(cluster, cached, uid);
     if !needs_live(&snapshot.town) {
+        // A record of that name that the watch shows, or may not show yet.
+        let named = !cluster.tombstones.of(&Group::NamesTown(key.clone())).is_empty();
+        if named || is_new(&snapshot.town) {
+            snapshot.forbidden_by = tombstones::forbids(cluster, key, &snapshot.uid).await?.map(Arc::new);
+        }
         return Ok(Some(snapshot));
     }
     let Some(town) = get::<Town>(cluster, key).await? else { return Ok(None) };
@@ -107,15 +106,9 @@ async fn look_at_town(cluster: &Cluster, key: &ObjectKey) -> Result<Option<TownS
         return Ok(None);
     }
     let deleting = town.metadata.deletion_timestamp.is_some();
-    if deleting && !has_own_tombstone(&town.metadata) {
-        snapshot.town = Arc::new(town);
-        return Ok(Some(snapshot));
-    }
     let search = Search::of_town(cluster, &town, &snapshot.uid);
     if deleting {
-        let remains = search.remains_of_town(&town).await;
-        cluster.receipts.saw(&snapshot.uid, &remains);
-        snapshot.remains = Some(remains);
+        snapshot.remains = Some(Box::pin(search.remains_of_town(&town)).await);
     } else {
         // The last look before sleep: what cannot be read is no reason to go on.
         let (agents, pods) = futures::join!(search.agents(&town), search.pods());
@@ -153,11 +146,21 @@ pub async fn observe_agent(cluster: &Cluster, key: &ObjectKey) -> Result<Option<
         Err(error) if deleting => (TownView::Unknown(unknown("Town", &error)), String::new()),
         Err(error) => return Err(error),
     };
+    let bound = label(&agent.metadata, names::TOWN_UID).map(Uid::new);
+    let elsewhere = match &town {
+        TownView::Absent(Freshness::Live) => true,
+        TownView::Present(Freshness::Live, facts) => Some(&facts.uid) != bound.as_ref(),
+        _ => false,
+    };
+    let town_destroyed = match bound.filter(|_| elsewhere && !deleting) {
+        Some(bound) => tombstones::exists(cluster, &bound).await?,
+        None => false,
+    };
     let mut remains = None;
     if deleting {
-        let left = Search::of_agent(cluster, &agent, &uid).remains_of_agent(&agent, &town).await;
-        cluster.receipts.saw(&uid, &left);
-        remains = Some(left);
+        let search = Search::of_agent(cluster, &agent, &uid);
+        let with_town = goes_with_town(&agent, &town);
+        remains = Some(Box::pin(search.remains_of_agent(&agent, &town, with_town)).await);
     }
     let standing = match &town {
         TownView::Present(_, facts) => standing(&agent, facts, &bound_agents(cluster, &facts.uid)),
@@ -176,6 +179,7 @@ pub async fn observe_agent(cluster: &Cluster, key: &ObjectKey) -> Result<Option<
         agent,
         uid,
         town,
+        town_destroyed,
         remains,
     }))
 }
@@ -214,7 +218,9 @@ fn ours(pods: impl Iterator<Item = PodFacts>, cluster: &Cluster) -> Vec<PodFacts
 fn own_claim(claims: Vec<Arc<ClaimFacts>>, agent: Option<&Uid>, cluster: &Cluster) -> Option<ClaimFacts> {
     claims
         .into_iter()
-        .find(|c| c.agent_uid.as_ref() == agent && c.install.as_deref() == Some(&cluster.install.0))
+        .find(|c| {
+            c.child.agent_uid.as_ref() == agent && c.child.install.as_deref() == Some(&cluster.install.0)
+        })
         .map(|c| (*c).clone())
 }
 
@@ -223,222 +229,6 @@ fn own_service(cluster: &Cluster, town: &Uid) -> Option<ServiceFacts> {
     services
         .find(|s| s.child.agent_uid.is_none() && s.child.install.as_deref() == Some(&cluster.install.0))
         .map(|s| (*s).clone())
-}
-
-/// Where to look, past every cache, for what is left of an owner: in its namespace, by the label with its UID,
-/// and by the names in its own record, since a label can be stripped.
-struct Search<'a> {
-    cluster: &'a Cluster,
-    owner: &'a Uid,
-    namespace: &'a str,
-    selector: String,
-    pod: Option<&'a PodStatus>,
-    claim: Option<&'a StorageStatus>,
-}
-
-impl<'a> Search<'a> {
-    fn of_town(cluster: &'a Cluster, town: &'a Town, uid: &'a Uid) -> Self {
-        let record = town.status.as_ref().map(|s| (s.pod.as_ref(), s.storage.as_ref()));
-        Self::of(cluster, &town.metadata, uid, names::TOWN_UID, record)
-    }
-
-    fn of_agent(cluster: &'a Cluster, agent: &'a Agent, uid: &'a Uid) -> Self {
-        let record = agent.status.as_ref().map(|s| (s.pod.as_ref(), s.storage.as_ref()));
-        Self::of(cluster, &agent.metadata, uid, names::AGENT_UID, record)
-    }
-
-    fn of(
-        cluster: &'a Cluster,
-        meta: &'a ObjectMeta,
-        owner: &'a Uid,
-        label: &str,
-        record: Option<(Option<&'a PodStatus>, Option<&'a StorageStatus>)>,
-    ) -> Self {
-        let (pod, claim) = record.unwrap_or_default();
-        let namespace = meta.namespace.as_deref().unwrap_or_default();
-        Self { cluster, owner, namespace, selector: format!("{label}={owner}"), pod, claim }
-    }
-
-    async fn remains_of_town(&self, town: &Town) -> Remains {
-        let children = self.children().await;
-        let agents = self.agents(town).await;
-        let tombstone = tombstone(&town.metadata).and_then(tombstone_time);
-        Remains { agents, settled_at: self.settled_at(self.owner, tombstone), ..children }
-    }
-
-    async fn remains_of_agent(&self, agent: &Agent, town: &TownView) -> Remains {
-        let children = self.children().await;
-        // Either its own tombstone closed its own gate, or its town's closed the town's.
-        let own = tombstone(&agent.metadata).and_then(tombstone_time);
-        let (closed, since) = match (own, town) {
-            (None, TownView::Present(_, town)) => (&town.uid, town.tombstoned_at),
-            _ => (self.owner, own),
-        };
-        Remains { settled_at: self.settled_at(closed, since), ..children }
-    }
-
-    fn settled_at(&self, uid: &Uid, tombstone: Option<Timestamp>) -> Option<Timestamp> {
-        let tombstone = tombstone.unwrap_or_else(|| self.cluster.now());
-        self.cluster.gates.settled_at(uid, tombstone, self.cluster.limits.late_create)
-    }
-
-    /// Every kind that we make.
-    async fn children(&self) -> Remains {
-        let (pods, claims, services, secrets) = futures::join!(
-            self.pods(),
-            self.claims(),
-            self.others::<Service>(ChildKind::Service),
-            self.others::<Secret>(ChildKind::Secret),
-        );
-        let others = services.and_then(|services| Ok([services, secrets?].concat()));
-        Remains { agents: Ok(Vec::new()), pods, claims, others, settled_at: None }
-    }
-
-    async fn pods(&self) -> Result<Vec<PodFacts>, Unknown> {
-        let recorded = self.pod.and_then(|pod| Some((pod.name.as_deref()?, pod.uid.as_deref()?)));
-        self.whole::<Pod, _>(recorded, pod_facts).await
-    }
-
-    async fn claims(&self) -> Result<Vec<ClaimFacts>, Unknown> {
-        let recorded = self.claim.and_then(|claim| Some((claim.claim.as_str(), claim.uid.as_deref()?)));
-        self.whole::<PersistentVolumeClaim, _>(recorded, claim_facts).await
-    }
-
-    /// What is listed of a kind, and the one that the record names if it is there under its UID.
-    async fn whole<K: Known, F>(
-        &self,
-        recorded: Option<(&str, &str)>,
-        facts: impl Fn(&K) -> Option<F>,
-    ) -> Result<Vec<F>, Unknown> {
-        let read = async {
-            let mut all = list::<K>(self.cluster, self.namespace, &self.params(), |_| true).await?;
-            if let Some((name, uid)) = recorded
-                && !all.iter().any(|listed| listed.meta().uid.as_deref() == Some(uid))
-            {
-                let key = ObjectKey { namespace: self.namespace.to_owned(), name: name.to_owned() };
-                let found = get::<K>(self.cluster, &key).await?;
-                all.extend(found.filter(|found| found.meta().uid.as_deref() == Some(uid)));
-            }
-            all.retain(|object| self.is_ours::<K>(object.meta(), recorded.map(|(_, uid)| uid)));
-            Ok(all.iter().filter_map(facts).collect())
-        };
-        read.await.map_err(|error| unknown(K::NAME, &error))
-    }
-
-    /// What is listed of a kind of which no more than its metadata is asked for: a Secret's content is nobody's
-    /// business. It has an ownerReference; should its label be stripped, the garbage collector finds it.
-    async fn others<K: Known>(&self, kind: ChildKind) -> Result<Vec<ChildFacts>, Unknown> {
-        let api: Api<K> = Api::namespaced(self.cluster.client.clone(), self.namespace);
-        let page = |params: ListParams| {
-            let api = api.clone();
-            async move { api.list_metadata(&params).await }
-        };
-        let listed = pages(K::NAME, &self.params(), page).await.map_err(|error| unknown(K::NAME, &error))?;
-        let ours = listed.iter().filter(|object| self.is_ours::<K>(&object.metadata, None));
-        Ok(ours.filter_map(|object| child_facts(kind, &object.metadata)).collect())
-    }
-
-    fn params(&self) -> ListParams {
-        ListParams::default().labels(&self.selector)
-    }
-
-    /// Whether an object is ours: it carries our install label, or it is the very one that our own record
-    /// names, stripped of its labels. Whatever else carries the owner's UID is left alone, and named.
-    fn is_ours<K: Known>(&self, meta: &ObjectMeta, recorded: Option<&str>) -> bool {
-        let uid = meta.uid.as_deref();
-        match label(meta, names::INSTALL) {
-            Some(install) if install == self.cluster.install.0 => return true,
-            // Let go on purpose, perhaps by an earlier process: it only looks stripped.
-            None if recorded.is_some() && annotation(meta, names::RETAINED_FROM).is_some() => {
-                self.cluster.receipts.retained::<K>(self.owner, meta);
-                return false;
-            }
-            None if recorded.is_some() && recorded == uid => return true,
-            _ => {}
-        }
-        let (kind, object) = (K::NAME, ObjectKey::of(meta));
-        tracing::warn!(kind, %object, uid, "carries the owner's UID but not our install label: left alone");
-        false
-    }
-
-    /// The agents bound to the town, and those whose label was stripped: they name it and carry our finalizer.
-    async fn agents(&self, town: &Town) -> Result<Vec<Arc<Agent>>, Unknown> {
-        let read = async {
-            let name = town.metadata.name.as_deref().unwrap_or_default();
-            let bound = list::<Agent>(self.cluster, self.namespace, &self.params(), |_| true).await?;
-            let naming = ListParams::default().fields(&format!("spec.town={name}"));
-            // Only those that carry our finalizer concern us, whether they can be decoded or not.
-            let stripped = |meta: &ObjectMeta| {
-                label(meta, names::TOWN_UID).is_none() && has_finalizer(meta, names::FINALIZER)
-            };
-            let stripped = list::<Agent>(self.cluster, self.namespace, &naming, stripped).await?;
-            Ok::<_, Error>(bound.into_iter().chain(stripped))
-        };
-        let agents = read.await.map_err(|e| unknown("Agent", &e))?;
-        let install =
-            |a: &Agent| label(&a.metadata, names::INSTALL).is_none_or(|i| i == self.cluster.install.0);
-        Ok(agents.filter(install).map(Arc::new).collect())
-    }
-}
-
-fn unknown(kind: &'static str, error: &Error) -> Unknown {
-    Unknown { kind, message: error.to_string() }
-}
-
-/// One object, past every cache; `None` only where the API server says 404.
-async fn get<K: Known>(cluster: &Cluster, key: &ObjectKey) -> Result<Option<K>, Error> {
-    let api: Api<K> = Api::namespaced(cluster.client.clone(), &key.namespace);
-    api.get_opt(&key.name).await.map_err(|e| Error::api(format!("read {} {key}", K::NAME), e))
-}
-
-/// A whole list, past every cache, of those whose metadata tells that they matter.
-async fn list<K: Known>(
-    cluster: &Cluster,
-    namespace: &str,
-    params: &ListParams,
-    matters: impl Fn(&ObjectMeta) -> bool,
-) -> Result<Vec<K>, Error> {
-    let api: Api<DeserializeGuard<K>> = Api::namespaced(cluster.client.clone(), namespace);
-    let page = |params: ListParams| {
-        let api = api.clone();
-        async move { api.list(&params).await }
-    };
-    let all = match pages(K::NAME, params, page).await {
-        Err(_) if !Guard::FailClosed.holds() => Vec::new(),
-        all => all?,
-    };
-    let there = |meta: &ObjectMeta| meta.deletion_timestamp.is_none() || Guard::Absence.holds();
-    let all = all.into_iter().filter(|item| matters(item.meta()) && there(item.meta()));
-    all.map(|guarded| {
-        guarded.0.map_err(|bad| Error::Undecodable {
-            kind: K::NAME,
-            name: bad.metadata.name.unwrap_or_default(),
-            message: bad.error,
-        })
-    })
-    .collect()
-}
-
-/// A whole list, page by page.
-async fn pages<T: Clone, F>(
-    kind: &str,
-    params: &ListParams,
-    page: impl Fn(ListParams) -> F,
-) -> Result<Vec<T>, Error>
-where
-    F: Future<Output = kube::Result<ObjectList<T>>>,
-{
-    let mut params = params.clone().limit(PAGE);
-    let mut all = Vec::new();
-    loop {
-        let ObjectList { items, metadata, .. } =
-            page(params.clone()).await.map_err(|e| Error::api(format!("list {kind}"), e))?;
-        all.extend(items);
-        match metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => params = params.continue_token(&token),
-            None => return Ok(all),
-        }
-    }
 }
 
 impl Cluster {

@@ -62,7 +62,7 @@ pub async fn check(client: &Client) -> Result<(), PreflightError> {
         return Err(PreflightError::OldServer { found: version.git_version });
     }
     let installed: Api<CustomResourceDefinition> = Api::all(client.clone());
-    for name in ["towns.gastown.dev", "agents.gastown.dev"] {
+    for name in ["towns.gastown.dev", "agents.gastown.dev", "tombstones.gastown.dev"] {
         let name = name.to_owned();
         let crd = match installed.get_opt(&name).await {
             Ok(Some(crd)) => crd,

@@ -1,17 +1,19 @@
 //! From what the API server stores to the facts that decisions need; nothing else is kept in memory.
 
 use k8s_openapi::api::core::v1::{
-    Container, ContainerStateTerminated, ContainerStatus, PersistentVolumeClaim, Pod, PodCondition, PodSpec,
-    PodStatus, Service,
+    Container, ContainerStateTerminated, ContainerStatus, PersistentVolume, PersistentVolumeClaim, Pod,
+    PodCondition, PodSpec, PodStatus, Service,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::api::condition::reason;
-use crate::api::{Hook, Port, names};
+use crate::api::{Hook, Port, Tombstone, TombstoneSpec, names};
 use crate::lifecycle::{
-    ChildFacts, ChildKind, ClaimFacts, ObjectKey, PodFacts, PodPhase, ServiceFacts, Termination, Uid, label,
+    ChildFacts, ChildKind, ClaimFacts, ObjectKey, OwnerRef, PodFacts, PodPhase, ServiceFacts, Termination,
+    TombstoneFacts, Uid, VolumeFacts, annotation, label,
 };
+use crate::resources::token_secret_of;
 
 /// As much of a termination message as the kubelet keeps, in bytes. Whoever writes a pod's status can write more.
 const TERMINATION_MESSAGE: usize = 4096;
@@ -59,6 +61,7 @@ pub(super) fn pod_facts(pod: &Pod) -> Option<PodFacts> {
             ),
         reported_untouched: status.observed_generation == Some(1),
         last_crash: last_crash(spec, status),
+        token_secret: token_secret_of(spec).map(str::to_owned),
         trouble: trouble(spec, status),
         trouble_since: unschedulable(status).and_then(|c| c.last_transition_time.as_ref()).map(|t| t.0),
     })
@@ -69,15 +72,39 @@ pub(super) fn claim_facts(claim: &PersistentVolumeClaim) -> Option<ClaimFacts> {
     let meta = &claim.metadata;
     let requests = claim.spec.as_ref().and_then(|s| s.resources.as_ref()?.requests.as_ref());
     Some(ClaimFacts {
-        key: ObjectKey::of(meta),
-        uid: Uid::of(meta)?,
-        town_uid: label(meta, names::TOWN_UID).map(Uid::new),
-        agent_uid: label(meta, names::AGENT_UID).map(Uid::new),
-        install: label(meta, names::INSTALL).map(str::to_owned),
-        deleting: meta.deletion_timestamp.is_some(),
-        finalizers: meta.finalizers.clone().unwrap_or_default(),
+        child: child_facts(ChildKind::PersistentVolumeClaim, meta)?,
         lost: claim.status.as_ref().is_some_and(|s| s.phase.as_deref() == Some("Lost")),
         requested: requests.and_then(|r| r.get("storage")).cloned(),
+    })
+}
+
+/// The facts of a Tombstone; `None` for one that was never stored.
+pub(super) fn tombstone_facts(tombstone: &Tombstone) -> Option<TombstoneFacts> {
+    let TombstoneSpec { kind, namespace, name, uid, expires_at, .. } = &tombstone.spec;
+    let key = ObjectKey { namespace: namespace.clone(), name: name.clone() };
+    Some(TombstoneFacts {
+        key: ObjectKey::of(&tombstone.metadata),
+        uid: Uid::of(&tombstone.metadata)?,
+        kind: *kind,
+        of: OwnerRef { key, uid: Uid::new(uid) },
+        phase: tombstone.status.as_ref().map(|s| s.phase).unwrap_or_default(),
+        expires_at: expires_at.0,
+    })
+}
+
+/// The facts of a volume; `None` for one that was never stored.
+pub(super) fn volume_facts(volume: &PersistentVolume) -> Option<VolumeFacts> {
+    let spec = volume.spec.as_ref();
+    let policy = spec.and_then(|s| s.persistent_volume_reclaim_policy.as_deref()).unwrap_or("Retain");
+    let (phase, said) =
+        volume.status.as_ref().map_or((None, None), |s| (s.phase.as_deref(), s.message.as_deref()));
+    let said = said.filter(|said| !said.is_empty()).map(|said| format!(": {said}")).unwrap_or_default();
+    Some(VolumeFacts {
+        name: volume.metadata.name.clone()?,
+        uid: Uid::of(&volume.metadata)?,
+        claim: spec.and_then(|s| s.claim_ref.as_ref()?.uid.clone()).map(Uid::new),
+        retained: policy != "Delete",
+        message: format!("reclaim policy {policy}, {}{said}", phase.unwrap_or("no phase yet")),
     })
 }
 
@@ -102,11 +129,6 @@ pub(super) fn child_facts(kind: ChildKind, meta: &ObjectMeta) -> Option<ChildFac
         deleting: meta.deletion_timestamp.is_some(),
         finalizers: meta.finalizers.clone().unwrap_or_default(),
     })
-}
-
-/// An annotation of the object.
-pub(super) fn annotation<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
-    meta.annotations.as_ref()?.get(key).map(String::as_str)
 }
 
 /// The pod's own address. That of its node is none: others answer there, too.
@@ -614,6 +636,17 @@ mod tests {
     }
 
     #[test]
+    fn what_a_pod_is_asked_with() {
+        let named = |volume: &str| {
+            let token = json!({"secret": {"name": "door", "items": [{"key": "token", "path": "token"}]}});
+            let volumes = json!([{"name": volume, "projected": {"sources": [{}, token]}}]);
+            let pod = json!({"metadata": {"uid": "p"}, "spec": {"containers": [], "volumes": volumes}});
+            pod_facts(&serde_json::from_value(pod).unwrap()).unwrap().token_secret
+        };
+        assert_eq!((named("gastown").as_deref(), named("theirs")), (Some("door"), None));
+    }
+
+    #[test]
     fn who_a_claim_is_and_whose() {
         let claim = |meta: Value| {
             let mut all = json!({"name": "gas-1", "namespace": "ns", "uid": "c", "finalizers": ["kubernetes.io/pvc-protection"],
@@ -621,7 +654,7 @@ mod tests {
             for (key, value) in meta.as_object().unwrap() {
                 all[key] = value.clone();
             }
-            claim_facts(&serde_json::from_value(json!({"metadata": all})).unwrap()).unwrap()
+            claim_facts(&serde_json::from_value(json!({"metadata": all})).unwrap()).unwrap().child
         };
         let there = claim(json!({}));
         assert_eq!((there.key.name.as_str(), there.uid.as_str(), there.deleting), ("gas-1", "c", false));

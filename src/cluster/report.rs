@@ -183,7 +183,8 @@ pub async fn report<K: Report + Sync>(
     now: Timestamp,
 ) -> Result<(), Error> {
     if outcome.finished {
-        let summary = cluster.receipts.all_gone(uid);
+        let summary = plan.note.unwrap_or_default();
+        cluster.receipts.forget(uid);
         measure::destroyed(&cluster.metrics, object, now);
         cluster.events.say(object, false, "Destroyed", &summary).await;
         return Ok(());
@@ -238,7 +239,7 @@ async fn report_status<K: Report + Sync>(
 }
 
 fn claim_record(claim: &ClaimFacts) -> StorageStatus {
-    StorageStatus { claim: claim.key.name.clone(), uid: Some(claim.uid.to_string()) }
+    StorageStatus { claim: claim.child.key.name.clone(), uid: Some(claim.child.uid.to_string()) }
 }
 
 /// At most one event for a change of phase and one for something that went wrong.

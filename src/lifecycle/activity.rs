@@ -9,7 +9,7 @@ use super::clock::after;
 use super::conditions::{gives, is_true};
 use super::facts::{PodFacts, PodPhase, ProbeFacts, TownSnapshot};
 use super::ids::Uid;
-use super::probe;
+use super::{probe, roles};
 use crate::api::{
     Agent, AgentCounts, Backlog, Hook, Mode, Outcome, ReportedAgent, ReportedState, condition,
     condition::reason,
@@ -264,11 +264,11 @@ fn at_work(agent: &Agent, pod: &PodFacts) -> bool {
 /// Whether a Session agent is on record as having failed at this bead.
 fn gave_up(agent: &Agent, bead: &str) -> bool {
     let work = agent.status.as_ref().and_then(|s| s.work.as_ref());
-    work.is_some_and(|w| w.bead == bead && w.outcome == Some(Outcome::Failed) && w.finished_at.is_some())
+    work.is_some_and(|w| w.bead == bead && w.outcome == Some(Outcome::Failed))
 }
 
 /// Whether a Task agent is recorded as past its limit for this bead.
-pub(super) fn has_failed(agent: &Agent, bead: &str) -> bool {
+fn has_failed(agent: &Agent, bead: &str) -> bool {
     agent.status.as_ref().is_some_and(|s| {
         s.work.as_ref().is_some_and(|w| w.bead == bead)
             && is_true(&s.conditions, condition::DEGRADED)
@@ -283,10 +283,15 @@ pub(super) fn of_agent(s: &TownSnapshot, agent: &Agent, now: Timestamp) -> Agent
 
 /// The agents of a town and what each is doing; those being deleted have no work.
 pub(super) fn agents(s: &TownSnapshot, now: Timestamp) -> impl Iterator<Item = (&Agent, AgentActivity)> {
-    s.agents
-        .iter()
-        .filter(|a| a.metadata.deletion_timestamp.is_none())
-        .map(move |a| (a.as_ref(), of_agent(s, a, now)))
+    s.agents.iter().filter(|a| a.metadata.deletion_timestamp.is_none()).map(move |agent| {
+        match of_agent(s, agent, now) {
+            // A place that changes hands is work all the time.
+            AgentActivity::Blocked if roles::takes_place(s, agent) => {
+                (agent.as_ref(), AgentActivity::Pending)
+            }
+            activity => (agent.as_ref(), activity),
+        }
+    })
 }
 
 /// Whether an agent is at work right now: what a drain waits for. Also those being deleted.
@@ -312,17 +317,21 @@ pub(super) fn working(
 /// Until when the input of a person counts as work, from what the pods report: the last input, but no later
 /// than `hold` after they were attached.
 pub(super) fn last_input(s: &TownSnapshot, attached: Timestamp, now: Timestamp) -> Option<Timestamp> {
-    let last = reports(s).filter_map(|r| r.last_input_at.as_ref()).map(|t| t.0).max()?;
+    let last = asked(s).filter_map(|facts| facts.last_input).max()?;
     Some(last.min(now).min(after(attached, s.attach_max_hold)))
 }
 
-/// Whether a person is attached, as far as anybody says; `None`: nobody says.
+/// Whether a person is attached; `None`: nobody can say, as long as one who is asked does not answer.
 pub(super) fn attached(s: &TownSnapshot) -> Option<bool> {
-    reports(s).map(|r| r.attached && r.last_input_at.is_some()).reduce(|a, b| a || b)
+    let mut reports = asked(s).filter_map(ProbeFacts::report).peekable();
+    let heard = reports.peek().is_some() && probe::answering(s).all(|facts| facts.report().is_some());
+    let attached = reports.any(|r| r.attached && r.last_input_at.is_some());
+    (attached || heard).then_some(attached)
 }
 
-fn reports(s: &TownSnapshot) -> impl Iterator<Item = &crate::api::ActivityReport> {
-    s.probe.report().into_iter().chain(s.agents.iter().filter_map(|a| s.probe_of(a)?.report()))
+/// What is known of the town's own pod and those of its agents.
+fn asked(s: &TownSnapshot) -> impl Iterator<Item = &ProbeFacts> {
+    std::iter::once(&s.probe).chain(s.agents.iter().filter_map(|agent| s.probe_of(agent)))
 }
 
 /// The numbers for status.

@@ -23,7 +23,7 @@ pub fn needs_live_town(agent: &Agent, cached: Option<&TownFacts>) -> bool {
 }
 
 /// Whether the town does not list the rig that the agent names.
-fn lost_rig(agent: &Agent, town: &TownFacts) -> bool {
+pub(super) fn lost_rig(agent: &Agent, town: &TownFacts) -> bool {
     agent.spec.rig.as_ref().is_some_and(|rig| !town.rigs.iter().any(|r| r.name == *rig))
 }
 
@@ -124,9 +124,13 @@ fn bind_to(town: &TownFacts) -> Plan<AgentStatus> {
     }
 }
 
-/// Bound to a town that is gone, and nothing proves that it was destroyed (a restored backup): its pod is
-/// stopped, its data kept, and it is never bound to a successor.
+/// Bound to a town that is gone. With the record of its destruction, the agent goes, too. Where nothing proves that
+/// it was destroyed (a restored backup), its pod is stopped, its data kept, and it is never bound to a successor.
 fn town_gone(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
+    if s.town_destroyed {
+        let key = super::ObjectKey::of(&s.agent.metadata);
+        return Plan::act(vec![Action::DeleteAgent(key, s.uid.clone())]);
+    }
     let text = format!(
         "the town {} that this agent was bound to is gone; delete the agent, or make a new one for the new town",
         s.agent.spec.town

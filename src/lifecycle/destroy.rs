@@ -2,51 +2,35 @@
 //!
 //! Invariants kept here: nothing is deleted before the tombstone is durable; the finalizer goes only
 //! when every kind, read live by UID, is empty and no create can still take effect; a question without
-//! an answer keeps everything as it is, and no time-out ever releases the finalizer.
+//! an answer keeps everything as it is, and no time-out ever releases the finalizer. What an administrator
+//! gives up is written down as given up, never as gone.
 
+use std::collections::BTreeSet;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::activity::{bound_to, working};
 use super::clock::{after, stamp};
 use super::conditions::Conditions;
-use super::facts::{
-    AgentSnapshot, ChildFacts, ClaimFacts, PodFacts, Remains, TownSnapshot, TownView, Unknown,
-};
+use super::facts::{AgentSnapshot, ChildFacts, Record, Remains, TownSnapshot, TownView};
+use super::guard::Guard;
 use super::plan::{Action, Plan};
-use super::pods::{end_pod, is_overdue, overdue};
 use super::status::{agent_status, finish_agent, finish_town};
-use super::{has_finalizer, has_own_tombstone};
+use super::steps::{self, Progress, awaited_agent};
+use super::{annotation, has_finalizer, has_own_tombstone, record};
 use crate::api::condition::{self, reason};
-use crate::api::{Agent, AgentStatus, BlockedBy, DestroyStatus, DestroyStep, Storage, TownStatus, names};
+use crate::api::{
+    Agent, AgentStatus, BlockedBy, DestroyStatus, DestroyStep, Storage, TombstoneKind, TombstoneSpec,
+    TownStatus, names,
+};
 
-/// What is awaited is reported once destruction has taken this long.
+/// What is awaited is reported once destruction has taken this long; a step is not given up earlier.
 const REPORT_AFTER: SignedDuration = SignedDuration::from_secs(5);
 /// A destruction that waits is looked at this often, whatever the watches say: it must end.
 const AT_LEAST_EVERY: SignedDuration = SignedDuration::from_mins(1);
 /// At most this many blocking objects are named.
 const NAMED: usize = 20;
-
-/// Where destruction stands.
-struct Progress {
-    step: DestroyStep,
-    actions: Vec<Action>,
-    awaited: Vec<BlockedBy>,
-    look_again: Option<Timestamp>,
-    /// It waits for an answer that no watch will bring.
-    unread: bool,
-}
-
-impl Progress {
-    /// Nothing to do but to wait.
-    fn waiting(step: DestroyStep, awaited: Vec<BlockedBy>, look_again: Option<Timestamp>) -> Self {
-        Self { step, actions: Vec::new(), awaited, look_again, unread: false }
-    }
-
-    /// Waits for an answer.
-    fn unanswered(step: DestroyStep, unknown: &Unknown) -> Self {
-        Self { unread: true, ..Self::waiting(step, vec![unread(unknown)], None) }
-    }
-}
 
 /// What should happen to a town that is being deleted.
 pub(super) fn town(s: &TownSnapshot, now: Timestamp) -> Plan<TownStatus> {
@@ -54,25 +38,25 @@ pub(super) fn town(s: &TownSnapshot, now: Timestamp) -> Plan<TownStatus> {
     if !has_finalizer(meta, names::FINALIZER) {
         return Plan::nothing();
     }
+    let Some(remains) = &s.remains else { return Plan::nothing() };
     let mut status = s.town.status.clone().unwrap_or_default();
     let destroy = status.destroy.take().unwrap_or_else(|| begin(now));
-    if !has_own_tombstone(meta) {
-        // Step 1. Exclusively: whatever create is under way has its answer first, and none comes after.
-        return town_report(s, status, destroy, false, now)
-            .with_actions(vec![Action::WriteTombstone])
-            .exclusively();
-    }
-    let Some(remains) = &s.remains else { return Plan::nothing() };
-    match town_progress(s, remains, &destroy, now) {
-        None => Plan::act(vec![Action::RemoveFinalizer]),
+    let abandoned = abandoned(meta, destroy.started_at.0, now);
+    match town_progress(s, remains, &destroy, &abandoned, now) {
+        None => end(remains, TombstoneKind::Town, meta, &abandoned, now),
         Some(progress) => {
             let unanswered = progress.unread.then(|| ask_again(destroy.started_at.0, now));
             let (destroy, blocked, look_again) = awaiting(destroy, &progress, s.blocked_after, now);
-            town_report(s, status, destroy, blocked, now)
+            let c = conditions(Conditions::of_town(), meta, &destroy, blocked);
+            status.destroy = Some(destroy);
+            status.sleep_at = None;
+            status.draining_since = None;
+            let plan = finish_town(s, status, c, "Destroying", now)
                 .with_actions(progress.actions)
                 .look_again_at(progress.look_again)
                 .look_again_at(look_again)
-                .look_again_at(unanswered)
+                .look_again_at(unanswered);
+            if progress.exclusive { plan.exclusively() } else { plan }
         }
     }
 }
@@ -83,20 +67,15 @@ pub(super) fn agent(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
     if !has_finalizer(meta, names::FINALIZER) {
         return Plan::nothing();
     }
-    let with_town = goes_with_town(s);
-    // A town that cannot be read may be letting this agent finish: it is not taken for absent, see below.
-    let town_unread = matches!(s.town, TownView::Unknown(_));
-    if !with_town && !town_unread && !has_own_tombstone(meta) {
-        return Plan::act(vec![Action::WriteTombstone]);
-    }
     let Some(remains) = &s.remains else { return Plan::nothing() };
     let mut status = agent_status(s);
     let recorded = status.destroy.take();
     let began = meta.deletion_timestamp.as_ref().map_or(now, |t| t.0);
     let destroy =
         recorded.clone().unwrap_or_else(|| DestroyStatus { started_at: stamp(began), ..begin(now) });
-    match agent_progress(s, remains, began, with_town, now) {
-        None => Plan::act(vec![Action::RemoveFinalizer]),
+    let abandoned = abandoned(meta, began, now);
+    match agent_progress(s, remains, began, &abandoned, now) {
+        None => end(remains, TombstoneKind::Agent, meta, &abandoned, now),
         Some(progress) => {
             let unanswered = progress.unread.then(|| ask_again(began, now));
             let (destroy, blocked, look_again) = awaiting(destroy, &progress, s.blocked_after, now);
@@ -104,7 +83,7 @@ pub(super) fn agent(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
             let plan = if destroy.blocked_by.is_empty() && recorded.is_none() {
                 Plan::nothing()
             } else {
-                let c = conditions(Conditions::of_agent(), &destroy, blocked);
+                let c = conditions(Conditions::of_agent(), meta, &destroy, blocked);
                 status.destroy = Some(destroy);
                 finish_agent(s, status, c, "Destroying", now)
             };
@@ -116,11 +95,31 @@ pub(super) fn agent(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
     }
 }
 
+/// Everything is proven gone, or was given up: the receipts, then the finalizer.
+fn end<S>(
+    remains: &Remains,
+    kind: TombstoneKind,
+    meta: &ObjectMeta,
+    abandoned: &BTreeSet<DestroyStep>,
+    now: Timestamp,
+) -> Plan<S> {
+    let status = record::closed(remains, abandoned, now);
+    let summary = record::summary(&status);
+    let mut actions = Vec::new();
+    if !record::stands(remains, &status) {
+        let kept = matches!(remains.record, Record::There(_));
+        let tombstone = super::Uid::of(meta).filter(|_| kept).map(|uid| record::tombstone_name(kind, &uid));
+        actions.push(Action::GiveReceipts(tombstone, Box::new(status)));
+    }
+    actions.push(Action::RemoveFinalizer);
+    Plan::act(actions).because(summary)
+}
+
 /// Whether the agent's town is being destroyed, so that the town's tombstone stands for the agent too.
-fn goes_with_town(s: &AgentSnapshot) -> bool {
-    match &s.town {
+pub fn goes_with_town(agent: &Agent, town: &TownView) -> bool {
+    match town {
         TownView::Present(_, town) => {
-            town.deleting && town.own_tombstone && bound_to(&s.agent).as_ref() == Some(&town.uid)
+            town.deleting && town.own_tombstone && bound_to(agent).as_ref() == Some(&town.uid)
         }
         _ => false,
     }
@@ -130,13 +129,91 @@ fn begin(now: Timestamp) -> DestroyStatus {
     DestroyStatus { started_at: stamp(now), step: DestroyStep::Tombstone, blocked_by: Vec::new() }
 }
 
-/// The first step that is not proven done; `None`: all are.
+/// The steps that can be given up, as an administrator names them.
+const STEPS: [(&str, DestroyStep); 5] = [
+    ("drain", DestroyStep::Drain),
+    ("credentials", DestroyStep::Credentials),
+    ("agents", DestroyStep::Agents),
+    ("compute", DestroyStep::Compute),
+    ("rest", DestroyStep::Rest),
+];
+
+/// The steps that an administrator gives up on. Only once what they wait for had time to be seen.
+fn abandoned(meta: &ObjectMeta, began: Timestamp, now: Timestamp) -> BTreeSet<DestroyStep> {
+    if now < after(began, REPORT_AFTER) {
+        return BTreeSet::new();
+    }
+    let named = annotation(meta, names::ABANDON).unwrap_or_default().split(',').map(str::trim);
+    named.filter_map(|name| STEPS.iter().find(|(word, _)| *word == name)).map(|(_, step)| *step).collect()
+}
+
+/// The words in the annotation that name no step.
+fn no_steps(meta: &ObjectMeta) -> Option<String> {
+    let named = annotation(meta, names::ABANDON)?.split(',').map(str::trim);
+    let odd: Vec<_> = named.filter(|name| !STEPS.iter().any(|(word, _)| word == name)).collect();
+    (!odd.is_empty()).then(|| {
+        let known = STEPS.map(|(word, _)| word).join(", ");
+        format!("; the annotation {} names '{}', which is none of {known}", names::ABANDON, odd.join("', '"))
+    })
+}
+
+/// Step 1: the record is there, and the object carries the annotation. Nothing else is done before.
+fn marked(
+    meta: &ObjectMeta,
+    kind: TombstoneKind,
+    remains: &Remains,
+    spec: impl FnOnce() -> TombstoneSpec,
+) -> Option<Progress> {
+    if !Guard::TombstoneFirst.holds() {
+        return None;
+    }
+    let mut actions = Vec::new();
+    match &remains.record {
+        Record::Unknown(unknown) => return Some(Progress::unanswered(DestroyStep::Tombstone, unknown)),
+        // Also one that vanished in the middle is written again.
+        Record::Missing => actions.push(Action::CreateTombstone(Box::new(spec()))),
+        Record::There(_) | Record::NotKept => {}
+    }
+    if !has_own_tombstone(meta) {
+        actions.push(Action::WriteTombstone);
+    }
+    if actions.is_empty() {
+        return None;
+    }
+    let awaited = BlockedBy {
+        kind: "Tombstone".into(),
+        name: super::Uid::of(meta).map(|uid| record::tombstone_name(kind, &uid)).unwrap_or_default(),
+        message: "it is written before anything is destroyed".into(),
+        ..BlockedBy::default()
+    };
+    // Exclusively: whatever create is under way has its answer first, and none comes after.
+    let waiting = Progress::waiting(DestroyStep::Tombstone, vec![awaited], None);
+    Some(Progress { actions, exclusive: true, ..waiting })
+}
+
+/// The first step that is not proven done; `None`: all are, or were given up.
 fn town_progress(
     s: &TownSnapshot,
     remains: &Remains,
     destroy: &DestroyStatus,
+    abandoned: &BTreeSet<DestroyStep>,
     now: Timestamp,
 ) -> Option<Progress> {
+    let spec = || record::of_town(s, remains, now);
+    if let Some(unmarked) = marked(&s.town.metadata, TombstoneKind::Town, remains, spec) {
+        return Some(unmarked);
+    }
+    let retain = s.town.spec.storage.as_ref().is_some_and(Storage::is_retained);
+    let held = |progress: &Progress| !abandoned.contains(&progress.step);
+    drain(s, remains, destroy, now)
+        .filter(held)
+        .or_else(|| steps::children(DestroyStep::Credentials, remains, |_| false).filter(held))
+        .or_else(|| steps::agents(remains).filter(held))
+        .or_else(|| compute_and_rest(remains, |claim| retain && claim.agent_uid.is_none(), held, now))
+}
+
+/// Agents that work are let finish, for a bounded time.
+fn drain(s: &TownSnapshot, remains: &Remains, destroy: &DestroyStatus, now: Timestamp) -> Option<Progress> {
     let bound = after(destroy.started_at.0, s.town.spec.drain.timeout.get());
     let unknown = remains.agents.as_ref().err().or(remains.pods.as_ref().err());
     if let Some(unknown) = unknown.filter(|_| now < bound) {
@@ -146,32 +223,24 @@ fn town_progress(
             ..Progress::unanswered(DestroyStep::Drain, unknown)
         });
     }
-    if let (Ok(agents), Ok(pods)) = (&remains.agents, &remains.pods) {
-        let busy = |a: &&std::sync::Arc<Agent>| {
-            working(a, pods.iter().find(|p| p.agent_uid == super::Uid::of(&a.metadata)), s.probe_of(a), now)
-        };
-        let awaited: Vec<_> =
-            agents.iter().filter(busy).map(|a| awaited_agent(a, "it works; drain")).collect();
-        if !awaited.is_empty() && now < bound {
-            return Some(Progress::waiting(DestroyStep::Drain, awaited, Some(bound)));
-        }
-    }
-    let retain = s.town.spec.storage.as_ref().is_some_and(Storage::is_retained);
-    agents_step(&remains.agents)
-        .or_else(|| pods_step(&remains.pods, now))
-        .or_else(|| claims_step(&remains.claims, |claim| retain && claim.agent_uid.is_none()))
-        .or_else(|| others_step(&remains.others))
-        .or_else(|| settle_step(remains, now))
+    let (Ok(agents), Ok(pods)) = (&remains.agents, &remains.pods) else { return None };
+    let busy = |a: &&std::sync::Arc<Agent>| {
+        working(a, pods.iter().find(|p| p.agent_uid == super::Uid::of(&a.metadata)), s.probe_of(a), now)
+    };
+    let awaited: Vec<_> = agents.iter().filter(busy).map(|a| awaited_agent(a, "it works; drain")).collect();
+    (!awaited.is_empty() && now < bound).then(|| Progress::waiting(DestroyStep::Drain, awaited, Some(bound)))
 }
 
 fn agent_progress(
     s: &AgentSnapshot,
     remains: &Remains,
     began: Timestamp,
-    with_town: bool,
+    abandoned: &BTreeSet<DestroyStep>,
     now: Timestamp,
 ) -> Option<Progress> {
+    let with_town = goes_with_town(&s.agent, &s.town);
     let bound = match &s.town {
+        // It may be letting this agent finish: it is not taken for absent.
         TownView::Unknown(unknown) => {
             return Some(Progress::unanswered(DestroyStep::Tombstone, unknown));
         }
@@ -181,128 +250,43 @@ fn agent_progress(
         // The town has drained already, or is gone.
         _ => began,
     };
-    if let Ok(pods) = &remains.pods
-        && now < bound
-        && working(&s.agent, pods.first(), Some(&s.probe), now)
-    {
-        let awaited = vec![awaited_agent(&s.agent, "it works; drain")];
-        return Some(Progress::waiting(DestroyStep::Drain, awaited, Some(bound)));
+    let spec = || record::of_agent(s, remains, now);
+    if !with_town && let Some(unmarked) = marked(&s.agent.metadata, TombstoneKind::Agent, remains, spec) {
+        return Some(unmarked);
     }
-    let retain = s.agent.spec.storage.as_ref().is_some_and(Storage::is_retained);
-    pods_step(&remains.pods, now)
-        .or_else(|| claims_step(&remains.claims, |_| retain))
-        .or_else(|| others_step(&remains.others))
-        .or_else(|| settle_step(remains, now))
-}
-
-fn agents_step(agents: &Result<Vec<std::sync::Arc<Agent>>, Unknown>) -> Option<Progress> {
-    step(
-        DestroyStep::Agents,
-        agents,
-        |a| awaited_agent(a, "being destroyed"),
-        |a| {
-            let uid = super::Uid::of(&a.metadata)?;
-            a.metadata
-                .deletion_timestamp
-                .is_none()
-                .then(|| Action::DeleteAgent(super::ObjectKey::of(&a.metadata), uid))
-        },
-    )
-}
-
-fn pods_step(pods: &Result<Vec<PodFacts>, Unknown>, now: Timestamp) -> Option<Progress> {
-    let awaited = |p: &PodFacts| BlockedBy {
-        kind: "Pod".into(),
-        name: p.key.name.clone(),
-        uid: p.uid.to_string(),
-        finalizers: p.finalizers.clone(),
-        message: match (&p.node, is_overdue(p, now)) {
-            (_, true) => overdue(p).1,
-            (Some(node), _) => format!("terminating on node {node}"),
-            (None, _) => "terminating".into(),
-        },
+    let held = |progress: &Progress| !abandoned.contains(&progress.step);
+    let busy = || {
+        let pods = remains.pods.as_ref().ok()?;
+        let works = now < bound && working(&s.agent, pods.first(), Some(&s.probe), now);
+        let awaited = || vec![awaited_agent(&s.agent, "it works; drain")];
+        works.then(|| Progress::waiting(DestroyStep::Drain, awaited(), Some(bound)))
     };
-    step(DestroyStep::Compute, pods, awaited, end_pod)
+    let retain = s.agent.spec.storage.as_ref().is_some_and(Storage::is_retained);
+    busy()
+        .filter(held)
+        .or_else(|| steps::children(DestroyStep::Credentials, remains, |_| false).filter(held))
+        .or_else(|| compute_and_rest(remains, |_| retain, held, now))
 }
 
-/// A claim that is to outlive its owner is let go: it carries nothing of ours any more.
-fn claims_step(
-    claims: &Result<Vec<ClaimFacts>, Unknown>,
-    retain: impl Fn(&ClaimFacts) -> bool,
+/// The steps that a town and an agent have in common, from the pods on.
+fn compute_and_rest(
+    remains: &Remains,
+    retain: impl Fn(&ChildFacts) -> bool,
+    held: impl Fn(&Progress) -> bool,
+    now: Timestamp,
 ) -> Option<Progress> {
-    let awaited = |c: &ClaimFacts| awaited_child("PersistentVolumeClaim", &c.key, &c.uid, &c.finalizers);
-    step(DestroyStep::Rest, claims, awaited, |c| match (retain(c), c.deleting) {
-        (true, false) => Some(Action::RetainClaim(c.key.clone(), c.uid.clone())),
-        (_, true) => None,
-        (false, false) => Some(Action::DeleteClaim(c.key.clone(), c.uid.clone())),
-    })
-}
-
-/// Services, and the tokens that pods were asked with.
-fn others_step(others: &Result<Vec<ChildFacts>, Unknown>) -> Option<Progress> {
-    let awaited = |c: &ChildFacts| awaited_child(c.kind.as_str(), &c.key, &c.uid, &c.finalizers);
-    step(DestroyStep::Rest, others, awaited, |child| {
-        (!child.deleting).then(|| Action::DeleteChild(child.kind, child.key.clone(), child.uid.clone()))
-    })
+    steps::pods(remains, now)
+        .filter(&held)
+        .or_else(|| steps::volumes(remains).filter(&held))
+        .or_else(|| steps::children(DestroyStep::Rest, remains, retain).filter(&held))
+        .or_else(|| steps::reclaimed(remains).filter(&held))
+        .or_else(|| steps::settle(remains, now))
 }
 
 /// Asks again for what could not be read: nothing else would. The wait doubles, up to a minute.
 fn ask_again(began: Timestamp, now: Timestamp) -> Timestamp {
     let wait = now.duration_since(began).clamp(SignedDuration::from_secs(1), SignedDuration::from_mins(1));
     after(now, wait)
-}
-
-/// What is awaited of a question that got no answer.
-fn unread(unknown: &Unknown) -> BlockedBy {
-    BlockedBy { kind: unknown.kind.into(), message: unknown.message.clone(), ..BlockedBy::default() }
-}
-
-/// One step over the objects of one kind: an unread list blocks, an empty one is done.
-fn step<T, I: IntoIterator<Item = Action>>(
-    step: DestroyStep,
-    items: &Result<Vec<T>, Unknown>,
-    awaited: impl Fn(&T) -> BlockedBy,
-    act: impl Fn(&T) -> I,
-) -> Option<Progress> {
-    match items {
-        Err(unknown) => Some(Progress::unanswered(step, unknown)),
-        Ok(items) if items.is_empty() => None,
-        Ok(items) => Some(Progress {
-            actions: items.iter().flat_map(act).collect(),
-            ..Progress::waiting(step, items.iter().map(awaited).collect(), None)
-        }),
-    }
-}
-
-/// Nothing is left; but a create whose answer was lost may still take effect.
-fn settle_step(remains: &Remains, now: Timestamp) -> Option<Progress> {
-    let at = remains.settled_at.filter(|at| now < *at)?;
-    let awaited = vec![BlockedBy {
-        kind: "Request".into(),
-        message: format!("a create sent before destruction may take effect until {}", stamp(at).0),
-        ..BlockedBy::default()
-    }];
-    Some(Progress::waiting(DestroyStep::Verify, awaited, Some(at)))
-}
-
-fn awaited_child(kind: &str, key: &super::ObjectKey, uid: &super::Uid, finalizers: &[String]) -> BlockedBy {
-    BlockedBy {
-        kind: kind.into(),
-        name: key.name.clone(),
-        uid: uid.to_string(),
-        finalizers: finalizers.to_vec(),
-        message: "terminating".into(),
-    }
-}
-
-fn awaited_agent(agent: &Agent, message: &str) -> BlockedBy {
-    BlockedBy {
-        kind: "Agent".into(),
-        name: agent.metadata.name.clone().unwrap_or_default(),
-        uid: agent.metadata.uid.clone().unwrap_or_default(),
-        finalizers: agent.metadata.finalizers.clone().unwrap_or_default(),
-        message: message.into(),
-    }
 }
 
 /// What is awaited, in status from 5 s on. It is written again only when nothing of what stands there is
@@ -331,30 +315,16 @@ fn awaiting(
     (destroy, blocked, Some(if blocked { later } else { blocked_at.min(later) }))
 }
 
-fn town_report(
-    s: &TownSnapshot,
-    mut status: TownStatus,
-    destroy: DestroyStatus,
-    blocked: bool,
-    now: Timestamp,
-) -> Plan<TownStatus> {
-    let c = conditions(Conditions::of_town(), &destroy, blocked);
-    status.destroy = Some(destroy);
-    status.sleep_at = None;
-    status.draining_since = None;
-    finish_town(s, status, c, "Destroying", now)
-}
-
-fn conditions(mut c: Conditions, destroy: &DestroyStatus, blocked: bool) -> Conditions {
+fn conditions(mut c: Conditions, meta: &ObjectMeta, destroy: &DestroyStatus, blocked: bool) -> Conditions {
     c.reconciling(reason::DESTROYING, "being destroyed");
     if blocked {
-        c.set(condition::DELETION_BLOCKED, true, reason::BLOCKED, blocked_text(destroy));
+        c.set(condition::DELETION_BLOCKED, true, reason::BLOCKED, blocked_text(meta, destroy));
     }
     c
 }
 
 /// What blocks, and what to do about it.
-fn blocked_text(destroy: &DestroyStatus) -> String {
+fn blocked_text(meta: &ObjectMeta, destroy: &DestroyStatus) -> String {
     let names: Vec<String> = destroy
         .blocked_by
         .iter()
@@ -368,10 +338,18 @@ fn blocked_text(destroy: &DestroyStatus) -> String {
             format!("{object}: {}{held}", b.message)
         })
         .collect();
+    let give_up = STEPS.iter().find(|(_, step)| *step == destroy.step).map(|(word, _)| {
+        format!(
+            "; an administrator can give up on this step with the annotation {}={word}: what is left then counts as leaked",
+            names::ABANDON
+        )
+    });
     format!(
-        "step {} waits for {}; see to it that whoever holds these lets them go: nothing is given up meanwhile",
+        "step {} waits for {}; see to it that whoever holds these lets them go: nothing is given up meanwhile{}{}",
         destroy.step.as_str(),
-        names.join("; ")
+        names.join("; "),
+        give_up.unwrap_or_default(),
+        no_steps(meta).unwrap_or_default()
     )
 }
 

@@ -2,7 +2,6 @@
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::clock::stamp;
 use super::conditions::gives;
 use super::facts::TownSnapshot;
 use super::plan::Notice;
@@ -49,15 +48,16 @@ pub(super) fn coming(
     now: Timestamp,
 ) -> (Option<Notice>, Option<Timestamp>) {
     let Expiry::At(at) = expiry else { return (None, None) };
-    let what = match s.town.spec.expiry.as_ref().map(|e| e.policy) {
-        Some(ExpiryPolicy::Destroy) => "is destroyed",
-        _ => "sleeps, whatever the work,",
+    // A reason for each policy, so that neither is told in the words of the other.
+    let (reason, what) = match s.town.spec.expiry.as_ref().map(|e| e.policy) {
+        Some(ExpiryPolicy::Destroy) => (reason::DESTROYS_SOON, "is destroyed"),
+        _ => (reason::EXPIRES_SOON, "sleeps, whatever the work,"),
     };
-    let note = format!("the town {what} at {} (spec.expiry)", stamp(at).0);
-    soon(reason::EXPIRES_SOON, at, note, now)
+    soon(reason, at, format!("the town {what} within 5 minutes (spec.expiry)"), now)
 }
 
-/// A notice while its time is near, and when to look again: at the time to say it, then at the time itself.
+/// A notice while its time is near, and when to look again: at the time to say it, then at the time itself. Events of
+/// one reason are merged and keep the first one's text: nothing may stand in it that can change.
 pub(super) fn soon(
     reason: &'static str,
     at: Timestamp,

@@ -1,13 +1,17 @@
 //! What was seen: the snapshots that decisions are made on.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::ids::{ObjectKey, Uid};
-use crate::api::{ActivityReport, Agent, Hook, Port, Town, condition, names};
+use super::ids::{ObjectKey, OwnerRef, Uid};
+use super::kinds::ChildKind;
+use crate::api::{
+    ActivityReport, Agent, Hook, Port, Tombstone, TombstoneChild, TombstoneKind, TombstonePhase,
+    TombstonePolicy, Town, condition, names,
+};
 
 /// Where the facts come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +58,8 @@ pub struct TownSnapshot {
     pub may_start: bool,
     /// How long the input of an attached person can keep the town awake.
     pub attach_max_hold: SignedDuration,
+    /// The record of a destroyed town of the same namespace and name that forbids this one.
+    pub forbidden_by: Option<Arc<Tombstone>>,
     /// Where the above was read.
     pub freshness: Freshness,
     /// What is left of it; read only while it is being destroyed.
@@ -93,6 +99,8 @@ pub struct AgentSnapshot {
     pub install: String,
     /// The town that it names.
     pub town: TownView,
+    /// There is a record that the town which it is bound to was destroyed.
+    pub town_destroyed: bool,
     /// Its pod.
     pub pod: Option<PodFacts>,
     /// Its volume claim.
@@ -154,6 +162,8 @@ pub struct TownFacts {
     pub has_agent_template: bool,
     /// Its bound on draining.
     pub drain_timeout: SignedDuration,
+    /// How long records of what is destroyed stay.
+    pub tombstone: TombstonePolicy,
 }
 
 /// What agents need to know of a rig.
@@ -201,6 +211,7 @@ impl TownFacts {
             alarm: (town.spec.alarm.active.get(), town.spec.alarm.idle.get()),
             has_agent_template: town.spec.agent_template.is_some(),
             drain_timeout: town.spec.drain.timeout.get(),
+            tombstone: town.spec.tombstone.clone(),
         })
     }
 }
@@ -208,16 +219,90 @@ impl TownFacts {
 /// What is left of an owner, read live by its UID. An error is not an empty list.
 #[derive(Clone, Debug)]
 pub struct Remains {
+    /// The record of its destruction.
+    pub record: Record,
     /// Agents bound to the town; empty for an agent.
     pub agents: Result<Vec<Arc<Agent>>, Unknown>,
     /// Pods.
     pub pods: Result<Vec<PodFacts>, Unknown>,
-    /// Volume claims.
-    pub claims: Result<Vec<ClaimFacts>, Unknown>,
-    /// Services and Secrets that we made.
-    pub others: Result<Vec<ChildFacts>, Unknown>,
+    /// The other children, by kind. A kind that is not here was not asked for.
+    pub children: BTreeMap<ChildKind, Result<Vec<ChildFacts>, Unknown>>,
+    /// The volumes behind its claims, those of claims that are gone included. Asked for only once nothing runs.
+    pub volumes: Result<Vec<VolumeFacts>, Unknown>,
+    /// The claims that were let go on purpose, found as such.
+    pub retained: BTreeSet<Uid>,
+    /// Everything that this process has seen of it since its destruction began.
+    pub seen: BTreeSet<TombstoneChild>,
+    /// Kinds that do not exist in this cluster, by a read of their definition.
+    pub absent_kinds: Vec<&'static str>,
+    /// Whether its namespace is being deleted.
+    pub namespace_terminating: bool,
     /// When creates of which no answer came can no longer take effect; `None`: there are none.
     pub settled_at: Option<Timestamp>,
+}
+
+impl Remains {
+    /// Nothing found yet, with this record.
+    pub fn of(record: Record) -> Self {
+        Self {
+            record,
+            agents: Ok(Vec::new()),
+            pods: Ok(Vec::new()),
+            children: BTreeMap::new(),
+            volumes: Ok(Vec::new()),
+            retained: BTreeSet::new(),
+            seen: BTreeSet::new(),
+            absent_kinds: Vec::new(),
+            namespace_terminating: false,
+            settled_at: None,
+        }
+    }
+}
+
+/// The Tombstone of an owner that is being destroyed.
+#[derive(Clone, Debug)]
+pub enum Record {
+    /// It is there.
+    There(Arc<Tombstone>),
+    /// It is not.
+    Missing,
+    /// None is kept: the kind does not exist here or is being removed, or this owner has none of its own. The
+    /// annotation is the tombstone then.
+    NotKept,
+    /// The API server did not say.
+    Unknown(Unknown),
+}
+
+/// A Tombstone, as far as its own end and the guard that it is need it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TombstoneFacts {
+    /// Where it is; without a namespace.
+    pub key: ObjectKey,
+    /// Who it is.
+    pub uid: Uid,
+    /// What was destroyed.
+    pub kind: TombstoneKind,
+    /// Where that was, and who.
+    pub of: OwnerRef,
+    /// Where its destruction stands.
+    pub phase: TombstonePhase,
+    /// When it goes.
+    pub expires_at: Timestamp,
+}
+
+/// A volume behind a claim of ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VolumeFacts {
+    /// Its name.
+    pub name: String,
+    /// Who it is.
+    pub uid: Uid,
+    /// The claim that it is bound to.
+    pub claim: Option<Uid>,
+    /// It stays when its claim goes: its reclaim policy is not Delete.
+    pub retained: bool,
+    /// Its phase, and what is wrong with it.
+    pub message: String,
 }
 
 /// A pod, as far as decisions need it.
@@ -272,6 +357,8 @@ pub struct PodFacts {
     pub reported_untouched: bool,
     /// What the container that ended last with an error died of.
     pub last_crash: Option<String>,
+    /// The Secret whose token it was made with.
+    pub token_secret: Option<String>,
     /// What keeps it from running: a condition reason and a text for people.
     pub trouble: Option<(&'static str, String)>,
     /// Since when, where that is known.
@@ -332,43 +419,12 @@ pub struct Termination {
 /// A volume claim, as far as decisions need it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClaimFacts {
-    /// Where it is.
-    pub key: ObjectKey,
-    /// Who it is.
-    pub uid: Uid,
-    /// The town that it belongs to, by label.
-    pub town_uid: Option<Uid>,
-    /// The agent that it belongs to, by label; none: the town's own claim.
-    pub agent_uid: Option<Uid>,
-    /// The installation that made it, by label.
-    pub install: Option<String>,
-    /// Carries a deletionTimestamp.
-    pub deleting: bool,
-    /// Finalizers.
-    pub finalizers: Vec<String>,
+    /// What every child has.
+    pub child: ChildFacts,
     /// The volume behind it is gone (phase Lost).
     pub lost: bool,
     /// The size that it asks for.
     pub requested: Option<Quantity>,
-}
-
-/// The kinds of children of which no more need be known than that they are there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ChildKind {
-    /// The Service of a town's pod.
-    Service,
-    /// The token that a pod is asked with.
-    Secret,
-}
-
-impl ChildKind {
-    /// The kind's name, as in the API.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Service => "Service",
-            Self::Secret => "Secret",
-        }
-    }
 }
 
 /// A child, as far as its destruction needs it.
@@ -413,6 +469,8 @@ pub struct ProbeFacts {
     pub known_at: Option<Timestamp>,
     /// The answer, or why there is none.
     pub last: Option<Result<Arc<ActivityReport>, String>>,
+    /// When a person last put something in, by the last answer that said so: who has left may be gone from the next.
+    pub last_input: Option<Timestamp>,
     /// Since when there has been no answer.
     pub failing_since: Option<Timestamp>,
     /// How many questions in a row had none.
@@ -420,6 +478,14 @@ pub struct ProbeFacts {
 }
 
 impl ProbeFacts {
+    /// Takes in an answer.
+    pub fn answered(&mut self, report: ActivityReport) {
+        self.failing_since = None;
+        self.failures = 0;
+        self.last_input = report.last_input_at.as_ref().map(|at| at.0).or(self.last_input);
+        self.last = Some(Ok(Arc::new(report)));
+    }
+
     /// The last answer, if the last question had one.
     pub fn report(&self) -> Option<&ActivityReport> {
         self.last.as_ref()?.as_deref().ok()

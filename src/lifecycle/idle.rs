@@ -63,6 +63,14 @@ pub(super) fn keep(
         TownActivity::NotYetKnown => {
             c.keep(condition::ACTIVE, before, &KNOWN);
             c.keep(condition::DEGRADED, before, &[reason::ACTIVITY_UNKNOWN]);
+            if !was_active && status.sleep_at.is_none() {
+                // What most answers lead to is shown at once: that is one write, and not two.
+                let recorded = status.last_active_at.as_ref().map(|t| t.0);
+                status.sleep_at = match idle_clock(s, status, recorded) {
+                    IdleClock::Runs { sleeps_at, .. } if now < sleeps_at => Some(stamp(sleeps_at)),
+                    _ => None,
+                };
+            }
             Ok(Kept::default())
         }
         TownActivity::Unknown(since, why) => {
@@ -136,12 +144,9 @@ fn run(s: &TownSnapshot, status: &mut TownStatus, now: Timestamp) -> Result<Kept
         status.sleep_at = Some(stamp(sleeps_at));
     }
     let (notice, say_at) = if s.town.spec.sleep_after.get() > SAID_BEFORE {
-        // Events that repeat are merged and keep the first one's text: no time stands in it.
-        let note = format!(
-            "the town sleeps within 5 minutes unless work comes: it has had none for most of spec.sleepAfter ({})",
-            s.town.spec.sleep_after
-        );
-        soon(reason::SLEEPS_SOON, sleeps_at, note, now)
+        let note =
+            "the town sleeps within 5 minutes unless work comes: it has had none for most of spec.sleepAfter";
+        soon(reason::SLEEPS_SOON, sleeps_at, note.to_owned(), now)
     } else {
         (None, None)
     };

@@ -19,16 +19,19 @@ mod facts;
 mod guard;
 mod idle;
 mod ids;
+mod kinds;
 mod needs;
 mod plan;
 mod pods;
 mod probe;
 mod quantity;
+mod record;
 mod restart;
 mod roles;
 mod session;
 mod sleep;
 mod status;
+mod steps;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -39,33 +42,38 @@ mod usage;
 pub use activity::mode;
 pub use agent::{decide_agent, needs_live_town};
 pub use conditions::{Failure, overlay};
-pub use destroy::tombstone_time;
+pub use destroy::{goes_with_town, tombstone_time};
 pub use facts::{
-    AgentSnapshot, ChildFacts, ChildKind, ClaimFacts, Freshness, PodFacts, PodPhase, ProbeFacts, Remains,
-    RigFacts, ServiceFacts, Standing, Termination, TownFacts, TownSnapshot, TownView, Unknown,
+    AgentSnapshot, ChildFacts, ClaimFacts, Freshness, PodFacts, PodPhase, ProbeFacts, Record, Remains,
+    RigFacts, ServiceFacts, Standing, Termination, TombstoneFacts, TownFacts, TownSnapshot, TownView,
+    Unknown, VolumeFacts,
 };
 pub use guard::Guard;
 pub use ids::{ObjectKey, OwnerRef, Uid, child_name, service_name};
+pub use kinds::ChildKind;
 pub use plan::{Action, Ask, Notice, Plan, Questions};
 pub use probe::token_secret;
+pub use record::{VOLUME, expires_at, present, tombstone_name};
 pub use restart::pod_record;
 pub use roles::standing;
-pub use town::{PENDING, decide_town, needs_live, starting};
+pub use town::{PENDING, decide_town, is_new, needs_live, starting};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::api::names;
 
+/// An annotation of the object.
+pub fn annotation<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
+    meta.annotations.as_ref()?.get(key).map(String::as_str)
+}
+
 /// The tombstone on an object, whatever it names.
 pub fn tombstone(meta: &ObjectMeta) -> Option<&str> {
-    meta.annotations.as_ref()?.get(names::TOMBSTONE).map(String::as_str)
+    annotation(meta, names::TOMBSTONE)
 }
 
 /// Whether the object carries a tombstone that names its own UID.
 pub fn has_own_tombstone(meta: &ObjectMeta) -> bool {
-    if !Guard::TombstoneFirst.holds() && meta.deletion_timestamp.is_some() {
-        return true;
-    }
     match (tombstone(meta), meta.uid.as_deref()) {
         (Some(value), Some(uid)) => value.split_once('@').is_some_and(|(named, _)| named == uid),
         _ => false,
@@ -74,8 +82,7 @@ pub fn has_own_tombstone(meta: &ObjectMeta) -> bool {
 
 /// Whether a person has paused what the operator does about the object; deletion goes on.
 pub(crate) fn is_paused(meta: &ObjectMeta) -> bool {
-    let annotations = meta.annotations.as_ref();
-    annotations.and_then(|a| a.get(names::PAUSED)).is_some_and(|value| value == "true")
+    annotation(meta, names::PAUSED) == Some("true")
 }
 
 /// A label of the object.

@@ -45,19 +45,19 @@ pub(super) fn volume(
         });
         return Ok(Volume { actions: vec![Action::CreateClaim], notice });
     };
-    let name = &claim.key.name;
-    if claim.deleting {
+    let name = &claim.child.key.name;
+    if claim.child.deleting {
         return Err((reason::CLAIM_UNUSABLE, false, format!("volume claim {name} is being deleted")));
     }
     if let Some(lost) = lost(found) {
         return Err(lost);
     }
-    *record = Some(StorageStatus { claim: name.clone(), uid: Some(claim.uid.as_str().into()) });
+    *record = Some(StorageStatus { claim: name.clone(), uid: Some(claim.child.uid.as_str().into()) });
     let grow =
         wanted.size.as_ref().filter(|size| claim.requested.as_ref().is_some_and(|now| larger(size, now)));
     let actions = grow.map(|size| Action::GrowClaim {
-        claim: claim.key.clone(),
-        uid: claim.uid.clone(),
+        claim: claim.child.key.clone(),
+        uid: claim.child.uid.clone(),
         size: size.clone(),
     });
     Ok(Volume { actions: actions.into_iter().collect(), notice: None })
@@ -65,7 +65,7 @@ pub(super) fn volume(
 
 /// The volume behind a claim is gone: a person must act, whether the town is awake or not.
 pub(super) fn lost(found: Option<&ClaimFacts>) -> Option<Unusable> {
-    let name = &found.filter(|claim| claim.lost)?.key.name;
+    let name = &found.filter(|claim| claim.lost)?.child.key.name;
     let text = format!(
         "the volume behind claim {name} is gone; nothing is made in its place: restore the volume, or delete the \
          claim to go on with an empty one"

@@ -6,9 +6,9 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::jiff::Timestamp;
 
 use super::clock::earlier;
-use super::facts::ChildKind;
 use super::ids::{ObjectKey, Uid};
-use crate::api::{ActivityProbe, Hook};
+use super::kinds::ChildKind;
+use crate::api::{ActivityProbe, Hook, TombstoneChild, TombstoneSpec, TombstoneStatus};
 
 /// What to do now, whom to ask, what to report, and when to look again.
 #[must_use]
@@ -165,8 +165,14 @@ pub enum Action {
         /// The town that an agent is bound to.
         town_uid: Option<Uid>,
     },
-    /// Put the tombstone on the object: from now on nothing is created for it.
+    /// Create the record of the destruction: from now on nothing is created for the object.
+    CreateTombstone(Box<TombstoneSpec>),
+    /// Put the tombstone on the object, as an annotation: from now on nothing is created for it.
     WriteTombstone,
+    /// Add volumes to the record, before their claims go.
+    AmendTombstone(Vec<TombstoneChild>),
+    /// Say what became of each object, in the Tombstone of this name if one is kept.
+    GiveReceipts(Option<String>, Box<TombstoneStatus>),
     /// Create the owner's volume claim.
     CreateClaim,
     /// Create the Service of the town's pod.
@@ -206,8 +212,6 @@ pub enum Action {
         /// The size.
         size: Quantity,
     },
-    /// Delete exactly this volume claim.
-    DeleteClaim(ObjectKey, Uid),
     /// Let exactly this volume claim go its own way: our labels go, it stays.
     RetainClaim(ObjectKey, Uid),
     /// Delete exactly this child.
@@ -225,7 +229,10 @@ impl fmt::Display for Action {
         match self {
             Self::Adopt { town_uid: None } => f.write_str("adopt"),
             Self::Adopt { town_uid: Some(uid) } => write!(f, "bind to town {uid}"),
+            Self::CreateTombstone(_) => f.write_str("create tombstone"),
             Self::WriteTombstone => f.write_str("write tombstone"),
+            Self::AmendTombstone(_) => f.write_str("amend tombstone"),
+            Self::GiveReceipts(..) => f.write_str("give receipts"),
             Self::CreateClaim => f.write_str("create claim"),
             Self::CreateService => f.write_str("create service"),
             Self::UpdateService(key, _) => write!(f, "update service {key}"),
@@ -235,8 +242,8 @@ impl fmt::Display for Action {
             Self::DeletePod(key, _) => write!(f, "delete pod {key}"),
             Self::ReleaseResult { pod, .. } => write!(f, "release pod {pod}"),
             Self::GrowClaim { claim, size, .. } => write!(f, "grow claim {claim} to {}", size.0),
-            Self::DeleteClaim(key, _) => write!(f, "delete claim {key}"),
             Self::RetainClaim(key, _) => write!(f, "retain claim {key}"),
+            Self::DeleteChild(ChildKind::PersistentVolumeClaim, key, _) => write!(f, "delete claim {key}"),
             Self::DeleteChild(kind, key, _) => write!(f, "delete {} {key}", kind.as_str().to_lowercase()),
             Self::DeleteSelf => f.write_str("delete itself"),
             Self::DeleteAgent(key, _) => write!(f, "delete agent {key}"),

@@ -38,6 +38,7 @@ static UNASKED: ProbeFacts = ProbeFacts {
     asked_at: None,
     known_at: None,
     last: None,
+    last_input: None,
     failing_since: None,
     failures: 0,
 };
@@ -63,7 +64,11 @@ impl Asked<'_> {
             pod: pod.key.clone(),
             uid: pod.uid.clone(),
             address: pod.address.clone()?,
-            secret: token_secret(probe, &ObjectKey::of(self.owner), &Uid::of(self.owner)?),
+            // While an old pod stays, it knows no other token than its own.
+            secret: match &pod.token_secret {
+                Some(secret) => secret.clone(),
+                None => token_secret(probe, &ObjectKey::of(self.owner), &Uid::of(self.owner)?),
+            },
             probe: probe.clone(),
         })
     }

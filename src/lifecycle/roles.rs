@@ -7,9 +7,11 @@ use std::sync::Arc;
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::activity::{has_failed, unfinished};
-use super::facts::{Standing, TownFacts};
-use super::tombstone;
+use super::activity::unfinished;
+use super::conditions::gives;
+use super::facts::{Standing, TownFacts, TownSnapshot};
+use super::{is_paused, task, tombstone};
+use crate::api::condition::{self, reason};
 use crate::api::{Agent, Role};
 
 /// Whether the agent's role and rig have room for it among the agents bound to its town.
@@ -17,7 +19,10 @@ pub fn standing(agent: &Agent, town: &TownFacts, peers: &[Arc<Agent>]) -> Standi
     match agent.spec.role {
         Role::Mayor => holder(agent, peers, |_| true),
         Role::Refinery => holder(agent, peers, |peer| peer.spec.rig == agent.spec.rig),
-        Role::Polecat => turn(agent, town, peers),
+        Role::Polecat => {
+            let rig = town.rigs.iter().find(|rig| agent.spec.rig.as_ref() == Some(&rig.name));
+            rig.map_or(Standing::Free, |rig| turn(agent, rig.max_polecats, peers))
+        }
         Role::Crew => Standing::Free,
     }
 }
@@ -37,13 +42,9 @@ fn holder(agent: &Agent, peers: &[Arc<Agent>], same_place: impl Fn(&Agent) -> bo
     }
 }
 
-/// Polecats with an unfinished bead work, so many a rig at once: those at it go on, then the oldest. Those that
-/// have failed do not count, and come last with their next attempt.
-fn turn(agent: &Agent, town: &TownFacts, peers: &[Arc<Agent>]) -> Standing {
-    let rig = agent.spec.rig.as_deref();
-    let Some(limit) = town.rigs.iter().find(|r| Some(r.name.as_str()) == rig).map(|r| r.max_polecats) else {
-        return Standing::Free;
-    };
+/// Polecats with an unfinished bead work, so many a rig at once: those at it go on, then the oldest; last, with
+/// their next attempt, those that have failed.
+fn turn(agent: &Agent, limit: i32, peers: &[Arc<Agent>]) -> Standing {
     if unfinished(agent).is_none() {
         return Standing::Free;
     }
@@ -55,16 +56,26 @@ fn turn(agent: &Agent, town: &TownFacts, peers: &[Arc<Agent>]) -> Standing {
         .filter(|peer| peer.spec.role == Role::Polecat && peer.spec.rig == agent.spec.rig)
         .filter(|peer| counts(peer) && unfinished(peer).is_some())
         .filter(|peer| peer.metadata.deletion_timestamp.is_none() || at_it(peer))
-        .filter(|peer| !failed(peer) || at_it(peer))
         .filter(|peer| rank(peer) < own)
         .count();
     let room = usize::try_from(limit).unwrap_or(0);
     if before < room { Standing::Free } else { Standing::RigFull { position: before - room + 1, limit } }
 }
 
-/// Those at it come first, those that have failed last.
-fn rank(agent: &Agent) -> (bool, bool, (Option<Timestamp>, Option<&str>)) {
-    (!at_it(agent), failed(agent), age(agent))
+/// Whether an agent of the town that says that it waits for a place on its rig has room now: it takes that with its
+/// next look. Who is paused takes none.
+pub(super) fn takes_place(s: &TownSnapshot, agent: &Agent) -> bool {
+    let conditions = agent.status.as_ref().map_or(&[][..], |status| status.conditions.as_slice());
+    let rig = s.town.spec.rigs.iter().find(|rig| agent.spec.rig.as_ref() == Some(&rig.name));
+    gives(conditions, condition::READY, reason::RIG_FULL)
+        && !is_paused(&agent.metadata)
+        && rig.is_some_and(|rig| turn(agent, rig.max_polecats, &s.agents) == Standing::Free)
+}
+
+/// Those at it come first; those that have failed last, in the order of their next attempts: so whoever's time has
+/// come waits for nobody whose time has not.
+fn rank(agent: &Agent) -> (bool, Option<Timestamp>, (Option<Timestamp>, Option<&str>)) {
+    (!at_it(agent), task::tried_again_at(agent), age(agent))
 }
 
 /// One that is never run holds nothing; one that is being deleted holds what it had until it is gone.
@@ -81,10 +92,6 @@ fn was_started(agent: &Agent) -> bool {
 fn at_it(agent: &Agent) -> bool {
     let work = agent.status.as_ref().and_then(|s| s.work.as_ref());
     work.is_some_and(|w| w.started_at.is_some() && w.finished_at.is_none())
-}
-
-fn failed(agent: &Agent) -> bool {
-    agent.spec.hook.as_ref().is_some_and(|hook| has_failed(agent, &hook.bead))
 }
 
 /// The older comes first; the UID decides among those of one second.

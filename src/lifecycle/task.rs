@@ -16,7 +16,7 @@ use super::roles::place;
 use super::status::{agent_status, finish_agent, show_pod};
 use super::{needs, restart, update};
 use crate::api::condition::{self, reason};
-use crate::api::{AgentStatus, Duration, Outcome, WorkStatus};
+use crate::api::{Agent, AgentStatus, Duration, Outcome, Retry, WorkStatus};
 
 /// How many done beads are remembered.
 const REMEMBERED: usize = 32;
@@ -199,7 +199,7 @@ fn resting(
         return outlived(s, status, c, "Done", now);
     }
     c.set(condition::FINISHED, false, reason::UNFINISHED, unfinished_text(&hook.bead));
-    if let Some(work) = status.work.as_mut().filter(|w| edited(s) && w.finished_at.is_some()) {
+    if let Some(work) = status.work.as_mut().filter(|w| edited(&s.agent) && w.finished_at.is_some()) {
         // What failed before gets a new chance, whenever its turn comes.
         work.attempts = 0;
         work.window_started_at = None;
@@ -253,8 +253,22 @@ fn resting(
 }
 
 /// Whether the spec was edited since the agent was last looked at.
-fn edited(s: &AgentSnapshot) -> bool {
-    update::edited(s.agent.status.as_ref().and_then(|before| before.observed_generation), &s.agent.metadata)
+fn edited(agent: &Agent) -> bool {
+    update::edited(agent.status.as_ref().and_then(|before| before.observed_generation), &agent.metadata)
+}
+
+/// When an agent that is past its limit for the bead on its hook is tried again; `None`: it is not past it.
+pub(super) fn tried_again_at(agent: &Agent) -> Option<Timestamp> {
+    let hook = agent.spec.hook.as_ref().filter(|_| !edited(agent))?;
+    let work = agent.status.as_ref()?.work.as_ref().filter(|work| work.bead == hook.bead)?;
+    window_ends_at(&agent.spec.retry, work)
+}
+
+/// When the window ends that begins with the last attempt, where that reached the limit.
+fn window_ends_at(retry: &Retry, work: &WorkStatus) -> Option<Timestamp> {
+    let beyond = work.attempts - retry.limit;
+    let finished = work.finished_at.as_ref().filter(|_| beyond >= 0)?;
+    Some(after(finished.0, doubled(retry.window.get(), beyond)))
 }
 
 /// Done, or failed for good: an agent whose `ttlAfterFinished` is over deletes itself.
@@ -285,15 +299,12 @@ fn not_yet(
     now: Timestamp,
 ) -> Option<Plan<AgentStatus>> {
     work.finished_at.as_ref()?;
-    if edited(s) {
+    if edited(&s.agent) {
         return None;
     }
     let retry = &s.agent.spec.retry;
     let mut c = Conditions::of_agent();
-    let beyond = work.attempts - retry.limit;
-    if beyond >= 0 {
-        let window = doubled(retry.window.get(), beyond);
-        let at = due(work.finished_at.as_ref(), window, now);
+    if let Some(at) = window_ends_at(retry, work) {
         if now < at || !town.awake {
             let text = format!(
                 "bead {} was started {} times (spec.retry.limit {}), last: {}; the next attempt is at {}",

@@ -19,7 +19,7 @@ use super::status::{finish_town, paused_town};
 use super::update;
 use super::{has_finalizer, is_paused, label, tombstone};
 use crate::api::condition::{self, reason};
-use crate::api::{AsleepReason, ExpiryPolicy, Town, TownStatus, names};
+use crate::api::{AsleepReason, ExpiryPolicy, Tombstone, Town, TownStatus, names};
 
 /// The phase of a live town that carries a tombstone.
 pub(super) const TOMBSTONED: &str = "Tombstoned";
@@ -33,6 +33,16 @@ pub fn needs_live(town: &Town) -> bool {
         || town.status.as_ref().is_some_and(|s| s.draining_since.is_some())
 }
 
+/// Whether nothing was ever made for the town: then it is asked first whether the record of a destroyed one
+/// forbids it.
+pub fn is_new(town: &Town) -> bool {
+    let phase = town.status.as_ref().and_then(|s| s.phase.as_deref());
+    let forbidden = town.status.as_ref().is_some_and(|s| {
+        s.conditions.iter().any(|c| c.type_ == condition::STALLED && c.reason == reason::TOMBSTONE_EXISTS)
+    });
+    forbidden || phase.is_none() || !has_finalizer(&town.metadata, names::FINALIZER)
+}
+
 /// What should happen to a town now.
 pub fn decide_town(s: &TownSnapshot, now: Timestamp) -> Plan<TownStatus> {
     let meta = &s.town.metadata;
@@ -44,6 +54,9 @@ pub fn decide_town(s: &TownSnapshot, now: Timestamp) -> Plan<TownStatus> {
     }
     if let Some(value) = tombstone(meta) {
         return tombstoned(s, value, now);
+    }
+    if let Some(record) = &s.forbidden_by {
+        return forbidden(s, record, now);
     }
     if !has_finalizer(meta, names::FINALIZER) || label(meta, names::INSTALL).is_none() {
         return Plan::act(vec![Action::Adopt { town_uid: None }]);
@@ -72,22 +85,43 @@ pub fn decide_town(s: &TownSnapshot, now: Timestamp) -> Plan<TownStatus> {
 /// A live town that carries a tombstone runs nothing and keeps its data: a restored backup, or a
 /// manifest of a destroyed town that was applied again.
 fn tombstoned(s: &TownSnapshot, value: &str, now: Timestamp) -> Plan<TownStatus> {
+    let text = format!(
+        "the annotation {}={value} marks this town as destroyed: nothing of it is run, its data is kept; \
+         remove the annotation to run it, or delete the town",
+        names::TOMBSTONE
+    );
+    not_run(s, TOMBSTONED, reason::TOMBSTONED, text, now)
+}
+
+/// A town of a name that was destroyed with `recreate: Refuse`: for tools that bring back what a person has just
+/// destroyed.
+fn forbidden(s: &TownSnapshot, record: &Tombstone, now: Timestamp) -> Plan<TownStatus> {
+    let name = record.metadata.name.as_deref().unwrap_or_default();
+    let text = format!(
+        "a town of this name was destroyed, and its record forbids a new one (spec.tombstone.recreate: Refuse) until \
+         {}: wait, or delete tombstone {name}, or take another name",
+        record.spec.expires_at.0
+    );
+    not_run(s, "Blocked", reason::TOMBSTONE_EXISTS, text, now)
+}
+
+/// Nothing of it runs, its data is kept.
+fn not_run(
+    s: &TownSnapshot,
+    phase: &str,
+    why: &'static str,
+    text: String,
+    now: Timestamp,
+) -> Plan<TownStatus> {
     let mut status = s.town.status.clone().unwrap_or_default();
     let mut c = Conditions::of_town();
-    c.stalled(
-        reason::TOMBSTONED,
-        format!(
-            "the annotation {}={value} marks this town as destroyed: nothing of it is run, its data is kept; \
-             remove the annotation to run it, or delete the town",
-            names::TOMBSTONE
-        ),
-    );
-    // Whether it slept stays on record: without the tombstone it goes on from there.
-    c.set(condition::ASLEEP, is_true(&status.conditions, condition::ASLEEP), reason::TOMBSTONED, "");
+    c.stalled(why, text);
+    // Whether it slept stays on record: from there it goes on.
+    c.set(condition::ASLEEP, is_true(&status.conditions, condition::ASLEEP), why, "");
     status.sleep_at = None;
     status.draining_since = None;
     status.pod = restart::gone(status.pod.as_ref());
-    finish_town(s, status, c, TOMBSTONED, now).with_actions(delete_pods(&s.pods, &s.install))
+    finish_town(s, status, c, phase, now).with_actions(delete_pods(&s.pods, &s.install))
 }
 
 /// Nothing is started for it, and nothing is destroyed: nobody can have meant that.
@@ -270,7 +304,10 @@ fn asleep(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<Town
 /// many towns do that at once. The first start that fails makes room for another town.
 pub fn starting(s: &TownSnapshot, now: Timestamp) -> bool {
     let meta = &s.town.metadata;
-    let dead = meta.deletion_timestamp.is_some() || tombstone(meta).is_some() || is_paused(meta);
+    let dead = meta.deletion_timestamp.is_some()
+        || tombstone(meta).is_some()
+        || s.forbidden_by.is_some()
+        || is_paused(meta);
     if dead || s.town.spec.template.is_none() || !has_finalizer(meta, names::FINALIZER) {
         return false;
     }

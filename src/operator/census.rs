@@ -5,7 +5,7 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 
 use crate::api::{Agent, Town, condition, names};
-use crate::lifecycle::label;
+use crate::lifecycle::{TombstoneFacts, label};
 use crate::telemetry::Metrics;
 
 /// The phase of an object that has no status yet.
@@ -23,6 +23,11 @@ pub(super) fn take(metrics: &Metrics, install: &str, mut towns: Vec<Arc<Town>>, 
     let blocked_towns = towns.iter().filter(|t| t.status.as_ref().is_some_and(|s| blocked(&s.conditions)));
     let blocked_agents = agents.iter().filter(|a| a.status.as_ref().is_some_and(|s| blocked(&s.conditions)));
     metrics.count_deletions_blocked(blocked_towns.map(|_| "Town").chain(blocked_agents.map(|_| "Agent")));
+}
+
+/// Counts the records of destructions; the watch brings only ours.
+pub(super) fn take_tombstones(metrics: &Metrics, tombstones: &[Arc<TombstoneFacts>]) {
+    metrics.count_tombstones(tombstones.iter().map(|tombstone| tombstone.phase.as_str()));
 }
 
 fn ours(meta: &ObjectMeta, install: &str) -> bool {

@@ -43,6 +43,9 @@ pub(super) struct RunArgs {
     /// Pods that are asked for their activity at the same time; the others wait for a few seconds.
     #[arg(long, env = "TOWN_OPERATOR_MAX_CONCURRENT_PROBES", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(super) max_concurrent_probes: u16,
+    /// Agents that are deleted alone leave a Tombstone of their own, as towns do.
+    #[arg(long, env = "TOWN_OPERATOR_AGENT_TOMBSTONES")]
+    pub(super) agent_tombstones: bool,
     /// Longest time for which the input of an attached person keeps a town awake.
     #[arg(long, env = "TOWN_OPERATOR_ATTACH_MAX_HOLD", default_value = "12h")]
     pub(super) attach_max_hold: api::Duration,

@@ -10,4 +10,4 @@ mod run;
 mod watches;
 
 pub use cli::main;
-pub use reconcile::{Looked, reconcile_agent, reconcile_town};
+pub use reconcile::{Looked, reconcile_agent, reconcile_tombstone, reconcile_town};

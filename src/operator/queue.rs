@@ -53,7 +53,9 @@ impl<K: Resource<DynamicType = ()>> Queue<K> {
     /// Asks for a look at an object.
     pub(super) fn look_at(&self, key: &ObjectKey) {
         // The other end is gone only while the process ends.
-        let _ = self.sender.unbounded_send(ObjectRef::new(&key.name).within(&key.namespace));
+        let named = ObjectRef::new(&key.name);
+        let named = if key.namespace.is_empty() { named } else { named.within(&key.namespace) };
+        let _ = self.sender.unbounded_send(named);
     }
 }
 

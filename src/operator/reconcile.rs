@@ -8,6 +8,9 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use crate::cluster::{self, Cluster, Error, Subject};
 use crate::lifecycle::{self, ObjectKey, Plan, Uid};
 
+/// A record that could not go is looked at again after this time.
+const STAYS_FOR: SignedDuration = SignedDuration::from_hours(1);
+
 /// What came of a reconcile that was reported.
 #[derive(Default)]
 pub struct Looked {
@@ -45,6 +48,19 @@ pub async fn reconcile_agent(cluster: &Arc<Cluster>, key: &ObjectKey) -> Result<
         cluster::ask(cluster, ask);
     }
     Ok(Looked { look_again, failed: outcome.error })
+}
+
+/// A record whose time has come goes, if nothing of what it speaks of is left.
+pub async fn reconcile_tombstone(cluster: &Arc<Cluster>, key: &ObjectKey) -> Result<Looked, Error> {
+    let Some(tombstone) = cluster.tombstones.get(key) else { return Ok(Looked::default()) };
+    let Some(at) = lifecycle::expires_at(&tombstone) else { return Ok(Looked::default()) };
+    let now = cluster.now();
+    if now < at {
+        return Ok(Looked { look_again: Some(at), failed: None });
+    }
+    let stays = cluster::expire(cluster, key).await?;
+    let look_again = stays.and_then(|_| now.checked_add(STAYS_FOR).ok());
+    Ok(Looked { look_again, failed: None })
 }
 
 /// When to look again. What need not be kept to the second comes up to a tenth of the wait later, so that what

@@ -14,8 +14,8 @@ use super::census;
 use super::flags::RunArgs;
 use super::queue::{Queue, Reconcile, queue};
 use super::watches::{ours, watch};
-use super::{Looked, reconcile_agent, reconcile_town};
-use crate::api::{Agent, Town};
+use super::{Looked, reconcile_agent, reconcile_tombstone, reconcile_town};
+use crate::api::{Agent, Tombstone, Town};
 use crate::cluster::{self, Clock, Cluster, Error, Limits, Look};
 use crate::lifecycle::ObjectKey;
 use crate::resources::Install;
@@ -26,6 +26,7 @@ const FINISH_WITHIN: Duration = Duration::from_secs(8);
 
 struct Towns(Arc<Cluster>);
 struct Agents(Arc<Cluster>);
+struct Tombstones(Arc<Cluster>);
 
 impl Reconcile for Towns {
     async fn reconcile(&self, key: ObjectKey) -> Result<Looked, Error> {
@@ -36,6 +37,12 @@ impl Reconcile for Towns {
 impl Reconcile for Agents {
     async fn reconcile(&self, key: ObjectKey) -> Result<Looked, Error> {
         Box::pin(reconcile_agent(&self.0, &key)).await
+    }
+}
+
+impl Reconcile for Tombstones {
+    async fn reconcile(&self, key: ObjectKey) -> Result<Looked, Error> {
+        Box::pin(reconcile_tombstone(&self.0, &key)).await
     }
 }
 
@@ -58,6 +65,7 @@ pub(super) async fn run(args: RunArgs) -> Result<(), Box<dyn std::error::Error>>
         blocked_after: args.deletion_blocked_after.get(),
         attach_max_hold: args.attach_max_hold.get(),
         max_concurrent_starts: args.max_concurrent_starts,
+        agent_tombstones: args.agent_tombstones,
         max_concurrent_probes: args.max_concurrent_probes,
     };
     let (looks, asked) = cluster::looks();
@@ -73,8 +81,11 @@ pub(super) async fn run(args: RunArgs) -> Result<(), Box<dyn std::error::Error>>
     let (agents, mut known_agents, agent_work) =
         queue(args.concurrency, Agents(shared.clone()), metrics.clone());
 
+    let (tombstones, mut known_tombstones, tombstone_work) =
+        queue(args.concurrency, Tombstones(shared.clone()), metrics.clone());
+
     // Decisions need every index: the work begins when each kind was listed once.
-    let missing = Arc::new(AtomicUsize::new(5));
+    let missing = Arc::new(AtomicUsize::new(6));
     let complete = CancellationToken::new();
     let listed = || {
         let (missing, complete) = (missing.clone(), complete.clone());
@@ -89,6 +100,8 @@ pub(super) async fn run(args: RunArgs) -> Result<(), Box<dyn std::error::Error>>
     let follow_agent = move |event: &Event<_>| known_agents.follow(event);
     tokio::spawn(watch::<Town>(shared.clone(), everything(), stop.clone(), follow_town, listed()));
     tokio::spawn(watch::<Agent>(shared.clone(), everything(), stop.clone(), follow_agent, listed()));
+    let follow_tombstone = move |event: &Event<_>| known_tombstones.follow(event);
+    tokio::spawn(watch::<Tombstone>(shared.clone(), ours(&shared), stop.clone(), follow_tombstone, listed()));
     tokio::spawn(watch::<Pod>(shared.clone(), ours(&shared), stop.clone(), |_| (), listed()));
     tokio::spawn(watch::<PersistentVolumeClaim>(
         shared.clone(),
@@ -98,23 +111,24 @@ pub(super) async fn run(args: RunArgs) -> Result<(), Box<dyn std::error::Error>>
         listed(),
     ));
     tokio::spawn(watch::<Service>(shared.clone(), ours(&shared), stop.clone(), |_| (), listed()));
-    tokio::spawn(take_looks(asked, towns, agents, stop.clone()));
+    tokio::spawn(take_looks(asked, (towns, agents, tombstones), stop.clone()));
     tokio::select! {
         () = complete.cancelled() => health.ready(),
         () = stop.cancelled() => return Ok(()),
     }
-    cluster::take_up_starts(&shared);
+    cluster::take_over(&shared);
     // Not before every index is complete: nobody is to read that there are no towns.
     let seen = Arc::downgrade(&shared);
     metrics.count_with(move |metrics| {
         if let Some(seen) = seen.upgrade() {
             census::take(metrics, &seen.install.0, seen.towns.all(), seen.agents.all());
+            census::take_tombstones(metrics, &seen.tombstones.all());
         }
     });
     tracing::info!("running");
 
     // The queues end when the watches have ended and what is under way has finished.
-    let work = async { tokio::join!(town_work, agent_work) };
+    let work = async { tokio::join!(town_work, agent_work, tombstone_work) };
     tokio::pin!(work);
     tokio::select! {
         _ = &mut work => {}
@@ -131,14 +145,14 @@ pub(super) async fn run(args: RunArgs) -> Result<(), Box<dyn std::error::Error>>
 /// Puts what is to be looked at into its queue.
 async fn take_looks(
     mut asked: UnboundedReceiver<Look>,
-    towns: Queue<Town>,
-    agents: Queue<Agent>,
+    (towns, agents, tombstones): (Queue<Town>, Queue<Agent>, Queue<Tombstone>),
     stop: CancellationToken,
 ) {
     while let Some(Some(look)) = stop.run_until_cancelled(asked.recv()).await {
         match look {
             Look::Town(key) => towns.look_at(&key),
             Look::Agent(key) => agents.look_at(&key),
+            Look::Tombstone(key) => tombstones.look_at(&key),
         }
     }
 }

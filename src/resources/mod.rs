@@ -22,3 +22,4 @@ pub use secret::{
     NeededSecret, TOKEN_KEY, agent_token, needed_secrets_of_agent, needed_secrets_of_town, town_token,
 };
 pub use service::town_service;
+pub use volumes::token_secret_of;

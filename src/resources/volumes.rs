@@ -16,6 +16,8 @@ use crate::api::names;
 
 /// Where a container finds `hook.json` and the token that it is asked with.
 const RUN_PATH: &str = "/var/run/gastown";
+/// The volume of those.
+const FILES: &str = "gastown";
 /// Where an agent finds the credentials of its rig.
 const GIT_PATH: &str = "/var/run/gastown/git";
 
@@ -33,7 +35,7 @@ pub(super) fn mount_files(spec: &mut PodSpec, sources: Vec<VolumeProjection>) {
         return;
     }
     let source = ProjectedVolumeSource { sources: Some(sources), default_mode: None };
-    let volume = Volume { name: "gastown".into(), projected: Some(source), ..Volume::default() };
+    let volume = Volume { name: FILES.into(), projected: Some(source), ..Volume::default() };
     mount(spec, volume, RUN_PATH, true);
 }
 
@@ -56,6 +58,15 @@ pub(super) fn token_file(secret: &str) -> VolumeProjection {
     let key = KeyToPath { key: TOKEN_KEY.into(), path: TOKEN_KEY.into(), mode: None };
     let source = SecretProjection { name: secret.to_owned(), items: Some(vec![key]), optional: None };
     VolumeProjection { secret: Some(source), ..VolumeProjection::default() }
+}
+
+/// The Secret whose token a pod was made with.
+pub fn token_secret_of(spec: &PodSpec) -> Option<&str> {
+    let files = spec.volumes.iter().flatten().find(|volume| volume.name == FILES)?.projected.as_ref()?;
+    let secrets = files.sources.iter().flatten().filter_map(|source| source.secret.as_ref());
+    let holds_token =
+        |secret: &&SecretProjection| secret.items.iter().flatten().any(|item| item.path == TOKEN_KEY);
+    secrets.into_iter().find(holds_token).map(|secret| secret.name.as_str())
 }
 
 /// Mounts all keys of a Secret, whatever they are called. That takes a volume of its own: among projected

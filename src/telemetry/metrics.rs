@@ -14,7 +14,7 @@ use prometheus_client::metrics::info::Info;
 
 use super::catalogue::{Catalogue, Histograms, Label, Labelled, OTHER, Sum};
 
-const KIND: Label = Label { name: "kind", words: &["Town", "Agent"] };
+const KIND: Label = Label { name: "kind", words: &["Town", "Agent", "Tombstone"] };
 const TOWN_PHASE: Label = Label {
     name: "phase",
     words: &[
@@ -48,6 +48,8 @@ const AGENT_PHASE: Label = Label {
         OTHER,
     ],
 };
+const TOMBSTONE_PHASE: Label = Label { name: "phase", words: &["Destroying", "Destroyed", "Leaked"] };
+const RECEIPT: Label = Label { name: "outcome", words: &["Gone", "NeverExisted", "Retained", "Abandoned"] };
 const ROLE: Label = Label { name: "role", words: &["mayor", "refinery", "polecat", "crew"] };
 const ERROR: Label = Label {
     name: "reason",
@@ -134,6 +136,8 @@ pub struct Metrics {
     towns: Labelled<Gauge, 1>,
     agents: Labelled<Gauge, 2>,
     deletions_blocked: Labelled<Gauge, 1>,
+    tombstones: Labelled<Gauge, 1>,
+    receipts: Labelled<Counter, 1>,
     reconciles: Labelled<Counter, 1>,
     reconcile_duration: Histograms<1>,
     reconcile_errors: Labelled<Counter, 2>,
@@ -173,6 +177,16 @@ impl Default for Metrics {
                 "deletions_blocked",
                 "Objects whose deletion does not get on: DeletionBlocked is True",
                 [KIND],
+            ),
+            tombstones: c.gauges(
+                "tombstones",
+                "Records of what this installation has destroyed, or is destroying, by phase",
+                [TOMBSTONE_PHASE],
+            ),
+            receipts: c.counters(
+                "receipts",
+                "Objects of which a destruction says what became of them; Abandoned ones may still be there",
+                [RECEIPT],
             ),
             reconciles: c.counters("reconciles", "Looks at an object, whatever came of them", [KIND]),
             reconcile_duration: c.seconds_by("reconcile_duration", "How long one look took", [KIND], SHORT),
@@ -253,6 +267,16 @@ impl Metrics {
     /// The agents that there are, each by its phase and role.
     pub fn count_agents<'a>(&self, phases_and_roles: impl Iterator<Item = [&'a str; 2]>) {
         self.agents.count(phases_and_roles);
+    }
+
+    /// The records of destructions, each by its phase.
+    pub fn count_tombstones<'a>(&self, phases: impl Iterator<Item = &'a str>) {
+        self.tombstones.count(phases.map(|phase| [phase]));
+    }
+
+    /// A destruction said what became of an object.
+    pub fn receipt(&self, outcome: &str) {
+        self.receipts.of([outcome]).inc();
     }
 
     /// The objects whose deletion is blocked, each by its kind.

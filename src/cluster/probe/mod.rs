@@ -206,9 +206,7 @@ impl Probes {
         facts.known_at = Some(known_at);
         match answer {
             Ok(report) => {
-                facts.failing_since = None;
-                facts.failures = 0;
-                facts.last = Some(Ok(Arc::new(report)));
+                facts.answered(report);
                 ANSWERED
             }
             Err(why) => {

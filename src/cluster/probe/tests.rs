@@ -83,6 +83,7 @@ impl Scene {
             late_create: SignedDuration::ZERO,
             blocked_after: SignedDuration::ZERO,
             attach_max_hold: SignedDuration::ZERO,
+            agent_tombstones: false,
             max_concurrent_starts: 1,
             max_concurrent_probes: 1,
         };
@@ -170,7 +171,8 @@ impl Scene {
 
 fn town() -> Town {
     serde_json::from_value(json!({"apiVersion": "gastown.dev/v1alpha1", "kind": "Town", "spec": {},
-        "metadata": {"name": "gas", "namespace": "ns", "uid": "town"}}))
+        "metadata": {"name": "gas", "namespace": "ns", "uid": "town", "finalizers": [names::FINALIZER]},
+        "status": {"phase": "Running"}}))
     .unwrap()
 }
 

@@ -44,6 +44,7 @@ fn an_agent_has_work_while_its_bead_is_unfinished_and_can_be_worked_on() {
         ("a bead that is done, and a pod that still runs", finished.running(), Done, false),
         ("past the limit of retries", toast().failed("b1", minute(0)), Failed, false),
         ("unable to run until a person acts", toast().hook("b1").stalled(), Blocked, false),
+        ("unable to run, it says, and its pod runs", toast().hook("b1").stalled().running(), Working, true),
     ] {
         let plan = running_town().with(agent.clone()).decide(minute(1));
         assert_eq!(doing_now(&agent), doing, "{case}");
@@ -61,6 +62,7 @@ fn a_session_agent_is_never_work_however_busy_it_looks() {
         ("a hook that was not delivered", busy().hook("b1"), Idle),
         ("a hook that was delivered", busy().hook("b1").delivered("b1"), Idle),
         ("unable to run until a person acts", mayor().stalled(), Blocked),
+        ("unable to run, and a pod that is there", busy().hook("b1").stalled().running(), Blocked),
     ] {
         let plan = running_town().with(agent.clone()).decide(minute(1));
         assert_eq!(doing_now(&agent), doing, "{case}");

@@ -93,6 +93,17 @@ fn what_was_put_in_last_counts_after_its_author_has_left() {
 }
 
 #[test]
+fn what_was_put_in_last_counts_though_the_pod_forgets_it_with_its_author() {
+    let typed_on = typing().heard(minute(45), typed(minute(45))).settled(minute(45));
+    let plan = typed_on.clone().heard(minute(46), quiet()).decide(minute(46));
+    assert_eq!((sleep_at(&plan), attached_since(&plan)), (Some(minute(75)), None));
+    // The last time that was said counts, not the latest: a clock may have been set right.
+    let set_right = typed_on.heard(minute(46), typed(minute(40))).settled(minute(46));
+    let plan = set_right.heard(minute(47), quiet()).decide(minute(47));
+    assert_eq!(sleep_at(&plan), Some(minute(70)));
+}
+
+#[test]
 fn input_of_a_clock_that_is_ahead_is_as_new_as_now() {
     let plan = running_town().heard(minute(20), typed(minute(500))).decide(minute(20));
     assert_eq!(sleep_at(&plan), Some(minute(50)));
@@ -109,6 +120,20 @@ fn a_person_may_be_attached_to_an_agent() {
     let mayor = mayor().started().running().heard(minute(20), typed(minute(20)));
     let plan = running_town().with(mayor).decide(minute(20));
     assert_eq!((sleep_at(&plan), attached_since(&plan)), (Some(minute(50)), Some(minute(20))));
+}
+
+#[test]
+fn t11_the_bound_does_not_begin_anew_because_one_answer_of_several_failed() {
+    let mayor = || mayor().started().running();
+    let typing = running_town().heard(minute(20), quiet()).with(mayor().heard(minute(20), typed(minute(20))));
+    let hiccup = typing.settled(minute(20)).without_agents().with(mayor().silent(1, minute(21), minute(21)));
+    assert_eq!(attached_since(&hiccup.decide(minute(21))), Some(minute(20)));
+    let deaf =
+        running_town().silent(1, minute(20), minute(20)).with(mayor().heard(minute(20), typed(minute(20))));
+    assert_eq!(attached_since(&deaf.decide(minute(20))), Some(minute(20)), "one who says so is enough");
+    let mut gone = hiccup;
+    gone.0.pods.retain(|pod| pod.agent_uid.is_none());
+    assert_eq!(attached_since(&gone.decide(minute(22))), None, "with its pod a person is gone");
 }
 
 #[test]

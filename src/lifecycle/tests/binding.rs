@@ -74,6 +74,9 @@ fn it_is_not_bound_where_nobody_may_or_can_say() {
     let new = || polecat("toast").unbound();
     for (case, agent) in [
         ("a town of another installation", new().of(&town().foreign())),
+        ("such a town that goes", new().of(&town().deleting(minute(0)).foreign())),
+        ("such a town with a tombstone", new().of(&town().tombstone("x").foreign())),
+        ("such a town without its rig", new().of(&town().rigs(&[]).foreign())),
         ("a town that is not adopted yet", new().of(&town().not_adopted())),
         ("a town that could not be read", new().town_unknown()),
     ] {

@@ -17,7 +17,7 @@ use crate::api::{
 };
 use crate::lifecycle::{
     AgentSnapshot, ChildFacts, ChildKind, ClaimFacts, Freshness, ObjectKey, Plan, PodFacts, PodPhase,
-    ProbeFacts, Remains, ServiceFacts, Standing, Termination, TownFacts, TownSnapshot, TownView, Uid,
+    ProbeFacts, Record, Remains, ServiceFacts, Standing, Termination, TownFacts, TownSnapshot, TownView, Uid,
     Unknown, decide_agent, decide_town,
 };
 
@@ -102,6 +102,7 @@ pub fn town() -> TownBuilder {
         claim: None,
         freshness: Freshness::Cached,
         remains: None,
+        forbidden_by: None,
         reported_at: None,
         blocked_after: SignedDuration::from_mins(10),
     })
@@ -156,7 +157,7 @@ impl TownBuilder {
     /// Its pod was asked then, and answered that.
     pub fn heard(mut self, at: Timestamp, report: ActivityReport) -> Self {
         self = self.asked();
-        self.0.probe = answered(at, report);
+        take_in(&mut self.0.probe, at, report);
         self
     }
 
@@ -292,6 +293,13 @@ impl TownBuilder {
         self
     }
 
+    pub fn without_agents(mut self) -> Self {
+        self.0.pods.retain(|pod| pod.agent_uid.is_none());
+        self.0.agents.clear();
+        self.0.agent_probes.clear();
+        self
+    }
+
     pub fn claim(mut self, claim: ClaimFacts) -> Self {
         self.0.claim = Some(claim);
         self
@@ -350,7 +358,7 @@ impl TownBuilder {
         self.remains(|r| {
             r.agents = Ok(agents);
             r.pods = Ok(pods);
-            r.claims = Ok(claims);
+            claims_left(r, Ok(claims));
         })
     }
 
@@ -379,13 +387,17 @@ impl TownBuilder {
 
 /// Nothing is left, and nothing can come.
 pub fn nothing_left() -> Remains {
-    Remains {
-        agents: Ok(Vec::new()),
-        pods: Ok(Vec::new()),
-        claims: Ok(Vec::new()),
-        others: Ok(Vec::new()),
-        settled_at: None,
+    let mut remains = Remains::of(Record::NotKept);
+    for kind in ChildKind::ALL {
+        remains.children.insert(kind, Ok(Vec::new()));
     }
+    remains
+}
+
+/// What is said of claims.
+pub fn claims_left(r: &mut Remains, said: Result<Vec<ClaimFacts>, Unknown>) {
+    let said = said.map(|claims| claims.into_iter().map(|claim| claim.child).collect());
+    r.children.insert(ChildKind::PersistentVolumeClaim, said);
 }
 
 pub fn unanswered(kind: &'static str) -> Unknown {
@@ -393,9 +405,8 @@ pub fn unanswered(kind: &'static str) -> Unknown {
 }
 
 pub fn claim(owner: &str) -> ClaimFacts {
-    ClaimFacts {
-        lost: false,
-        requested: None,
+    let child = ChildFacts {
+        kind: ChildKind::PersistentVolumeClaim,
         key: key(&format!("{owner}-claim")),
         uid: uid(&format!("{owner}-claim")),
         town_uid: Some(uid("gas")),
@@ -403,7 +414,14 @@ pub fn claim(owner: &str) -> ClaimFacts {
         install: Some(HERE.into()),
         deleting: false,
         finalizers: Vec::new(),
-    }
+    };
+    ClaimFacts { child, lost: false, requested: None }
+}
+
+/// Another state of a claim.
+pub fn going(mut claim: ClaimFacts) -> ClaimFacts {
+    claim.child.deleting = true;
+    claim
 }
 
 fn pod_status(owner: &str, created: Timestamp) -> PodStatus {
@@ -440,6 +458,7 @@ fn agent(name: &str, spec: &serde_json::Value) -> AgentBuilder {
         pod: None,
         claim: None,
         remains: None,
+        town_destroyed: false,
         blocked_after: SignedDuration::from_mins(10),
     };
     AgentBuilder(snapshot).of(&running_town())
@@ -511,7 +530,7 @@ impl AgentBuilder {
     /// Its pod was asked then, and answered that.
     pub fn heard(mut self, at: Timestamp, report: ActivityReport) -> Self {
         self = self.asked();
-        self.0.probe = answered(at, report);
+        take_in(&mut self.0.probe, at, report);
         self
     }
 
@@ -696,7 +715,7 @@ impl AgentBuilder {
         let claims = self.0.claim.clone().into_iter().collect();
         self.remains(|r| {
             r.pods = Ok(pods);
-            r.claims = Ok(claims);
+            claims_left(r, Ok(claims));
         })
     }
 
@@ -748,12 +767,15 @@ pub fn child(kind: ChildKind, owner: &str) -> ChildFacts {
 
 /// What is known of a pod that was asked then and answered that.
 pub fn answered(at: Timestamp, report: ActivityReport) -> ProbeFacts {
-    ProbeFacts {
-        asked_at: Some(at),
-        known_at: Some(at),
-        last: Some(Ok(Arc::new(report))),
-        ..ProbeFacts::default()
-    }
+    let mut facts = ProbeFacts::default();
+    take_in(&mut facts, at, report);
+    facts
+}
+
+fn take_in(facts: &mut ProbeFacts, at: Timestamp, report: ActivityReport) {
+    facts.asked_at = Some(at);
+    facts.known_at = Some(at);
+    facts.answered(report);
 }
 
 /// What is known of a pod that has not answered so many questions since then.
@@ -825,6 +847,7 @@ pub fn pod(owner: &str) -> PodBuilder {
         hook: None,
         termination: None,
         disrupted: false,
+        token_secret: None,
         trouble: None,
         trouble_since: None,
     })

@@ -3,7 +3,8 @@
 use super::build::{Read, TownBuilder, mayor, minute, polecat, running_town, set, town};
 use crate::api::AsleepReason::Idle;
 use crate::api::condition::{
-    ACTIVE, DEGRADED, OF_AGENT, OF_TOWN, POD_SCHEDULED, READY, RECONCILING, STALLED, WORKING, reason,
+    ACTIVE, ASLEEP, DEGRADED, DELETION_BLOCKED, FINISHED, OF_AGENT, OF_TOWN, POD_SCHEDULED, READY,
+    RECONCILING, STALLED, WORKING, reason,
 };
 use crate::lifecycle::{Failure, overlay};
 
@@ -17,6 +18,20 @@ fn all_conditions_are_there_from_the_first_status_on() {
     assert_eq!(types(&town().asleep(Idle).decide(minute(0))), OF_TOWN);
     assert_eq!(types(&mayor().decide(minute(0))), OF_AGENT);
     assert_eq!(types(&polecat("toast").decide(minute(0))), OF_AGENT);
+}
+
+#[test]
+fn what_nothing_is_said_about_gives_a_reason_of_its_own() {
+    let falling = running_town().draining(Idle, minute(0)).decide(minute(1));
+    assert_eq!(
+        [ASLEEP, ACTIVE, DELETION_BLOCKED, STALLED].map(|type_| falling.reason(type_)),
+        [reason::AWAKE, reason::NO_WORK, reason::NOT_DELETING, reason::AS_EXPECTED]
+    );
+    let new = mayor().decide(minute(0));
+    assert_eq!(
+        [FINISHED, WORKING, POD_SCHEDULED, DEGRADED].map(|type_| new.reason(type_)),
+        [reason::NO_HOOK, reason::NO_WORK, reason::NO_POD, reason::AS_EXPECTED]
+    );
 }
 
 #[test]

@@ -35,7 +35,6 @@ fn t11_a_town_that_is_asked_sleeps_by_what_its_pod_says_and_not_by_being_asked()
          00:00:00 gas    (new)      adopt
          00:00:00 gas    Starting   create service, create token, create pod, report
          00:00:00 gas    Idle       report
-         00:00:00 gas    Idle       report
          00:00:00 -- the pod of gas has news
          00:00:00 -- 2h pass
          00:01:00 gas    Running    report (the town's pod reports an agent at work)
@@ -52,10 +51,11 @@ fn t11_a_town_that_is_asked_sleeps_by_what_its_pod_says_and_not_by_being_asked()
          102:31:00 gas    Starting   create token, create pod
          102:31:00 gas    Running    report
          102:31:00 -- the town is deleted
-         102:31:00 gas    Destroying write tombstone, report
+         102:31:00 gas    Destroying create tombstone, write tombstone, report
+         102:31:00 gas    Destroying delete secret gas
          102:31:00 gas    Destroying delete pod gas
-         102:31:00 gas    Destroying delete service gas, delete secret gas
-         102:31:00 gas    (gone)     remove finalizer
+         102:31:00 gas    Destroying delete service gas
+         102:31:00 gas    (gone)     give receipts, remove finalizer
         ",
     );
 }
@@ -73,7 +73,6 @@ fn k20_a_town_of_which_nobody_knows_sleeps_after_three_times_its_time_and_wakes_
          00:00:00 gas    (new)      adopt
          00:00:00 gas    Starting   create token, create pod, report
          00:00:00 gas    Idle       report
-         00:00:00 gas    Idle       report
          00:00:00 -- 10m pass
          00:10:00 -- the pod of gas does not answer
          00:10:00 -- 2h pass
@@ -85,7 +84,6 @@ fn k20_a_town_of_which_nobody_knows_sleeps_after_three_times_its_time_and_wakes_
          02:10:00 -- somebody asks
          02:10:00 gas    Starting   report (woken: spec.wakeRequest changed to 'please')
          02:10:00 gas    Starting   create token, create pod
-         02:10:00 gas    Idle       report
          02:10:00 gas    Idle       report
          02:10:00 -- 1m pass
         ",
@@ -105,7 +103,6 @@ fn t11_a_person_at_the_keyboard_keeps_the_town_awake() {
          00:00:00 -- the town is created
          00:00:00 gas    (new)      adopt
          00:00:00 gas    Starting   create token, create pod, report
-         00:00:00 gas    Idle       report
          00:00:00 gas    Idle       report
          00:00:00 -- the pod of gas has news
          00:00:00 -- 10m pass
@@ -206,13 +203,12 @@ fn a_town_expires_and_destroys_itself_but_not_what_is_to_be_retained() {
         Scene::of(town().asked().ports(&[80]).volume(&retained).expires(minute(60), ExpiryPolicy::Destroy));
     scene.agent(mayor().storage()).later("2h");
     scene.assert_nothing_left();
-    assert_eq!(scene.retained, ["gas-00000001"]);
+    assert_eq!(scene.retained.iter().map(|(_, name)| name.as_str()).collect::<Vec<_>>(), ["gas-00000001"]);
     scene.told(
         "
          00:00:00 -- the town is created
          00:00:00 gas    (new)      adopt
          00:00:00 gas    Starting   create claim, create service, create token, create pod, report
-         00:00:00 gas    Idle       report
          00:00:00 gas    Idle       report
          00:00:00 -- created: mayor
          00:00:00 mayor  (new)      bind
@@ -225,15 +221,15 @@ fn a_town_expires_and_destroys_itself_but_not_what_is_to_be_retained() {
          00:30:01 gas    Draining   delete pod gas, delete pod mayor
          00:30:01 gas    Asleep     report
          00:30:01 mayor  Asleep     report
-         00:55:00 -- said: ExpiresSoon at 01:00:00
+         00:55:00 -- said: DestroysSoon at 01:00:00
          01:00:00 gas    Asleep     delete itself
-         01:00:00 gas    Destroying write tombstone, report
+         01:00:00 gas    Destroying create tombstone, write tombstone, report
+         01:00:00 gas    Destroying delete secret gas
          01:00:00 gas    Destroying delete agent mayor
          01:00:00 mayor  Asleep     delete claim mayor
-         01:00:00 mayor  (gone)     remove finalizer
-         01:00:00 gas    Destroying retain claim gas
-         01:00:00 gas    Destroying delete service gas, delete secret gas
-         01:00:00 gas    (gone)     remove finalizer
+         01:00:00 mayor  (gone)     give receipts, remove finalizer
+         01:00:00 gas    Destroying retain claim gas, delete service gas
+         01:00:00 gas    (gone)     give receipts, remove finalizer
         ",
     );
 }
@@ -409,20 +405,16 @@ fn polecats_take_turns_on_a_rig() {
          00:01:00 gas    Running    report
          00:05:00 -- the container of toast exits with 0
          00:05:00 toast  Done       report
-         00:05:00 gas    Idle       report (no agent has work any more)
          00:05:00 ace    Blocked    report
          00:05:00 nux    Starting   report
          00:05:00 toast  Done       release pod, delete pod toast
-         00:05:00 gas    Running    report (an agent has work)
          00:05:00 nux    Starting   create pod
          00:05:00 nux    Working    report
          00:05:00 -- 5m pass
          00:10:00 -- the container of nux exits with 0
          00:10:00 nux    Done       report
-         00:10:00 gas    Idle       report (no agent has work any more)
          00:10:00 ace    Starting   report
          00:10:00 nux    Done       release pod, delete pod nux
-         00:10:00 gas    Running    report (an agent has work)
          00:10:00 ace    Starting   create pod
          00:10:00 ace    Working    report
          00:10:00 -- 5m pass
@@ -435,9 +427,8 @@ fn polecats_take_turns_on_a_rig() {
          00:15:30 ace    Blocked    report
          00:15:30 gas    Idle       report (no agent has work any more)
          00:20:00 -- and again
-         00:20:00 gas    Idle       report
-         00:20:00 ace    Starting   report
          00:20:00 gas    Running    report (an agent has work)
+         00:20:00 ace    Starting   report
          00:20:00 ace    Starting   create pod
          00:20:00 ace    Working    report
          00:20:00 -- 5m pass
@@ -473,7 +464,7 @@ fn of_two_mayors_the_second_takes_over_when_the_first_is_gone() {
          00:00:00 -- agent mayor is deleted
          00:00:00 mayor  Idle       write tombstone
          00:00:00 mayor  Idle       delete pod mayor
-         00:00:00 mayor  (gone)     remove finalizer
+         00:00:00 mayor  (gone)     give receipts, remove finalizer
          00:00:00 second Starting   create pod, report
          00:00:00 second Idle       report
         ",
@@ -505,7 +496,7 @@ fn a_finished_agent_goes_by_itself() {
          00:11:00 toast  Done       delete itself
          00:11:00 toast  Done       write tombstone
          00:11:00 toast  Done       delete claim toast
-         00:11:00 toast  (gone)     remove finalizer
+         00:11:00 toast  (gone)     give receipts, remove finalizer
          00:11:00 gas    Idle       report
         ",
     );
@@ -567,10 +558,10 @@ fn a_paused_town_is_left_alone_until_it_is_lifted_or_deleted() {
          10:00:00 gas    Asleep     report
          10:00:00 toast  Idle       report
          10:00:00 -- the town is deleted
-         10:00:00 gas    Destroying write tombstone, report
+         10:00:00 gas    Destroying create tombstone, write tombstone, report
          10:00:00 gas    Destroying delete agent toast
-         10:00:00 toast  (gone)     remove finalizer
-         10:00:00 gas    (gone)     remove finalizer
+         10:00:00 toast  (gone)     give receipts, remove finalizer
+         10:00:00 gas    (gone)     give receipts, remove finalizer
         ",
     );
 }

@@ -3,12 +3,12 @@
 use k8s_openapi::jiff::Timestamp;
 
 use super::build::{
-    AgentBuilder, Read, TownBuilder, claim, mayor, minute, nothing_left, pod, polecat, running_town, second,
-    town, unanswered,
+    AgentBuilder, Read, TownBuilder, claim, claims_left, mayor, minute, nothing_left, pod, polecat,
+    running_town, second, town, unanswered,
 };
 use crate::api::condition::{DELETION_BLOCKED, READY, RECONCILING, STALLED};
 use crate::api::{BlockedBy, DestroyStep};
-use crate::lifecycle::{Action, Freshness, Plan, Uid};
+use crate::lifecycle::{Action, ChildKind, Freshness, Plan, Uid};
 
 /// A town in destruction since minute 0, of which nothing is left yet to find.
 fn going() -> TownBuilder {
@@ -50,7 +50,7 @@ fn the_tombstone_comes_before_everything_else() {
 fn d16_the_generation_that_a_deletion_raises_holds_nothing_up() {
     let raised = going().edit(|t| t.metadata.generation = t.metadata.generation.map(|g| g + 1));
     let (as_it_was, raised) = (going().decide(minute(1)), raised.decide(minute(1)));
-    assert_eq!(as_it_was.does(), "remove finalizer");
+    assert_eq!(as_it_was.does(), "give receipts, remove finalizer");
     assert_eq!(raised, as_it_was);
 }
 
@@ -80,9 +80,9 @@ fn agents_go_first_then_pods_then_claims_then_the_finalizer() {
     assert_eq!(no_agents().decide(minute(1)).does(), "delete pod gas-pod, delete pod toast-pod");
     let no_pods = || no_agents().remains(|r| r.pods = Ok(vec![]));
     assert_eq!(no_pods().decide(minute(1)).does(), "delete claim gas-claim");
-    let nothing = no_pods().remains(|r| r.claims = Ok(vec![]));
+    let nothing = no_pods().remains(|r| claims_left(r, Ok(vec![])));
     let plan = nothing.decide(minute(1));
-    assert_eq!((plan.does().as_str(), plan.status), ("remove finalizer", None));
+    assert_eq!((plan.does().as_str(), plan.status), ("give receipts, remove finalizer", None));
 }
 
 #[test]
@@ -91,8 +91,8 @@ fn what_is_going_already_is_waited_for_and_not_deleted_again() {
     let pods = going().remains(|r| r.pods = Ok(vec![pod("gas").ready().told_to_stop(minute(0)).0]));
     let claims = going().remains(|r| {
         let mut claim = claim("gas");
-        claim.deleting = true;
-        r.claims = Ok(vec![claim]);
+        claim.child.deleting = true;
+        claims_left(r, Ok(vec![claim]));
     });
     for (case, town) in [("agents", agents), ("pods", pods), ("claims", claims)] {
         let plan = town.decide(minute(1));
@@ -105,7 +105,7 @@ fn what_is_going_already_is_waited_for_and_not_deleted_again() {
 fn a_list_without_an_answer_is_not_an_empty_list() {
     let agents = || going().remains(|r| r.agents = Err(unanswered("Agent")));
     let pods = || going().remains(|r| r.pods = Err(unanswered("Pod")));
-    let claims = || going().remains(|r| r.claims = Err(unanswered("PersistentVolumeClaim")));
+    let claims = || going().remains(|r| claims_left(r, Err(unanswered("PersistentVolumeClaim"))));
     for (case, town) in [("agents", agents()), ("pods", pods()), ("claims", claims())] {
         for now in [minute(1), minute(11), minute(100_000)] {
             let plan = town.decide(now);
@@ -116,7 +116,7 @@ fn a_list_without_an_answer_is_not_an_empty_list() {
     // And what comes after it does not begin.
     let more = |t: TownBuilder| {
         t.remains(|r| {
-            r.claims = Ok(vec![claim("gas")]);
+            claims_left(r, Ok(vec![claim("gas")]));
         })
     };
     assert_eq!(more(agents().remains(|r| r.pods = Ok(vec![pod("gas").0]))).decide(minute(9)).does(), "");
@@ -129,6 +129,8 @@ fn a_question_without_an_answer_is_asked_again_soon_and_ever_more_rarely() {
     for (now, again) in [(0, 1), (3, 5), (30, 60), (60, 120), (9000, 9060)] {
         assert_eq!(blind.decide(second(now)).look_again, Some(second(again)), "{now} s");
     }
+    let brief = blind.drain("90s").decide(second(60));
+    assert_eq!(brief.look_again, Some(second(90)), "at the latest when the drain is over");
     let toast = || alone(at_work()).own_tombstone(minute(0));
     let blind = toast().remains(|r| r.pods = Err(unanswered("Pod")));
     assert_eq!(blind.decide(second(30)).look_again, Some(second(60)));
@@ -149,12 +151,12 @@ fn a_create_without_an_answer_is_waited_for() {
     let settling = going().remains(|r| r.settled_at = Some(second(90)));
     let early = settling.decide(second(89));
     assert_eq!((early.does().as_str(), early.look_again), ("", Some(second(90))));
-    assert_eq!(settling.decide(second(90)).does(), "remove finalizer");
+    assert_eq!(settling.decide(second(90)).does(), "give receipts, remove finalizer");
     let toast =
         idle().own_tombstone(minute(0)).deleting(minute(0)).remains(|r| r.settled_at = Some(second(90)));
     let early = toast.decide(second(89));
     assert_eq!((early.does().as_str(), early.look_again), ("", Some(second(90))));
-    assert_eq!(toast.decide(second(90)).does(), "remove finalizer");
+    assert_eq!(toast.decide(second(90)).does(), "give receipts, remove finalizer");
 }
 
 #[test]
@@ -264,7 +266,10 @@ fn a_town_that_is_destroyed_shows_it() {
 
 #[test]
 fn sleep_does_not_matter_any_more() {
-    let drowsy = running_town().draining(crate::api::AsleepReason::Idle, minute(0)).deleting(minute(1));
+    let drowsy = running_town()
+        .draining(crate::api::AsleepReason::Idle, minute(0))
+        .deleting(minute(1))
+        .remains(|_| {});
     let status = drowsy.decide(minute(1)).status.unwrap();
     assert_eq!((status.draining_since, status.sleep_at), (None, None));
 }
@@ -314,11 +319,11 @@ fn an_agent_goes_step_by_step_too() {
     assert_eq!(stay().decide(minute(1)).does(), "delete pod toast-pod");
     let no_pod = || stay().remains(|r| r.pods = Ok(vec![]));
     assert_eq!(no_pod().decide(minute(1)).does(), "delete claim toast-claim");
-    let nothing = no_pod().remains(|r| r.claims = Ok(vec![]));
-    assert_eq!(nothing.decide(minute(1)).does(), "remove finalizer");
+    let nothing = no_pod().remains(|r| claims_left(r, Ok(vec![])));
+    assert_eq!(nothing.decide(minute(1)).does(), "give receipts, remove finalizer");
     let blind = stay().remains(|r| r.pods = Err(unanswered("Pod")));
     assert_eq!(blind.decide(minute(1)).does(), "", "an unread list is not an empty one");
-    let blind = no_pod().remains(|r| r.claims = Err(unanswered("PersistentVolumeClaim")));
+    let blind = no_pod().remains(|r| claims_left(r, Err(unanswered("PersistentVolumeClaim"))));
     assert_eq!(blind.decide(minute(1)).does(), "");
 }
 
@@ -368,7 +373,9 @@ fn nothing_is_deleted_by_name_alone() {
     assert!(matches!(&agents[..], [Action::DeleteAgent(_, uid)] if *uid == super::build::uid("toast")));
     let pods = named(minute(5), &all.clone().remains(|r| r.agents = Ok(vec![])));
     assert!(matches!(&pods[..], [Action::DeletePod(_, uid)] if *uid == super::build::uid("gas-pod")));
-    let claims = all.remains(|r| *r = nothing_left()).remains(|r| r.claims = Ok(vec![claim("gas")]));
+    let claims = all.remains(|r| *r = nothing_left()).remains(|r| claims_left(r, Ok(vec![claim("gas")])));
     let claims = named(minute(5), &claims);
-    assert!(matches!(&claims[..], [Action::DeleteClaim(_, uid)] if *uid == super::build::uid("gas-claim")));
+    assert!(
+        matches!(&claims[..], [Action::DeleteChild(ChildKind::PersistentVolumeClaim, _, uid)] if *uid == super::build::uid("gas-claim"))
+    );
 }

@@ -126,15 +126,19 @@ fn a_town_that_sleeps_anyway_does_not_wake_to_expire_and_is_looked_at_in_time() 
 
 #[test]
 fn what_is_coming_is_said_five_minutes_before() {
-    for (policy, what) in [(Sleep, "sleeps, whatever the work,"), (Destroy, "is destroyed")] {
+    for (policy, said, what) in [
+        (Sleep, reason::EXPIRES_SOON, "sleeps, whatever the work,"),
+        (Destroy, reason::DESTROYS_SOON, "is destroyed"),
+    ] {
         let town = busy(policy).always_on();
         let early = town.decide(minute(14));
         assert!(early.notices.is_empty() && early.look_again.is_some_and(|at| at <= minute(15)));
         let plan = town.decide(minute(15));
         let notice = &plan.notices[0];
-        assert_eq!((notice.reason, notice.at), (reason::EXPIRES_SOON, minute(20)), "{policy:?}");
-        let text = format!("the town {what} at 2030-01-01T00:20:00Z (spec.expiry)");
-        assert_eq!(notice.note, text);
+        assert_eq!((notice.reason, notice.at), (said, minute(20)), "{policy:?}");
+        assert_eq!(notice.note, format!("the town {what} within 5 minutes (spec.expiry)"));
+        let moved = town.expires(minute(18), policy).decide(minute(15));
+        assert_eq!((moved.notices[0].at, &moved.notices[0].note), (minute(18), &notice.note), "{policy:?}");
         assert!(plan.look_again.is_some_and(|at| at <= minute(20)));
     }
     let asleep = town().asleep(AsleepReason::Idle).settled(minute(5)).expires(minute(60), Destroy);

@@ -37,6 +37,17 @@ fn d1_a_pod_that_is_not_ready_for_ten_minutes_is_said_and_left_to_try() {
 }
 
 #[test]
+fn what_the_containers_of_a_pod_did_that_ends_are_no_failed_starts() {
+    for (case, pod) in [
+        ("told to stop", pod("gas").ready().told_to_stop(minute(1))),
+        ("ended", pod("gas").exited(1, minute(1))),
+    ] {
+        let plan = with(pod.crashed(3)).recorded_pod(minute(0)).decide(second(61));
+        assert_eq!(restarts(&plan), None, "{case}");
+    }
+}
+
+#[test]
 fn t15_a_start_that_takes_long_is_ready_when_it_is() {
     let slow = with(pod("gas")).settled(minute(10));
     assert_eq!(slow.decide(minute(11)).reason(DEGRADED), reason::NOT_READY);

@@ -3,7 +3,8 @@
 use k8s_openapi::jiff::Timestamp;
 
 use super::build::{
-    Read, TownBuilder, minute, pod, polecat, quiet, running_town, says, second, sleep_at, town, unheard,
+    Read, TownBuilder, mayor, minute, pod, polecat, quiet, running_town, says, second, sleep_at, town, uid,
+    unheard,
 };
 use crate::api::AsleepReason::{ActivityUnknown, Idle};
 use crate::api::condition::{ACTIVE, ASLEEP, DEGRADED, reason};
@@ -169,6 +170,27 @@ fn k20_unknown_is_neither_work_nor_its_absence_and_is_said() {
 }
 
 #[test]
+fn of_several_who_do_not_answer_the_first_to_fall_silent_counts() {
+    let unknown = |town: u8, agent: u8| {
+        let mayor = mayor().asked().started().running();
+        let mut both = running_town().silent(3, minute(town.into()), minute(11)).with(mayor);
+        let mut mayors = unheard(3, minute(agent.into()), minute(11));
+        mayors.last = Some(Err("the mayor is silent".into()));
+        both.0.agent_probes.insert(uid("mayor"), mayors);
+        let plan = both.decide(minute(12));
+        let since = plan.status.as_ref().unwrap().activity_unknown_since.as_ref().unwrap().0;
+        (since, plan.message(DEGRADED).contains("the mayor is silent"))
+    };
+    assert_eq!(unknown(3, 5), (minute(3), false));
+    assert_eq!(unknown(5, 3), (minute(3), true));
+    assert_eq!(unknown(4, 4), (minute(4), false), "of both at once, the town's own pod is named");
+    // One who was not asked yet does not make it less unknown.
+    let unasked = mayor().asked().started().running();
+    let plan = unknown_since_ten(11).with(unasked).decide(minute(11));
+    assert_eq!(plan.reason(ACTIVE), reason::ACTIVITY_UNKNOWN);
+}
+
+#[test]
 fn k20_unknown_stops_the_clock_and_it_goes_on_where_it_stood() {
     // Idle for 10 minutes, nobody knows for 40, so that 20 of 30 minutes are left.
     let unknown = unknown_since_ten(50).settled(minute(49));
@@ -245,6 +267,24 @@ fn work_that_is_known_otherwise_counts_though_a_pod_does_not_answer() {
     let town = unknown_since_ten(50).with(polecat("toast").hook("b1"));
     let plan = town.decide(minute(600));
     assert_eq!((plan.phase(), plan.is(ACTIVE), plan.is(DEGRADED)), ("Running", true, false));
+}
+
+#[test]
+fn a_start_is_reported_once_though_the_answer_comes_a_moment_later() {
+    let started = town().awake().asked().woke(minute(0)).pod(pod("gas")).settled(minute(0));
+    let ready = || {
+        let mut town = started.clone();
+        town.0.pods.clear();
+        town.pod(pod("gas").ready())
+    };
+    let first = ready().decide(minute(1));
+    assert_eq!((first.phase(), sleep_at(&first), first.asks.len()), ("Idle", Some(minute(30)), 1));
+    let answered = ready().after(&first).heard(minute(1), quiet());
+    assert_eq!(answered.decide(minute(1)).status, answered.0.town.status, "nothing to write");
+    // Not what is past, and not what an answer alone could say.
+    assert_eq!(sleep_at(&ready().decide(minute(30))), None);
+    assert_eq!(sleep_at(&ready().active().decide(minute(1))), None);
+    assert_eq!(sleep_at(&ready().always_on().decide(minute(1))), None);
 }
 
 #[test]

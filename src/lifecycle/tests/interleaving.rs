@@ -5,6 +5,8 @@
 //! another one after that. The stage holds the invariants after each move; what must be true in the end is
 //! [`Run::ends_well`].
 
+use std::sync::Arc;
+
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::build::{hook, minute, polecat, town};
@@ -85,9 +87,13 @@ impl Run {
         self.until = now + SETTLES;
         self.quiet = 0;
         self.happened.push(event);
-        let edit = |scene: &mut Scene, change: &dyn Fn(&mut Town)| scene.town.iter_mut().for_each(change);
+        let edit = |scene: &mut Scene, change: &dyn Fn(&mut Town)| {
+            scene.town.iter_mut().map(Arc::make_mut).for_each(change)
+        };
         self.scene.unseen(&format!("{event:?}"), |scene| match event {
-            Event::Work => scene.agents.values_mut().for_each(|a| a.spec.hook = Some(hook("b1"))),
+            Event::Work => {
+                scene.agents.values_mut().for_each(|a| Arc::make_mut(a).spec.hook = Some(hook("b1")))
+            }
             Event::Backlog => edit(scene, &|t| t.spec.backlog.merge_requests = 1),
             Event::WakeRequest => edit(scene, &|t| t.spec.wake_request = "please".into()),
             Event::Suspend => edit(scene, &|t| t.spec.suspended = true),

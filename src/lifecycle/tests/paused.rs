@@ -96,7 +96,7 @@ fn once_it_is_lifted_everything_goes_on() {
 #[test]
 fn deletion_and_a_tombstone_beat_it() {
     let paused = || running_town().paused();
-    assert_eq!(paused().deleting(minute(1)).decide(minute(1)).does(), "write tombstone");
+    assert_eq!(paused().deleting(minute(1)).remains(|_| {}).decide(minute(1)).does(), "write tombstone");
     let going = paused().destroying(minute(1)).remains_as_seen();
     assert_eq!(going.decide(minute(1)).does(), "delete pod gas-pod");
     let marked = paused().tombstone("x").decide(minute(1));

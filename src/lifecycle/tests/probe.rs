@@ -32,6 +32,16 @@ fn a_pod_is_asked_at_its_address_with_the_token_of_its_owner() {
         t.spec.activity_probe.as_mut().unwrap().token_secret = Some("door".into());
     });
     assert_eq!(named.decide(minute(1)).asks[0].secret, "door", "or the one that the spec names");
+    let made_with = |mut t: TownBuilder, secret: &str| {
+        t.0.pods[0].token_secret = Some(secret.into());
+        t
+    };
+    let old = made_with(named, "old-door").active();
+    assert_eq!(
+        old.decide(minute(1)).asks[0].secret,
+        "old-door",
+        "while an old pod stays, the one it was made with"
+    );
     let plan = mayor().asked().running().decide(minute(1));
     assert_eq!(
         (names(&plan), plan.asks[0].secret.as_str()),

@@ -9,18 +9,20 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
+use serde_json::json;
+
 use super::build::{
-    AgentBuilder, PodBuilder, TownBuilder, answered, child, claim, entry, hook, mayor, minute, nothing_left,
-    pod, polecat, quiet, second, town, uid, unanswered, unheard,
+    AgentBuilder, PodBuilder, TownBuilder, answered, child, claim, claims_left, entry, hook, mayor, minute,
+    nothing_left, pod, polecat, quiet, second, town, uid, unanswered, unheard,
 };
 use crate::api::condition::{self, reason};
 use crate::api::{
     ActivityReport, AgentStatus, AsleepReason, Backlog, DestroyStatus, DestroyStep, ExpiryPolicy, Outcome,
-    PodStatus, ReportedState, StorageStatus, TownStatus, UsageStatus, names,
+    PodStatus, ReportedState, StorageStatus, Tombstone, TownStatus, UsageStatus, names,
 };
 use crate::lifecycle::{
-    Action, ChildKind, ClaimFacts, Freshness, Plan, PodFacts, PodPhase, ProbeFacts, Remains, Standing,
-    TownFacts, TownSnapshot, TownView, Uid, has_own_tombstone, is_paused, tombstone,
+    Action, ChildKind, ClaimFacts, Freshness, Plan, PodFacts, PodPhase, ProbeFacts, Record, Remains,
+    Standing, TownFacts, TownSnapshot, TownView, Uid, has_own_tombstone, is_paused, tombstone,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time};
 
@@ -120,6 +122,7 @@ impl Dice<'_> {
             _ => unheard(self.pick(&[1, 2, 3, 99]), self.time(), self.time()),
         };
         facts.under_way = self.one_in(4);
+        facts.last_input = self.one_in(4).then(|| self.time()).or(facts.last_input);
         facts
     }
 
@@ -216,7 +219,7 @@ impl Dice<'_> {
 
     fn claim(&mut self, owner: &str) -> Option<ClaimFacts> {
         let mut claim = claim(owner);
-        claim.deleting = self.one_in(4);
+        claim.child.deleting = self.one_in(4);
         claim.lost = self.one_in(4);
         claim.requested = self.pick(&[None, Some("1Gi"), Some("5Gi")]).map(|size| Quantity(size.into()));
         self.one_in(2).then_some(claim)
@@ -367,18 +370,28 @@ impl Dice<'_> {
         pods: Vec<PodFacts>,
         claims: Vec<ClaimFacts>,
     ) -> Remains {
-        let mut remains =
-            Remains { agents: Ok(agents), pods: Ok(pods), claims: Ok(claims), ..nothing_left() };
+        let mut remains = Remains { agents: Ok(agents), pods: Ok(pods), ..nothing_left() };
+        claims_left(&mut remains, Ok(claims));
         if self.one_in(3) {
-            remains.others = Ok(vec![child(ChildKind::Service, "gas"), child(ChildKind::Secret, "gas")]);
+            for kind in [ChildKind::Service, ChildKind::Secret] {
+                remains.children.insert(kind, Ok(vec![child(kind, "gas")]));
+            }
         }
-        match self.pick(&[0, 0, 0, 1, 2, 3, 4]) {
+        match self.pick(&[0, 0, 0, 0, 1, 2, 3, 4, 5, 6]) {
             1 => remains.agents = Err(unanswered("Agent")),
             2 => remains.pods = Err(unanswered("Pod")),
-            3 => remains.claims = Err(unanswered("PersistentVolumeClaim")),
-            4 => remains.others = Err(unanswered("Service")),
+            3 => claims_left(&mut remains, Err(unanswered("PersistentVolumeClaim"))),
+            4 => drop(remains.children.insert(ChildKind::Service, Err(unanswered("Service")))),
+            5 => drop(remains.children.remove(&ChildKind::Secret)),
+            6 => remains.volumes = Err(unanswered("PersistentVolume")),
             _ => {}
         }
+        remains.record = match self.pick(&[0, 0, 1, 2, 3]) {
+            0 => Record::There(Arc::new(a_record())),
+            1 => Record::Missing,
+            2 => Record::NotKept,
+            _ => Record::Unknown(unanswered("Tombstone")),
+        };
         remains.settled_at = self.one_in(3).then(|| self.time());
         remains
     }
@@ -505,7 +518,6 @@ fn deletes<S>(plan: &Plan<S>) -> bool {
         matches!(
             a,
             Action::DeletePod(..)
-                | Action::DeleteClaim(..)
                 | Action::DeleteAgent(..)
                 | Action::ReleaseResult { .. }
                 | Action::DeleteChild(..)
@@ -528,10 +540,28 @@ fn proven_gone(remains: Option<&Remains>, now: Timestamp) -> bool {
     remains.is_some_and(|r| {
         matches!(&r.agents, Ok(all) if all.is_empty())
             && matches!(&r.pods, Ok(all) if all.is_empty())
-            && matches!(&r.claims, Ok(all) if all.is_empty())
-            && matches!(&r.others, Ok(all) if all.is_empty())
+            && ChildKind::ALL
+                .iter()
+                .filter(|kind| **kind != ChildKind::Pod)
+                .all(|kind| matches!(r.children.get(kind), Some(Ok(all)) if all.is_empty()))
+            && r.volumes.is_ok()
             && r.settled_at.is_none_or(|at| at <= now)
     })
+}
+
+fn destroys(meta: &ObjectMeta) -> bool {
+    meta.deletion_timestamp.is_some()
+}
+
+/// The record of the destruction is there, or none is kept.
+fn recorded(remains: Option<&Remains>) -> bool {
+    remains.is_some_and(|r| matches!(r.record, Record::There(_) | Record::NotKept))
+}
+
+fn a_record() -> Tombstone {
+    let spec = json!({"kind": "Town", "namespace": "ns", "name": "gas", "uid": uid("gas").as_str(), "cause": "Deleted",
+        "deletedAt": "2030-01-01T00:00:00Z", "expiresAt": "2030-01-08T00:00:00Z"});
+    Tombstone::new("town-gas", serde_json::from_value(spec).unwrap())
 }
 
 /// All types exactly once; Ready excludes that anything is under way or stuck, except that a new template waits
@@ -575,10 +605,12 @@ proptest! {
         prop_assert!(plan.look_again.is_none_or(|at| at > now), "a deadline in the past\n{}", about());
         prop_assert!(!finishes(&plan) || proven_gone(s.remains.as_ref(), now), "let go unproven\n{}", about());
         prop_assert!(!finishes(&plan) || has_own_tombstone(meta), "let go without a tombstone\n{}", about());
-        prop_assert!(!finishes(&plan) || plan.actions.len() == 1, "more after the last\n{}", about());
+        let last = |a: &Action| matches!(a, Action::GiveReceipts(..) | Action::RemoveFinalizer);
+        prop_assert!(!finishes(&plan) || plan.actions.iter().all(last), "more after the last\n{}", about());
+        prop_assert!(!(finishes(&plan) || deletes(&plan) && destroys(meta)) || recorded(s.remains.as_ref()), "no record\n{}", about());
         let destroys = meta.deletion_timestamp.is_some();
         prop_assert!(!(destroys && deletes(&plan) && !has_own_tombstone(meta)), "deletes too early\n{}", about());
-        let data = plan.actions.iter().any(|a| matches!(a, Action::DeleteClaim(..) | Action::DeleteAgent(..)));
+        let data = plan.actions.iter().any(|a| matches!(a, Action::DeleteChild(ChildKind::PersistentVolumeClaim, ..) | Action::DeleteAgent(..)));
         prop_assert!(destroys || !data, "data of a living town is deleted\n{}", about());
         let foreign = meta.labels.as_ref().is_some_and(|l| l[names::INSTALL] != s.install);
         prop_assert!(!foreign || plan == Plan::nothing(), "touches what is not ours\n{}", about());
@@ -588,7 +620,7 @@ proptest! {
         prop_assert!(!(paused && ours && writes(&plan)), "something is done about the paused\n{}", about());
         prop_assert!(!lets_claims_go(&plan) || has_own_tombstone(meta) && destroys, "a claim let go\n{}", about());
         let retained = s.town.spec.storage.as_ref().is_some_and(crate::api::Storage::is_retained);
-        let own_claim = |a: &Action| matches!(a, Action::DeleteClaim(key, _) if key.name == "gas-claim");
+        let own_claim = |a: &Action| matches!(a, Action::DeleteChild(ChildKind::PersistentVolumeClaim, key, _) if key.name == "gas-claim");
         prop_assert!(!(retained && plan.actions.iter().any(own_claim)), "retained, and deleted\n{}", about());
         if deletes_itself(&plan) {
             let expiry = s.town.spec.expiry.as_ref();
@@ -659,7 +691,7 @@ proptest! {
         let with_town = town.is_some_and(|t| t.deleting && t.own_tombstone && bound.as_ref() == Some(&t.uid));
         let stone = has_own_tombstone(meta) || with_town;
         prop_assert!(!(destroys && (deletes(&plan) || finishes(&plan)) && !stone), "too early\n{}", about());
-        let claims = plan.actions.iter().any(|a| matches!(a, Action::DeleteClaim(..)));
+        let claims = plan.actions.iter().any(|a| matches!(a, Action::DeleteChild(ChildKind::PersistentVolumeClaim, ..)));
         prop_assert!(destroys || !claims, "data of a living agent is deleted\n{}", about());
         if plan.actions.iter().any(|a| matches!(a, Action::DeleteAgent(..))) {
             let live = matches!(&s.town, TownView::Present(Freshness::Live, t) if t.rigs.iter().all(|r| r.name != "rig"));

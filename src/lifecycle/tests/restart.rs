@@ -19,7 +19,7 @@ fn a_claim_comes_before_the_pod_that_mounts_it() {
     assert_eq!(plan.does(), "create pod");
     assert_eq!(plan.status.unwrap().storage.unwrap().claim, "gas-claim");
     let mut going = claim("gas");
-    going.deleting = true;
+    going.child.deleting = true;
     let plan = town().claim(going).decide(minute(1));
     assert_eq!((plan.does().as_str(), plan.reason(READY)), ("", reason::CLAIM_UNUSABLE));
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::build::{AgentBuilder, Read, TownBuilder, mayor, minute, polecat, running_town, second, town};
-use crate::api::condition::{READY, RECONCILING, STALLED, reason};
+use crate::api::condition::{ACTIVE, READY, RECONCILING, STALLED, reason};
 use crate::api::{Agent, Outcome, Role};
 use crate::lifecycle::Standing::{Free, RigFull, RoleTaken};
 use crate::lifecycle::{Standing, standing};
@@ -170,6 +170,27 @@ fn a_failed_one_gets_its_next_attempt_when_there_is_room() {
 }
 
 #[test]
+fn of_those_that_have_failed_only_as_many_try_again_at_once_as_there_is_room_for() {
+    let failed = |name: &str, born, m| at(polecat(name).failed("b1", minute(m)), born);
+    // Whoever has waited longest for its next attempt, then the older.
+    let three = [failed("p3", 1, 4), failed("p2", 3, 2), failed("p1", 2, 2)];
+    assert_eq!(stand(&narrow(1), &three), [waits(2, 1), waits(1, 1), Free]);
+    assert_eq!(stand(&narrow(2), &three), [waits(1, 2), Free, Free]);
+    let longer_window = failed("p0", 0, 1).retry(5, "1h");
+    assert_eq!(stand(&narrow(1), &[longer_window, three[2].clone()]), [waits(1, 1), Free]);
+    // One that waits for room is still one that has failed, though its status says only that it waits.
+    let waiting = three[1].clone().standing(waits(1, 1)).settled(minute(60));
+    assert_eq!(waiting.decide(minute(60)).reason(READY), reason::RIG_FULL);
+    assert_eq!(stand(&narrow(1), &[three[2].clone(), waiting.clone()]), [Free, waits(1, 1)]);
+    assert_eq!(stand(&narrow(1), &[at(polecat("p").hook("b1"), 9), waiting.clone()]), [Free, waits(1, 1)]);
+    // An edit gives it a new chance, as if it had not failed.
+    assert_eq!(stand(&narrow(1), &[three[2].clone(), waiting.edited()]), [waits(1, 1), Free]);
+    // At its next attempt it goes on, whoever else has waited longer.
+    let trying = failed("p4", 9, 9).attempt("b1", 6, minute(60));
+    assert_eq!(stand(&narrow(1), &[three[2].clone(), trying]), [waits(1, 1), Free]);
+}
+
+#[test]
 fn a_place_is_free_again_when_its_holder_is_gone_or_done() {
     let first = at(polecat("first").hook("b1").attempt("b1", 1, minute(2)), 1);
     let next = at(polecat("next").hook("b1"), 2);
@@ -204,8 +225,26 @@ fn who_waits_for_a_place_says_so_and_is_no_work() {
         "rig rig takes 8 polecats at once (maxPolecats): number 3 of those who wait"
     );
     assert!(!plan.is(STALLED), "it ends by itself");
-    let town = town().asleep(crate::api::AsleepReason::Idle).with(waiting.after(&plan));
-    assert_eq!(town.decide(minute(60)).phase(), "Asleep");
+    let asleep =
+        |limit| narrow(limit).asleep(crate::api::AsleepReason::Idle).with(waiting.clone().after(&plan));
+    assert_eq!(asleep(0).decide(minute(60)).phase(), "Asleep");
+    assert_eq!(asleep(1).decide(minute(60)).phase(), "Running", "until there is room for it");
+}
+
+#[test]
+fn a_place_that_changes_hands_is_work_though_nobody_works() {
+    let done = at(polecat("first").hook("b1").done(&["b1"]), 1);
+    let next = || at(polecat("next").hook("b1").standing(waits(1, 1)).settled(minute(1)), 2);
+    let active = |agents: [AgentBuilder; 2]| {
+        let [one, other] = agents;
+        narrow(1).active().with(one).with(other).decide(minute(9)).is(ACTIVE)
+    };
+    assert!(active([done.clone(), next()]), "the next one is about to take it");
+    assert!(!active([done.clone(), next().paused()]), "who is paused takes nothing");
+    assert!(!active([done.clone(), next().deleting(minute(2))]), "nor who goes");
+    let unable = at(polecat("first").hook("b1").stalled(), 1);
+    assert!(!active([unable, next()]), "who comes first holds the place, though it cannot run");
+    assert!(!narrow(0).with(done).with(next()).decide(minute(9)).is(ACTIVE), "there is no place");
 }
 
 #[test]

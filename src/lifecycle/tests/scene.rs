@@ -14,12 +14,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::build::{AgentBuilder, HERE, TownBuilder, hook, minute};
-use crate::api::{ActivityReport, Agent, Duration, Mode, PodStatus, StorageStatus, Town, names};
+use crate::api::{ActivityReport, Agent, Duration, Mode, PodStatus, StorageStatus, Tombstone, Town, names};
 use crate::lifecycle::{
     Action, AgentSnapshot, Ask, ChildFacts, ChildKind, ClaimFacts, Freshness, Notice, ObjectKey, OwnerRef,
-    PodFacts, PodPhase, ProbeFacts, Remains, ServiceFacts, Standing, Termination, TownFacts, TownSnapshot,
-    TownView, Uid, child_name, decide_agent, decide_town, has_finalizer, has_own_tombstone, label, mode,
-    needs_live, needs_live_town, pod_record, service_name, standing, tombstone,
+    PodFacts, PodPhase, ProbeFacts, Record, Remains, ServiceFacts, Standing, Termination, TownFacts,
+    TownSnapshot, TownView, Uid, Unknown, child_name, decide_agent, decide_town, has_finalizer, label, mode,
+    needs_live, needs_live_town, pod_record, service_name, standing, tombstone, tombstone_name,
 };
 
 /// More rounds than any change needs; whoever needs more never comes to rest.
@@ -64,14 +64,16 @@ pub enum Node {
 #[derive(Clone)]
 pub struct Scene {
     now: Timestamp,
-    pub town: Option<Town>,
-    pub agents: BTreeMap<String, Agent>,
+    pub town: Option<Arc<Town>>,
+    pub agents: BTreeMap<String, Arc<Agent>>,
     pub pods: Vec<PodFacts>,
     pub claims: Vec<ClaimFacts>,
     pub services: Vec<ServiceFacts>,
     pub tokens: Vec<ChildFacts>,
-    /// Claims that were let go.
-    pub retained: Vec<String>,
+    /// Claims that were let go: who, and their names.
+    pub retained: Vec<(Uid, String)>,
+    /// The record of the town's destruction.
+    pub record: Option<Arc<Tombstone>>,
     timers: BTreeMap<Who, Timestamp>,
     reported: Option<Timestamp>,
     /// What the operator has in memory: what pods said, and what it said itself.
@@ -98,7 +100,7 @@ pub struct Scene {
 impl Scene {
     /// A town as a person has just created it.
     pub fn of(town: TownBuilder) -> Self {
-        let town = Arc::unwrap_or_clone(town.not_adopted().0.town);
+        let town = town.not_adopted().0.town;
         let mut scene = Self {
             now: minute(0),
             town: Some(town),
@@ -108,6 +110,7 @@ impl Scene {
             services: Vec::new(),
             tokens: Vec::new(),
             retained: Vec::new(),
+            record: None,
             timers: BTreeMap::new(),
             reported: None,
             probes: HashMap::new(),
@@ -132,8 +135,8 @@ impl Scene {
     pub fn agents<const N: usize>(&mut self, agents: [AgentBuilder; N]) -> &mut Self {
         let mut names = Vec::new();
         for agent in agents {
-            let mut agent = Arc::unwrap_or_clone(agent.unbound().0.agent);
-            agent.metadata.creation_timestamp = Some(Time(self.now));
+            let mut agent = agent.unbound().0.agent;
+            Arc::make_mut(&mut agent).metadata.creation_timestamp = Some(Time(self.now));
             names.push(agent.metadata.name.clone().unwrap());
             self.agents.extend(agent.metadata.name.clone().map(|name| (name, agent)));
         }
@@ -218,7 +221,7 @@ impl Scene {
 
     /// Somebody edits the town.
     pub fn edit_town(&mut self, what: &str, change: impl FnOnce(&mut Town)) -> &mut Self {
-        if let Some(town) = &mut self.town {
+        if let Some(town) = self.town.as_mut().map(Arc::make_mut) {
             change(town);
             raise(&mut town.metadata);
         }
@@ -227,7 +230,7 @@ impl Scene {
 
     /// Somebody edits an agent.
     pub fn edit_agent(&mut self, name: &str, what: &str, change: impl FnOnce(&mut Agent)) -> &mut Self {
-        if let Some(agent) = self.agents.get_mut(name) {
+        if let Some(agent) = self.agents.get_mut(name).map(Arc::make_mut) {
             change(agent);
             raise(&mut agent.metadata);
         }
@@ -240,7 +243,7 @@ impl Scene {
 
     pub fn delete_town(&mut self) -> &mut Self {
         let now = self.now;
-        if let Some(town) = &mut self.town {
+        if let Some(town) = self.town.as_mut().map(Arc::make_mut) {
             town.metadata.deletion_timestamp.get_or_insert(Time(now));
         }
         self.happens("the town is deleted")
@@ -248,7 +251,7 @@ impl Scene {
 
     pub fn delete_agent(&mut self, name: &str) -> &mut Self {
         let now = self.now;
-        if let Some(agent) = self.agents.get_mut(name) {
+        if let Some(agent) = self.agents.get_mut(name).map(Arc::make_mut) {
             agent.metadata.deletion_timestamp.get_or_insert(Time(now));
         }
         self.happens(&format!("agent {name} is deleted"))
@@ -295,7 +298,7 @@ impl Scene {
     /// The volume behind the owner's claim is gone.
     pub fn loses_volume(&mut self, owner: &str) -> &mut Self {
         let prefix = format!("{owner}-");
-        for claim in self.claims.iter_mut().filter(|c| c.key.name.starts_with(&prefix)) {
+        for claim in self.claims.iter_mut().filter(|c| c.child.key.name.starts_with(&prefix)) {
             claim.lost = true;
         }
         self.happens(&format!("the volume of {owner} is lost"))
@@ -304,7 +307,7 @@ impl Scene {
     /// Somebody deletes the owner's claim by hand, and it goes at once.
     pub fn claim_deleted(&mut self, owner: &str) -> &mut Self {
         let prefix = format!("{owner}-");
-        self.claims.retain(|c| !c.key.name.starts_with(&prefix));
+        self.claims.retain(|c| !c.child.key.name.starts_with(&prefix));
         self.happens(&format!("the claim of {owner} is deleted by hand"))
     }
 
@@ -462,8 +465,8 @@ impl Scene {
     fn reconcile_town(&mut self) -> bool {
         let Some(town) = self.town.clone() else { return false };
         let uid = Uid::of(&town.metadata).unwrap();
-        let bound = |a: &&Agent| label(&a.metadata, names::TOWN_UID) == Some(uid.as_str());
-        let agents: Vec<_> = self.agents.values().filter(bound).cloned().map(Arc::new).collect();
+        let bound = |a: &&Arc<Agent>| label(&a.metadata, names::TOWN_UID) == Some(uid.as_str());
+        let agents: Vec<_> = self.agents.values().filter(bound).cloned().collect();
         let live = needs_live(&town);
         let snapshot = TownSnapshot {
             service: self.services.first().cloned(),
@@ -476,31 +479,35 @@ impl Scene {
             revision: revision(town.spec.template.as_ref()),
             may_start: self.may_start,
             attach_max_hold: SignedDuration::from_hours(12),
-            remains: (live && has_own_tombstone(&town.metadata)).then(|| Remains {
+            remains: live.then(|| Remains {
                 agents: Ok(agents.clone()),
                 pods: Ok(self.pods.clone()),
-                claims: Ok(self.claims.clone()),
-                others: Ok(self.others(None)),
-                settled_at: None,
+                children: self.children_of(None),
+                retained: self.retained.iter().map(|(uid, _)| uid.clone()).collect(),
+                ..Remains::of(self.record.clone().map_or(Record::Missing, Record::There))
             }),
+            forbidden_by: None,
             agents,
             pods: self.pods.clone(),
-            claim: self.claims.iter().find(|c| c.agent_uid.is_none()).cloned(),
+            claim: self.claims.iter().find(|c| c.child.agent_uid.is_none()).cloned(),
             freshness: if live { Freshness::Live } else { Freshness::Cached },
             install: HERE.into(),
             reported_at: self.reported,
             blocked_after: SignedDuration::from_mins(10),
-            town: Arc::new(town),
+            town,
             uid,
         };
         let plan = decide_town(&snapshot, self.now);
+        drop(snapshot);
         self.timer(Who::Town, plan.look_again);
         self.ask(&Who::Town, &plan.asks);
         let (mut pod, mut claim) = (None, None);
         let done = self.acts(&Who::Town, &plan.actions, &mut pod, &mut claim);
         let news = self.town.as_ref().is_some_and(|t| plan.status.is_some() && t.status != plan.status);
         let reported = news && done == plan.actions.len() && self.gets_through();
-        if let (Some(town), Some(mut status), true) = (&mut self.town, plan.status, reported) {
+        if let (Some(town), Some(mut status), true) =
+            (self.town.as_mut().map(Arc::make_mut), plan.status, reported)
+        {
             status.pod = pod.or(status.pod);
             status.storage = claim.or(status.storage);
             town.status = Some(status);
@@ -519,11 +526,9 @@ impl Scene {
             if needs_live_town(&agent, facts.as_ref()) { Freshness::Live } else { Freshness::Cached };
         let pods: Vec<_> = self.pods.iter().filter(|p| p.agent_uid.as_ref() == Some(&uid)).cloned().collect();
         let claims: Vec<_> =
-            self.claims.iter().filter(|c| c.agent_uid.as_ref() == Some(&uid)).cloned().collect();
-        let peers: Vec<_> =
-            self.agents.values().filter(|a| same_town(a, &agent)).cloned().map(Arc::new).collect();
+            self.claims.iter().filter(|c| c.child.agent_uid.as_ref() == Some(&uid)).cloned().collect();
+        let peers: Vec<_> = self.agents.values().filter(|a| same_town(a, &agent)).cloned().collect();
         let agent_template = self.town.as_ref().and_then(|t| t.spec.agent_template.as_ref());
-        let others = self.others(Some(&uid));
         let snapshot = AgentSnapshot {
             probe: self.probe_of(Some(&uid)),
             revision: revision(agent.spec.template.as_ref().or(agent_template)),
@@ -532,18 +537,19 @@ impl Scene {
             pod: pods.first().cloned(),
             claim: claims.first().cloned(),
             remains: agent.metadata.deletion_timestamp.is_some().then(|| Remains {
-                agents: Ok(Vec::new()),
                 pods: Ok(pods),
-                claims: Ok(claims),
-                others: Ok(others),
-                settled_at: None,
+                children: self.children_of(Some(&uid)),
+                retained: self.retained.iter().map(|(uid, _)| uid.clone()).collect(),
+                ..Remains::of(Record::NotKept)
             }),
+            town_destroyed: false,
             install: HERE.into(),
             blocked_after: SignedDuration::from_mins(10),
-            agent: Arc::new(agent),
+            agent,
             uid,
         };
         let plan = decide_agent(&snapshot, self.now);
+        drop((snapshot, peers));
         let who = Who::Agent(name.into());
         self.timer(who.clone(), plan.look_again);
         self.ask(&who, &plan.asks);
@@ -551,7 +557,9 @@ impl Scene {
         let done = self.acts(&who, &plan.actions, &mut pod, &mut claim);
         let news = self.agents.get(name).is_some_and(|a| plan.status.is_some() && a.status != plan.status);
         let reported = news && done == plan.actions.len() && self.gets_through();
-        if let (Some(agent), Some(mut status), true) = (self.agents.get_mut(name), plan.status, reported) {
+        if let (Some(agent), Some(mut status), true) =
+            (self.agents.get_mut(name).map(Arc::make_mut), plan.status, reported)
+        {
             status.pod = pod.or(status.pod);
             status.storage = claim.or(status.storage);
             agent.status = Some(status);
@@ -567,11 +575,20 @@ impl Scene {
         pod.and_then(|pod| self.probes.get(&pod.uid)).cloned().unwrap_or_default()
     }
 
-    /// Services and Secrets of the whole town, or of one agent.
-    fn others(&self, agent: Option<&Uid>) -> Vec<ChildFacts> {
-        let services = self.services.iter().map(|s| &s.child);
-        let all = services.chain(&self.tokens);
-        all.filter(|c| agent.is_none() || c.agent_uid.as_ref() == agent).cloned().collect()
+    /// The children of the whole town, or of one agent, but for its pods.
+    fn children_of(&self, agent: Option<&Uid>) -> BTreeMap<ChildKind, Result<Vec<ChildFacts>, Unknown>> {
+        let of = |all: Vec<&ChildFacts>| -> Result<Vec<ChildFacts>, Unknown> {
+            Ok(all
+                .into_iter()
+                .filter(|c| agent.is_none() || c.agent_uid.as_ref() == agent)
+                .cloned()
+                .collect())
+        };
+        BTreeMap::from([
+            (ChildKind::Service, of(self.services.iter().map(|s| &s.child).collect())),
+            (ChildKind::Secret, of(self.tokens.iter().collect())),
+            (ChildKind::PersistentVolumeClaim, of(self.claims.iter().map(|c| &c.child).collect())),
+        ])
     }
 
     /// Questions go past the API server; the answers come once everybody has looked.
@@ -622,7 +639,8 @@ impl Scene {
         if !reported && actions.is_empty() {
             return false;
         }
-        self.writes += actions.len() + usize::from(reported);
+        let unwritten = |a: &&Action| matches!(a, Action::GiveReceipts(None, _));
+        self.writes += actions.len() - actions.iter().filter(unwritten).count() + usize::from(reported);
         let mut did: Vec<_> = actions.iter().map(short).collect();
         if reported {
             did.push("report".into());
@@ -668,6 +686,19 @@ impl Scene {
                     labels.insert(names::TOWN_UID.into(), uid.to_string());
                 }
             }
+            Action::CreateTombstone(spec) => {
+                assert!(self.record.is_none(), "a second record:\n{}", self.story);
+                let name = tombstone_name(spec.kind, &Uid::new(&spec.uid));
+                self.record = Some(Arc::new(Tombstone::new(&name, (**spec).clone())));
+            }
+            Action::AmendTombstone(_) => panic!("no volumes are played here"),
+            Action::GiveReceipts(name, status) => {
+                if let Some(name) = name {
+                    let record = Arc::make_mut(self.record.as_mut().unwrap());
+                    assert_eq!(record.metadata.name.as_ref(), Some(name));
+                    record.status = Some((**status).clone());
+                }
+            }
             Action::WriteTombstone => {
                 let meta = self.meta(who);
                 let value = format!("{}@{now}", meta.uid.as_deref().unwrap());
@@ -709,27 +740,31 @@ impl Scene {
                 }
             }
             Action::GrowClaim { claim, uid, size } => {
-                let claim = self.claims.iter_mut().find(|c| c.key == *claim && c.uid == *uid).unwrap();
+                let claim =
+                    self.claims.iter_mut().find(|c| c.child.key == *claim && c.child.uid == *uid).unwrap();
                 claim.requested = Some(size.clone());
             }
             Action::RetainClaim(key, uid) => {
                 let dying = self.meta(who).deletion_timestamp.is_some();
                 assert!(dying, "a claim of the living is let go:\n{}", self.story);
-                self.claims.retain(|c| c.key != *key || c.uid != *uid);
-                self.retained.push(key.name.clone());
+                self.claims.retain(|c| c.child.key != *key || c.child.uid != *uid);
+                self.retained.push((uid.clone(), key.name.clone()));
             }
             Action::DeleteChild(kind, key, uid) => match kind {
                 ChildKind::Service => {
                     self.services.retain(|s| s.child.key != *key || s.child.uid != *uid);
                 }
                 ChildKind::Secret => self.tokens.retain(|t| t.key != *key || t.uid != *uid),
+                ChildKind::PersistentVolumeClaim => {
+                    self.claims.retain(|c| c.child.key != *key || c.child.uid != *uid);
+                }
+                ChildKind::Pod => panic!("pods are let finish"),
             },
             Action::DeleteSelf => {
                 self.meta(who).deletion_timestamp.get_or_insert(Time(now));
             }
-            Action::DeleteClaim(key, uid) => self.claims.retain(|c| c.key != *key || c.uid != *uid),
             Action::DeleteAgent(key, uid) => {
-                let agent = self.agents.get_mut(&key.name).unwrap();
+                let agent = Arc::make_mut(self.agents.get_mut(&key.name).unwrap());
                 assert_eq!(agent.metadata.uid.as_deref(), Some(uid.as_str()));
                 agent.metadata.deletion_timestamp.get_or_insert(Time(now));
             }
@@ -745,8 +780,8 @@ impl Scene {
 
     fn meta(&mut self, who: &Who) -> &mut ObjectMeta {
         match who {
-            Who::Town => &mut self.town.as_mut().unwrap().metadata,
-            Who::Agent(name) => &mut self.agents.get_mut(name).unwrap().metadata,
+            Who::Town => &mut Arc::make_mut(self.town.as_mut().unwrap()).metadata,
+            Who::Agent(name) => &mut Arc::make_mut(self.agents.get_mut(name).unwrap()).metadata,
         }
     }
 
@@ -773,18 +808,8 @@ impl Scene {
         };
         let requested = wanted.as_ref().and_then(|s| s.size.clone());
         let storage = StorageStatus { claim: key.name.clone(), uid: Some(uid.to_string()) };
-        let install = Some(HERE.into());
-        self.claims.push(ClaimFacts {
-            lost: false,
-            requested,
-            key,
-            uid,
-            town_uid,
-            agent_uid,
-            install,
-            deleting: false,
-            finalizers: vec![],
-        });
+        let child = a_child(ChildKind::PersistentVolumeClaim, key, uid, town_uid, agent_uid);
+        self.claims.push(ClaimFacts { child, lost: false, requested });
         storage
     }
 
@@ -836,6 +861,7 @@ impl Scene {
             hook: agent.and_then(|a| a.spec.hook.clone()),
             termination: None,
             disrupted: false,
+            token_secret: None,
             trouble: None,
             trouble_since: None,
         };
@@ -922,13 +948,14 @@ impl Scene {
                 .unwrap_or_else(|| Ok(ActivityReport::default()));
             facts.under_way = false;
             facts.known_at = Some(self.now);
-            if answer.is_ok() {
-                (facts.failing_since, facts.failures) = (None, 0);
-            } else {
-                facts.failing_since.get_or_insert(self.now);
-                facts.failures += 1;
+            match answer {
+                Ok(report) => facts.answered(report),
+                Err(why) => {
+                    facts.failing_since.get_or_insert(self.now);
+                    facts.failures += 1;
+                    facts.last = Some(Err(why));
+                }
             }
-            facts.last = Some(answer.map(Arc::new));
         }
         !asked.is_empty()
     }
@@ -945,9 +972,11 @@ fn a_child(
     ChildFacts { kind, key, uid, town_uid, agent_uid, install, deleting: false, finalizers: Vec::new() }
 }
 
-/// What a pod that is made from this template carries as its revision.
+/// What a pod that is made from this template carries as its revision. Stories change nothing of one but the host's
+/// name.
 fn revision(template: Option<&PodTemplateSpec>) -> String {
-    serde_json::to_string(&template).unwrap()
+    let name = template.and_then(|t| t.spec.as_ref()?.hostname.as_deref());
+    format!("{} {}", template.is_some(), name.unwrap_or_default())
 }
 
 fn same_town(a: &Agent, b: &Agent) -> bool {
@@ -968,10 +997,12 @@ fn short(action: &Action) -> String {
         }
         Action::DeletePod(key, _) => format!("delete pod {}", owner_of(key)),
         Action::ReleaseResult { .. } => "release pod".into(),
-        Action::DeleteClaim(key, _) => format!("delete claim {}", owner_of(key)),
         Action::RetainClaim(key, _) => format!("retain claim {}", owner_of(key)),
         Action::GrowClaim { claim, size, .. } => format!("grow claim {} to {}", owner_of(claim), size.0),
         Action::UpdateService(key, _) => format!("update service {}", owner_of(key)),
+        Action::DeleteChild(ChildKind::PersistentVolumeClaim, key, _) => {
+            format!("delete claim {}", owner_of(key))
+        }
         Action::DeleteChild(kind, key, _) => {
             format!("delete {} {}", kind.as_str().to_lowercase(), owner_of(key))
         }

@@ -103,7 +103,7 @@ fn its_volume_comes_before_its_pod() {
     assert_eq!(plan.does(), "create pod");
     assert_eq!(plan.status.unwrap().storage.unwrap().claim, "mayor-claim");
     let mut going = claim("mayor");
-    going.deleting = true;
+    going.child.deleting = true;
     let plan = mayor().storage().claim(going).decide(minute(1));
     assert_eq!((plan.does().as_str(), plan.reason(READY)), ("", reason::CLAIM_UNUSABLE));
 }

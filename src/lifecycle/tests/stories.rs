@@ -57,15 +57,15 @@ fn a_town_lives_sleeps_wakes_and_dies() {
          12:41:00 gas    Idle       report (no agent has work any more)
          12:41:00 toast  Done       release pod, delete pod toast
          12:41:00 -- the town is deleted
-         12:41:00 gas    Destroying write tombstone, report
+         12:41:00 gas    Destroying create tombstone, write tombstone, report
          12:41:00 gas    Destroying delete agent mayor, delete agent toast
          12:41:00 mayor  Idle       delete pod mayor
          12:41:00 toast  Done       delete claim toast
-         12:41:00 mayor  (gone)     remove finalizer
-         12:41:00 toast  (gone)     remove finalizer
+         12:41:00 mayor  (gone)     give receipts, remove finalizer
+         12:41:00 toast  (gone)     give receipts, remove finalizer
          12:41:00 gas    Destroying delete pod gas
          12:41:00 gas    Destroying delete claim gas
-         12:41:00 gas    (gone)     remove finalizer
+         12:41:00 gas    (gone)     give receipts, remove finalizer
         ",
     );
 }
@@ -317,19 +317,19 @@ fn a_town_deleted_in_mid_work_drains_and_leaves_nothing() {
          00:00:00 toast  Starting   create pod
          00:00:00 toast  Working    report
          00:00:00 -- the town is deleted
-         00:00:00 gas    Destroying write tombstone, report
+         00:00:00 gas    Destroying create tombstone, write tombstone, report
          00:00:00 -- 2m pass
          00:00:05 gas    Destroying report
          00:02:00 gas    Destroying delete agent mayor, delete agent toast, report
          00:02:00 mayor  Idle       delete pod mayor
          00:02:00 toast  Working    delete pod toast
-         00:02:00 mayor  (gone)     remove finalizer
+         00:02:00 mayor  (gone)     give receipts, remove finalizer
          00:02:00 toast  Working    release pod
          00:02:00 toast  Working    delete claim toast
-         00:02:00 toast  (gone)     remove finalizer
+         00:02:00 toast  (gone)     give receipts, remove finalizer
          00:02:00 gas    Destroying delete pod gas, report
          00:02:00 gas    Destroying delete claim gas, report
-         00:02:00 gas    (gone)     remove finalizer
+         00:02:00 gas    (gone)     give receipts, remove finalizer
         ",
     );
 }
@@ -347,13 +347,13 @@ fn a_pod_that_does_not_stop_holds_the_deletion_and_is_named() {
          00:00:00 gas    Starting   create pod, report
          00:00:00 gas    Idle       report
          00:00:00 -- the town is deleted
-         00:00:00 gas    Destroying write tombstone, report
+         00:00:00 gas    Destroying create tombstone, write tombstone, report
          00:00:00 gas    Destroying delete pod gas
          00:00:00 -- 11m pass
          00:00:05 gas    Destroying report
          00:10:00 gas    Destroying report
          00:11:00 -- the node stops it
-         00:11:00 gas    (gone)     remove finalizer
+         00:11:00 gas    (gone)     give receipts, remove finalizer
         ",
     );
 }
@@ -394,7 +394,7 @@ fn an_agent_deleted_alone_leaves_its_town_as_it_was() {
          00:02:00 toast  Destroying delete pod toast, report
          00:02:00 toast  Destroying release pod
          00:02:00 toast  Destroying delete claim toast, report
-         00:02:00 toast  (gone)     remove finalizer
+         00:02:00 toast  (gone)     give receipts, remove finalizer
          00:02:00 gas    Idle       report
         ",
     );
@@ -481,9 +481,8 @@ fn an_agent_left_by_a_town_that_vanished_is_not_taken_over_by_its_successor() {
     scene.town = None;
     scene.happens("somebody strips the town's finalizer");
     assert_eq!((scene.phase("toast"), scene.claims.len()), ("Blocked", 1));
-    let mut successor = std::sync::Arc::unwrap_or_clone(town().not_adopted().0.town);
-    successor.metadata.uid = Some("another-uid".into());
-    scene.town = Some(successor);
+    let successor = town().not_adopted().edit(|t| t.metadata.uid = Some("another-uid".into()));
+    scene.town = Some(successor.0.town);
     scene.happens("a town of the same name is created").later("1h");
     assert_eq!((scene.phase("toast"), scene.claims.len()), ("Blocked", 1));
 }
@@ -507,5 +506,5 @@ fn the_writes_of_a_life_stay_within_their_budget() {
     scene.agents([polecat("toast").hook("b1"), polecat("nux").hook("b2")]);
     scene.later("20s").exits("toast", 0).exits("nux", 0).later("20s").delete_town();
     scene.assert_nothing_left();
-    assert!(scene.writes <= 30, "{} writes:\n{}", scene.writes, scene.story());
+    assert!(scene.writes <= 32, "{} writes:\n{}", scene.writes, scene.story());
 }

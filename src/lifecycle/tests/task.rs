@@ -7,7 +7,7 @@ use crate::api::AsleepReason::{Idle, Suspended};
 use crate::api::Outcome::{Done, Failed, Interrupted};
 use crate::api::condition::{DEGRADED, FINISHED, READY, RECONCILING, STALLED, WORKING, reason};
 use crate::api::{AgentStatus, WorkStatus};
-use crate::lifecycle::{ClaimFacts, Plan, Standing};
+use crate::lifecycle::{Plan, Standing};
 
 /// With bead b1 on its hook.
 fn toast() -> AgentBuilder {
@@ -44,7 +44,7 @@ fn its_volume_comes_before_its_pod() {
     assert_eq!(tried().storage().decide(minute(1)).does(), "create claim, create pod");
     assert_eq!(tried().storage().claim(claim("toast")).decide(minute(1)).does(), "create pod");
     let mut going = claim("toast");
-    going.deleting = true;
+    going.child.deleting = true;
     let plan = tried().storage().claim(going).decide(minute(1));
     assert_eq!((plan.does().as_str(), plan.reason(READY)), ("", reason::CLAIM_UNUSABLE));
 }
@@ -379,10 +379,7 @@ fn a_new_chance_is_not_lost_while_it_cannot_be_taken() {
     for (case, held) in [
         ("its town sleeps", failed().of(&asleep)),
         ("its rig is full", failed().standing(full)),
-        (
-            "its volume is not there",
-            failed().storage().claim(ClaimFacts { deleting: true, ..claim("toast") }),
-        ),
+        ("its volume is not there", failed().storage().claim(super::build::going(claim("toast")))),
     ] {
         let free = held.settled(minute(1)).of(&running_town()).standing(Standing::Free).claim(claim("toast"));
         let plan = free.decide(minute(2));

@@ -136,6 +136,7 @@ fn c3_stalled_counts_for_29_minutes_and_not_for_31() {
         ("half an hour ago", ago(30), false),
         ("31 minutes ago", ago(31), false),
         ("by a clock that is 29 minutes ahead", ago(-29), true),
+        ("by a clock that is half an hour ahead", ago(-30), false),
         ("by a clock that is 31 minutes ahead", ago(-31), false),
         ("at the end of time", Timestamp::MAX, false),
         ("at the beginning of time", Timestamp::MIN, false),
@@ -195,6 +196,15 @@ fn an_answer_of_an_agents_own_pod_counts_for_more_than_the_towns() {
     let own = seated().heard(minute(1), says("mayor", ReportedState::Waiting));
     let plan = running_town().with(own).decide(minute(1));
     assert_eq!((plan.phase(), plan.is(ACTIVE)), ("Idle", false));
+}
+
+#[test]
+fn what_a_pod_said_counts_no_longer_when_it_can_no_longer_be_asked() {
+    let unready = || mayor().started().pod(|p| p.unready(minute(2)));
+    let said = unready().heard(minute(1), says("mayor", ReportedState::Working));
+    assert!(!running_town().with(said).decide(minute(3)).is(ACTIVE));
+    let hooked = unready().hook("b1").delivered("b1").heard(minute(1), says("mayor", ReportedState::Done));
+    assert!(running_town().with(hooked).decide(minute(3)).is(ACTIVE), "its bead waits for it");
 }
 
 #[test]

@@ -2,10 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::build::{AgentBuilder, Read, TownBuilder, claim, mayor, minute, polecat, running_town, town};
+use super::build::{
+    AgentBuilder, Read, TownBuilder, claim, claims_left, mayor, minute, polecat, running_town, town,
+};
 use crate::api::condition::{DEGRADED, READY, RECONCILING, STALLED, reason};
 use crate::api::{AsleepReason, StorageStatus};
-use crate::lifecycle::ClaimFacts;
+use crate::lifecycle::{ChildKind, ClaimFacts};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 fn of_size(owner: &str, size: &str) -> ClaimFacts {
@@ -22,7 +24,7 @@ fn sized(size: &str) -> Value {
 
 fn recorded(owner: &str) -> StorageStatus {
     let claim = claim(owner);
-    StorageStatus { claim: claim.key.name, uid: Some(claim.uid.to_string()) }
+    StorageStatus { claim: claim.child.key.name, uid: Some(claim.child.uid.to_string()) }
 }
 
 /// A task whose next step is its first attempt, or its pod.
@@ -53,7 +55,7 @@ fn a_claim_that_the_user_names_is_not_deleted() {
     let going = town().volume(&existing()).destroying(minute(1)).remains(|_| ());
     assert_eq!(
         going.decide(minute(1)).does(),
-        "remove finalizer",
+        "give receipts, remove finalizer",
         "it carries no label of ours: it is not listed"
     );
 }
@@ -82,7 +84,7 @@ fn a_larger_size_is_asked_for_and_a_smaller_one_is_not() {
 
 #[test]
 fn k17_a_claim_that_is_going_is_waited_for_and_never_adopted() {
-    let going = |owner: &str| ClaimFacts { deleting: true, ..claim(owner) };
+    let going = |owner: &str| super::build::going(claim(owner));
     let plan = town().awake().storage().claim(going("gas")).decide(minute(1));
     assert_eq!((plan.phase(), plan.does().as_str()), ("Starting", ""));
     assert_eq!((plan.reason(READY), plan.is(STALLED)), (reason::CLAIM_UNUSABLE, false));
@@ -169,7 +171,7 @@ fn a_retained_claim_is_let_go_with_its_town_and_not_deleted() {
     let with_pod =
         running_town().volume(&retained()).claim(claim("gas")).destroying(minute(1)).remains_as_seen();
     assert_eq!(with_pod.decide(minute(1)).does(), "delete pod gas-pod", "in its order");
-    let terminating = ClaimFacts { deleting: true, ..claim("gas") };
+    let terminating = super::build::going(claim("gas"));
     let going = town().volume(&retained()).claim(terminating).destroying(minute(1)).remains_as_seen();
     assert_eq!(going.decide(minute(1)).does(), "", "one that somebody deletes is waited for");
 }
@@ -187,27 +189,46 @@ fn a_retained_claim_is_let_go_with_its_agent_whoever_deletes_it() {
 #[test]
 fn a_town_retains_its_own_claim_only() {
     let mut going = town().volume(&retained()).destroying(minute(1));
-    going = going.remains(|r| r.claims = Ok(vec![claim("gas"), claim("toast")]));
+    going = going.remains(|r| claims_left(r, Ok(vec![claim("gas"), claim("toast")])));
     assert_eq!(going.decide(minute(1)).does(), "retain claim gas-claim, delete claim toast-claim");
 }
 
 #[test]
-fn services_and_tokens_go_after_the_claims() {
-    use super::build::child;
+fn tokens_go_first_of_all_and_services_with_the_claims() {
+    use super::build::{child, unanswered};
     use crate::lifecycle::ChildKind::{Secret, Service};
-    let going = town().storage().claim(claim("gas")).destroying(minute(1)).remains_as_seen();
-    let going = going.remains(|r| r.others = Ok(vec![child(Service, "gas"), child(Secret, "gas")]));
-    assert_eq!(going.decide(minute(1)).does(), "delete claim gas-claim");
-    let going = going.remains(|r| r.claims = Ok(vec![]));
-    assert_eq!(going.decide(minute(1)).does(), "delete service gas-service, delete secret gas-secret");
-    let waits = going.remains(|r| {
-        for child in r.others.as_mut().unwrap() {
-            child.deleting = true;
+    let all = running_town().storage().claim(claim("gas")).destroying(minute(1)).remains_as_seen();
+    let all = all.remains(|r| {
+        for kind in [Service, Secret] {
+            r.children.insert(kind, Ok(vec![child(kind, "gas")]));
         }
     });
-    assert_eq!(waits.decide(minute(1)).does(), "", "until they are gone");
-    let unread = waits.remains(|r| r.others = Err(super::build::unanswered("Secret")));
-    assert_eq!(unread.decide(minute(1)).does(), "", "and until somebody says so");
+    assert_eq!(
+        all.clone().decide(minute(1)).does(),
+        "delete secret gas-secret",
+        "nothing can act in its name"
+    );
+    let no_secret = all.remains(|r| drop(r.children.insert(Secret, Ok(vec![]))));
+    assert_eq!(no_secret.clone().decide(minute(1)).does(), "delete pod gas-pod");
+    let nothing_runs = no_secret.remains(|r| r.pods = Ok(vec![]));
+    assert_eq!(
+        nothing_runs.clone().decide(minute(1)).does(),
+        "delete claim gas-claim, delete service gas-service"
+    );
+    let unread = |kind| {
+        let unread = nothing_runs.clone().remains(|r| drop(r.children.insert(kind, Err(unanswered("it")))));
+        unread.decide(minute(1)).does()
+    };
+    assert_eq!(unread(Service), "delete claim gas-claim", "within a step everything is attempted");
+    assert_eq!(unread(Secret), "", "between steps nothing is");
+    for kind in [Service, Secret] {
+        let never_asked = nothing_runs.clone().remains(|r| {
+            r.children.insert(ChildKind::PersistentVolumeClaim, Ok(vec![]));
+            r.children.insert(Service, Ok(vec![]));
+            r.children.remove(&kind);
+        });
+        assert_eq!(never_asked.decide(minute(1)).does(), "", "{kind:?}: not asked for is not absent");
+    }
 }
 
 #[test]

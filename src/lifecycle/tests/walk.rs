@@ -204,7 +204,8 @@ proptest! {
         scene.reports("gas", quiet()).reports("mayor", quiet());
         scene.node(Node::Works).may_start(true).happens("all is well").later("50h");
         let before = scene.writes;
-        scene.later("200h");
+        // Nothing that comes again takes longer than a day to do so.
+        scene.later("50h");
         prop_assert_eq!(scene.writes, before, "{}", scene.story());
     }
 }

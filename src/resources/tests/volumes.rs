@@ -8,7 +8,7 @@ use super::{
     with_init,
 };
 use crate::api::{Hook, names};
-use crate::resources::hook_annotation;
+use crate::resources::{hook_annotation, token_secret_of};
 
 /// The files at `/var/run/gastown`, the same in every container: `path: where it comes from`.
 fn files(pod: &Pod) -> Vec<String> {
@@ -62,11 +62,20 @@ fn who_is_asked_for_its_activity_finds_the_token() {
     };
     let own = probe(json!({}));
     assert_eq!(files(&pod_of_town(own.clone())), ["token: gas-aaaaaaaa/token"]);
-    assert_eq!(files(&pod_of(&agent(own))), [HOOK_FILE, "token: toast-bbbbbbbb/token"]);
+    assert_eq!(files(&pod_of(&agent(own.clone()))), [HOOK_FILE, "token: toast-bbbbbbbb/token"]);
     let named = probe(json!({"tokenSecret": "theirs"}));
     assert_eq!(files(&pod_of_town(named.clone())), ["token: theirs/token"]);
-    assert_eq!(files(&pod_of(&agent(named))), [HOOK_FILE, "token: theirs/token"]);
+    assert_eq!(files(&pod_of(&agent(named.clone()))), [HOOK_FILE, "token: theirs/token"]);
     let unasked = pod_of_town(json!({}));
+    // And whoever asks can read off the pod which Secret that is.
+    for (pod, secret) in [
+        (pod_of_town(named), Some("theirs")),
+        (pod_of(&agent(own)), Some("toast-bbbbbbbb")),
+        (pod_of(&agent(json!({}))), None),
+        (pod_of_town(json!({})), None),
+    ] {
+        assert_eq!(token_secret_of(spec(&pod)), secret);
+    }
     assert_eq!(at(&spec(&unasked).containers[0], "/var/run/gastown"), None);
 }
 

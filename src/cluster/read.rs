@@ -1,0 +1,100 @@
+//! Reads past every cache. An error is an error: it is never taken for absence, nor for an empty list.
+
+use std::fmt::Debug;
+
+use k8s_openapi::ClusterResourceScope;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
+use kube::api::{Api, ListParams};
+use kube::core::{DeserializeGuard, ObjectList};
+use serde::de::DeserializeOwned;
+
+use super::Cluster;
+use super::error::Error;
+use super::kinds::Known;
+use crate::lifecycle::{Guard, ObjectKey, Unknown};
+
+/// Objects asked for at once.
+const PAGE: u32 = 250;
+
+/// A question that got no answer.
+pub(super) fn unknown(kind: &'static str, error: &Error) -> Unknown {
+    Unknown { kind, message: error.to_string() }
+}
+
+/// One object, past every cache; `None` only where the API server says 404.
+pub(super) async fn get<K: Known>(cluster: &Cluster, key: &ObjectKey) -> Result<Option<K>, Error> {
+    let api: Api<K> = Api::namespaced(cluster.client.clone(), &key.namespace);
+    api.get_opt(&key.name).await.map_err(|e| Error::api(format!("read {} {key}", K::NAME), e))
+}
+
+/// A whole list, past every cache, of those whose metadata tells that they matter.
+pub(super) async fn list<K: Known>(
+    cluster: &Cluster,
+    namespace: &str,
+    params: &ListParams,
+    matters: impl Fn(&ObjectMeta) -> bool,
+) -> Result<Vec<K>, Error> {
+    let api: Api<DeserializeGuard<K>> = Api::namespaced(cluster.client.clone(), namespace);
+    let page = |params: ListParams| {
+        let api = api.clone();
+        async move { api.list(&params).await }
+    };
+    let all = match pages(K::NAME, params, page).await {
+        Err(_) if !Guard::FailClosed.holds() => Vec::new(),
+        all => all?,
+    };
+    let there = |meta: &ObjectMeta| Guard::Absence.holds() || meta.deletion_timestamp.is_none();
+    let all = all.into_iter().filter(|item| matters(item.meta()) && there(item.meta()));
+    all.map(|guarded| {
+        guarded.0.map_err(|bad| Error::Undecodable {
+            kind: K::NAME,
+            name: bad.metadata.name.unwrap_or_default(),
+            message: bad.error,
+        })
+    })
+    .collect()
+}
+
+/// One object that is in no namespace, past every cache; `None` only where the API server says 404.
+pub(super) async fn get_global<K>(cluster: &Cluster, name: &str) -> Result<Option<K>, Error>
+where
+    K: Resource<Scope = ClusterResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
+{
+    let api: Api<K> = Api::all(cluster.client.clone());
+    api.get_opt(name).await.map_err(|e| Error::api(format!("read {} {name}", K::kind(&())), e))
+}
+
+/// Whether a kind of ours is there to stay: its definition exists and is not being removed.
+pub(super) async fn is_defined(cluster: &Cluster, definition: &str) -> Result<bool, Error> {
+    let found = get_global::<CustomResourceDefinition>(cluster, definition).await?;
+    Ok(found.is_some_and(|crd| crd.metadata.deletion_timestamp.is_none()))
+}
+
+/// Whether a kind of ours does not exist at all. One that is being removed may still have objects.
+pub(super) async fn is_absent(cluster: &Cluster, definition: &str) -> Result<bool, Error> {
+    Ok(get_global::<CustomResourceDefinition>(cluster, definition).await?.is_none())
+}
+
+/// A whole list, page by page.
+pub(super) async fn pages<T: Clone, F>(
+    kind: &str,
+    params: &ListParams,
+    page: impl Fn(ListParams) -> F,
+) -> Result<Vec<T>, Error>
+where
+    F: Future<Output = kube::Result<ObjectList<T>>>,
+{
+    let mut params = params.clone().limit(PAGE);
+    let mut all = Vec::new();
+    loop {
+        let ObjectList { items, metadata, .. } =
+            page(params.clone()).await.map_err(|e| Error::api(format!("list {kind}"), e))?;
+        all.extend(items);
+        match metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params = params.continue_token(&token),
+            None => return Ok(all),
+        }
+    }
+}

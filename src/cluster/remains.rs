@@ -1,0 +1,307 @@
+//! What is left of an owner that is being destroyed, read past every cache.
+//!
+//! A list that fails, or one object in it that cannot be decoded, makes the answer for that kind unknown: an
+//! unreadable set is not an empty one.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{Namespace, PersistentVolume, PersistentVolumeClaim, Pod, Secret, Service};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Api, ListParams};
+
+use super::Cluster;
+use super::error::Error;
+use super::kinds::Known;
+use super::project::{child_facts, claim_facts, pod_facts, volume_facts};
+use super::read::{get, get_global, is_absent, list, pages, unknown};
+use super::tombstones;
+use crate::api::{Agent, PodStatus, StorageStatus, TombstoneChild, TombstoneKind, Town, names};
+use crate::lifecycle::{
+    ChildFacts, ChildKind, ObjectKey, PodFacts, Record, Remains, TombstoneFacts, TownView, Uid, Unknown,
+    VOLUME, VolumeFacts, annotation, has_finalizer, label, present, tombstone, tombstone_time,
+};
+
+/// Where to look, past every cache, for what is left of an owner: in its namespace, by the label with its UID,
+/// and by the names in its own record, since a label can be stripped.
+pub(super) struct Search<'a> {
+    cluster: &'a Cluster,
+    owner: &'a Uid,
+    namespace: &'a str,
+    selector: String,
+    pod: Option<&'a PodStatus>,
+    claim: Option<&'a StorageStatus>,
+}
+
+impl<'a> Search<'a> {
+    pub(super) fn of_town(cluster: &'a Cluster, town: &'a Town, uid: &'a Uid) -> Self {
+        let record = town.status.as_ref().map(|s| (s.pod.as_ref(), s.storage.as_ref()));
+        Self::of(cluster, &town.metadata, uid, names::TOWN_UID, record)
+    }
+
+    pub(super) fn of_agent(cluster: &'a Cluster, agent: &'a Agent, uid: &'a Uid) -> Self {
+        let record = agent.status.as_ref().map(|s| (s.pod.as_ref(), s.storage.as_ref()));
+        Self::of(cluster, &agent.metadata, uid, names::AGENT_UID, record)
+    }
+
+    fn of(
+        cluster: &'a Cluster,
+        meta: &'a ObjectMeta,
+        owner: &'a Uid,
+        label: &str,
+        record: Option<(Option<&'a PodStatus>, Option<&'a StorageStatus>)>,
+    ) -> Self {
+        let (pod, claim) = record.unwrap_or_default();
+        let namespace = meta.namespace.as_deref().unwrap_or_default();
+        Self { cluster, owner, namespace, selector: format!("{label}={owner}"), pod, claim }
+    }
+
+    /// What was destroyed, and left this record.
+    pub(super) fn of_destroyed(cluster: &'a Cluster, record: &'a TombstoneFacts) -> Self {
+        let label = match record.kind {
+            TombstoneKind::Town => names::TOWN_UID,
+            TombstoneKind::Agent => names::AGENT_UID,
+        };
+        let (owner, namespace) = (&record.of.uid, record.of.key.namespace.as_str());
+        Self { cluster, owner, namespace, selector: format!("{label}={owner}"), pod: None, claim: None }
+    }
+
+    /// Everything that carries the UID, of every kind in the table, and agents. An unread list is an error.
+    pub(super) async fn everything(&self) -> Result<BTreeSet<TombstoneChild>, Error> {
+        let remains = self.remains(Remains::of(Record::NotKept)).await;
+        let agents = match list::<Agent>(self.cluster, self.namespace, &self.params(), |_| true).await {
+            Err(_) if is_absent(self.cluster, "agents.gastown.dev").await? => Vec::new(),
+            agents => agents?,
+        };
+        let ours = |a: &Agent| label(&a.metadata, names::INSTALL) == Some(&self.cluster.install.0);
+        let agents = agents.into_iter().filter(ours).map(Arc::new).collect();
+        let remains = Remains { agents: Ok(agents), ..remains };
+        self.cluster.receipts.forget(self.owner);
+        let unread = remains.pods.as_ref().err().or(remains.children.values().find_map(|c| c.as_ref().err()));
+        match unread {
+            Some(unknown) => Err(Error::Unread { kind: unknown.kind, message: unknown.message.clone() }),
+            None => Ok(present(&remains)),
+        }
+    }
+
+    pub(super) async fn remains_of_town(&self, town: &Town) -> Remains {
+        let record = tombstones::read(self.cluster, TombstoneKind::Town, self.owner).await;
+        let mut absent_kinds = Vec::new();
+        let agents = match self.agents(town).await {
+            // No such kind, by the read of its definition: then there is no such object either.
+            Err(_) if is_absent(self.cluster, "agents.gastown.dev").await.is_ok_and(|absent| absent) => {
+                absent_kinds.push(Agent::NAME);
+                Ok(Vec::new())
+            }
+            agents => agents,
+        };
+        let tombstone = tombstone(&town.metadata).and_then(tombstone_time);
+        let settled_at = self.settled_at(self.owner, tombstone);
+        self.remains(Remains { agents, absent_kinds, settled_at, ..Remains::of(record) }).await
+    }
+
+    pub(super) async fn remains_of_agent(&self, agent: &Agent, town: &TownView, with_town: bool) -> Remains {
+        // Either its own tombstone closed its own gate, or its town's closed the town's.
+        let own = tombstone(&agent.metadata).and_then(tombstone_time);
+        let (closed, since) = match (own, town) {
+            (None, TownView::Present(_, town)) => (&town.uid, town.tombstoned_at),
+            _ => (self.owner, own),
+        };
+        let kept = self.cluster.limits.agent_tombstones && (own.is_some() || !with_town);
+        let record = match kept {
+            true => tombstones::read(self.cluster, TombstoneKind::Agent, self.owner).await,
+            false => Record::NotKept,
+        };
+        self.remains(Remains { settled_at: self.settled_at(closed, since), ..Remains::of(record) }).await
+    }
+
+    fn settled_at(&self, uid: &Uid, tombstone: Option<Timestamp>) -> Option<Timestamp> {
+        let tombstone = tombstone.unwrap_or_else(|| self.cluster.now());
+        self.cluster.gates.settled_at(uid, tombstone, self.cluster.limits.late_create)
+    }
+
+    /// Every kind that we make, and what is known of those that are gone.
+    async fn remains(&self, mut remains: Remains) -> Remains {
+        let (pods, claims, services, secrets) = futures::join!(
+            self.pods(),
+            self.claims(),
+            self.others::<Service>(ChildKind::Service),
+            self.others::<Secret>(ChildKind::Secret),
+        );
+        remains.pods = pods;
+        remains.children.insert(ChildKind::Service, services);
+        remains.children.insert(ChildKind::Secret, secrets);
+        let begins = matches!(remains.record, Record::Missing);
+        remains.namespace_terminating = begins && self.namespace_terminating().await;
+        // Who is proven gone and what is behind a claim is asked once nothing runs, and for the record.
+        if begins || nothing_runs(&remains) {
+            let known = self.known(&remains);
+            let claims = match claims {
+                Ok(listed) => self.with_known_claims(listed, &known).await,
+                unread => unread,
+            };
+            remains.volumes = match &claims {
+                Ok(claims) => self.volumes(claims, &known).await,
+                Err(unknown) => Err(unknown.clone()),
+            };
+            remains.children.insert(ChildKind::PersistentVolumeClaim, facts(claims));
+        } else {
+            remains.children.insert(ChildKind::PersistentVolumeClaim, facts(claims));
+        }
+        let (seen, retained) = self.cluster.receipts.saw(self.owner, present(&remains));
+        remains.seen = seen;
+        remains.retained = retained;
+        remains
+    }
+
+    /// What its record, and this process, know to have been there.
+    fn known(&self, remains: &Remains) -> BTreeSet<TombstoneChild> {
+        let recorded = match &remains.record {
+            Record::There(tombstone) => tombstone.spec.children.as_slice(),
+            _ => &[],
+        };
+        let (seen, _) = self.cluster.receipts.saw(self.owner, BTreeSet::new());
+        recorded.iter().cloned().chain(seen).collect()
+    }
+
+    /// The claims that are listed, and those that only the record knows: one whose labels were stripped is still
+    /// ours, and one that was let go is remembered as such. Nothing else would find them.
+    async fn with_known_claims(
+        &self,
+        mut claims: Vec<PersistentVolumeClaim>,
+        known: &BTreeSet<TombstoneChild>,
+    ) -> Result<Vec<PersistentVolumeClaim>, Unknown> {
+        let listed: BTreeSet<_> = claims.iter().filter_map(|claim| claim.metadata.uid.clone()).collect();
+        let kind = PersistentVolumeClaim::NAME;
+        let lost = known.iter().filter(|child| child.kind == kind && !listed.contains(&child.uid));
+        for child in lost {
+            let key = ObjectKey { namespace: self.namespace.to_owned(), name: child.name.clone() };
+            let found = get::<PersistentVolumeClaim>(self.cluster, &key).await;
+            let found = found.map_err(|error| unknown(kind, &error))?;
+            let same = found.filter(|claim| claim.metadata.uid.as_ref() == Some(&child.uid));
+            claims.extend(same.filter(|claim| {
+                self.is_ours::<PersistentVolumeClaim>(&claim.metadata, Some(child.uid.as_str()))
+            }));
+        }
+        Ok(claims)
+    }
+
+    /// The volumes behind these claims, and behind those that are gone.
+    async fn volumes(
+        &self,
+        claims: &[PersistentVolumeClaim],
+        known: &BTreeSet<TombstoneChild>,
+    ) -> Result<Vec<VolumeFacts>, Unknown> {
+        let of = |claim: &PersistentVolumeClaim| claim.spec.as_ref()?.volume_name.clone();
+        let known = known.iter().filter(|child| child.kind == VOLUME).map(|child| child.name.clone());
+        let names: BTreeSet<_> = claims.iter().filter_map(of).chain(known).collect();
+        let mut volumes = Vec::new();
+        for name in names {
+            let found = get_global::<PersistentVolume>(self.cluster, &name).await;
+            volumes.extend(found.map_err(|error| unknown(VOLUME, &error))?.as_ref().and_then(volume_facts));
+        }
+        Ok(volumes)
+    }
+
+    /// Only for the record: what cannot be read is taken for no.
+    async fn namespace_terminating(&self) -> bool {
+        let namespace = get_global::<Namespace>(self.cluster, self.namespace).await.ok().flatten();
+        namespace.is_some_and(|namespace| namespace.metadata.deletion_timestamp.is_some())
+    }
+
+    pub(super) async fn pods(&self) -> Result<Vec<PodFacts>, Unknown> {
+        let recorded = self.pod.and_then(|pod| Some((pod.name.as_deref()?, pod.uid.as_deref()?)));
+        let pods = self.whole::<Pod>(recorded).await?;
+        Ok(pods.iter().filter_map(pod_facts).collect())
+    }
+
+    async fn claims(&self) -> Result<Vec<PersistentVolumeClaim>, Unknown> {
+        let recorded = self.claim.and_then(|claim| Some((claim.claim.as_str(), claim.uid.as_deref()?)));
+        self.whole(recorded).await
+    }
+
+    /// What is listed of a kind, and the one that the record names if it is there under its UID.
+    async fn whole<K: Known>(&self, recorded: Option<(&str, &str)>) -> Result<Vec<K>, Unknown> {
+        let read = async {
+            let mut all = list::<K>(self.cluster, self.namespace, &self.params(), |_| true).await?;
+            if let Some((name, uid)) = recorded
+                && !all.iter().any(|listed| listed.meta().uid.as_deref() == Some(uid))
+            {
+                let key = ObjectKey { namespace: self.namespace.to_owned(), name: name.to_owned() };
+                let found = get::<K>(self.cluster, &key).await?;
+                all.extend(found.filter(|found| found.meta().uid.as_deref() == Some(uid)));
+            }
+            all.retain(|object| self.is_ours::<K>(object.meta(), recorded.map(|(_, uid)| uid)));
+            Ok(all)
+        };
+        read.await.map_err(|error| unknown(K::NAME, &error))
+    }
+
+    /// What is listed of a kind of which no more than its metadata is asked for: a Secret's content is nobody's
+    /// business. It has an ownerReference; should its label be stripped, the garbage collector finds it.
+    async fn others<K: Known>(&self, kind: ChildKind) -> Result<Vec<ChildFacts>, Unknown> {
+        let api: Api<K> = Api::namespaced(self.cluster.client.clone(), self.namespace);
+        let page = |params: ListParams| {
+            let api = api.clone();
+            async move { api.list_metadata(&params).await }
+        };
+        let listed = pages(K::NAME, &self.params(), page).await.map_err(|error| unknown(K::NAME, &error))?;
+        let ours = listed.iter().filter(|object| self.is_ours::<K>(&object.metadata, None));
+        Ok(ours.filter_map(|object| child_facts(kind, &object.metadata)).collect())
+    }
+
+    fn params(&self) -> ListParams {
+        ListParams::default().labels(&self.selector)
+    }
+
+    /// Whether an object is ours: it carries our install label, or it is the very one that our own record
+    /// names, stripped of its labels. Whatever else carries the owner's UID is left alone, and named.
+    fn is_ours<K: Known>(&self, meta: &ObjectMeta, recorded: Option<&str>) -> bool {
+        let uid = meta.uid.as_deref();
+        match label(meta, names::INSTALL) {
+            Some(install) if install == self.cluster.install.0 => return true,
+            // Let go on purpose, perhaps by an earlier process: it only looks stripped.
+            None if recorded.is_some() && annotation(meta, names::RETAINED_FROM).is_some() => {
+                self.cluster.receipts.retained(self.owner, Uid::of(meta));
+                return false;
+            }
+            None if recorded.is_some() && recorded == uid => return true,
+            _ => {}
+        }
+        let (kind, object) = (K::NAME, ObjectKey::of(meta));
+        tracing::warn!(kind, %object, uid, "carries the owner's UID but not our install label: left alone");
+        false
+    }
+
+    /// The agents bound to the town, and those whose label was stripped: they name it and carry our finalizer.
+    pub(super) async fn agents(&self, town: &Town) -> Result<Vec<Arc<Agent>>, Unknown> {
+        let read = async {
+            let name = town.metadata.name.as_deref().unwrap_or_default();
+            let bound = list::<Agent>(self.cluster, self.namespace, &self.params(), |_| true).await?;
+            let naming = ListParams::default().fields(&format!("spec.town={name}"));
+            // Only those that carry our finalizer concern us, whether they can be decoded or not.
+            let stripped = |meta: &ObjectMeta| {
+                label(meta, names::TOWN_UID).is_none() && has_finalizer(meta, names::FINALIZER)
+            };
+            let stripped = list::<Agent>(self.cluster, self.namespace, &naming, stripped).await?;
+            Ok::<_, Error>(bound.into_iter().chain(stripped))
+        };
+        let agents = read.await.map_err(|e| unknown("Agent", &e))?;
+        let install =
+            |a: &Agent| label(&a.metadata, names::INSTALL).is_none_or(|i| i == self.cluster.install.0);
+        Ok(agents.filter(install).map(Arc::new).collect())
+    }
+}
+
+fn facts(claims: Result<Vec<PersistentVolumeClaim>, Unknown>) -> Result<Vec<ChildFacts>, Unknown> {
+    Ok(claims?.iter().filter_map(claim_facts).map(|claim| claim.child).collect())
+}
+
+/// Whether agents, pods and credentials are proven gone.
+fn nothing_runs(remains: &Remains) -> bool {
+    let none = |kind| matches!(remains.children.get(&kind), Some(Ok(children)) if children.is_empty());
+    matches!(&remains.agents, Ok(agents) if agents.is_empty())
+        && matches!(&remains.pods, Ok(pods) if pods.is_empty())
+        && none(ChildKind::Secret)
+}

@@ -1,0 +1,146 @@
+//! The records of destructions.
+//!
+//! Invariant kept here: a record is written once and never made to say less; it is taken for absent only when the
+//! API server says that it is, and that its kind is there.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
+use serde_json::json;
+
+use super::Cluster;
+use super::error::Error;
+use super::read::{get_global, is_absent, is_defined, pages, unknown};
+use super::remains::Search;
+use crate::api::condition::reason;
+use crate::api::{Recreate, Tombstone, TombstoneChild, TombstoneKind, TombstoneSpec, TombstoneStatus, names};
+use crate::lifecycle::{ObjectKey, Record, Uid, label, tombstone_name};
+
+const KIND: &str = "Tombstone";
+const DEFINITION: &str = "tombstones.gastown.dev";
+
+/// The record of an owner.
+pub(super) async fn read(cluster: &Cluster, kind: TombstoneKind, uid: &Uid) -> Record {
+    let look = async {
+        let name = tombstone_name(kind, uid);
+        Ok(match get_global::<Tombstone>(cluster, &name).await? {
+            Some(found) if found.spec.uid == uid.as_str() => Record::There(found.into()),
+            Some(_) => return Err(Error::NameTaken { kind: KIND, name }),
+            None if is_defined(cluster, DEFINITION).await? => Record::Missing,
+            None => Record::NotKept,
+        })
+    };
+    look.await.unwrap_or_else(|error| Record::Unknown(unknown(KIND, &error)))
+}
+
+/// Writes a record. One that is there already is as good.
+pub(super) async fn create(cluster: &Cluster, spec: TombstoneSpec) -> Result<(), Error> {
+    let name = tombstone_name(spec.kind, &Uid::new(&spec.uid));
+    let mut tombstone = Tombstone::new(&name, spec);
+    tombstone.metadata.labels = Some(
+        [(names::INSTALL, cluster.install.0.as_str()), (names::APP_MANAGED_BY, names::MANAGER)]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into(),
+    );
+    let params = PostParams { field_manager: Some(names::MANAGER.into()), ..PostParams::default() };
+    let made = api(cluster).create(&params, &tombstone).await;
+    match made.map_err(|e| Error::api(format!("create {KIND} {name}"), e)) {
+        Ok(_) => Ok(()),
+        Err(error) if error.is_already_exists() => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Adds objects to a record.
+pub(super) async fn amend(
+    cluster: &Cluster,
+    kind: TombstoneKind,
+    uid: &Uid,
+    more: &[TombstoneChild],
+) -> Result<(), Error> {
+    let name = tombstone_name(kind, uid);
+    let what = || format!("amend {KIND} {name}");
+    let Some(found) = get_global::<Tombstone>(cluster, &name).await? else {
+        return Err(Error::Conflict { what: what() });
+    };
+    let children: Vec<_> = found.spec.children.iter().chain(more).collect();
+    let ObjectMeta { uid, resource_version, .. } = &found.metadata;
+    let change = json!({
+        "metadata": {"uid": uid, "resourceVersion": resource_version},
+        "spec": {"children": children},
+    });
+    let params = PatchParams { field_manager: Some(names::MANAGER.into()), ..PatchParams::default() };
+    let amended = api(cluster).patch(&name, &params, &Patch::Merge(change)).await;
+    amended.map(drop).map_err(|e| Error::known(what(), e))
+}
+
+/// Writes the receipts into a record.
+pub(super) async fn close(cluster: &Cluster, name: &str, status: &TombstoneStatus) -> Result<(), Error> {
+    let what = || format!("give receipts in {KIND} {name}");
+    let Some(mut found) = get_global::<Tombstone>(cluster, name).await? else {
+        // It vanished since it was read: it is written again first.
+        return Err(Error::Conflict { what: what() });
+    };
+    found.status = Some(status.clone());
+    found.metadata.managed_fields = None;
+    let params = PostParams { field_manager: Some(names::MANAGER.into()), ..PostParams::default() };
+    api(cluster).replace_status(name, &params, &found).await.map(drop).map_err(|e| Error::known(what(), e))
+}
+
+/// Whether there is a record that the town of this UID was destroyed, or is being destroyed.
+pub(super) async fn exists(cluster: &Cluster, town: &Uid) -> Result<bool, Error> {
+    match read(cluster, TombstoneKind::Town, town).await {
+        Record::There(_) => Ok(true),
+        Record::Missing | Record::NotKept => Ok(false),
+        Record::Unknown(unknown) => Err(Error::Unread { kind: unknown.kind, message: unknown.message }),
+    }
+}
+
+/// The record that forbids a new town of this namespace and name; `None`: there is none.
+pub(super) async fn forbids(
+    cluster: &Cluster,
+    key: &ObjectKey,
+    town: &Uid,
+) -> Result<Option<Tombstone>, Error> {
+    let selector = format!("spec.namespace={},spec.name={}", key.namespace, key.name);
+    let params = ListParams::default().fields(&selector);
+    let page = |params: ListParams| async move { api(cluster).list(&params).await };
+    let found = match pages(KIND, &params, page).await {
+        Err(error) if error.is_not_found() && is_absent(cluster, DEFINITION).await? => Vec::new(),
+        found => found?,
+    };
+    let ours = |t: &Tombstone| label(&t.metadata, names::INSTALL) == Some(&cluster.install.0);
+    let forbids = |t: &Tombstone| {
+        t.spec.kind == TombstoneKind::Town
+            && t.spec.recreate == Recreate::Refuse
+            && t.spec.uid != town.as_str()
+    };
+    Ok(found.into_iter().filter(|t| ours(t) && forbids(t)).max_by_key(|t| t.spec.expires_at.0))
+}
+
+/// Lets a record go whose time has come, after a last look for what it speaks of. `Some`: something is still there.
+pub async fn expire(cluster: &Cluster, key: &ObjectKey) -> Result<Option<String>, Error> {
+    let Some(known) = cluster.tombstones.get(key) else { return Ok(None) };
+    let Some(found) = get_global::<Tombstone>(cluster, &key.name).await? else { return Ok(None) };
+    if Uid::of(&found.metadata).as_ref() != Some(&known.uid) {
+        return Ok(None);
+    }
+    let left = Search::of_destroyed(cluster, &known).everything().await?;
+    if !left.is_empty() {
+        let left: Vec<_> = left.iter().map(|child| format!("{} {}", child.kind, child.name)).collect();
+        let note = format!("this record stays: {} of it still there: {}", left.len(), left.join(", "));
+        cluster.events.say(&found, true, reason::STILL_THERE, &note).await;
+        return Ok(Some(note));
+    }
+    let exactly =
+        Preconditions { uid: found.metadata.uid, resource_version: found.metadata.resource_version };
+    let params = DeleteParams { preconditions: Some(exactly), ..DeleteParams::background() };
+    match api(cluster).delete(&key.name, &params).await {
+        Ok(_) => Ok(None),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+        Err(error) => Err(Error::api(format!("delete {KIND} {}", key.name), error)),
+    }
+}
+
+fn api(cluster: &Cluster) -> Api<Tombstone> {
+    Api::all(cluster.client.clone())
+}

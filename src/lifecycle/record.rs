@@ -1,0 +1,247 @@
+//! The Tombstone of a destruction: what it says when it is begun, and the receipts when it has ended.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::jiff::Timestamp;
+
+use super::activity::bound_to;
+use super::clock::{after, stamp};
+use super::facts::{AgentSnapshot, Record, Remains, TombstoneFacts, TownSnapshot, TownView, VolumeFacts};
+use super::ids::{ObjectKey, Uid};
+use super::kinds::ChildKind;
+use crate::api::{
+    Cause, DestroyStep, ExpiryPolicy, KindCount, Receipt, ReceiptOutcome, TombstoneChild, TombstoneKind,
+    TombstonePhase, TombstonePolicy, TombstoneSpec, TombstoneStatus,
+};
+
+/// At most this many objects, and receipts, stand in a Tombstone; of the others there are counts.
+pub(super) const LISTED: usize = 500;
+/// How volumes are called.
+pub const VOLUME: &str = "PersistentVolume";
+
+/// The name of the Tombstone of a town or agent.
+pub fn tombstone_name(kind: TombstoneKind, uid: &Uid) -> String {
+    let kind = match kind {
+        TombstoneKind::Town => "town",
+        TombstoneKind::Agent => "agent",
+    };
+    format!("{kind}-{uid}")
+}
+
+/// What the Tombstone of a town says when it is begun.
+pub(super) fn of_town(s: &TownSnapshot, remains: &Remains, now: Timestamp) -> TombstoneSpec {
+    let deleted_at = deleted_at(&s.town.metadata, now);
+    let cause = match &s.town.spec.expiry {
+        _ if remains.namespace_terminating => Cause::Namespace,
+        Some(expiry) if expiry.policy == ExpiryPolicy::Destroy && expiry.at.0 <= deleted_at => Cause::Expiry,
+        _ => Cause::Deleted,
+    };
+    begun(TombstoneKind::Town, &s.town.metadata, cause, &s.town.spec.tombstone, remains, deleted_at)
+}
+
+/// What the Tombstone of an agent that was deleted alone says when it is begun. How long it stays is up to its
+/// town.
+pub(super) fn of_agent(s: &AgentSnapshot, remains: &Remains, now: Timestamp) -> TombstoneSpec {
+    let deleted_at = deleted_at(&s.agent.metadata, now);
+    let finished_at = s.agent.status.as_ref().and_then(|s| s.work.as_ref()?.finished_at.as_ref());
+    let over = match (&s.agent.spec.ttl_after_finished, finished_at) {
+        (Some(ttl), Some(finished)) => after(finished.0, ttl.get()) <= deleted_at,
+        _ => false,
+    };
+    let town = match &s.town {
+        TownView::Present(_, town) if bound_to(&s.agent).as_ref() == Some(&town.uid) => Some(town),
+        _ => None,
+    };
+    let rig_removed = town.is_some_and(|town| super::agent::lost_rig(&s.agent, town));
+    let cause = match () {
+        () if remains.namespace_terminating => Cause::Namespace,
+        () if rig_removed => Cause::RigRemoved,
+        () if over => Cause::TTL,
+        () => Cause::Deleted,
+    };
+    let policy = town.map(|town| town.tombstone.clone()).unwrap_or_default();
+    begun(TombstoneKind::Agent, &s.agent.metadata, cause, &policy, remains, deleted_at)
+}
+
+fn deleted_at(meta: &ObjectMeta, now: Timestamp) -> Timestamp {
+    meta.deletion_timestamp.as_ref().map_or(now, |t| t.0)
+}
+
+fn begun(
+    kind: TombstoneKind,
+    meta: &ObjectMeta,
+    cause: Cause,
+    policy: &TombstonePolicy,
+    remains: &Remains,
+    deleted_at: Timestamp,
+) -> TombstoneSpec {
+    let ObjectKey { namespace, name } = ObjectKey::of(meta);
+    let (children, more_children) = bounded(everything(remains).into_iter().collect(), |child| &child.kind);
+    TombstoneSpec {
+        kind,
+        namespace,
+        name,
+        uid: meta.uid.clone().unwrap_or_default(),
+        deleted_at: stamp(deleted_at),
+        cause,
+        recreate: policy.recreate,
+        expires_at: stamp(after(deleted_at, policy.retention.get())),
+        children,
+        more_children,
+    }
+}
+
+/// Everything of it that was ever found since its destruction began.
+fn everything(remains: &Remains) -> BTreeSet<TombstoneChild> {
+    let recorded = match &remains.record {
+        Record::There(tombstone) => tombstone.spec.children.as_slice(),
+        _ => &[],
+    };
+    present(remains).into_iter().chain(remains.seen.iter().cloned()).chain(recorded.iter().cloned()).collect()
+}
+
+/// What is there now, as far as it could be read.
+pub fn present(remains: &Remains) -> BTreeSet<TombstoneChild> {
+    let agents = remains.agents.iter().flatten().filter_map(|agent| {
+        let uid = Uid::of(&agent.metadata)?;
+        Some(child("Agent", &ObjectKey::of(&agent.metadata), &uid))
+    });
+    let pods = remains.pods.iter().flatten().map(|pod| child(ChildKind::Pod.as_str(), &pod.key, &pod.uid));
+    let others = remains.children.values().flatten().flatten();
+    let others = others.map(|other| child(other.kind.as_str(), &other.key, &other.uid));
+    let volumes = remains.volumes.iter().flatten().map(volume);
+    agents.chain(pods).chain(others).chain(volumes).collect()
+}
+
+fn child(kind: &str, key: &ObjectKey, uid: &Uid) -> TombstoneChild {
+    let ObjectKey { namespace, name } = key.clone();
+    TombstoneChild { kind: kind.into(), namespace, name, uid: uid.to_string() }
+}
+
+/// A volume, as it stands in a Tombstone.
+pub(super) fn volume(volume: &VolumeFacts) -> TombstoneChild {
+    let nowhere = ObjectKey { namespace: String::new(), name: volume.name.clone() };
+    child(VOLUME, &nowhere, &volume.uid)
+}
+
+/// The receipts, once every step is done or was given up.
+pub(super) fn closed(
+    remains: &Remains,
+    abandoned: &BTreeSet<DestroyStep>,
+    now: Timestamp,
+) -> TombstoneStatus {
+    let there: BTreeSet<String> = present(remains).into_iter().map(|child| child.uid).collect();
+    let given_up = |kind: &str| step_of(kind).is_some_and(|step| abandoned.contains(&step));
+    let unread: BTreeSet<&str> = unread(remains).filter(|kind| given_up(kind)).collect();
+    let outcome = |child: &TombstoneChild| {
+        let (uid, kind) = (Uid::new(&child.uid), child.kind.as_str());
+        if remains.retained.contains(&uid) || (kind == VOLUME && stays(remains, &uid)) {
+            ReceiptOutcome::Retained
+        } else if unread.contains(kind) || (there.contains(&child.uid) && given_up(kind)) {
+            ReceiptOutcome::Abandoned
+        } else {
+            ReceiptOutcome::Gone
+        }
+    };
+    let receipt = |object: TombstoneChild, outcome| Receipt { object, outcome, at: stamp(now) };
+    let whole = |kind: &&str| TombstoneChild {
+        kind: (*kind).into(),
+        namespace: String::new(),
+        name: String::new(),
+        uid: String::new(),
+    };
+    let never = remains.absent_kinds.iter().map(|kind| receipt(whole(kind), ReceiptOutcome::NeverExisted));
+    let blind = unread.iter().map(|kind| receipt(whole(kind), ReceiptOutcome::Abandoned));
+    let items = everything(remains).into_iter().map(|child| {
+        let outcome = outcome(&child);
+        receipt(child, outcome)
+    });
+    let mut receipts: Vec<_> = never.chain(blind).chain(items).collect();
+    // What is not simply gone comes first: it is never among those of which there are only counts.
+    receipts.sort_by_key(|receipt| receipt.outcome == ReceiptOutcome::Gone);
+    let leaked = receipts.iter().any(|receipt| receipt.outcome == ReceiptOutcome::Abandoned);
+    let (receipts, more_receipts) = bounded(receipts, |receipt| &receipt.object.kind);
+    let phase = if leaked { TombstonePhase::Leaked } else { TombstonePhase::Destroyed };
+    TombstoneStatus { phase, receipts, more_receipts }
+}
+
+/// Whether a volume stays when its claim goes.
+fn stays(remains: &Remains, uid: &Uid) -> bool {
+    remains.volumes.iter().flatten().any(|volume| {
+        let kept = volume.claim.as_ref().is_some_and(|claim| remains.retained.contains(claim));
+        volume.uid == *uid && (volume.retained || kept)
+    })
+}
+
+/// The kinds that could not be read.
+fn unread(remains: &Remains) -> impl Iterator<Item = &'static str> {
+    let agents = remains.agents.as_ref().err().map(|_| "Agent");
+    let pods = remains.pods.as_ref().err().map(|_| ChildKind::Pod.as_str());
+    let volumes = remains.volumes.as_ref().err().map(|_| VOLUME);
+    let others = remains.children.iter().filter(|(_, read)| read.is_err()).map(|(kind, _)| kind.as_str());
+    agents.into_iter().chain(pods).chain(volumes).chain(others)
+}
+
+/// The step that takes a kind away.
+fn step_of(kind: &str) -> Option<DestroyStep> {
+    match kind {
+        "Agent" => Some(DestroyStep::Agents),
+        VOLUME => Some(DestroyStep::Rest),
+        _ => ChildKind::ALL.into_iter().find(|row| row.as_str() == kind).map(ChildKind::step),
+    }
+}
+
+/// The first of them, and how many more there are of each kind.
+fn bounded<T>(mut items: Vec<T>, kind: impl Fn(&T) -> &String) -> (Vec<T>, Vec<KindCount>) {
+    let mut counts: BTreeMap<String, i32> = BTreeMap::new();
+    for more in items.iter().skip(LISTED) {
+        *counts.entry(kind(more).clone()).or_default() += 1;
+    }
+    items.truncate(LISTED);
+    (items, counts.into_iter().map(|(kind, count)| KindCount { kind, count }).collect())
+}
+
+/// When a Tombstone may go; `None`: not as long as the destruction is under way.
+pub fn expires_at(tombstone: &TombstoneFacts) -> Option<Timestamp> {
+    (tombstone.phase != TombstonePhase::Destroying).then_some(tombstone.expires_at)
+}
+
+/// Whether these receipts stand there already; when they were given does not matter.
+pub(super) fn stands(remains: &Remains, status: &TombstoneStatus) -> bool {
+    let Record::There(tombstone) = &remains.record else { return false };
+    let said = |status: &TombstoneStatus| -> Vec<_> {
+        status.receipts.iter().map(|r| (r.object.clone(), r.outcome)).collect()
+    };
+    let there = tombstone.status.clone().unwrap_or_default();
+    there.phase == status.phase && said(&there) == said(status)
+}
+
+/// The receipts in one sentence.
+pub(super) fn summary(status: &TombstoneStatus) -> String {
+    let mut counts: BTreeMap<&str, i32> = BTreeMap::new();
+    let mut named: BTreeMap<ReceiptOutcome, Vec<String>> = BTreeMap::new();
+    for receipt in &status.receipts {
+        let object = &receipt.object;
+        match receipt.outcome {
+            ReceiptOutcome::Gone => *counts.entry(&object.kind).or_default() += 1,
+            ReceiptOutcome::NeverExisted => {}
+            other => named.entry(other).or_default().push(format!("{} {}", object.kind, object.name)),
+        }
+    }
+    for more in &status.more_receipts {
+        *counts.entry(&more.kind).or_default() += more.count;
+    }
+    let of = |outcome| named.get(&outcome).map(|all| all.join(", "));
+    let gone: Vec<_> = counts.iter().map(|(kind, n)| format!("{kind} {n}")).collect();
+    let mut parts = Vec::new();
+    parts.push(match of(ReceiptOutcome::Abandoned) {
+        Some(given_up) => format!("given up, and perhaps still there: {given_up}"),
+        None => "nothing is left of it".to_owned(),
+    });
+    if !gone.is_empty() {
+        parts.push(format!("proven gone: {}", gone.join(", ")));
+    }
+    parts.extend(of(ReceiptOutcome::Retained).map(|kept| format!("retained: {kept}")));
+    parts.join("; ")
+}

@@ -1,0 +1,202 @@
+//! The steps of a destruction, each over what is left: an unread list blocks, an empty one is done.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::jiff::Timestamp;
+
+use super::Uid;
+use super::clock::{earlier, stamp};
+use super::facts::{ChildFacts, PodFacts, Record, Remains, Unknown, VolumeFacts};
+use super::ids::ObjectKey;
+use super::kinds::ChildKind;
+use super::plan::Action;
+use super::pods::{end_pod, is_overdue, overdue};
+use super::record::{self, VOLUME};
+use crate::api::{Agent, BlockedBy, DestroyStep};
+
+/// Where destruction stands: the first step that is not proven done.
+pub(super) struct Progress {
+    pub(super) step: DestroyStep,
+    pub(super) actions: Vec<Action>,
+    pub(super) awaited: Vec<BlockedBy>,
+    pub(super) look_again: Option<Timestamp>,
+    /// It waits for an answer that no watch will bring.
+    pub(super) unread: bool,
+    /// No create may be under way while its actions are carried out.
+    pub(super) exclusive: bool,
+}
+
+impl Progress {
+    /// Nothing to do but to wait.
+    pub(super) fn waiting(step: DestroyStep, awaited: Vec<BlockedBy>, look_again: Option<Timestamp>) -> Self {
+        Self { step, actions: Vec::new(), awaited, look_again, unread: false, exclusive: false }
+    }
+
+    /// Waits for an answer.
+    pub(super) fn unanswered(step: DestroyStep, unknown: &Unknown) -> Self {
+        Self { unread: true, ..Self::waiting(step, vec![unread(unknown)], None) }
+    }
+
+    /// Both, as one step: everything in it is attempted, whatever fails.
+    fn and(mut self, other: Self) -> Self {
+        self.actions.extend(other.actions);
+        self.awaited.extend(other.awaited);
+        self.look_again = earlier(self.look_again, other.look_again);
+        self.unread |= other.unread;
+        self
+    }
+}
+
+/// The agents of a town; each runs its own destruction.
+pub(super) fn agents(remains: &Remains) -> Option<Progress> {
+    step(
+        DestroyStep::Agents,
+        &remains.agents,
+        |a| awaited_agent(a, "being destroyed"),
+        |a| {
+            let uid = Uid::of(&a.metadata)?;
+            a.metadata
+                .deletion_timestamp
+                .is_none()
+                .then(|| Action::DeleteAgent(ObjectKey::of(&a.metadata), uid))
+        },
+    )
+}
+
+/// The pods.
+pub(super) fn pods(remains: &Remains, now: Timestamp) -> Option<Progress> {
+    let awaited = |p: &PodFacts| BlockedBy {
+        kind: ChildKind::Pod.as_str().into(),
+        name: p.key.name.clone(),
+        uid: p.uid.to_string(),
+        finalizers: p.finalizers.clone(),
+        message: match (&p.node, is_overdue(p, now)) {
+            (_, true) => overdue(p).1,
+            (Some(node), _) => format!("terminating on node {node}"),
+            (None, _) => "terminating".into(),
+        },
+    };
+    step(ChildKind::Pod.step(), &remains.pods, awaited, end_pod)
+}
+
+/// Every other kind that this step takes away. A claim that is to outlive its owner is let go: it carries nothing
+/// of ours any more.
+pub(super) fn children(
+    step_: DestroyStep,
+    remains: &Remains,
+    retain: impl Fn(&ChildFacts) -> bool,
+) -> Option<Progress> {
+    let kinds = ChildKind::ALL.into_iter().filter(|kind| kind.step() == step_ && *kind != ChildKind::Pod);
+    let act = |child: &ChildFacts| {
+        let (key, uid) = (child.key.clone(), child.uid.clone());
+        match (child.kind == ChildKind::PersistentVolumeClaim && retain(child), child.deleting) {
+            (_, true) => None,
+            (true, false) => Some(Action::RetainClaim(key, uid)),
+            (false, false) => Some(Action::DeleteChild(child.kind, key, uid)),
+        }
+    };
+    let of_kind = |kind: ChildKind| match remains.children.get(&kind) {
+        Some(children) => step(step_, children, awaited_child, act),
+        None => {
+            Some(Progress::unanswered(step_, &Unknown { kind: kind.as_str(), message: "not read".into() }))
+        }
+    };
+    kinds.filter_map(of_kind).reduce(Progress::and)
+}
+
+/// The volumes behind the claims. Before a claim goes, its volume stands in the record: once the claim is gone
+/// nothing else would name it. A volume that its reclaim policy deletes is waited for.
+pub(super) fn volumes(remains: &Remains) -> Option<Progress> {
+    let volumes = match &remains.volumes {
+        Ok(volumes) => volumes,
+        Err(unknown) => return Some(Progress::unanswered(DestroyStep::Rest, unknown)),
+    };
+    if let Record::There(tombstone) = &remains.record {
+        let known: BTreeSet<&str> = tombstone.spec.children.iter().map(|c| c.uid.as_str()).collect();
+        let unrecorded = volumes.iter().filter(|v| !known.contains(v.uid.as_str()));
+        let missing: Vec<_> = unrecorded.map(record::volume).collect();
+        if !missing.is_empty() && tombstone.spec.children.len() + missing.len() <= record::LISTED {
+            let awaited = volumes.iter().map(awaited_volume).collect();
+            return Some(Progress {
+                actions: vec![Action::AmendTombstone(missing)],
+                ..Progress::waiting(DestroyStep::Rest, awaited, None)
+            });
+        }
+    }
+    None
+}
+
+/// The volumes of claims that are gone.
+pub(super) fn reclaimed(remains: &Remains) -> Option<Progress> {
+    let stays =
+        |v: &VolumeFacts| v.retained || v.claim.as_ref().is_some_and(|c| remains.retained.contains(c));
+    let going = remains.volumes.iter().flatten().filter(|v| !stays(v));
+    let awaited: Vec<_> = going.map(awaited_volume).collect();
+    // No watch tells of volumes.
+    (!awaited.is_empty())
+        .then(|| Progress { unread: true, ..Progress::waiting(DestroyStep::Rest, awaited, None) })
+}
+
+/// Nothing is left; but a create whose answer was lost may still take effect.
+pub(super) fn settle(remains: &Remains, now: Timestamp) -> Option<Progress> {
+    let at = remains.settled_at.filter(|at| now < *at)?;
+    let awaited = vec![BlockedBy {
+        kind: "Request".into(),
+        message: format!("a create sent before destruction may take effect until {}", stamp(at).0),
+        ..BlockedBy::default()
+    }];
+    Some(Progress::waiting(DestroyStep::Verify, awaited, Some(at)))
+}
+
+/// One step over the objects of one kind.
+fn step<T, I: IntoIterator<Item = Action>>(
+    step: DestroyStep,
+    items: &Result<Vec<T>, Unknown>,
+    awaited: impl Fn(&T) -> BlockedBy,
+    act: impl Fn(&T) -> I,
+) -> Option<Progress> {
+    match items {
+        Err(unknown) => Some(Progress::unanswered(step, unknown)),
+        Ok(items) if items.is_empty() => None,
+        Ok(items) => Some(Progress {
+            actions: items.iter().flat_map(act).collect(),
+            ..Progress::waiting(step, items.iter().map(awaited).collect(), None)
+        }),
+    }
+}
+
+/// What is awaited of a question that got no answer.
+fn unread(unknown: &Unknown) -> BlockedBy {
+    BlockedBy { kind: unknown.kind.into(), message: unknown.message.clone(), ..BlockedBy::default() }
+}
+
+fn awaited_child(child: &ChildFacts) -> BlockedBy {
+    BlockedBy {
+        kind: child.kind.as_str().into(),
+        name: child.key.name.clone(),
+        uid: child.uid.to_string(),
+        finalizers: child.finalizers.clone(),
+        message: "terminating".into(),
+    }
+}
+
+fn awaited_volume(volume: &VolumeFacts) -> BlockedBy {
+    BlockedBy {
+        kind: VOLUME.into(),
+        name: volume.name.clone(),
+        uid: volume.uid.to_string(),
+        finalizers: Vec::new(),
+        message: volume.message.clone(),
+    }
+}
+
+/// What is awaited of an agent.
+pub(super) fn awaited_agent(agent: &Agent, message: &str) -> BlockedBy {
+    BlockedBy {
+        kind: "Agent".into(),
+        name: agent.metadata.name.clone().unwrap_or_default(),
+        uid: agent.metadata.uid.clone().unwrap_or_default(),
+        finalizers: agent.metadata.finalizers.clone().unwrap_or_default(),
+        message: message.into(),
+    }
+}
