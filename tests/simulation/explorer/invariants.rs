@@ -6,7 +6,7 @@ use std::fmt;
 use serde_json::Value;
 use town_operator::api::names;
 
-use super::{INSTALL, agent_kind, town_kind};
+use super::{INSTALL, agent_kind, tombstone_kind, town_kind};
 use crate::server::call::{Call, Verb};
 use crate::server::kinds::id;
 use crate::server::object::{self, Object, finalizers, is_going, label, meta, uid};
@@ -97,15 +97,6 @@ fn is_ours(object: &Value) -> bool {
     label(object, names::INSTALL) == Some(INSTALL)
 }
 
-/// The tombstone of the object names its own UID.
-pub fn has_own_tombstone(object: &Value) -> bool {
-    let annotation = meta(object).get("annotations").and_then(|all| all.get(names::TOMBSTONE));
-    annotation
-        .and_then(Value::as_str)
-        .and_then(|value| value.split_once('@'))
-        .is_some_and(|(named, _)| named == uid(object))
-}
-
 /// `pod ns/gas-1234`.
 fn called(key: &Key) -> String {
     format!("{} {}", super::kind_name(key.kind), key.path)
@@ -135,6 +126,12 @@ impl Witness {
         if is_owner(event.key.kind) {
             self.remember(event);
         }
+        if event.key.kind == tombstone_kind()
+            && event.change == Change::Added
+            && let Some(owner) = event.object["spec"]["uid"].as_str().and_then(|uid| self.owners.get_mut(uid))
+        {
+            owner.tombstone.get_or_insert(event.version);
+        }
         if let By::Operator { knew } = by {
             only_ours(event)?;
             self.tombstone_first(world, event, knew)?;
@@ -157,9 +154,6 @@ impl Witness {
         });
         if is_going(&event.object) || event.change == Change::Deleted {
             owner.deleted.get_or_insert(event.version);
-        }
-        if has_own_tombstone(&event.object) {
-            owner.tombstone.get_or_insert(event.version);
         }
     }
 

@@ -52,6 +52,12 @@ pub fn agent_kind() -> usize {
     *PLACE
 }
 
+/// The place of Tombstones in the server's table of kinds.
+pub fn tombstone_kind() -> usize {
+    static PLACE: LazyLock<usize> = LazyLock::new(|| place("Tombstone"));
+    *PLACE
+}
+
 fn place(kind: &str) -> usize {
     kinds().of_object("gastown.dev/v1alpha1", kind).expect("one of our kinds").id
 }

@@ -19,14 +19,14 @@ use kube::core::DeserializeGuard;
 use kube::runtime::watcher::Event;
 use serde::Deserialize;
 use tokio::sync::mpsc::UnboundedReceiver;
-use town_operator::api::{Agent, Town, names};
-use town_operator::cluster::{Clock, Cluster, Error, Followed, Limits, Look, looks, take_up_starts};
+use town_operator::api::{Agent, Tombstone, Town, names};
+use town_operator::cluster::{Clock, Cluster, Error, Followed, Limits, Look, looks, take_over};
 use town_operator::lifecycle::ObjectKey;
-use town_operator::operator::{Looked, reconcile_agent, reconcile_town};
+use town_operator::operator::{Looked, reconcile_agent, reconcile_tombstone, reconcile_town};
 use town_operator::resources::Install;
 
 use super::line::Line;
-use super::{INSTALL, LATE};
+use super::{INSTALL, LATE, agent_kind, tombstone_kind, town_kind};
 use crate::server::kinds::id;
 use crate::server::object::{Object, label};
 use crate::server::store::{Change, Event as Happened};
@@ -44,6 +44,8 @@ pub enum Subject {
     Town(ObjectKey),
     /// An agent.
     Agent(ObjectKey),
+    /// The record of a destruction.
+    Tombstone(ObjectKey),
 }
 
 impl std::fmt::Display for Subject {
@@ -51,6 +53,7 @@ impl std::fmt::Display for Subject {
         match self {
             Self::Town(key) => write!(f, "town {}", key.name),
             Self::Agent(key) => write!(f, "agent {}", key.name),
+            Self::Tombstone(key) => write!(f, "tombstone {}", key.name),
         }
     }
 }
@@ -60,6 +63,7 @@ impl From<Look> for Subject {
         match look {
             Look::Town(key) => Self::Town(key),
             Look::Agent(key) => Self::Agent(key),
+            Look::Tombstone(key) => Self::Tombstone(key),
         }
     }
 }
@@ -77,20 +81,24 @@ pub enum Watched {
     Claim,
     /// Services of this installation.
     Service,
+    /// Records of destructions by this installation.
+    Tombstone,
 }
 
 impl Watched {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Town, Self::Agent, Self::Pod, Self::Claim, Self::Service];
+    pub const ALL: [Self; 6] =
+        [Self::Town, Self::Agent, Self::Pod, Self::Claim, Self::Service, Self::Tombstone];
 
     /// Its place in the server's table of kinds.
     pub fn kind(self) -> usize {
         match self {
-            Self::Town => super::town_kind(),
-            Self::Agent => super::agent_kind(),
+            Self::Town => town_kind(),
+            Self::Agent => agent_kind(),
             Self::Pod => id::POD,
             Self::Claim => id::CLAIM,
             Self::Service => id::SERVICE,
+            Self::Tombstone => tombstone_kind(),
         }
     }
 
@@ -152,7 +160,7 @@ pub struct Operator {
     cluster: Arc<Cluster>,
     asked: UnboundedReceiver<Look>,
     /// How far each watch has come: the version of the last write that it has shown, or passed over.
-    seen: [u64; 5],
+    seen: [u64; 6],
     due: BTreeSet<Subject>,
     timers: BTreeMap<Subject, Timestamp>,
     failures: BTreeMap<Subject, u32>,
@@ -168,6 +176,7 @@ impl Operator {
             blocked_after: SignedDuration::from_mins(10),
             attach_max_hold: SignedDuration::from_hours(12),
             max_concurrent_starts: 20,
+            agent_tombstones: true,
             max_concurrent_probes: 4,
         };
         let (looks, asked) = looks();
@@ -178,7 +187,7 @@ impl Operator {
             name: name.into(),
             cluster,
             asked,
-            seen: [version; 5],
+            seen: [version; 6],
             due: BTreeSet::new(),
             timers: BTreeMap::new(),
             failures: BTreeMap::new(),
@@ -187,7 +196,7 @@ impl Operator {
         for watched in Watched::ALL {
             operator.relist(watched, world, version);
         }
-        take_up_starts(&operator.cluster);
+        take_over(&operator.cluster);
         operator
     }
 
@@ -201,6 +210,7 @@ impl Operator {
             Watched::Pod => self.list::<Pod>(&shown),
             Watched::Claim => self.list::<PersistentVolumeClaim>(&shown),
             Watched::Service => self.list::<Service>(&shown),
+            Watched::Tombstone => self.list::<Tombstone>(&shown),
         }
         self.seen[watched as usize] = version;
         self.take_looks();
@@ -232,6 +242,7 @@ impl Operator {
             Watched::Pod => self.bring::<Pod>(news),
             Watched::Claim => self.bring::<PersistentVolumeClaim>(news),
             Watched::Service => self.bring::<Service>(news),
+            Watched::Tombstone => self.bring::<Tombstone>(news),
         }
         self.pass_over(watched, version);
         self.take_looks();
@@ -296,6 +307,7 @@ impl Operator {
                 match &of {
                     Subject::Town(key) => reconcile_town(&cluster, key).await,
                     Subject::Agent(key) => reconcile_agent(&cluster, key).await,
+                    Subject::Tombstone(key) => reconcile_tombstone(&cluster, key).await,
                 }
             };
             tokio::time::timeout(DEADLINE, look).await.map_err(|_| None)?.map_err(Some)

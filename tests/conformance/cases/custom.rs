@@ -1,0 +1,83 @@
+//! Our own kinds: schema, defaults and rules.
+
+use serde_json::{Value, json};
+
+use super::{case, town};
+use crate::script::Case;
+
+pub fn cases() -> Vec<Case> {
+    vec![
+        case("defaults are filled in")
+            .post("agents", agent(json!({"role": "crew"})))
+            .post("towns", json!({"metadata": {"name": "a"}, "spec": {"drain": {}}})),
+        case("what the schema does not know is dropped")
+            .post("towns", json!({
+                "metadata": {"name": "a"}, "spec": {"unknown": 1, "drain": {"unknown": 2}}, "unknown": 3,
+            })),
+        case("a null is nothing").post("agents", agent(json!({"role": "crew", "retry": null, "mode": null}))),
+        case("a field that is required")
+            .post("agents", json!({"metadata": {"name": "a"}, "spec": {"role": "crew"}}))
+            .post("agents", json!({"metadata": {"name": "a"}})),
+        case("a value of those that there are").post("agents", agent(json!({"role": "jester"}))),
+        case("a number in its range")
+            .post("agents", agent(json!({"role": "crew", "retry": {"limit": 0}})))
+            .post("agents", agent(json!({"role": "crew", "retry": {"limit": 101}})))
+            .post("agents", agent(json!({"role": "crew", "retry": {"limit": 100}}))),
+        case("a value of the wrong type")
+            .post("towns", json!({"metadata": {"name": "a"}, "spec": {"suspended": "no"}}))
+            .post("agents", agent(json!({"role": "crew", "retry": {"limit": "5"}})))
+            .post("agents", agent(json!({"role": "crew", "retry": 5}))),
+        case("a text that fits its pattern")
+            .post("agents", json!({"metadata": {"name": "a"}, "spec": {"town": "Not Plain", "role": "crew"}}))
+            .post("towns", json!({"metadata": {"name": "a"}, "spec": {"sleepAfter": "soon"}})),
+        case("a text that is too long")
+            .post("agents", json!({"metadata": {"name": "a"}, "spec": {"town": "x".repeat(254), "role": "crew"}})),
+        case("a rule about one field")
+            .post("towns", json!({"metadata": {"name": "a"}, "spec": {"sleepAfter": "1s"}}))
+            .post("towns", json!({"metadata": {"name": "a"}, "spec": {"sleepAfter": "10s"}})),
+        case("a rule about two fields")
+            .post("agents", agent(json!({"role": "polecat"})))
+            .post("agents", agent(json!({"role": "polecat", "rig": "core"})))
+            .post("towns", json!({"metadata": {"name": "a"}, "spec": {"storage": {"size": "1Gi"}}})),
+        case("a field that never changes")
+            .post("agents", agent(json!({"role": "crew"})))
+            .merge("agents/a", json!({"spec": {"town": "other"}}))
+            .merge("agents/a", json!({"spec": {"role": "witness"}}))
+            .merge("agents/a", json!({"spec": {"town": "gas"}})),
+        case("a quantity is one")
+            .post("towns", storage("0"))
+            .post("towns", storage("much"))
+            .post("towns", storage("1Gi")),
+        case("two rules at once")
+            .post("towns", json!({
+                "metadata": {"name": "a"}, "spec": {"storage": {"size": "1Gi"}, "ports": [{"name": "a", "port": 80}]},
+            })),
+        case("a template is kept as it was written").post("towns", json!({
+            "metadata": {"name": "a"},
+            "spec": {"template": {
+                "metadata": {"labels": {"a": "b"}},
+                "spec": {"containers": [{
+                    "name": "c", "image": "i", "env": [{"name": "A", "value": "b"}],
+                    "resources": {"limits": {"cpu": 1, "memory": "64Mi"}},
+                    "ports": [{"containerPort": 80}],
+                }]},
+            }},
+        })),
+        case("a definition can be read")
+            .get("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/none.gastown.dev"),
+        case("a town that slept and was not asked for")
+            .post("towns", town("a"))
+            .merge("towns/a/status", json!({"status": {"phase": "Asleep", "conditions": []}}))
+            .get("towns/a"),
+    ]
+}
+
+fn agent(mut spec: Value) -> Value {
+    spec["town"] = "gas".into();
+    json!({"metadata": {"name": "a"}, "spec": spec})
+}
+
+fn storage(size: &str) -> Value {
+    let template = json!({"spec": {"containers": [{"name": "c", "image": "i"}]}});
+    json!({"metadata": {"name": "a"}, "spec": {"storage": {"size": size}, "template": template}})
+}

@@ -1,0 +1,87 @@
+//! The cases, one file a subject.
+
+mod access;
+mod collected;
+mod created;
+mod custom;
+mod deleted;
+mod listed;
+mod namespaces;
+mod patched;
+mod pods;
+mod replaced;
+mod volumes;
+mod watched;
+
+use serde_json::{Value, json};
+
+use crate::script::{Case, Seen};
+
+/// All of them.
+pub fn all() -> Vec<Case> {
+    // Those that wait for controllers come first.
+    let subjects = [
+        namespaces::cases(),
+        collected::cases(),
+        volumes::cases(),
+        watched::cases(),
+        deleted::cases(),
+        pods::cases(),
+        created::cases(),
+        replaced::cases(),
+        patched::cases(),
+        custom::cases(),
+        listed::cases(),
+        access::cases(),
+    ];
+    subjects.into_iter().flatten().collect()
+}
+
+/// A case with this name.
+fn case(name: &'static str) -> Case {
+    Case::new(name)
+}
+
+/// An object with this name and nothing else.
+fn named(name: &str) -> Value {
+    json!({"metadata": {"name": name}})
+}
+
+/// One with an empty spec.
+fn town(name: &str) -> Value {
+    json!({"metadata": {"name": name}, "spec": {}})
+}
+
+/// One that is held by a finalizer.
+fn held(name: &str) -> Value {
+    json!({"metadata": {"name": name, "finalizers": ["example.com/held"]}})
+}
+
+/// A town that is held.
+fn held_town(name: &str) -> Value {
+    json!({"metadata": {"name": name, "finalizers": ["example.com/held"]}, "spec": {}})
+}
+
+/// One that belongs to what was answered first.
+fn owned(name: &str, seen: &Seen, kind: (&str, &str), blocks: bool) -> Value {
+    json!({"metadata": {"name": name, "ownerReferences": [owner(seen, 0, kind, blocks)]}})
+}
+
+/// A reference to what was answered at this place.
+fn owner(seen: &Seen, place: usize, (api_version, kind): (&str, &str), blocks: bool) -> Value {
+    let owner = &seen[place];
+    json!({
+        "apiVersion": api_version, "kind": kind, "name": owner.body["metadata"]["name"], "uid": owner.uid(),
+        "blockOwnerDeletion": blocks,
+    })
+}
+
+/// What was answered at this place, changed.
+fn again(seen: &Seen, place: usize, change: impl FnOnce(&mut Value)) -> Value {
+    let mut object = seen[place].body.clone();
+    change(&mut object);
+    object
+}
+
+const TOWN: (&str, &str) = ("gastown.dev/v1alpha1", "Town");
+const SECRET: (&str, &str) = ("v1", "Secret");

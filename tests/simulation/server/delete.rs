@@ -1,0 +1,278 @@
+//! Deletions: at once, after a grace, or when the last finalizer is off.
+
+use k8s_openapi::jiff::SignedDuration;
+use serde_json::{Value, json};
+
+use super::call::Call;
+use super::kinds::{Kind, id, kinds};
+use super::object::{self, Object};
+use super::refusal::Refusal;
+use super::selector::Selector;
+use super::store::Key;
+use super::world::{Answer, Body, World};
+
+/// What becomes of what an object owns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Propagation {
+    /// It goes afterwards.
+    Background,
+    /// It goes before.
+    Foreground,
+    /// It stays.
+    Orphan,
+}
+
+impl Propagation {
+    /// The finalizer that stands for it.
+    fn finalizer(self) -> Option<&'static str> {
+        match self {
+            Self::Background => None,
+            Self::Foreground => Some(FOREGROUND),
+            Self::Orphan => Some(ORPHAN),
+        }
+    }
+}
+
+/// Holds an owner until what it owns is gone.
+pub const FOREGROUND: &str = "foregroundDeletion";
+/// Holds an owner until what it owns no longer names it.
+pub const ORPHAN: &str = "orphan";
+
+/// How an object is deleted.
+#[derive(Clone, Debug, Default)]
+pub struct Deletion {
+    /// Seconds that it may take to end; `None`: what its kind has.
+    pub grace: Option<i64>,
+    /// It must have this UID.
+    pub uid: Option<String>,
+    /// It must have this resourceVersion.
+    pub version: Option<String>,
+    /// What becomes of what it owns.
+    pub propagation: Option<Propagation>,
+}
+
+/// What came of a deletion.
+pub struct Deleted {
+    /// The object, as it is now or was last.
+    pub object: Object,
+    /// It is gone.
+    pub gone: bool,
+}
+
+impl Deletion {
+    fn read(call: &Call) -> Result<Self, Refusal> {
+        let body: Value = if call.body.is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_slice(&call.body).map_err(|error| Refusal::bad_request(error.to_string()))?
+        };
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let policy =
+            text(&body["propagationPolicy"]).or(call.parameter("propagationPolicy").map(str::to_owned));
+        let propagation = match policy.as_deref() {
+            None => None,
+            Some("Background") => Some(Propagation::Background),
+            Some("Foreground") => Some(Propagation::Foreground),
+            Some("Orphan") => Some(Propagation::Orphan),
+            Some(other) => {
+                let words = format!(
+                    "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Unsupported value: \"{other}\": \
+                     supported values: \"Background\", \"Foreground\", \"Orphan\", \"nil\""
+                );
+                return Err(Refusal::new(422, "Invalid", words));
+            }
+        };
+        let grace = body["gracePeriodSeconds"].as_i64();
+        Ok(Self {
+            grace: grace.or_else(|| call.parameter("gracePeriodSeconds")?.parse().ok()),
+            uid: text(&body["preconditions"]["uid"]),
+            version: text(&body["preconditions"]["resourceVersion"]),
+            propagation,
+        })
+    }
+}
+
+impl World {
+    pub(super) fn delete_of(&mut self, call: &Call, kind: &Kind) -> Result<Answer, Refusal> {
+        let deletion = Deletion::read(call)?;
+        let key = Key::new(kind, &call.namespace, &call.name);
+        let deleted = self.delete(&key, &deletion)?;
+        if !deleted.gone || kind.returns_deleted {
+            return Ok(Answer::object(200, deleted.object));
+        }
+        let mut details = serde_json::Map::new();
+        for (field, value) in [
+            ("name", key.name()),
+            ("group", kind.group),
+            ("kind", kind.plural),
+            ("uid", object::uid(&deleted.object)),
+        ] {
+            if !value.is_empty() {
+                details.insert(field.into(), value.into());
+            }
+        }
+        let status = json!({
+            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details,
+        });
+        Ok(Answer::object(200, status.into()))
+    }
+
+    pub(super) fn delete_all_of(&mut self, call: &Call, kind: &Kind) -> Result<Answer, Refusal> {
+        let deletion = Deletion::read(call)?;
+        let selector = Selector::read(call, kind)?;
+        let chosen = self.store.within(kind.id, &call.namespace).filter(|(_, object)| selector.takes(object));
+        let chosen: Vec<(Key, Object)> = chosen.map(|(key, object)| (key.clone(), object.clone())).collect();
+        let items: Vec<&Value> = chosen.iter().map(|(_, object)| &**object).collect();
+        let list = json!({
+            "kind": format!("{}List", kind.kind), "apiVersion": kind.api_version(),
+            "metadata": {"resourceVersion": self.store.version().to_string()}, "items": items,
+        });
+        for (key, _) in &chosen {
+            self.delete(key, &deletion)?;
+        }
+        Ok(Answer { code: 200, body: Body::List(list.to_string().into_bytes()) })
+    }
+
+    /// Deletes an object, as a request of somebody who may do so does.
+    pub fn delete(&mut self, key: &Key, deletion: &Deletion) -> Result<Deleted, Refusal> {
+        let kind = kinds().at(key.kind);
+        let old = self.store.get(key).cloned().ok_or_else(|| Refusal::not_found(kind, key.name()))?;
+        preconditions(kind, key.name(), deletion, &old)?;
+        if kind.id == id::NAMESPACE && !object::is_going(&old) {
+            return Ok(Deleted { object: self.begin_namespace(key, deletion, &old), gone: false });
+        }
+        if kind.id == id::NAMESPACE && old["spec"]["finalizers"].as_array().is_some_and(|f| !f.is_empty()) {
+            return Ok(Deleted { object: old, gone: false });
+        }
+        let mut new = (*old).clone();
+        let graceful = match self.begin(kind, &mut new, deletion) {
+            Begun::Pending => return Ok(Deleted { object: old, gone: false }),
+            Begun::Graceful => true,
+            Begun::AtOnce => false,
+        };
+        let finalizers = finalizers_after(&old, deletion.propagation);
+        let finalizers: Vec<&str> = finalizers.iter().map(String::as_str).collect();
+        object::set_finalizers(&mut new, &finalizers);
+        let held = !finalizers.is_empty();
+        if held && !graceful {
+            self.mark(&mut new, &old);
+        }
+        let waits = held || (graceful && object::grace(&new).is_some_and(|grace| grace > 0));
+        let object = if new == *old { old } else { self.put(key.clone(), new) };
+        if waits {
+            return Ok(Deleted { object, gone: false });
+        }
+        let object = self.remove(key).unwrap_or(object);
+        Ok(Deleted { object, gone: true })
+    }
+
+    /// What the kind does before anything else; only pods take their time.
+    fn begin(&self, kind: &Kind, new: &mut Value, deletion: &Deletion) -> Begun {
+        if kind.id != id::POD {
+            return Begun::AtOnce;
+        }
+        let asked = deletion.grace.map(|grace| if grace < 0 { 1 } else { grace });
+        if object::is_going(new) {
+            let left = object::grace(new).unwrap_or_default();
+            if left == 0 {
+                return Begun::AtOnce;
+            }
+            let Some(mut grace) = asked.filter(|asked| *asked < left) else { return Begun::Pending };
+            let meta = object::meta_mut(new);
+            let due = meta.get("deletionTimestamp").and_then(object::time).unwrap_or(self.now);
+            let mut at = due - SignedDuration::from_secs(left) + SignedDuration::from_secs(grace);
+            if at < self.now {
+                at = self.now;
+                grace = i64::from(grace != 0);
+            }
+            meta.insert("deletionTimestamp".into(), object::seconds(at));
+            meta.insert("deletionGracePeriodSeconds".into(), grace.into());
+            return Begun::Graceful;
+        }
+        let own = new["spec"]["terminationGracePeriodSeconds"].as_i64().unwrap_or_default();
+        let on_node = new["spec"]["nodeName"].as_str().is_some_and(|node| !node.is_empty());
+        let ended = matches!(new["status"]["phase"].as_str(), Some("Failed" | "Succeeded"));
+        let grace = if !on_node || ended { 0 } else { asked.unwrap_or(own).max(0) };
+        let due = object::seconds(self.now + SignedDuration::from_secs(grace));
+        let meta = object::meta_mut(new);
+        meta.insert("deletionTimestamp".into(), due);
+        meta.insert("deletionGracePeriodSeconds".into(), grace.into());
+        object::bump_generation(new);
+        Begun::Graceful
+    }
+
+    /// Marks an object as being deleted that does not take its time, but is held.
+    fn mark(&self, new: &mut Value, old: &Value) {
+        if !object::is_going(old) {
+            object::bump_generation(new);
+        }
+        let now = object::seconds(self.now);
+        let due = object::meta(old).get("deletionTimestamp").and_then(object::time);
+        let meta = object::meta_mut(new);
+        if due.is_none_or(|due| due > self.now) {
+            meta.insert("deletionTimestamp".into(), now);
+        }
+        meta.insert("deletionGracePeriodSeconds".into(), 0.into());
+    }
+
+    fn begin_namespace(&mut self, key: &Key, deletion: &Deletion, old: &Value) -> Object {
+        let mut new = old.clone();
+        let now = object::seconds(self.now);
+        object::meta_mut(&mut new).insert("deletionTimestamp".into(), now);
+        new["status"]["phase"] = "Terminating".into();
+        let finalizers = finalizers_after(old, deletion.propagation);
+        object::set_finalizers(&mut new, &finalizers.iter().map(String::as_str).collect::<Vec<_>>());
+        self.put(key.clone(), new)
+    }
+}
+
+enum Begun {
+    /// It takes its time.
+    Graceful,
+    /// It does already.
+    Pending,
+    /// It goes now, or when nothing holds it.
+    AtOnce,
+}
+
+fn preconditions(kind: &Kind, name: &str, deletion: &Deletion, old: &Value) -> Result<(), Refusal> {
+    let checks = [
+        (
+            "UID",
+            deletion.uid.as_deref(),
+            object::uid(old),
+            "The object might have been deleted and then recreated",
+        ),
+        (
+            "ResourceVersion",
+            deletion.version.as_deref(),
+            object::text(old, "resourceVersion"),
+            "The object might have been modified",
+        ),
+    ];
+    for (what, asked, is, hint) in checks {
+        if let Some(asked) = asked.filter(|asked| *asked != is) {
+            if kind.id == id::NAMESPACE {
+                let why = format!(
+                    "Precondition failed: {what} in precondition: {asked}, {what} in object meta: {is}"
+                );
+                return Err(Refusal::conflict(kind, name, &why));
+            }
+            let why = format!(
+                "the {what} in the precondition ({asked}) does not match the {what} in record ({is}). {hint}"
+            );
+            return Err(Refusal::precondition(kind, name, &why));
+        }
+    }
+    Ok(())
+}
+
+/// The finalizers of an object that is deleted like this. What was asked first stays unless something else is asked.
+fn finalizers_after(old: &Value, propagation: Option<Propagation>) -> Vec<String> {
+    let mut finalizers: Vec<String> = object::finalizers(old).map(str::to_owned).collect();
+    let Some(propagation) = propagation else { return finalizers };
+    let wanted = propagation.finalizer();
+    finalizers.retain(|one| one != FOREGROUND && one != ORPHAN);
+    finalizers.extend(wanted.map(str::to_owned));
+    finalizers
+}

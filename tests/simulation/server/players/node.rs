@@ -1,0 +1,168 @@
+//! The scheduler and the one node. Pods start, become ready and end as they are asked; whatever else becomes of
+//! them is said by whoever runs the world.
+
+use serde_json::{Value, json};
+
+use super::super::delete::Deletion;
+use super::super::kinds::{id, kinds};
+use super::super::object;
+use super::super::store::Key;
+use super::super::update::Part;
+use super::super::world::World;
+use super::Step;
+
+/// The node.
+pub const NODE: &str = "node";
+
+/// An address that leads nowhere (RFC 5737).
+const ADDRESS: &str = "203.0.113.1";
+
+/// Lets the node join the cluster.
+pub fn join(world: &mut World) {
+    let node = json!({"metadata": {"name": NODE}, "spec": {}});
+    let made = world.create(id::NODE, "", node);
+    made.expect("there is one node, and it joins once");
+}
+
+pub(super) fn steps(world: &World, steps: &mut Vec<Step>) {
+    let node = world.get(id::NODE, "", NODE).is_some();
+    for (key, pod) in world.store().of_kind(id::POD) {
+        let bound = pod["spec"].get("nodeName").is_some();
+        let phase = pod["status"]["phase"].as_str().unwrap_or_default();
+        let ended = matches!(phase, "Succeeded" | "Failed");
+        if bound && !node {
+            if object::grace(pod) != Some(0) {
+                steps.push(Step::Forget(key.clone()));
+            }
+        } else if object::is_going(pod) {
+            // With no grace left the node has done its part; what holds the pod is somebody's finalizer.
+            if object::grace(pod).is_some_and(|grace| grace > 0) {
+                steps.push(if ended || phase == "Pending" {
+                    Step::LetGo(key.clone())
+                } else {
+                    Step::End(key.clone())
+                });
+            }
+        } else if !bound && node && !ended && has_volumes(world, key, pod) {
+            steps.push(Step::Bind(key.clone()));
+        } else if bound && phase == "Pending" {
+            steps.push(Step::Start(key.clone()));
+        }
+    }
+}
+
+/// Whether every claim of a pod is bound, and stays.
+fn has_volumes(world: &World, key: &Key, pod: &Value) -> bool {
+    let volumes = pod["spec"]["volumes"].as_array().into_iter().flatten();
+    let mut claims = volumes.filter_map(|volume| volume["persistentVolumeClaim"]["claimName"].as_str());
+    claims.all(|claim| {
+        let found = world.get(id::CLAIM, key.namespace(), claim);
+        found.is_some_and(|claim| claim["status"]["phase"] == "Bound" && !object::is_going(claim))
+    })
+}
+
+/// Binds a pod.
+pub fn bind(world: &mut World, key: &Key) {
+    // One that is gone, or bound, needs nobody.
+    let _ = world.bind_to(key, "", NODE);
+}
+
+/// Starts a pod: it runs, and is ready at once.
+pub fn start(world: &mut World, key: &Key) {
+    report(world, key, |pod, now| {
+        let state = json!({"running": {"startedAt": now}});
+        json!({
+            "phase": "Running", "startTime": now, "podIP": ADDRESS, "podIPs": [{"ip": ADDRESS}],
+            "conditions": conditions(true, "", now), "containerStatuses": containers(pod, true, &state),
+        })
+    });
+}
+
+/// Ends the containers of a pod by themselves, with this exit code and termination message.
+pub fn exit(world: &mut World, key: &Key, code: i32, message: &str) {
+    report(world, key, |pod, now| ended(pod, code, message, now));
+}
+
+/// Evicts a pod, as a node under pressure does.
+pub fn evict(world: &mut World, key: &Key) {
+    report(world, key, |pod, now| {
+        let mut status = ended(pod, 137, "", now);
+        status["reason"] = "Evicted".into();
+        status["message"] = "The node was low on resource: memory.".into();
+        status["conditions"].as_array_mut().expect("a list").push(json!({
+            "type": "DisruptionTarget", "status": "True", "reason": "TerminationByKubelet",
+            "message": "The node was low on resource: memory.", "lastTransitionTime": now,
+        }));
+        status
+    });
+}
+
+/// Ends a pod that is asked to end.
+pub fn end(world: &mut World, key: &Key) {
+    report(world, key, |pod, now| ended(pod, 143, "", now));
+}
+
+/// Lets go of a pod whose containers have ended.
+pub fn let_go(world: &mut World, key: &Key) {
+    let Some(pod) = world.store().get(key) else { return };
+    let uid = Some(object::uid(pod).to_owned());
+    let _ = world.delete(key, &Deletion { grace: Some(0), uid, ..Deletion::default() });
+}
+
+/// Removes a pod whose node is no more.
+pub fn forget(world: &mut World, key: &Key) {
+    let_go(world, key);
+}
+
+fn report(world: &mut World, key: &Key, status: impl FnOnce(&Value, &Value) -> Value) {
+    let now = object::seconds(world.now);
+    // The node says nothing of a pod that is gone.
+    let _ = world.change(key, Part::Status, |pod| {
+        let told = status(pod, &now);
+        if let (Some(old), Value::Object(told)) = (pod["status"].as_object_mut(), told) {
+            old.extend(told);
+        }
+        pod["status"]["observedGeneration"] = pod["metadata"]["generation"].clone();
+    });
+}
+
+fn ended(pod: &Value, code: i32, message: &str, now: &Value) -> Value {
+    let reason = if code == 0 { "Completed" } else { "Error" };
+    let state = json!({"terminated": {
+        "exitCode": code, "reason": reason, "message": message, "startedAt": now, "finishedAt": now,
+    }});
+    json!({
+        "phase": if code == 0 { "Succeeded" } else { "Failed" },
+        "conditions": conditions(false, if code == 0 { "PodCompleted" } else { "PodFailed" }, now),
+        "containerStatuses": containers(pod, false, &state),
+    })
+}
+
+fn containers(pod: &Value, ready: bool, state: &Value) -> Value {
+    let containers = pod["spec"]["containers"].as_array().into_iter().flatten();
+    let told = containers.map(|container| {
+        json!({
+            "name": container["name"], "image": container["image"], "imageID": "", "restartCount": 0,
+            "ready": ready, "started": ready, "state": state,
+        })
+    });
+    told.collect()
+}
+
+fn conditions(ready: bool, why_not: &str, now: &Value) -> Value {
+    let condition = |kind: &str, is: bool| {
+        let (status, reason) = if is { ("True", "") } else { ("False", why_not) };
+        json!({"type": kind, "status": status, "reason": reason, "lastTransitionTime": now})
+    };
+    json!([
+        condition("PodScheduled", true),
+        condition("Initialized", true),
+        condition("ContainersReady", ready),
+        condition("Ready", ready),
+    ])
+}
+
+/// The key of a pod.
+pub fn pod(namespace: &str, name: &str) -> Key {
+    Key::new(kinds().at(id::POD), namespace, name)
+}

@@ -1,0 +1,57 @@
+//! The CEL rules of a schema.
+
+use std::cell::RefCell;
+
+use kube_cel::{CompiledSchema, Validator, compile_schema};
+use serde_json::Value;
+
+use super::refusal::Fault;
+
+thread_local! {
+    // Not to be shared between threads, and dear to make.
+    static VALIDATOR: RefCell<Validator> = RefCell::new(Validator::new());
+}
+
+/// The rules of one kind, for each part of the object that has any.
+pub struct Rules(Vec<(String, CompiledSchema)>);
+
+impl Rules {
+    /// Reads them from a schema. A rule at the root of the object, above spec and status, is none that we have.
+    pub fn new(schema: &Value) -> Self {
+        assert!(schema.get("x-kubernetes-validations").is_none(), "a rule at the root is not looked at");
+        let parts = schema["properties"].as_object().into_iter().flatten();
+        let with_rules = parts.filter(|(_, schema)| has_rules(schema));
+        Self(with_rules.map(|(part, schema)| (part.clone(), compile_schema(schema))).collect())
+    }
+
+    /// What they find wrong. A part that did not change is not looked at again.
+    pub fn faults(&self, object: &Value, old: Option<&Value>) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        for (part, schema) in &self.0 {
+            let Some(value) = object.get(part) else { continue };
+            let old = old.and_then(|old| old.get(part));
+            if old == Some(value) {
+                continue;
+            }
+            let found = VALIDATOR.with_borrow(|validator| validator.validate_compiled(schema, value, old));
+            for error in found.err().into_iter().flatten() {
+                let inside = if error.field_path.is_empty() { "" } else { "." };
+                let field = format!("{part}{inside}{}", error.field_path);
+                let mut fault = Fault::invalid(field, &Value::from("object"), &error.message);
+                if error.reason.as_deref() == Some("FieldValueForbidden") {
+                    fault.reason = "FieldValueForbidden";
+                }
+                faults.push(fault);
+            }
+        }
+        faults
+    }
+}
+
+fn has_rules(schema: &Value) -> bool {
+    match schema {
+        Value::Object(map) => map.contains_key("x-kubernetes-validations") || map.values().any(has_rules),
+        Value::Array(items) => items.iter().any(has_rules),
+        _ => false,
+    }
+}

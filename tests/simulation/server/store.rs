@@ -1,0 +1,169 @@
+//! What is stored: objects, and everything that ever happened to them.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::kinds::{Kind, KindId};
+use super::object::{self, Object};
+
+/// Where an object is kept. The order is that of lists.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key {
+    /// Its kind.
+    pub kind: KindId,
+    /// `namespace/name`, or only the name of what lives in none.
+    pub path: String,
+}
+
+impl Key {
+    /// Of a namespace (empty: none) and a name.
+    pub fn new(kind: &Kind, namespace: &str, name: &str) -> Self {
+        let path = if kind.namespaced { format!("{namespace}/{name}") } else { name.to_owned() };
+        Self { kind: kind.id, path }
+    }
+
+    /// The namespace; empty for what lives in none.
+    pub fn namespace(&self) -> &str {
+        self.path.split_once('/').map_or("", |(namespace, _)| namespace)
+    }
+
+    /// The name.
+    pub fn name(&self) -> &str {
+        self.path.split_once('/').map_or(&self.path, |(_, name)| name)
+    }
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The object is new.
+    Added,
+    /// It changed.
+    Modified,
+    /// It is gone. The event shows it as it was last.
+    Deleted,
+}
+
+/// One thing that happened.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// The resourceVersion of the write.
+    pub version: u64,
+    /// To which object.
+    pub key: Key,
+    /// What.
+    pub change: Change,
+    /// The object after it.
+    pub object: Object,
+    /// The object before it.
+    pub before: Option<Object>,
+}
+
+/// Objects and history.
+#[derive(Clone, Default)]
+pub struct Store {
+    version: u64,
+    compacted: u64,
+    objects: BTreeMap<Key, Object>,
+    log: Vec<Event>,
+}
+
+impl Store {
+    /// The resourceVersion of the last write.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Everything up to here is forgotten.
+    pub fn compacted(&self) -> u64 {
+        self.compacted
+    }
+
+    /// An object.
+    pub fn get(&self, key: &Key) -> Option<&Object> {
+        self.objects.get(key)
+    }
+
+    /// All objects, in order.
+    pub fn all(&self) -> impl Iterator<Item = (&Key, &Object)> {
+        self.objects.iter()
+    }
+
+    /// Those of a kind, in order.
+    pub fn of_kind(&self, kind: KindId) -> impl Iterator<Item = (&Key, &Object)> {
+        self.objects.range(Key { kind, path: String::new() }..Key { kind: kind + 1, path: String::new() })
+    }
+
+    /// Those of a kind and a namespace, in order; an empty namespace means all.
+    pub fn within<'a>(
+        &'a self,
+        kind: KindId,
+        namespace: &'a str,
+    ) -> impl Iterator<Item = (&'a Key, &'a Object)> + use<'a> {
+        let begin = if namespace.is_empty() { String::new() } else { format!("{namespace}/") };
+        let from = Bound::Included(Key { kind, path: begin.clone() });
+        let here = move |(key, _): &(&Key, &Object)| key.kind == kind && key.path.starts_with(&begin);
+        self.objects.range((from, Bound::Unbounded)).take_while(here)
+    }
+
+    /// Everything that happened and is not forgotten, in order.
+    pub fn log(&self) -> &[Event] {
+        &self.log
+    }
+
+    /// What happened after a version.
+    pub fn since(&self, version: u64) -> &[Event] {
+        let begin = self.log.partition_point(|event| event.version <= version);
+        &self.log[begin..]
+    }
+
+    /// The objects of a kind and a namespace as they were at a version that is not forgotten.
+    pub fn as_of(&self, version: u64, kind: KindId, namespace: &str) -> BTreeMap<Key, Object> {
+        let now = self.within(kind, namespace);
+        let mut then: BTreeMap<Key, Object> =
+            now.map(|(key, object)| (key.clone(), object.clone())).collect();
+        for event in self.since(version).iter().rev() {
+            if event.key.kind == kind && (namespace.is_empty() || event.key.namespace() == namespace) {
+                match &event.before {
+                    Some(before) => then.insert(event.key.clone(), before.clone()),
+                    None => then.remove(&event.key),
+                };
+            }
+        }
+        then
+    }
+
+    /// Stores an object, which gets the next version.
+    pub fn put(&mut self, key: Key, mut value: Value) -> Object {
+        let object = self.stamp(&mut value);
+        let before = self.objects.insert(key.clone(), object.clone());
+        let change = if before.is_some() { Change::Modified } else { Change::Added };
+        self.log.push(Event { version: self.version, key, change, object: object.clone(), before });
+        object
+    }
+
+    /// Removes an object; the answer shows it as it was last, with the version of its end.
+    pub fn remove(&mut self, key: &Key) -> Option<Object> {
+        let before = self.objects.remove(key)?;
+        let mut value = (*before).clone();
+        let object = self.stamp(&mut value);
+        let (key, change, before) = (key.clone(), Change::Deleted, Some(before));
+        self.log.push(Event { version: self.version, key, change, object: object.clone(), before });
+        Some(object)
+    }
+
+    /// Forgets everything that happened until now: whoever watches from an older version must list anew.
+    pub fn compact(&mut self) {
+        self.compacted = self.version;
+        self.log.clear();
+    }
+
+    fn stamp(&mut self, value: &mut Value) -> Object {
+        self.version += 1;
+        object::meta_mut(value).insert("resourceVersion".into(), self.version.to_string().into());
+        Arc::new(std::mem::take(value))
+    }
+}

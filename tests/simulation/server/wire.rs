@@ -1,0 +1,275 @@
+//! The wire between a client and the server: kube's own client on one end, the world on the other, and
+//! somebody in between who decides what becomes of each call.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+
+use bytes::Bytes;
+use futures::channel::oneshot;
+use futures::stream;
+use http::{Request, Response};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::Frame;
+use kube::Client;
+use kube::client::Body as Sent;
+use tower::BoxError;
+
+use super::call::Call;
+use super::read::write;
+use super::refusal::Refusal;
+use super::watch::{News, Watch};
+use super::world::{Answer, Body, World};
+
+/// What becomes of a call.
+#[derive(Clone, Debug)]
+pub enum Fate {
+    /// It is handled and answered.
+    Pass,
+    /// It is refused, and nothing happens.
+    Refuse(Refusal),
+    /// It is handled, and the answer says that it was refused.
+    HandleAndRefuse(Refusal),
+    /// The connection breaks, and nothing happens.
+    Break,
+    /// It is handled, and the connection breaks before the answer.
+    HandleAndBreak,
+    /// Nothing happens, and nobody answers, until it is released.
+    Hang,
+    /// It is handled, and nobody answers until it is released.
+    HandleAndHang,
+    /// The connection breaks, and it is handled when it is released.
+    Delay,
+}
+
+/// Who decides what becomes of calls.
+pub trait Faults: Send {
+    /// Before the call is handled. They are numbered from 1.
+    fn before(&mut self, number: usize, call: &Call, world: &mut World) -> Fate;
+
+    /// After it was handled, and before anybody is told.
+    fn after(&mut self, number: usize, call: &Call, answer: &Answer, world: &mut World) {
+        let _ = (number, call, answer, world);
+    }
+}
+
+/// Decides by looking at nothing but the call.
+impl<F: FnMut(usize, &Call) -> Fate + Send> Faults for F {
+    fn before(&mut self, number: usize, call: &Call, _: &mut World) -> Fate {
+        self(number, call)
+    }
+}
+
+/// A client that nothing happens to.
+pub fn client(world: &Arc<Mutex<World>>) -> Client {
+    Wire::new(world, "admin", |_, _: &Call| Fate::Pass).client()
+}
+
+/// The wire of one process. It can be cut, as when the process dies.
+#[derive(Clone)]
+pub struct Wire {
+    world: Arc<Mutex<World>>,
+    state: Arc<Mutex<State>>,
+}
+
+struct State {
+    user: String,
+    faults: Box<dyn Faults>,
+    calls: usize,
+    held: BTreeMap<usize, Held>,
+    cut: bool,
+}
+
+/// A call that is not over yet.
+struct Held {
+    call: Call,
+    /// The answer, if it was handled already.
+    answer: Option<Answer>,
+    /// Who waits for it, if anybody does.
+    reply: Option<oneshot::Sender<Answer>>,
+}
+
+/// What a client gets.
+type Received = Result<Response<UnsyncBoxBody<Bytes, io::Error>>, BoxError>;
+
+/// What is known of an answer when a call has been decided on.
+enum Outcome {
+    Now(Answer),
+    Broken,
+    Later(oneshot::Receiver<Answer>),
+}
+
+impl Wire {
+    /// A wire for the calls of a user.
+    pub fn new(world: &Arc<Mutex<World>>, user: &str, faults: impl Faults + 'static) -> Self {
+        let state = State {
+            user: user.to_owned(),
+            faults: Box::new(faults),
+            calls: 0,
+            held: BTreeMap::new(),
+            cut: false,
+        };
+        Self { world: world.clone(), state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// kube's client on this wire. It must be made on a runtime.
+    pub fn client(&self) -> Client {
+        let wire = self.clone();
+        let service = tower::service_fn(move |request: Request<Sent>| {
+            let wire = wire.clone();
+            async move { wire.serve(request).await }
+        });
+        Client::new(service, "default")
+    }
+
+    /// How many calls there were.
+    pub fn calls(&self) -> usize {
+        lock(&self.state).calls
+    }
+
+    /// The calls that are not over, with their numbers.
+    pub fn held(&self) -> Vec<(usize, Call)> {
+        lock(&self.state).held.iter().map(|(number, held)| (*number, held.call.clone())).collect()
+    }
+
+    /// Lets a call go on that was held: it is handled if it was not, and answered if somebody still waits.
+    pub fn release(&self, number: usize) {
+        let held = lock(&self.state).held.remove(&number);
+        if let Some(held) = held {
+            let answer = held.answer.unwrap_or_else(|| self.handle(number, &held.call));
+            if let Some(reply) = held.reply {
+                // Who no longer waits misses nothing.
+                let _ = reply.send(answer);
+            }
+        }
+    }
+
+    /// Cuts it: whoever is on it hears nothing any more, and nothing that it says arrives. Calls that are held may
+    /// still be released.
+    pub fn cut(&self) {
+        let mut state = lock(&self.state);
+        state.cut = true;
+        state.held.values_mut().for_each(|held| held.reply = None);
+        drop(state);
+        lock(&self.world).tell();
+    }
+
+    async fn serve(&self, request: Request<Sent>) -> Received {
+        let (head, body) = request.into_parts();
+        let body = body.collect().await?.to_bytes();
+        let user = lock(&self.state).user.clone();
+        let outcome = match Call::read(&user, &head, body) {
+            Ok(call) => self.decide(call),
+            Err(refusal) => Outcome::Now(refusal.into()),
+        };
+        match outcome {
+            Outcome::Now(answer) => self.send(answer),
+            Outcome::Broken => Err(broken().into()),
+            Outcome::Later(answer) => match answer.await {
+                Ok(answer) => self.send(answer),
+                Err(_) => Err(broken().into()),
+            },
+        }
+    }
+
+    fn decide(&self, call: Call) -> Outcome {
+        let (number, fate) = {
+            let mut state = lock(&self.state);
+            if state.cut {
+                return Outcome::Broken;
+            }
+            state.calls += 1;
+            let number = state.calls;
+            (number, state.faults.before(number, &call, &mut lock(&self.world)))
+        };
+        match fate {
+            Fate::Pass => Outcome::Now(self.handle(number, &call)),
+            Fate::Refuse(refusal) => Outcome::Now(refusal.into()),
+            Fate::HandleAndRefuse(refusal) => {
+                self.handle(number, &call);
+                Outcome::Now(refusal.into())
+            }
+            Fate::Break => Outcome::Broken,
+            Fate::HandleAndBreak => {
+                self.handle(number, &call);
+                Outcome::Broken
+            }
+            Fate::Hang => self.hold(number, call, None),
+            Fate::HandleAndHang => {
+                let answer = self.handle(number, &call);
+                self.hold(number, call, Some(answer))
+            }
+            Fate::Delay => {
+                lock(&self.state).held.insert(number, Held { call, answer: None, reply: None });
+                Outcome::Broken
+            }
+        }
+    }
+
+    fn hold(&self, number: usize, call: Call, answer: Option<Answer>) -> Outcome {
+        let (reply, receiver) = oneshot::channel();
+        lock(&self.state).held.insert(number, Held { call, answer, reply: Some(reply) });
+        Outcome::Later(receiver)
+    }
+
+    fn handle(&self, number: usize, call: &Call) -> Answer {
+        let mut state = lock(&self.state);
+        let mut world = lock(&self.world);
+        let answer = world.handle(call);
+        state.faults.after(number, call, &answer, &mut world);
+        answer
+    }
+
+    fn send(&self, answer: Answer) -> Received {
+        let mut response = Response::builder().status(answer.code);
+        let (kind, body) = match answer.body {
+            Body::Object(object) => {
+                if let Some(seconds) = object["details"]["retryAfterSeconds"].as_u64() {
+                    response = response.header(http::header::RETRY_AFTER, seconds);
+                }
+                let mut text = Vec::new();
+                write(&mut text, &object);
+                ("application/json", whole(text))
+            }
+            Body::List(text) => ("application/json", whole(text)),
+            Body::Text(text) => ("text/plain; charset=utf-8", whole(text.into())),
+            Body::Watch(watch) => ("application/json", self.follow(watch)),
+        };
+        Ok(response.header(http::header::CONTENT_TYPE, kind).body(body)?)
+    }
+
+    /// The endless body of a watch.
+    fn follow(&self, mut watch: Watch) -> UnsyncBoxBody<Bytes, io::Error> {
+        let wire = self.clone();
+        let frames = stream::poll_fn(move |context| {
+            if lock(&wire.state).cut {
+                return Poll::Ready(Some(Err(broken())));
+            }
+            let mut world = lock(&wire.world);
+            match world.news(&mut watch) {
+                News::Lines(lines) => Poll::Ready(Some(Ok(Frame::data(lines.into())))),
+                News::End => Poll::Ready(None),
+                News::None => {
+                    world.listen(context.waker());
+                    Poll::Pending
+                }
+            }
+        });
+        UnsyncBoxBody::new(StreamBody::new(frames))
+    }
+}
+
+fn whole(text: Vec<u8>) -> UnsyncBoxBody<Bytes, io::Error> {
+    UnsyncBoxBody::new(Full::new(Bytes::from(text)).map_err(|never| match never {}))
+}
+
+fn broken() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionReset, "connection reset by peer")
+}
+
+/// Locks; what a panicking holder left is the failure of the test that it ran in.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
