@@ -108,7 +108,7 @@ pub struct Witness {
     /// Of every Town and Agent by UID: where it is, since which version it has a tombstone.
     owners: BTreeMap<String, Owner>,
     /// Whether creates may be sent by one who does not know of the tombstone of another yet.
-    pub two_writers: bool,
+    two_writers: bool,
 }
 
 #[derive(Clone)]
@@ -121,6 +121,11 @@ struct Owner {
 }
 
 impl Witness {
+    /// Who has seen nothing yet.
+    pub fn new(two_writers: bool) -> Self {
+        Self { two_writers, ..Self::default() }
+    }
+
     /// Sees what happened.
     pub fn see(&mut self, world: &World, event: &Event, by: By) -> Result<(), Violation> {
         if is_owner(event.key.kind) {

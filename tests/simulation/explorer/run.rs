@@ -142,7 +142,7 @@ impl<'a> Run<'a> {
             chance: plan.seed.map(Chance::of),
             faults_left: plan.seed.map_or(0, |seed| usize::try_from(seed % 4).unwrap_or(0)),
             scenario,
-            witness: Witness { two_writers: plan.more_operators > 0, ..Witness::default() },
+            witness: Witness::new(plan.more_operators > 0),
             plan,
             world,
             clock,
