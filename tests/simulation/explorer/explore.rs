@@ -149,16 +149,26 @@ impl<'a> Explorer<'a> {
         self.try_plan(&Plan { interrupt, ..Plan::default() })
     }
 
+    /// The run in which nothing goes wrong, twice: it is the same. It is told, if that is wished.
+    pub fn told(&mut self, tell: bool) {
+        let (Some(one), Some(other)) = (self.reference(), self.reference()) else { return };
+        let said = |end: &End| end.calls.iter().map(|(call, _)| call.to_string()).collect::<Vec<_>>();
+        assert_eq!(said(&one), said(&other), "a run cannot be told again");
+        if tell {
+            let interrupt = self.scenario.interruption.is_some().then_some(1);
+            let story = run(self.scenario, &Plan { interrupt, ..Plan::default() }, true).story;
+            super::tests::say(&format!("{}:\n  {}", self.scenario.name, story.join("\n  ")));
+        }
+    }
+
     /// Every request of the story, with everything that can go wrong with it.
     pub fn every_crash_point(&mut self) {
         let Some(reference) = self.reference() else { return };
-        for (place, call) in reference.calls.iter().enumerate() {
-            for fault in faults_of(call) {
-                if self.is_over() {
-                    return;
-                }
-                self.try_plan(&Plan { faults: BTreeMap::from([(place + 1, fault)]), ..Plan::default() });
+        for (number, fault) in faults(&reference, 0) {
+            if self.is_over() {
+                return;
             }
+            self.try_plan(&Plan { faults: BTreeMap::from([(number, fault)]), ..Plan::default() });
         }
     }
 
@@ -176,12 +186,11 @@ impl<'a> Explorer<'a> {
                 }
                 continue;
             };
-            let Some(call) = end.calls.get(number - 1) else { continue };
-            for fault in faults_of(call) {
+            for (at, fault) in faults(&end, number - 1).filter(|(at, _)| *at == number) {
                 if self.is_over() {
                     return;
                 }
-                self.try_plan(&Plan { faults: BTreeMap::from([(number, fault)]), ..plan.clone() });
+                self.try_plan(&Plan { faults: BTreeMap::from([(at, fault)]), ..plan.clone() });
             }
         }
     }
@@ -225,21 +234,16 @@ impl<'a> Explorer<'a> {
     /// Every two requests of the story, with everything that can go wrong with both.
     pub fn every_pair(&mut self) {
         let Some(reference) = self.reference() else { return };
-        let calls: Vec<Call> = reference.calls;
-        for (place, call) in calls.iter().enumerate() {
-            for fault in faults_of(call) {
-                let one = Plan { faults: BTreeMap::from([(place + 1, fault)]), ..Plan::default() };
-                let Some(end) = self.try_plan(&one) else { continue };
-                for (next, other) in end.calls.iter().enumerate().skip(place + 1) {
-                    for second in faults_of(other) {
-                        if self.is_over() {
-                            return;
-                        }
-                        let mut two = one.clone();
-                        two.faults.insert(next + 1, second);
-                        self.try_plan(&two);
-                    }
+        for (number, fault) in faults(&reference, 0) {
+            let one = Plan { faults: BTreeMap::from([(number, fault)]), ..Plan::default() };
+            let Some(end) = self.try_plan(&one) else { continue };
+            for (next, second) in faults(&end, number) {
+                if self.is_over() {
+                    return;
                 }
+                let mut two = one.clone();
+                two.faults.insert(next, second);
+                self.try_plan(&two);
             }
         }
     }
@@ -256,6 +260,25 @@ const BLINDNESS: [Blindness; 7] = [
     Blindness::Lost(30),
 ];
 
-fn faults_of(call: &Call) -> Vec<Fault> {
-    if call.resource == "events" { Fault::of_a_word() } else { Fault::of(call) }
+/// Everything that can go wrong with the requests of a run after so many, each by its number. A read that meets a
+/// cluster that it has met before is asked in vain once more: what fails there failed before. A process that is
+/// killed between two reads is killed before the first of them.
+fn faults(end: &End, after: usize) -> impl Iterator<Item = (usize, Fault)> {
+    let mut met = BTreeSet::new();
+    let mut killed_at = None;
+    let mut all = Vec::new();
+    for (place, (call, version)) in end.calls.iter().enumerate() {
+        if place < after {
+            continue;
+        }
+        let of = if call.resource == "events" { Fault::of_a_word() } else { Fault::of(call) };
+        let again = !call.is_write() && !met.insert((call.to_string(), *version));
+        let known = |fault: &Fault| match fault {
+            Fault::CrashBefore => killed_at == Some(*version),
+            _ => again,
+        };
+        all.extend(of.into_iter().filter(|fault| !known(fault)).map(|fault| (place + 1, fault)));
+        killed_at = Some(*version);
+    }
+    all.into_iter()
 }

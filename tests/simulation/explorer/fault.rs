@@ -37,14 +37,15 @@ impl Fault {
     /// All that may go wrong with a request.
     pub fn of(call: &Call) -> Vec<Self> {
         let refused = REFUSALS.into_iter().map(Self::Refused);
-        let mut all = vec![Self::CrashBefore, Self::ResetBefore];
+        let mut all = vec![Self::CrashBefore];
         if call.is_write() {
+            all.push(Self::ResetBefore);
             all.extend([Self::CrashAfter, Self::TimeoutAfter, Self::ResetAfter]);
             all.extend(LATER.into_iter().flat_map(|after| [Self::Late(after), Self::CrashThenLate(after)]));
             all.extend(refused);
         } else {
-            // A read neither conflicts nor is invalid.
-            all.extend(refused.filter(|fault| !matches!(fault, Self::Refused(409 | 422))));
+            // A read neither conflicts nor is invalid, and has no effect: an answer that is lost is one more error.
+            all.extend([Self::Refused(403), Self::Refused(404), Self::Refused(500), Self::ResetBefore]);
         }
         all
     }

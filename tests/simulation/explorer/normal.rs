@@ -14,7 +14,14 @@ use crate::server::store::{Change, Key};
 use crate::server::world::World;
 
 /// Fields that say when, or how often, something was tried.
-const PASSING: [&str; 19] = [
+const PASSING: [&str; 26] = [
+    "clusterIP",
+    "clusterIPs",
+    "deletedAt",
+    "expiresAt",
+    "children",
+    "receipts",
+    "activityUnknownSince",
     "volumeName",
     "resourceVersion",
     "generation",

@@ -48,8 +48,8 @@ pub struct Plan {
 pub struct End {
     /// The cluster as it is then.
     pub world: World,
-    /// Requests that operators sent.
-    pub calls: Vec<Call>,
+    /// Requests that operators sent, and the version of the cluster that each met.
+    pub calls: Vec<(Call, u64)>,
     /// News that watches brought.
     pub news: usize,
     /// Moves that were made.
@@ -99,7 +99,7 @@ pub struct Run<'a> {
     held: BTreeMap<(usize, Watched), Held>,
     /// Requests that nobody answers.
     hanging: Vec<Waiting>,
-    calls: Vec<Call>,
+    calls: Vec<(Call, u64)>,
     news: usize,
     moves: usize,
     /// How far the story is.
@@ -368,7 +368,7 @@ impl<'a> Run<'a> {
             }
         }
         let Sent { from, waiting } = self.sent.remove(place);
-        self.calls.push(waiting.call.clone());
+        self.calls.push((waiting.call.clone(), self.world.store().version()));
         let fault = self.fault(number, &waiting.call);
         let by = By::Operator { knew: self.operators[from].knew() };
         let name = self.operators[from].name.clone();
@@ -558,8 +558,13 @@ impl Run<'_> {
         let since = self.calls.len() - self.calls_then;
         let failing = self.operators.iter().any(Operator::is_failing);
         // A few requests to see that nothing is to be done; with a failure, so many for each attempt.
-        let (invariant, bound) = if failing { (Invariant::NoHotLoop, 600) } else { (Invariant::IdleIsFree, 40) };
-        if since <= bound { Ok(()) } else { Err(broken(invariant, format!("{since} requests, and nothing changed"))) }
+        let (invariant, bound) =
+            if failing { (Invariant::NoHotLoop, 600) } else { (Invariant::IdleIsFree, 40) };
+        if since <= bound {
+            Ok(())
+        } else {
+            Err(broken(invariant, format!("{since} requests, and nothing changed")))
+        }
     }
 }
 

@@ -39,10 +39,6 @@ fn town_is(wanted: &'static str) -> impl Fn(&World) -> bool + Send + Sync + 'sta
     move |world| phase(world, town_kind(), "gas") == wanted
 }
 
-fn agent_is(wanted: &'static str) -> impl Fn(&World) -> bool + Send + Sync + 'static {
-    move |world| phase(world, agent_kind(), "poly") == wanted
-}
-
 fn agent_runs(world: &World) -> bool {
     runs(world, agent_kind(), "poly")
 }

@@ -22,7 +22,8 @@ fn without(guard: Guard, scenario: &Scenario) -> Option<Box<Found>> {
 
 #[track_caller]
 fn is_needed(guard: Guard, stories: &[Scenario], protects: Invariant) {
-    let found = stories.iter().filter_map(|scenario| without(guard, scenario)).min_by_key(|found| found.moves);
+    let found =
+        stories.iter().filter_map(|scenario| without(guard, scenario)).min_by_key(|found| found.moves);
     let found = found.unwrap_or_else(|| panic!("without {guard:?} nothing is broken: it is not needed"));
     say(&format!("without {guard:?}: {found}"));
     assert_eq!(found.violation.invariant, protects, "without {guard:?}");

@@ -42,7 +42,7 @@ macro_rules! stories {
 
             #[test]
             fn comes_to_its_end() {
-                explore(&scenarios::$story(), "nothing goes wrong", |explorer| _ = explorer.reference());
+                explore(&scenarios::$story(), "nothing goes wrong", |explorer| explorer.told(std::env::var("TELL").is_ok()));
             }
 
             #[test]
