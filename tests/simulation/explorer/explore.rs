@@ -11,7 +11,6 @@ use super::invariants::{Invariant, Violation, broken};
 use super::normal::{differences, normal_form};
 use super::run::{End, Plan, run};
 use super::scenario::Scenario;
-use crate::server::call::Call;
 
 /// How much was looked at.
 #[derive(Clone, Debug, Default)]
@@ -143,10 +142,14 @@ impl<'a> Explorer<'a> {
         (!differ.is_empty()).then(|| broken(Invariant::EventuallyStable, differ.join("\n    ")))
     }
 
+    /// Nothing goes wrong. What comes in between comes before anything has happened.
+    fn base(&self) -> Plan {
+        Plan { interrupt: self.scenario.interruption.is_some().then_some(1), ..Plan::default() }
+    }
+
     /// The run in which nothing goes wrong.
     pub fn reference(&mut self) -> Option<End> {
-        let interrupt = self.scenario.interruption.is_some().then_some(1);
-        self.try_plan(&Plan { interrupt, ..Plan::default() })
+        self.try_plan(&self.base())
     }
 
     /// The run in which nothing goes wrong, twice: it is the same. It is told, if that is wished.
@@ -155,20 +158,23 @@ impl<'a> Explorer<'a> {
         let said = |end: &End| end.calls.iter().map(|(call, _)| call.to_string()).collect::<Vec<_>>();
         assert_eq!(said(&one), said(&other), "a run cannot be told again");
         if tell {
-            let interrupt = self.scenario.interruption.is_some().then_some(1);
-            let story = run(self.scenario, &Plan { interrupt, ..Plan::default() }, true).story;
+            let story = run(self.scenario, &self.base(), true).story;
             super::tests::say(&format!("{}:\n  {}", self.scenario.name, story.join("\n  ")));
         }
     }
 
     /// Every request of the story, with everything that can go wrong with it.
     pub fn every_crash_point(&mut self) {
+        if self.scenario.interruption.is_some() {
+            // Told again for every moment that it may come in.
+            return;
+        }
         let Some(reference) = self.reference() else { return };
         for (number, fault) in faults(&reference, 0) {
             if self.is_over() {
                 return;
             }
-            self.try_plan(&Plan { faults: BTreeMap::from([(number, fault)]), ..Plan::default() });
+            self.try_plan(&Plan { faults: BTreeMap::from([(number, fault)]), ..self.base() });
         }
     }
 
@@ -203,7 +209,7 @@ impl<'a> Explorer<'a> {
                 if self.is_over() {
                     return;
                 }
-                self.try_plan(&Plan { blind: BTreeMap::from([(number, blindness)]), ..Plan::default() });
+                self.try_plan(&Plan { blind: BTreeMap::from([(number, blindness)]), ..self.base() });
             }
         }
         for number in 1..=reference.calls.len() {
@@ -212,7 +218,7 @@ impl<'a> Explorer<'a> {
                     return;
                 }
                 let faults = BTreeMap::from([(number, Fault::CrashAfter)]);
-                self.try_plan(&Plan { faults, behind, ..Plan::default() });
+                self.try_plan(&Plan { faults, behind, ..self.base() });
             }
         }
     }
@@ -235,7 +241,7 @@ impl<'a> Explorer<'a> {
     pub fn every_pair(&mut self) {
         let Some(reference) = self.reference() else { return };
         for (number, fault) in faults(&reference, 0) {
-            let one = Plan { faults: BTreeMap::from([(number, fault)]), ..Plan::default() };
+            let one = Plan { faults: BTreeMap::from([(number, fault)]), ..self.base() };
             let Some(end) = self.try_plan(&one) else { continue };
             for (next, second) in faults(&end, number) {
                 if self.is_over() {

@@ -24,7 +24,9 @@ fn explore(scenario: &Scenario, what: &str, look: impl FnOnce(&mut Explorer<'_>)
     look(&mut explorer);
     say(&format!("{}: {what}: {}", scenario.name, explorer.report));
     if let Err(found) = explorer.found() {
-        panic!("{found}");
+        // At once: what a test says is shown when all have ended.
+        say(&found.to_string());
+        panic!("{}", found.violation.why);
     }
 }
 
