@@ -28,10 +28,10 @@ pub enum Fault {
 }
 
 /// Errors that the API server answers with.
-const REFUSALS: [u16; 8] = [403, 404, 409, 422, 429, 500, 503, 504];
-/// How much later a request may take effect: at once after whatever comes next, or nearly as late as the API server
-/// lets it. What is later than that no request is.
-const LATER: [u8; 3] = [1, 30, 59];
+const REFUSALS: [u16; 7] = [403, 404, 409, 422, 429, 500, 504];
+/// How much later a create may take effect: soon, or nearly as late as the API server lets it. What is later than
+/// that no request is.
+const LATER: [u8; 2] = [1, 59];
 
 impl Fault {
     /// All that may go wrong with a request.
@@ -41,7 +41,9 @@ impl Fault {
         if call.is_write() {
             all.push(Self::ResetBefore);
             all.extend([Self::CrashAfter, Self::TimeoutAfter, Self::ResetAfter]);
-            all.extend(LATER.into_iter().flat_map(|after| [Self::Late(after), Self::CrashThenLate(after)]));
+            // What changes or deletes names a version or a UID; a create names nothing.
+            let later = if call.verb == Verb::Create { &LATER[..] } else { &LATER[..1] };
+            all.extend(later.iter().flat_map(|after| [Self::Late(*after), Self::CrashThenLate(*after)]));
             all.extend(refused);
         } else {
             // A read neither conflicts nor is invalid, and has no effect: an answer that is lost is one more error.
@@ -95,7 +97,6 @@ pub fn refusal(call: &Call, code: u16) -> Answer {
         422 => Refusal::new(422, "Invalid", "admission webhook \"other.example\" denied the request"),
         429 => Refusal::too_many_requests(1),
         500 => Refusal::internal("etcdserver: leader changed"),
-        503 => Refusal::unavailable(),
         _ => Refusal::timeout(),
     })
 }

@@ -36,9 +36,9 @@ pub const EPOCH: Timestamp = Timestamp::constant(1_893_456_000, 0);
 /// As long as a request may take to have an effect.
 pub const LATE: SignedDuration = SignedDuration::from_mins(1);
 /// More moves than any story needs.
-pub const AT_MOST: usize = 20_000;
+pub const AT_MOST: usize = 4_000;
 /// When nothing has changed for so long, nothing will: what is retried now is retried for ever.
-pub const AT_REST_AFTER: SignedDuration = SignedDuration::from_hours(3);
+pub const AT_REST_AFTER: SignedDuration = SignedDuration::from_hours(1);
 
 /// The place of Towns in the server's table of kinds.
 pub fn town_kind() -> usize {
