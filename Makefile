@@ -19,6 +19,11 @@ MUTANTS_SLOW := walk interleaving properties
 # Which part of them: all, or for example SHARD=0/8.
 SHARD ?= 0/1
 
+# The simulation, optimised, with the switches that show that its tests would notice a missing check.
+EXPLORE := cargo test --locked --profile explore --features mutations --test simulation
+# How long `make explore` looks.
+MINUTES ?= 10
+
 CHART := deploy/helm/town-operator
 BED := cargo run -q --locked -p town-bed --bin bed --
 # NAME=... picks another cluster of the test bed than the default one.
@@ -43,9 +48,14 @@ demo: ## Watch a real town live, sleep, wake and die (CONTEXT=... IMAGE=... for 
 	@deploy/demo.sh
 
 .PHONY: test
-test: bed ## Run every test, on a real API server and a real node
+test: bed ## Run every test, on a simulated API server, a real one and a real node
 	@if $(BED) can-node >/dev/null; then deploy/image.sh; fi
+	$(EXPLORE)
 	cargo test --locked --workspace --no-fail-fast
+
+.PHONY: explore
+explore: ## Explore what two faults at once do on the simulated API server, for MINUTES=10, and report how much was looked at
+	MINUTES=$(MINUTES) $(EXPLORE) -- --ignored --nocapture every_pair_of_faults
 
 .PHONY: test-unit
 test-unit: ## Run the tests that need no cluster

@@ -10,7 +10,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
 use super::lock;
-use crate::lifecycle::Uid;
+use crate::lifecycle::{Guard, Uid};
 
 /// The gates of all towns, by UID; also what is known of the creates of agents.
 pub struct Gates {
@@ -119,6 +119,9 @@ impl Gates {
         tombstone: Timestamp,
         late: SignedDuration,
     ) -> Option<Timestamp> {
+        if !Guard::LateCreates.holds() {
+            return None;
+        }
         let gate = self.gate(uid);
         // Nobody holds a closed gate for long; a gate that is held is not settled.
         let state = gate.try_read().map(|g| *lock(&g.state)).unwrap_or_default();

@@ -13,7 +13,7 @@ use super::error::Error;
 use super::gate::{Sent, Shared};
 use super::kinds::Known;
 use crate::api::{Agent, Town, names};
-use crate::lifecycle::{self, OwnerRef, TownFacts, Uid, tombstone};
+use crate::lifecycle::{self, Guard, OwnerRef, TownFacts, Uid, tombstone};
 
 /// A Town, and perhaps an Agent of it, that were alive a moment ago; valid while the gates are held.
 pub struct LiveOwner<'gate> {
@@ -131,7 +131,7 @@ async fn read_live<K: Known>(cluster: &Cluster, owner: &OwnerRef) -> Result<K, E
         Some(_) => String::new(),
     };
     match read {
-        Some(found) if why.is_empty() => Ok(found),
+        Some(found) if why.is_empty() || !Guard::ProofOfLife.holds() => Ok(found),
         _ => Err(Error::NotLive { why }),
     }
 }

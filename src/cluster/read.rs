@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use super::Cluster;
 use super::error::Error;
 use super::kinds::Known;
-use crate::lifecycle::{ObjectKey, Unknown};
+use crate::lifecycle::{Guard, ObjectKey, Unknown};
 
 /// Objects asked for at once.
 const PAGE: u32 = 250;
@@ -41,7 +41,12 @@ pub(super) async fn list<K: Known>(
         let api = api.clone();
         async move { api.list(&params).await }
     };
-    let all = pages(K::NAME, params, page).await?.into_iter().filter(|item| matters(item.meta()));
+    let all = match pages(K::NAME, params, page).await {
+        Err(_) if !Guard::FailClosed.holds() => Vec::new(),
+        all => all?,
+    };
+    let there = |meta: &ObjectMeta| Guard::Absence.holds() || meta.deletion_timestamp.is_none();
+    let all = all.into_iter().filter(|item| matters(item.meta()) && there(item.meta()));
     all.map(|guarded| {
         guarded.0.map_err(|bad| Error::Undecodable {
             kind: K::NAME,

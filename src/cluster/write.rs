@@ -11,7 +11,7 @@ use super::Cluster;
 use super::error::Error;
 use super::kinds::Known;
 use crate::api::names;
-use crate::lifecycle::{ObjectKey, OwnerRef, Uid};
+use crate::lifecycle::{Guard, ObjectKey, OwnerRef, Uid};
 
 /// Changes exactly the object that was planned, by a merge patch. `by` is whose reconcile it is.
 pub(super) async fn change<K: Known>(
@@ -38,7 +38,8 @@ pub(super) async fn delete<K: Known>(
     key: &ObjectKey,
     uid: &Uid,
 ) -> Result<(), Error> {
-    let exactly = Preconditions { uid: Some(uid.to_string()), resource_version: None };
+    let uid = Guard::UidOfDeletes.holds().then(|| uid.to_string());
+    let exactly = Preconditions { uid, resource_version: None };
     delete_if::<K>(cluster, by, key, exactly).await.map(drop)
 }
 

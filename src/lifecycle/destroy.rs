@@ -14,6 +14,7 @@ use super::activity::{bound_to, working};
 use super::clock::{after, stamp};
 use super::conditions::Conditions;
 use super::facts::{AgentSnapshot, ChildFacts, Record, Remains, TownSnapshot, TownView};
+use super::guard::Guard;
 use super::plan::{Action, Plan};
 use super::status::{agent_status, finish_agent, finish_town};
 use super::steps::{self, Progress, awaited_agent};
@@ -163,6 +164,9 @@ fn marked(
     remains: &Remains,
     spec: impl FnOnce() -> TombstoneSpec,
 ) -> Option<Progress> {
+    if !Guard::TombstoneFirst.holds() {
+        return None;
+    }
     let mut actions = Vec::new();
     match &remains.record {
         Record::Unknown(unknown) => return Some(Progress::unanswered(DestroyStep::Tombstone, unknown)),

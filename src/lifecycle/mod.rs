@@ -16,6 +16,7 @@ mod conditions;
 mod destroy;
 mod expiry;
 mod facts;
+mod guard;
 mod idle;
 mod ids;
 mod kinds;
@@ -47,6 +48,7 @@ pub use facts::{
     RigFacts, ServiceFacts, Standing, Termination, TombstoneFacts, TownFacts, TownSnapshot, TownView,
     Unknown, VolumeFacts,
 };
+pub use guard::Guard;
 pub use ids::{ObjectKey, OwnerRef, Uid, child_name, service_name};
 pub use kinds::ChildKind;
 pub use plan::{Action, Ask, Notice, Plan, Questions};

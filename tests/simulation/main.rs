@@ -5,5 +5,6 @@
 // Specs are `json!` literals, handed on as they are written.
 #![allow(clippy::needless_pass_by_value)]
 
+mod explorer;
 mod served;
 mod server;

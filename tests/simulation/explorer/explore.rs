@@ -1,0 +1,290 @@
+//! Everything that can go wrong in a story, one after the other.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::fault::{Blindness, Fault};
+use super::invariants::{Invariant, Violation, broken};
+use super::normal::{differences, normal_form};
+use super::run::{End, Plan, run};
+use super::scenario::Scenario;
+
+/// How much was looked at.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Runs.
+    pub runs: usize,
+    /// Moves in all of them.
+    pub moves: usize,
+    /// Requests in all of them.
+    pub calls: usize,
+    /// Different ends.
+    pub ends: BTreeSet<String>,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { runs, moves, calls, ends } = self;
+        write!(f, "{runs} runs, {calls} requests, {moves} states, {} different ends", ends.len())
+    }
+}
+
+/// Something that does not hold, and how it came to that.
+pub struct Found {
+    /// What went wrong.
+    pub plan: Plan,
+    /// What does not hold.
+    pub violation: Violation,
+    /// How long the way to it is.
+    pub moves: usize,
+    story: &'static str,
+    told: Vec<String>,
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}: {}", self.violation.invariant, self.violation.why)?;
+        writeln!(f, "in the story \"{}\", with {:?}", self.story, self.plan)?;
+        self.told.iter().try_for_each(|line| writeln!(f, "  {line}"))
+    }
+}
+
+impl fmt::Debug for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\n{self}")
+    }
+}
+
+/// Runs of one story.
+pub struct Explorer<'a> {
+    scenario: &'a Scenario,
+    /// How it ends when nothing goes wrong.
+    reference: Option<BTreeMap<String, Value>>,
+    until: Option<Instant>,
+    /// Go on after something was found, to find the shortest way to it.
+    thorough: bool,
+    found: Option<Found>,
+    /// What was looked at.
+    pub report: Report,
+}
+
+impl<'a> Explorer<'a> {
+    /// Of a story.
+    pub fn of(scenario: &'a Scenario) -> Self {
+        Self {
+            scenario,
+            reference: None,
+            until: None,
+            thorough: false,
+            found: None,
+            report: Report::default(),
+        }
+    }
+
+    /// Ends after so much time, whatever is left to look at.
+    pub fn within(mut self, time: Duration) -> Self {
+        self.until = Some(Instant::now() + time);
+        self
+    }
+
+    /// Looks for the shortest way to what it finds.
+    pub fn thorough(mut self) -> Self {
+        self.thorough = true;
+        self
+    }
+
+    /// What was found.
+    pub fn found(self) -> Result<Report, Box<Found>> {
+        self.found.map_or(Ok(self.report), |found| Err(Box::new(found)))
+    }
+
+    fn is_over(&self) -> bool {
+        (self.found.is_some() && !self.thorough) || self.until.is_some_and(|until| Instant::now() > until)
+    }
+
+    /// One run; `None` where it broke an invariant.
+    fn try_plan(&mut self, plan: &Plan) -> Option<End> {
+        let mut end = run(self.scenario, plan, false);
+        self.report.runs += 1;
+        self.report.moves += end.moves;
+        self.report.calls += end.calls.len();
+        if end.violation.is_none() {
+            end.violation = self.compare(&end);
+        }
+        match end.violation.take() {
+            None => Some(end),
+            Some(violation) => {
+                if self.found.as_ref().is_none_or(|found| end.moves < found.moves) {
+                    let told = run(self.scenario, plan, true).story;
+                    let (plan, story) = (plan.clone(), self.scenario.name);
+                    self.found = Some(Found { plan, violation, moves: end.moves, story, told });
+                }
+                None
+            }
+        }
+    }
+
+    /// I8. The end is the one of the run in which nothing went wrong.
+    fn compare(&mut self, end: &End) -> Option<Violation> {
+        let form = normal_form(&end.world);
+        self.report.ends.insert(serde_json::to_string(&form).expect("JSON"));
+        if !self.scenario.always_ends_alike() {
+            return None;
+        }
+        let Some(reference) = &self.reference else {
+            self.reference = Some(form);
+            return None;
+        };
+        let differ = differences(reference, &form);
+        (!differ.is_empty()).then(|| broken(Invariant::EventuallyStable, differ.join("\n    ")))
+    }
+
+    /// Nothing goes wrong. What comes in between comes before anything has happened.
+    fn base(&self) -> Plan {
+        Plan { interrupt: self.scenario.interruption.is_some().then_some(1), ..Plan::default() }
+    }
+
+    /// The run in which nothing goes wrong.
+    pub fn reference(&mut self) -> Option<End> {
+        self.try_plan(&self.base())
+    }
+
+    /// The run in which nothing goes wrong, twice: it is the same. It is told, if that is wished.
+    pub fn told(&mut self, tell: bool) {
+        let (Some(one), Some(other)) = (self.reference(), self.reference()) else { return };
+        let said = |end: &End| end.calls.iter().map(|(call, _)| call.to_string()).collect::<Vec<_>>();
+        assert_eq!(said(&one), said(&other), "a run cannot be told again");
+        if tell {
+            let story = run(self.scenario, &self.base(), true).story;
+            super::tests::say(&format!("{}:\n  {}", self.scenario.name, story.join("\n  ")));
+        }
+    }
+
+    /// Every request of the story, with everything that can go wrong with it.
+    pub fn every_crash_point(&mut self) {
+        if self.scenario.interruption.is_some() {
+            // Told again for every moment that it may come in.
+            return;
+        }
+        let Some(reference) = self.reference() else { return };
+        for (number, fault) in faults(&reference, 0) {
+            if self.is_over() {
+                return;
+            }
+            self.try_plan(&Plan { faults: BTreeMap::from([(number, fault)]), ..self.base() });
+        }
+    }
+
+    /// The story interrupted before every request, and what can go wrong with that request.
+    pub fn every_interruption(&mut self) {
+        if self.scenario.interruption.is_none() {
+            return;
+        }
+        let uninterrupted = run(self.scenario, &Plan::default(), false);
+        for number in 1..=uninterrupted.calls.len() {
+            let plan = Plan { interrupt: Some(number), ..Plan::default() };
+            let Some(end) = self.try_plan(&plan) else {
+                if self.is_over() {
+                    return;
+                }
+                continue;
+            };
+            for (at, fault) in faults(&end, number - 1).filter(|(at, _)| *at == number) {
+                if self.is_over() {
+                    return;
+                }
+                self.try_plan(&Plan { faults: BTreeMap::from([(at, fault)]), ..plan.clone() });
+            }
+        }
+    }
+
+    /// All that watches bring, each held back or lost; and processes that begin with an older view.
+    pub fn every_stale_view(&mut self) {
+        let Some(reference) = self.reference() else { return };
+        for number in 1..=reference.news {
+            for blindness in BLINDNESS {
+                if self.is_over() {
+                    return;
+                }
+                self.try_plan(&Plan { blind: BTreeMap::from([(number, blindness)]), ..self.base() });
+            }
+        }
+        for number in 1..=reference.calls.len() {
+            for behind in [1, 3, 9, 27] {
+                if self.is_over() {
+                    return;
+                }
+                let faults = BTreeMap::from([(number, Fault::CrashAfter)]);
+                self.try_plan(&Plan { faults, behind, ..self.base() });
+            }
+        }
+    }
+
+    /// Moves in any order, with faults at any place, as each seed draws them, by so many operators more than one:
+    /// as if there were no lease.
+    pub fn any_order(&mut self, seeds: impl IntoIterator<Item = u64>, more_operators: usize) {
+        let Some(reference) = self.reference() else { return };
+        for seed in seeds {
+            if self.is_over() {
+                return;
+            }
+            let moment = usize::try_from(seed).unwrap_or(0) % reference.calls.len().max(1);
+            let interrupt = self.scenario.interruption.is_some().then_some(moment + 1);
+            self.try_plan(&Plan { seed: Some(seed), interrupt, more_operators, ..Plan::default() });
+        }
+    }
+
+    /// Every two requests of the story, with everything that can go wrong with both.
+    pub fn every_pair(&mut self) {
+        let Some(reference) = self.reference() else { return };
+        for (number, fault) in faults(&reference, 0) {
+            let one = Plan { faults: BTreeMap::from([(number, fault)]), ..self.base() };
+            let Some(end) = self.try_plan(&one) else { continue };
+            for (next, second) in faults(&end, number) {
+                if self.is_over() {
+                    return;
+                }
+                let mut two = one.clone();
+                two.faults.insert(next, second);
+                self.try_plan(&two);
+            }
+        }
+    }
+}
+
+/// How news is held back or lost.
+const BLINDNESS: [Blindness; 7] = [
+    Blindness::Late(1),
+    Blindness::Late(2),
+    Blindness::Late(4),
+    Blindness::Late(16),
+    Blindness::LateBy(3),
+    Blindness::LateBy(30),
+    Blindness::Lost(30),
+];
+
+/// Everything that can go wrong with the requests of a run after so many, each by its number. A read that meets a
+/// cluster that it has met before is asked in vain once more: what fails there failed before. A process that is
+/// killed between two reads is killed before the first of them.
+fn faults(end: &End, after: usize) -> impl Iterator<Item = (usize, Fault)> {
+    let mut met = BTreeSet::new();
+    let mut killed_at = None;
+    let mut all = Vec::new();
+    for (place, (call, version)) in end.calls.iter().enumerate() {
+        if place < after {
+            continue;
+        }
+        let of = if call.resource == "events" { Fault::of_a_word() } else { Fault::of(call) };
+        let again = !call.is_write() && !met.insert((call.to_string(), *version));
+        let known = |fault: &Fault| match fault {
+            Fault::CrashBefore => killed_at == Some(*version),
+            _ => again,
+        };
+        all.extend(of.into_iter().filter(|fault| !known(fault)).map(|fault| (place + 1, fault)));
+        killed_at = Some(*version);
+    }
+    all.into_iter()
+}

@@ -1,0 +1,349 @@
+//! What must always be true: one function for each invariant, asked after everything that happens.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde_json::Value;
+use town_operator::api::names;
+
+use super::{INSTALL, agent_kind, tombstone_kind, town_kind};
+use crate::server::call::{Call, Verb};
+use crate::server::kinds::id;
+use crate::server::object::{self, Object, finalizers, is_going, label, meta, uid};
+use crate::server::store::{Change, Event, Key};
+use crate::server::world::World;
+
+/// An invariant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Invariant {
+    /// I1: when a Town or an Agent is gone, nothing of it is left.
+    NoLeak,
+    /// I2: for who has a tombstone nothing is created.
+    NoResurrection,
+    /// I3: nothing is deleted before the tombstone is durable.
+    TombstoneFirst,
+    /// I4: no two pods of one owner and purpose.
+    OnePod,
+    /// I5: what is not ours is neither changed nor deleted.
+    OnlyOurs,
+    /// I6: a bead that is done never starts a pod again.
+    DoneIsDone,
+    /// I7: at rest nothing is asked and nothing is written.
+    IdleIsFree,
+    /// I8: the end is what the specs ask for, whatever went wrong on the way.
+    EventuallyStable,
+    /// I9: work that comes at any moment finds the town awake.
+    NoLostWake,
+    /// I10: every deletion comes to its end.
+    DeletionTerminates,
+    /// I11: what fails is tried ever more rarely.
+    NoHotLoop,
+}
+
+impl fmt::Display for Invariant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoLeak => "I1 no leak",
+            Self::NoResurrection => "I2 no resurrection",
+            Self::TombstoneFirst => "I3 tombstone first",
+            Self::OnePod => "I4 one pod",
+            Self::OnlyOurs => "I5 only ours",
+            Self::DoneIsDone => "I6 done is done",
+            Self::IdleIsFree => "I7 idle is free",
+            Self::EventuallyStable => "I8 eventually stable",
+            Self::NoLostWake => "I9 no lost wake",
+            Self::DeletionTerminates => "I10 deletion terminates",
+            Self::NoHotLoop => "I11 no hot loop",
+        })
+    }
+}
+
+/// An invariant that does not hold.
+#[derive(Clone, Debug)]
+pub struct Violation {
+    /// Which.
+    pub invariant: Invariant,
+    /// What happened.
+    pub why: String,
+}
+
+/// A violation of this invariant.
+pub fn broken(invariant: Invariant, why: impl Into<String>) -> Violation {
+    Violation { invariant, why: why.into() }
+}
+
+/// Who did something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// An operator; it knew of everything up to this version when it decided.
+    Operator {
+        /// The version.
+        knew: u64,
+    },
+    /// Anybody else.
+    Others,
+}
+
+/// Kinds that are children of a town or an agent.
+fn is_child(kind: usize) -> bool {
+    matches!(kind, id::POD | id::CLAIM | id::SERVICE | id::SECRET)
+}
+
+fn is_owner(kind: usize) -> bool {
+    kind == town_kind() || kind == agent_kind()
+}
+
+fn is_ours(object: &Value) -> bool {
+    label(object, names::INSTALL) == Some(INSTALL)
+}
+
+/// `pod ns/gas-1234`.
+fn called(key: &Key) -> String {
+    format!("{} {}", super::kind_name(key.kind), key.path)
+}
+
+/// Who has seen everything.
+#[derive(Clone, Default)]
+pub struct Witness {
+    /// Of every Town and Agent by UID: where it is, since which version it has a tombstone.
+    owners: BTreeMap<String, Owner>,
+    /// Whether creates may be sent by one who does not know of the tombstone of another yet.
+    two_writers: bool,
+}
+
+#[derive(Clone)]
+struct Owner {
+    key: Key,
+    /// The version of its deletion.
+    deleted: Option<u64>,
+    /// The version of its tombstone.
+    tombstone: Option<u64>,
+}
+
+impl Witness {
+    /// Who has seen nothing yet.
+    pub fn new(two_writers: bool) -> Self {
+        Self { two_writers, ..Self::default() }
+    }
+
+    /// Sees what happened.
+    pub fn see(&mut self, world: &World, event: &Event, by: By) -> Result<(), Violation> {
+        if is_owner(event.key.kind) {
+            self.remember(event);
+        }
+        if event.key.kind == tombstone_kind()
+            && event.change == Change::Added
+            && let Some(owner) = event.object["spec"]["uid"].as_str().and_then(|uid| self.owners.get_mut(uid))
+        {
+            owner.tombstone.get_or_insert(event.version);
+        }
+        if let By::Operator { knew } = by {
+            only_ours(event)?;
+            self.tombstone_first(world, event, knew)?;
+        }
+        one_pod(world, event)?;
+        done_is_done(world, event)?;
+        self.no_leak(world, event)
+    }
+
+    /// Sees a request on its way out of the operator.
+    pub fn sent(&self, call: &Call) -> Result<(), Violation> {
+        self.no_resurrection(call)
+    }
+
+    fn remember(&mut self, event: &Event) {
+        let owner = self.owners.entry(uid(&event.object).to_owned()).or_insert_with(|| Owner {
+            key: event.key.clone(),
+            deleted: None,
+            tombstone: None,
+        });
+        if is_going(&event.object) || event.change == Change::Deleted {
+            owner.deleted.get_or_insert(event.version);
+        }
+    }
+
+    /// I1. When a Town or an Agent object is gone, no object with its UID and our label exists.
+    fn no_leak(&self, world: &World, event: &Event) -> Result<(), Violation> {
+        if event.change != Change::Deleted || !is_owner(event.key.kind) || self.two_writers {
+            return Ok(());
+        }
+        match left_of(world, uid(&event.object)).first() {
+            None => Ok(()),
+            Some(left) => Err(broken(
+                Invariant::NoLeak,
+                format!("{} is gone, and {} of it is there", called(&event.key), called(left)),
+            )),
+        }
+    }
+
+    /// I2. Once its tombstone is durable, nothing is created for a UID.
+    fn no_resurrection(&self, call: &Call) -> Result<(), Violation> {
+        if call.verb != Verb::Create
+            || !matches!(call.resource.as_str(), "pods" | "persistentvolumeclaims" | "services" | "secrets")
+            || self.two_writers
+        {
+            return Ok(());
+        }
+        let object: Value = serde_json::from_slice(&call.body).expect("an object");
+        for owner in owners_of(&object) {
+            if self.owners.get(owner).is_some_and(|owner| owner.tombstone.is_some()) {
+                let why = format!("{call} is sent for {}, which has a tombstone", self.name_of(owner));
+                return Err(broken(Invariant::NoResurrection, why));
+            }
+        }
+        Ok(())
+    }
+
+    /// I3. Nothing of an owner that is being destroyed is deleted before its tombstone, or that of its town, is
+    /// durable; and its data only if it is being destroyed.
+    fn tombstone_first(&self, world: &World, event: &Event, knew: u64) -> Result<(), Violation> {
+        let begins = match (&event.before, event.change) {
+            (Some(before), Change::Modified) => is_going(&event.object) && !is_going(before),
+            (Some(before), Change::Deleted) => !is_going(before),
+            _ => false,
+        };
+        let kind = event.key.kind;
+        if !begins || !(is_child(kind) || kind == agent_kind()) {
+            return Ok(());
+        }
+        let owners: Vec<&Owner> = owners_of(&event.object).filter_map(|uid| self.owners.get(uid)).collect();
+        if owners.iter().any(|owner| owner.tombstone.is_some()) {
+            return Ok(());
+        }
+        // Pods end, and agents go, for other reasons too: only who knows of a deletion must have said so first.
+        let destroys = owners.iter().any(|owner| owner.deleted.is_some_and(|deleted| deleted <= knew));
+        let ends = kind == id::POD || kind == agent_kind();
+        let sleeps = kind == id::POD
+            && town_of(world, &event.object).is_some_and(|town| !is_going(town) && falls_asleep(town));
+        if ends && (!destroys || sleeps) {
+            return Ok(());
+        }
+        let of: Vec<String> = owners.iter().map(|owner| called(&owner.key)).collect();
+        let why = format!("{} is deleted, and no tombstone is on {}", called(&event.key), of.join(" or "));
+        Err(broken(Invariant::TombstoneFirst, why))
+    }
+
+    fn name_of(&self, uid: &str) -> String {
+        self.owners.get(uid).map_or_else(|| uid.to_owned(), |owner| called(&owner.key))
+    }
+
+    /// Whether a UID is that of an owner that is gone.
+    pub fn is_gone(&self, world: &World, uid: &str) -> bool {
+        self.owners.get(uid).is_some_and(|owner| {
+            let there = world.store().get(&owner.key);
+            there.is_none_or(|there| object::uid(there) != uid)
+        })
+    }
+
+    /// Everybody whose deletion has been asked for and who is still there.
+    pub fn still_going(&self, world: &World) -> Vec<String> {
+        let gone = |uid: &str| self.is_gone(world, uid);
+        let going = self.owners.iter().filter(|(uid, owner)| owner.deleted.is_some() && !gone(uid));
+        going.map(|(_, owner)| called(&owner.key)).collect()
+    }
+
+    /// What is left of those who are gone.
+    pub fn leaked(&self, world: &World) -> Vec<String> {
+        let gone = self.owners.keys().filter(|uid| self.is_gone(world, uid));
+        gone.flat_map(|uid| left_of(world, uid)).map(|key| called(&key)).collect()
+    }
+}
+
+/// The town and the agent that a child, or the town that an agent, says that it belongs to.
+fn owners_of(object: &Value) -> impl Iterator<Item = &str> {
+    [names::AGENT_UID, names::TOWN_UID].into_iter().filter_map(|key| label(object, key))
+}
+
+fn town_of<'a>(world: &'a World, child: &Value) -> Option<&'a Object> {
+    let wanted = label(child, names::TOWN_UID)?;
+    world.store().of_kind(town_kind()).map(|(_, town)| town).find(|town| uid(town) == wanted)
+}
+
+fn falls_asleep(town: &Value) -> bool {
+    !town["status"]["drainingSince"].is_null() || town["status"]["phase"] == "Asleep"
+}
+
+/// Everything of ours that carries a UID.
+pub fn left_of(world: &World, owner: &str) -> Vec<Key> {
+    let kinds = [id::POD, id::CLAIM, id::SERVICE, id::SECRET, agent_kind()];
+    let all = kinds.into_iter().flat_map(|kind| world.store().of_kind(kind));
+    let left = all.filter(|(_, object)| is_ours(object) && owners_of(object).any(|uid| uid == owner));
+    left.map(|(key, _)| key.clone()).collect()
+}
+
+/// I4. No two pods of one owner and purpose.
+fn one_pod(world: &World, event: &Event) -> Result<(), Violation> {
+    if event.key.kind != id::POD || event.change != Change::Added {
+        return Ok(());
+    }
+    let purpose = |pod: &Value| {
+        let of =
+            [names::INSTALL, names::TOWN_UID, names::AGENT_UID].map(|key| label(pod, key).map(str::to_owned));
+        of[1].is_some().then_some(of)
+    };
+    let Some(new) = purpose(&event.object) else { return Ok(()) };
+    let mut others = world.store().of_kind(id::POD).filter(|(key, _)| **key != event.key);
+    match others.find(|(_, pod)| purpose(pod).as_ref() == Some(&new)) {
+        None => Ok(()),
+        Some((other, _)) => Err(broken(
+            Invariant::OnePod,
+            format!("{} is there beside {}", called(&event.key), called(other)),
+        )),
+    }
+}
+
+/// I5. Nothing that does not carry our label is changed or deleted, and no foreign finalizer is removed.
+fn only_ours(event: &Event) -> Result<(), Violation> {
+    let kind = event.key.kind;
+    if !is_child(kind) && !is_owner(kind) {
+        return Ok(());
+    }
+    let what = || called(&event.key);
+    let Some(before) = &event.before else {
+        return if is_ours(&event.object) {
+            Ok(())
+        } else {
+            Err(broken(Invariant::OnlyOurs, format!("{} is made without our label", what())))
+        };
+    };
+    // Whoever belongs to nobody yet is taken in.
+    let adoptable =
+        is_owner(kind) && label(before, names::INSTALL).is_none() && event.change == Change::Modified;
+    if !is_ours(before) && !adoptable {
+        return Err(broken(Invariant::OnlyOurs, format!("{} is touched, and is not ours", what())));
+    }
+    let foreign = |object: &Object| -> Vec<String> {
+        finalizers(object).filter(|name| !name.starts_with(names::PREFIX)).map(str::to_owned).collect()
+    };
+    let kept = if event.change == Change::Deleted { Vec::new() } else { foreign(&event.object) };
+    match foreign(before).into_iter().find(|finalizer| !kept.contains(finalizer)) {
+        None => Ok(()),
+        Some(finalizer) => {
+            Err(broken(Invariant::OnlyOurs, format!("the finalizer {finalizer} is taken off {}", what())))
+        }
+    }
+}
+
+/// I6. A bead that is recorded as done never starts a pod again.
+fn done_is_done(world: &World, event: &Event) -> Result<(), Violation> {
+    if event.key.kind != id::POD || event.change != Change::Added {
+        return Ok(());
+    }
+    let hook = meta(&event.object).get("annotations").and_then(|all| all.get(names::HOOK));
+    let hook: Option<Value> = hook.and_then(Value::as_str).and_then(|hook| serde_json::from_str(hook).ok());
+    let (Some(hook), Some(agent)) = (hook, label(&event.object, names::AGENT_UID)) else { return Ok(()) };
+    let bead = &hook["bead"];
+    let mut agents = world.store().of_kind(agent_kind());
+    let done = agents.find(|(_, object)| uid(object) == agent).is_some_and(|(_, agent)| {
+        let work = &agent["status"]["work"];
+        work["done"].as_array().is_some_and(|done| done.contains(bead))
+            || (work["outcome"] == "Done" && work["bead"] == *bead)
+    });
+    if done {
+        return Err(broken(
+            Invariant::DoneIsDone,
+            format!("{} is started for bead {bead}, which is done", called(&event.key)),
+        ));
+    }
+    Ok(())
+}

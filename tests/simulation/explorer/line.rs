@@ -1,0 +1,90 @@
+//! The line between an operator and the API server: every request waits on it until the run lets it pass.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use http_body_util::{BodyExt, Full};
+use kube::Client;
+use kube::client::Body;
+use tokio::sync::oneshot;
+use tower::{BoxError, Layer, Service};
+use town_operator::cluster::CallTimeouts;
+
+use crate::server::call::Call;
+
+/// What comes back over the line: an answer, or the line breaks.
+pub type Answer = Result<http::Response<Bytes>, &'static str>;
+
+/// A request on its way.
+pub struct Waiting {
+    /// What is asked.
+    pub call: Call,
+    answer: oneshot::Sender<Answer>,
+}
+
+impl Waiting {
+    /// Hands the answer to who asked. A client that has given up gets none.
+    pub fn answer(self, answer: Answer) {
+        let _ = self.answer.send(answer);
+    }
+}
+
+/// The requests of one operator, in the order in which they were sent.
+#[derive(Clone)]
+pub struct Line {
+    user: Arc<str>,
+    sent: Arc<Mutex<Vec<(http::request::Parts, Bytes, oneshot::Sender<Answer>)>>>,
+}
+
+impl Line {
+    /// An idle line.
+    pub fn of(user: &str) -> Self {
+        Self { user: user.into(), sent: Arc::default() }
+    }
+
+    /// A client at its end. It gives up as the operator's own does.
+    pub fn client(&self) -> Client {
+        let limit = std::time::Duration::from_secs(20);
+        Client::new(CallTimeouts { limit }.layer(self.clone()), "default")
+    }
+
+    /// What was sent since this was asked last.
+    pub fn take(&self) -> Vec<Waiting> {
+        let sent = std::mem::take(&mut *self.sent.lock().unwrap_or_else(PoisonError::into_inner));
+        let read = |(head, body, answer)| {
+            let call = Call::read(&self.user, &head, body).expect("a request that can be read");
+            Waiting { call, answer }
+        };
+        sent.into_iter().map(read).collect()
+    }
+}
+
+impl Service<http::Request<Body>> for Line {
+    type Response = http::Response<Full<Bytes>>;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, Result<Self::Response, BoxError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let sent = self.sent.clone();
+        async move {
+            let (head, body) = request.into_parts();
+            let body = body.collect().await?.to_bytes();
+            let (answer, answered) = oneshot::channel();
+            sent.lock().unwrap_or_else(PoisonError::into_inner).push((head, body, answer));
+            // Whoever drops the request has lost the connection.
+            match answered.await {
+                Ok(Ok(response)) => Ok(response.map(Full::new)),
+                Ok(Err(broken)) => Err(broken.into()),
+                Err(_) => Err("connection reset by peer".into()),
+            }
+        }
+        .boxed()
+    }
+}

@@ -1,0 +1,386 @@
+//! One process of the operator: the operator's own code between a line that we hold and watches that we feed.
+//!
+//! The queue is ours, so that a run can be told again: objects that are due are looked at in the order of their
+//! names, unless the run says otherwise. What it keeps of `kube`'s queue is what matters: one look at an object at
+//! a time, one more after it if something happened meanwhile, one timer for an object, a back-off after failures.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use futures::FutureExt;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use kube::core::DeserializeGuard;
+use kube::runtime::watcher::Event;
+use serde::Deserialize;
+use tokio::sync::mpsc::UnboundedReceiver;
+use town_operator::api::{Agent, Tombstone, Town, names};
+use town_operator::cluster::{Clock, Cluster, Error, Followed, Limits, Look, looks, take_over};
+use town_operator::lifecycle::ObjectKey;
+use town_operator::operator::{Looked, reconcile_agent, reconcile_tombstone, reconcile_town};
+use town_operator::resources::Install;
+
+use super::line::Line;
+use super::{INSTALL, LATE, agent_kind, tombstone_kind, town_kind};
+use crate::server::kinds::id;
+use crate::server::object::{Object, label};
+use crate::server::store::{Change, Event as Happened};
+use crate::server::world::World;
+
+/// Longest time for one look, as in the operator's own queue.
+const DEADLINE: Duration = Duration::from_mins(2);
+/// The longest wait between two attempts.
+const LONGEST_WAIT: SignedDuration = SignedDuration::from_mins(5);
+
+/// What is looked at.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subject {
+    /// A town.
+    Town(ObjectKey),
+    /// An agent.
+    Agent(ObjectKey),
+    /// The record of a destruction.
+    Tombstone(ObjectKey),
+}
+
+impl std::fmt::Display for Subject {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Town(key) => write!(f, "town {}", key.name),
+            Self::Agent(key) => write!(f, "agent {}", key.name),
+            Self::Tombstone(key) => write!(f, "tombstone {}", key.name),
+        }
+    }
+}
+
+impl From<Look> for Subject {
+    fn from(look: Look) -> Self {
+        match look {
+            Look::Town(key) => Self::Town(key),
+            Look::Agent(key) => Self::Agent(key),
+            Look::Tombstone(key) => Self::Tombstone(key),
+        }
+    }
+}
+
+/// The kinds that are watched, in the order in which their news is brought unless the run says otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Watched {
+    /// Towns.
+    Town,
+    /// Agents.
+    Agent,
+    /// Pods of this installation.
+    Pod,
+    /// Claims of this installation.
+    Claim,
+    /// Services of this installation.
+    Service,
+    /// Records of destructions by this installation.
+    Tombstone,
+}
+
+impl Watched {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Town, Self::Agent, Self::Pod, Self::Claim, Self::Service, Self::Tombstone];
+
+    /// Its place in the server's table of kinds.
+    pub fn kind(self) -> usize {
+        match self {
+            Self::Town => town_kind(),
+            Self::Agent => agent_kind(),
+            Self::Pod => id::POD,
+            Self::Claim => id::CLAIM,
+            Self::Service => id::SERVICE,
+            Self::Tombstone => tombstone_kind(),
+        }
+    }
+
+    /// Whether the watch shows the object.
+    pub fn shows(self, object: &Object) -> bool {
+        matches!(self, Self::Town | Self::Agent) || label(object, names::INSTALL) == Some(INSTALL)
+    }
+
+    /// What the watch makes of something that happened; `None`: it is not shown.
+    pub fn news(self, happened: &Happened) -> Option<News> {
+        if happened.key.kind != self.kind() {
+            return None;
+        }
+        let was = happened.before.as_ref().is_some_and(|before| self.shows(before));
+        let is = happened.change != Change::Deleted && self.shows(&happened.object);
+        match (was, is) {
+            (_, true) => Some(News::Apply(happened.object.clone())),
+            (true, false) => Some(News::Delete(happened.object.clone())),
+            (false, false) => None,
+        }
+    }
+}
+
+/// What a watch brings.
+pub enum News {
+    /// An object that is there.
+    Apply(Object),
+    /// An object that is gone, or is shown no more.
+    Delete(Object),
+}
+
+/// A look that is under way.
+struct UnderWay {
+    /// Everything that Towns and Agents were known to be when it began.
+    knew: u64,
+    future: Pin<Box<dyn Future<Output = Result<Looked, Option<Error>>>>>,
+    woken: Arc<Woken>,
+}
+
+/// Whether a look can go on.
+struct Woken {
+    flag: AtomicBool,
+    run: Waker,
+}
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.flag.store(true, Ordering::Relaxed);
+        self.run.wake_by_ref();
+    }
+}
+
+/// A process.
+pub struct Operator {
+    /// Where its requests come out.
+    pub line: Line,
+    /// How it is called in a story.
+    pub name: String,
+    cluster: Arc<Cluster>,
+    asked: UnboundedReceiver<Look>,
+    /// How far each watch has come: the version of the last write that it has shown, or passed over.
+    seen: [u64; 6],
+    due: BTreeSet<Subject>,
+    timers: BTreeMap<Subject, Timestamp>,
+    failures: BTreeMap<Subject, u32>,
+    under_way: BTreeMap<Subject, UnderWay>,
+}
+
+impl Operator {
+    /// Starts a process. It lists every kind as it was at that version.
+    pub fn start(name: &str, user: &str, world: &World, clock: Clock, version: u64) -> Self {
+        let line = Line::of(user);
+        let limits = Limits {
+            late_create: LATE,
+            blocked_after: SignedDuration::from_mins(10),
+            attach_max_hold: SignedDuration::from_hours(12),
+            max_concurrent_starts: 20,
+            agent_tombstones: true,
+            max_concurrent_probes: 4,
+        };
+        let (looks, asked) = looks();
+        let install = Install(INSTALL.into());
+        let cluster = Arc::new(Cluster::new(line.client(), install, Arc::default(), limits, looks, clock));
+        let mut operator = Self {
+            line,
+            name: name.into(),
+            cluster,
+            asked,
+            seen: [version; 6],
+            due: BTreeSet::new(),
+            timers: BTreeMap::new(),
+            failures: BTreeMap::new(),
+            under_way: BTreeMap::new(),
+        };
+        for watched in Watched::ALL {
+            operator.relist(watched, world, version);
+        }
+        take_over(&operator.cluster);
+        operator
+    }
+
+    /// A watch lists its kind anew, as it was at that version.
+    pub fn relist(&mut self, watched: Watched, world: &World, version: u64) {
+        let then = world.store().as_of(version, watched.kind(), "");
+        let shown: Vec<Object> = then.into_values().filter(|object| watched.shows(object)).collect();
+        match watched {
+            Watched::Town => self.list::<Town>(&shown),
+            Watched::Agent => self.list::<Agent>(&shown),
+            Watched::Pod => self.list::<Pod>(&shown),
+            Watched::Claim => self.list::<PersistentVolumeClaim>(&shown),
+            Watched::Service => self.list::<Service>(&shown),
+            Watched::Tombstone => self.list::<Tombstone>(&shown),
+        }
+        self.seen[watched as usize] = version;
+        self.take_looks();
+    }
+
+    fn list<K: Followed>(&self, objects: &[Object]) {
+        self.follow::<K>(Event::Init);
+        for object in objects {
+            self.follow::<K>(Event::InitApply(read(object)));
+        }
+        self.follow::<K>(Event::InitDone);
+    }
+
+    fn follow<K: Followed>(&self, event: Event<DeserializeGuard<K>>) {
+        self.cluster.follow::<K>(event).now_or_never().expect("only what cannot be read is spoken of");
+    }
+
+    /// What a watch has not shown yet, and is next.
+    pub fn news(&self, watched: Watched, world: &World) -> Option<(u64, News)> {
+        let since = world.store().since(self.seen[watched as usize]);
+        since.iter().find_map(|happened| Some((happened.version, watched.news(happened)?)))
+    }
+
+    /// A watch brings its next news.
+    pub fn deliver(&mut self, watched: Watched, version: u64, news: &News) {
+        match watched {
+            Watched::Town => self.bring::<Town>(news),
+            Watched::Agent => self.bring::<Agent>(news),
+            Watched::Pod => self.bring::<Pod>(news),
+            Watched::Claim => self.bring::<PersistentVolumeClaim>(news),
+            Watched::Service => self.bring::<Service>(news),
+            Watched::Tombstone => self.bring::<Tombstone>(news),
+        }
+        self.pass_over(watched, version);
+        self.take_looks();
+    }
+
+    /// A watch loses everything up to a version.
+    pub fn pass_over(&mut self, watched: Watched, version: u64) {
+        self.seen[watched as usize] = version;
+    }
+
+    fn bring<K: Followed>(&self, news: &News) {
+        self.follow::<K>(match news {
+            News::Apply(object) => Event::Apply(read(object)),
+            News::Delete(object) => Event::Delete(read(object)),
+        });
+    }
+
+    fn take_looks(&mut self) {
+        while let Ok(look) = self.asked.try_recv() {
+            self.due.insert(look.into());
+        }
+    }
+
+    /// Who is due and not being looked at.
+    pub fn startable(&self) -> impl Iterator<Item = &Subject> {
+        self.due.iter().filter(|subject| !self.under_way.contains_key(subject))
+    }
+
+    /// Whose timer is next, and when.
+    pub fn next_timer(&self) -> Option<Timestamp> {
+        self.timers.values().min().copied()
+    }
+
+    /// Whether looks are under way.
+    pub fn is_busy(&self) -> bool {
+        !self.under_way.is_empty()
+    }
+
+    /// Whether something fails that it tries again and again.
+    pub fn is_failing(&self) -> bool {
+        !self.failures.is_empty()
+    }
+
+    /// Everybody whose timer has come is due.
+    pub fn ring(&mut self, now: Timestamp) {
+        self.timers.retain(|subject, at| {
+            let rings = *at <= now;
+            if rings {
+                self.due.insert(subject.clone());
+            }
+            !rings
+        });
+    }
+
+    /// Begins a look.
+    pub fn look(&mut self, subject: &Subject, run: &Waker) {
+        self.due.remove(subject);
+        self.timers.remove(subject);
+        let (cluster, of) = (self.cluster.clone(), subject.clone());
+        let future = Box::pin(async move {
+            let look = async {
+                match &of {
+                    Subject::Town(key) => reconcile_town(&cluster, key).await,
+                    Subject::Agent(key) => reconcile_agent(&cluster, key).await,
+                    Subject::Tombstone(key) => reconcile_tombstone(&cluster, key).await,
+                }
+            };
+            tokio::time::timeout(DEADLINE, look).await.map_err(|_| None)?.map_err(Some)
+        });
+        let woken = Arc::new(Woken { flag: AtomicBool::new(true), run: run.clone() });
+        let knew = self.seen[Watched::Town as usize].min(self.seen[Watched::Agent as usize]);
+        self.under_way.insert(subject.clone(), UnderWay { knew, future, woken });
+    }
+
+    /// Up to which version every look that is under way knows what Towns and Agents are.
+    pub fn knew(&self) -> u64 {
+        self.under_way.values().map(|look| look.knew).min().unwrap_or(0)
+    }
+
+    /// Whether a look can go on.
+    pub fn can_go_on(&self) -> bool {
+        self.under_way.values().any(|look| look.woken.flag.load(Ordering::Relaxed))
+    }
+
+    /// Goes on with every look that can. Returns what it says of those that ended badly.
+    pub fn go_on(&mut self, now: Timestamp) -> Vec<String> {
+        let mut ended = Vec::new();
+        for (subject, look) in &mut self.under_way {
+            if look.woken.flag.swap(false, Ordering::Relaxed) {
+                let waker = Waker::from(look.woken.clone());
+                if let Poll::Ready(result) = look.future.as_mut().poll(&mut Context::from_waker(&waker)) {
+                    ended.push((subject.clone(), result));
+                }
+            }
+        }
+        let mut said = Vec::new();
+        for (subject, result) in ended {
+            self.under_way.remove(&subject);
+            said.extend(self.ended(&subject, result, now));
+        }
+        self.take_looks();
+        said
+    }
+
+    fn ended(
+        &mut self,
+        subject: &Subject,
+        result: Result<Looked, Option<Error>>,
+        now: Timestamp,
+    ) -> Option<String> {
+        let (again, failed) = match result {
+            Ok(Looked { look_again, failed }) => (look_again, failed.map(Some)),
+            Err(error) => (None, Some(error)),
+        };
+        let retry = match &failed {
+            None => {
+                self.failures.remove(subject);
+                None
+            }
+            Some(_) => Some(now + self.back_off(subject)),
+        };
+        // A little late rather than early, as the operator's own queue.
+        let again = again.map(|at| at.max(now) + SignedDuration::from_millis(10));
+        if let Some(at) = [again, retry].into_iter().flatten().min() {
+            self.timers.insert(subject.clone(), at);
+        }
+        let text =
+            |error: Option<Error>| error.map_or("it took too long".to_owned(), |error| error.to_string());
+        failed.map(|error| format!("{}: a look at {subject} ended early: {}", self.name, text(error)))
+    }
+
+    fn back_off(&mut self, subject: &Subject) -> SignedDuration {
+        let count = self.failures.entry(subject.clone()).or_default();
+        *count += 1;
+        (SignedDuration::from_millis(250) * (1 << (*count - 1).min(12))).min(LONGEST_WAIT)
+    }
+}
+
+fn read<K: Followed>(object: &Object) -> DeserializeGuard<K> {
+    DeserializeGuard::deserialize(&**object).expect("metadata")
+}

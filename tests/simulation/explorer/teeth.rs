@@ -1,0 +1,60 @@
+//! Each safety check is needed: without it the explorer finds what it protects broken, and tells the shortest way
+//! to it that it has found.
+
+use town_operator::lifecycle::Guard;
+
+use super::explore::{Explorer, Found};
+use super::invariants::Invariant;
+use super::scenario::Scenario;
+use super::scenarios;
+use super::tests::say;
+
+/// Everything that can go wrong in a story, without a check. The shortest way to something broken.
+fn without(guard: Guard, scenario: &Scenario) -> Option<Box<Found>> {
+    guard.without(|| {
+        let mut explorer = Explorer::of(scenario).thorough();
+        explorer.every_crash_point();
+        explorer.every_interruption();
+        explorer.every_stale_view();
+        explorer.found().err()
+    })
+}
+
+#[track_caller]
+fn is_needed(guard: Guard, stories: &[Scenario], protects: Invariant) {
+    let found =
+        stories.iter().filter_map(|scenario| without(guard, scenario)).min_by_key(|found| found.moves);
+    let found = found.unwrap_or_else(|| panic!("without {guard:?} nothing is broken: it is not needed"));
+    say(&format!("without {guard:?}: {found}"));
+    assert_eq!(found.violation.invariant, protects, "without {guard:?}");
+}
+
+#[test]
+fn without_the_tombstone_first_something_is_deleted_before_it() {
+    is_needed(Guard::TombstoneFirst, &[scenarios::deleted_when_idle()], Invariant::TombstoneFirst);
+}
+
+#[test]
+fn without_proof_of_life_the_dead_get_new_pods() {
+    is_needed(Guard::ProofOfLife, &[scenarios::deleted_while_it_starts()], Invariant::NoResurrection);
+}
+
+#[test]
+fn without_their_uid_deletes_hit_others() {
+    is_needed(Guard::UidOfDeletes, &[scenarios::names_taken_at_any_moment()], Invariant::OnlyOurs);
+}
+
+#[test]
+fn without_proof_of_absence_pods_outlive_their_town() {
+    is_needed(Guard::Absence, &[scenarios::deleted_when_idle()], Invariant::NoLeak);
+}
+
+#[test]
+fn without_failing_closed_what_could_not_be_listed_is_left() {
+    is_needed(Guard::FailClosed, &[scenarios::deleted_when_idle()], Invariant::NoLeak);
+}
+
+#[test]
+fn without_waiting_for_creates_what_comes_late_is_left() {
+    is_needed(Guard::LateCreates, &[scenarios::deleted_while_it_starts()], Invariant::NoLeak);
+}

@@ -1,0 +1,133 @@
+//! What is explored, and what must come of it.
+//!
+//! Without optimisation each story is told once, as it is. `make test` and `make explore` build the rest with the
+//! profile `explore` and the feature `mutations`.
+
+use std::io::Write;
+use std::time::Duration;
+
+use super::explore::Explorer;
+use super::scenario::Scenario;
+use super::scenarios;
+
+/// Seeds that every run of the tests draws from. A run that failed is told again with `SEED=...`.
+const SEEDS: u64 = 200;
+
+/// Tells how much was looked at, whether the test succeeds or not.
+pub fn say(what: &str) {
+    // Past what the harness keeps to itself.
+    let _ = writeln!(std::io::stderr(), "{what}");
+}
+
+fn explore(scenario: &Scenario, what: &str, look: impl FnOnce(&mut Explorer<'_>)) {
+    let mut explorer = Explorer::of(scenario);
+    look(&mut explorer);
+    say(&format!("{}: {what}: {}", scenario.name, explorer.report));
+    if let Err(found) = explorer.found() {
+        // At once: what a test says is shown when all have ended.
+        say(&found.to_string());
+        panic!("{}", found.violation.why);
+    }
+}
+
+fn seeds() -> Vec<u64> {
+    match std::env::var("SEED").ok() {
+        Some(seed) => vec![seed.parse().expect("SEED is a number")],
+        None => (0..SEEDS).collect(),
+    }
+}
+
+macro_rules! stories {
+    ($($story:ident),* $(,)?) => { $(
+        mod $story {
+            use super::{explore, scenarios, seeds};
+
+            #[test]
+            fn comes_to_its_end() {
+                explore(&scenarios::$story(), "nothing goes wrong", |explorer| explorer.told(std::env::var("TELL").is_ok()));
+            }
+
+            #[test]
+            #[cfg_attr(not(feature = "mutations"), ignore = "make test runs it, optimised")]
+            fn whatever_fails() {
+                explore(&scenarios::$story(), "every crash point", |explorer| {
+                    explorer.every_crash_point();
+                    explorer.every_interruption();
+                });
+            }
+
+            #[test]
+            #[cfg_attr(not(feature = "mutations"), ignore = "make test runs it, optimised")]
+            fn however_blind_it_is() {
+                explore(&scenarios::$story(), "stale views", |explorer| explorer.every_stale_view());
+            }
+
+            #[test]
+            #[cfg_attr(not(feature = "mutations"), ignore = "make test runs it, optimised")]
+            fn in_any_order() {
+                explore(&scenarios::$story(), "any order", |explorer| explorer.any_order(seeds(), 0));
+            }
+
+            #[test]
+            #[cfg_attr(not(feature = "mutations"), ignore = "make test runs it, optimised")]
+            fn by_two_operators() {
+                explore(&scenarios::$story(), "two operators", |explorer| explorer.any_order(seeds(), 1));
+            }
+        }
+    )* };
+}
+
+stories! {
+    born,
+    works_and_finishes,
+    fails_and_is_tried_again,
+    sleeps,
+    wakes_for_a_bead,
+    wakes_while_it_falls_asleep,
+    suspended_and_resumed,
+    deleted_at_birth,
+    deleted_while_it_starts,
+    deleted_while_it_runs,
+    deleted_when_idle,
+    deleted_while_it_drains,
+    deleted_while_it_sleeps,
+    deleted_while_blocked,
+    deleted_in_the_foreground,
+    deleted_with_orphans,
+    deleted_and_made_anew,
+    namespace_deleted,
+    rig_removed,
+    agent_deleted_alone,
+    claim_retained,
+    expires,
+    deleted_at_any_moment,
+    bead_hooked_at_any_moment,
+    agent_deleted_at_any_moment,
+    namespace_deleted_at_any_moment,
+    names_taken_at_any_moment,
+    agent_made_anew_at_any_moment,
+}
+
+/// Two faults at once, as far as the time goes: `make explore`.
+#[test]
+#[ignore = "make explore runs it, for as long as it is told to"]
+fn every_pair_of_faults() {
+    let minutes = std::env::var("MINUTES").ok().and_then(|text| text.parse().ok()).unwrap_or(10);
+    let stories = scenarios::all();
+    let each = Duration::from_secs(60 * minutes * 2) / u32::try_from(stories.len()).expect("a few");
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        let work = || {
+            while let Some(story) = stories.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
+                let mut explorer = Explorer::of(story).within(each);
+                explorer.every_pair();
+                say(&format!("{}: pairs of faults: {}", story.name, explorer.report));
+                if let Err(found) = explorer.found() {
+                    panic!("{found}");
+                }
+            }
+        };
+        scope.spawn(work);
+        scope.spawn(work);
+    });
+}
