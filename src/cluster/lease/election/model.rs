@@ -348,7 +348,7 @@ impl Scene {
             all.extend([ahead(candidate.reads_from), ahead(candidate.writes_from)]);
             all.extend(candidate.term.iter().flat_map(|term| [ahead(term.from), ahead(term.until)]));
             all.push(u32::MAX);
-            for seen in &candidate.seen {
+            if let Some(seen) = &candidate.seen {
                 all.push(ago(seen.since));
                 all.extend(seen.lease.iter().flat_map(|(revision, record)| [rank(*revision), says(record)]));
             }
