@@ -105,8 +105,8 @@ enum Happening {
     Deleted,
 }
 
-/// Worlds, each with the one that it came from, and how.
-type Worlds = Vec<(World, Option<(usize, Happening)>)>;
+/// A world, with the number of the one that it came from, and how.
+type Reached = (World, Option<(usize, Happening)>);
 
 impl Process {
     fn new(terms: Terms, place: u8, restarts: u8) -> Self {
@@ -348,7 +348,7 @@ impl Scene {
             all.extend([ahead(candidate.reads_from), ahead(candidate.writes_from)]);
             all.extend(candidate.term.iter().flat_map(|term| [ahead(term.from), ahead(term.until)]));
             all.push(u32::MAX);
-            for seen in &candidate.seen {
+            if let Some(seen) = &candidate.seen {
                 all.push(ago(seen.since));
                 all.extend(seen.lease.iter().flat_map(|(revision, record)| [rank(*revision), says(record)]));
             }
@@ -372,7 +372,7 @@ impl Scene {
     /// nobody ever will; else how many worlds there are.
     fn explore(&self) -> Result<usize, String> {
         let mut known: HashSet<Vec<u32>> = HashSet::new();
-        let mut worlds: Worlds = vec![(self.start(), None)];
+        let mut worlds: Vec<Reached> = vec![(self.start(), None)];
         let mut depths: Vec<u8> = vec![0];
         let mut at = 0;
         while at < worlds.len() {
@@ -397,7 +397,7 @@ impl Scene {
 }
 
 /// How a world came about, a line for each thing that happened.
-fn story(worlds: &Worlds, at: usize, end: &str) -> String {
+fn story(worlds: &[Reached], at: usize, end: &str) -> String {
     let mut lines = vec![format!("{:>3} s  {end}", worlds[at].0.now)];
     let mut number = at;
     while let Some((before, what)) = worlds[number].1 {
