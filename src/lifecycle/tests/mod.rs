@@ -17,6 +17,7 @@ mod interleaving;
 mod paused;
 mod probe;
 mod properties;
+mod record;
 mod reported;
 mod restart;
 mod roles;

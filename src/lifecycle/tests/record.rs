@@ -1,0 +1,489 @@
+//! The Tombstone: written before anything is destroyed, and closed with a receipt for each object.
+
+use std::sync::Arc;
+
+use k8s_openapi::jiff::Timestamp;
+
+use super::build::{
+    AgentBuilder, Read, TownBuilder, child, claim, claims_left, minute, pod, polecat, running_town, second,
+    town, uid, unanswered,
+};
+use crate::api::AsleepReason::Idle;
+use crate::api::condition::{DELETION_BLOCKED, STALLED, reason};
+use crate::api::{
+    Cause, DestroyStep, Duration, ExpiryPolicy, Outcome, ReceiptOutcome, Recreate, Tombstone, TombstoneChild,
+    TombstoneKind, TombstonePhase, TombstoneSpec, TombstoneStatus, names,
+};
+use crate::lifecycle::{
+    Action, ChildKind, Freshness, ObjectKey, OwnerRef, Plan, Record, Remains, TombstoneFacts, VolumeFacts,
+    expires_at, is_new, starting, tombstone_name,
+};
+
+/// A town in destruction since minute 0 of which this is found.
+fn going(change: impl FnOnce(&mut Remains)) -> TownBuilder {
+    running_town().destroying(minute(0)).remains(change)
+}
+
+/// A record that names these.
+fn recorded(children: Vec<TombstoneChild>) -> Tombstone {
+    let begun = spec(&running_town().deleting(minute(0)).live().remains(|r| r.record = Record::Missing));
+    Tombstone::new("town-x", TombstoneSpec { children, ..begun })
+}
+
+fn there(children: Vec<TombstoneChild>) -> Record {
+    Record::There(Arc::new(recorded(children)))
+}
+
+fn named(kind: &str, name: &str) -> TombstoneChild {
+    let namespace = if kind == "PersistentVolume" { "" } else { "ns" };
+    TombstoneChild {
+        kind: kind.into(),
+        namespace: namespace.into(),
+        name: name.into(),
+        uid: uid(name).to_string(),
+    }
+}
+
+fn volume(retained: bool) -> VolumeFacts {
+    VolumeFacts {
+        name: "pv-1".into(),
+        uid: uid("pv-1"),
+        claim: Some(uid("gas-claim")),
+        retained,
+        message: "Bound".into(),
+    }
+}
+
+/// What is written when the destruction begins.
+fn spec(town: &TownBuilder) -> TombstoneSpec {
+    written(&town.decide(minute(1)))
+}
+
+fn written<S>(plan: &Plan<S>) -> TombstoneSpec {
+    let spec = plan.actions.iter().find_map(|action| match action {
+        Action::CreateTombstone(spec) => Some((**spec).clone()),
+        _ => None,
+    });
+    spec.unwrap()
+}
+
+fn receipts<S>(plan: &Plan<S>) -> TombstoneStatus {
+    let status = plan.actions.iter().find_map(|action| match action {
+        Action::GiveReceipts(_, status) => Some((**status).clone()),
+        _ => None,
+    });
+    status.unwrap()
+}
+
+/// Each receipt as `outcome kind name`.
+fn said<S>(plan: &Plan<S>) -> Vec<String> {
+    let say = |r: &crate::api::Receipt| format!("{:?} {} {}", r.outcome, r.object.kind, r.object.name);
+    receipts(plan).receipts.iter().map(|r| say(r).trim_end().to_owned()).collect()
+}
+
+fn blocked_by(plan: &Plan<crate::api::TownStatus>) -> Vec<String> {
+    let destroy = plan.status.as_ref().unwrap().destroy.clone().unwrap();
+    destroy.blocked_by.iter().map(|b| format!("{}: {}", b.kind, b.message)).collect()
+}
+
+fn abandons(town: TownBuilder, steps: &str) -> TownBuilder {
+    town.edit(|t| {
+        t.metadata.annotations.get_or_insert_default().insert(names::ABANDON.into(), steps.into());
+    })
+}
+
+#[test]
+fn the_record_is_written_before_the_annotation_and_nothing_else_with_them() {
+    let full = |t: TownBuilder| {
+        let toast = polecat("toast").hook("b1").running();
+        t.live().with(toast).claim(claim("gas")).remains_as_seen().remains(|r| r.record = Record::Missing)
+    };
+    let plan = full(running_town().deleting(minute(0))).decide(minute(0));
+    assert_eq!(plan.does(), "create tombstone, write tombstone");
+    assert!(plan.exclusive, "no create may be under way");
+    // One that vanished in the middle is written again, and nothing goes on without it.
+    let plan = full(running_town().destroying(minute(0))).decide(minute(9));
+    assert_eq!((plan.does().as_str(), plan.exclusive), ("create tombstone", true));
+    let kept = running_town().deleting(minute(0)).live().remains(|r| r.record = there(vec![]));
+    assert_eq!(
+        kept.decide(minute(0)).does(),
+        "write tombstone",
+        "the record came through, the answer did not"
+    );
+    let alone = polecat("toast").of_live(&running_town()).deleting(minute(0));
+    let alone = alone.remains(|r| r.record = Record::Missing);
+    assert_eq!(alone.decide(minute(0)).does(), "create tombstone, write tombstone");
+}
+
+#[test]
+fn a_record_of_which_nobody_knows_holds_everything_up() {
+    let blind = going(|r| {
+        r.record = Record::Unknown(unanswered("Tombstone"));
+        r.pods = Ok(vec![pod("gas").0]);
+    });
+    let plan = blind.decide(minute(11));
+    assert_eq!(plan.does(), "");
+    assert_eq!(blocked_by(&plan), ["Tombstone: the server is down"]);
+    assert!(plan.is(DELETION_BLOCKED) && plan.look_again.is_some());
+    let alone = polecat("toast").own_tombstone(minute(0)).deleting(minute(0));
+    let blind = alone.remains(|r| r.record = Record::Unknown(unanswered("Tombstone")));
+    assert_eq!(blind.decide(minute(0)).does(), "");
+}
+
+#[test]
+fn where_no_record_is_kept_the_annotation_is_the_tombstone() {
+    let plan = running_town().deleting(minute(0)).live().remains(|_| {}).decide(minute(0));
+    assert_eq!(plan.does(), "write tombstone");
+    let end = going(|_| {}).decide(minute(1));
+    assert!(
+        matches!(&end.actions[0], Action::GiveReceipts(None, _)),
+        "the receipts go elsewhere: {}",
+        end.does()
+    );
+}
+
+#[test]
+fn a_record_says_who_was_destroyed_when_why_and_how_long_it_stays() {
+    let begun = |t: TownBuilder| t.deleting(minute(0)).live().remains(|r| r.record = Record::Missing);
+    let plain = spec(&begun(running_town()));
+    assert_eq!(
+        (plain.kind, plain.namespace.as_str(), plain.name.as_str()),
+        (TombstoneKind::Town, "ns", "gas")
+    );
+    assert_eq!(
+        (plain.uid, plain.deleted_at.0, plain.cause),
+        (uid("gas").to_string(), minute(0), Cause::Deleted)
+    );
+    let kept = begun(running_town().edit(|t| {
+        t.spec.tombstone.retention = Duration::new("1h");
+        t.spec.tombstone.recreate = Recreate::Refuse;
+    }));
+    assert_eq!((spec(&kept).expires_at.0, spec(&kept).recreate), (minute(60), Recreate::Refuse));
+
+    let expired = |at, policy| spec(&begun(running_town().expires(at, policy))).cause;
+    assert_eq!(expired(minute(0), ExpiryPolicy::Destroy), Cause::Expiry);
+    assert_eq!(expired(second(1), ExpiryPolicy::Destroy), Cause::Deleted, "its time had not come");
+    assert_eq!(expired(minute(0), ExpiryPolicy::Sleep), Cause::Deleted, "it would only have slept");
+    let with_namespace = begun(running_town().expires(minute(0), ExpiryPolicy::Destroy));
+    let with_namespace = with_namespace.remains(|r| r.namespace_terminating = true);
+    assert_eq!(spec(&with_namespace).cause, Cause::Namespace, "before every other cause");
+}
+
+#[test]
+fn the_record_of_an_agent_says_why_it_went_and_stays_as_long_as_its_town_says() {
+    let town = || running_town().edit(|t| t.spec.tombstone.retention = Duration::new("1h"));
+    let begun = |agent: AgentBuilder, town: &TownBuilder| {
+        let agent = agent.of_live(town).deleting(minute(10)).remains(|r| r.record = Record::Missing);
+        written(&agent.decide(minute(10)))
+    };
+    let done = || polecat("toast").hook("b1").attempt("b1", 1, minute(0)).ended(Outcome::Done, minute(5));
+    let plain = begun(polecat("toast"), &town());
+    assert_eq!(
+        (plain.kind, plain.cause, plain.expires_at.0),
+        (TombstoneKind::Agent, Cause::Deleted, minute(70))
+    );
+    assert_eq!(begun(done().ttl("5m"), &town()).cause, Cause::TTL);
+    assert_eq!(begun(done().ttl("6m"), &town()).cause, Cause::Deleted, "before its time");
+    assert_eq!(begun(polecat("toast").ttl("1s"), &town()).cause, Cause::Deleted, "it never finished");
+    assert_eq!(begun(done().ttl("5m"), &town().rigs(&["other"])).cause, Cause::RigRemoved);
+    let other_town = town().edit(|t| t.metadata.uid = Some("another".into())).rigs(&["other"]);
+    let stranger = begun(polecat("toast"), &other_town);
+    assert_eq!(stranger.cause, Cause::Deleted, "the rigs of a town that is not its own say nothing");
+    assert_ne!(stranger.expires_at.0, minute(70), "nor how long its record stays");
+}
+
+#[test]
+fn a_record_names_everything_that_was_ever_seen_of_it() {
+    let town = running_town().with(polecat("toast").running()).claim(claim("gas")).deleting(minute(0)).live();
+    let town = town.remains_as_seen().remains(|r| {
+        r.record = Record::Missing;
+        r.children.insert(ChildKind::Secret, Ok(vec![child(ChildKind::Secret, "gas")]));
+        r.volumes = Ok(vec![volume(false)]);
+        // Gone by now, and its first record with it.
+        r.seen.insert(named("Service", "gas-service"));
+    });
+    let children = spec(&town).children;
+    for wanted in [
+        named("Agent", "toast"),
+        named("Pod", "gas-pod"),
+        named("Pod", "toast-pod"),
+        named("PersistentVolumeClaim", "gas-claim"),
+        named("Secret", "gas-secret"),
+        named("Service", "gas-service"),
+        named("PersistentVolume", "pv-1"),
+    ] {
+        let same = |c: &&TombstoneChild| {
+            (&c.kind, &c.namespace, &c.name) == (&wanted.kind, &wanted.namespace, &wanted.name)
+        };
+        assert_eq!(children.iter().filter(same).count(), 1, "{wanted:?} of {children:?}");
+    }
+    assert_eq!(children.len(), 7);
+}
+
+#[test]
+fn at_most_five_hundred_are_named_and_the_others_counted() {
+    let many = |n: usize| (0..n).map(|i| named("Pod", &format!("p{i:04}"))).collect::<Vec<_>>();
+    let begun = |n| {
+        let town = running_town().deleting(minute(0)).live().remains(|r| r.record = Record::Missing);
+        spec(&town.remains(|r| r.seen.extend(many(n))))
+    };
+    assert_eq!((begun(500).children.len(), begun(500).more_children.len()), (500, 0));
+    let more = begun(503);
+    assert_eq!(
+        (more.children.len(), more.more_children[0].kind.as_str(), more.more_children[0].count),
+        (500, "Pod", 3)
+    );
+
+    // What is not simply gone is never among those of which there are only counts.
+    let end = going(|r| {
+        r.seen.extend(many(600));
+        r.absent_kinds = vec!["Service"];
+        r.retained.insert(uid("p0599"));
+    });
+    let status = receipts(&end.decide(minute(1)));
+    let outcomes: Vec<_> = status.receipts.iter().take(3).map(|r| r.outcome).collect();
+    assert_eq!(outcomes, [ReceiptOutcome::NeverExisted, ReceiptOutcome::Retained, ReceiptOutcome::Gone]);
+    assert_eq!((status.receipts.len(), status.more_receipts[0].count), (500, 101));
+}
+
+#[test]
+fn the_end_is_a_receipt_for_each() {
+    let end = going(|r| {
+        r.record = there(vec![
+            named("Pod", "gas-pod"),
+            named("PersistentVolumeClaim", "gas-claim"),
+            named("PersistentVolume", "pv-1"),
+        ]);
+        r.volumes = Ok(vec![volume(true)]);
+        r.retained.insert(uid("gas-claim"));
+        r.absent_kinds = vec!["Service"];
+    });
+    let plan = end.decide(minute(1));
+    assert_eq!(plan.does(), "give receipts, remove finalizer");
+    let mut all = said(&plan);
+    all.sort();
+    assert_eq!(
+        all,
+        [
+            "Gone Pod gas-pod",
+            "NeverExisted Service",
+            "Retained PersistentVolume pv-1",
+            "Retained PersistentVolumeClaim gas-claim"
+        ]
+    );
+    let Action::GiveReceipts(Some(record), status) = &plan.actions[0] else { panic!("{}", plan.does()) };
+    assert_eq!(*record, tombstone_name(TombstoneKind::Town, &uid("gas")));
+    assert_eq!((status.phase, status.receipts[0].at.0), (TombstonePhase::Destroyed, minute(1)));
+    let note = plan.note.unwrap();
+    assert!(note.contains("nothing is left of it; proven gone: Pod 1; retained: "), "{note}");
+}
+
+#[test]
+fn receipts_that_stand_are_not_given_again() {
+    let mut record = recorded(vec![named("Pod", "gas-pod")]);
+    let closed = |record: &Tombstone, now: Timestamp| {
+        let record = Record::There(Arc::new(record.clone()));
+        going(|r| r.record = record).decide(now)
+    };
+    record.status = Some(receipts(&closed(&record, minute(1))));
+    assert_eq!(closed(&record, minute(9)).does(), "remove finalizer", "whenever they were given");
+    let mut other = record.clone();
+    other.status.as_mut().unwrap().phase = TombstonePhase::Destroying;
+    assert_eq!(closed(&other, minute(9)).does(), "give receipts, remove finalizer");
+    record.status.as_mut().unwrap().receipts.clear();
+    assert_eq!(closed(&record, minute(9)).does(), "give receipts, remove finalizer");
+}
+
+#[test]
+fn a_volume_stands_in_the_record_before_its_claim_goes() {
+    let with = |record: Record, volumes| {
+        going(|r| {
+            r.record = record;
+            r.volumes = volumes;
+            claims_left(r, Ok(vec![claim("gas")]));
+        })
+    };
+    let plan = with(there(vec![]), Ok(vec![volume(false)])).decide(minute(1));
+    assert_eq!(plan.does(), "amend tombstone", "and its claim stays for now");
+    let plan =
+        with(there(vec![named("PersistentVolume", "pv-1")]), Ok(vec![volume(false)])).decide(minute(1));
+    assert_eq!(plan.does(), "delete claim gas-claim");
+    let plan = with(there(vec![]), Err(unanswered("PersistentVolume"))).decide(minute(1));
+    assert_eq!(
+        (plan.does(), blocked_by(&plan)),
+        (String::new(), vec!["PersistentVolume: the server is down".into()])
+    );
+    let unkept = with(Record::NotKept, Ok(vec![volume(false)])).decide(minute(1));
+    assert_eq!(unkept.does(), "delete claim gas-claim", "there is no record to stand in");
+    // A record that is full takes no more; its volume still goes.
+    let full = |n| (0..n).map(|i| named("Pod", &format!("p{i}"))).collect();
+    let plan = with(there(full(500)), Ok(vec![volume(false)])).decide(minute(1));
+    assert_eq!(plan.does(), "delete claim gas-claim");
+    assert_eq!(with(there(full(499)), Ok(vec![volume(false)])).decide(minute(1)).does(), "amend tombstone");
+}
+
+#[test]
+fn a_volume_that_its_claim_takes_along_is_waited_for() {
+    let left = |volume: VolumeFacts, retained: &[&str]| {
+        going(|r| {
+            r.volumes = Ok(vec![volume]);
+            r.retained.extend(retained.iter().map(|name| uid(name)));
+        })
+        .decide(minute(1))
+    };
+    let waits = left(volume(false), &[]);
+    assert_eq!((waits.does(), blocked_by(&waits)), (String::new(), vec!["PersistentVolume: Bound".into()]));
+    assert!(waits.look_again.is_some_and(|at| at <= minute(2)), "no watch tells of volumes");
+    assert_eq!(left(volume(true), &[]).does(), "give receipts, remove finalizer", "its policy keeps it");
+    let kept = left(volume(false), &["gas-claim"]);
+    assert_eq!(kept.does(), "give receipts, remove finalizer", "its claim was let go");
+    let other = left(volume(false), &["other-claim"]);
+    assert_eq!(other.does(), "", "another claim that was let go says nothing of it");
+}
+
+#[test]
+fn what_an_administrator_gives_up_is_not_waited_for_and_never_called_gone() {
+    let stuck = || going(|r| r.pods = Ok(vec![pod("gas").ready().told_to_stop(minute(0)).0]));
+    assert_eq!(stuck().decide(minute(1)).does(), "");
+    assert_eq!(
+        abandons(stuck(), "compute").decide(second(4)).does(),
+        "",
+        "not before it had time to be seen"
+    );
+    for words in ["compute", "drain, compute", "compute,rest"] {
+        let plan = abandons(stuck(), words).decide(second(5));
+        assert_eq!(plan.does(), "give receipts, remove finalizer", "{words}");
+        assert_eq!(said(&plan), ["Abandoned Pod gas-pod"], "{words}");
+        assert_eq!(receipts(&plan).phase, TombstonePhase::Leaked, "{words}");
+        let note = plan.note.unwrap();
+        assert!(note.contains("given up, and perhaps still there: Pod gas-pod"), "{note}");
+    }
+    assert_eq!(abandons(stuck(), "rest").decide(minute(1)).does(), "", "another step");
+    assert_eq!(abandons(stuck(), "Compute").decide(minute(1)).does(), "", "no step is called that");
+}
+
+#[test]
+fn every_step_has_a_word_and_those_after_it_are_not_given_up_with_it() {
+    let full = || {
+        let busy = polecat("toast").hook("b1").attempt("b1", 1, minute(0)).running();
+        let town = running_town().with(busy).claim(claim("gas")).destroying(minute(0)).drain("1h");
+        town.remains_as_seen().remains(|r| {
+            r.children.insert(ChildKind::Secret, Ok(vec![child(ChildKind::Secret, "gas")]));
+        })
+    };
+    for (words, step) in [
+        ("", DestroyStep::Drain),
+        ("drain", DestroyStep::Credentials),
+        ("drain,credentials", DestroyStep::Agents),
+        ("drain,credentials,agents", DestroyStep::Compute),
+        ("drain,credentials,agents,compute", DestroyStep::Rest),
+        ("credentials,agents,compute,rest", DestroyStep::Drain),
+    ] {
+        let plan = abandons(full(), words).decide(minute(1));
+        assert_eq!(plan.status.unwrap().destroy.unwrap().step, step, "{words}");
+    }
+    let all = abandons(full(), "drain,credentials,agents,compute,rest").decide(minute(1));
+    assert_eq!(all.does(), "give receipts, remove finalizer");
+    assert!(said(&all).iter().all(|receipt| receipt.starts_with("Abandoned ")), "{:?}", said(&all));
+}
+
+#[test]
+fn what_could_not_be_read_in_a_step_that_was_given_up_counts_as_leaked() {
+    let blind = going(|r| {
+        r.pods = Err(unanswered("Pod"));
+        r.seen.insert(named("Pod", "gas-pod"));
+        r.seen.insert(named("Service", "gas-service"));
+    });
+    let plan = abandons(blind.drain("0s"), "compute").decide(minute(1));
+    let mut all = said(&plan);
+    all.sort();
+    assert_eq!(all, ["Abandoned Pod", "Abandoned Pod gas-pod", "Gone Service gas-service"]);
+    assert_eq!(receipts(&plan).phase, TombstonePhase::Leaked);
+    // What is there no more was not given up, though its step was.
+    let gone = going(|r| {
+        r.seen.insert(named("Pod", "gas-pod"));
+    });
+    let plan = abandons(gone, "compute").decide(minute(1));
+    assert_eq!(
+        (said(&plan), receipts(&plan).phase),
+        (vec!["Gone Pod gas-pod".into()], TombstonePhase::Destroyed)
+    );
+}
+
+#[test]
+fn a_deletion_that_is_blocked_says_how_to_give_up_and_which_words_mean_nothing() {
+    let stuck = || going(|r| r.pods = Ok(vec![pod("gas").ready().told_to_stop(minute(0)).0]));
+    let text = stuck().decide(minute(11)).message(DELETION_BLOCKED).to_owned();
+    assert!(text.contains("annotation gastown.dev/abandon=compute"), "{text}");
+    assert!(!text.contains("which is none of"), "{text}");
+    let odd = abandons(stuck(), "compude, rest, all").decide(minute(11));
+    let text = odd.message(DELETION_BLOCKED);
+    let names = "names 'compude', 'all', which is none of drain, credentials, agents, compute, rest";
+    assert!(text.contains(names), "{text}");
+    let settling = going(|r| r.settled_at = Some(minute(99))).decide(minute(11));
+    assert!(!settling.message(DELETION_BLOCKED).contains("abandon"), "what ends by itself is not given up");
+}
+
+#[test]
+fn a_record_goes_when_its_time_has_come_and_not_while_the_destruction_is_under_way() {
+    let of = |phase| TombstoneFacts {
+        key: ObjectKey { namespace: String::new(), name: "town-x".into() },
+        uid: uid("x"),
+        kind: TombstoneKind::Town,
+        of: OwnerRef { key: ObjectKey { namespace: "ns".into(), name: "gas".into() }, uid: uid("gas") },
+        phase,
+        recreate: Recreate::Allow,
+        expires_at: minute(60),
+    };
+    assert_eq!(expires_at(&of(TombstonePhase::Destroying)), None);
+    for phase in [TombstonePhase::Destroyed, TombstonePhase::Leaked] {
+        assert_eq!(expires_at(&of(phase)), Some(minute(60)));
+    }
+    assert_ne!(
+        tombstone_name(TombstoneKind::Town, &uid("x")),
+        tombstone_name(TombstoneKind::Agent, &uid("x"))
+    );
+}
+
+#[test]
+fn a_town_of_a_name_that_a_record_forbids_runs_nothing_and_says_until_when() {
+    let forbid = |mut town: TownBuilder| {
+        town.0.forbidden_by = Some(Arc::new(recorded(vec![])));
+        town
+    };
+    let plan = forbid(running_town()).decide(minute(1));
+    assert_eq!((plan.phase(), plan.reason(STALLED)), ("Blocked", reason::TOMBSTONE_EXISTS));
+    assert_eq!(plan.does(), "delete pod gas-pod");
+    let until = recorded(vec![]).spec.expires_at.0.to_string();
+    assert!(
+        plan.message(STALLED).contains(&until) && plan.message(STALLED).contains("delete tombstone town-x")
+    );
+    assert_eq!(forbid(town().not_adopted()).decide(minute(1)).does(), "", "it is not even adopted");
+    assert!(starting(&town().awake().0, minute(1)) && !starting(&forbid(town().awake()).0, minute(1)));
+
+    let stalled = forbid(town()).settled(minute(1));
+    for (case, town, new) in [
+        ("not looked at yet", town(), true),
+        ("not adopted", town().asleep(Idle).not_adopted().settled(minute(1)), true),
+        ("forbidden", stalled, true),
+        ("running", running_town().settled(minute(1)), false),
+        ("asleep", town().asleep(Idle).settled(minute(1)), false),
+        ("stalled for another reason", town().tombstone("x").settled(minute(1)), false),
+    ] {
+        assert_eq!(is_new(&town.0.town), new, "{case}");
+    }
+}
+
+#[test]
+fn an_agent_goes_with_the_record_of_its_town_and_stays_without() {
+    let left = |destroyed| {
+        let mut agent = polecat("toast").running().townless(Freshness::Live);
+        agent.0.town_destroyed = destroyed;
+        agent.decide(minute(1))
+    };
+    assert_eq!(left(true).does(), "delete agent toast");
+    assert_eq!(
+        (left(false).reason(STALLED), left(false).does().as_str()),
+        (reason::TOWN_GONE, "delete pod toast-pod")
+    );
+}
