@@ -61,6 +61,18 @@ const CLOCKS: [&str; 4] = ["SystemTime::now", "Instant::now", "Timestamp::now", 
 /// How one gets to the API server.
 const CLIENT: [&str; 5] = ["kube::Client", "kube::Api", "kube::client", "kube::runtime", "kube::api::Api"];
 
+/// What makes a client. One that was made elsewhere would write past the fence.
+const CONNECTS: [&str; 5] = [
+    "ClientBuilder::try_from",
+    "ClientBuilder::new",
+    "Client::try_from",
+    "Client::try_default",
+    "Client::new",
+];
+
+/// Who may have a client without a fence: who keeps the Lease that opens it.
+const UNFENCED: &str = "connect_unfenced";
+
 #[test]
 fn the_house_stands() {
     let faults = faults(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
@@ -97,6 +109,12 @@ fn faults(src: &Path) -> Vec<String> {
             let uses_client = CLIENT.iter().any(|p| within(path, p));
             if uses_client && !matches!(room.as_str(), "cluster" | "operator") {
                 say(path, "only 'cluster' talks to the API server, and 'operator' wires its watches");
+            }
+            let connects = shown != "cluster/client.rs" && CONNECTS.iter().any(|p| ends(path, p));
+            let unfenced = path.iter().any(|part| part == UNFENCED)
+                && !(shown == "cluster/client.rs" || shown.starts_with("cluster/lease/"));
+            if connects || unfenced {
+                say(path, "writes go through the fence of the one client");
             }
             // One name alone is an attribute, like that of the derive.
             if room == "api" && path.len() > 1 && !fits_into_api(path) {
@@ -347,6 +365,9 @@ fn each_way_of_breaking_it_is_found() {
         ("resources/x.rs", "use kube::{ResourceExt, api::{Api, ObjectMeta}};", "only 'cluster' talks"),
         ("telemetry/x.rs", "use kube::runtime::watcher;", "only 'cluster' talks"),
         ("operator/x.rs", "use kube::Api; fn f(a: Api<Pod>) { a.delete() }", "'cluster' work"),
+        ("cluster/x.rs", "async fn f() { kube::Client::try_default().await; }", "through the fence"),
+        ("cluster/x.rs", "fn f(c: Config) { ClientBuilder::try_from(c); }", "through the fence"),
+        ("cluster/x.rs", "use super::client::connect_unfenced;", "through the fence"),
         ("api/x.rs", "use tracing::info;", "and nothing else"),
         ("api/x.rs", "fn f() { kube::runtime::wait() }", "and nothing else"),
         ("manager/mod.rs", "", "the house has no room 'manager'"),

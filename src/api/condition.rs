@@ -128,6 +128,8 @@ pub mod reason {
     pub const EXPIRED: &str = "Expired";
     /// `spec.expiry` was past when the town was created.
     pub const EXPIRY_IN_PAST: &str = "ExpiryInPast";
+    /// `spec.expiry` says Destroy and is past, but `spec.deletionProtection` is true: the town sleeps instead.
+    pub const DELETION_PROTECTED: &str = "DeletionProtected";
     /// The pod was made from an older spec, and is replaced when that disturbs nobody.
     pub const UPDATE_PENDING: &str = "UpdatePending";
     /// Reconciliation is paused.

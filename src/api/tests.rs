@@ -90,6 +90,7 @@ fn an_object_of_which_little_is_said_has_the_defaults_of_the_schema() {
         ("30m".into(), "2m".into())
     );
     assert!(!bare.spec.suspended && !bare.spec.always_on && bare.spec.rigs.is_empty());
+    assert!(!bare.spec.deletion_protection);
     let half = town(json!({"alarm": {"active": "7s"}, "expiry": {"at": "2030-01-01T00:00:00Z"}}), json!({}));
     assert_eq!(half.spec.alarm.idle.to_string(), "60s");
     assert_eq!(half.spec.expiry.unwrap().policy, ExpiryPolicy::Sleep);

@@ -125,6 +125,10 @@ pub struct TownSpec {
     /// When the town ends, and how.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expiry: Option<Expiry>,
+    /// Nobody deletes the town while this is true: an admission policy refuses it, and `expiry` with the policy
+    /// Destroy puts it to sleep. Only its namespace takes it along.
+    #[serde(default)]
+    pub deletion_protection: bool,
     /// The record that outlives the town.
     #[serde(default)]
     pub tombstone: TombstonePolicy,
@@ -272,7 +276,7 @@ pub struct Expiry {
 /// What happens to a town whose time is up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ExpiryPolicy {
-    /// It is deleted, as by a person.
+    /// It is deleted, as by a person; while `deletionProtection` is true it sleeps.
     Destroy,
     /// It sleeps until `expiry` is moved or removed.
     #[default]

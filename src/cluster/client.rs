@@ -5,26 +5,43 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use http::HeaderValue;
 use kube::client::{Body, ClientBuilder};
 use kube::{Client, Config};
 use tower::{BoxError, Layer, Service};
 
+use super::lease::{Fence, Identity};
+
 /// Longest wait for the headers of an answer. The bodies of watches live on.
 const HEADERS_WITHIN: Duration = Duration::from_secs(20);
 
-/// How audit logs name us.
+/// How audit logs and pods name us.
 pub(super) const USER_AGENT: &str = concat!("town-operator/", env!("CARGO_PKG_VERSION"));
 
-/// Connects to the cluster of KUBECONFIG, or to the one that this process runs in. The client does not
-/// retry by itself: a create that is sent again unseen would hide that the first one may have taken
-/// effect.
-pub async fn connect() -> Result<Client, kube::Error> {
+/// Connects to the cluster of KUBECONFIG, or to the one that this process runs in; writes pass only through the
+/// fence. The client does not retry by itself: a create that is sent again unseen would hide that the first one
+/// may have taken effect.
+pub async fn connect(fence: &Fence, me: &Identity) -> Result<Client, kube::Error> {
+    let layer = CallTimeouts { limit: HEADERS_WITHIN };
+    // The fence is the lower one: nothing of ours waits below it.
+    Ok(ClientBuilder::try_from(config(me).await?)?.with_layer(fence).with_layer(&layer).build())
+}
+
+/// The same without a fence, for who keeps the Lease that opens it, and for nobody else.
+pub(super) async fn connect_unfenced(me: &Identity) -> Result<Client, kube::Error> {
+    let layer = CallTimeouts { limit: HEADERS_WITHIN };
+    Ok(ClientBuilder::try_from(config(me).await?)?.with_layer(&layer).build())
+}
+
+async fn config(me: &Identity) -> Result<Config, kube::Error> {
     let mut config = Config::infer().await.map_err(kube::Error::InferConfig)?;
     config.default_retry = false;
-    config.headers.push((http::header::USER_AGENT, http::HeaderValue::from_static(USER_AGENT)));
     config.connect_timeout = Some(Duration::from_secs(10));
-    let layer = CallTimeouts { limit: HEADERS_WITHIN };
-    Ok(ClientBuilder::try_from(config)?.with_layer(&layer).build())
+    // One replica can be told from the other.
+    let agent = HeaderValue::from_str(&format!("{USER_AGENT} ({})", me.holder()));
+    let agent = agent.unwrap_or(HeaderValue::from_static(USER_AGENT));
+    config.headers.push((http::header::USER_AGENT, agent));
+    Ok(config)
 }
 
 /// Bounds the time until the headers of an answer are there; without it a peer that accepts a request

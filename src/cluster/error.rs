@@ -1,5 +1,6 @@
 //! What can go wrong between us and the API server, and what follows from it.
 
+use super::lease::Fenced;
 use crate::api::condition::reason;
 use crate::lifecycle::{Failure, ObjectKey};
 
@@ -22,6 +23,12 @@ pub enum Error {
         what: String,
         /// The limit in seconds.
         seconds: u64,
+    },
+    /// It was not sent: this process does not lead.
+    #[error("{what}: {}", Fenced { begun: false })]
+    NotLeading {
+        /// What was to be sent.
+        what: String,
     },
     /// The object changed since it was read; it is read again at once.
     #[error("{what}: the object changed meanwhile")]
@@ -107,6 +114,9 @@ impl Error {
         let what = what.into();
         match &source {
             kube::Error::Api(status) if status.is_conflict() => Self::Conflict { what },
+            kube::Error::Service(stopped) if stopped.downcast_ref() == Some(&Fenced { begun: false }) => {
+                Self::NotLeading { what }
+            }
             _ => Self::Api { what, source: Box::new(source) },
         }
     }
@@ -167,6 +177,7 @@ impl Error {
         }
         match self {
             Self::Conflict { .. } => "Conflict",
+            Self::NotLeading { .. } => "NotLeading",
             Self::NotLive { .. } => "NotLive",
             Self::Undecodable { .. } => "Undecodable",
             // The only one of these that no condition shows.
@@ -182,7 +193,10 @@ impl Error {
     pub fn failure(&self) -> Option<Failure> {
         let failure = |stalled, reason| Some(Failure { stalled, reason, message: self.to_string() });
         match self {
-            Self::Conflict { .. } | Self::NotLive { .. } | Self::Undecodable { .. } => None,
+            Self::Conflict { .. }
+            | Self::NotLeading { .. }
+            | Self::NotLive { .. }
+            | Self::Undecodable { .. } => None,
             // Its own deletion is next: nobody needs to do anything.
             Self::Api { .. } if self.is_namespace_terminating() => None,
             Self::NameTaken { .. } => failure(true, reason::NAME_TAKEN),
@@ -223,6 +237,7 @@ mod tests {
             (answer(403, "because it is being terminated"), "NamespaceTerminating"),
             (Error::NameTaken { kind: "Pod", name: name() }, "NameTaken"),
             (Error::Conflict { what: what() }, "Conflict"),
+            (Error::NotLeading { what: what() }, "NotLeading"),
             (Error::NotLive { why: what() }, "NotLive"),
             (Error::Undecodable { kind: "Pod", name: name(), message: what() }, "Undecodable"),
         ] {
@@ -232,5 +247,18 @@ mod tests {
             let series = format!("reconcile_errors_total{{kind=\"Town\",reason=\"{word}\"}}");
             assert_eq!(metrics.value(&series), Some(1.0), "{series}");
         }
+    }
+
+    #[test]
+    fn what_the_fence_stopped_was_not_sent_unless_it_was_begun() {
+        let stopped = |begun| {
+            let source = kube::Error::Service(Box::new(Fenced { begun }));
+            Error::api("a test", source)
+        };
+        assert!(matches!(stopped(false), Error::NotLeading { .. }));
+        assert!(!stopped(false).outcome_unknown() && !stopped(false).is_not_found());
+        assert!(stopped(true).outcome_unknown(), "it may have been sent");
+        assert!(stopped(true).to_string().contains("leads no more"), "{}", stopped(true));
+        assert!(stopped(false).failure().is_none(), "no condition says so: it could not be written");
     }
 }

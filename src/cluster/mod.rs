@@ -40,14 +40,16 @@ pub use clock::Clock;
 pub use error::Error;
 pub use follow::Followed;
 pub use gate::Gates;
-pub use lease::claim_install;
+pub use lease::{
+    Candidacy, Fence, Fenced, Identity, Leadership, LeaseError, Office, Term, Terms, office, stand,
+};
 pub use live::LiveOwner;
 pub use looks::{Look, Looks, looks};
 pub use observe::{observe_agent, observe_town, take_over};
 pub use preflight::check;
 pub use probe::{Probes, ask};
 pub use report::{Events, report};
-pub use tombstones::expire;
+pub use tombstones::{Expiry, expire};
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};

@@ -14,7 +14,7 @@ use super::error::Error;
 use super::read::{get, unknown};
 use super::remains::Search;
 use super::{Cluster, lock, tombstones};
-use crate::api::{Agent, Town, names};
+use crate::api::{Agent, Recreate, Town, names};
 use crate::lifecycle::{
     AgentSnapshot, ClaimFacts, Freshness, ObjectKey, PodFacts, ProbeFacts, ServiceFacts, Standing, TownFacts,
     TownSnapshot, TownView, Uid, Unknown, goes_with_town, is_new, label, needs_live, needs_live_town,
@@ -94,9 +94,10 @@ async fn look_at_town(cluster: &Cluster, key: &ObjectKey) -> Result<Option<TownS
     let Some(cached) = cluster.towns.get(key) else { return Ok(None) };
     let mut snapshot = watched_town(cluster, cached, uid);
     if !needs_live(&snapshot.town) {
-        // A record of that name that the watch shows, or may not show yet.
-        let named = !cluster.tombstones.of(&Group::NamesTown(key.clone())).is_empty();
-        if named || is_new(&snapshot.town) {
+        // A record that the watch shows, or may not show yet.
+        let records = cluster.tombstones.of(&Group::NamesTown(key.clone()));
+        let refused = records.iter().any(|t| t.recreate == Recreate::Refuse && t.of.uid != snapshot.uid);
+        if refused || is_new(&snapshot.town) {
             snapshot.forbidden_by = tombstones::forbids(cluster, key, &snapshot.uid).await?.map(Arc::new);
         }
         return Ok(Some(snapshot));

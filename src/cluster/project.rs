@@ -80,7 +80,7 @@ pub(super) fn claim_facts(claim: &PersistentVolumeClaim) -> Option<ClaimFacts> {
 
 /// The facts of a Tombstone; `None` for one that was never stored.
 pub(super) fn tombstone_facts(tombstone: &Tombstone) -> Option<TombstoneFacts> {
-    let TombstoneSpec { kind, namespace, name, uid, expires_at, .. } = &tombstone.spec;
+    let TombstoneSpec { kind, namespace, name, uid, recreate, expires_at, .. } = &tombstone.spec;
     let key = ObjectKey { namespace: namespace.clone(), name: name.clone() };
     Some(TombstoneFacts {
         key: ObjectKey::of(&tombstone.metadata),
@@ -88,6 +88,7 @@ pub(super) fn tombstone_facts(tombstone: &Tombstone) -> Option<TombstoneFacts> {
         kind: *kind,
         of: OwnerRef { key, uid: Uid::new(uid) },
         phase: tombstone.status.as_ref().map(|s| s.phase).unwrap_or_default(),
+        recreate: *recreate,
         expires_at: expires_at.0,
     })
 }

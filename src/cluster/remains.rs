@@ -32,6 +32,8 @@ pub(super) struct Search<'a> {
     selector: String,
     pod: Option<&'a PodStatus>,
     claim: Option<&'a StorageStatus>,
+    /// An administrator gives something up: later steps may come while earlier ones are not done.
+    gives_up: bool,
 }
 
 impl<'a> Search<'a> {
@@ -54,7 +56,8 @@ impl<'a> Search<'a> {
     ) -> Self {
         let (pod, claim) = record.unwrap_or_default();
         let namespace = meta.namespace.as_deref().unwrap_or_default();
-        Self { cluster, owner, namespace, selector: format!("{label}={owner}"), pod, claim }
+        let gives_up = annotation(meta, names::ABANDON).is_some();
+        Self { cluster, owner, namespace, selector: format!("{label}={owner}"), pod, claim, gives_up }
     }
 
     /// What was destroyed, and left this record.
@@ -64,7 +67,8 @@ impl<'a> Search<'a> {
             TombstoneKind::Agent => names::AGENT_UID,
         };
         let (owner, namespace) = (&record.of.uid, record.of.key.namespace.as_str());
-        Self { cluster, owner, namespace, selector: format!("{label}={owner}"), pod: None, claim: None }
+        let selector = format!("{label}={owner}");
+        Self { cluster, owner, namespace, selector, pod: None, claim: None, gives_up: false }
     }
 
     /// Everything that carries the UID, of every kind in the table, and agents. An unread list is an error.
@@ -109,9 +113,10 @@ impl<'a> Search<'a> {
             _ => (self.owner, own),
         };
         let kept = self.cluster.limits.agent_tombstones && (own.is_some() || !with_town);
-        let record = match kept {
-            true => tombstones::read(self.cluster, TombstoneKind::Agent, self.owner).await,
-            false => Record::NotKept,
+        let record = if kept {
+            tombstones::read(self.cluster, TombstoneKind::Agent, self.owner).await
+        } else {
+            Record::NotKept
         };
         self.remains(Remains { settled_at: self.settled_at(closed, since), ..Remains::of(record) }).await
     }
@@ -135,7 +140,7 @@ impl<'a> Search<'a> {
         let begins = matches!(remains.record, Record::Missing);
         remains.namespace_terminating = begins && self.namespace_terminating().await;
         // Who is proven gone and what is behind a claim is asked once nothing runs, and for the record.
-        if begins || nothing_runs(&remains) {
+        if begins || self.gives_up || nothing_runs(&remains) {
             let known = self.known(&remains);
             let claims = match claims {
                 Ok(listed) => self.with_known_claims(listed, &known).await,

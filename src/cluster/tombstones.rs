@@ -9,10 +9,12 @@ use serde_json::json;
 
 use super::Cluster;
 use super::error::Error;
-use super::read::{get_global, is_absent, is_defined, pages, unknown};
+use super::read::{get, get_global, is_absent, is_defined, pages, unknown};
 use super::remains::Search;
 use crate::api::condition::reason;
-use crate::api::{Recreate, Tombstone, TombstoneChild, TombstoneKind, TombstoneSpec, TombstoneStatus, names};
+use crate::api::{
+    Agent, Recreate, Tombstone, TombstoneChild, TombstoneKind, TombstoneSpec, TombstoneStatus, Town, names,
+};
 use crate::lifecycle::{ObjectKey, Record, Uid, label, tombstone_name};
 
 const KIND: &str = "Tombstone";
@@ -22,8 +24,16 @@ const DEFINITION: &str = "tombstones.gastown.dev";
 pub(super) async fn read(cluster: &Cluster, kind: TombstoneKind, uid: &Uid) -> Record {
     let look = async {
         let name = tombstone_name(kind, uid);
-        Ok(match get_global::<Tombstone>(cluster, &name).await? {
-            Some(found) if found.spec.uid == uid.as_str() => Record::There(found.into()),
+        let found = match get_global::<Tombstone>(cluster, &name).await {
+            // Where the kind is gone not even its path is found, and the API server has no words of its own for that.
+            Err(error) if error.is_not_found() && !is_defined(cluster, DEFINITION).await? => None,
+            found => found?,
+        };
+        Ok(match found {
+            Some(found) if ours(cluster, &found) && found.spec.uid == uid.as_str() => {
+                Record::There(found.into())
+            }
+            // Whoever made it under another installation's label has no say about what is ours.
             Some(_) => return Err(Error::NameTaken { kind: KIND, name }),
             None if is_defined(cluster, DEFINITION).await? => Record::Missing,
             None => Record::NotKept,
@@ -32,7 +42,7 @@ pub(super) async fn read(cluster: &Cluster, kind: TombstoneKind, uid: &Uid) -> R
     look.await.unwrap_or_else(|error| Record::Unknown(unknown(KIND, &error)))
 }
 
-/// Writes a record. One that is there already is as good.
+/// Writes a record.
 pub(super) async fn create(cluster: &Cluster, spec: TombstoneSpec) -> Result<(), Error> {
     let name = tombstone_name(spec.kind, &Uid::new(&spec.uid));
     let mut tombstone = Tombstone::new(&name, spec);
@@ -45,7 +55,10 @@ pub(super) async fn create(cluster: &Cluster, spec: TombstoneSpec) -> Result<(),
     let made = api(cluster).create(&params, &tombstone).await;
     match made.map_err(|e| Error::api(format!("create {KIND} {name}"), e)) {
         Ok(_) => Ok(()),
-        Err(error) if error.is_already_exists() => Ok(()),
+        // A create whose answer was lost, or somebody else's: the next look tells.
+        Err(error) if error.is_already_exists() => {
+            Err(Error::Conflict { what: format!("create {KIND} {name}") })
+        }
         Err(error) => Err(error),
     }
 }
@@ -108,37 +121,60 @@ pub(super) async fn forbids(
         Err(error) if error.is_not_found() && is_absent(cluster, DEFINITION).await? => Vec::new(),
         found => found?,
     };
-    let ours = |t: &Tombstone| label(&t.metadata, names::INSTALL) == Some(&cluster.install.0);
     let forbids = |t: &Tombstone| {
         t.spec.kind == TombstoneKind::Town
             && t.spec.recreate == Recreate::Refuse
             && t.spec.uid != town.as_str()
     };
-    Ok(found.into_iter().filter(|t| ours(t) && forbids(t)).max_by_key(|t| t.spec.expires_at.0))
+    Ok(found.into_iter().filter(|t| ours(cluster, t) && forbids(t)).max_by_key(|t| t.spec.expires_at.0))
 }
 
-/// Lets a record go whose time has come, after a last look for what it speaks of. `Some`: something is still there.
-pub async fn expire(cluster: &Cluster, key: &ObjectKey) -> Result<Option<String>, Error> {
-    let Some(known) = cluster.tombstones.get(key) else { return Ok(None) };
-    let Some(found) = get_global::<Tombstone>(cluster, &key.name).await? else { return Ok(None) };
+/// What became of a record whose time has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expiry {
+    /// It is gone.
+    Gone,
+    /// The object itself has not gone yet; it will any moment.
+    TooEarly,
+    /// Something that it speaks of is still there.
+    StillThere,
+}
+
+/// Lets a record go whose time has come, after a last look for what it speaks of.
+pub async fn expire(cluster: &Cluster, key: &ObjectKey) -> Result<Expiry, Error> {
+    let Some(known) = cluster.tombstones.get(key) else { return Ok(Expiry::Gone) };
+    let Some(found) = get_global::<Tombstone>(cluster, &key.name).await? else { return Ok(Expiry::Gone) };
     if Uid::of(&found.metadata).as_ref() != Some(&known.uid) {
-        return Ok(None);
+        return Ok(Expiry::Gone);
+    }
+    let of = match known.kind {
+        TombstoneKind::Town => get::<Town>(cluster, &known.of.key).await?.and_then(|town| town.metadata.uid),
+        TombstoneKind::Agent => {
+            get::<Agent>(cluster, &known.of.key).await?.and_then(|agent| agent.metadata.uid)
+        }
+    };
+    if of.as_deref() == Some(known.of.uid.as_str()) {
+        return Ok(Expiry::TooEarly);
     }
     let left = Search::of_destroyed(cluster, &known).everything().await?;
     if !left.is_empty() {
         let left: Vec<_> = left.iter().map(|child| format!("{} {}", child.kind, child.name)).collect();
         let note = format!("this record stays: {} of it still there: {}", left.len(), left.join(", "));
         cluster.events.say(&found, true, reason::STILL_THERE, &note).await;
-        return Ok(Some(note));
+        return Ok(Expiry::StillThere);
     }
     let exactly =
         Preconditions { uid: found.metadata.uid, resource_version: found.metadata.resource_version };
     let params = DeleteParams { preconditions: Some(exactly), ..DeleteParams::background() };
     match api(cluster).delete(&key.name, &params).await {
-        Ok(_) => Ok(None),
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+        Ok(_) => Ok(Expiry::Gone),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(Expiry::Gone),
         Err(error) => Err(Error::api(format!("delete {KIND} {}", key.name), error)),
     }
+}
+
+fn ours(cluster: &Cluster, tombstone: &Tombstone) -> bool {
+    label(&tombstone.metadata, names::INSTALL) == Some(&cluster.install.0)
 }
 
 fn api(cluster: &Cluster) -> Api<Tombstone> {

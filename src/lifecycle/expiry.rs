@@ -2,7 +2,7 @@
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::conditions::gives;
+use super::conditions::{Conditions, gives};
 use super::facts::TownSnapshot;
 use super::plan::Notice;
 use super::town::{PENDING, TOMBSTONED};
@@ -35,9 +35,27 @@ pub(super) fn expiry(s: &TownSnapshot, status: &TownStatus, now: Timestamp) -> E
     if !lived && created.is_none_or(|created| at <= created) {
         Expiry::InPast
     } else if at <= now {
-        Expiry::Due(expiry.policy)
+        Expiry::Due(policy(s))
     } else {
         Expiry::At(at)
+    }
+}
+
+/// What the town's expiry comes to: a protected town is never deleted.
+fn policy(s: &TownSnapshot) -> ExpiryPolicy {
+    let asked = s.town.spec.expiry.as_ref().map(|e| e.policy).unwrap_or_default();
+    if s.town.spec.deletion_protection { ExpiryPolicy::Sleep } else { asked }
+}
+
+/// A town that sleeps because it may not be destroyed says so.
+pub(super) fn show_protected(s: &TownSnapshot, status: &TownStatus, c: &mut Conditions, now: Timestamp) {
+    let destroy = s.town.spec.expiry.as_ref().is_some_and(|e| e.policy == ExpiryPolicy::Destroy);
+    if destroy && expiry(s, status, now) == Expiry::Due(ExpiryPolicy::Sleep) {
+        c.degraded(
+            reason::DELETION_PROTECTED,
+            "spec.expiry is past and its policy is Destroy, but spec.deletionProtection is true: the town sleeps and \
+             keeps everything; set spec.deletionProtection to false to have it destroyed, or move spec.expiry",
+        );
     }
 }
 
@@ -49,9 +67,9 @@ pub(super) fn coming(
 ) -> (Option<Notice>, Option<Timestamp>) {
     let Expiry::At(at) = expiry else { return (None, None) };
     // A reason for each policy, so that neither is told in the words of the other.
-    let (reason, what) = match s.town.spec.expiry.as_ref().map(|e| e.policy) {
-        Some(ExpiryPolicy::Destroy) => (reason::DESTROYS_SOON, "is destroyed"),
-        _ => (reason::EXPIRES_SOON, "sleeps, whatever the work,"),
+    let (reason, what) = match policy(s) {
+        ExpiryPolicy::Destroy => (reason::DESTROYS_SOON, "is destroyed"),
+        ExpiryPolicy::Sleep => (reason::EXPIRES_SOON, "sleeps, whatever the work,"),
     };
     soon(reason, at, format!("the town {what} within 5 minutes (spec.expiry)"), now)
 }

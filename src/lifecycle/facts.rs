@@ -9,7 +9,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use super::ids::{ObjectKey, OwnerRef, Uid};
 use super::kinds::ChildKind;
 use crate::api::{
-    ActivityReport, Agent, Hook, Port, Tombstone, TombstoneChild, TombstoneKind, TombstonePhase,
+    ActivityReport, Agent, Hook, Port, Recreate, Tombstone, TombstoneChild, TombstoneKind, TombstonePhase,
     TombstonePolicy, Town, condition, names,
 };
 
@@ -286,6 +286,8 @@ pub struct TombstoneFacts {
     pub of: OwnerRef,
     /// Where its destruction stands.
     pub phase: TombstonePhase,
+    /// Whether a new town may take its name.
+    pub recreate: Recreate,
     /// When it goes.
     pub expires_at: Timestamp,
 }

@@ -138,7 +138,7 @@ fn run(s: &TownSnapshot, status: &mut TownStatus, now: Timestamp) -> Result<Kept
             return Ok(Kept::default());
         }
     };
-    let early = status.sleep_at.as_ref().is_some_and(|shown| now < shown.0 && shown.0 < sleeps_at);
+    let early = status.sleep_at.as_ref().is_some_and(|shown| now < shown.0 && shown.0 <= sleeps_at);
     if input.is_none() || !early {
         status.last_active_at = input.map(stamp).or(status.last_active_at.take());
         status.sleep_at = Some(stamp(sleeps_at));

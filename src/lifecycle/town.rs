@@ -215,6 +215,7 @@ fn draining_status(s: &TownSnapshot, status: TownStatus, now: Timestamp) -> Plan
         c.set(condition::ACTIVE, true, why, text);
     }
     idle::show_why(&status, &mut c);
+    expiry::show_protected(s, &status, &mut c, now);
     if let Some((why, text)) = s.pods.iter().find(|p| is_overdue(p, now)).map(overdue) {
         c.degraded(why, text);
     }
@@ -278,6 +279,7 @@ fn asleep_status(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Pl
     };
     let mut c = Conditions::of_town();
     idle::show_why(&status, &mut c);
+    expiry::show_protected(s, &status, &mut c, now);
     c.ready(reason::ASLEEP, format!("asleep: {}", sleep::why_text(status.asleep_reason)));
     c.set(condition::ASLEEP, true, why, "");
     status.sleep_at = None;

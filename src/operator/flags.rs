@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use clap::{Args, ValueEnum};
 
 use crate::api;
+use crate::cluster::{Identity, Terms};
 
 /// Flags of the controller; each can also be set by the environment variable shown with it.
 #[derive(Clone, Debug, Args)]
@@ -13,12 +14,28 @@ pub(super) struct RunArgs {
     /// this operator makes; nothing of another installation is ever touched. Cannot be changed later.
     #[arg(long, env = "TOWN_OPERATOR_INSTALL_ID", default_value = "", hide_default_value = true)]
     pub(super) install_id: String,
-    /// Namespace of the Lease that keeps the install id.
+    /// Namespace of the Lease that says who leads, and keeps the install id.
     #[arg(long, env = "TOWN_OPERATOR_LEASE_NAMESPACE", default_value = "", hide_default_value = true)]
     pub(super) lease_namespace: String,
-    /// Name of the Lease that keeps the install id.
+    /// Name of the Lease that says who leads, and keeps the install id.
     #[arg(long, env = "TOWN_OPERATOR_LEASE_NAME", default_value = "town-operator")]
     pub(super) lease_name: String,
+    /// What the Lease calls this process: the name of its pod. Empty: the host name.
+    #[arg(long, env = "TOWN_OPERATOR_IDENTITY", default_value = "", hide_default_value = true)]
+    pub(super) identity: String,
+    /// UID of the pod that this process runs in, if it is the only operator in it: a process that was restarted
+    /// there need not wait for the Lease of the one before, which is dead. Empty: not known.
+    #[arg(long, env = "TOWN_OPERATOR_POD_UID", default_value = "", hide_default_value = true)]
+    pub(super) pod_uid: String,
+    /// Another replica leads when the Lease was not renewed for so long: whole seconds.
+    #[arg(long, env = "TOWN_OPERATOR_LEASE_DURATION", default_value = "15s")]
+    pub(super) lease_duration: api::Duration,
+    /// A leader that could not renew the Lease for so long ends.
+    #[arg(long, env = "TOWN_OPERATOR_LEASE_RENEW_DEADLINE", default_value = "10s")]
+    pub(super) lease_renew_deadline: api::Duration,
+    /// How often the leader renews the Lease.
+    #[arg(long, env = "TOWN_OPERATOR_LEASE_RETRY_PERIOD", default_value = "2s")]
+    pub(super) lease_retry_period: api::Duration,
     /// Form of the log lines.
     #[arg(long, env = "TOWN_OPERATOR_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub(super) log_format: LogFormat,
@@ -65,29 +82,68 @@ impl RunArgs {
     pub(super) fn check(&self) -> Result<(), String> {
         for (flag, value, what) in [
             ("--install-id", &self.install_id, "which installation this is, for example 'team-a'"),
-            (
-                "--lease-namespace",
-                &self.lease_namespace,
-                "the namespace of the Lease that keeps the install id",
-            ),
+            ("--lease-namespace", &self.lease_namespace, "the namespace of the Lease that says who leads"),
         ] {
             if value.is_empty() {
                 return Err(format!("{flag} is required: {what} (the Helm chart sets it)"));
             }
         }
-        let letters = |c: char| c.is_ascii_alphanumeric();
-        let id = &self.install_id;
-        let valid = id.len() <= 63
-            && id.starts_with(letters)
-            && id.ends_with(letters)
-            && id.chars().all(|c| letters(c) || matches!(c, '-' | '_' | '.'));
-        if valid {
-            Ok(())
-        } else {
-            Err(format!(
-                "--install-id '{id}' is not a label value: at most 63 letters, digits, '-', '_' and '.', \
-                 beginning and ending with a letter or digit"
-            ))
+        label_value(&self.install_id)?;
+        self.terms().map(drop)
+    }
+
+    /// Who this process is.
+    pub(super) fn me(&self) -> Identity {
+        let host = || std::env::var("HOSTNAME").ok().filter(|name| !name.is_empty());
+        let name = Some(self.identity.clone()).filter(|name| !name.is_empty()).or_else(host);
+        let pod = Some(self.pod_uid.as_str()).filter(|uid| !uid.is_empty());
+        let instance = format!("{:016x}", rand::random::<u64>());
+        Identity::new(name.as_deref().unwrap_or(env!("CARGO_PKG_NAME")), pod, &instance)
+    }
+
+    /// How long the Lease is held, and how often it is renewed.
+    pub(super) fn terms(&self) -> Result<Terms, String> {
+        let time = |time: &api::Duration| time.get().unsigned_abs();
+        let terms = Terms {
+            lease: time(&self.lease_duration),
+            deadline: time(&self.lease_renew_deadline),
+            retry: time(&self.lease_retry_period),
+            margin: Terms::MARGIN,
+        };
+        let (lease, deadline, retry) =
+            (&self.lease_duration, &self.lease_renew_deadline, &self.lease_retry_period);
+        if terms.lease.subsec_nanos() != 0 {
+            return Err(format!("--lease-duration {lease} must be whole seconds, at least one"));
         }
+        if terms.lease <= terms.deadline {
+            return Err(format!(
+                "--lease-duration {lease} must be longer than --lease-renew-deadline {deadline}: \
+                 the leader stops before another may start"
+            ));
+        }
+        if terms.retry.is_zero() || terms.deadline <= terms.retry + Terms::MARGIN {
+            return Err(format!(
+                "--lease-renew-deadline {deadline} must be longer than --lease-retry-period {retry} and {:?} more, \
+                 and the period longer than nothing: the leader renews before it must stop",
+                Terms::MARGIN
+            ));
+        }
+        Ok(terms)
+    }
+}
+
+fn label_value(id: &str) -> Result<(), String> {
+    let letters = |c: char| c.is_ascii_alphanumeric();
+    let valid = id.len() <= 63
+        && id.starts_with(letters)
+        && id.ends_with(letters)
+        && id.chars().all(|c| letters(c) || matches!(c, '-' | '_' | '.'));
+    if valid {
+        Ok(())
+    } else {
+        Err(format!(
+            "--install-id '{id}' is not a label value: at most 63 letters, digits, '-', '_' and '.', \
+             beginning and ending with a letter or digit"
+        ))
     }
 }

@@ -4,6 +4,7 @@ mod alarms;
 mod census;
 mod cli;
 mod flags;
+mod lists;
 mod queue;
 mod reconcile;
 mod run;

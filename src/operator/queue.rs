@@ -177,7 +177,9 @@ impl<R> Context<R> {
         let wait = back_off(*count);
         let passing = match failed {
             Failed::Error(error @ Error::Api { .. }) => error.is_namespace_terminating(),
-            Failed::Error(error) => matches!(error, Error::Conflict { .. } | Error::NotLive { .. }),
+            Failed::Error(error) => {
+                matches!(error, Error::Conflict { .. } | Error::NotLeading { .. } | Error::NotLive { .. })
+            }
             Failed::Panicked | Failed::Deadline => false,
         };
         if passing {

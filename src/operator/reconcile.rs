@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use crate::cluster::{self, Cluster, Error, Subject};
+use crate::cluster::{self, Cluster, Error, Expiry, Subject};
 use crate::lifecycle::{self, ObjectKey, Plan, Uid};
 
 /// A record that could not go is looked at again after this time.
@@ -58,8 +58,12 @@ pub async fn reconcile_tombstone(cluster: &Arc<Cluster>, key: &ObjectKey) -> Res
     if now < at {
         return Ok(Looked { look_again: Some(at), failed: None });
     }
-    let stays = cluster::expire(cluster, key).await?;
-    let look_again = stays.and_then(|_| now.checked_add(STAYS_FOR).ok());
+    let wait = match cluster::expire(cluster, key).await? {
+        Expiry::Gone => None,
+        Expiry::TooEarly => Some(SignedDuration::from_secs(1)),
+        Expiry::StillThere => Some(STAYS_FOR),
+    };
+    let look_again = wait.and_then(|wait| now.checked_add(wait).ok());
     Ok(Looked { look_again, failed: None })
 }
 

@@ -1,7 +1,6 @@
 //! From start to end of the controller.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
@@ -12,11 +11,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::census;
 use super::flags::RunArgs;
-use super::queue::{Queue, Reconcile, queue};
+use super::lists::{Listing, Lists};
+use super::queue::{Known, Queue, Reconcile, queue};
 use super::watches::{ours, watch};
 use super::{Looked, reconcile_agent, reconcile_tombstone, reconcile_town};
 use crate::api::{Agent, Tombstone, Town};
-use crate::cluster::{self, Clock, Cluster, Error, Limits, Look};
+use crate::cluster::{self, Candidacy, Clock, Cluster, Error, Indexed, Leadership, Limits, Look};
 use crate::lifecycle::ObjectKey;
 use crate::resources::Install;
 use crate::telemetry::{self, Health, Metrics};
@@ -46,7 +46,29 @@ impl Reconcile for Tombstones {
     }
 }
 
-/// Runs until SIGTERM or SIGINT. Errors are those of the start: afterwards everything is retried.
+/// Where looks go.
+#[derive(Clone)]
+struct Queues {
+    towns: Queue<Town>,
+    agents: Queue<Agent>,
+    tombstones: Queue<Tombstone>,
+}
+
+impl Queues {
+    fn put(&self, look: &Look) {
+        match look {
+            Look::Town(key) => self.towns.look_at(key),
+            Look::Agent(key) => self.agents.look_at(key),
+            Look::Tombstone(key) => self.tombstones.look_at(key),
+        }
+    }
+}
+
+/// How many kinds are watched.
+const KINDS: usize = 6;
+
+/// Runs until SIGTERM or SIGINT; leads, or stands by until it may. Errors are those of the start, and of a
+/// leader that must not go on: everything else is retried.
 pub(super) async fn run(args: RunArgs) -> Result<(), Box<dyn std::error::Error>> {
     let stop = CancellationToken::new();
     end_on_signal(stop.clone())?;
@@ -55,10 +77,19 @@ pub(super) async fn run(args: RunArgs) -> Result<(), Box<dyn std::error::Error>>
     telemetry::serve(args.health_addr, health.clone(), metrics.clone(), stop.clone())
         .await
         .map_err(|e| format!("cannot serve health on {} (--health-addr): {e}", args.health_addr))?;
-    let client = cluster::connect().await.map_err(|e| format!("no cluster: {e}"))?;
+    let candidacy = Candidacy {
+        namespace: args.lease_namespace.clone(),
+        name: args.lease_name.clone(),
+        install: args.install_id.clone(),
+        me: args.me(),
+        terms: args.terms()?,
+    };
+    let (office, fence) = cluster::office();
+    let client = cluster::connect(&fence, &candidacy.me).await.map_err(|e| format!("no cluster: {e}"))?;
     cluster::check(&client).await?;
-    cluster::claim_install(&client, &args.lease_namespace, &args.lease_name, &args.install_id).await?;
-    tracing::info!(install_id = args.install_id, version = env!("CARGO_PKG_VERSION"), "starting");
+    let me = candidacy.me.holder().to_owned();
+    let mut leadership = cluster::stand(candidacy, office, metrics.clone()).await?;
+    tracing::info!(install_id = args.install_id, me, version = env!("CARGO_PKG_VERSION"), "starting");
 
     let limits = Limits {
         late_create: args.apiserver_request_timeout.get(),
@@ -77,82 +108,121 @@ pub(super) async fn run(args: RunArgs) -> Result<(), Box<dyn std::error::Error>>
         looks,
         Clock::system(),
     ));
-    let (towns, mut known_towns, town_work) = queue(args.concurrency, Towns(shared.clone()), metrics.clone());
-    let (agents, mut known_agents, agent_work) =
-        queue(args.concurrency, Agents(shared.clone()), metrics.clone());
-
-    let (tombstones, mut known_tombstones, tombstone_work) =
+    let (towns, known_towns, town_work) = queue(args.concurrency, Towns(shared.clone()), metrics.clone());
+    let (agents, known_agents, agent_work) = queue(args.concurrency, Agents(shared.clone()), metrics.clone());
+    let (tombstones, known_tombstones, tombstone_work) =
         queue(args.concurrency, Tombstones(shared.clone()), metrics.clone());
+    let queues = Queues { towns, agents, tombstones };
 
-    // Decisions need every index: the work begins when each kind was listed once.
-    let missing = Arc::new(AtomicUsize::new(6));
-    let complete = CancellationToken::new();
-    let listed = || {
-        let (missing, complete) = (missing.clone(), complete.clone());
-        move || {
-            if missing.fetch_sub(1, Ordering::AcqRel) == 1 {
-                complete.cancel();
-            }
-        }
+    // Known before anything is listed: one who leads from the start need not list twice.
+    let leads = tokio::select! {
+        leads = leadership.leads_at_first() => leads,
+        () = stop.cancelled() => return finish(leadership).await,
     };
-    let everything = watcher::Config::default;
-    let follow_town = move |event: &Event<_>| known_towns.follow(event);
-    let follow_agent = move |event: &Event<_>| known_agents.follow(event);
-    tokio::spawn(watch::<Town>(shared.clone(), everything(), stop.clone(), follow_town, listed()));
-    tokio::spawn(watch::<Agent>(shared.clone(), everything(), stop.clone(), follow_agent, listed()));
-    let follow_tombstone = move |event: &Event<_>| known_tombstones.follow(event);
-    tokio::spawn(watch::<Tombstone>(shared.clone(), ours(&shared), stop.clone(), follow_tombstone, listed()));
-    tokio::spawn(watch::<Pod>(shared.clone(), ours(&shared), stop.clone(), |_| (), listed()));
-    tokio::spawn(watch::<PersistentVolumeClaim>(
-        shared.clone(),
-        ours(&shared),
-        stop.clone(),
-        |_| (),
-        listed(),
-    ));
-    tokio::spawn(watch::<Service>(shared.clone(), ours(&shared), stop.clone(), |_| (), listed()));
-    tokio::spawn(take_looks(asked, (towns, agents, tombstones), stop.clone()));
-    tokio::select! {
-        () = complete.cancelled() => health.ready(),
-        () = stop.cancelled() => return Ok(()),
-    }
-    cluster::take_over(&shared);
-    // Not before every index is complete: nobody is to read that there are no towns.
-    let seen = Arc::downgrade(&shared);
-    metrics.count_with(move |metrics| {
-        if let Some(seen) = seen.upgrade() {
-            census::take(metrics, &seen.install.0, seen.towns.all(), seen.agents.all());
-            census::take_tombstones(metrics, &seen.tombstones.all());
+    let (mut lists, listing) = Lists::of(KINDS);
+    follow(&shared, (known_towns, known_agents, known_tombstones), &listing, &stop);
+    let works = CancellationToken::new();
+    tokio::spawn(take_looks(asked, queues.clone(), works.clone(), stop.clone()));
+    let begun = async {
+        unless_lost(&mut leadership, lists.complete()).await?;
+        health.ready();
+        leadership.won().await?;
+        if !leads {
+            // The watches may not have come as far yet as the last leader's last writes.
+            lists.anew();
+            unless_lost(&mut leadership, lists.complete()).await?;
         }
-    });
-    tracing::info!("running");
+        Ok::<(), String>(())
+    };
+    tokio::select! {
+        begun = begun => begun?,
+        () = stop.cancelled() => return finish(leadership).await,
+    }
+    works.cancel();
+    begin(&shared, &queues);
+    drop(queues);
 
     // The queues end when the watches have ended and what is under way has finished.
     let work = async { tokio::join!(town_work, agent_work, tombstone_work) };
     tokio::pin!(work);
     tokio::select! {
         _ = &mut work => {}
+        // No write passes any more. What is in memory may be wrong from now on, so it is not kept.
+        why = leadership.lost() => return Err(why.into()),
         () = stop.cancelled() => {
             tracing::info!("ending");
             if tokio::time::timeout(FINISH_WITHIN, work).await.is_err() {
-                tracing::warn!("some work is still under way; the next start takes it up");
+                tracing::warn!("some work is still under way; the next leader takes it up");
             }
         }
     }
+    finish(leadership).await
+}
+
+/// Watches every kind.
+fn follow(
+    shared: &Arc<Cluster>,
+    (mut towns, mut agents, mut tombstones): (Known<Town>, Known<Agent>, Known<Tombstone>),
+    listing: &Listing,
+    stop: &CancellationToken,
+) {
+    let (listing, stop) = (|| listing.clone(), || stop.clone());
+    let everything = watcher::Config::default;
+    let follow_town = move |event: &Event<_>| towns.follow(event);
+    let follow_agent = move |event: &Event<_>| agents.follow(event);
+    let follow_tombstone = move |event: &Event<_>| tombstones.follow(event);
+    let own = || ours(shared);
+    tokio::spawn(watch::<Town>(shared.clone(), everything(), stop(), follow_town, listing()));
+    tokio::spawn(watch::<Agent>(shared.clone(), everything(), stop(), follow_agent, listing()));
+    tokio::spawn(watch::<Tombstone>(shared.clone(), own(), stop(), follow_tombstone, listing()));
+    tokio::spawn(watch::<Pod>(shared.clone(), own(), stop(), |_| (), listing()));
+    tokio::spawn(watch::<PersistentVolumeClaim>(shared.clone(), own(), stop(), |_| (), listing()));
+    tokio::spawn(watch::<Service>(shared.clone(), own(), stop(), |_| (), listing()));
+}
+
+/// Waits for something, unless this process must end meanwhile.
+async fn unless_lost(leadership: &mut Leadership, awaited: impl Future<Output = ()>) -> Result<(), String> {
+    tokio::select! {
+        () = awaited => Ok(()),
+        why = leadership.lost() => Err(why),
+    }
+}
+
+/// This process leads, and has read everything since: everything is looked at once.
+fn begin(shared: &Arc<Cluster>, queues: &Queues) {
+    cluster::take_over(shared);
+    // Not before: nobody is to read that there are no towns, nor to count them twice.
+    let seen = Arc::downgrade(shared);
+    shared.metrics.count_with(move |metrics| {
+        if let Some(seen) = seen.upgrade() {
+            census::take(metrics, &seen.install.0, seen.towns.all(), seen.agents.all());
+            census::take_tombstones(metrics, &seen.tombstones.all());
+        }
+    });
+    let towns = shared.towns.all().into_iter().map(|town| Look::Town(town.key()));
+    let agents = shared.agents.all().into_iter().map(|agent| Look::Agent(agent.key()));
+    let tombstones = shared.tombstones.all().into_iter().map(|record| Look::Tombstone(record.key()));
+    towns.chain(agents).chain(tombstones).for_each(|look| queues.put(&look));
+    tracing::info!("running");
+}
+
+/// Ends in good order: another may lead at once.
+async fn finish(leadership: Leadership) -> Result<(), Box<dyn std::error::Error>> {
+    leadership.resign().await;
     Ok(())
 }
 
-/// Puts what is to be looked at into its queue.
+/// Puts what is to be looked at into its queue, from when on somebody works on it: before, the queues would grow
+/// without end, and afterwards everything is looked at anyway.
 async fn take_looks(
     mut asked: UnboundedReceiver<Look>,
-    (towns, agents, tombstones): (Queue<Town>, Queue<Agent>, Queue<Tombstone>),
+    queues: Queues,
+    works: CancellationToken,
     stop: CancellationToken,
 ) {
     while let Some(Some(look)) = stop.run_until_cancelled(asked.recv()).await {
-        match look {
-            Look::Town(key) => towns.look_at(&key),
-            Look::Agent(key) => agents.look_at(&key),
-            Look::Tombstone(key) => tombstones.look_at(&key),
+        if works.is_cancelled() {
+            queues.put(&look);
         }
     }
 }

@@ -10,6 +10,7 @@ use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use tokio_util::sync::CancellationToken;
 
+use super::lists::Listing;
 use crate::api::names;
 use crate::cluster::{Cluster, Followed};
 
@@ -18,36 +19,42 @@ pub(super) fn ours(cluster: &Cluster) -> watcher::Config {
     watcher::Config::default().labels(&format!("{}={}", names::INSTALL, cluster.install.0))
 }
 
-/// Watches a kind until `stop`. `listed` is called once, when everything that is there has been seen.
+/// Watches a kind until `stop`, and lists it anew in each round of `listing`.
 pub(super) async fn watch<K: Followed>(
     cluster: Arc<Cluster>,
     config: watcher::Config,
     stop: CancellationToken,
     mut follow: impl FnMut(&Event<DeserializeGuard<K>>),
-    listed: impl FnOnce(),
+    mut listing: Listing,
 ) {
     let kind = K::kind(&());
     let api: Api<DeserializeGuard<K>> = Api::all(cluster.client.clone());
-    let mut listed = Some(listed);
     let mut failing = false;
     while !stop.is_cancelled() {
-        let stream = watcher(api.clone(), config.clone()).default_backoff().take_until(stop.cancelled());
-        tokio::pin!(stream);
-        while let Some(event) = stream.next().await {
+        let round = listing.begin();
+        let mut listed = false;
+        let events = watcher(api.clone(), config.clone()).default_backoff();
+        let mut stream = events.take_until(stop.cancelled()).boxed();
+        loop {
+            let event = tokio::select! {
+                event = stream.next() => event,
+                () = listing.superseded() => break,
+            };
             match event {
-                Ok(event) => {
+                None => break,
+                Some(Ok(event)) => {
                     if failing {
                         tracing::info!(%kind, "the watch is back");
                     }
                     failing = false;
                     follow(&event);
-                    let listed = if matches!(event, Event::InitDone) { listed.take() } else { None };
-                    cluster.follow(event).await;
-                    if let Some(listed) = listed {
-                        listed();
+                    let done = matches!(event, Event::InitDone);
+                    Box::pin(cluster.follow(event)).await;
+                    if done && !std::mem::replace(&mut listed, true) {
+                        listing.ended(round);
                     }
                 }
-                Err(error) => {
+                Some(Err(error)) => {
                     if !failing {
                         tracing::warn!(%kind, %error, "the watch is interrupted");
                     }

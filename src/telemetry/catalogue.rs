@@ -167,6 +167,13 @@ impl Catalogue {
         Labelled { labels, family }.shown()
     }
 
+    /// A gauge.
+    pub(super) fn gauge(&mut self, name: &'static str, help: &'static str) -> Gauge {
+        let gauge = Gauge::default();
+        self.add(name, help, None, &[], gauge.clone());
+        gauge
+    }
+
     /// Gauges by label. They are shown once they were counted: before that nobody knows how many there are.
     pub(super) fn gauges<const N: usize>(
         &mut self,

@@ -60,6 +60,7 @@ const ERROR: Label = Label {
         "NameTaken",
         "SecretNotFound",
         "Conflict",
+        "NotLeading",
         "NotLive",
         "Undecodable",
         "NamespaceTerminating",
@@ -154,6 +155,8 @@ pub struct Metrics {
     destroyed: Labelled<Counter, 1>,
     destroy_duration: Histograms<1>,
     events: Labelled<Counter, 1>,
+    leader: Gauge,
+    lease_transitions: Gauge,
 }
 
 impl Default for Metrics {
@@ -234,6 +237,8 @@ impl Default for Metrics {
                 LONG,
             ),
             events: c.counters("events", "Events that were to be written", [OUTCOME]),
+            leader: c.gauge("leader", "1 on the one replica that leads, 0 on those that stand by"),
+            lease_transitions: c.gauge("lease_transitions", "How often another replica has come to lead"),
             catalogue: c,
         }
     }
@@ -352,6 +357,16 @@ impl Metrics {
         self.destroy_duration.of([kind]).observe(took.as_secs_f64());
     }
 
+    /// Whether this process leads.
+    pub fn leads(&self, leads: bool) {
+        self.leader.set(leads.into());
+    }
+
+    /// How often the Lease has changed hands, by its own count.
+    pub fn lease_changed_hands(&self, times: i32) {
+        self.lease_transitions.set(times.into());
+    }
+
     /// An event was written, or could not be.
     pub fn event(&self, written: bool) {
         self.events.of([if written { "Written" } else { "Failed" }]).inc();
@@ -442,6 +457,8 @@ mod tests {
         );
         assert_eq!(changes(|m| m.event(true)), [r#"events_total{outcome="Written"} 1"#]);
         assert_eq!(changes(|m| m.event(false)), [r#"events_total{outcome="Failed"} 1"#]);
+        assert_eq!(changes(|m| m.leads(true)), ["leader 1"]);
+        assert_eq!(changes(|m| m.lease_changed_hands(3)), ["lease_transitions 3"]);
     }
 
     #[test]

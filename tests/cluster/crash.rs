@@ -12,12 +12,13 @@ use town_operator::api::{Agent, Town, names};
 
 use crate::common::story::Story;
 use crate::common::wait::until;
+use crate::remains::is_gone_whole;
 use crate::stage::Stories;
 use crate::words::{Told, attempts, done, polecat, seconds, workshop_with};
 
 /// Both sides of the same number: after it, a create without an answer can take effect no more.
 const API_SERVER: &str = "--request-timeout=5s";
-const OPERATOR: &str = "--apiserver-request-timeout=5s";
+pub const OPERATOR: &str = "--apiserver-request-timeout=5s";
 
 pub fn add(stories: &mut Stories) {
     stories.alone_on(quick(), t8_an_operator_killed_at_each_step_of_destruction_finishes_it);
@@ -26,7 +27,8 @@ pub fn add(stories: &mut Stories) {
     stories.alone_on(quick(), an_api_server_that_is_killed_or_silent_is_no_proof_of_anything);
 }
 
-fn quick() -> Options {
+/// A control plane whose requests are over soon.
+pub fn quick() -> Options {
     Options { api_server_args: vec![API_SERVER.into()], ..Options::default() }
 }
 
@@ -38,12 +40,6 @@ async fn busy_town(story: &Story, name: &str) -> Town {
     story.create_agent(&format!("{name}-cat"), name, spec).await;
     story.agent(&format!("{name}-cat")).until("works", |agent| agent.phase() == "Working").await;
     story.town(name).until("has its pod", |town| town.is("Ready") && town.pod_uid().is_some()).await
-}
-
-async fn is_gone_whole(story: &Story, town: &Town) {
-    let name = town.name_any();
-    story.town(&name).gone_within(Duration::from_mins(1)).await;
-    assert_eq!(story.children(&town.id()).await, [""; 0], "children of {name}");
 }
 
 async fn t8_an_operator_killed_at_each_step_of_destruction_finishes_it(story: Story) {
@@ -228,7 +224,9 @@ async fn k4_what_happens_while_the_operator_is_down_is_seen_when_it_is_back(stor
 }
 
 async fn an_api_server_that_is_killed_or_silent_is_no_proof_of_anything(story: Story) {
-    let operator = story.cluster.operator(&[OPERATOR]).await;
+    // Longer than anything here takes: a leader that cannot renew its Lease for ten seconds would end.
+    let patient = ["--lease-duration=60s", "--lease-renew-deadline=50s"];
+    let operator = story.cluster.operator(&[&[OPERATOR][..], &patient].concat()).await;
     let plane = story.cluster.plane();
     let live = busy_town(&story, "live").await;
     let goes = busy_town(&story, "goes").await;

@@ -8,12 +8,14 @@ use town_operator::api::{AsleepReason, Town, names};
 
 use crate::common::clock::in_seconds;
 use crate::common::story::Story;
+use crate::remains::is_gone_whole;
 use crate::stage::Stories;
 use crate::words::{Told, asleep, attempts, idle, polecat, works, workshop, workshop_with};
 
 pub fn add(stories: &mut Stories) {
     stories.with_the_operator(t21_expiry_at_puts_a_town_to_sleep_whatever_its_work);
     stories.with_the_operator(t21_expiry_policy_destroy_leaves_nothing);
+    stories.with_the_operator(t21_a_protected_town_sleeps_at_its_expiry_and_goes_once_nothing_protects_it);
     stories.with_the_operator(an_expiry_that_was_past_at_creation_is_said_and_harms_nobody);
     stories.with_the_operator(an_expiry_that_is_moved_into_the_past_acts_at_once);
 }
@@ -58,12 +60,29 @@ async fn t21_expiry_policy_destroy_leaves_nothing(story: Story) {
         story.town(&town.name_any()).merge(json!({"spec": {"expiry": {"at": soon}}})).await;
     }
     for town in &towns {
-        story.town(&town.name_any()).gone().await;
-        assert_eq!(story.children(&town.id()).await, [""; 0]);
+        is_gone_whole(&story, town).await;
     }
     for agent in ["cat", "sleeper"] {
         story.agent(agent).gone().await;
     }
+}
+
+async fn t21_a_protected_town_sleeps_at_its_expiry_and_goes_once_nothing_protects_it(story: Story) {
+    let spec = json!({
+        "deletionProtection": true, "storage": {"size": "1Gi"},
+        "expiry": {"at": in_seconds(3600), "policy": "Destroy"},
+    });
+    story.create_town("fort", workshop_with(spec)).await;
+    story.town("fort").until("is idle", idle).await;
+    story.town("fort").merge(json!({"spec": {"expiry": {"at": in_seconds(1)}}})).await;
+    let fort = story.town("fort").until("sleeps instead", asleep).await;
+    assert_eq!(fort.status.as_ref().unwrap().asleep_reason, Some(AsleepReason::Expired));
+    assert_eq!((fort.is("Degraded"), fort.reason("Degraded")), (true, "DeletionProtected"));
+    assert!(fort.message("Degraded").contains("spec.deletionProtection"), "{}", fort.message("Degraded"));
+    assert_eq!(story.children(&fort.id()).await, [format!("PersistentVolumeClaim/{}", fort.child())]);
+    story.town("fort").merge(json!({"spec": {"deletionProtection": false}})).await;
+    story.town("fort").gone().await;
+    assert_eq!(story.children(&fort.id()).await, [""; 0]);
 }
 
 async fn an_expiry_that_was_past_at_creation_is_said_and_harms_nobody(story: Story) {

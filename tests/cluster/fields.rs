@@ -29,6 +29,7 @@ const OF_TOWN: &[(&str, &str)] = &[
     ("backlog.mergeRequests", "t12_each_kind_of_backlog_wakes_a_town_and_keeps_it_awake"),
     ("backlog.triage", "t12_each_kind_of_backlog_wakes_a_town_and_keeps_it_awake"),
     ("backlog.unassigned", "t12_each_kind_of_backlog_wakes_a_town_and_keeps_it_awake"),
+    ("deletionProtection", "t21_a_protected_town_sleeps_at_its_expiry_and_goes_once_nothing_protects_it"),
     ("drain", "suspending_lets_agents_finish"),
     ("drain.timeout", "drain_ends_at_its_bound"),
     ("expiry", "t21_expiry_at_puts_a_town_to_sleep_whatever_its_work"),
@@ -56,6 +57,9 @@ const OF_TOWN: &[(&str, &str)] = &[
     ("storage.storageClassName", "t21_a_claim_is_what_storage_asks_for"),
     ("suspended", "a_suspended_town_sleeps_whatever_the_work"),
     ("template", "d12_a_template_that_changes_while_a_town_is_idle_is_used_at_once"),
+    ("tombstone", "g9_a_record_goes_when_its_time_has_come_and_nothing_is_left"),
+    ("tombstone.recreate", "k29_a_name_that_was_destroyed_may_be_refused_and_says_until_when"),
+    ("tombstone.retention", "g9_a_record_goes_when_its_time_has_come_and_nothing_is_left"),
     ("wakeRequest", "t13_a_town_that_is_woken_is_not_put_back_to_sleep_at_once"),
 ];
 

@@ -28,6 +28,11 @@ async fn help_documents_every_flag() {
         ("--install-id", "TOWN_OPERATOR_INSTALL_ID"),
         ("--lease-namespace", "TOWN_OPERATOR_LEASE_NAMESPACE"),
         ("--lease-name", "TOWN_OPERATOR_LEASE_NAME"),
+        ("--identity", "TOWN_OPERATOR_IDENTITY"),
+        ("--pod-uid", "TOWN_OPERATOR_POD_UID"),
+        ("--lease-duration", "TOWN_OPERATOR_LEASE_DURATION"),
+        ("--lease-renew-deadline", "TOWN_OPERATOR_LEASE_RENEW_DEADLINE"),
+        ("--lease-retry-period", "TOWN_OPERATOR_LEASE_RETRY_PERIOD"),
         ("--log-format", "TOWN_OPERATOR_LOG_FORMAT"),
         ("--log", "TOWN_OPERATOR_LOG"),
         ("--health-addr", "TOWN_OPERATOR_HEALTH_ADDR"),
@@ -49,13 +54,29 @@ async fn help_documents_every_flag() {
 }
 
 async fn bad_flags_are_refused_by_name() {
-    let table: [(&[&str], &[&str]); 7] = [
+    let table: [(&[&str], &[&str]); 11] = [
         (&[], &["--install-id", "required"]),
         (&["--install-id=a"], &["--lease-namespace", "required"]),
         (&["--install-id=-a-", "--lease-namespace=x"], &["--install-id", "'-a-'", "label"]),
         (&["--deletion-blocked-after=10 min"], &["--deletion-blocked-after", "10 min", "90s or 1h30m"]),
         (&["--concurrency=0"], &["--concurrency", "1..=256"]),
         (&["--max-concurrent-starts=0"], &["--max-concurrent-starts", "1..=10000"]),
+        (
+            &["--install-id=a", "--lease-namespace=x", "--lease-duration=10s"],
+            &["--lease-duration 10s", "longer than", "--lease-renew-deadline 10s"],
+        ),
+        (
+            &["--install-id=a", "--lease-namespace=x", "--lease-duration=15500ms"],
+            &["--lease-duration 15500ms", "whole seconds"],
+        ),
+        (
+            &["--install-id=a", "--lease-namespace=x", "--lease-retry-period=9500ms"],
+            &["--lease-renew-deadline 10s", "longer than", "--lease-retry-period 9500ms", "500ms"],
+        ),
+        (
+            &["--install-id=a", "--lease-namespace=x", "--lease-retry-period=0s"],
+            &["--lease-retry-period 0s", "longer than nothing"],
+        ),
         (&["--install-id=a", "--lease-namespace=x", "--log=a=b=c"], &["--log", "a=b=c"]),
     ];
     for (flags, wanted) in table {

@@ -1,12 +1,13 @@
-//! The operator's own identity: the service account and the roles of the Helm chart, so that every story
-//! also tells whether the chart grants what the operator needs.
+//! The operator's own identity: the service account, the roles and the admission policies of the Helm chart, so
+//! that every story also tells whether the chart grants what the operator needs and refuses nothing that it does.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use serde_json::{Value, json};
 
-use super::cluster::{Cluster, program, run};
+use super::chart::render;
+use super::cluster::Cluster;
+use super::operator::INSTALL_ID;
 
 /// Where the operator is installed.
 pub const NAMESPACE: &str = "town-system";
@@ -19,11 +20,15 @@ pub struct Account {
 }
 
 impl Account {
-    /// Makes namespace, service account, roles and bindings as the chart has them, and a token.
+    /// Makes namespace, service account, roles, bindings and policies as the chart has them, and a token.
     pub fn create(cluster: &Cluster) -> Self {
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}});
         cluster.try_kubectl(&["apply", "-f", "-"], &namespace.to_string()).unwrap();
         cluster.try_kubectl(&["apply", "-f", "-"], &manifests()).unwrap();
+        // There is no Lease to wait for: nobody has led before.
+        let metadata = json!({"name": NAME, "namespace": NAMESPACE});
+        let lease = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata});
+        cluster.try_kubectl(&["apply", "-f", "-"], &lease.to_string()).unwrap();
 
         let token = cluster.kubectl(&["create", "token", NAME, "-n", NAMESPACE, "--duration=24h"]);
         let text = cluster.kubectl(&["config", "view", "--raw", "--flatten", "--minify", "-o", "json"]);
@@ -46,13 +51,8 @@ impl Account {
     }
 }
 
-/// The chart's service account, roles and bindings.
+/// The chart's service account, roles, bindings and policies.
 fn manifests() -> String {
-    let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/helm/town-operator");
-    let mut helm = Command::new(program("helm"));
-    helm.args(["template", NAME, "--namespace", NAMESPACE]).arg(chart);
-    for template in ["rbac", "serviceaccount"] {
-        helm.args(["--show-only", &format!("templates/{template}.yaml")]);
-    }
-    run(helm, "").unwrap_or_else(|said| panic!("helm template: {said}"))
+    let install = format!("installId={INSTALL_ID}");
+    render(NAME, NAMESPACE, &["rbac", "serviceaccount", "admission-policies"], &[&install])
 }

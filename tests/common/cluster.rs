@@ -14,7 +14,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde_json::json;
 use tempfile::TempDir;
-use town_operator::api::{Agent, Town};
+use town_operator::api::{Agent, Tombstone, Town};
 
 use super::account::Account;
 use super::operator::Operator;
@@ -69,8 +69,7 @@ impl Cluster {
 
     /// One that runs already.
     pub async fn at(kubeconfig: &Path, plane: Option<ControlPlane>) -> Self {
-        let read = Kubeconfig::read_from(kubeconfig).unwrap_or_else(|error| panic!("{error}"));
-        let config = Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await.unwrap();
+        let config = config(kubeconfig).await;
         let kubectl = match &plane {
             Some(plane) => PathBuf::from(plane.kubectl().get_program()),
             None => on_path("kubectl").unwrap_or_else(|| program("kubectl")),
@@ -85,7 +84,8 @@ impl Cluster {
         }
     }
 
-    async fn install_crds(&self) {
+    /// Installs our CRDs and waits until they answer.
+    pub async fn install_crds(&self) {
         let crds = Path::new(env!("CARGO_MANIFEST_DIR")).join("crds");
         // A server that has just started may break off.
         until("the definitions are applied", PATIENCE, async || {
@@ -95,12 +95,14 @@ impl Cluster {
         self.crds_answer().await;
     }
 
-    /// Waits until towns and agents can be listed.
+    /// Waits until objects of our kinds can be listed.
     pub async fn crds_answer(&self) {
         let (towns, agents) = (Api::<Town>::all(self.client()), Api::<Agent>::all(self.client()));
+        let tombstones: Api<Tombstone> = Api::all(self.client());
         let one = ListParams::default().limit(1);
-        until("towns and agents are kinds of the API", PATIENCE, async || {
+        until("our kinds are kinds of the API", PATIENCE, async || {
             let listed = towns.list_metadata(&one).await.and(agents.list_metadata(&one).await);
+            let listed = listed.and(tombstones.list_metadata(&one).await);
             listed.map(drop).map_err(|error| error.to_string())
         })
         .await;
@@ -109,6 +111,15 @@ impl Cluster {
     /// A client with all rights.
     pub fn client(&self) -> Client {
         self.client.clone()
+    }
+
+    /// A client that acts as this user, in these groups as well as in those that every such user is in.
+    pub async fn client_as(&self, user: &str, groups: &[&str]) -> Client {
+        let mut config = config(&self.kubeconfig).await;
+        config.auth_info.impersonate = Some(user.into());
+        config.auth_info.impersonate_groups = Some(groups.iter().map(|&group| group.into()).collect())
+            .filter(|groups: &Vec<_>| !groups.is_empty());
+        Client::try_from(config).expect("a client")
     }
 
     /// A kubeconfig with all rights.
@@ -188,6 +199,11 @@ impl Cluster {
         let account = Account::create(self);
         Operator::start(account.kubeconfig(), flags).await
     }
+}
+
+async fn config(kubeconfig: &Path) -> Config {
+    let read = Kubeconfig::read_from(kubeconfig).unwrap_or_else(|error| panic!("{error}"));
+    Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await.unwrap()
 }
 
 /// Runs a command: what it prints, or what it complains of.

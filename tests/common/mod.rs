@@ -12,11 +12,13 @@
 
 pub mod account;
 pub mod answers;
+pub mod chart;
 pub mod clock;
 pub mod cluster;
 pub mod operator;
 pub mod players;
 pub mod process;
+pub mod relay;
 pub mod requests;
 pub mod seen;
 pub mod story;

@@ -27,6 +27,7 @@ pub struct Operator {
     kubeconfig: PathBuf,
     flags: Vec<String>,
     health: SocketAddr,
+    pod_uid: String,
     process: Mutex<Process>,
     directory: TempDir,
 }
@@ -44,8 +45,10 @@ impl Operator {
         let directory = TempDir::new().expect("a scratch directory");
         let health = free_address();
         let flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        let process = Mutex::new(spawn(kubeconfig, &flags, health, directory.path()));
-        Self { kubeconfig: kubeconfig.into(), flags, health, process, directory }
+        // As in a pod: it is started again only when the process before is dead.
+        let pod_uid = format!("pod-{:08x}", rand::random::<u32>());
+        let process = Mutex::new(spawn(kubeconfig, &flags, health, &pod_uid, directory.path()));
+        Self { kubeconfig: kubeconfig.into(), flags, health, pod_uid, process, directory }
     }
 
     fn process(&self) -> MutexGuard<'_, Process> {
@@ -81,11 +84,22 @@ impl Operator {
         self.process().await_end(Duration::from_mins(1))
     }
 
-    /// Starts it again, as it was, and waits until it is ready.
+    /// Starts it again in its place, as the kubelet does, and waits until it is ready.
     pub async fn restart(&self) {
         self.kill();
-        *self.process() = spawn(&self.kubeconfig, &self.flags, self.health, self.directory.path());
+        *self.process() =
+            spawn(&self.kubeconfig, &self.flags, self.health, &self.pod_uid, self.directory.path());
         self.await_ready().await;
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        self.process().signal(signal);
+    }
+
+    /// How the Lease, its log and the audit log call it; not its restarts apart.
+    pub fn pod_uid(&self) -> &str {
+        &self.pod_uid
     }
 
     /// Whether it runs.
@@ -130,14 +144,24 @@ fn log_file(directory: &Path) -> PathBuf {
     directory.join("log")
 }
 
-fn spawn(kubeconfig: &Path, flags: &[String], health: SocketAddr, directory: &Path) -> Process {
+fn spawn(
+    kubeconfig: &Path,
+    flags: &[String],
+    health: SocketAddr,
+    pod_uid: &str,
+    directory: &Path,
+) -> Process {
     let log = OpenOptions::new().create(true).append(true).open(log_file(directory)).expect("a log file");
     Process::spawn(env!("CARGO_BIN_EXE_town-operator"), |command| {
         command.env("KUBECONFIG", kubeconfig).stdout(log.try_clone().expect("a log file")).stderr(log);
         command.arg(format!("--health-addr={health}")).args(["--log-format", "json"]);
-        for (flag, default) in
-            [("--install-id", INSTALL_ID), ("--lease-namespace", NAMESPACE), ("--lease-name", NAME)]
-        {
+        for (flag, default) in [
+            ("--install-id", INSTALL_ID),
+            ("--lease-namespace", NAMESPACE),
+            ("--lease-name", NAME),
+            ("--identity", NAME),
+            ("--pod-uid", pod_uid),
+        ] {
             if !flags.iter().any(|given| given.starts_with(&format!("{flag}="))) {
                 command.args([flag, default]);
             }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::account::{NAME, NAMESPACE};
+use super::operator::Operator;
 use super::story::Story;
 
 /// Waits until the operator has asked nothing for a few seconds; agents' counts may follow a minute later.
@@ -31,33 +32,47 @@ pub struct Requests(pub Vec<Value>);
 impl Requests {
     /// How many there were until now.
     pub fn until_now(story: &Story) -> usize {
-        Self::all(story).len()
+        Self::all(story).0.len()
     }
 
     /// Those since then.
     pub fn since(story: &Story, start: usize) -> Self {
-        Self(Self::all(story).split_off(start))
+        Self(Self::all(story).0.split_off(start))
     }
 
-    fn all(story: &Story) -> Vec<Value> {
+    fn all(story: &Story) -> Self {
+        Self::logged(story, |request| !matches!(resource(request), "events" | "leases"))
+    }
+
+    /// All that one replica has asked until now, Events included, the Lease apart.
+    pub fn by(story: &Story, operator: &Operator) -> Self {
+        let agent = |request: &Value| text_of(&request["userAgent"]).contains(operator.pod_uid());
+        Self::logged(story, |request| agent(request) && resource(request) != "leases")
+    }
+
+    /// What was asked of the Lease until now.
+    pub fn of_the_lease(story: &Story) -> Self {
+        Self::logged(story, |request| resource(request) == "leases")
+    }
+
+    fn logged(story: &Story, counted: impl Fn(&Value) -> bool) -> Self {
         let log = std::fs::read_to_string(story.cluster.plane().audit_log()).unwrap();
         let user = format!("system:serviceaccount:{NAMESPACE}:{NAME}");
-        let counted = |request: &Value| {
-            let resource = request["objectRef"]["resource"].as_str().unwrap_or_default();
-            request["user"]["username"] == user.as_str() && !matches!(resource, "events" | "leases")
-        };
-        log.lines().filter_map(|line| serde_json::from_str(line).ok()).filter(counted).collect()
+        let ours = |request: &Value| request["user"]["username"] == user.as_str() && counted(request);
+        Self(log.lines().filter_map(|line| serde_json::from_str(line).ok()).filter(ours).collect())
+    }
+
+    /// When the writes among them came to the API server, in order.
+    pub fn write_times(&self) -> Vec<String> {
+        let time = |request: &Value| text_of(&request["requestReceivedTimestamp"]).to_owned();
+        let mut times: Vec<String> = self.0.iter().filter(|request| writes(request)).map(time).collect();
+        times.sort();
+        times
     }
 
     /// The writes among them, each in words.
     pub fn writes(&self) -> Vec<String> {
-        let writes = |request: &&Value| {
-            matches!(
-                request["verb"].as_str(),
-                Some("create" | "update" | "patch" | "delete" | "deletecollection")
-            )
-        };
-        self.0.iter().filter(writes).map(in_words).collect()
+        self.0.iter().filter(|request| writes(request)).map(in_words).collect()
     }
 
     /// Those in this namespace.
@@ -83,6 +98,14 @@ impl Requests {
         let _ = write!(text, "  and reads: {reads:?}");
         text
     }
+}
+
+fn writes(request: &Value) -> bool {
+    matches!(text_of(&request["verb"]), "create" | "update" | "patch" | "delete" | "deletecollection")
+}
+
+fn resource(request: &Value) -> &str {
+    text_of(&request["objectRef"]["resource"])
 }
 
 /// One request in words: `patch towns/status gas -> 200`.

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
-use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::{ClusterResourceScope, NamespaceResourceScope};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy};
 use kube::{Client, Resource, ResourceExt};
 use serde::Serialize;
@@ -19,26 +19,30 @@ pub struct Seen<K> {
 }
 
 /// What an object of the API is, here.
-pub trait Kind:
-    Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned
-{
-}
+pub trait Object: Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned {}
 
-impl<K> Kind for K where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-        + Clone
-        + Debug
-        + Serialize
-        + DeserializeOwned
-{
-}
+impl<K: Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned> Object for K {}
+
+/// One that is in a namespace.
+pub trait Kind: Object + Resource<Scope = NamespaceResourceScope> {}
+
+impl<K: Object + Resource<Scope = NamespaceResourceScope>> Kind for K {}
 
 impl<K: Kind> Seen<K> {
     /// The object of this name in this namespace.
     pub fn new(client: Client, namespace: &str, name: &str) -> Self {
         Self { api: Api::namespaced(client, namespace), name: name.into() }
     }
+}
 
+impl<K: Object + Resource<Scope = ClusterResourceScope>> Seen<K> {
+    /// The object of this name, which is in no namespace.
+    pub fn global(client: Client, name: &str) -> Self {
+        Self { api: Api::all(client), name: name.into() }
+    }
+}
+
+impl<K: Object> Seen<K> {
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name
@@ -155,7 +159,7 @@ impl<K: Kind> Seen<K> {
 }
 
 /// An object as people read it, without the bookkeeping of its fields.
-pub fn show<K: Kind>(object: &K) -> String {
+pub fn show<K: Object>(object: &K) -> String {
     let mut object = object.clone();
     object.managed_fields_mut().clear();
     serde_json::to_string_pretty(&object).unwrap_or_else(|_| format!("{object:?}"))

@@ -8,7 +8,8 @@ use k8s_openapi::api::events::v1::Event;
 use kube::api::{Api, ListParams, PostParams};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
-use town_operator::api::{Agent, Town, names};
+use town_operator::api::{Agent, Tombstone, TombstoneKind, Town, names};
+use town_operator::lifecycle::{Uid, tombstone_name};
 
 use super::cluster::Cluster;
 use super::operator::Operator;
@@ -63,6 +64,12 @@ impl Story {
     /// An agent.
     pub fn agent(&self, name: &str) -> Seen<Agent> {
         self.seen(name)
+    }
+
+    /// The record of the destruction of a town.
+    pub fn tombstone(&self, town: &Town) -> Seen<Tombstone> {
+        let uid = Uid::of(&town.metadata).expect("an object of the API server");
+        Seen::global(self.client(), &tombstone_name(TombstoneKind::Town, &uid))
     }
 
     /// A pod.

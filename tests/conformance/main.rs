@@ -20,34 +20,69 @@ mod script;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use bed::Options;
+use k8s_openapi::api::core::v1::Node;
+use kube::api::{Api, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use serde_json::json;
 use tokio::sync::OnceCell;
 
-use common::cluster::Cluster;
+use common::cluster::{Cluster, given};
 use common::suite::{Suite, note};
-use script::Case;
+use script::{Case, NODE};
 
 fn main() -> ExitCode {
     let mut suite = Suite::new();
     let cluster: Arc<OnceCell<Cluster>> = Arc::default();
     for case in cases::all() {
         let cluster = cluster.clone();
-        suite.add(case.name.replace(' ', "_"), move || compare(cluster, case));
+        let name = case.name.replace(' ', "_");
+        if !case.breaks {
+            suite.add(name, async move || compare(cluster.get_or_init(start).await, &case).await);
+        } else if given().is_some() {
+            suite
+                .skip(name, "it needs a control plane that it may break; TOWN_TEST_KUBECONFIG names another");
+        } else {
+            suite.add(name, async move || {
+                let options = Options { name: "conformance-broken".into(), ..Options::default() };
+                compare(&Cluster::start(options).await, &case).await;
+            });
+        }
     }
     suite.run(cluster)
 }
 
-async fn compare(cluster: Arc<OnceCell<Cluster>>, case: Case) {
-    let cluster = cluster.get_or_init(|| Cluster::any("conformance")).await;
+/// A cluster with a node that nobody plays.
+async fn start() -> Cluster {
+    let cluster = Cluster::any("conformance").await;
+    let nodes: Api<Node> = Api::all(cluster.client());
+    let node = serde_json::from_value(json!({"metadata": {"name": NODE}})).unwrap();
+    match nodes.create(&PostParams::default(), &node).await {
+        Err(kube::Error::Api(status)) if status.is_already_exists() => {}
+        other => drop(other.unwrap_or_else(|error| panic!("node: {error}"))),
+    }
+    cluster
+}
+
+/// A client that asks once, whatever the answer.
+async fn once(cluster: &Cluster) -> Client {
+    let read = Kubeconfig::read_from(cluster.kubeconfig()).unwrap();
+    let mut config = Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await.unwrap();
+    config.default_retry = false;
+    Client::try_from(config).unwrap()
+}
+
+async fn compare(cluster: &Cluster, case: &Case) {
     let namespace = cluster.namespace(case.name).await;
-    let real = case.on_real(cluster.client(), &namespace).await;
+    let real = case.on_real(once(cluster).await, &namespace).await;
     let simulated = case.on_simulated(&namespace).await;
+    let (real, simulated) = (normal::normal(&real), normal::normal(&simulated));
     let mut differ = Vec::new();
-    for (number, (real, simulated)) in
-        normal::normal(&real).iter().zip(&normal::normal(&simulated)).enumerate()
-    {
-        if real != simulated {
-            let (real, simulated) = (format!("{real:#}"), format!("{simulated:#}"));
-            note(format!("answer {}:\n{}", number + 1, normal::side_by_side(&real, &simulated)));
+    for (number, (real, simulated)) in real.iter().zip(&simulated).enumerate() {
+        let differences = normal::differences(real, simulated);
+        if !differences.is_empty() {
+            note(format!("answer {}:\n{}", number + 1, differences.join("\n")));
             differ.push(number + 1);
         }
     }

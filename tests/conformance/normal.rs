@@ -37,18 +37,31 @@ pub fn normal(answers: &[Answer]) -> Vec<Value> {
         })
         .collect();
     // A message may speak of what only appears later.
-    shown.iter_mut().for_each(|answer| words(answer, &names));
+    for answer in &mut shown {
+        words(answer, &names);
+    }
     shown
 }
 
 fn shape(value: &mut Value, names: &mut Names) {
     let Value::Object(map) = value else {
         if let Value::Array(items) = value {
-            items.iter_mut().for_each(|item| shape(item, names));
+            for item in items {
+                shape(item, names);
+            }
         }
         return;
     };
-    map.retain(|key, _| !NOT_COMPARED.contains(&key.as_str()));
+    // Nothing at all, or a null: to whoever reads it that is the same.
+    map.retain(|key, value| !NOT_COMPARED.contains(&key.as_str()) && !value.is_null());
+    if map.get("kind").is_some_and(|kind| kind == "CustomResourceDefinition") {
+        // Whether it was applied by kubectl or built in, and with which defaults.
+        map.remove("spec");
+        map.get_mut("status")
+            .and_then(Value::as_object_mut)
+            .and_then(|status| status.remove("acceptedNames"));
+        map.get_mut("metadata").and_then(Value::as_object_mut).and_then(|meta| meta.remove("annotations"));
+    }
     let is_list = map.get("kind").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("List"));
     let is_version = map.contains_key("gitVersion");
     if is_version {
@@ -95,39 +108,59 @@ fn shape(value: &mut Value, names: &mut Names) {
     }
 }
 
-/// Names what is named in the texts, too.
+/// Names what is named in messages, too.
 fn words(value: &mut Value, names: &Names) {
     match value {
-        Value::String(text) => {
-            for (value, name) in &names.0 {
-                if value.len() >= 36 && text.contains(value.as_str()) {
-                    *text = text.replace(value.as_str(), name);
+        Value::Object(map) => {
+            for (key, value) in map.iter_mut() {
+                match value {
+                    Value::String(text) if key == "message" => *text = in_words(text, names),
+                    other => words(other, names),
                 }
             }
-            let parts = text.split_inclusive(|c: char| !c.is_ascii_alphanumeric());
-            let named = parts.map(|part| {
-                let word = part.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
-                let name = names.0.get(word).filter(|name| name.starts_with("version-"));
-                name.map_or_else(|| part.to_owned(), |name| part.replacen(word, name, 1))
-            });
-            *text = named.collect();
         }
-        Value::Array(items) => items.iter_mut().for_each(|item| words(item, names)),
-        Value::Object(map) => map.values_mut().for_each(|value| words(value, names)),
+        Value::Array(items) => {
+            for item in items {
+                words(item, names);
+            }
+        }
         _ => {}
     }
 }
 
-/// Two texts side by side, line by line, with a mark where they differ.
-pub fn side_by_side(left: &str, right: &str) -> String {
-    let (left, right): (Vec<&str>, Vec<&str>) = (left.lines().collect(), right.lines().collect());
-    let wide = left.iter().map(|line| line.chars().count()).max().unwrap_or_default().clamp(20, 90);
-    let line =
-        |lines: &[&str], at: usize| -> String { lines.get(at).copied().unwrap_or_default().to_owned() };
-    let rows = (0..left.len().max(right.len())).map(|at| {
-        let (left, right) = (line(&left, at), line(&right, at));
-        let mark = if left == right { ' ' } else { '|' };
-        format!("{left:wide$} {mark} {right}\n")
+fn in_words(text: &str, names: &Names) -> String {
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    let parts = text.split_inclusive(|c: char| !fits(c));
+    let renamed = parts.map(|part| {
+        let word = part.trim_end_matches(|c: char| !fits(c));
+        names.0.get(word).map_or_else(|| part.to_owned(), |name| part.replacen(word, name, 1))
     });
-    format!("{:wide$}   {}\n{}", "REAL", "SIMULATED", rows.collect::<String>())
+    renamed.collect()
+}
+
+/// Where two answers differ, and how: a place, what the real server says there, and what the simulated one says.
+pub fn differences(real: &Value, simulated: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    compare("", Some(real), Some(simulated), &mut found);
+    found
+}
+
+fn compare(at: &str, real: Option<&Value>, simulated: Option<&Value>, found: &mut Vec<String>) {
+    match (real, simulated) {
+        (Some(Value::Object(one)), Some(Value::Object(other))) => {
+            for key in one.keys().chain(other.keys().filter(|key| !one.contains_key(*key))) {
+                compare(&format!("{at}/{key}"), one.get(key), other.get(key), found);
+            }
+        }
+        (Some(Value::Array(one)), Some(Value::Array(other))) => {
+            for place in 0..one.len().max(other.len()) {
+                compare(&format!("{at}/{place}"), one.get(place), other.get(place), found);
+            }
+        }
+        (one, other) if one == other => {}
+        (one, other) => {
+            let shown = |value: Option<&Value>| value.map_or_else(|| "nothing".into(), Value::to_string);
+            found.push(format!("  {at}\n    real:      {}\n    simulated: {}", shown(one), shown(other)));
+        }
+    }
 }

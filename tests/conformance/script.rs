@@ -22,6 +22,9 @@ use crate::server::world::World;
 /// A user whom nobody gave any right.
 pub const NOBODY: &str = "nobody";
 
+/// A node that nobody plays: what becomes of its pods is said by the cases.
+pub const NODE: &str = "lent";
+
 /// Steps that a simulation may need to come to rest.
 const AT_MOST: usize = 200;
 
@@ -71,6 +74,8 @@ struct Request {
 pub struct Case {
     /// What it is about.
     pub name: &'static str,
+    /// It breaks the cluster that it runs on, and needs one of its own.
+    pub breaks: bool,
     steps: Vec<Step>,
     user: Option<&'static str>,
     accept: &'static str,
@@ -79,7 +84,13 @@ pub struct Case {
 impl Case {
     /// A case without steps.
     pub fn new(name: &'static str) -> Self {
-        Self { name, steps: Vec::new(), user: None, accept: "application/json" }
+        Self { name, breaks: false, steps: Vec::new(), user: None, accept: "application/json" }
+    }
+
+    /// It breaks the cluster that it runs on.
+    pub fn breaks(mut self) -> Self {
+        self.breaks = true;
+        self
     }
 
     /// What follows is asked by this user.
@@ -88,10 +99,16 @@ impl Case {
         self
     }
 
-    /// What follows asks for metadata only.
-    pub fn only_metadata(mut self) -> Self {
-        self.accept = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
-        self
+    /// Reads only the metadata: of one object, or of a list.
+    pub fn metadata(mut self, path: &str) -> Self {
+        self.accept = if path.contains('/') {
+            "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+        } else {
+            "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+        };
+        let mut case = self.get(path);
+        case.accept = JSON;
+        case
     }
 
     fn ask(
@@ -144,6 +161,19 @@ impl Case {
         self.ask(Method::POST, path, JSON, move |seen| Some(whole(&resource, body(seen))))
     }
 
+    /// Binds a pod to the node that nobody plays, and waits until whoever deletes it next knows that: a real server
+    /// may decide the grace of a deletion by what its cache still shows.
+    pub fn bind(self, pod: &str) -> Self {
+        let binding = json!({
+            "apiVersion": "v1", "kind": "Binding", "metadata": {"name": pod},
+            "target": {"apiVersion": "v1", "kind": "Node", "name": NODE},
+        });
+        let cached = format!("pods?resourceVersion=0&fieldSelector=metadata.name%3D{pod}");
+        self.post(&format!("pods/{pod}/binding"), binding).until(&cached, |answer| {
+            answer.code != 200 || answer.body["items"][0]["spec"].get("nodeName").is_some()
+        })
+    }
+
     /// Replaces.
     pub fn put(self, path: &str, body: impl Fn(&Seen) -> Value + Send + Sync + 'static) -> Self {
         let resource = path.to_owned();
@@ -151,23 +181,23 @@ impl Case {
     }
 
     /// Changes by a merge patch.
-    pub fn merge(self, path: &str, patch: Value) -> Self {
-        self.merge_with(path, move |_| patch.clone())
+    pub fn merge(self, path: &str, change: Value) -> Self {
+        self.merge_with(path, move |_| change.clone())
     }
 
     /// Changes by a merge patch that depends on what was answered before.
-    pub fn merge_with(self, path: &str, patch: impl Fn(&Seen) -> Value + Send + Sync + 'static) -> Self {
-        self.ask(Method::PATCH, path, MERGE, move |seen| Some(patch(seen)))
+    pub fn merge_with(self, path: &str, change: impl Fn(&Seen) -> Value + Send + Sync + 'static) -> Self {
+        self.ask(Method::PATCH, path, MERGE, move |seen| Some(change(seen)))
     }
 
     /// Changes by a JSON patch.
-    pub fn json(self, path: &str, patch: Value) -> Self {
-        self.json_with(path, move |_| patch.clone())
+    pub fn json(self, path: &str, change: Value) -> Self {
+        self.json_with(path, move |_| change.clone())
     }
 
     /// Changes by a JSON patch that depends on what was answered before.
-    pub fn json_with(self, path: &str, patch: impl Fn(&Seen) -> Value + Send + Sync + 'static) -> Self {
-        self.ask(Method::PATCH, path, "application/json-patch+json", move |seen| Some(patch(seen)))
+    pub fn json_with(self, path: &str, change: impl Fn(&Seen) -> Value + Send + Sync + 'static) -> Self {
+        self.ask(Method::PATCH, path, "application/json-patch+json", move |seen| Some(change(seen)))
     }
 
     /// Deletes, without options.
@@ -236,6 +266,9 @@ impl Case {
         let mut world = World::new(now, 1);
         let all = json!({"metadata": {"name": namespace, "labels": {"town-operator-test": "true"}}});
         world.create(crate::server::kinds::id::NAMESPACE, "", all).expect("a namespace");
+        world
+            .create(crate::server::kinds::id::NODE, "", json!({"metadata": {"name": NODE}}))
+            .expect("a node");
         world.access.restrict(NOBODY, Vec::<Grant>::new());
         let world = Arc::new(Mutex::new(world));
         let side = Side { client: client(&world), namespace: namespace.to_owned(), world: Some(world) };
@@ -338,13 +371,13 @@ impl Side {
         let code = response.status().as_u16();
         let mut text = Vec::new();
         let mut chunks = response.into_body().into_data_stream();
-        let whole = |text: &[u8]| text.iter().filter(|byte| **byte == b'\n').count();
+        let whole = |text: &[u8]| text.split(|byte| *byte == b'\n').count() - 1;
         while whole(&text) < lines {
             match tokio::time::timeout(PATIENCE, chunks.next()).await {
                 Ok(Some(Ok(chunk))) => text.extend_from_slice(&chunk),
                 Ok(Some(Err(error))) => panic!("watch {path}: {error}"),
                 Ok(None) => break,
-                Err(_) => panic!("watch {path}: {} of {lines} lines within {PATIENCE:?}", whole(&text)),
+                Err(elapsed) => panic!("watch {path}: {} of {lines} lines: {elapsed}", whole(&text)),
             }
         }
         let read = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());

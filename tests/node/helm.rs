@@ -25,7 +25,7 @@ async fn an_upgrade_replaces_the_operator_and_restarts_no_pod_of_a_town(mut scen
     scene.alone().await;
     let deployment = Seen::<Deployment>::new(scene.client(), release::NAMESPACE, release::NAME).get().await;
     let strategy = deployment.spec.and_then(|spec| spec.strategy?.type_);
-    assert_eq!(strategy.as_deref(), Some("Recreate"), "never two operators");
+    assert_eq!(strategy.as_deref(), Some("RollingUpdate"), "the new one stands by before the old one goes");
     let (pods, processes) = (scene.pods(&town.uid).await, scene.processes());
     let old = scene.stage.operator().await;
 

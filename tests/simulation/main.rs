@@ -2,6 +2,8 @@
 
 // `allow-unwrap-in-tests` knows only functions that carry `#[test]`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
+// Specs are `json!` literals, handed on as they are written.
+#![allow(clippy::needless_pass_by_value)]
 
 mod explorer;
 mod served;

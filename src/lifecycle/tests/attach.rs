@@ -50,6 +50,22 @@ fn input_is_written_when_it_matters_and_not_each_time() {
 }
 
 #[test]
+fn input_that_does_not_move_the_clock_is_not_written() {
+    // Woken at 25, so that what was put in before that changes nothing.
+    let mut town = running_town().woke(minute(25)).heard(minute(26), typed(minute(20))).settled(minute(26));
+    for at in 21..24 {
+        town = town.heard(minute(27), typed(minute(at)));
+        assert_eq!(town.decide(minute(27)).status, town.0.town.status, "{at}");
+    }
+}
+
+#[test]
+fn a_longer_time_to_sleep_is_shown_at_once_though_a_person_is_attached() {
+    let longer = typing().sleep_after("60m").decide(minute(21));
+    assert_eq!(sleep_at(&longer), Some(minute(80)));
+}
+
+#[test]
 fn t11_input_counts_no_longer_than_the_bound_after_it_began() {
     let hold = SignedDuration::from_hours(12);
     let end = minute(20) + hold;

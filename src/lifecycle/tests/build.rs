@@ -232,6 +232,10 @@ impl TownBuilder {
         self.edit(|t| t.spec.suspended = true)
     }
 
+    pub fn protected(self) -> Self {
+        self.edit(|t| t.spec.deletion_protection = true)
+    }
+
     pub fn wake_request(self, text: &str) -> Self {
         self.edit(|t| t.spec.wake_request = text.into())
     }

@@ -2,8 +2,9 @@
 
 use super::build::{Read, TownBuilder, minute, pod, polecat, running_town, second, town};
 use crate::api::ExpiryPolicy::{Destroy, Sleep};
-use crate::api::condition::{ASLEEP, READY, STALLED, reason};
-use crate::api::{AsleepReason, ExpiryPolicy};
+use crate::api::condition::{ASLEEP, DEGRADED, READY, STALLED, reason};
+use crate::api::{AsleepReason, ExpiryPolicy, TownStatus};
+use crate::lifecycle::plan::Plan;
 use crate::lifecycle::starting;
 
 /// A town that has lived, with work, and expires at minute 20.
@@ -48,6 +49,36 @@ fn what_a_tombstone_or_a_pause_holds_is_not_destroyed_by_its_expiry() {
     assert!(!busy(Destroy).tombstone("x").decide(minute(30)).does().contains("itself"));
     assert_eq!(busy(Destroy).paused().decide(minute(30)).does(), "");
     assert_eq!(busy(Destroy).foreign().decide(minute(30)).does(), "");
+}
+
+#[test]
+fn a_protected_town_sleeps_instead_of_being_destroyed_and_says_so() {
+    let says_so = |plan: &Plan<TownStatus>| {
+        assert_eq!((plan.is(DEGRADED), plan.reason(DEGRADED)), (true, reason::DELETION_PROTECTED));
+        assert!(plan.message(DEGRADED).contains("set spec.deletionProtection to false"));
+    };
+    assert_eq!(busy(Destroy).protected().decide(second(1199)).phase(), "Running");
+    let falls = busy(Destroy).protected().decide(minute(20));
+    assert_eq!((falls.phase(), falls.does().as_str()), ("Draining", ""));
+    says_so(&falls);
+    let expires = |why, policy| town().asleep(why).expires(minute(20), policy).protected();
+    for (case, town) in [
+        ("expired", expires(AsleepReason::Expired, Destroy)),
+        ("idle", expires(AsleepReason::Idle, Destroy)),
+        ("suspended", expires(AsleepReason::Suspended, Destroy).suspended()),
+    ] {
+        let settled = town.settled(minute(25));
+        let plan = settled.decide(minute(30));
+        assert_eq!((plan.phase(), plan.does().as_str(), plan.look_again), ("Asleep", "", None), "{case}");
+        assert!(plan.is(READY), "{case}: it is what its spec asks for");
+        says_so(&plan);
+        let lifted = settled.clone().edit(|t| t.spec.deletion_protection = false).decide(minute(30));
+        assert_eq!(lifted.does(), "delete itself", "{case}: once nothing protects it");
+        let moved = settled.expires(minute(600), Destroy).decide(minute(30));
+        assert!(!moved.is(DEGRADED), "{case}: the time is to come again");
+    }
+    let meant = expires(AsleepReason::Expired, Sleep).settled(minute(25)).decide(minute(30));
+    assert!(!meant.is(DEGRADED), "nobody asked for more than sleep");
 }
 
 #[test]
@@ -141,6 +172,8 @@ fn what_is_coming_is_said_five_minutes_before() {
         assert_eq!((moved.notices[0].at, &moved.notices[0].note), (minute(18), &notice.note), "{policy:?}");
         assert!(plan.look_again.is_some_and(|at| at <= minute(20)));
     }
+    let protected = busy(Destroy).always_on().protected().decide(minute(15));
+    assert!(protected.notices[0].note.contains("sleeps, whatever"), "{}", protected.notices[0].note);
     let asleep = town().asleep(AsleepReason::Idle).settled(minute(5)).expires(minute(60), Destroy);
     assert_eq!(asleep.decide(minute(56)).notices.len(), 1, "also of a town that sleeps");
 }

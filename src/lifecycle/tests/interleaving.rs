@@ -88,11 +88,11 @@ impl Run {
         self.quiet = 0;
         self.happened.push(event);
         let edit = |scene: &mut Scene, change: &dyn Fn(&mut Town)| {
-            scene.town.iter_mut().map(Arc::make_mut).for_each(change)
+            scene.town.iter_mut().map(Arc::make_mut).for_each(change);
         };
         self.scene.unseen(&format!("{event:?}"), |scene| match event {
             Event::Work => {
-                scene.agents.values_mut().for_each(|a| Arc::make_mut(a).spec.hook = Some(hook("b1")))
+                scene.agents.values_mut().for_each(|a| Arc::make_mut(a).spec.hook = Some(hook("b1")));
             }
             Event::Backlog => edit(scene, &|t| t.spec.backlog.merge_requests = 1),
             Event::WakeRequest => edit(scene, &|t| t.spec.wake_request = "please".into()),

@@ -114,6 +114,9 @@ fn questions_follow_the_cadence_of_the_alarm() {
         let due = town.decide(second(60 + every));
         assert_eq!(due.asks.len(), 1, "{case}");
     }
+    // Where it falls on another deadline, that one is kept to the second.
+    let both = running_town().heard(minute(29), quiet()).decide(minute(29));
+    assert_eq!((both.look_again, both.lenient), (Some(minute(30)), false));
     let mut mayor = mayor().heard(minute(1), quiet()).running();
     for (town, every) in [(running_town(), 60), (running_town().active(), 5)] {
         mayor = mayor.of(&town);

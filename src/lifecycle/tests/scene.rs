@@ -719,14 +719,7 @@ impl Scene {
                 let pod = self.pods.iter_mut().find(|p| p.key == *pod && p.uid == *uid).unwrap();
                 assert_eq!(pod.finalizers.remove(*position), names::RESULT_FINALIZER);
             }
-            Action::CreateService => {
-                self.assert_may_create(who);
-                let (_, uid, town_uid, agent_uid) = self.child(who);
-                let town = self.town.as_ref().unwrap();
-                let name = service_name(&OwnerRef::of(&town.metadata).unwrap());
-                let child = a_child(ChildKind::Service, Self::key(&name), uid, town_uid, agent_uid);
-                self.services.push(ServiceFacts { child, ports: town.spec.ports.clone() });
-            }
+            Action::CreateService => self.create_service(who),
             Action::UpdateService(key, uid) => {
                 let ports = self.town.as_ref().unwrap().spec.ports.clone();
                 let service = self.services.iter_mut().find(|s| s.child.key == *key && s.child.uid == *uid);
@@ -797,6 +790,15 @@ impl Scene {
         };
         let agent = (*who != Who::Town).then_some(owner);
         (Self::key(&name), Uid::new(format!("{:08x}-child", self.born)), town, agent)
+    }
+
+    fn create_service(&mut self, who: &Who) {
+        self.assert_may_create(who);
+        let (_, uid, town_uid, agent_uid) = self.child(who);
+        let town = self.town.as_ref().unwrap();
+        let name = service_name(&OwnerRef::of(&town.metadata).unwrap());
+        let child = a_child(ChildKind::Service, Self::key(&name), uid, town_uid, agent_uid);
+        self.services.push(ServiceFacts { child, ports: town.spec.ports.clone() });
     }
 
     fn create_claim(&mut self, who: &Who) -> StorageStatus {

@@ -39,7 +39,7 @@ const LATE: i64 = 600;
 #[test]
 fn t12_each_of_five_kinds_of_work_alone_keeps_the_town_awake() {
     let hooked = || seated().hook("b1").delivered("b1");
-    for (case, town, why) in [
+    for (case, town, why) in vec![
         (
             "1: a Task agent with a pod",
             running_town().with(polecat("toast").hook("b1").running()),

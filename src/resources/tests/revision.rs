@@ -217,7 +217,7 @@ proptest! {
         } else {
             (one.0.clone(), mixed(&one.1, &other.1, field))
         };
-        let [one, other] = [(agent(one.0), town(one.1)), (agent(of_agent), town(of_town))];
+        let (one, other) = ((agent(one.0), town(one.1)), (agent(of_agent), town(of_town)));
         let revision = |(agent, town): &(Agent, Town)| agent_revision(agent, town);
         let pod = |(agent, town): &(Agent, Town)| essence(pod_in(agent, town));
         prop_assert_eq!(revision(&one) == revision(&other), pod(&one) == pod(&other));

@@ -114,6 +114,8 @@ fn bare_town() -> Value {
         "sleepAfter": "30m",
         "suspended": false,
         "alwaysOn": false,
+        "deletionProtection": false,
+        "tombstone": {"retention": "168h", "recreate": "Allow"},
         "drain": {"timeout": "2m"},
         "alarm": {"active": "5s", "idle": "60s"},
         "backlog": {"mergeRequests": 0, "triage": 0, "unassigned": 0},
@@ -245,10 +247,10 @@ async fn the_definitions_apply_plainly_twice_and_without_warnings(story: Story) 
     for _ in 0..2 {
         let said = story.cluster.kubectl(&["apply", "-f", crds]);
         let lines: Vec<&str> = said.lines().collect();
-        assert_eq!(lines.len(), 2, "one line for each definition, and no warning: {said}");
+        assert_eq!(lines.len(), 3, "one line for each definition, and no warning: {said}");
         assert!(lines.iter().all(|line| line.ends_with("unchanged")), "{said}");
     }
-    for crd in ["towns.gastown.dev", "agents.gastown.dev"] {
+    for crd in ["towns.gastown.dev", "agents.gastown.dev", "tombstones.gastown.dev"] {
         let conditions = "-o=jsonpath={range .status.conditions[*]}{.type}={.status} {end}";
         let said = story.cluster.kubectl(&["get", "crd", crd, conditions]);
         let said: BTreeSet<&str> = said.split_whitespace().collect();

@@ -69,6 +69,12 @@ async fn bad_towns_are_refused(story: Story) {
         (json!({"wakeRequest": long}), &["spec.wakeRequest", "253"]),
         (json!({"suspended": "yes"}), &["spec.suspended", "boolean"]),
         (json!({"alwaysOn": 1}), &["spec.alwaysOn", "boolean"]),
+        (json!({"deletionProtection": "yes"}), &["spec.deletionProtection", "boolean"]),
+        (
+            json!({"tombstone": {"retention": "8761h"}}),
+            &["spec.tombstone.retention must be from 0s to 8760h"],
+        ),
+        (json!({"tombstone": {"recreate": "Never"}}), &["spec.tombstone.recreate", "Allow", "Refuse"]),
         (json!({"template": {}}), &["spec.template.spec", "Required value"]),
         (templated(json!({})), &["spec.template.spec.containers", "Required value"]),
         (templated(json!({"containers": []})), &["spec.template.spec.containers", "at least 1"]),
@@ -329,8 +335,7 @@ async fn unknown_fields_are_refused_by_name(story: Story) {
         (town("{rigs: [{name: a, gitURL: x}]}"), "unknown field \"spec.rigs[0].gitURL\""),
         (town("{expiry: {at: '2030-01-01T00:00:00Z', in: 1h}}"), "unknown field \"spec.expiry.in\""),
         // Fields of which nothing would come yet are not there: what is accepted works.
-        (town("{tombstone: {retention: 1h}}"), "unknown field \"spec.tombstone\""),
-        (town("{deletionProtection: true}"), "unknown field \"spec.deletionProtection\""),
+        (town("{tombstone: {forever: true}}"), "unknown field \"spec.tombstone.forever\""),
         (agent("{town: t, role: mayor, placement: OwnPod}"), "unknown field \"spec.placement\""),
         (
             agent("{town: t, role: mayor, hook: {bead: b, priority: 1}}"),
@@ -342,7 +347,7 @@ async fn unknown_fields_are_refused_by_name(story: Story) {
         assert!(said.contains(wanted), "{manifest}: {said}");
     }
     assert_eq!(
-        story.kubectl(&["get", "gastown"]).trim(),
+        story.kubectl(&["get", "towns,agents"]).trim(),
         format!("No resources found in {} namespace.", story.namespace)
     );
 }

@@ -49,7 +49,6 @@ pub fn cases() -> Vec<Case> {
             .post("towns", held_town("a"))
             .delete("towns/a")
             .merge("towns/a", json!({"metadata": {"deletionTimestamp": null, "labels": {"a": "b"}}}))
-            .merge("towns/a", json!({"metadata": {"deletionTimestamp": "2001-01-01T00:00:00Z"}}))
             .merge("towns/a", json!({"metadata": {"deletionGracePeriodSeconds": 5}})),
         case("a status is written while it goes")
             .post("towns", held_town("a"))

@@ -48,10 +48,10 @@ pub fn cases() -> Vec<Case> {
             .post("towns", town("d"))
             .get_with(|seen| next(seen, 4)),
         case("a token that is none").get("towns?limit=1&continue=nonsense"),
-        three(case("only metadata")).only_metadata().get("towns").get("towns/a"),
+        three(case("only metadata")).metadata("towns").metadata("towns/a"),
         case("a version that nobody has written").get("secrets?resourceVersion=99999999999"),
         case("a version that is none").get("secrets?resourceVersion=yesterday"),
-        case("metadata of what is not there").only_metadata().get("secrets/a").post("secrets", named("a")),
+        case("metadata of what is not there").metadata("secrets/a").post("secrets", named("a")),
     ]
 }
 

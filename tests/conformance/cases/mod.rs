@@ -4,6 +4,7 @@ mod access;
 mod collected;
 mod created;
 mod custom;
+mod defined;
 mod deleted;
 mod listed;
 mod namespaces;
@@ -21,6 +22,7 @@ use crate::script::{Case, Seen};
 pub fn all() -> Vec<Case> {
     // Those that wait for controllers come first.
     let subjects = [
+        defined::cases(),
         namespaces::cases(),
         collected::cases(),
         volumes::cases(),

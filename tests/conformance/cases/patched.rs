@@ -74,7 +74,10 @@ pub fn cases() -> Vec<Case> {
         case("a claim is let go by its labels")
             .post("persistentvolumeclaims", json!({
                 "metadata": {"name": "a", "labels": {"gastown.dev/install": "i", "x": "y"}},
-                "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+                "spec": {
+                    "accessModes": ["ReadWriteOnce"], "storageClassName": "none-such",
+                    "resources": {"requests": {"storage": "1Gi"}},
+                },
             }))
             .merge_with("persistentvolumeclaims/a", |seen| {
                 json!({"metadata": {

@@ -16,14 +16,6 @@ pub fn pod(name: &str) -> Value {
     })
 }
 
-/// What a scheduler says. The node need not be there.
-pub fn binding(name: &str) -> Value {
-    json!({
-        "apiVersion": "v1", "kind": "Binding", "metadata": {"name": name},
-        "target": {"apiVersion": "v1", "kind": "Node", "name": "nowhere"},
-    })
-}
-
 fn with(mut pod: Value, fields: Value) -> Value {
     for (field, value) in fields.as_object().unwrap() {
         pod["spec"][field] = value.clone();
@@ -56,13 +48,13 @@ pub fn cases() -> Vec<Case> {
         case("a pod that was never bound is gone at once").post("pods", pod("a")).delete("pods/a").get("pods/a"),
         case("a bound pod ends in its grace")
             .post("pods", pod("a"))
-            .post("pods/a/binding", binding("a"))
+            .bind("a")
             .get("pods/a")
             .delete("pods/a")
             .delete("pods/a"),
         case("a grace is given and shortened, never made longer")
             .post("pods", pod("a"))
-            .post("pods/a/binding", binding("a"))
+            .bind("a")
             .delete_with("pods/a", |_| json!({"gracePeriodSeconds": 600}))
             .delete_with("pods/a", |_| json!({"gracePeriodSeconds": 900}))
             .delete_with("pods/a", |_| json!({"gracePeriodSeconds": 300}))
@@ -70,35 +62,34 @@ pub fn cases() -> Vec<Case> {
             .get("pods/a"),
         case("a pod that has ended is gone at once")
             .post("pods", pod("a"))
-            .post("pods/a/binding", binding("a"))
+            .bind("a")
             .merge("pods/a/status", json!({"status": {"phase": "Succeeded"}}))
             .delete("pods/a")
             .get("pods/a"),
         case("a pod that has ended and is held")
             .post("pods", held("a"))
-            .post("pods/a/binding", binding("a"))
+            .bind("a")
             .merge("pods/a/status", json!({"status": {"phase": "Failed"}}))
             .delete("pods/a")
             .merge("pods/a", json!({"metadata": {"finalizers": null}}))
             .get("pods/a"),
         case("a pod is held beyond its grace")
             .post("pods", held("a"))
-            .post("pods/a/binding", binding("a"))
+            .bind("a")
             .delete_with("pods/a", |_| json!({"gracePeriodSeconds": 20}))
             .delete_with("pods/a", |_| json!({"gracePeriodSeconds": 0}))
             .merge("pods/a", json!({"metadata": {"finalizers": null}}))
             .get("pods/a"),
         case("a pod that loses its finalizer in its grace stays")
             .post("pods", held("a"))
-            .post("pods/a/binding", binding("a"))
+            .bind("a")
             .delete_with("pods/a", |_| json!({"gracePeriodSeconds": 600}))
             .merge("pods/a", json!({"metadata": {"finalizers": null}}))
             .delete_with("pods/a", |_| json!({"gracePeriodSeconds": 0})),
         case("a pod is bound once")
             .post("pods", pod("a"))
-            .post("pods/a/binding", binding("a"))
-            .post("pods/a/binding", binding("a"))
-            .post("pods/b/binding", binding("b")),
+            .bind("a")
+            .bind("a"),
         case("the spec of a pod stays")
             .post("pods", pod("a"))
             .merge("pods/a", json!({"spec": {"restartPolicy": "Never"}}))
@@ -119,13 +110,13 @@ pub fn cases() -> Vec<Case> {
         case("a pod of another UID is not deleted")
             .post("pods", pod("a"))
             .delete_with("pods/a", |_| json!({"preconditions": {"uid": "another"}}))
-            .post("pods/a/binding", binding("a"))
+            .bind("a")
             .delete_with("pods/a", |seen| json!({"preconditions": {"uid": seen[0].uid()}})),
         case("pods chosen by their node and phase")
             .post("pods", pod("a"))
             .post("pods", pod("b"))
-            .post("pods/b/binding", binding("b"))
-            .get("pods?fieldSelector=spec.nodeName%3Dnowhere")
+            .bind("b")
+            .get("pods?fieldSelector=spec.nodeName%3Dlent")
             .get("pods?fieldSelector=spec.nodeName%3D")
             .get("pods?fieldSelector=status.phase%21%3DPending"),
     ]

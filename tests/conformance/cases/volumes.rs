@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{case, pods};
-use crate::script::Case;
+use crate::script::{Answer, Case};
 
 fn claim(name: &str) -> Value {
     json!({
@@ -31,7 +31,7 @@ pub fn cases() -> Vec<Case> {
                 pod["spec"]["volumes"] = json!([{"name": "v", "persistentVolumeClaim": {"claimName": "a"}}]);
                 pod
             })
-            .post("pods/p/binding", pods::binding("p"))
+            .bind("p")
             .delete("persistentvolumeclaims/a")
             .get("persistentvolumeclaims/a")
             .delete_with("pods/p", |_| json!({"gracePeriodSeconds": 0}))
@@ -43,24 +43,66 @@ pub fn cases() -> Vec<Case> {
             .merge("persistentvolumeclaims/a", json!({"spec": {"storageClassName": "other"}}))
             .merge("persistentvolumeclaims/a", json!({"spec": {"resources": {"requests": {"storage": "2Gi"}}}})),
         case("a bound claim grows where its class lets it")
-            .post("storageclasses", json!({
-                "metadata": {"name": "{ns}"}, "provisioner": "example.com/none", "allowVolumeExpansion": true,
-            }))
-            .post("persistentvolumeclaims", {
-                let mut claim = claim("a");
-                claim["spec"]["storageClassName"] = "{ns}".into();
-                claim["spec"]["volumeName"] = "{ns}".into();
-                claim
-            })
-            .merge("persistentvolumeclaims/a/status", json!({
-                "status": {"phase": "Bound", "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"]},
-            }))
-            .merge("persistentvolumeclaims/a", json!({"spec": {"resources": {"requests": {"storage": "2Gi"}}}})),
+            .post(
+                "storageclasses",
+                json!({
+                    "metadata": {"name": "{ns}"}, "provisioner": "example.com/none", "allowVolumeExpansion": true,
+                }),
+            )
+            .post("persistentvolumes", volume("Delete"))
+            .post("persistentvolumeclaims", of_class(claim("a"), "{ns}"))
+            .until("persistentvolumeclaims/a", is_bound)
+            .get("persistentvolumeclaims/a")
+            .merge("persistentvolumeclaims/a", grown())
+            .merge("persistentvolumeclaims/a", json!({"spec": {"accessModes": ["ReadWriteMany"]}})),
         case("a bound claim does not grow where its class does not let it")
-            .post("persistentvolumeclaims", claim("a"))
-            .merge("persistentvolumeclaims/a/status", json!({
-                "status": {"phase": "Bound", "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"]},
-            }))
-            .merge("persistentvolumeclaims/a", json!({"spec": {"resources": {"requests": {"storage": "2Gi"}}}})),
+            .post("persistentvolumes", volume("Retain"))
+            .post("persistentvolumeclaims", of_class(claim("a"), "{ns}"))
+            .until("persistentvolumeclaims/a", is_bound)
+            .merge("persistentvolumeclaims/a", grown()),
+        case("a volume that is retained outlives its claim")
+            .post("persistentvolumes", volume("Retain"))
+            .post("persistentvolumeclaims", of_class(claim("a"), "{ns}"))
+            .until("persistentvolumeclaims/a", is_bound)
+            .get("persistentvolumes/{ns}")
+            .delete("persistentvolumeclaims/a")
+            .gone("persistentvolumeclaims/a")
+            .until("persistentvolumes/{ns}", |answer| answer.body["status"]["phase"] == "Released")
+            .get("persistentvolumes/{ns}")
+            .delete("persistentvolumes/{ns}")
+            .gone("persistentvolumes/{ns}"),
+        case("a volume that is bound is protected")
+            .post("persistentvolumes", volume("Retain"))
+            .post("persistentvolumeclaims", of_class(claim("a"), "{ns}"))
+            .until("persistentvolumeclaims/a", is_bound)
+            .delete("persistentvolumes/{ns}")
+            .get("persistentvolumes/{ns}")
+            .delete("persistentvolumeclaims/a")
+            .gone("persistentvolumes/{ns}"),
     ]
+}
+
+/// A volume that is meant for the claim `a`.
+fn volume(reclaim: &str) -> Value {
+    json!({
+        "metadata": {"name": "{ns}"},
+        "spec": {
+            "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "storageClassName": "{ns}",
+            "persistentVolumeReclaimPolicy": reclaim, "hostPath": {"path": "/nowhere"},
+            "claimRef": {"namespace": "{ns}", "name": "a"},
+        },
+    })
+}
+
+fn of_class(mut claim: Value, class: &str) -> Value {
+    claim["spec"]["storageClassName"] = class.into();
+    claim
+}
+
+fn grown() -> Value {
+    json!({"spec": {"resources": {"requests": {"storage": "2Gi"}}}})
+}
+
+fn is_bound(answer: &Answer) -> bool {
+    answer.body["status"]["phase"] == "Bound"
 }

@@ -47,10 +47,9 @@ pub fn cases() -> Vec<Case> {
             .merge("towns/a/status", json!({"status": {"phase": "Idle"}}))
             .merge("towns/a/status", json!({"status": {"phase": "Active"}}))
             .follow(2, |seen| format!("{}&fieldSelector=status.phase%3DIdle", since(seen, 0))),
-        case("a version that is long forgotten").follow(1, |_| "towns?watch=true&resourceVersion=1".into()),
         case("a pod that ends in its grace")
             .post("pods", super::pods::pod("a"))
-            .post("pods/a/binding", super::pods::binding("a"))
+            .bind("a")
             .delete("pods/a")
             .delete_with("pods/a", |_| json!({"gracePeriodSeconds": 0}))
             .follow(4, |seen| format!("pods?watch=true&resourceVersion={}", seen[0].version())),

@@ -58,8 +58,8 @@ async fn status_and_spec_are_written_apart() {
     assert_eq!(told.status.as_ref().unwrap().phase.as_deref(), Some("Idle"));
     assert!(!told.spec.suspended, "a write of the status leaves the spec");
     assert_eq!(told.metadata.generation, Some(1));
-    let stale = towns.replace_status("gas", &PostParams::default(), &gas).await;
-    assert_eq!(refused(stale), (409, "Conflict".into()));
+    let outdated = towns.replace_status("gas", &PostParams::default(), &gas).await;
+    assert_eq!(refused(outdated), (409, "Conflict".into()));
 
     gas.metadata.resource_version = told.resource_version();
     gas.status = None;

@@ -1,6 +1,7 @@
 //! What the server does, asked by kube's own client. How it compares with a real one is for the conformance suite.
 
 mod life;
+mod living;
 mod watching;
 mod wires;
 

@@ -55,7 +55,10 @@ impl Access {
         if self.0.get(&call.user).is_none_or(|grants| grants.iter().any(|grant| grant.covers(call))) {
             return Ok(());
         }
-        let place = if call.namespace.is_empty() {
+        let place = if call.resource == "namespaces" && !call.name.is_empty() {
+            // A namespace lies in itself.
+            format!("in the namespace \"{}\"", call.name)
+        } else if call.namespace.is_empty() {
             "at the cluster scope".to_owned()
         } else {
             format!("in the namespace \"{}\"", call.namespace)

@@ -12,15 +12,12 @@ use super::world::{Answer, World, in_place};
 
 impl World {
     pub(super) fn create_of(&mut self, call: &Call, kind: &Kind) -> Result<Answer, Refusal> {
-        if let Form::Custom(_) = kind.form
-            && self.definition(kind).is_some_and(|definition| is_terminating(definition))
-        {
-            let mut refusal = Refusal::not_allowed(kind, "create");
-            refusal.message = "create not allowed while custom resource definition is terminating".into();
-            return Err(refusal);
-        }
         let mut object = body(call, kind)?;
         in_place(call, kind, &mut object)?;
+        if self.definition(kind).is_some_and(|definition| is_terminating(definition)) {
+            let why = "create not allowed while custom resource definition is terminating";
+            return Err(Refusal::forbidden(kind, object::name(&object), why));
+        }
         self.create_here(kind, &call.namespace, object).map(|object| {
             let shown = if call.metadata_only { super::read::metadata_of(&object).into() } else { object };
             Answer::object(201, shown)
@@ -47,7 +44,7 @@ impl World {
             object::meta_mut(&mut object).insert("name".into(), name.into());
         }
         if !object::text(&object, "resourceVersion").is_empty() {
-            return Err(Refusal::internal("resourceVersion should not be set on objects to be created"));
+            return Err(Refusal::new(500, "", "resourceVersion should not be set on objects to be created"));
         }
         let (uid, now) = (self.new_uid(), object::seconds(self.now));
         let meta = object::meta_mut(&mut object);
@@ -60,14 +57,13 @@ impl World {
             meta.insert("generation".into(), 1.into());
         }
         self.prepare(kind, &mut object, &now);
-        let mut faults = Vec::new();
+        let mut faults = metadata_faults(kind, &object);
         if let Some(definition) = kind.definition() {
             faults.extend(definition.schema.faults(&object));
             let more =
                 if blocks(&faults) { vec![not_checked()] } else { definition.rules.faults(&object, None) };
             faults.extend(more);
         }
-        faults.extend(metadata_faults(kind, &object));
         faults.extend(super::typed::faults(kind, &object, None));
         if !faults.is_empty() {
             return Err(Refusal::invalid(kind, object::name(&object), &faults));
@@ -97,17 +93,24 @@ impl World {
             id::VOLUME => super::volumes::prepare_volume(object),
             id::SERVICE => super::typed::prepare_service(object, self.draw()),
             id::SECRET if object.get("type").is_none() => object["type"] = "Opaque".into(),
+            id::EVENT if object.get("deprecatedSource").is_none() => object["deprecatedSource"] = json!({}),
+            id::LEASE if object.get("spec").is_none() => object["spec"] = json!({}),
+            id::CLASS => super::volumes::prepare_class(object),
             id::DEFINITION => {
-                let condition = |kind: &str, reason: &str| json!({"type": kind, "status": "True", "reason": reason, "lastTransitionTime": now});
+                let condition = |kind: &str, reason: &str, message: &str| {
+                    json!({
+                        "type": kind, "status": "True", "reason": reason, "message": message,
+                        "lastTransitionTime": now,
+                    })
+                };
                 let conditions = [
-                    condition("NamesAccepted", "NoConflicts"),
-                    condition("Established", "InitialNamesAccepted"),
+                    condition("NamesAccepted", "NoConflicts", "no conflicts found"),
+                    condition("Established", "InitialNamesAccepted", "the initial names have been accepted"),
                 ];
                 object["status"] = json!({
                     "conditions": conditions, "acceptedNames": object["spec"]["names"].clone(),
                     "storedVersions": [object["spec"]["versions"][0]["name"].clone()],
                 });
-                object::set_finalizers(object, &["customresourcecleanup.apiextensions.k8s.io"]);
             }
             _ if kind.status => _ = object.as_object_mut().and_then(|map| map.remove("status")),
             _ => {}
@@ -171,7 +174,13 @@ pub(super) fn decoded(kind: &Kind, object: Value) -> Result<Value, Refusal> {
 
 /// Whether the schema found what leaves rules nothing to look at.
 pub(super) fn blocks(faults: &[Fault]) -> bool {
-    let blocking = ["FieldValueRequired", "FieldValueTooLong", "FieldValueTooMany", "FieldValueTypeInvalid"];
+    let blocking = [
+        "FieldValueNotSupported",
+        "FieldValueRequired",
+        "FieldValueTooLong",
+        "FieldValueTooMany",
+        "FieldValueTypeInvalid",
+    ];
     faults.iter().any(|fault| blocking.contains(&fault.reason))
 }
 

@@ -6,10 +6,11 @@ use serde_json::{Value, json};
 use super::call::Call;
 use super::kinds::{Kind, id, kinds};
 use super::object::{self, Object};
+use super::read::Items;
 use super::refusal::Refusal;
 use super::selector::Selector;
 use super::store::Key;
-use super::world::{Answer, Body, World};
+use super::world::{Answer, World};
 
 /// What becomes of what an object owns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +38,9 @@ impl Propagation {
 pub const FOREGROUND: &str = "foregroundDeletion";
 /// Holds an owner until what it owns no longer names it.
 pub const ORPHAN: &str = "orphan";
+
+/// Holds a definition while there are objects of its kind.
+pub const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
 
 /// How an object is deleted.
 #[derive(Clone, Debug, Default)]
@@ -79,7 +83,11 @@ impl Deletion {
                     "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Unsupported value: \"{other}\": \
                      supported values: \"Background\", \"Foreground\", \"Orphan\", \"nil\""
                 );
-                return Err(Refusal::new(422, "Invalid", words));
+                let details = json!({
+                    "group": "meta.k8s.io", "kind": "DeleteOptions",
+                    "causes": [{"reason": "FieldValueNotSupported", "message": "", "field": "propagationPolicy"}],
+                });
+                return Err(Refusal { details, ..Refusal::new(422, "Invalid", words) });
             }
         };
         let grace = body["gracePeriodSeconds"].as_i64();
@@ -120,17 +128,18 @@ impl World {
     pub(super) fn delete_all_of(&mut self, call: &Call, kind: &Kind) -> Result<Answer, Refusal> {
         let deletion = Deletion::read(call)?;
         let selector = Selector::read(call, kind)?;
-        let chosen = self.store.within(kind.id, &call.namespace).filter(|(_, object)| selector.takes(object));
-        let chosen: Vec<(Key, Object)> = chosen.map(|(key, object)| (key.clone(), object.clone())).collect();
-        let items: Vec<&Value> = chosen.iter().map(|(_, object)| &**object).collect();
-        let list = json!({
-            "kind": format!("{}List", kind.kind), "apiVersion": kind.api_version(),
-            "metadata": {"resourceVersion": self.store.version().to_string()}, "items": items,
-        });
-        for (key, _) in &chosen {
+        let mut items = Items::new(kind, 0, call.metadata_only, &selector);
+        let mut chosen = Vec::new();
+        for (key, object) in self.store.within(kind.id, &call.namespace) {
+            if items.add(key, object) {
+                chosen.push(key.clone());
+            }
+        }
+        let answer = items.answer(self.store.version());
+        for key in &chosen {
             self.delete(key, &deletion)?;
         }
-        Ok(Answer { code: 200, body: Body::List(list.to_string().into_bytes()) })
+        Ok(answer)
     }
 
     /// Deletes an object, as a request of somebody who may do so does.
@@ -140,6 +149,9 @@ impl World {
         preconditions(kind, key.name(), deletion, &old)?;
         if kind.id == id::NAMESPACE && !object::is_going(&old) {
             return Ok(Deleted { object: self.begin_namespace(key, deletion, &old), gone: false });
+        }
+        if kind.id == id::DEFINITION && !object::is_going(&old) {
+            return Ok(Deleted { object: self.begin_definition(key, &old), gone: false });
         }
         if kind.id == id::NAMESPACE && old["spec"]["finalizers"].as_array().is_some_and(|f| !f.is_empty()) {
             return Ok(Deleted { object: old, gone: false });
@@ -224,6 +236,24 @@ impl World {
         object::set_finalizers(&mut new, &finalizers.iter().map(String::as_str).collect::<Vec<_>>());
         self.put(key.clone(), new)
     }
+
+    /// From now on nothing new of its kind is made, and it waits for what there is.
+    fn begin_definition(&mut self, key: &Key, old: &Value) -> Object {
+        let mut new = old.clone();
+        let now = object::seconds(self.now);
+        object::meta_mut(&mut new).insert("deletionTimestamp".into(), now.clone());
+        let mut finalizers: Vec<&str> = object::finalizers(old).filter(|one| *one != CLEANUP).collect();
+        finalizers.push(CLEANUP);
+        object::set_finalizers(&mut new, &finalizers);
+        if let Some(Value::Array(conditions)) = new["status"].get_mut("conditions") {
+            conditions.push(json!({
+                "type": "Terminating", "status": "True", "reason": "InstanceDeletionPending",
+                "message": "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon",
+                "lastTransitionTime": now,
+            }));
+        }
+        self.put(key.clone(), new)
+    }
 }
 
 enum Begun {
@@ -252,7 +282,7 @@ fn preconditions(kind: &Kind, name: &str, deletion: &Deletion, old: &Value) -> R
     ];
     for (what, asked, is, hint) in checks {
         if let Some(asked) = asked.filter(|asked| *asked != is) {
-            if kind.id == id::NAMESPACE {
+            if matches!(kind.id, id::NAMESPACE | id::DEFINITION) {
                 let why = format!(
                     "Precondition failed: {what} in precondition: {asked}, {what} in object meta: {is}"
                 );

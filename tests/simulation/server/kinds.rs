@@ -20,7 +20,7 @@ use super::schema::Schema;
 pub type KindId = usize;
 
 /// A kind of objects.
-#[allow(clippy::struct_excessive_bools)]
+#[allow(clippy::struct_excessive_bools, clippy::struct_field_names)]
 pub struct Kind {
     /// Where it stands in the table.
     pub id: KindId,

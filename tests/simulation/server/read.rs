@@ -39,7 +39,7 @@ impl World {
                 page
             }
         };
-        let mut items = Items::new(limit, call.metadata_only, &selector);
+        let mut items = Items::new(kind, limit, call.metadata_only, &selector);
         let after = |key: &Key| page.after.as_ref().is_none_or(|after| key.path > *after);
         if page.version == self.store.version() {
             for (key, object) in self.store.within(kind.id, &call.namespace).filter(|(key, _)| after(key)) {
@@ -51,7 +51,7 @@ impl World {
                 items.add(key, object);
             }
         }
-        Ok(items.answer(kind, page.version))
+        Ok(items.answer(page.version))
     }
 
     /// Refuses to wait for a version that nobody has written yet.
@@ -89,7 +89,8 @@ impl Page {
 }
 
 /// A page as it is filled.
-struct Items<'a> {
+pub(super) struct Items<'a> {
+    kind: &'a Kind,
     limit: usize,
     metadata_only: bool,
     selector: &'a Selector,
@@ -100,32 +101,50 @@ struct Items<'a> {
 }
 
 impl<'a> Items<'a> {
-    fn new(limit: usize, metadata_only: bool, selector: &'a Selector) -> Self {
-        Self { limit, metadata_only, selector, text: Vec::new(), count: 0, last: String::new(), more: 0 }
+    /// An empty page for so many (0: all).
+    pub(super) fn new(kind: &'a Kind, limit: usize, metadata_only: bool, selector: &'a Selector) -> Self {
+        Self {
+            kind,
+            limit,
+            metadata_only,
+            selector,
+            text: Vec::new(),
+            count: 0,
+            last: String::new(),
+            more: 0,
+        }
     }
 
-    fn add(&mut self, key: &Key, object: &Object) {
+    /// Adds an object if it is chosen and there is room; whether it was.
+    pub(super) fn add(&mut self, key: &Key, object: &Object) -> bool {
         if !self.selector.takes(object) {
-            return;
+            return false;
         }
         if self.limit > 0 && self.count == self.limit {
             self.more += 1;
-            return;
+            return false;
         }
         if self.count > 0 {
             self.text.push(b',');
         }
         if self.metadata_only {
             write(&mut self.text, &metadata_of(object));
-        } else {
+        } else if self.kind.definition().is_some() {
             write(&mut self.text, object);
+        } else {
+            write_item(&mut self.text, object);
         }
         self.count += 1;
         self.last.clone_from(&key.path);
+        true
     }
 
-    fn answer(self, kind: &Kind, version: u64) -> Answer {
+    /// The list, as of this version.
+    pub(super) fn answer(self, version: u64) -> Answer {
         let mut metadata = json!({"resourceVersion": version.to_string()});
+        if self.kind.definition().is_some() && !self.metadata_only {
+            metadata["continue"] = "".into();
+        }
         if self.more > 0 {
             metadata["continue"] = format!("{version}:{}", self.last).into();
             // Of a selection nobody counts the rest.
@@ -136,7 +155,7 @@ impl<'a> Items<'a> {
         let (api_version, of) = if self.metadata_only {
             ("meta.k8s.io/v1".to_owned(), "PartialObjectMetadata")
         } else {
-            (kind.api_version(), kind.kind)
+            (self.kind.api_version(), self.kind.kind)
         };
         let head = format!(
             "{{\"kind\":\"{of}List\",\"apiVersion\":\"{api_version}\",\"metadata\":{metadata},\"items\":["
@@ -158,4 +177,17 @@ pub(super) fn metadata_of(object: &Value) -> Value {
 
 pub(super) fn write(text: &mut Vec<u8>, value: &Value) {
     serde_json::to_writer(text, value).expect("JSON is written to memory");
+}
+
+/// An object as an item of a list of a kind of Kubernetes: what all of them are is said once.
+fn write_item(text: &mut Vec<u8>, object: &Value) {
+    let fields = object.as_object().into_iter().flatten();
+    let mut separator = b'{';
+    for (key, value) in fields.filter(|(key, _)| !matches!(key.as_str(), "apiVersion" | "kind")) {
+        text.push(separator);
+        separator = b',';
+        text.extend(format!("\"{key}\":").into_bytes());
+        write(text, value);
+    }
+    text.push(b'}');
 }

@@ -88,6 +88,18 @@ impl Refusal {
         Self::about(409, "Conflict", message, kind, name)
     }
 
+    /// An update is meant for another object of that name.
+    pub fn another(kind: &Kind, path: &str, name: &str, asked: &str, is: &str) -> Self {
+        let place = if kind.definition().is_some() { kind.group } else { "" };
+        let slash = if place.is_empty() { "" } else { "/" };
+        let why = format!(
+            "StorageError: invalid object, Code: 4, Key: /registry{slash}{place}/{}/{path}, ResourceVersion: 0, \
+             AdditionalErrorMsg: Precondition failed: UID in precondition: {asked}, UID in object meta: {is}",
+            kind.plural
+        );
+        Self::conflict(kind, name, &why)
+    }
+
     /// A precondition of a delete does not hold. The real server calls the kind where else it calls the resource.
     pub fn precondition(kind: &Kind, name: &str, why: &str) -> Self {
         let mut refusal = Self::conflict(kind, name, why);
@@ -126,12 +138,6 @@ impl Refusal {
             .map(|fault| json!({"reason": fault.reason, "message": fault.message, "field": fault.field}));
         refusal.details["causes"] = causes.collect();
         refusal
-    }
-
-    /// An operation that the resource does not know now.
-    pub fn not_allowed(kind: &Kind, why: &str) -> Self {
-        let message = format!("{why} is not supported on resources of kind \"{}\"", kind.qualified());
-        Self::about(405, "MethodNotAllowed", message, kind, "")
     }
 
     /// The request makes no sense.
@@ -176,8 +182,11 @@ impl Refusal {
     pub fn status(&self) -> Value {
         let mut status = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-            "message": self.message, "reason": self.reason, "code": self.code,
+            "message": self.message, "code": self.code,
         });
+        if !self.reason.is_empty() {
+            status["reason"] = self.reason.into();
+        }
         if !self.details.is_null() {
             status["details"] = self.details.clone();
         }

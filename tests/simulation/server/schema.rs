@@ -124,7 +124,9 @@ impl Schema {
             Value::Object(map) => self.shape_map(map, self.embedded),
             Value::Array(items) => {
                 if let Some(schema) = &self.items {
-                    items.iter_mut().for_each(|item| schema.shape_inner(item));
+                    for item in items.iter_mut() {
+                        schema.shape_inner(item);
+                    }
                 }
             }
             _ => {}
@@ -230,11 +232,8 @@ impl Schema {
             faults.push(Fault::invalid(at, value, format!("{at} in body should match '{pattern}'")));
         }
         if self.format == Format::DateTime && text.parse::<Timestamp>().is_err() {
-            faults.push(Fault::invalid(
-                at,
-                value,
-                format!("{at} in body must be of type date-time: {value}"),
-            ));
+            let why = format!("{at} in body must be of type date-time: {value}");
+            faults.push(Fault { reason: "FieldValueTypeInvalid", ..Fault::invalid(at, value, why) });
         }
     }
 

@@ -48,7 +48,7 @@ impl Selector {
         let fields = fields(call.parameter("fieldSelector").unwrap_or_default())?;
         for field in &fields {
             let of_all = matches!(field.key.as_str(), "metadata.name" | "metadata.namespace");
-            if !of_all && !kind.selectable.iter().any(|known| *known == field.key) {
+            if !of_all && !kind.selectable.contains(&field.key) {
                 return Err(Refusal::bad_request(format!("field label not supported: {}", field.key)));
             }
         }
@@ -71,8 +71,7 @@ impl Selector {
     pub fn takes(&self, object: &Value) -> bool {
         let labels = |need: &Requirement| need.holds(object::label(object, &need.key));
         let fields = |need: &Requirement| {
-            let path = need.key.split('.');
-            let found = path.fold(Some(object), |at, part| at?.get(part));
+            let found = need.key.split('.').try_fold(object, |at, part| at.get(part));
             // A field that is not set is selected as an empty one.
             match found {
                 Some(Value::String(text)) => need.holds(Some(text)),
@@ -145,8 +144,8 @@ fn fields(text: &str) -> Result<Vec<Requirement>, Refusal> {
             )));
         };
         let values = vec![value.to_owned()];
-        let test = if equal { Test::In(values) } else { Test::NotIn(values) };
-        Ok(Requirement { key: key.to_owned(), test })
+        let condition = if equal { Test::In(values) } else { Test::NotIn(values) };
+        Ok(Requirement { key: key.to_owned(), test: condition })
     };
     parts.map(read).collect()
 }

@@ -63,12 +63,21 @@ pub struct Event {
 }
 
 /// Objects and history.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Store {
     version: u64,
     compacted: u64,
     objects: BTreeMap<Key, Object>,
     log: Vec<Event>,
+}
+
+/// The version of an empty store. No small number is taken for a version by accident.
+const BEGIN: u64 = 100_000;
+
+impl Default for Store {
+    fn default() -> Self {
+        Self { version: BEGIN, compacted: BEGIN, objects: BTreeMap::new(), log: Vec::new() }
+    }
 }
 
 impl Store {

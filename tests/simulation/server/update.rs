@@ -87,15 +87,11 @@ impl World {
         let name = key.name();
         let old = self.store.get(key).cloned().ok_or_else(|| Refusal::not_found(kind, name))?;
         if let Some(uid) = uid.filter(|uid| *uid != object::uid(&old)) {
-            let why = format!(
-                "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
-                object::uid(&old)
-            );
-            return Err(Refusal::conflict(kind, name, &why));
+            return Err(Refusal::another(kind, &key.path, name, uid, object::uid(&old)));
         }
         let mut new = next(&old)?;
         same_version(kind, name, &new, &old)?;
-        self.prepare_next(kind, part, &mut new, &old);
+        Self::prepare_next(kind, part, &mut new, &old);
         let faults = faults_of_change(kind, part, &new, &old);
         if !faults.is_empty() {
             return Err(Refusal::invalid(kind, name, &faults));
@@ -114,7 +110,7 @@ impl World {
     }
 
     /// Puts back what this write may not touch, and counts generations.
-    fn prepare_next(&mut self, kind: &Kind, part: Part, new: &mut Value, old: &Object) {
+    fn prepare_next(kind: &Kind, part: Part, new: &mut Value, old: &Object) {
         let (old_meta, meta) = (object::meta(old), object::meta_mut(new));
         for field in ["creationTimestamp", "generation", "resourceVersion"] {
             match old_meta.get(field) {
@@ -166,6 +162,9 @@ impl World {
                 if kind.id == id::POD {
                     super::pods::defaults(new);
                 }
+                if kind.id == id::SECRET && new.get("type").is_none() {
+                    new["type"] = "Opaque".into();
+                }
                 if kind.id == id::SERVICE {
                     super::typed::keep_service(new, old);
                 }
@@ -204,14 +203,16 @@ fn differs(new: &Value, old: &Value) -> bool {
 }
 
 fn faults_of_change(kind: &Kind, part: Part, new: &Value, old: &Value) -> Vec<Fault> {
+    // Those of the metadata are found twice: for every kind, and once more by the kind itself.
     let mut faults = metadata_faults(kind, new);
     faults.extend(metadata_changes(new, old));
+    let mut found = faults.clone();
     if let Some(definition) = kind.definition() {
-        let found = definition.schema.faults(new);
+        found.extend(definition.schema.faults(new));
         let more = if blocks(&found) { vec![not_checked()] } else { definition.rules.faults(new, Some(old)) };
-        faults.extend(found);
-        faults.extend(more);
+        found.extend(more);
     }
+    faults.extend(found);
     if part == Part::Main {
         faults.extend(super::typed::faults(kind, new, Some(old)));
     }

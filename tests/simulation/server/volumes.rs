@@ -29,7 +29,16 @@ pub fn prepare_volume(volume: &mut Value) {
     protect(volume, VOLUME_PROTECTION);
     default(&mut volume["spec"], "volumeMode", json!("Filesystem"));
     default(&mut volume["spec"], "persistentVolumeReclaimPolicy", json!("Retain"));
+    if let Some(path) = volume["spec"].get_mut("hostPath") {
+        default(path, "type", json!(""));
+    }
     volume["status"] = json!({"phase": "Pending"});
+}
+
+/// A new class of volumes.
+pub fn prepare_class(class: &mut Value) {
+    default(class, "reclaimPolicy", json!("Delete"));
+    default(class, "volumeBindingMode", json!("Immediate"));
 }
 
 fn default_class(world: &World) -> Option<String> {

@@ -2,6 +2,7 @@
 //! chance is counted, so that the same requests give the same cluster.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 use std::task::Waker;
 
 use k8s_openapi::jiff::Timestamp;
@@ -59,7 +60,7 @@ impl Answer {
 
 impl From<Refusal> for Answer {
     fn from(refusal: Refusal) -> Self {
-        if refusal.reason.is_empty() {
+        if refusal.code == 404 && refusal.reason.is_empty() {
             return Self { code: refusal.code, body: Body::Text("404 page not found\n") };
         }
         Self::object(refusal.code, refusal.status().into())
@@ -89,28 +90,30 @@ impl Clone for World {
 }
 
 impl World {
-    /// A cluster with our definitions and the namespace `default`.
+    /// A cluster with our definitions and the namespace `default`, which have been there for long.
     pub fn new(now: Timestamp, seed: u64) -> Self {
+        static FIRST: LazyLock<World> = LazyLock::new(World::first);
+        Self { now, seed, ..FIRST.clone() }
+    }
+
+    /// The world that all others begin as: definitions are large, and made once.
+    fn first() -> Self {
         let mut world = Self {
-            now,
+            now: Timestamp::UNIX_EPOCH,
             access: Access::default(),
             store: Store::default(),
             hung_up: 0,
             held: BTreeMap::new(),
-            seed,
+            seed: 0,
             drawn: 0,
             listening: Vec::new(),
         };
         for definition in kinds().iter().filter_map(Kind::definition) {
-            world.define(&definition.object);
+            world.create(id::DEFINITION, "", definition.object.clone()).expect("a definition");
         }
         world.create(id::NAMESPACE, "", json!({"metadata": {"name": "default"}})).expect("a namespace");
+        world.store.compact();
         world
-    }
-
-    /// Installs the definition of one of our kinds, as if it had been served for long.
-    fn define(&mut self, definition: &Value) {
-        self.create(id::DEFINITION, "", definition.clone()).expect("a definition");
     }
 
     /// Answers a request.
@@ -133,7 +136,7 @@ impl World {
                 _ => Err(no_such_path()),
             };
         }
-        let kind = self.served(call).ok_or_else(no_such_path)?;
+        let kind = self.served(call).ok_or_else(|| Self::not_served(call))?;
         self.access.check(call, kind)?;
         match (call.verb, call.subresource.as_str()) {
             (_, "status") if !kind.status => Err(no_such_path()),
@@ -159,6 +162,16 @@ impl World {
             Form::Custom(_) => self.definition(kind).is_some(),
         };
         defined.then_some(kind)
+    }
+
+    /// What is said of a kind that is not served: a group of the server's own answers as an API does.
+    fn not_served(call: &Call) -> Refusal {
+        let own = kinds().iter().any(|kind| kind.group == call.group && kind.definition().is_none());
+        if own {
+            let words = "the server could not find the requested resource";
+            return Refusal { details: json!({}), ..Refusal::new(404, "NotFound", words) };
+        }
+        no_such_path()
     }
 
     /// The definition of one of our kinds, as it stands in the cluster.

@@ -25,15 +25,17 @@ pub fn join(world: &mut World) {
 }
 
 pub(super) fn steps(world: &World, steps: &mut Vec<Step>) {
-    let node = world.get(id::NODE, "", NODE).is_some();
+    let there = |name: &str| world.get(id::NODE, "", name).is_some();
     for (key, pod) in world.store().of_kind(id::POD) {
-        let bound = pod["spec"].get("nodeName").is_some();
+        let node = pod["spec"]["nodeName"].as_str();
         let phase = pod["status"]["phase"].as_str().unwrap_or_default();
         let ended = matches!(phase, "Succeeded" | "Failed");
-        if bound && !node {
+        if node.is_some_and(|node| !there(node)) {
             if object::grace(pod) != Some(0) {
                 steps.push(Step::Forget(key.clone()));
             }
+        } else if node.is_some_and(|node| node != NODE) {
+            // Somebody else's.
         } else if object::is_going(pod) {
             // With no grace left the node has done its part; what holds the pod is somebody's finalizer.
             if object::grace(pod).is_some_and(|grace| grace > 0) {
@@ -43,12 +45,17 @@ pub(super) fn steps(world: &World, steps: &mut Vec<Step>) {
                     Step::End(key.clone())
                 });
             }
-        } else if !bound && node && !ended && has_volumes(world, key, pod) {
+        } else if node.is_none() && scheduled(pod) && there(NODE) && !ended && has_volumes(world, key, pod) {
             steps.push(Step::Bind(key.clone()));
-        } else if bound && phase == "Pending" {
+        } else if node.is_some() && phase == "Pending" {
             steps.push(Step::Start(key.clone()));
         }
     }
+}
+
+/// Whether the pod waits for this scheduler.
+fn scheduled(pod: &Value) -> bool {
+    pod["spec"]["schedulerName"] == "default-scheduler"
 }
 
 /// Whether every claim of a pod is bound, and stays.

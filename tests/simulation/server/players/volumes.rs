@@ -28,7 +28,9 @@ pub(super) fn steps(world: &World, steps: &mut Vec<Step>) {
             if object::finalizers(claim).any(|one| one == CLAIM_PROTECTION) && !in_use(world, key) {
                 steps.push(Step::Unprotect(key.clone()));
             }
-        } else if phase == "Pending" && class_of(world, claim).is_some() {
+        } else if phase == "Pending"
+            && (class_of(world, claim).is_some() || meant_for(world, key, claim).is_some())
+        {
             steps.push(Step::Provision(key.clone()));
         } else if phase == "Bound" && claim["status"]["capacity"]["storage"] != *requested(claim) {
             steps.push(Step::Grow(key.clone()));
@@ -75,35 +77,72 @@ fn claim_of<'a>(world: &'a World, volume: &Value) -> Option<&'a Value> {
     (object::uid(claim) == text("uid")).then_some(&**claim)
 }
 
-/// Gives a claim a volume.
+/// The volume that somebody made for this claim.
+fn meant_for<'a>(world: &'a World, key: &Key, claim: &Value) -> Option<&'a Key> {
+    let mut volumes = world.store().of_kind(id::VOLUME).filter(|(_, volume)| !object::is_going(volume));
+    let found = volumes.find(|(_, volume)| {
+        let reference = &volume["spec"]["claimRef"];
+        let uid = reference["uid"].as_str();
+        reference["namespace"] == key.namespace()
+            && reference["name"] == key.name()
+            && uid.is_none_or(|uid| uid == object::uid(claim))
+    });
+    found.map(|(key, _)| key)
+}
+
+/// Gives a claim the volume that is meant for it, or a new one of its class.
 pub fn provision(world: &mut World, key: &Key) {
     let Some(claim) = world.store().get(key).cloned() else { return };
-    let Some(class) = class_of(world, &claim) else { return };
-    let name = format!("pvc-{}", object::uid(&claim));
+    let name = match meant_for(world, key, &claim) {
+        Some(volume) => volume.name().to_owned(),
+        None => match make(world, key, &claim) {
+            Some(name) => name,
+            None => return,
+        },
+    };
+    let volume = Key::new(kinds().at(id::VOLUME), "", &name);
+    let reference = reference(key, &claim);
+    // Whoever changed them meanwhile is looked at again.
+    let _ = world.change(&volume, Part::Main, |volume| volume["spec"]["claimRef"] = reference);
+    let _ = world.change(&volume, Part::Status, |volume| volume["status"] = json!({"phase": "Bound"}));
+    let capacity = world.store().get(&volume).map(|volume| volume["spec"]["capacity"].clone());
+    let _ = world.change(key, Part::Main, |claim| {
+        claim["spec"]["volumeName"] = name.as_str().into();
+        let meta = object::meta_mut(claim);
+        let annotations = meta.entry("annotations").or_insert_with(|| json!({}));
+        for done in ["bind-completed", "bound-by-controller"] {
+            annotations[format!("pv.kubernetes.io/{done}")] = "yes".into();
+        }
+    });
+    let _ = world.change(key, Part::Status, |claim| {
+        claim["status"] =
+            json!({"phase": "Bound", "accessModes": claim["spec"]["accessModes"], "capacity": capacity});
+    });
+}
+
+fn reference(key: &Key, claim: &Value) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": key.namespace(), "name": key.name(),
+        "uid": object::uid(claim), "resourceVersion": object::text(claim, "resourceVersion"),
+    })
+}
+
+/// Makes a volume for a claim, of its class.
+fn make(world: &mut World, key: &Key, claim: &Value) -> Option<String> {
+    let class = class_of(world, claim)?;
+    let name = format!("pvc-{}", object::uid(claim));
     let volume = json!({
         "metadata": {"name": name},
         "spec": {
-            "capacity": {"storage": requested(&claim)}, "accessModes": claim["spec"]["accessModes"],
-            "persistentVolumeReclaimPolicy": class.get("reclaimPolicy").unwrap_or(&json!("Delete")),
+            "capacity": {"storage": requested(claim)}, "accessModes": claim["spec"]["accessModes"],
+            "persistentVolumeReclaimPolicy": class["reclaimPolicy"],
             "storageClassName": claim["spec"]["storageClassName"], "volumeMode": claim["spec"]["volumeMode"],
-            "csi": {"driver": "example.com/simulated", "volumeHandle": name},
-            "claimRef": {
-                "apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": key.namespace(),
-                "name": key.name(), "uid": object::uid(&claim),
-            },
+            "csi": {"driver": class["provisioner"], "volumeHandle": name},
+            "claimRef": reference(key, claim),
         },
     });
-    // There from an earlier try.
-    let _ = world.create(id::VOLUME, "", volume);
-    let _ =
-        world.change(&volume_key(&name), Part::Status, |volume| volume["status"] = json!({"phase": "Bound"}));
-    let _ = world.change(key, Part::Main, |claim| claim["spec"]["volumeName"] = name.as_str().into());
-    let _ = world.change(key, Part::Status, |claim| {
-        claim["status"] = json!({
-            "phase": "Bound", "accessModes": claim["spec"]["accessModes"],
-            "capacity": {"storage": requested(claim)},
-        });
-    });
+    world.create(id::VOLUME, "", volume).ok()?;
+    Some(name)
 }
 
 /// Lets the volume of a claim grow to what the claim asks for.
@@ -128,8 +167,4 @@ pub fn reclaim(world: &mut World, key: &Key) {
     } else {
         let _ = world.delete(key, &Deletion::default());
     }
-}
-
-fn volume_key(name: &str) -> Key {
-    Key::new(kinds().at(id::VOLUME), "", name)
 }

@@ -1,0 +1,15 @@
+//! Who leads: one process of an installation at a time, as the Lease says.
+//!
+//! Invariants kept here: no write is sent but in this process's [`Term`], and no two terms overlap; whoever has lost
+//! the Lease ends. The Lease also keeps the install id: everything that an installation makes is found by it, and
+//! starting once with another one would orphan all of it, so such a start is refused.
+
+mod clock;
+mod election;
+mod fence;
+mod keep;
+mod record;
+
+pub use election::{Identity, Term, Terms};
+pub use fence::{Fence, Fenced};
+pub use keep::{Candidacy, Leadership, LeaseError, Office, office, stand};

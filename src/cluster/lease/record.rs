@@ -1,0 +1,122 @@
+//! What a Lease says of its holder.
+
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+/// The smallest step of a Lease's times.
+const TICK: SignedDuration = SignedDuration::from_micros(1);
+
+/// Who holds a Lease, and since when. Its times are those of the holder's own clock: they tell people something,
+/// and tell one record from another, but are compared with no other clock.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Record {
+    /// Who holds it; empty: nobody.
+    pub holder: String,
+    /// How long it is held after each renewal, in whole seconds.
+    pub lease: Option<Duration>,
+    /// When its holder began to lead; `None`: it does not lead yet.
+    pub acquired: Option<Timestamp>,
+    /// When it was renewed last.
+    pub renewed: Option<Timestamp>,
+    /// How often it has changed hands.
+    pub transitions: i32,
+}
+
+impl Record {
+    /// What a Lease says.
+    pub fn of(lease: &Lease) -> Self {
+        let spec = lease.spec.clone().unwrap_or_default();
+        let seconds = |seconds: i32| u64::try_from(seconds).ok().map(Duration::from_secs);
+        Self {
+            holder: spec.holder_identity.unwrap_or_default(),
+            lease: spec.lease_duration_seconds.and_then(seconds),
+            acquired: spec.acquire_time.map(|time| time.0),
+            renewed: spec.renew_time.map(|time| time.0),
+            transitions: spec.lease_transitions.unwrap_or_default(),
+        }
+    }
+
+    /// Lets a Lease say this. What else it says stays.
+    pub fn write(self, lease: &mut Lease) {
+        let spec = lease.spec.get_or_insert_default();
+        *spec = LeaseSpec {
+            holder_identity: Some(self.holder),
+            lease_duration_seconds: self.lease.map(|d| i32::try_from(d.as_secs()).unwrap_or(i32::MAX)),
+            acquire_time: self.acquired.map(MicroTime),
+            renew_time: self.renewed.map(MicroTime),
+            lease_transitions: Some(self.transitions),
+            ..std::mem::take(spec)
+        };
+    }
+
+    /// Its holder gave it up after its last write, or it never had one. A holder that somebody struck out by hand
+    /// has not, and has left the time of its last renewal.
+    pub fn is_free(&self) -> bool {
+        self.holder.is_empty() && self.renewed.is_none()
+    }
+
+    /// What its holder leaves behind that writes no more.
+    pub(super) fn freed(&self) -> Self {
+        Self { transitions: self.transitions, ..Self::default() }
+    }
+
+    /// The time of a renewal: now, and later than the last one whatever this machine's clock says, so that every
+    /// renewal changes the record.
+    pub(super) fn renewal(&self, wall: Timestamp) -> Timestamp {
+        let now = Timestamp::from_microsecond(wall.as_microsecond()).unwrap_or(wall);
+        let next = self.renewed.and_then(|last| last.checked_add(TICK).ok());
+        next.map_or(now, |next| now.max(next))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn at(micros: i64) -> Timestamp {
+        Timestamp::from_microsecond(micros).unwrap()
+    }
+
+    #[test]
+    fn a_lease_says_what_was_written_and_keeps_what_else_it_says() {
+        let text = json!({"metadata": {"name": "l", "annotations": {"a": "b"}}, "spec": {"strategy": "s"}});
+        let mut lease: Lease = serde_json::from_value(text).unwrap();
+        let record = Record {
+            holder: "me".into(),
+            lease: Some(Duration::from_secs(15)),
+            acquired: Some(at(1)),
+            renewed: Some(at(2)),
+            transitions: 3,
+        };
+        record.clone().write(&mut lease);
+        assert_eq!(Record::of(&lease), record);
+        assert_eq!(lease.spec.as_ref().unwrap().strategy.as_deref(), Some("s"));
+        assert_eq!(lease.metadata.annotations.unwrap()["a"], "b");
+        let read: Lease =
+            serde_json::from_value(serde_json::to_value(lease.spec).unwrap()).unwrap_or_default();
+        assert_eq!(Record::of(&read), Record::default(), "a Lease that says nothing");
+    }
+
+    #[test]
+    fn only_its_holder_frees_a_lease() {
+        let held = Record { holder: "me".into(), renewed: Some(at(2)), transitions: 3, ..Record::default() };
+        assert!(!held.is_free());
+        assert!(!Record { holder: String::new(), ..held.clone() }.is_free(), "struck out by hand");
+        assert!(held.freed().is_free() && held.freed().transitions == 3);
+        assert!(Record::default().is_free());
+    }
+
+    #[test]
+    fn every_renewal_is_later_than_the_last_whatever_the_clock_says() {
+        let last = Record { renewed: Some(at(100)), ..Record::default() };
+        assert_eq!(last.renewal(at(200)), at(200));
+        assert_eq!(last.renewal(at(100)), at(101));
+        assert_eq!(last.renewal(at(1)), at(101));
+        assert_eq!(Record::default().renewal(at(1)), at(1));
+    }
+}

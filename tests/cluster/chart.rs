@@ -1,0 +1,91 @@
+//! The chart, on a real API server.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
+use kube::ResourceExt;
+use kube::api::{Api, ListParams};
+use serde_json::Value;
+
+use crate::common::account::{NAME, NAMESPACE};
+use crate::common::chart::render;
+use crate::common::operator::INSTALL_ID;
+use crate::common::story::Story;
+use crate::common::wait::{PATIENCE, until};
+use crate::stage::Stories;
+
+/// Policies of the chart.
+const POLICIES: usize = 5;
+
+pub fn add(stories: &mut Stories) {
+    stories.with_the_operator(all_of_it_is_taken);
+    stories.with_the_operator(its_policies_are_those_that_all_stories_run_under);
+    stories.plain(policies_can_be_left_out);
+}
+
+async fn all_of_it_is_taken(story: Story) {
+    for values in [
+        &[][..],
+        &["metrics.service.enabled=true", "admissionPolicies.administrators.groups={town admins,O=x&y}"],
+    ] {
+        let all = render(NAME, NAMESPACE, &[], values);
+        let on_trial = ["apply", "--server-side", "--force-conflicts", "--dry-run=server", "-f", "-"];
+        let said = story.cluster.try_kubectl(&on_trial, &all).unwrap();
+        for kind in
+            ["deployment.apps", "clusterrole", "customresourcedefinition", "validatingadmissionpolicy."]
+        {
+            assert!(said.contains(kind), "{kind}: {said}");
+        }
+        // What was applied otherwise before is not applied for good now.
+        let warns = |line: &&str| line.starts_with("Warning") && !line.contains("failed to migrate");
+        assert_eq!(said.lines().filter(warns).collect::<Vec<_>>(), [""; 0]);
+    }
+}
+
+async fn its_policies_are_those_that_all_stories_run_under(story: Story) {
+    let policies = policies(&[&format!("installId={INSTALL_ID}")]);
+    let specs = |arguments: &[&str]| {
+        let text = story.cluster.try_kubectl(&[arguments, &["-o", "json", "-f", "-"]].concat(), &policies);
+        // Warnings may follow.
+        let text = text.unwrap();
+        let list: Value = serde_json::Deserializer::from_str(&text).into_iter().next().unwrap().unwrap();
+        let items = list["items"].as_array().unwrap().iter();
+        let spec = |item: &Value| {
+            (item["metadata"]["name"].to_string() + &item["kind"].to_string(), item["spec"].clone())
+        };
+        items.map(spec).collect::<BTreeMap<_, _>>()
+    };
+    let wanted = specs(&["apply", "--server-side", "--force-conflicts", "--dry-run=server"]);
+    assert_eq!(wanted.len(), 2 * POLICIES, "each with its binding");
+    assert_eq!(specs(&["get"]), wanted);
+
+    // The controller manager reads their expressions against the schemas of our kinds, and objects to nothing.
+    let found: Api<ValidatingAdmissionPolicy> = Api::all(story.client());
+    let ours = ListParams::default().labels(&format!("app.kubernetes.io/instance={NAME}"));
+    until("the expressions are checked", PATIENCE, async || {
+        let found = found.list(&ours).await.map_err(|error| error.to_string())?;
+        assert_eq!(found.items.len(), POLICIES, "and no others");
+        for policy in &found {
+            let status = policy.status.clone().unwrap_or_default();
+            let objections = status.type_checking.clone().and_then(|check| check.expression_warnings);
+            assert_eq!(objections, None, "{}", policy.name_any());
+            if status.type_checking.is_none() || status.observed_generation != policy.metadata.generation {
+                return Err(format!("{}: {status:?}", policy.name_any()));
+            }
+        }
+        Ok(())
+    })
+    .await;
+}
+
+async fn policies_can_be_left_out() {
+    assert_ne!(policies(&[]), "");
+    assert_eq!(policies(&["admissionPolicies.enabled=false"]), "");
+}
+
+/// The policies of the whole chart, and their bindings.
+fn policies(values: &[&str]) -> String {
+    let all = render(NAME, NAMESPACE, &[], values);
+    let is_one = |document: &&str| document.contains("kind: ValidatingAdmissionPolicy");
+    all.split("\n---\n").filter(is_one).collect::<Vec<_>>().join("\n---\n")
+}

@@ -1,0 +1,246 @@
+//! One leads, the other stands by: I12, and K23 of what may befall a leader.
+
+use std::time::{Duration, Instant};
+
+use bed::Component;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::ResourceExt;
+use nix::sys::signal::Signal;
+use serde_json::json;
+use town_operator::api::names;
+
+use crate::common::account::{Account, NAME, NAMESPACE};
+use crate::common::operator::{INSTALL_ID, Operator, answers};
+use crate::common::relay::Relay;
+use crate::common::requests::Requests;
+use crate::common::seen::Seen;
+use crate::common::story::Story;
+use crate::common::wait::until;
+use crate::stage::Stories;
+use crate::words::{Told, asleep, idle, polecat, works, workshop, workshop_with};
+
+/// Terms that need not be waited for long, and that a busy machine can keep.
+const TERMS: [&str; 4] = [
+    "--lease-duration=9s",
+    "--lease-renew-deadline=6s",
+    "--lease-retry-period=1s",
+    // How long a destruction waits for the creates of the leader before.
+    "--apiserver-request-timeout=5s",
+];
+/// How long a lease may take to run out and be taken.
+const TAKEN_OVER: Duration = Duration::from_secs(60);
+
+pub fn add(stories: &mut Stories) {
+    stories.alone(k23_a_leader_that_is_killed_is_followed_when_its_lease_has_run_out);
+    stories.alone(k23_a_leader_that_was_paused_writes_nothing_more_and_ends);
+    stories.alone(k23_a_leader_that_is_cut_off_ends_and_what_it_sent_does_no_harm);
+    stories.alone(k23_behind_a_frozen_api_server_a_leader_ends);
+    stories.alone(k23_a_lease_that_is_deleted_or_taken_by_hand_ends_its_leader);
+    stories.alone(i12_sigterm_hands_over_at_once_and_nobody_writes_out_of_turn);
+}
+
+/// A leader, and one who stands by.
+struct Two {
+    leader: Operator,
+    standby: Operator,
+}
+
+impl Two {
+    async fn start(story: &Story) -> Self {
+        let account = Account::create(&story.cluster);
+        let leader = Operator::start(account.kubeconfig(), &TERMS).await;
+        leads(&leader).await;
+        let standby = Operator::start(account.kubeconfig(), &TERMS).await;
+        assert!(!gauge(&standby, "leader 1"), "two lead");
+        Self { leader, standby }
+    }
+
+    /// The first one must not have written anything after the second one began.
+    fn took_turns(&self, story: &Story) {
+        let (old, new) = (Requests::by(story, &self.leader), Requests::by(story, &self.standby));
+        let (old, new) = (old.write_times(), new.write_times());
+        let (last, first) = (old.last().expect("it led"), new.first().expect("it leads"));
+        assert!(last < first, "the old leader wrote at {last}, the new one from {first} on");
+    }
+
+    /// The second one leads, and the work goes on.
+    async fn second_leads(&self, story: &Story) {
+        until("the other one leads", TAKEN_OVER, async || {
+            if gauge(&self.standby, "leader 1") { Ok(()) } else { Err(self.standby.log()) }
+        })
+        .await;
+        story.create_town("new", workshop()).await;
+        story.town("new").until("is idle", idle).await;
+        assert!(self.standby.runs());
+    }
+}
+
+async fn leads(operator: &Operator) {
+    until(
+        "it leads",
+        TAKEN_OVER,
+        async || {
+            if gauge(operator, "leader 1") { Ok(()) } else { Err(operator.log()) }
+        },
+    )
+    .await;
+}
+
+fn gauge(operator: &Operator, line: &str) -> bool {
+    operator.metrics().lines().any(|l| l == format!("town_operator_{line}"))
+}
+
+fn lease(story: &Story) -> Seen<Lease> {
+    Seen::new(story.client(), NAMESPACE, NAME)
+}
+
+fn holder(lease: &Lease) -> String {
+    lease.spec.clone().and_then(|spec| spec.holder_identity).unwrap_or_default()
+}
+
+/// It has ended by itself, as failed, and its last line says why.
+fn ended_because(operator: &Operator, why: &str) {
+    assert_ne!(operator.await_end(), 0);
+    let log = operator.log();
+    let last = log.lines().last().unwrap_or_default();
+    assert!(last.contains("lease town-system/town-operator is lost") && last.contains(why), "{log}");
+}
+
+async fn k23_a_leader_that_is_killed_is_followed_when_its_lease_has_run_out(story: Story) {
+    let two = Two::start(&story).await;
+    story.create_town("gas", workshop()).await;
+    story.create_agent("ann", "gas", polecat("b-1")).await;
+    let ann = story.agent("ann").until("works", works).await;
+    // It is ready, knows all, and does nothing.
+    assert!(answers(two.standby.health(), "/readyz"));
+    assert_eq!(Requests::by(&story, &two.standby).writes(), [""; 0]);
+    assert!(!two.standby.metrics().contains("town_operator_towns{"), "only the leader counts towns");
+    two.leader.kill();
+    let killed = Instant::now();
+    // Its work ends, and new work comes, while nobody leads.
+    story.players.succeed(&ann.child(), "").await;
+    story.create_agent("bob", "gas", polecat("b-1")).await;
+    two.second_leads(&story).await;
+    println!("a leader that was killed was followed after {:?}", killed.elapsed());
+    story.agent("ann").until("is done", |agent| agent.phase() == "Done").await;
+    story.agent("bob").until("works", works).await;
+    assert!(gauge(&two.standby, "lease_transitions 2"), "{}", two.standby.metrics());
+    two.took_turns(&story);
+}
+
+async fn i12_sigterm_hands_over_at_once_and_nobody_writes_out_of_turn(story: Story) {
+    let mut two = Two::start(&story).await;
+    let account = Account::create(&story.cluster);
+    for turn in 0..3 {
+        let town = format!("gas-{turn}");
+        story.create_town(&town, workshop()).await;
+        story.create_agent(&format!("{town}-ann"), &town, polecat("b-1")).await;
+        // In the middle of its work.
+        story.town(&town).until("is adopted", |town| town.metadata.finalizers.is_some()).await;
+        let told = Instant::now();
+        assert_eq!(two.leader.terminate().0, 0, "{}", two.leader.log());
+        let ended = told.elapsed();
+        leads(&two.standby).await;
+        println!("handed over within {:?}, {:?} of it to finish", told.elapsed(), ended);
+        story.agent(&format!("{town}-ann")).until("works", works).await;
+        two.took_turns(&story);
+        // The next one, so that the other can hand over, too.
+        let next = Operator::start(account.kubeconfig(), &TERMS).await;
+        two = Two { leader: two.standby, standby: next };
+    }
+    // Who stands by is told of changes, and does not ask.
+    let lease = Requests::of_the_lease(&story);
+    let watches =
+        lease.0.iter().filter(|r| r["verb"] == "watch" && r["responseStatus"]["code"] == 200).count();
+    assert!(watches >= 3, "{}", lease.named());
+    let reads = lease.0.iter().filter(|r| r["verb"] == "get").count();
+    assert!(reads <= 10, "{}", lease.named());
+}
+
+async fn k23_a_leader_that_was_paused_writes_nothing_more_and_ends(story: Story) {
+    let two = Two::start(&story).await;
+    story.create_town("gas", workshop()).await;
+    story.create_agent("ann", "gas", polecat("b-1")).await;
+    let ann = story.agent("ann").until("works", works).await;
+    two.leader.signal(Signal::SIGSTOP);
+    // What it will want to write about as soon as it can.
+    story.players.succeed(&ann.child(), "").await;
+    story.create_town("meanwhile", workshop()).await;
+    story.create_agent("bob", "gas", polecat("b-1")).await;
+    two.second_leads(&story).await;
+    story.town("meanwhile").until("is idle", idle).await;
+    story.agent("ann").until("is done", |agent| agent.phase() == "Done").await;
+    story.agent("bob").until("works", works).await;
+    // And what nobody has done yet.
+    story.town("meanwhile").merge(json!({"spec": {"suspended": true}})).await;
+    two.leader.signal(Signal::SIGCONT);
+    ended_because(&two.leader, "");
+    story.town("meanwhile").until("sleeps", asleep).await;
+    two.took_turns(&story);
+    assert_eq!(story.pods(names::AGENT_UID, &ann.id()).await.len(), 0, "what is done stays done");
+}
+
+async fn k23_a_leader_that_is_cut_off_ends_and_what_it_sent_does_no_harm(story: Story) {
+    let account = Account::create(&story.cluster);
+    let relay = Relay::before(&story.cluster, account.kubeconfig()).await;
+    let leader = Operator::start(relay.kubeconfig(), &TERMS).await;
+    leads(&leader).await;
+    let standby = Operator::start(account.kubeconfig(), &TERMS).await;
+    let two = Two { leader, standby };
+    // Its sleep is due while the leader is cut off: what it writes then is held up on the way.
+    story.create_town("tired", workshop_with(json!({"sleepAfter": "10s"}))).await;
+    let tired = story.town("tired").until("is idle", idle).await;
+    story.create_town("goes", workshop()).await;
+    let goes = story.town("goes").until("is idle", idle).await;
+    relay.cut();
+    story.town("goes").delete().await;
+    ended_because(&two.leader, "not be renewed in time");
+    two.second_leads(&story).await;
+    story.town("goes").gone().await;
+    story.town("tired").until("sleeps", asleep).await;
+    story.town("tired").merge(json!({"spec": {"wakeRequest": "again", "alwaysOn": true}})).await;
+    let awake = story.town("tired").until("is awake", |town| idle(town) && town.is("Ready")).await;
+    // Only now it comes through.
+    relay.mend();
+    let same = |town: &town_operator::api::Town| idle(town) && town.pod_uid() == awake.pod_uid();
+    story.town("tired").stays(Duration::from_secs(3), "stays awake in its pod", same).await;
+    assert_eq!(story.pods(names::TOWN_UID, &tired.id()).await.len(), 1);
+    assert_eq!(story.children(&goes.id()).await, [""; 0], "nothing comes back");
+}
+
+async fn k23_behind_a_frozen_api_server_a_leader_ends(story: Story) {
+    let two = Two::start(&story).await;
+    story.create_town("tired", workshop_with(json!({"sleepAfter": "10s"}))).await;
+    story.town("tired").until("is idle", idle).await;
+    let plane = story.cluster.plane();
+    plane.freeze(Component::ApiServer).unwrap();
+    ended_because(&two.leader, "not be renewed in time");
+    plane.thaw(Component::ApiServer).unwrap();
+    two.second_leads(&story).await;
+    story.town("tired").until("sleeps", asleep).await;
+    two.took_turns(&story);
+}
+
+async fn k23_a_lease_that_is_deleted_or_taken_by_hand_ends_its_leader(story: Story) {
+    let two = Two::start(&story).await;
+    story.create_town("gas", workshop()).await;
+    let town = story.town("gas").until("is idle", idle).await;
+    story.cluster.kubectl(&["delete", "lease", NAME, "-n", NAMESPACE]);
+    ended_because(&two.leader, "");
+    // Its successor makes a new one, and waits until nobody can hold the old one any more.
+    let made = lease(&story).until("is made anew", |lease| !holder(lease).is_empty()).await;
+    assert_eq!(made.annotations()[names::INSTALL], INSTALL_ID, "it still says whose it is");
+    assert!(made.spec.is_some_and(|spec| spec.acquire_time.is_none()), "nobody leads yet");
+    two.second_leads(&story).await;
+    let held =
+        lease(&story).until("is held", |l| l.spec.as_ref().is_some_and(|s| s.acquire_time.is_some())).await;
+    assert!(holder(&held).contains(two.standby.pod_uid()), "{}", holder(&held));
+    two.took_turns(&story);
+
+    // Somebody writes himself in; who held it ends, and comes back when that has not been renewed for a while.
+    lease(&story).merge(json!({"spec": {"holderIdentity": "mallory"}})).await;
+    ended_because(&two.standby, "'mallory' holds it now");
+    two.standby.restart().await;
+    leads(&two.standby).await;
+    assert_eq!(story.town("gas").get().await.pod_uid(), town.pod_uid(), "the town has noticed nothing");
+}

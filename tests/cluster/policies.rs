@@ -1,0 +1,347 @@
+//! The admission policies of the chart: what each refuses and in which words, and whom it lets through. All stories
+//! with the operator run under them.
+
+use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PropagationPolicy};
+use kube::{Client, ResourceExt};
+use serde_json::{Value, json};
+use town_operator::api::{Town, names};
+
+use crate::asking::{Ask, Object};
+use crate::common::account::{Account, NAMESPACE};
+use crate::common::chart::render;
+use crate::common::operator::INSTALL_ID;
+use crate::common::story::Story;
+use crate::common::wait::{PATIENCE, until};
+use crate::people::{People, every_right};
+use crate::stage::Stories;
+use crate::words::{Told, idle, workshop};
+
+pub fn add(stories: &mut Stories) {
+    stories.with_the_operator(b5_k29_what_marks_an_object_as_destroyed_stays);
+    stories.with_the_operator(b9_a_mark_that_came_with_a_copy_is_anybodys_to_remove);
+    stories.with_the_operator(the_finalizer_is_taken_off_by_the_operator_and_administrators);
+    stories.with_the_operator(only_administrators_abandon);
+    stories.with_the_operator(t21_a_protected_town_is_deleted_by_nobody_but_its_namespace);
+    stories.alone(b5_only_the_operator_writes_tombstones);
+    stories.alone(each_installation_guards_its_own);
+}
+
+fn annotate(key: &str, value: impl Into<Value>) -> Value {
+    json!({"metadata": {"annotations": {key: value.into()}}})
+}
+
+fn finalizers(list: impl Into<Value>) -> Value {
+    json!({"metadata": {"finalizers": list.into()}})
+}
+
+/// A town and an agent of it that the operator looks after.
+async fn a_town_and_its_agent(story: &Story) -> [Object; 2] {
+    story.create_town("gas", workshop()).await;
+    story.create_agent("ann", "gas", json!({"role": "crew"})).await;
+    story.town("gas").until("is idle", idle).await;
+    story.agent("ann").until("is ready", |agent| agent.is("Ready")).await;
+    [Object::town(story, "gas"), Object::agent(story, "ann")]
+}
+
+async fn b5_k29_what_marks_an_object_as_destroyed_stays(story: Story) {
+    let people = People::of(&story).await;
+    let words =
+        ["-deleted-annotation'", "names this very object", "group system:masters may", "create a new object"];
+    for object in a_town_and_its_agent(&story).await {
+        let uid = object.api(&people.anybody).get(object.name()).await.unwrap().uid().unwrap();
+        let mark = format!("{uid}@2026-01-01T00:00:00Z");
+        // Whoever may update it may say so.
+        let marked = annotate(names::TOMBSTONE, mark.clone());
+        let manifest = json!({"apiVersion": "gastown.dev/v1alpha1", "kind": object.kind(), "metadata": marked["metadata"]});
+        let gitops = PatchParams::apply("gitops");
+        object.api(&people.anybody).patch(object.name(), &gitops, &Patch::Apply(manifest)).await.unwrap();
+
+        let undo = [
+            Ask::Merge(annotate(names::TOMBSTONE, Value::Null)),
+            Ask::Merge(annotate(names::TOMBSTONE, "")),
+            Ask::Merge(annotate(names::TOMBSTONE, format!("{uid}@2026-01-01T00:00:01Z"))),
+            Ask::Merge(json!({"metadata": {"annotations": null}})),
+            Ask::Json(json!([{"op": "remove", "path": "/metadata/annotations"}])),
+            // The manifest no longer has it, or has another.
+            Ask::Apply(json!({"metadata": {}})),
+            Ask::Apply(annotate(names::TOMBSTONE, "x")),
+            Ask::Replace(json!({"metadata": {"annotations": null}})),
+        ];
+        for ask in &undo {
+            object.refuses(&people.anybody, ask, &words).await;
+        }
+        object.lets(&people.administrator, &undo[0]).await;
+        object.lets(&people.administrator, &undo[3]).await;
+        object.lets(&people.operator, &undo[0]).await;
+        // By way of the status no annotation can be changed.
+        let by_status = undo_by_status(&object, &people.anybody).await;
+        assert_eq!(by_status.annotations().get(names::TOMBSTONE), Some(&mark));
+
+        for ask in [
+            Ask::Merge(annotate("example.com/note", "seen")),
+            Ask::Merge(marked.clone()),
+            Ask::Replace(json!({"metadata": {"labels": {"team": "blue"}}})),
+            Ask::Delete,
+        ] {
+            object.lets(&people.anybody, &ask).await;
+        }
+        object.lets(&people.namespace_controller, &Ask::Delete).await;
+        let orphaned = finalizers(json!([names::FINALIZER, "orphan"]));
+        object.lets(&people.garbage_collector, &Ask::Merge(orphaned)).await;
+    }
+}
+
+async fn undo_by_status(object: &Object, who: &Client) -> DynamicObject {
+    let patch = annotate(names::TOMBSTONE, Value::Null);
+    object.api(who).patch_status(object.name(), &PatchParams::default(), &Patch::Merge(patch)).await.unwrap()
+}
+
+async fn b9_a_mark_that_came_with_a_copy_is_anybodys_to_remove(story: Story) {
+    let people = People::of(&story).await;
+    for object in a_town_and_its_agent(&story).await {
+        for mark in ["11111111-2222-3333-4444-555555555555@2026-01-01T00:00:00Z", ""] {
+            object.change(&people.anybody, annotate(names::TOMBSTONE, mark)).await;
+            object.lets(&people.anybody, &Ask::Merge(annotate(names::TOMBSTONE, Value::Null))).await;
+        }
+        // One that has no annotations at all.
+        object.change(&people.anybody, json!({"metadata": {"annotations": null}})).await;
+        object.lets(&people.anybody, &Ask::Merge(json!({"metadata": {"labels": {"team": "blue"}}}))).await;
+    }
+}
+
+async fn the_finalizer_is_taken_off_by_the_operator_and_administrators(story: Story) {
+    let people = People::of(&story).await;
+    let ours =
+        ["-cleanup-finalizer'", "removed by the operator", "system:masters may", "status.destroy.blockedBy"];
+    let label = ["-cleanup-finalizer'", "the label gastown.dev/install", "leave it as it is"];
+    let mut objects = a_town_and_its_agent(&story).await;
+    objects.reverse();
+    // What goes waits for its pod.
+    let pods = [story.town("gas").get().await.child(), story.agent("ann").get().await.child()];
+    for pod in &pods {
+        story.players.hold(pod);
+    }
+    for object in objects {
+        object.change(&people.anybody, finalizers(json!([names::FINALIZER, "example.com/hold"]))).await;
+        let strip = [
+            Ask::Merge(finalizers(Value::Null)),
+            Ask::Merge(finalizers(json!(["example.com/hold"]))),
+            Ask::Json(json!([{"op": "remove", "path": "/metadata/finalizers/0"}])),
+            Ask::Replace(finalizers(Value::Null)),
+        ];
+        let disown = [
+            Ask::Merge(json!({"metadata": {"labels": {names::INSTALL: "another"}}})),
+            Ask::Merge(json!({"metadata": {"labels": {names::INSTALL: null}}})),
+            Ask::Merge(json!({"metadata": {"labels": null}})),
+        ];
+        // It makes no difference whether it is being deleted.
+        for deleting in [false, true] {
+            if deleting {
+                object.api(&people.anybody).delete(object.name(), &DeleteParams::default()).await.unwrap();
+            }
+            for ask in &strip {
+                object.refuses(&people.anybody, ask, &ours).await;
+            }
+            for ask in &disown {
+                object.refuses(&people.anybody, ask, &label).await;
+            }
+            for ask in [&strip[1], &disown[1]] {
+                object.lets(&people.administrator, ask).await;
+                object.lets(&people.operator, ask).await;
+            }
+            // Those of others are theirs.
+            let without = finalizers(json!([names::FINALIZER]));
+            object.lets(&people.anybody, &Ask::Merge(without.clone())).await;
+            object.lets(&people.garbage_collector, &Ask::Merge(without)).await;
+            if !deleting {
+                let settled = finalizers(json!([names::FINALIZER, "example.com/hold", "foregroundDeletion"]));
+                object.lets(&people.garbage_collector, &Ask::Merge(settled)).await;
+            }
+        }
+        object.change(&people.administrator, finalizers(Value::Null)).await;
+    }
+    for pod in &pods {
+        story.players.release(pod);
+        story.pod(pod).gone().await;
+    }
+}
+
+async fn only_administrators_abandon(story: Story) {
+    let people = People::of(&story).await;
+    let words =
+        ["-abandon-annotation'", "gives up a step", "group system:masters may", "status.destroy.blockedBy"];
+    for object in a_town_and_its_agent(&story).await {
+        let set = |step: &str| Ask::Merge(annotate(names::ABANDON, step));
+        // The operator does not answer to itself.
+        for who in [&people.anybody, &people.operator, &people.garbage_collector] {
+            object.refuses(who, &set("rest"), &words).await;
+        }
+        object.lets(&people.administrator, &set("rest")).await;
+        object.change(&people.administrator, annotate(names::ABANDON, "rest")).await;
+        object.refuses(&people.anybody, &set("compute"), &words).await;
+        for ask in [
+            set("rest"),
+            Ask::Merge(annotate("example.com/note", "seen")),
+            Ask::Merge(annotate(names::ABANDON, Value::Null)),
+        ] {
+            object.lets(&people.anybody, &ask).await;
+        }
+        object.lets(&people.operator, &Ask::Merge(annotate("example.com/note", "seen"))).await;
+    }
+    // Nor is anything born with it.
+    let born = Object::town(&story, "born");
+    let mut whole = annotate(names::ABANDON, "rest");
+    whole["spec"] = json!({});
+    born.refuses(&people.anybody, &Ask::Create(whole.clone()), &words).await;
+    born.lets(&people.administrator, &Ask::Create(whole)).await;
+}
+
+async fn b5_only_the_operator_writes_tombstones(story: Story) {
+    Account::create(&story.cluster);
+    let people = People::of(&story).await;
+    let spec = json!({
+        "kind": "Town", "namespace": story.namespace, "name": "gone", "uid": "11111111-2222-3333-4444-555555555555",
+        "deletedAt": "2026-01-01T00:00:00Z", "cause": "Deleted", "recreate": "Refuse",
+        "expiresAt": "2100-01-01T00:00:00Z", "children": [],
+    });
+    let whole = json!({"metadata": {"labels": {names::INSTALL: INSTALL_ID}}, "spec": spec});
+    let tombstone = Object::tombstone("town-11111111-2222-3333-4444-555555555555");
+    let forged = ["-tombstones'", "the operator's record of what it destroyed", "group system:masters"];
+    let unfinished = ["-tombstones'", "destruction is not finished", "status.phase is Destroyed or Leaked"];
+    // With whatever label, but another installation's: that one's policies see to it.
+    tombstone.refuses(&people.anybody, &Ask::Create(whole.clone()), &forged).await;
+    tombstone.refuses(&people.anybody, &Ask::Create(json!({"spec": spec})), &forged).await;
+    tombstone.lets(&people.administrator, &Ask::Create(whole.clone())).await;
+    tombstone.lets(&people.operator, &Ask::Create(whole.clone())).await;
+    tombstone.create(&people.operator, &whole).await;
+
+    let writes = [
+        Ask::Merge(json!({"spec": {"recreate": "Allow"}})),
+        Ask::Merge(json!({"metadata": {"labels": null}})),
+        Ask::Merge(json!({"metadata": {"labels": {names::INSTALL: "another"}}})),
+        Ask::Status(json!({"status": {"phase": "Destroyed"}})),
+    ];
+    for phase in ["Destroying", "Destroyed", "Leaked"] {
+        tombstone.change_status(&people.administrator, json!({"status": {"phase": phase}})).await;
+        for ask in &writes {
+            tombstone.refuses(&people.anybody, ask, &forged).await;
+            tombstone.lets(&people.administrator, ask).await;
+        }
+        if phase == "Destroying" {
+            tombstone.refuses(&people.anybody, &Ask::Delete, &unfinished).await;
+            let all = tombstone.api(&people.anybody);
+            let all = all.delete_collection(&DeleteParams::default(), &ListParams::default()).await;
+            let said = all.unwrap_err().to_string();
+            assert!(unfinished.iter().all(|words| said.contains(words)), "{said}");
+        } else {
+            tombstone.lets(&people.anybody, &Ask::Delete).await;
+        }
+        for who in [&people.administrator, &people.operator, &people.garbage_collector] {
+            tombstone.lets(who, &Ask::Delete).await;
+        }
+    }
+    // Whoever deletes it in the foreground has the garbage collector take the last step.
+    let foreground =
+        DeleteParams { propagation_policy: Some(PropagationPolicy::Foreground), ..DeleteParams::default() };
+    let tombstones = tombstone.api(&people.anybody);
+    tombstones.delete(tombstone.name(), &foreground).await.unwrap();
+    until("the Tombstone is gone", PATIENCE, async || {
+        match tombstones.get_opt(tombstone.name()).await.map_err(|error| error.to_string())? {
+            None => Ok(()),
+            Some(left) => Err(format!("{:?}", left.metadata)),
+        }
+    })
+    .await;
+}
+
+async fn t21_a_protected_town_is_deleted_by_nobody_but_its_namespace(story: Story) {
+    let people = People::of(&story).await;
+    for (name, protected) in [("fort", true), ("hut", false)] {
+        let mut spec = workshop();
+        spec["deletionProtection"] = protected.into();
+        story.create_town(name, spec).await;
+        story.town(name).until("is idle", idle).await;
+    }
+    let fort = Object::town(&story, "fort");
+    let words = [
+        "-deletion-protection'",
+        "the town is protected",
+        "spec.deletionProtection is true",
+        "Set it to false first",
+    ];
+    for who in [&people.anybody, &people.administrator, &people.operator] {
+        fort.refuses(who, &Ask::Delete, &words).await;
+    }
+    for who in [&people.namespace_controller, &people.garbage_collector, &people.controller_manager] {
+        fort.lets(who, &Ask::Delete).await;
+    }
+    // All at once is no way round it.
+    let towns = fort.api(&people.administrator);
+    let all = towns.delete_collection(&DeleteParams::default(), &ListParams::default()).await;
+    let said = all.unwrap_err().to_string();
+    assert!(words.iter().all(|words| said.contains(words)), "{said}");
+    let said = story.try_kubectl(&["delete", "towns", "--all", "--timeout=45s"]).unwrap_err();
+    assert!(words.iter().all(|words| said.contains(words)), "{said}");
+    story.town("hut").gone().await;
+    assert_eq!(story.town("fort").get().await.metadata.deletion_timestamp, None);
+
+    // As it says.
+    let town = fort.change(&people.anybody, json!({"spec": {"deletionProtection": false}})).await;
+    let town: Town = town.try_parse().unwrap();
+    story.players.hold(&town.child());
+    fort.api(&people.anybody).delete("fort", &DeleteParams::default()).await.unwrap();
+    // It goes already: saying it again does no harm, whatever the spec says now.
+    fort.change(&people.anybody, json!({"spec": {"deletionProtection": true}})).await;
+    fort.lets(&people.anybody, &Ask::Delete).await;
+    story.players.release(&town.child());
+    story.town("fort").gone().await;
+    assert_eq!(story.children(&town.id()).await, [""; 0]);
+}
+
+async fn each_installation_guards_its_own(story: Story) {
+    story.cluster.create_namespace(NAMESPACE).await;
+    for (release, values) in
+        [("one", &["admissionPolicies.administrators.groups={town admins}"][..]), ("two", &[])]
+    {
+        let templates = ["rbac", "serviceaccount", "admission-policies"];
+        let id = format!("installId={release}");
+        let values = [values, &[id.as_str()]].concat();
+        let manifests = render(release, NAMESPACE, &templates, &values);
+        story.cluster.try_kubectl(&["apply", "-f", "-"], &manifests).unwrap();
+    }
+    let operator = async |release: &str| {
+        let account = format!("system:serviceaccount:{NAMESPACE}:{release}-town-operator");
+        story.cluster.client_as(&account, &[]).await
+    };
+    let ada = every_right(&story, "ada", &["town admins"]).await;
+    let bob = every_right(&story, "bob", &["others"]).await;
+    for (mine, other) in [("one", "two"), ("two", "one")] {
+        let town: Town = story
+            .create_object(json!({
+                "apiVersion": "gastown.dev/v1alpha1", "kind": "Town", "spec": {},
+                "metadata": {"name": mine, "labels": {names::INSTALL: mine}, "finalizers": [names::FINALIZER]},
+            }))
+            .await;
+        let object = Object::town(&story, mine);
+        object.change(&ada, annotate(names::TOMBSTONE, format!("{}@2026-01-01T00:00:00Z", town.id()))).await;
+        let policy = format!("'{mine}-town-operator-");
+        let abandon = Ask::Merge(annotate(names::ABANDON, "rest"));
+        for ask in [Ask::Merge(finalizers(Value::Null)), Ask::Merge(annotate(names::TOMBSTONE, Value::Null))]
+        {
+            object.refuses(&operator(other).await, &ask, &[&policy]).await;
+            object.refuses(&bob, &ask, &[&policy]).await;
+            object.lets(&operator(mine).await, &ask).await;
+            if mine == "one" {
+                object.lets(&ada, &ask).await;
+            } else {
+                object.refuses(&ada, &ask, &[&policy, "group system:masters may"]).await;
+            }
+        }
+        object.refuses(&bob, &abandon, &[&policy]).await;
+        if mine == "one" {
+            let words = [policy.as_str(), "groups system:masters, town admins may"];
+            object.refuses(&bob, &abandon, &words).await;
+            object.lets(&ada, &abandon).await;
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! What remains of a destroyed town: the record that proves what became of it, and that nothing brings it back.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Secret};
+use kube::ResourceExt;
+use kube::api::{Api, PostParams};
+use serde_json::{Value, json};
+use town_operator::api::{Cause, ReceiptOutcome, Tombstone, TombstonePhase, Town, names};
+
+use crate::common::seen::Seen;
+use crate::common::story::Story;
+use crate::common::wait::{PATIENCE, until};
+use crate::destroy::FOREIGN;
+use crate::remains::{busy_town, is_gone_whole};
+use crate::stage::Stories;
+use crate::words::{Told, idle, polecat, seconds, workshop, workshop_with};
+
+pub fn add(stories: &mut Stories) {
+    stories.with_the_operator(i3_the_record_is_there_before_anything_goes_and_proves_what_became_of_it);
+    stories.with_the_operator(i3_a_record_that_vanishes_is_written_again_before_anything_else_goes);
+    stories.with_the_operator(a3_what_an_administrator_gives_up_is_written_down_as_given_up);
+    stories.with_the_operator(k29_a_name_that_was_destroyed_may_be_refused_and_says_until_when);
+    stories.with_the_operator(b8_a_name_that_was_destroyed_may_be_taken_again);
+    stories.with_the_operator(g9_a_record_goes_when_its_time_has_come_and_nothing_is_left);
+    stories.with_the_operator(b9_an_agent_of_a_destroyed_town_that_is_restored_goes_too);
+    stories.with_the_operator(a_retained_claim_has_a_receipt_and_serves_another_town);
+    stories.with_the_operator(a9_a_volume_that_goes_with_its_claim_is_waited_for);
+    stories.with_the_operator(a_volume_that_stays_has_a_receipt);
+    stories.with_the_operator(the_cause_of_a_destruction_is_recorded);
+    stories.alone(an_agent_deleted_alone_leaves_a_record_if_that_is_wanted);
+}
+
+fn phase(tombstone: &Tombstone) -> TombstonePhase {
+    tombstone.status.as_ref().map(|status| status.phase).unwrap_or_default()
+}
+
+fn destroyed(tombstone: &Tombstone) -> bool {
+    phase(tombstone) == TombstonePhase::Destroyed
+}
+
+/// The receipts with this outcome: `Kind/name`.
+fn receipts(tombstone: &Tombstone, outcome: ReceiptOutcome) -> BTreeSet<String> {
+    let all = tombstone.status.iter().flat_map(|status| &status.receipts);
+    let with = all.filter(|receipt| receipt.outcome == outcome);
+    with.map(|receipt| format!("{}/{}", receipt.object.kind, receipt.object.name)).collect()
+}
+
+/// A town that holds on by the finalizer of somebody else on its pod.
+async fn held_town(story: &Story, name: &str, more: Value) -> Town {
+    story.create_town(name, workshop_with(more)).await;
+    let town = story.town(name).until("is idle", idle).await;
+    story.pod(&town.child()).merge(json!({"metadata": {"finalizers": [FOREIGN]}})).await;
+    town
+}
+
+async fn let_go(story: &Story, town: &Town) {
+    story.pod(&town.child()).merge(json!({"metadata": {"finalizers": null}})).await;
+}
+
+async fn i3_the_record_is_there_before_anything_goes_and_proves_what_became_of_it(story: Story) {
+    let town = busy_town(&story, "gas", &["ann", "bob"]).await;
+    let had: BTreeSet<String> = story.children(&town.id()).await.into_iter().collect();
+    story.pod(&town.child()).merge(json!({"metadata": {"finalizers": [FOREIGN]}})).await;
+    story.town("gas").delete().await;
+    let record = story.tombstone(&town);
+    let begun = record.until("is begun", |record| phase(record) == TombstonePhase::Destroying).await;
+    let spec = &begun.spec;
+    let inventory: BTreeSet<String> =
+        spec.children.iter().map(|child| format!("{}/{}", child.kind, child.name)).collect();
+    assert!(had.is_subset(&inventory), "everything that it had: {had:?} of {inventory:?}");
+    assert!(spec.children.iter().all(|child| !child.uid.is_empty()), "by UID: {spec:?}");
+    assert_eq!((spec.namespace.as_str(), spec.name.as_str()), (story.namespace.as_str(), "gas"));
+    assert_eq!((spec.uid.as_str(), spec.cause), (town.id().as_str(), Cause::Deleted));
+    assert_eq!(seconds(&spec.deleted_at, &spec.expires_at), 168 * 3600);
+    assert_eq!(begun.labels()[names::INSTALL], town.labels()[names::INSTALL]);
+    let held =
+        story.town("gas").until("waits", |town| town.annotations().contains_key(names::TOMBSTONE)).await;
+    assert!(begun.creation_timestamp() >= held.metadata.deletion_timestamp, "before anything of it went");
+
+    let_go(&story, &town).await;
+    is_gone_whole(&story, &town).await;
+    let done = record.until("is complete", destroyed).await;
+    let gone = receipts(&done, ReceiptOutcome::Gone);
+    assert!(had.is_subset(&gone), "a receipt for each: {had:?} of {gone:?}");
+    assert_eq!(done.spec, begun.spec, "no further write was owed");
+    let shown = story.kubectl(&["get", "tombstones", record.name()]);
+    let line = shown.lines().last().unwrap_or_default();
+    let columns: Vec<&str> = line.split_whitespace().collect();
+    assert_eq!(columns[1..5], ["Town", story.namespace.as_str(), "gas", "Destroyed"], "{shown}");
+}
+
+async fn i3_a_record_that_vanishes_is_written_again_before_anything_else_goes(story: Story) {
+    let town = held_town(&story, "gas", json!({"storage": {"size": "1Gi"}})).await;
+    story.town("gas").delete().await;
+    let record = story.tombstone(&town);
+    let first = record.until("is begun", |_| true).await;
+    record.delete().await;
+    record.until("is written again", |again| again.uid() != first.uid()).await;
+    let claim = story.seen::<PersistentVolumeClaim>(&town.child()).get().await;
+    assert_eq!(claim.metadata.deletion_timestamp, None, "nothing else goes meanwhile");
+    let_go(&story, &town).await;
+    is_gone_whole(&story, &town).await;
+    record.until("is complete", destroyed).await;
+}
+
+async fn a3_what_an_administrator_gives_up_is_written_down_as_given_up(story: Story) {
+    let town = held_town(&story, "gas", json!({"storage": {"size": "1Gi"}})).await;
+    story.town("gas").delete().await;
+    let blocked = story.town("gas").until("is blocked", |town| town.is("DeletionBlocked")).await;
+    let says = blocked.message("DeletionBlocked").to_owned();
+    assert!(says.contains(&format!("{}=compute", names::ABANDON)), "it says how to give up: {says}");
+
+    story.kubectl(&["annotate", "town", "gas", &format!("{}=computer", names::ABANDON)]);
+    let odd = |town: &Town| town.message("DeletionBlocked").contains("'computer', which is none of drain,");
+    story.town("gas").until("says that this is no step", odd).await;
+    story.kubectl(&["annotate", "--overwrite", "town", "gas", &format!("{}=compute", names::ABANDON)]);
+    // Only that one step: what comes after it is not given up. (A claim stays as long as a pod uses it.)
+    let next = |town: &Town| {
+        town.message("DeletionBlocked").starts_with("step Rest waits for PersistentVolumeClaim")
+    };
+    story.town("gas").until("goes on to the next step", next).await;
+    story.kubectl(&["annotate", "--overwrite", "town", "gas", &format!("{}=compute,rest", names::ABANDON)]);
+    story.town("gas").gone().await;
+
+    let record = story.tombstone(&town).get().await;
+    assert_eq!(phase(&record), TombstonePhase::Leaked);
+    let given_up = receipts(&record, ReceiptOutcome::Abandoned);
+    for kind in ["Pod", "PersistentVolumeClaim"] {
+        assert!(given_up.contains(&format!("{kind}/{}", town.child())), "{given_up:?}");
+    }
+    let counted = story.operator().metrics();
+    let counted = counted.lines().find(|line| line.contains("receipts_total{outcome=\"Abandoned\"}"));
+    assert!(!counted.unwrap().ends_with(" 0"), "{counted:?}");
+    let told = story.told("gas", "Destroyed").await;
+    assert!(told.iter().any(|note| note.starts_with("given up, and perhaps still there: ")), "{told:?}");
+    let_go(&story, &town).await;
+    story.seen::<PersistentVolumeClaim>(&town.child()).gone().await;
+}
+
+async fn k29_a_name_that_was_destroyed_may_be_refused_and_says_until_when(story: Story) {
+    let spec = workshop_with(json!({"tombstone": {"recreate": "Refuse", "retention": "24h"}}));
+    let old = story.create_town("gas", spec.clone()).await;
+    story.town("gas").until("is idle", idle).await;
+    story.town("gas").delete().await;
+    is_gone_whole(&story, &old).await;
+    let record = story.tombstone(&old).until("is complete", destroyed).await;
+
+    // A tool brings it back, as it was.
+    let new = story.create_town("gas", spec).await;
+    story.create_agent("ann", "gas", polecat("b-1")).await;
+    let refused = |town: &Town| town.is("Stalled") && town.reason("Stalled") == "TombstoneExists";
+    let refused = story.town("gas").until("is refused", refused).await;
+    assert_eq!(refused.phase(), "Blocked");
+    let says = refused.message("Stalled");
+    let until_when = record.spec.expires_at.0.to_string();
+    assert!(says.contains(&until_when) && says.contains(&record.name_any()), "{says}");
+    assert_eq!(refused.finalizers(), [""; 0], "nothing was begun");
+    story.town("gas").stays(Duration::from_secs(2), "stays refused", |town| town.phase() == "Blocked").await;
+    assert_eq!(story.children(&new.id()).await, [""; 0]);
+
+    // Until somebody takes the record away.
+    story.tombstone(&old).delete().await;
+    let runs = story.town("gas").until("runs", |town| town.is("Ready")).await;
+    assert_eq!(runs.id(), new.id());
+}
+
+async fn b8_a_name_that_was_destroyed_may_be_taken_again(story: Story) {
+    let old = busy_town(&story, "gas", &["ann"]).await;
+    story.town("gas").delete().await;
+    is_gone_whole(&story, &old).await;
+    let new = busy_town(&story, "gas", &["ann"]).await;
+    assert_ne!(new.id(), old.id());
+    assert!(destroyed(&story.tombstone(&old).get().await), "the record of the old one stays");
+    for child in story.children(&new.id()).await {
+        assert!(!child.contains(&old.id()[..8]), "{child} is of the old one");
+    }
+}
+
+async fn g9_a_record_goes_when_its_time_has_come_and_nothing_is_left(story: Story) {
+    let brief = workshop_with(json!({"tombstone": {"retention": "0s"}}));
+    let town = story.create_town("gas", brief.clone()).await;
+    story.town("gas").until("is idle", idle).await;
+    story.town("gas").delete().await;
+    is_gone_whole(&story, &town).await;
+    story.tombstone(&town).gone().await;
+
+    // Something of it turns up before its record goes: then it does not.
+    let town = story.create_town("gas", workshop_with(json!({"tombstone": {"retention": "6s"}}))).await;
+    story.town("gas").until("is idle", idle).await;
+    story.town("gas").delete().await;
+    story.town("gas").gone().await;
+    let labels = json!({names::TOWN_UID: town.id(), names::INSTALL: crate::common::operator::INSTALL_ID});
+    story
+        .create_object::<Secret>(json!({"apiVersion": "v1", "kind": "Secret",
+            "metadata": {"name": "late", "labels": labels}}))
+        .await;
+    let record = story.tombstone(&town).get().await;
+    let said = async || {
+        story.kubectl(&[
+            "get",
+            "events",
+            "-A",
+            "-o",
+            "jsonpath={range .items[*]}{.message}{\"\\n\"}{end}",
+            "--field-selector",
+            "reason=StillThere",
+        ])
+    };
+    until("it is said that something is there", PATIENCE, async || {
+        let said = said().await;
+        if said.contains("Secret late") { Ok(()) } else { Err(said) }
+    })
+    .await;
+    assert_eq!(story.tombstone(&town).get().await.uid(), record.uid());
+}
+
+async fn b9_an_agent_of_a_destroyed_town_that_is_restored_goes_too(story: Story) {
+    let town = busy_town(&story, "gas", &["ann"]).await;
+    let backup = story.agent("ann").get().await;
+    story.town("gas").delete().await;
+    is_gone_whole(&story, &town).await;
+    let mut restored = serde_json::to_value(&backup).unwrap();
+    for field in ["uid", "resourceVersion", "creationTimestamp", "managedFields", "generation"] {
+        restored["metadata"].as_object_mut().unwrap().remove(field);
+    }
+    story.create_object::<town_operator::api::Agent>(restored).await;
+    // As long as a request of an earlier operator may take, in case that this one has just begun.
+    story.agent("ann").gone_within(Duration::from_secs(90)).await;
+    assert_eq!(story.children(&town.id()).await, [""; 0]);
+}
+
+async fn a_retained_claim_has_a_receipt_and_serves_another_town(story: Story) {
+    let keeps = json!({"storage": {"size": "1Gi", "retainPolicy": "Retain"}});
+    let town = story.create_town("gas", workshop_with(keeps)).await;
+    story.town("gas").until("is idle", idle).await;
+    story.town("gas").delete().await;
+    is_gone_whole(&story, &town).await;
+    let record = story.tombstone(&town).until("is complete", destroyed).await;
+    let kept = receipts(&record, ReceiptOutcome::Retained);
+    assert!(kept.contains(&format!("PersistentVolumeClaim/{}", town.child())), "{kept:?}");
+    let claim = story.seen::<PersistentVolumeClaim>(&town.child()).get().await;
+    assert!(!claim.labels().contains_key(names::TOWN_UID) && !claim.labels().contains_key(names::INSTALL));
+    assert_eq!(claim.annotations()[names::RETAINED_FROM], format!("Town/{}/gas", story.namespace));
+
+    let again = workshop_with(json!({"storage": {"existingClaim": town.child()}}));
+    story.create_town("heir", again).await;
+    let heir = story.town("heir").until("is idle", idle).await;
+    story.town("heir").delete().await;
+    is_gone_whole(&story, &heir).await;
+    assert_eq!(story.seen::<PersistentVolumeClaim>(&town.child()).get().await.uid(), claim.uid());
+}
+
+/// A town with a volume of this reclaim policy, which somebody else holds.
+async fn with_volume(story: &Story, policy: &str) -> (Town, Seen<PersistentVolume>) {
+    let name = format!("{}-{}", story.namespace, policy.to_lowercase());
+    let volumes: Api<PersistentVolume> = Api::all(story.client());
+    let volume = json!({"apiVersion": "v1", "kind": "PersistentVolume",
+        "metadata": {"name": name, "finalizers": [FOREIGN]},
+        "spec": {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "storageClassName": name,
+            "persistentVolumeReclaimPolicy": policy, "hostPath": {"path": format!("/tmp/{name}")}}});
+    volumes.create(&PostParams::default(), &serde_json::from_value(volume).unwrap()).await.unwrap();
+    let storage = json!({"storage": {"size": "1Gi", "storageClassName": name}});
+    story.create_town("gas", workshop_with(storage)).await;
+    let town = story.town("gas").until("is idle", idle).await;
+    let bound = |claim: &PersistentVolumeClaim| {
+        claim.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Bound")
+    };
+    story.seen::<PersistentVolumeClaim>(&town.child()).until("is bound", bound).await;
+    (town, Seen::global(story.client(), &name))
+}
+
+async fn a9_a_volume_that_goes_with_its_claim_is_waited_for(story: Story) {
+    let (town, volume) = with_volume(&story, "Delete").await;
+    story.town("gas").delete().await;
+    let named = |town: &Town| {
+        let destroy = town.status.as_ref().and_then(|status| status.destroy.as_ref());
+        destroy.is_some_and(|d| {
+            d.blocked_by.iter().any(|b| b.kind == "PersistentVolume" && b.name == volume.name())
+        })
+    };
+    story.town("gas").until("waits for its volume", named).await;
+    volume.merge(json!({"metadata": {"finalizers": null}})).await;
+    is_gone_whole(&story, &town).await;
+    volume.gone().await;
+    let record = story.tombstone(&town).until("is complete", destroyed).await;
+    assert!(receipts(&record, ReceiptOutcome::Gone).contains(&format!("PersistentVolume/{}", volume.name())));
+}
+
+async fn a_volume_that_stays_has_a_receipt(story: Story) {
+    let (town, volume) = with_volume(&story, "Retain").await;
+    story.town("gas").delete().await;
+    is_gone_whole(&story, &town).await;
+    let record = story.tombstone(&town).until("is complete", destroyed).await;
+    assert_eq!(
+        receipts(&record, ReceiptOutcome::Retained),
+        [format!("PersistentVolume/{}", volume.name())].into()
+    );
+    volume.delete().await;
+    volume.merge(json!({"metadata": {"finalizers": null}})).await;
+}
+
+async fn the_cause_of_a_destruction_is_recorded(story: Story) {
+    let soon = k8s_openapi::jiff::Timestamp::now() + Duration::from_secs(4);
+    let spec = workshop_with(json!({"expiry": {"at": soon.to_string(), "policy": "Destroy"}}));
+    let town = story.create_town("gas", spec).await;
+    is_gone_whole(&story, &town).await;
+    assert_eq!(story.tombstone(&town).get().await.spec.cause, Cause::Expiry);
+    let town = story.create_town("gas", workshop()).await;
+    story.town("gas").until("is idle", idle).await;
+    story.cluster.kubectl(&["delete", "namespace", &story.namespace, "--timeout=60s"]);
+    let record = story.tombstone(&town).get().await;
+    assert_eq!((record.spec.cause, phase(&record)), (Cause::Namespace, TombstonePhase::Destroyed));
+}
+
+async fn an_agent_deleted_alone_leaves_a_record_if_that_is_wanted(story: Story) {
+    let _operator = story.cluster.operator(&["--agent-tombstones"]).await;
+    let town = busy_town(&story, "gas", &["ann", "bob"]).await;
+    let ann = story.agent("ann").get().await;
+    story.agent("ann").delete().await;
+    story.agent("ann").gone().await;
+    let record: Seen<Tombstone> = Seen::global(story.client(), &format!("agent-{}", ann.id()));
+    let record = record.until("is complete", destroyed).await;
+    assert!(receipts(&record, ReceiptOutcome::Gone).contains(&format!("Pod/{}", ann.child())), "{record:?}");
+    story.town("gas").merge(json!({"spec": {"rigs": null}})).await;
+    let bob: Seen<Tombstone> =
+        Seen::global(story.client(), &format!("agent-{}", story.agent("bob").get().await.id()));
+    let bob = bob.until("is complete", destroyed).await;
+    assert_eq!(bob.spec.cause, Cause::RigRemoved);
+    story.town("gas").delete().await;
+    is_gone_whole(&story, &town).await;
+    assert_eq!(story.pods(names::TOWN_UID, &town.id()).await.len(), 0);
+}

@@ -1,0 +1,109 @@
+//! A way to the API server that can be cut: whoever is behind it keeps its connections and hears nothing.
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::cluster::Cluster;
+
+/// Bytes that are passed on at once.
+const PIECE: usize = 16 * 1024;
+
+/// A relay on a port of its own. Dropping it ends it.
+pub struct Relay {
+    kubeconfig: PathBuf,
+    passes: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Relay {
+    /// Stands before the cluster that this kubeconfig names.
+    pub async fn before(cluster: &Cluster, kubeconfig: &Path) -> Self {
+        let mut config: Value = serde_json::from_str(&std::fs::read_to_string(kubeconfig).unwrap()).unwrap();
+        let server = &mut config["clusters"][0]["cluster"]["server"];
+        let there =
+            server.as_str().and_then(|url| url.strip_prefix("https://")).expect("a server").to_owned();
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+        let here: SocketAddr = listener.local_addr().unwrap();
+        *server = format!("https://{here}").into();
+        let file = cluster.scratch().join("relayed.kubeconfig");
+        std::fs::write(&file, config.to_string()).unwrap();
+        let (passes, gate) = watch::channel(true);
+        let task = tokio::spawn(serve(listener, there, gate));
+        Self { kubeconfig: file, passes, task }
+    }
+
+    /// The same kubeconfig, by way of the relay.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// From now on nothing passes, in either direction; nobody is told.
+    pub fn cut(&self) {
+        self.passes.send_replace(false);
+    }
+
+    /// From now on everything passes, what was held up first.
+    pub fn mend(&self) {
+        self.passes.send_replace(true);
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn serve(listener: TcpListener, there: String, gate: watch::Receiver<bool>) {
+    while let Ok((outside, _)) = listener.accept().await {
+        let (there, gate) = (there.clone(), gate.clone());
+        tokio::spawn(async move {
+            let Ok(inside) = TcpStream::connect(there).await else { return };
+            let (from_outside, to_outside) = outside.into_split();
+            let (from_inside, to_inside) = inside.into_split();
+            tokio::join!(pump(from_outside, to_inside, gate.clone()), pump(from_inside, to_outside, gate));
+        });
+    }
+}
+
+/// Passes on until one side ends; the other is told when both halves are dropped.
+async fn pump(from: OwnedReadHalf, to: OwnedWriteHalf, mut gate: watch::Receiver<bool>) {
+    let mut piece = vec![0; PIECE];
+    while let Ok(read) = read(&from, &mut piece).await {
+        if read == 0 || gate.wait_for(|passes| *passes).await.is_err() || !write(&to, &piece[..read]).await {
+            return;
+        }
+    }
+}
+
+async fn read(from: &OwnedReadHalf, piece: &mut [u8]) -> std::io::Result<usize> {
+    loop {
+        from.readable().await?;
+        match from.try_read(piece) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            read => return read,
+        }
+    }
+}
+
+/// Whether all of it was taken.
+async fn write(to: &OwnedWriteHalf, mut piece: &[u8]) -> bool {
+    while !piece.is_empty() {
+        if to.writable().await.is_err() {
+            return false;
+        }
+        match to.try_write(piece) {
+            Ok(written) => piece = &piece[written..],
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(_) => return false,
+        }
+    }
+    true
+}
