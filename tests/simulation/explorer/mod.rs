@@ -37,7 +37,8 @@ pub const EPOCH: Timestamp = Timestamp::constant(1_893_456_000, 0);
 pub const LATE: SignedDuration = SignedDuration::from_mins(1);
 /// More moves than any story needs.
 pub const AT_MOST: usize = 4_000;
-/// When nothing has changed for so long, nothing will: what is retried now is retried for ever.
+/// When nothing has changed for so long, or nothing is to be done for so long, a story is over: what is retried now is
+/// retried for ever, and the rest is another story.
 pub const AT_REST_AFTER: SignedDuration = SignedDuration::from_hours(1);
 
 /// The place of Towns in the server's table of kinds.

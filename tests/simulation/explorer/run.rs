@@ -506,10 +506,8 @@ impl<'a> Run<'a> {
         if due {
             return true;
         }
-        if next.is_none() && !busy {
-            return false;
-        }
-        if now.duration_since(self.changed_at) > super::AT_REST_AFTER {
+        let far = next.is_none_or(|next| next.duration_since(now) > super::AT_REST_AFTER);
+        if now.duration_since(self.changed_at) > super::AT_REST_AFTER || (far && !busy) {
             return false;
         }
         let operators = &self.operators;

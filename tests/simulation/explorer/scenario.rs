@@ -50,7 +50,7 @@ impl Scenario {
     pub fn new(name: &'static str) -> Self {
         let world = people::a_cluster();
         let others = people::others(&world);
-        Self { name, interruption: None, world, others, steps: Vec::new(), ends: Vec::new(), varied: false }
+        Self { name, interruption: None, world, others, steps: Vec::new(), ends: Vec::new() }
     }
 
     /// A person does this as soon as that is so.
@@ -88,17 +88,6 @@ impl Scenario {
     ) -> Self {
         self.ends.push((invariant, told, Box::new(must)));
         self
-    }
-
-    /// Its end depends on when things happen, and is not always the same.
-    pub fn varied(mut self) -> Self {
-        self.varied = true;
-        self
-    }
-
-    /// Whether it always has the same end.
-    pub fn always_ends_alike(&self) -> bool {
-        !self.varied
     }
 
     /// Others have nothing in the story's namespace.

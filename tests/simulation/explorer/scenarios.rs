@@ -9,7 +9,7 @@ use super::people::{
     end_work, find, phase, pod_of, runs,
 };
 use super::scenario::Scenario;
-use super::{agent_kind, town_kind};
+use super::{agent_kind, tombstone_kind, town_kind};
 use crate::server::kinds::id;
 use crate::server::object::uid;
 use crate::server::world::World;
@@ -312,9 +312,12 @@ pub fn expires() -> Scenario {
     let story = with_two_agents(Scenario::new("expires"), || {
         let mut town = town_that_stays_awake();
         town["expiry"] = json!({"at": "2030-01-01T00:05:00Z", "policy": "Destroy"});
+        town["tombstone"] = json!({"retention": "20m"});
         town
     });
-    nothing_is_left(story)
+    nothing_is_left(story).ends(DeletionTerminates, "its tombstone has gone, too", |world| {
+        world.store().of_kind(tombstone_kind()).next().is_none()
+    })
 }
 
 pub fn deleted_at_any_moment() -> Scenario {

@@ -1,7 +1,7 @@
 //! What is explored, and what must come of it.
 //!
-//! Without optimisation each story is told once, as it is. `make test` and `make explore` build the rest with the
-//! profile `explore` and the feature `mutations`.
+//! Without optimisation each story is told once, as it is. `make explore` builds the rest with the profile `explore`
+//! and the feature `mutations`.
 
 use std::io::Write;
 use std::time::Duration;
@@ -48,7 +48,7 @@ macro_rules! stories {
             }
 
             #[test]
-            #[cfg_attr(not(feature = "mutations"), ignore = "make test runs it, optimised")]
+            #[cfg_attr(not(feature = "mutations"), ignore = "make explore runs it, optimised")]
             fn whatever_fails() {
                 explore(&scenarios::$story(), "every crash point", |explorer| {
                     explorer.every_crash_point();
@@ -57,19 +57,19 @@ macro_rules! stories {
             }
 
             #[test]
-            #[cfg_attr(not(feature = "mutations"), ignore = "make test runs it, optimised")]
+            #[cfg_attr(not(feature = "mutations"), ignore = "make explore runs it, optimised")]
             fn however_blind_it_is() {
                 explore(&scenarios::$story(), "stale views", |explorer| explorer.every_stale_view());
             }
 
             #[test]
-            #[cfg_attr(not(feature = "mutations"), ignore = "make test runs it, optimised")]
+            #[cfg_attr(not(feature = "mutations"), ignore = "make explore runs it, optimised")]
             fn in_any_order() {
                 explore(&scenarios::$story(), "any order", |explorer| explorer.any_order(seeds(), 0));
             }
 
             #[test]
-            #[cfg_attr(not(feature = "mutations"), ignore = "make test runs it, optimised")]
+            #[cfg_attr(not(feature = "mutations"), ignore = "make explore runs it, optimised")]
             fn by_two_operators() {
                 explore(&scenarios::$story(), "two operators", |explorer| explorer.any_order(seeds(), 1));
             }
