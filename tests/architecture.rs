@@ -110,7 +110,9 @@ fn faults(src: &Path) -> Vec<String> {
             if uses_client && !matches!(room.as_str(), "cluster" | "operator") {
                 say(path, "only 'cluster' talks to the API server, and 'operator' wires its watches");
             }
-            let connects = shown != "cluster/client.rs" && CONNECTS.iter().any(|p| ends(path, p));
+            // A file of tests plays the API server.
+            let plays = module.last().is_some_and(|name| name == "tests");
+            let connects = shown != "cluster/client.rs" && !plays && CONNECTS.iter().any(|p| ends(path, p));
             let unfenced = path.iter().any(|part| part == UNFENCED)
                 && !(shown == "cluster/client.rs" || shown.starts_with("cluster/lease/"));
             if connects || unfenced {
