@@ -91,6 +91,7 @@ impl<'a> Explorer<'a> {
     }
 
     /// Looks for the shortest way to what it finds.
+    #[cfg(feature = "mutations")]
     pub fn thorough(mut self) -> Self {
         self.thorough = true;
         self

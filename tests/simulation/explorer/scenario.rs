@@ -42,7 +42,6 @@ pub struct Scenario {
     others: Vec<(Key, Object)>,
     steps: Vec<Step>,
     ends: Vec<(Invariant, &'static str, Must)>,
-    varied: bool,
 }
 
 impl Scenario {
@@ -50,7 +49,7 @@ impl Scenario {
     pub fn new(name: &'static str) -> Self {
         let world = people::a_cluster();
         let others = people::others(&world);
-        Self { name, interruption: None, world, others, steps: Vec::new(), ends: Vec::new(), varied: false }
+        Self { name, interruption: None, world, others, steps: Vec::new(), ends: Vec::new() }
     }
 
     /// A person does this as soon as that is so.
@@ -90,15 +89,9 @@ impl Scenario {
         self
     }
 
-    /// Its end depends on when things happen, and is not always the same.
-    pub fn varied(mut self) -> Self {
-        self.varied = true;
-        self
-    }
-
-    /// Whether it always has the same end.
+    /// Whether it always has the same end: not if that depends on what came before the interruption.
     pub fn always_ends_alike(&self) -> bool {
-        !self.varied
+        self.interruption.is_none()
     }
 
     /// Others have nothing in the story's namespace.
