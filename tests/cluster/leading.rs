@@ -28,7 +28,7 @@ const TERMS: [&str; 4] = [
     "--apiserver-request-timeout=5s",
 ];
 /// How long a lease may take to run out and be taken.
-const TAKEN_OVER: Duration = Duration::from_secs(60);
+const TAKEN_OVER: Duration = Duration::from_mins(1);
 
 pub fn add(stories: &mut Stories) {
     stories.alone(k23_a_leader_that_is_killed_is_followed_when_its_lease_has_run_out);

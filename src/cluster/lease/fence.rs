@@ -115,8 +115,9 @@ mod tests {
     }
 
     /// A term of so many seconds before and after now.
-    fn term(before: u64, after: u64) -> Option<Term> {
-        Some(Term { from: now() - Duration::from_secs(before), until: now() + Duration::from_secs(after) })
+    fn term(before: u64, after: u64) -> Term {
+        let from = now().saturating_sub(Duration::from_secs(before));
+        Term { from, until: now() + Duration::from_secs(after) }
     }
 
     /// What was asked of what lies below the fence, and when it answers.
@@ -164,9 +165,9 @@ mod tests {
     async fn i12_a_write_passes_in_the_term_and_at_no_other_time() {
         let stopped = (Err(Fenced { begun: false }), 0);
         for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
-            assert_eq!(outcome(method.clone(), term(1, 1)).await, (Ok("answer"), 1), "{method}");
+            assert_eq!(outcome(method.clone(), Some(term(1, 1))).await, (Ok("answer"), 1), "{method}");
             assert_eq!(outcome(method.clone(), None).await, stopped, "{method}: no term");
-            assert_eq!(outcome(method.clone(), term(10, 0)).await, stopped, "{method}: at its end");
+            assert_eq!(outcome(method.clone(), Some(term(10, 0))).await, stopped, "{method}: at its end");
             let later = Some(Term { from: now() + Duration::from_secs(1), until: now() * 2 });
             assert_eq!(outcome(method.clone(), later).await, stopped, "{method}: before it begins");
         }
@@ -179,7 +180,7 @@ mod tests {
     async fn i12_what_waits_when_the_term_ends_is_not_sent() {
         let begun = Arc::new(AtomicUsize::new(0));
         let (open, gate) = oneshot::channel();
-        let (terms, receiver) = watch::channel(term(1, 1));
+        let (terms, receiver) = watch::channel(Some(term(1, 1)));
         let below = Below { begun: begun.clone(), gate: Some(gate) };
         let mut answer = Fence::new(receiver, now).layer(below).call(request(Method::POST));
         assert!(futures::poll!(&mut answer).is_pending(), "it waits for its connection");

@@ -32,11 +32,14 @@ impl Waiting {
     }
 }
 
+/// A request as it was sent, and where its answer goes.
+type Unread = (http::request::Parts, Bytes, oneshot::Sender<Answer>);
+
 /// The requests of one operator, in the order in which they were sent.
 #[derive(Clone)]
 pub struct Line {
     user: Arc<str>,
-    sent: Arc<Mutex<Vec<(http::request::Parts, Bytes, oneshot::Sender<Answer>)>>>,
+    sent: Arc<Mutex<Vec<Unread>>>,
 }
 
 impl Line {

@@ -147,7 +147,7 @@ fn simple(value: &Value, called: &[(String, String)]) -> Value {
 
 /// A text without the times in it.
 fn without_time(text: String) -> String {
-    if !text.contains("T") || !text.contains(':') {
+    if !text.contains('T') || !text.contains(':') {
         return text;
     }
     let words = text.split_inclusive([' ', '@', ',', ';']);

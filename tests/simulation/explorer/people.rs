@@ -180,12 +180,12 @@ pub fn pod_of(world: &World, kind: usize, name: &str) -> Option<(Key, Object)> {
     let mut pods = world.store().of_kind(id::POD);
     let of = |pod: &Object| {
         let labels = &pod["metadata"]["labels"];
-        let owned = if kind == agent_kind() {
+        let belongs_to_it = if kind == agent_kind() {
             labels[names::AGENT_UID] == owner.as_str()
         } else {
             labels[names::TOWN_UID] == owner.as_str() && labels[names::AGENT_UID].is_null()
         };
-        owned && labels[names::INSTALL] == INSTALL
+        belongs_to_it && labels[names::INSTALL] == INSTALL
     };
     pods.find(|(_, pod)| of(pod)).map(|(key, pod)| (key.clone(), pod.clone()))
 }

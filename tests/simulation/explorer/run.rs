@@ -128,7 +128,7 @@ pub fn run(scenario: &Scenario, plan: &Plan, tell: bool) -> End {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.expect("a runtime").block_on(async {
         let waker = poll_fn(|context| Poll::Ready(context.waker().clone())).await;
-        Run::begin(scenario, plan.clone(), waker, tell).to_the_end().await
+        Run::begin(scenario, plan.clone(), waker, tell).finish().await
     })
 }
 
@@ -188,7 +188,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    async fn to_the_end(mut self) -> End {
+    async fn finish(mut self) -> End {
         let violation = match self.all_moves().await {
             Ok(()) => self.at_rest().err(),
             Err(violation) => Some(violation),

@@ -42,7 +42,6 @@ pub struct Scenario {
     others: Vec<(Key, Object)>,
     steps: Vec<Step>,
     ends: Vec<(Invariant, &'static str, Must)>,
-    varied: bool,
 }
 
 impl Scenario {
@@ -88,6 +87,11 @@ impl Scenario {
     ) -> Self {
         self.ends.push((invariant, told, Box::new(must)));
         self
+    }
+
+    /// Whether it always has the same end: not if that depends on what came before the interruption.
+    pub fn always_ends_alike(&self) -> bool {
+        self.interruption.is_none()
     }
 
     /// Others have nothing in the story's namespace.

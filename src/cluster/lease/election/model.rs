@@ -83,6 +83,7 @@ struct Request {
     sent: Moment,
     write: Write<u32>,
     /// What the API server made of it, once it has: the object, or a refusal.
+    #[allow(clippy::option_option)] // Nothing yet, a refusal, or the object.
     answer: Option<Option<(u32, Record)>>,
     /// Whether its sender still waits for that.
     awaited: bool,
