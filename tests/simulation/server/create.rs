@@ -62,8 +62,11 @@ impl World {
             // What was taken away again may have a default.
             definition.schema.shape(&mut object);
             faults.extend(definition.schema.faults(&object));
-            let more =
-                if blocks(&faults) { not_checked(definition) } else { definition.rules.faults(&object, None) };
+            let more = if blocks(&faults) {
+                not_checked(definition)
+            } else {
+                definition.rules.faults(&object, None)
+            };
             faults.extend(more);
         }
         faults.extend(super::typed::faults(kind, &object, None));

@@ -218,7 +218,8 @@ fn faults_of_change(kind: &Kind, part: Part, new: &Value, old: &Value) -> Vec<Fa
     let mut found = faults.clone();
     if let Some(definition) = kind.definition() {
         found.extend(definition.schema.faults(new));
-        let more = if blocks(&found) { not_checked(definition) } else { definition.rules.faults(new, Some(old)) };
+        let more =
+            if blocks(&found) { not_checked(definition) } else { definition.rules.faults(new, Some(old)) };
         found.extend(more);
     }
     faults.extend(found);
