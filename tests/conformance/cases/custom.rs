@@ -65,6 +65,20 @@ pub fn cases() -> Vec<Case> {
         })),
         case("a definition can be read")
             .get("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/none.gastown.dev"),
+        case("a tombstone lies in no namespace")
+            .post("tombstones", tombstone())
+            .get("tombstones/{ns}")
+            .get("tombstones?fieldSelector=spec.uid%3Done%2Cspec.namespace%3D{ns}")
+            .merge("tombstones/{ns}/status", json!({"status": {"phase": "Destroyed"}}))
+            .merge("tombstones/{ns}", json!({"spec": {"recreate": "Allow"}}))
+            .put("tombstones/{ns}/status", |seen| {
+                super::again(seen, 4, |tombstone| _ = tombstone.as_object_mut().unwrap().remove("status"))
+            })
+            .follow(3, |seen| {
+                format!("tombstones?watch=true&fieldSelector=metadata.name%3D{{ns}}&resourceVersion={}", seen[0].version())
+            })
+            .delete("tombstones/{ns}"),
+        case("a tombstone says whose it is").post("tombstones", json!({"metadata": {"name": "{ns}"}, "spec": {"kind": "Village"}})),
         case("a town that slept and was not asked for")
             .post("towns", town("a"))
             .merge("towns/a/status", json!({"status": {"phase": "Asleep", "conditions": []}}))
@@ -75,6 +89,13 @@ pub fn cases() -> Vec<Case> {
 fn agent(mut spec: Value) -> Value {
     spec["town"] = "gas".into();
     json!({"metadata": {"name": "a"}, "spec": spec})
+}
+
+fn tombstone() -> Value {
+    json!({"metadata": {"name": "{ns}"}, "spec": {
+        "kind": "Town", "namespace": "{ns}", "name": "gas", "uid": "one", "cause": "Deleted",
+        "deletedAt": "2030-01-01T00:00:00Z", "expiresAt": "2030-01-02T00:00:00Z",
+    }})
 }
 
 fn storage(size: &str) -> Value {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::call::Call;
-use super::kinds::{Form, Kind, KindId, id, kinds};
+use super::kinds::{Definition, Form, Kind, KindId, id, kinds};
 use super::object::{self, Object};
 use super::refusal::{Fault, Refusal};
 use super::store::Key;
@@ -59,9 +59,14 @@ impl World {
         self.prepare(kind, &mut object, &now);
         let mut faults = metadata_faults(kind, &object);
         if let Some(definition) = kind.definition() {
+            // What was taken away again may have a default.
+            definition.schema.shape(&mut object);
             faults.extend(definition.schema.faults(&object));
-            let more =
-                if blocks(&faults) { vec![not_checked()] } else { definition.rules.faults(&object, None) };
+            let more = if blocks(&faults) {
+                not_checked(definition)
+            } else {
+                definition.rules.faults(&object, None)
+            };
             faults.extend(more);
         }
         faults.extend(super::typed::faults(kind, &object, None));
@@ -184,9 +189,12 @@ pub(super) fn blocks(faults: &[Fault]) -> bool {
     faults.iter().any(|fault| blocking.contains(&fault.reason))
 }
 
-/// What the server says of rules that it did not look at.
-pub(super) fn not_checked() -> Fault {
+/// What the server says of rules that it did not look at, if there are any.
+pub(super) fn not_checked(definition: &Definition) -> Vec<Fault> {
+    if definition.rules.is_empty() {
+        return Vec::new();
+    }
     let why = "some validation rules were not checked because the object was invalid; correct the existing errors \
                to complete validation";
-    Fault::invalid("<nil>", &Value::Null, why)
+    vec![Fault::invalid("<nil>", &Value::Null, why)]
 }

@@ -24,6 +24,11 @@ impl Rules {
         Self(with_rules.map(|(part, schema)| (part.clone(), compile_schema(schema))).collect())
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// What they find wrong. A part that did not change is not looked at again.
     pub fn faults(&self, object: &Value, old: Option<&Value>) -> Vec<Fault> {
         let mut faults = Vec::new();

@@ -133,6 +133,7 @@ impl World {
                 let status = new.get("status").cloned();
                 new.clone_from(old);
                 put_back(new, "status", status.as_ref());
+                refill(kind, new);
             }
             (Part::Status, Form::Typed(_)) => {
                 put_back(new, "spec", old.get("spec"));
@@ -156,6 +157,7 @@ impl World {
                 if kind.status {
                     put_back(new, "status", old.get("status"));
                 }
+                refill(kind, new);
                 if kind.id == id::NAMESPACE {
                     put_back(new, "spec", old.get("spec"));
                 }
@@ -173,6 +175,13 @@ impl World {
                 }
             }
         }
+    }
+}
+
+/// What was taken away may have a default.
+fn refill(kind: &Kind, object: &mut Value) {
+    if let Some(definition) = kind.definition() {
+        definition.schema.shape(object);
     }
 }
 
@@ -209,7 +218,8 @@ fn faults_of_change(kind: &Kind, part: Part, new: &Value, old: &Value) -> Vec<Fa
     let mut found = faults.clone();
     if let Some(definition) = kind.definition() {
         found.extend(definition.schema.faults(new));
-        let more = if blocks(&found) { vec![not_checked()] } else { definition.rules.faults(new, Some(old)) };
+        let more =
+            if blocks(&found) { not_checked(definition) } else { definition.rules.faults(new, Some(old)) };
         found.extend(more);
     }
     faults.extend(found);
