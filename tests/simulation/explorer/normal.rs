@@ -50,13 +50,7 @@ pub fn normal_form(world: &World) -> BTreeMap<String, Value> {
     let all = world.store().all().filter(|(key, _)| !told.contains(&key.kind));
     let line = |(key, object): (&Key, &Object)| {
         let place = plain(&format!("{} {}", kind_name(key.kind), key.path), &called);
-        let mut object = simple(object, &called);
-        if key.kind == agent_kind()
-            && let Some(status) = object.get_mut("status").and_then(Value::as_object_mut)
-        {
-            // Which claim an agent has, it says only if the look that made it could.
-            status.remove("storage");
-        }
+        let object = simple(object, &called);
         (place, object)
     };
     all.map(line).collect()
