@@ -479,6 +479,7 @@ mod tests {
             m.count_towns(["Idle", "Singing"].into_iter());
             m.count_agents([["Working", "mayor"]].into_iter());
             m.count_deletions_blocked(["Agent"].into_iter());
+            m.count_tombstones(["Destroyed"].into_iter());
         });
         for (series, count) in [
             (r#"towns{phase="Idle"}"#, 1.0),
@@ -488,6 +489,8 @@ mod tests {
             (r#"agents{phase="Working",role="crew"}"#, 0.0),
             (r#"deletions_blocked{kind="Agent"}"#, 1.0),
             (r#"deletions_blocked{kind="Town"}"#, 0.0),
+            (r#"tombstones{phase="Destroyed"}"#, 1.0),
+            (r#"tombstones{phase="Leaked"}"#, 0.0),
         ] {
             assert_eq!(metrics.value(series), Some(count), "{series}");
         }
@@ -520,6 +523,7 @@ mod tests {
         metrics.count_towns(std::iter::empty());
         metrics.count_agents(std::iter::empty());
         metrics.count_deletions_blocked(std::iter::empty());
+        metrics.count_tombstones(std::iter::empty());
         metrics
     }
 

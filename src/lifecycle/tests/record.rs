@@ -104,6 +104,11 @@ fn the_record_is_written_before_the_annotation_and_nothing_else_with_them() {
     // One that vanished in the middle is written again, and nothing goes on without it.
     let plan = full(running_town().destroying(minute(0))).decide(minute(9));
     assert_eq!((plan.does().as_str(), plan.exclusive), ("create tombstone", true));
+    assert_eq!(
+        blocked_by(&plan),
+        ["Tombstone: it is written before anything is destroyed"],
+        "and it is said"
+    );
     let kept = running_town().deleting(minute(0)).live().remains(|r| r.record = there(vec![]));
     assert_eq!(
         kept.decide(minute(0)).does(),

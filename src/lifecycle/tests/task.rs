@@ -356,6 +356,23 @@ fn what_the_container_said_last_is_kept_with_the_outcome() {
     assert_eq!((done.outcome, done.message.as_str()), (Some(Done), "opened PR 7"));
     let failed = work(&said(3).decide(minute(6)));
     assert_eq!(failed.message, "pod toast-pod ended with exit code 3: opened PR 7");
+    let silent = work(&tried().pod(|p| p.exited(3, minute(5))).decide(minute(6)));
+    assert_eq!(silent.message, "pod toast-pod ended with exit code 3", "and no more than there is");
+}
+
+#[test]
+fn an_agent_whose_name_was_taken_says_so_while_its_town_sleeps_until_it_is_edited() {
+    let sleeping = town().asleep(Idle);
+    let taken = |agent: AgentBuilder| {
+        agent.edit(|a| {
+            let status = a.status.get_or_insert_default();
+            super::build::set(&mut status.conditions, STALLED, true, reason::NAME_TAKEN);
+        })
+    };
+    let agent = || taken(polecat("toast").hook("b1").settled(minute(1))).of(&sleeping);
+    assert_eq!(agent().decide(minute(2)), Plan::nothing(), "it would wake its town again and again");
+    let edited = agent().edit(|a| a.metadata.generation = a.metadata.generation.map(|g| g + 1));
+    assert_eq!(edited.decide(minute(2)).phase(), "Asleep", "a new chance");
 }
 
 #[test]
