@@ -45,7 +45,7 @@ pub(super) fn town(s: &TownSnapshot, now: Timestamp) -> Plan<TownStatus> {
     match town_progress(s, remains, &destroy, &abandoned, now) {
         None => end(remains, TombstoneKind::Town, meta, &abandoned, now),
         Some(progress) => {
-            let unanswered = progress.unread.then(|| ask_again(destroy.started_at.0, now));
+            let unanswered = ask_again(&progress, destroy.started_at.0, s.blocked_after, now);
             let (destroy, blocked, look_again) = awaiting(destroy, &progress, s.blocked_after, now);
             let c = conditions(Conditions::of_town(), meta, &destroy, blocked);
             status.destroy = Some(destroy);
@@ -77,7 +77,7 @@ pub(super) fn agent(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
     match agent_progress(s, remains, began, &abandoned, now) {
         None => end(remains, TombstoneKind::Agent, meta, &abandoned, now),
         Some(progress) => {
-            let unanswered = progress.unread.then(|| ask_again(began, now));
+            let unanswered = ask_again(&progress, began, s.blocked_after, now);
             let (destroy, blocked, look_again) = awaiting(destroy, &progress, s.blocked_after, now);
             // An agent that goes quickly goes without a word: one write less for each.
             let plan = if destroy.blocked_by.is_empty() && recorded.is_none() {
@@ -283,10 +283,20 @@ fn compute_and_rest(
         .or_else(|| steps::settle(remains, now))
 }
 
-/// Asks again for what could not be read: nothing else would. The wait doubles, up to a minute.
-fn ask_again(began: Timestamp, now: Timestamp) -> Timestamp {
-    let wait = now.duration_since(began).clamp(SignedDuration::from_secs(1), SignedDuration::from_mins(1));
-    after(now, wait)
+/// Asks again where nothing else would. For what could not be read the wait doubles, up to a minute; for what no
+/// watch tells of it is short, until deletion counts as blocked.
+fn ask_again(
+    progress: &Progress,
+    began: Timestamp,
+    blocked_after: SignedDuration,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let longest = match (progress.unread, progress.unwatched) {
+        (false, false) => return None,
+        (false, true) if now < after(began, blocked_after) => SignedDuration::from_secs(5),
+        _ => SignedDuration::from_mins(1),
+    };
+    Some(after(now, now.duration_since(began).clamp(SignedDuration::from_secs(1), longest)))
 }
 
 /// What is awaited, in status from 5 s on. It is written again only when nothing of what stands there is

@@ -22,6 +22,8 @@ pub(super) struct Progress {
     pub(super) look_again: Option<Timestamp>,
     /// It waits for an answer that no watch will bring.
     pub(super) unread: bool,
+    /// It waits for what no watch tells of, and what takes a moment only.
+    pub(super) unwatched: bool,
     /// No create may be under way while its actions are carried out.
     pub(super) exclusive: bool,
 }
@@ -29,7 +31,15 @@ pub(super) struct Progress {
 impl Progress {
     /// Nothing to do but to wait.
     pub(super) fn waiting(step: DestroyStep, awaited: Vec<BlockedBy>, look_again: Option<Timestamp>) -> Self {
-        Self { step, actions: Vec::new(), awaited, look_again, unread: false, exclusive: false }
+        Self {
+            step,
+            actions: Vec::new(),
+            awaited,
+            look_again,
+            unread: false,
+            unwatched: false,
+            exclusive: false,
+        }
     }
 
     /// Waits for an answer.
@@ -132,9 +142,8 @@ pub(super) fn reclaimed(remains: &Remains) -> Option<Progress> {
         |v: &VolumeFacts| v.retained || v.claim.as_ref().is_some_and(|c| remains.retained.contains(c));
     let going = remains.volumes.iter().flatten().filter(|v| !stays(v));
     let awaited: Vec<_> = going.map(awaited_volume).collect();
-    // No watch tells of volumes.
     (!awaited.is_empty())
-        .then(|| Progress { unread: true, ..Progress::waiting(DestroyStep::Rest, awaited, None) })
+        .then(|| Progress { unwatched: true, ..Progress::waiting(DestroyStep::Rest, awaited, None) })
 }
 
 /// Nothing is left; but a create whose answer was lost may still take effect.

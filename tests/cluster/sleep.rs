@@ -86,7 +86,9 @@ async fn t11_traffic_is_not_work(story: Story) {
         if town.phase() != "Idle" {
             break town;
         }
-        assert_eq!(town.status.unwrap().sleep_at, Some(sleeps.clone()), "after {touched} touches");
+        // (To the second: the start of its pod may be seen a moment after it is idle.)
+        let moved = seconds(&sleeps, &town.status.unwrap().sleep_at.unwrap());
+        assert!((0..=1).contains(&moved), "moved by {moved} s after {touched} touches");
         assert!(touched < 40, "it does not sleep while it is looked at");
         tokio::time::sleep(Duration::from_secs(1)).await;
     };

@@ -338,7 +338,7 @@ fn a_volume_that_its_claim_takes_along_is_waited_for() {
     };
     let waits = left(volume(false), &[]);
     assert_eq!((waits.does(), blocked_by(&waits)), (String::new(), vec!["PersistentVolume: Bound".into()]));
-    assert!(waits.look_again.is_some_and(|at| at <= minute(2)), "no watch tells of volumes");
+    assert!(waits.look_again.is_some_and(|at| at <= second(65)), "no watch tells of volumes");
     assert_eq!(left(volume(true), &[]).does(), "give receipts, remove finalizer", "its policy keeps it");
     let kept = left(volume(false), &["gas-claim"]);
     assert_eq!(kept.does(), "give receipts, remove finalizer", "its claim was let go");

@@ -74,7 +74,7 @@ pub fn cases() -> Vec<Case> {
             .put("tombstones/{ns}/status", |seen| {
                 super::again(seen, 4, |tombstone| _ = tombstone.as_object_mut().unwrap().remove("status"))
             })
-            .follow(3, |seen| {
+            .follow(2, |seen| {
                 format!("tombstones?watch=true&fieldSelector=metadata.name%3D{{ns}}&resourceVersion={}", seen[0].version())
             })
             .delete("tombstones/{ns}"),
