@@ -73,7 +73,7 @@ async fn k15_k32_fifty_two_towns_woken_at_once_share_room_for_half_of_them(mut s
     let now = self::pods(&scene).await;
     assert!(now.len() == TOWNS - ROOMS && uids(&now).is_subset(&uids(&pods)), "none was made anew");
     assert!(now.iter().all(|pod| restarts(pod) == 0));
-    scene.assert_runs(&now);
+    scene.assert_runs(&now).await;
 
     scene.kubectl(&["delete", "towns", "--all", "--timeout=120s"]);
     scene.assert_nothing_runs();

@@ -32,7 +32,7 @@ async fn a_town_deleted_with_its_children_orphaned_leaves_nothing(scene: Scene) 
 
 async fn leaves_nothing(scene: Scene, cascade: &str) {
     let town = scene.create_busy_town("alpha", json!({})).await;
-    scene.assert_runs(&scene.pods(&town.uid).await);
+    scene.assert_runs(&scene.pods(&town.uid).await).await;
     let volumes = scene.volumes(&town.uid).await;
     assert_eq!(volumes.len(), 3);
     // Town, two agents, three pods, three claims; the town itself carries no label of its own UID.
@@ -59,7 +59,7 @@ async fn a_sleeping_town_that_is_deleted_leaves_nothing(scene: Scene) {
 
 async fn a_deleted_namespace_leaves_nothing_of_an_awake_town(scene: Scene) {
     let town = scene.create_busy_town("alpha", json!({})).await;
-    scene.assert_runs(&scene.pods(&town.uid).await);
+    scene.assert_runs(&scene.pods(&town.uid).await).await;
     let volumes = scene.volumes(&town.uid).await;
     scene.kubectl(&["delete", "namespace", &scene.namespace, "--timeout=180s"]);
     assert_eq!(scene.everything_of(&town.uid).await, [""; 0]);
@@ -74,7 +74,7 @@ async fn a_town_whose_containers_will_not_end_is_gone_when_they_are(scene: Scene
     scene.kubectl(&["delete", "town", "alpha", "--wait=false"]);
     let seen = scene.seen::<k8s_openapi::api::core::v1::Pod>(&pod.name_any());
     seen.until_within(PATIENCE, "is told to end", |pod| pod.metadata.deletion_timestamp.is_some()).await;
-    scene.assert_runs(&[pod]);
+    scene.assert_runs(&[pod]).await;
     assert!(scene.town("alpha").find().await.is_some(), "a town is there as long as its pod");
     scene.town("alpha").gone_within(PATIENCE).await;
     assert_eq!(scene.everything_of(&town.uid).await, [""; 0]);
@@ -97,7 +97,7 @@ async fn an_agent_deleted_alone_leaves_nothing_and_nobody_else_notices(scene: Sc
     let processes = scene.processes();
     let uid = pod.uid().unwrap();
     assert!(!processes.iter().any(|process| process.starts_with(&uid)), "{processes:?}");
-    scene.assert_runs(&others);
+    scene.assert_runs(&others).await;
     assert_eq!(identities(&scene.pods(&town.uid).await), identities(&others));
     let volumes = scene.volumes(&town.uid).await;
     let gone: Vec<String> = volumes_before.into_iter().filter(|volume| !volumes.contains(volume)).collect();

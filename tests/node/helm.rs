@@ -86,7 +86,7 @@ async fn a_town_without_operator_lives_on_until_one_is_installed_again(mut scene
     let mut before = pods;
     before.retain(|pod| pod.labels()[town_operator::api::names::TOWN_UID] == lives.uid);
     assert_eq!(identities(&scene.pods(&lives.uid).await), identities(&before));
-    scene.assert_runs(&before);
+    scene.assert_runs(&before).await;
     scene.kubectl(&["delete", "town", "lives", "--timeout=120s"]);
     scene.assert_nothing_runs();
 }

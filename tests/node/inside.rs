@@ -92,7 +92,7 @@ async fn a_town_that_says_little_runs_where_only_restricted_pods_may(scene: Scen
     scene.create::<Agent>("ada", polecat).await;
     assert_eq!(scene.done("ada", "a-1").await.message, "1000");
     let square = scene.town_pod("alpha").await;
-    scene.assert_runs(std::slice::from_ref(&square));
+    scene.assert_runs(std::slice::from_ref(&square)).await;
     scene.exec(&square.name_any(), "echo here > /town/note");
 
     // One that asks for more than the namespace allows is refused in the API server's own words.

@@ -68,7 +68,7 @@ async fn agents_know_who_they_are_and_their_files_outlive_their_pods(scene: Scen
         if pods.len() == 2 { Ok(()) } else { Err(format!("{pods:?}")) }
     })
     .await;
-    scene.assert_runs(&[square, office.clone()]);
+    scene.assert_runs(&[square, office.clone()]).await;
 
     // A hook reaches a session that runs.
     let hook = json!({"spec": {"hook": {"bead": "m-1", "title": "Greet the guests"}}});
@@ -134,7 +134,7 @@ async fn e3_a_session_whose_pod_was_killed_has_another_with_the_same_files(scene
     scene.kubectl(&["delete", "pod", &first.name_any(), "--timeout=120s"]);
     let second = scene.ready_pod("mayor", first.uid().as_deref()).await;
     assert_eq!(scene.exec(&second.name_any(), "cat /agent/days"), "day\nday\n");
-    scene.assert_runs(&[second]);
+    scene.assert_runs(&[second]).await;
     scene.agent("mayor").until_within(PATIENCE, "is there again", |agent| agent.phase() == "Idle").await;
 }
 
@@ -163,7 +163,7 @@ async fn k16_a_session_whose_pod_has_ended_has_another(scene: Scene) {
     let first = scene.ready_pod("mayor", None).await;
     scene.exec(&first.name_any(), "killall sleep");
     let second = scene.ready_pod("mayor", first.uid().as_deref()).await;
-    scene.assert_runs(&[second]);
+    scene.assert_runs(&[second]).await;
     scene.agent("mayor").until_within(PATIENCE, "is there again", |agent| agent.phase() == "Idle").await;
 }
 

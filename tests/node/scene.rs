@@ -263,17 +263,22 @@ impl Scene {
         of_ours.map(|process| format!("{}: {}", process.pod_uid, process.cmdline)).collect()
     }
 
-    /// On the suite's own node: each of these pods has processes.
-    #[track_caller]
-    pub fn assert_runs(&self, pods: &[Pod]) {
+    /// On the suite's own node: waits until each of these pods has processes.
+    pub async fn assert_runs(&self, pods: &[Pod]) {
         let Some(node) = self.stage.node() else { return };
-        let processes = node.processes();
-        for pod in pods {
-            let uid = pod.metadata.uid.as_ref().unwrap();
-            let own = processes.iter().filter(|process| process.pod_uid == *uid).count();
-            // One is the sandbox's.
-            assert!(own > 1, "pod {} has {own} processes on the node", pod.name_any());
-        }
+        until("each pod has processes on the node", PATIENCE, async || {
+            let processes = node.processes();
+            for pod in pods {
+                let uid = pod.metadata.uid.as_ref().unwrap();
+                let own = processes.iter().filter(|process| process.pod_uid == *uid).count();
+                // One is the sandbox's; the container's own may be a moment behind what its status says.
+                if own < 2 {
+                    return Err(format!("pod {} has {own} processes on the node", pod.name_any()));
+                }
+            }
+            Ok(())
+        })
+        .await;
     }
 
     /// No process of any pod that ever was in the namespace is on the node.

@@ -67,13 +67,13 @@ async fn t26_e1_e8_containers_have_their_grace_and_no_more(scene: Scene) {
     let mayor = json!({"town": "alpha", "role": "mayor", "template": deaf});
     scene.create::<town_operator::api::Agent>("mayor", mayor).await;
     let (square, office) = (scene.town_pod("alpha").await, scene.ready_pod("mayor", None).await);
-    scene.assert_runs(&[square.clone(), office.clone()]);
+    scene.assert_runs(&[square.clone(), office.clone()]).await;
 
     scene.suspend("alpha", true).await;
     let pod = scene.seen::<Pod>(&office.name_any());
     let told =
         pod.until_within(PATIENCE, "is told to end", |pod| pod.metadata.deletion_timestamp.is_some()).await;
-    scene.assert_runs(std::slice::from_ref(&told));
+    scene.assert_runs(std::slice::from_ref(&told)).await;
     pod.gone_within(PATIENCE).await;
     let late = Timestamp::now().duration_since(told.metadata.deletion_timestamp.unwrap().0).as_secs_f64();
     // Stamps are of whole seconds.
@@ -205,5 +205,5 @@ async fn k18_work_that_comes_while_the_pods_go_is_not_lost(scene: Scene) {
         pods => Err(format!("{pods:?}")),
     })
     .await;
-    scene.assert_runs(&[next]);
+    scene.assert_runs(&[next]).await;
 }

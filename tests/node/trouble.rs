@@ -52,7 +52,7 @@ async fn t17_c5_c6_a_town_that_keeps_crashing_rests_and_an_edit_starts_it_at_onc
     town.merge(json!({"spec": {"template": runs(STAY)}})).await;
     let square = scene.town_pod("alpha").await;
     assert!(began.elapsed() < Duration::from_secs(30), "at once, not after {:?}", began.elapsed());
-    scene.assert_runs(&[square]);
+    scene.assert_runs(&[square]).await;
     let well = town.get().await;
     assert!(!well.is("Degraded"), "{well:?}");
     assert_eq!(failed_starts(&well), 0, "what failed was another template");
@@ -94,7 +94,7 @@ async fn t23_e2_a_town_that_is_wedged_again_and_again_rests_until_it_is_mended(s
     scene.assert_nothing_runs();
 
     town.merge(json!({"spec": {"template": wedges("rm -f /town/wedged")}})).await;
-    scene.assert_runs(&[scene.town_pod("alpha").await]);
+    scene.assert_runs(&[scene.town_pod("alpha").await]).await;
     let well = town.get().await;
     assert_eq!((well.is("Degraded"), failed_starts(&well)), (false, 0));
 }
@@ -152,7 +152,7 @@ async fn k15_c7_an_image_that_cannot_be_pulled_is_named_within_seconds(scene: Sc
 
     // Nothing of it runs: the right image is taken at once.
     town.merge(json!({"spec": {"template": runs(STAY)}})).await;
-    scene.assert_runs(&[scene.town_pod("alpha").await]);
+    scene.assert_runs(&[scene.town_pod("alpha").await]).await;
     assert!(!town.get().await.is("Degraded"));
 }
 
@@ -183,7 +183,7 @@ async fn k15_a_quota_is_named_and_waited_for(scene: Scene) {
     assert!(scene.pods(&uid).await.is_empty());
 
     quota.merge(json!({"spec": {"hard": {"pods": "3"}}})).await;
-    scene.assert_runs(&[scene.town_pod("alpha").await]);
+    scene.assert_runs(&[scene.town_pod("alpha").await]).await;
     assert!(!town.get().await.is("Degraded"));
 }
 

@@ -74,7 +74,7 @@ async fn d12_restart_at_does_not_wait(scene: Scene) {
     let mut now = scene.pods(&busy.uid).await;
     now.retain(|pod| pod.uid() != second.uid());
     assert_eq!(identities(&now), identities(&others), "its agents were not asked to start anew");
-    scene.assert_runs(&now);
+    scene.assert_runs(&now).await;
     let town = town.until_within(PATIENCE, "is as it should be", |town| !town.is("Reconciling")).await;
     assert_eq!(town.phase(), "Running");
     assert_eq!(town.status.unwrap().restarts, None, "what we end did not fail");
