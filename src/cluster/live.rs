@@ -5,13 +5,14 @@
 
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
-use kube::api::{Api, PostParams};
+use kube::api::Api;
 use serde::Serialize;
 
 use super::Cluster;
 use super::error::Error;
 use super::gate::{Sent, Shared};
 use super::kinds::Known;
+use super::write::post_params;
 use crate::api::{Agent, Town, names};
 use crate::lifecycle::{self, Guard, OwnerRef, TownFacts, Uid, tombstone};
 
@@ -76,9 +77,8 @@ impl<'gate> LiveOwner<'gate> {
         let namespace = child.namespace().unwrap_or_default();
         let api: Api<K> = Api::namespaced(cluster.client.clone(), &namespace);
         let name = child.name_any();
-        let params = PostParams { field_manager: Some(names::MANAGER.into()), ..PostParams::default() };
         let sent: Vec<Sent> = self.gates.iter().map(|gate| gate.send(now)).collect();
-        let made = api.create(&params, &child).await;
+        let made = api.create(&post_params(), &child).await;
         let made = made.map_err(|e| Error::api(format!("create {kind} {name}"), e));
         let made = match made {
             Err(error) if error.is_already_exists() => {

@@ -23,6 +23,9 @@ use crate::lifecycle::{
     VOLUME, VolumeFacts, annotation, has_finalizer, label, present, tombstone, tombstone_time,
 };
 
+/// The definition of agents.
+const AGENTS: &str = "agents.gastown.dev";
+
 /// Where to look, past every cache, for what is left of an owner: in its namespace, by the label with its UID,
 /// and by the names in its own record, since a label can be stripped.
 pub(super) struct Search<'a> {
@@ -75,7 +78,7 @@ impl<'a> Search<'a> {
     pub(super) async fn everything(&self) -> Result<BTreeSet<TombstoneChild>, Error> {
         let remains = self.remains(Remains::of(Record::NotKept)).await;
         let agents = match list::<Agent>(self.cluster, self.namespace, &self.params(), |_| true).await {
-            Err(_) if is_absent(self.cluster, "agents.gastown.dev").await? => Vec::new(),
+            Err(_) if is_absent(self.cluster, AGENTS).await? => Vec::new(),
             agents => agents?,
         };
         let ours = |a: &Agent| label(&a.metadata, names::INSTALL) == Some(&self.cluster.install.0);
@@ -94,7 +97,7 @@ impl<'a> Search<'a> {
         let mut absent_kinds = Vec::new();
         let agents = match self.agents(town).await {
             // No such kind, by the read of its definition: then there is no such object either.
-            Err(_) if is_absent(self.cluster, "agents.gastown.dev").await.is_ok_and(|absent| absent) => {
+            Err(_) if is_absent(self.cluster, AGENTS).await.is_ok_and(|absent| absent) => {
                 absent_kinds.push(Agent::NAME);
                 Ok(Vec::new())
             }
@@ -128,7 +131,7 @@ impl<'a> Search<'a> {
 
     /// Every kind that we make, and what is known of those that are gone.
     async fn remains(&self, mut remains: Remains) -> Remains {
-        let (pods, claims, services, secrets) = futures::join!(
+        let (pods, mut claims, services, secrets) = futures::join!(
             self.pods(),
             self.claims(),
             self.others::<Service>(ChildKind::Service),
@@ -142,7 +145,7 @@ impl<'a> Search<'a> {
         // Who is proven gone and what is behind a claim is asked once nothing runs, and for the record.
         if begins || self.gives_up || nothing_runs(&remains) {
             let known = self.known(&remains);
-            let claims = match claims {
+            claims = match claims {
                 Ok(listed) => self.with_known_claims(listed, &known).await,
                 unread => unread,
             };
@@ -150,10 +153,8 @@ impl<'a> Search<'a> {
                 Ok(claims) => self.volumes(claims, &known).await,
                 Err(unknown) => Err(unknown.clone()),
             };
-            remains.children.insert(ChildKind::PersistentVolumeClaim, facts(claims));
-        } else {
-            remains.children.insert(ChildKind::PersistentVolumeClaim, facts(claims));
         }
+        remains.children.insert(ChildKind::PersistentVolumeClaim, facts(claims));
         let (seen, retained) = self.cluster.receipts.saw(self.owner, present(&remains));
         remains.seen = seen;
         remains.retained = retained;
@@ -162,12 +163,8 @@ impl<'a> Search<'a> {
 
     /// What its record, and this process, know to have been there.
     fn known(&self, remains: &Remains) -> BTreeSet<TombstoneChild> {
-        let recorded = match &remains.record {
-            Record::There(tombstone) => tombstone.spec.children.as_slice(),
-            _ => &[],
-        };
         let (seen, _) = self.cluster.receipts.saw(self.owner, BTreeSet::new());
-        recorded.iter().cloned().chain(seen).collect()
+        remains.record.children().iter().cloned().chain(seen).collect()
     }
 
     /// The claims that are listed, and those that only the record knows: one whose labels were stripped is still

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{Api, PostParams};
+use kube::api::Api;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Client, Resource, ResourceExt};
 
@@ -14,8 +14,9 @@ use super::consistency::Kind;
 use super::error::Error;
 use super::measure;
 use super::notices;
+use super::write::post_params;
 use crate::api::{Agent, AgentStatus, PodStatus, StorageStatus, Town, TownStatus, condition, names};
-use crate::lifecycle::{ClaimFacts, Plan, Uid, overlay, pod_record};
+use crate::lifecycle::{Plan, Uid, claim_record, overlay, pod_record};
 use crate::telemetry::Metrics;
 
 /// The longest note of an event that the API server takes.
@@ -152,9 +153,7 @@ macro_rules! report {
                 if resource_version.is_some() {
                     object.metadata.resource_version = resource_version;
                 }
-                let params =
-                    PostParams { field_manager: Some(names::MANAGER.into()), ..PostParams::default() };
-                let written = api.replace_status(&self.name_any(), &params, &object).await?;
+                let written = api.replace_status(&self.name_any(), &post_params(), &object).await?;
                 Ok(written.metadata.resource_version)
             }
 
@@ -236,10 +235,6 @@ async fn report_status<K: Report + Sync>(
     object.measure(cluster, uid, &status, now);
     announce::<K>(cluster, object, old, before, &status, note).await;
     Ok(())
-}
-
-fn claim_record(claim: &ClaimFacts) -> StorageStatus {
-    StorageStatus { claim: claim.child.key.name.clone(), uid: Some(claim.child.uid.to_string()) }
 }
 
 /// At most one event for a change of phase and one for something that went wrong.

@@ -4,13 +4,14 @@
 //! API server says that it is, and that its kind is there.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{Api, DeleteParams, ListParams, Patch, Preconditions};
 use serde_json::json;
 
 use super::Cluster;
 use super::error::Error;
 use super::read::{get, get_global, is_absent, is_defined, pages, unknown};
 use super::remains::Search;
+use super::write::{patch_params, post_params};
 use crate::api::condition::reason;
 use crate::api::{
     Agent, Recreate, Tombstone, TombstoneChild, TombstoneKind, TombstoneSpec, TombstoneStatus, Town, names,
@@ -24,20 +25,21 @@ const DEFINITION: &str = "tombstones.gastown.dev";
 pub(super) async fn read(cluster: &Cluster, kind: TombstoneKind, uid: &Uid) -> Record {
     let look = async {
         let name = tombstone_name(kind, uid);
-        let found = match get_global::<Tombstone>(cluster, &name).await {
-            // Where the kind is gone not even its path is found, and the API server has no words of its own for that.
-            Err(error) if error.is_not_found() && !is_defined(cluster, DEFINITION).await? => None,
-            found => found?,
-        };
-        Ok(match found {
-            Some(found) if ours(cluster, &found) && found.spec.uid == uid.as_str() => {
-                Record::There(found.into())
+        let found = get_global::<Tombstone>(cluster, &name).await;
+        match found {
+            Ok(Some(found)) if ours(cluster, &found) && found.spec.uid == uid.as_str() => {
+                Ok(Record::There(found.into()))
             }
             // Whoever made it under another installation's label has no say about what is ours.
-            Some(_) => return Err(Error::NameTaken { kind: KIND, name }),
-            None if is_defined(cluster, DEFINITION).await? => Record::Missing,
-            None => Record::NotKept,
-        })
+            Ok(Some(_)) => Err(Error::NameTaken { kind: KIND, name }),
+            Err(error) if !error.is_not_found() => Err(error),
+            not_found => match (is_defined(cluster, DEFINITION).await?, not_found) {
+                // Where the kind is gone not even its path is found: the API server has no words of its own for that.
+                (false, _) => Ok(Record::NotKept),
+                (true, Err(error)) => Err(error),
+                (true, Ok(_)) => Ok(Record::Missing),
+            },
+        }
     };
     look.await.unwrap_or_else(|error| Record::Unknown(unknown(KIND, &error)))
 }
@@ -51,8 +53,7 @@ pub(super) async fn create(cluster: &Cluster, spec: TombstoneSpec) -> Result<(),
             .map(|(key, value)| (key.to_owned(), value.to_owned()))
             .into(),
     );
-    let params = PostParams { field_manager: Some(names::MANAGER.into()), ..PostParams::default() };
-    let made = api(cluster).create(&params, &tombstone).await;
+    let made = api(cluster).create(&post_params(), &tombstone).await;
     match made.map_err(|e| Error::api(format!("create {KIND} {name}"), e)) {
         Ok(_) => Ok(()),
         // A create whose answer was lost, or somebody else's: the next look tells.
@@ -81,8 +82,7 @@ pub(super) async fn amend(
         "metadata": {"uid": uid, "resourceVersion": resource_version},
         "spec": {"children": children},
     });
-    let params = PatchParams { field_manager: Some(names::MANAGER.into()), ..PatchParams::default() };
-    let amended = api(cluster).patch(&name, &params, &Patch::Merge(change)).await;
+    let amended = api(cluster).patch(&name, &patch_params(), &Patch::Merge(change)).await;
     amended.map(drop).map_err(|e| Error::known(what(), e))
 }
 
@@ -95,8 +95,11 @@ pub(super) async fn close(cluster: &Cluster, name: &str, status: &TombstoneStatu
     };
     found.status = Some(status.clone());
     found.metadata.managed_fields = None;
-    let params = PostParams { field_manager: Some(names::MANAGER.into()), ..PostParams::default() };
-    api(cluster).replace_status(name, &params, &found).await.map(drop).map_err(|e| Error::known(what(), e))
+    api(cluster)
+        .replace_status(name, &post_params(), &found)
+        .await
+        .map(drop)
+        .map_err(|e| Error::known(what(), e))
 }
 
 /// Whether there is a record that the town of this UID was destroyed, or is being destroyed.

@@ -4,7 +4,7 @@
 //! meanwhile is never touched.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use serde_json::{Value, json};
 
 use super::Cluster;
@@ -24,7 +24,7 @@ pub(super) async fn change<K: Known>(
     change["metadata"]["uid"] = json!(uid.as_str());
     let api: Api<K> = Api::namespaced(cluster.client.clone(), &key.namespace);
     let changed = api
-        .patch(&key.name, &manager(), &Patch::Merge(change))
+        .patch(&key.name, &patch_params(), &Patch::Merge(change))
         .await
         .map_err(|e| Error::known(format!("update {} {key}", K::NAME), e))?;
     cluster.wrote::<K>(by, changed.meta());
@@ -92,7 +92,7 @@ pub(super) async fn remove_finalizer<K: Known>(
     let patch: json_patch::Patch =
         serde_json::from_value(operations).map_err(|e| Error::api(what(), kube::Error::SerdeError(e)))?;
     let api: Api<K> = Api::namespaced(cluster.client.clone(), &key.namespace);
-    match api.patch(&key.name, &manager(), &Patch::Json::<()>(patch)).await {
+    match api.patch(&key.name, &patch_params(), &Patch::Json::<()>(patch)).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
         // A test that failed: the object changed since it was read.
@@ -101,6 +101,12 @@ pub(super) async fn remove_finalizer<K: Known>(
     }
 }
 
-fn manager() -> PatchParams {
+/// How we create and replace: under our own name.
+pub(super) fn post_params() -> PostParams {
+    PostParams { field_manager: Some(names::MANAGER.into()), ..PostParams::default() }
+}
+
+/// How we change: under our own name.
+pub(super) fn patch_params() -> PatchParams {
     PatchParams { field_manager: Some(names::MANAGER.into()), ..PatchParams::default() }
 }

@@ -273,6 +273,16 @@ pub enum Record {
     Unknown(Unknown),
 }
 
+impl Record {
+    /// What stands in it.
+    pub fn children(&self) -> &[TombstoneChild] {
+        match self {
+            Self::There(tombstone) => &tombstone.spec.children,
+            Self::Missing | Self::NotKept | Self::Unknown(_) => &[],
+        }
+    }
+}
+
 /// A Tombstone, as far as its own end and the guard that it is need it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TombstoneFacts {

@@ -51,6 +51,7 @@ pub use facts::{
 pub use guard::Guard;
 pub use ids::{ObjectKey, OwnerRef, Uid, child_name, service_name};
 pub use kinds::ChildKind;
+pub use needs::claim_record;
 pub use plan::{Action, Ask, Notice, Plan, Questions};
 pub use probe::token_secret;
 pub use record::{VOLUME, expires_at, present, tombstone_name};

@@ -52,7 +52,7 @@ pub(super) fn volume(
     if let Some(lost) = lost(found) {
         return Err(lost);
     }
-    *record = Some(self::record(claim));
+    *record = Some(claim_record(claim));
     let grow =
         wanted.size.as_ref().filter(|size| claim.requested.as_ref().is_some_and(|now| larger(size, now)));
     let actions = grow.map(|size| Action::GrowClaim {
@@ -64,7 +64,7 @@ pub(super) fn volume(
 }
 
 /// What status says of a claim.
-pub(super) fn record(claim: &ClaimFacts) -> StorageStatus {
+pub fn claim_record(claim: &ClaimFacts) -> StorageStatus {
     StorageStatus { claim: claim.child.key.name.clone(), uid: Some(claim.child.uid.to_string()) }
 }
 

@@ -94,11 +94,11 @@ fn begun(
 
 /// Everything of it that was ever found since its destruction began.
 fn everything(remains: &Remains) -> BTreeSet<TombstoneChild> {
-    let recorded = match &remains.record {
-        Record::There(tombstone) => tombstone.spec.children.as_slice(),
-        _ => &[],
-    };
-    present(remains).into_iter().chain(remains.seen.iter().cloned()).chain(recorded.iter().cloned()).collect()
+    present(remains)
+        .into_iter()
+        .chain(remains.seen.iter().cloned())
+        .chain(remains.record.children().iter().cloned())
+        .collect()
 }
 
 /// What is there now, as far as it could be read.

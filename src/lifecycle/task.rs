@@ -167,7 +167,7 @@ fn at_work(s: &AgentSnapshot, mut status: AgentStatus, pod: &PodFacts, now: Time
     status.pod = Some(restart::pod_record(pod));
     if status.storage.is_none() {
         // The write that was to say so was lost, or refused.
-        status.storage = s.claim.as_ref().map(needs::record);
+        status.storage = s.claim.as_ref().map(needs::claim_record);
     }
     let mut later = None;
     let phase = if pod.phase == PodPhase::Running {

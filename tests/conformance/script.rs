@@ -112,13 +112,23 @@ impl Case {
     }
 
     fn ask(
-        mut self,
+        self,
         method: Method,
         path: impl Into<String>,
         content_type: &'static str,
         body: impl Fn(&Seen) -> Option<Value> + Send + Sync + 'static,
     ) -> Self {
-        let path: String = path.into();
+        let text = move |seen: &Seen| body(seen).map(|body| body.to_string());
+        self.request(method, path.into(), content_type, text)
+    }
+
+    fn request(
+        mut self,
+        method: Method,
+        path: String,
+        content_type: &'static str,
+        body: impl Fn(&Seen) -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
         let (user, accept) = (self.user, self.accept);
         self.steps.push(Step::Ask(Request {
             method,
@@ -126,7 +136,7 @@ impl Case {
             content_type,
             accept,
             user,
-            body: Box::new(move |seen| body(seen).map(|body| body.to_string())),
+            body: Box::new(body),
         }));
         self
     }
@@ -211,24 +221,8 @@ impl Case {
     }
 
     /// Sends this text as it is.
-    pub fn send(
-        mut self,
-        method: Method,
-        path: &str,
-        content_type: &'static str,
-        body: &'static str,
-    ) -> Self {
-        let path = path.to_owned();
-        let (user, accept) = (self.user, self.accept);
-        self.steps.push(Step::Ask(Request {
-            method,
-            path: Box::new(move |_| path.clone()),
-            content_type,
-            accept,
-            user,
-            body: Box::new(move |_| Some(body.to_owned())),
-        }));
-        self
+    pub fn send(self, method: Method, path: &str, content_type: &'static str, body: &'static str) -> Self {
+        self.request(method, path.to_owned(), content_type, move |_| Some(body.to_owned()))
     }
 
     /// Watches until so many lines have come.

@@ -9,7 +9,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
-use kube::api::{Api, PostParams};
+use kube::api::Api;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use tokio::sync::watch;
@@ -22,6 +22,7 @@ use super::fence::Fence;
 use super::record::Record;
 use crate::api::names;
 use crate::cluster::client::connect_unfenced;
+use crate::cluster::write::post_params;
 use crate::telemetry::Metrics;
 
 /// Longest wait for one answer; less where the terms are short.
@@ -275,10 +276,9 @@ impl Keeper {
 
     /// The Lease is replaced as it was read, or made; never without its revision, and never another by that name.
     async fn put(&self, lease: &Lease) -> Result<Lease, kube::Error> {
-        let params = PostParams { field_manager: Some(names::MANAGER.into()), ..PostParams::default() };
         match lease.metadata.uid {
-            Some(_) => self.api.replace(&self.candidacy.name, &params, lease).await,
-            None => self.api.create(&params, lease).await,
+            Some(_) => self.api.replace(&self.candidacy.name, &post_params(), lease).await,
+            None => self.api.create(&post_params(), lease).await,
         }
     }
 
