@@ -38,6 +38,7 @@ mod reading;
 mod remains;
 mod retries;
 mod roles;
+mod scale;
 mod sleep;
 mod stage;
 mod starting;
@@ -57,6 +58,7 @@ use stage::Stories;
 fn main() -> ExitCode {
     let mut stories = Stories::new();
     // Those that take longest come first.
+    scale::add(&mut stories);
     budget::add(&mut stories);
     retries::add(&mut stories);
     crash::add(&mut stories);

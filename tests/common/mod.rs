@@ -15,6 +15,7 @@ pub mod answers;
 pub mod chart;
 pub mod clock;
 pub mod cluster;
+pub mod inventory;
 pub mod operator;
 pub mod players;
 pub mod process;
