@@ -25,6 +25,7 @@ mod expiry;
 mod failing;
 mod fields;
 mod fleet;
+mod killing;
 mod leading;
 mod life;
 mod metrics;
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
     let mut stories = Stories::new();
     // Those that take longest come first.
     scale::add(&mut stories);
+    killing::add(&mut stories);
     budget::add(&mut stories);
     retries::add(&mut stories);
     crash::add(&mut stories);

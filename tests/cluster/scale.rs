@@ -8,15 +8,14 @@ use std::time::{Duration, Instant};
 use bed::Component;
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod, Secret, Service};
-use k8s_openapi::api::storage::v1::StorageClass;
-use kube::api::{Api, ListParams, PartialObjectMeta, PostParams};
+use kube::api::{Api, ListParams, PartialObjectMeta};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Client, ResourceExt};
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use town_operator::api::{Agent, ReceiptOutcome, Tombstone, TombstonePhase, Town, names};
+use town_operator::api::{Agent, Tombstone, Town, names};
 
 use crate::common::inventory::objects;
 use crate::common::operator::{INSTALL_ID, Operator};
@@ -26,6 +25,7 @@ use crate::common::seen::Object;
 use crate::common::story::Story;
 use crate::common::wait::until;
 use crate::crash::{OPERATOR, quick};
+use crate::remains::{proven_gone, volumes_are_made_by_themselves};
 use crate::stage::Stories;
 use crate::words::{polecat, workshop_with};
 
@@ -38,7 +38,7 @@ const KILLS: usize = 10;
 /// Those who are clients of the API server at once.
 const HANDS: usize = 16;
 /// A leader that is kept waiting for its Lease by so much else does not end by itself: it is for the story to kill.
-const PATIENT: [&str; 2] = ["--lease-duration=60s", "--lease-renew-deadline=50s"];
+pub const PATIENT: [&str; 2] = ["--lease-duration=60s", "--lease-renew-deadline=50s"];
 /// Objects that a town is made of: itself, its agents, a pod for each of them, claim, volume, Service and token.
 const OBJECTS: usize = 1 + 3 + 4 + 4;
 /// The most writes that the end of a town may cost: six of its own (Tombstone, annotation, status, the record's
@@ -119,23 +119,13 @@ fn per(many: usize, towns: usize) -> f64 {
 }
 
 /// Whether the operator made something other than the record of a destruction.
-fn is_creation(write: &str) -> bool {
+pub fn is_creation(write: &str) -> bool {
     write.starts_with("create ") && !write.starts_with("create tombstones ")
 }
 
 /// What came meanwhile and is none of a town's: the operator's own identity, and the records.
 fn stays(object: &str) -> bool {
     object.starts_with("Tombstone ") || object.contains("town-operator") || object.contains("town-system")
-}
-
-/// Claims get volumes, which go with them.
-async fn volumes_are_made_by_themselves(story: &Story) {
-    let class = json!({
-        "metadata": {"name": "by-itself", "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}},
-        "provisioner": "kubernetes.io/host-path", "reclaimPolicy": "Delete",
-    });
-    let class: StorageClass = serde_json::from_value(class).unwrap();
-    Api::all(story.client()).create(&PostParams::default(), &class).await.unwrap();
 }
 
 /// Makes so many towns, each with a volume, a Service, a token, a mayor and two polecats at work; their UIDs.
@@ -289,15 +279,7 @@ async fn all_are_on_record(story: &Story, uids: &BTreeSet<String>) {
     let records = records.list(&ListParams::default()).await.unwrap().items;
     assert_eq!(&records.iter().map(|record| record.spec.uid.clone()).collect::<BTreeSet<_>>(), uids);
     for record in &records {
-        let status = record.status.as_ref().unwrap();
-        assert_eq!(status.phase, TombstonePhase::Destroyed, "{record:?}");
-        let proven: BTreeSet<&String> = status
-            .receipts
-            .iter()
-            .filter(|receipt| receipt.outcome == ReceiptOutcome::Gone)
-            .map(|receipt| &receipt.object.uid)
-            .collect();
-        let had: BTreeSet<&String> = record.spec.children.iter().map(|child| &child.uid).collect();
-        assert!(had.len() >= OBJECTS - 1 && proven == had, "a receipt for each: {record:?}");
+        let gone = proven_gone(record);
+        assert!(gone.len() >= OBJECTS - 1, "everything that it had: {record:?}");
     }
 }

@@ -13,6 +13,7 @@
 pub mod account;
 pub mod answers;
 pub mod chart;
+pub mod checkpoints;
 pub mod clock;
 pub mod cluster;
 pub mod inventory;
