@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use futures::StreamExt;
 use futures::future::join_all;
 use serde_json::json;
 use town_operator::api::Town;
@@ -22,6 +23,8 @@ use crate::words::{Told, polecat, works, workshop_with};
 
 /// Ample for towns that are destroyed side by side.
 const LONG: Duration = Duration::from_mins(3);
+/// Towns that are made at the same time.
+const AT_ONCE: usize = 8;
 
 pub fn add(stories: &mut Stories) {
     stories.alone_on(quick(), t8_killed_at_any_write_of_a_destruction_the_operator_ends_it);
@@ -69,7 +72,8 @@ async fn at_each_write(story: &Story, most: usize, agents: &[&str]) -> BTreeSet<
     let sides = [("before", Side::Before), ("after", Side::After)];
     let point = |at| sides.map(|(word, side)| Point { name: format!("{word}-{at:02}"), at, side });
     let points: Vec<Point> = (1..=most).flat_map(point).collect();
-    let towns = join_all(points.iter().map(|point| awake(story, &point.name, agents))).await;
+    let towns = points.iter().map(|point| awake(story, &point.name, agents));
+    let towns: Vec<Town> = futures::stream::iter(towns).buffered(AT_ONCE).collect().await;
     let had = join_all(towns.iter().map(async |town| story.children(&town.id()).await)).await;
 
     let start = Requests::until_now(story);
