@@ -1,7 +1,8 @@
 //! The proof of life. Creation goes through here, and nowhere else.
 //!
 //! Invariant kept here: nothing is created for an owner unless a read that no cache answered has just
-//! shown it alive, with the very UID that was decided on, and the gate of its town is held meanwhile.
+//! shown it alive, with the very UID that was decided on, and the gate of its town is held meanwhile; nor while a
+//! definition of ours is missing, without which it could not be destroyed with proof.
 
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
@@ -32,6 +33,7 @@ impl<'gate> LiveOwner<'gate> {
         town: &OwnerRef,
         agent: Option<&OwnerRef>,
     ) -> Result<Self, Error> {
+        cluster.absent.refuse()?;
         let owner = agent.unwrap_or(town).uid.clone();
         let town = read_live::<Town>(cluster, town).await?;
         let agent = match agent {

@@ -10,9 +10,9 @@ use kube::api::{Api, ListParams};
 use kube::core::{DeserializeGuard, ObjectList};
 use serde::de::DeserializeOwned;
 
-use super::Cluster;
 use super::error::Error;
 use super::kinds::Known;
+use super::{Cluster, definitions};
 use crate::lifecycle::{Guard, ObjectKey, Unknown};
 
 /// Objects asked for at once.
@@ -23,10 +23,17 @@ pub(super) fn unknown(kind: &'static str, error: &Error) -> Unknown {
     Unknown { kind, message: error.to_string() }
 }
 
-/// One object, past every cache; `None` only where the API server says 404.
+/// One object, past every cache; `None` only where the API server says 404, or that there is no such kind.
 pub(super) async fn get<K: Known>(cluster: &Cluster, key: &ObjectKey) -> Result<Option<K>, Error> {
     let api: Api<K> = Api::namespaced(cluster.client.clone(), &key.namespace);
-    api.get_opt(&key.name).await.map_err(|e| Error::api(format!("read {} {key}", K::NAME), e))
+    match api.get_opt(&key.name).await.map_err(|e| Error::api(format!("read {} {key}", K::NAME), e)) {
+        // Of a kind that is gone not even the path is found, and the API server has no words of its own for that.
+        Err(error) if error.is_not_found() => match definitions::of_kind(K::NAME) {
+            Some(definition) if is_absent(cluster, definition).await? => Ok(None),
+            _ => Err(error),
+        },
+        found => found,
+    }
 }
 
 /// A whole list, past every cache, of those whose metadata tells that they matter.

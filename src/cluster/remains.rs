@@ -12,6 +12,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, ListParams};
 
 use super::Cluster;
+use super::definitions::AGENTS;
 use super::error::Error;
 use super::kinds::Known;
 use super::project::{child_facts, claim_facts, pod_facts, volume_facts};
@@ -22,9 +23,6 @@ use crate::lifecycle::{
     ChildFacts, ChildKind, ObjectKey, PodFacts, Record, Remains, TombstoneFacts, TownView, Uid, Unknown,
     VOLUME, VolumeFacts, annotation, has_finalizer, label, present, tombstone, tombstone_time,
 };
-
-/// The definition of agents.
-const AGENTS: &str = "agents.gastown.dev";
 
 /// Where to look, past every cache, for what is left of an owner: in its namespace, by the label with its UID,
 /// and by the names in its own record, since a label can be stripped.
