@@ -60,6 +60,15 @@ pub enum Error {
         /// Why.
         why: String,
     },
+    /// A definition of ours is not installed, so nothing is created.
+    #[error(
+        "nothing is created: the CustomResourceDefinition {name} is not installed; apply the files in crds/, or install \
+         the chart with crds.install=true"
+    )]
+    NoDefinition {
+        /// Its name.
+        name: &'static str,
+    },
     /// What the decision needs could not be read.
     #[error("{kind}: {message}")]
     Unread {
@@ -202,6 +211,7 @@ impl Error {
             // The only one of these that no condition shows.
             Self::NameTaken { .. }
             | Self::SecretNotFound { .. }
+            | Self::NoDefinition { .. }
             | Self::NoAnswer { .. }
             | Self::Unread { .. }
             | Self::Api { .. } => "NamespaceTerminating",
@@ -220,6 +230,7 @@ impl Error {
             Self::Api { .. } if self.is_namespace_terminating() => None,
             Self::NameTaken { .. } => failure(true, reason::NAME_TAKEN),
             Self::SecretNotFound { .. } => failure(false, reason::SECRET_NOT_FOUND),
+            Self::NoDefinition { .. } => failure(false, reason::DEFINITION_MISSING),
             Self::NoAnswer { .. } | Self::Unread { .. } => failure(false, reason::API_ERROR),
             Self::Api { .. } => match self.status() {
                 Some(s) if s.code == 403 && s.message.contains("exceeded quota") => {
@@ -272,6 +283,7 @@ mod tests {
             (Error::Conflict { what: what() }, "Conflict"),
             (Error::NotLeading { what: what() }, "NotLeading"),
             (Error::NotLive { why: what() }, "NotLive"),
+            (Error::NoDefinition { name: "towns.gastown.dev" }, "DefinitionMissing"),
             (Error::Undecodable { kind: "Pod", name: name(), message: what() }, "Undecodable"),
         ] {
             assert_eq!(error.reason(), word, "{error}");

@@ -10,9 +10,9 @@ use kube::api::{Api, ListParams};
 use kube::core::{DeserializeGuard, ObjectList};
 use serde::de::DeserializeOwned;
 
-use super::Cluster;
 use super::error::{Error, says_gone};
 use super::kinds::Known;
+use super::{Cluster, definitions};
 use crate::lifecycle::{Guard, ObjectKey, Unknown};
 
 /// Objects asked for at once.
@@ -24,7 +24,7 @@ pub(super) fn unknown(kind: &'static str, error: &Error) -> Unknown {
 }
 
 /// What was read; `None` only where the API server says that there is no such object.
-pub(super) fn if_found<K>(read: kube::Result<K>) -> kube::Result<Option<K>> {
+fn if_found<K>(read: kube::Result<K>) -> kube::Result<Option<K>> {
     match read {
         Ok(object) => Ok(Some(object)),
         Err(kube::Error::Api(status)) if says_gone(&status) => Ok(None),
@@ -32,10 +32,19 @@ pub(super) fn if_found<K>(read: kube::Result<K>) -> kube::Result<Option<K>> {
     }
 }
 
-/// One object, past every cache; `None` only where the API server says that there is none.
+/// One object, past every cache; `None` only where the API server says that there is no such object, or no such
+/// kind.
 pub(super) async fn get<K: Known>(cluster: &Cluster, key: &ObjectKey) -> Result<Option<K>, Error> {
     let api: Api<K> = Api::namespaced(cluster.client.clone(), &key.namespace);
-    if_found(api.get(&key.name).await).map_err(|e| Error::api(format!("read {} {key}", K::NAME), e))
+    let found = if_found(api.get(&key.name).await);
+    match found.map_err(|e| Error::api(format!("read {} {key}", K::NAME), e)) {
+        // Of a kind that is gone not even the path is found.
+        Err(error) if error.is_not_served() => match definitions::of_kind(K::NAME) {
+            Some(definition) if is_absent(cluster, definition).await? => Ok(None),
+            _ => Err(error),
+        },
+        found => found,
+    }
 }
 
 /// A whole list, past every cache, of those whose metadata tells that they matter.

@@ -19,6 +19,7 @@ mod chart;
 mod children;
 mod crash;
 mod crashing;
+mod definitions;
 mod destroy;
 mod doors;
 mod expiry;
@@ -71,6 +72,7 @@ fn main() -> ExitCode {
     waking::add(&mut stories);
     naming::add(&mut stories);
     doors::add(&mut stories);
+    definitions::add(&mut stories);
     destroy::add(&mut stories);
     policies::add(&mut stories);
     tombstones::add(&mut stories);
