@@ -21,7 +21,7 @@ use super::tombstones;
 use crate::api::{Agent, PodStatus, StorageStatus, TombstoneChild, TombstoneKind, Town, names};
 use crate::lifecycle::{
     ChildFacts, ChildKind, ObjectKey, PodFacts, Record, Remains, TombstoneFacts, TownView, Uid, Unknown,
-    VOLUME, VolumeFacts, annotation, has_finalizer, label, present, tombstone, tombstone_time,
+    VOLUME, VolumeFacts, annotation, is_held, label, present, tombstone, tombstone_time,
 };
 
 /// Where to look, past every cache, for what is left of an owner: in its namespace, by the label with its UID,
@@ -281,9 +281,7 @@ impl<'a> Search<'a> {
             let bound = list::<Agent>(self.cluster, self.namespace, &self.params(), |_| true).await?;
             let naming = ListParams::default().fields(&format!("spec.town={name}"));
             // Only those that carry our finalizer concern us, whether they can be decoded or not.
-            let stripped = |meta: &ObjectMeta| {
-                label(meta, names::TOWN_UID).is_none() && has_finalizer(meta, names::FINALIZER)
-            };
+            let stripped = |meta: &ObjectMeta| label(meta, names::TOWN_UID).is_none() && is_held(meta);
             let stripped = list::<Agent>(self.cluster, self.namespace, &naming, stripped).await?;
             Ok::<_, Error>(bound.into_iter().chain(stripped))
         };
