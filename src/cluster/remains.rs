@@ -21,7 +21,7 @@ use super::tombstones;
 use crate::api::{Agent, PodStatus, StorageStatus, TombstoneChild, TombstoneKind, Town, names};
 use crate::lifecycle::{
     ChildFacts, ChildKind, ObjectKey, PodFacts, Record, Remains, TombstoneFacts, TownView, Uid, Unknown,
-    VOLUME, VolumeFacts, annotation, has_finalizer, label, present, tombstone, tombstone_time,
+    VOLUME, VolumeFacts, annotation, is_held, label, present, tombstone, tombstone_time,
 };
 
 /// Where to look, past every cache, for what is left of an owner: in its namespace, by the label with its UID,
@@ -282,7 +282,7 @@ impl<'a> Search<'a> {
         // Of those without the label only who carries our finalizer concerns us; whether it can be decoded or not.
         let concerns = |meta: &ObjectMeta| match label(meta, names::TOWN_UID) {
             Some(town) => town == self.owner.as_str(),
-            None => has_finalizer(meta, names::FINALIZER),
+            None => is_held(meta),
         };
         let agents = list::<Agent>(self.cluster, self.namespace, &naming, concerns).await;
         let agents = agents.map_err(|e| unknown("Agent", &e))?.into_iter();

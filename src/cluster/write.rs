@@ -73,24 +73,25 @@ async fn delete_if<K: Known>(
     }
 }
 
-/// Takes one finalizer off exactly the object that was planned: UID, place and name are all tested. One that is
-/// gone is success.
-pub(super) async fn remove_finalizer<K: Known>(
+/// Takes finalizers, in the order of their places, off exactly the object that was planned: UID, place and name are
+/// all tested. One that is gone is success.
+pub(super) async fn remove_finalizers<K: Known>(
     cluster: &Cluster,
     key: &ObjectKey,
     uid: &Uid,
-    finalizer: &str,
-    position: usize,
+    finalizers: &[(usize, &str)],
 ) -> Result<(), Error> {
-    let what = || format!("take {finalizer} off {} {key}", K::NAME);
-    let place = format!("/metadata/finalizers/{position}");
-    let operations = json!([
-        {"op": "test", "path": "/metadata/uid", "value": uid.as_str()},
-        {"op": "test", "path": place, "value": finalizer},
-        {"op": "remove", "path": place},
-    ]);
-    let patch: json_patch::Patch =
-        serde_json::from_value(operations).map_err(|e| Error::api(what(), kube::Error::SerdeError(e)))?;
+    let names: Vec<_> = finalizers.iter().map(|(_, name)| *name).collect();
+    let what = || format!("take {} off {} {key}", names.join(", "), K::NAME);
+    let mut operations = vec![json!({"op": "test", "path": "/metadata/uid", "value": uid.as_str()})];
+    // The last first: the places of those before it stay what they are.
+    for (position, name) in finalizers.iter().rev() {
+        let place = format!("/metadata/finalizers/{position}");
+        operations.push(json!({"op": "test", "path": place, "value": name}));
+        operations.push(json!({"op": "remove", "path": place}));
+    }
+    let patch: json_patch::Patch = serde_json::from_value(Value::Array(operations))
+        .map_err(|e| Error::api(what(), kube::Error::SerdeError(e)))?;
     let api: Api<K> = Api::namespaced(cluster.client.clone(), &key.namespace);
     match api.patch(&key.name, &patch_params(), &Patch::Json::<()>(patch)).await {
         Ok(_) => Ok(()),

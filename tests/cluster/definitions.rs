@@ -58,7 +58,7 @@ async fn k11_an_operator_that_is_killed_while_the_definitions_go_finishes(story:
 
 async fn k11_without_the_definition_of_tombstones_towns_go_and_none_starts(story: Story) {
     let (operator, gas) = one_is_removed(&story, "tombstones.gastown.dev").await;
-    nothing_starts(&story, &operator, "tombstones.gastown.dev").await;
+    Box::pin(nothing_starts(&story, &operator, "tombstones.gastown.dev")).await;
     story.town("gas").delete().await;
     is_gone_whole(&story, &gas).await;
     no_volume_is_left(&story).await;
@@ -67,7 +67,7 @@ async fn k11_without_the_definition_of_tombstones_towns_go_and_none_starts(story
 
 async fn k11_without_the_definition_of_agents_towns_go_and_none_starts(story: Story) {
     let (operator, gas) = one_is_removed(&story, "agents.gastown.dev").await;
-    nothing_starts(&story, &operator, "agents.gastown.dev").await;
+    Box::pin(nothing_starts(&story, &operator, "agents.gastown.dev")).await;
     story.town("gas").delete().await;
     story.town("gas").gone().await;
     assert_eq!(children(&story, &gas.id()), "");

@@ -11,6 +11,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod admission;
 mod api;
 mod asking;
 mod binding;
@@ -44,9 +45,11 @@ mod stage;
 mod starting;
 mod startup;
 mod tasks;
+mod tenants;
 mod tombstones;
 mod unknown;
 mod updates;
+mod upgrade;
 mod volumes;
 mod waking;
 mod words;
@@ -77,11 +80,14 @@ fn main() -> ExitCode {
     policies::add(&mut stories);
     tombstones::add(&mut stories);
     chart::add(&mut stories);
+    admission::add(&mut stories);
+    tenants::add(&mut stories);
     sleep::add(&mut stories);
     failing::add(&mut stories);
     starting::add(&mut stories);
     tasks::add(&mut stories);
     updates::add(&mut stories);
+    upgrade::add(&mut stories);
     volumes::add(&mut stories);
     expiry::add(&mut stories);
     roles::add(&mut stories);
