@@ -76,6 +76,8 @@ pub mod reason {
     pub const REQUEST_REFUSED: &str = "RequestRefused";
     /// A quota refused to create a child.
     pub const QUOTA_EXCEEDED: &str = "QuotaExceeded";
+    /// A `CustomResourceDefinition` of ours is not installed: nothing is created meanwhile.
+    pub const DEFINITION_MISSING: &str = "DefinitionMissing";
     /// The API server did not answer, or with an error that may pass.
     pub const API_ERROR: &str = "APIError";
     /// A pod failed and is replaced after a while.

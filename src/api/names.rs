@@ -10,6 +10,9 @@ pub const TOMBSTONE: &str = "gastown.dev/deleted";
 pub const ABANDON: &str = "gastown.dev/abandon";
 /// Finalizer on Town and Agent.
 pub const FINALIZER: &str = "gastown.dev/cleanup";
+/// What that finalizer was called by older versions. On what lives it is replaced by [`FINALIZER`]; on what is being
+/// deleted it counts as that. Whatever else is called alike is somebody else's.
+pub const OLDER_FINALIZERS: [&str; 1] = ["gastown.dev/finalizer"];
 /// Finalizer on Task pods: removed once the outcome is recorded, so that a finished pod cannot
 /// vanish unread.
 pub const RESULT_FINALIZER: &str = "gastown.dev/result";
@@ -46,3 +49,8 @@ pub const APP_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 
 /// The value of [`APP_MANAGED_BY`], the field manager of every write, and the reporter of events.
 pub const MANAGER: &str = "town-operator";
+
+/// Whether a finalizer of a Town or Agent is ours, by its name of today or by an older one.
+pub fn is_finalizer(name: &str) -> bool {
+    name == FINALIZER || OLDER_FINALIZERS.contains(&name)
+}

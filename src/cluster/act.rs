@@ -12,9 +12,9 @@ use super::gate::{Exclusive, Shared};
 use super::kinds::Known;
 use super::live::LiveOwner;
 use super::tombstones;
-use super::write::{change, delete, delete_unchanged, remove_finalizer};
+use super::write::{change, delete, delete_unchanged, remove_finalizers};
 use crate::api::{Agent, Receipt, TombstoneChild, TombstoneKind, Town, names};
-use crate::lifecycle::{Action, ChildKind, ClaimFacts, ObjectKey, OwnerRef, PodFacts, Uid, has_finalizer};
+use crate::lifecycle::{Action, ChildKind, ClaimFacts, ObjectKey, OwnerRef, PodFacts, Uid, is_held};
 use crate::resources;
 
 /// Whose plan is carried out.
@@ -143,20 +143,15 @@ async fn one(
             Ok(())
         }
         Action::ReleaseResult { pod, uid, position } => {
-            remove_finalizer::<Pod>(cluster, pod, uid, names::RESULT_FINALIZER, *position).await
+            remove_finalizers::<Pod>(cluster, pod, uid, &[(*position, names::RESULT_FINALIZER)]).await
         }
         Action::RemoveFinalizer => {
             let (key, uid) = (&owner.key, &owner.uid);
-            let position = subject.meta().finalizers.iter().flatten().position(|f| f == names::FINALIZER);
-            if let Some(position) = position {
-                match subject {
-                    Subject::Town(_) => {
-                        remove_finalizer::<Town>(cluster, key, uid, names::FINALIZER, position).await?;
-                    }
-                    Subject::Agent(_) => {
-                        remove_finalizer::<Agent>(cluster, key, uid, names::FINALIZER, position).await?;
-                    }
-                }
+            let all = subject.meta().finalizers.iter().flatten().map(String::as_str).enumerate();
+            let ours: Vec<_> = all.filter(|(_, name)| names::is_finalizer(name)).collect();
+            match subject {
+                Subject::Town(_) => remove_finalizers::<Town>(cluster, key, uid, &ours).await?,
+                Subject::Agent(_) => remove_finalizers::<Agent>(cluster, key, uid, &ours).await?,
             }
             outcome.finished = true;
             Ok(())
@@ -215,6 +210,7 @@ async fn adopt(
 ) -> Result<(), Error> {
     let mut finalizers = subject.meta().finalizers.clone().unwrap_or_default();
     if !finalizers.iter().any(|f| f == names::FINALIZER) {
+        finalizers.retain(|name| !names::is_finalizer(name));
         finalizers.push(names::FINALIZER.into());
     }
     let mut labels = json!({names::INSTALL: cluster.install.0});
@@ -225,7 +221,7 @@ async fn adopt(
         LiveOwner::prove(cluster, &gates, &subject.town_ref(uid), None).await?;
     }
     let change = json!({"finalizers": finalizers, "labels": labels});
-    let fresh = !has_finalizer(subject.meta(), names::FINALIZER);
+    let fresh = !is_held(subject.meta());
     let result = merge_own(cluster, subject, owner, change, outcome).await;
     if fresh && result.is_ok() {
         // Nothing is made for an object before it carries the finalizer: nobody else has a create under way.

@@ -295,8 +295,9 @@ mod tests {
         assert_eq!(told("t2"), (vec!["t2".into(), "t1".into()], Some("t2".into())));
     }
 
+    // I-missed-delete.
     #[test]
-    fn what_went_while_the_watch_was_down_goes_with_the_relist() {
+    fn k7_what_went_while_the_watch_was_down_goes_with_the_relist() {
         let index = Index::default();
         index.apply(pod("gone", "t"), None);
         index.relist();

@@ -60,6 +60,15 @@ pub enum Error {
         /// Why.
         why: String,
     },
+    /// A definition of ours is not installed, so nothing is created.
+    #[error(
+        "nothing is created: the CustomResourceDefinition {name} is not installed; apply the files in crds/, or install \
+         the chart with crds.install=true"
+    )]
+    NoDefinition {
+        /// Its name.
+        name: &'static str,
+    },
     /// What the decision needs could not be read.
     #[error("{kind}: {message}")]
     Unread {
@@ -114,6 +123,12 @@ fn is_of_another(status: &kube::core::Status) -> bool {
     status.code == 422 && causes.into_iter().any(|cause| cause.field == "metadata.uid")
 }
 
+/// Whether an answer says that an object is not there. The API server also answers 404 where it does not serve a
+/// path, as for a while after it has started; that says nothing of any object.
+pub(super) fn says_gone(status: &kube::core::Status) -> bool {
+    status.code == 404 && status.reason == "NotFound"
+}
+
 impl Error {
     /// Wraps a client error; a conflict becomes [`Error::Conflict`].
     pub(super) fn api(what: impl Into<String>, source: kube::Error) -> Self {
@@ -132,7 +147,7 @@ impl Error {
     /// Wraps an error about an object that was read a moment ago: one that is gone has changed, too.
     pub(super) fn known(what: impl Into<String>, source: kube::Error) -> Self {
         match &source {
-            kube::Error::Api(status) if status.code == 404 => Self::Conflict { what: what.into() },
+            kube::Error::Api(status) if says_gone(status) => Self::Conflict { what: what.into() },
             _ => Self::api(what, source),
         }
     }
@@ -159,7 +174,12 @@ impl Error {
 
     /// The API server says that there is no such object.
     pub(super) fn is_not_found(&self) -> bool {
-        self.status().is_some_and(|s| s.code == 404)
+        self.status().is_some_and(says_gone)
+    }
+
+    /// The API server does not know the path: the kind is not defined, or not served yet.
+    pub(super) fn is_not_served(&self) -> bool {
+        self.status().is_some_and(|status| status.code == 404 && !says_gone(status))
     }
 
     /// The API server says that the name is taken.
@@ -191,6 +211,7 @@ impl Error {
             // The only one of these that no condition shows.
             Self::NameTaken { .. }
             | Self::SecretNotFound { .. }
+            | Self::NoDefinition { .. }
             | Self::NoAnswer { .. }
             | Self::Unread { .. }
             | Self::Api { .. } => "NamespaceTerminating",
@@ -209,6 +230,7 @@ impl Error {
             Self::Api { .. } if self.is_namespace_terminating() => None,
             Self::NameTaken { .. } => failure(true, reason::NAME_TAKEN),
             Self::SecretNotFound { .. } => failure(false, reason::SECRET_NOT_FOUND),
+            Self::NoDefinition { .. } => failure(false, reason::DEFINITION_MISSING),
             Self::NoAnswer { .. } | Self::Unread { .. } => failure(false, reason::API_ERROR),
             Self::Api { .. } => match self.status() {
                 Some(s) if s.code == 403 && s.message.contains("exceeded quota") => {
@@ -261,6 +283,7 @@ mod tests {
             (Error::Conflict { what: what() }, "Conflict"),
             (Error::NotLeading { what: what() }, "NotLeading"),
             (Error::NotLive { why: what() }, "NotLive"),
+            (Error::NoDefinition { name: "towns.gastown.dev" }, "DefinitionMissing"),
             (Error::Undecodable { kind: "Pod", name: name(), message: what() }, "Undecodable"),
         ] {
             assert_eq!(error.reason(), word, "{error}");

@@ -1,7 +1,8 @@
 //! The proof of life. Creation goes through here, and nowhere else.
 //!
 //! Invariant kept here: nothing is created for an owner unless a read that no cache answered has just
-//! shown it alive, with the very UID that was decided on, and the gate of its town is held meanwhile.
+//! shown it alive, with the very UID that was decided on, and the gate of its town is held meanwhile; nor while a
+//! definition of ours is missing, without which it could not be destroyed with proof.
 
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
@@ -12,6 +13,7 @@ use super::Cluster;
 use super::error::Error;
 use super::gate::{Sent, Shared};
 use super::kinds::Known;
+use super::read::get;
 use super::write::post_params;
 use crate::api::{Agent, Town, names};
 use crate::lifecycle::{self, Guard, OwnerRef, TownFacts, Uid, tombstone};
@@ -32,6 +34,7 @@ impl<'gate> LiveOwner<'gate> {
         town: &OwnerRef,
         agent: Option<&OwnerRef>,
     ) -> Result<Self, Error> {
+        cluster.absent.refuse()?;
         let owner = agent.unwrap_or(town).uid.clone();
         let town = read_live::<Town>(cluster, town).await?;
         let agent = match agent {
@@ -119,8 +122,7 @@ fn accept<K: Known>(wanted: &K, there: K) -> Result<K, Error> {
 async fn read_live<K: Known>(cluster: &Cluster, owner: &OwnerRef) -> Result<K, Error> {
     let kind = K::NAME;
     let OwnerRef { key, uid } = owner;
-    let api: Api<K> = Api::namespaced(cluster.client.clone(), &key.namespace);
-    let read = api.get_opt(&key.name).await.map_err(|e| Error::api(format!("read {kind} {key}"), e))?;
+    let read = get::<K>(cluster, key).await?;
     let why = match &read {
         None => format!("{kind} {key} is gone"),
         Some(found) if Uid::of(found.meta()).as_ref() != Some(uid) => {

@@ -11,6 +11,7 @@ mod client;
 mod clock;
 mod consistency;
 mod create;
+mod definitions;
 mod error;
 mod follow;
 mod gate;
@@ -97,6 +98,7 @@ pub struct Cluster {
     own_writes: consistency::OwnWrites,
     receipts: receipts::Receipts,
     reported: Mutex<HashMap<Uid, Timestamp>>,
+    absent: definitions::Absent,
 }
 
 /// How much, and how long.
@@ -147,6 +149,7 @@ impl Cluster {
             own_writes: consistency::OwnWrites::default(),
             receipts: receipts::Receipts::default(),
             reported: Mutex::default(),
+            absent: definitions::Absent::default(),
         }
     }
 

@@ -4,6 +4,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::api::Api;
 use kube::{Client, ResourceExt};
 
+use super::definitions::{AGENTS, TOMBSTONES, TOWNS};
 use crate::api::{self, names};
 
 /// The oldest API server that this operator runs against: field selectors on custom resources are
@@ -22,19 +23,19 @@ pub enum PreflightError {
         /// Its version.
         found: String,
     },
-    /// A CRD is not installed.
+    /// No CRD of ours is installed.
     #[error(
-        "the CustomResourceDefinition {name} is not installed: apply the files in crds/, or install the chart with crds.install=true"
+        "the CustomResourceDefinition {name} is not installed, nor any other of gastown.dev: apply the files in crds/, or install the chart with crds.install=true"
     )]
     NoCrd {
         /// Its name.
-        name: String,
+        name: &'static str,
     },
     /// A CRD could not be read.
     #[error("the CustomResourceDefinition {name} cannot be read: {source}")]
     UnreadCrd {
         /// Its name.
-        name: String,
+        name: &'static str,
         /// The client's own error.
         #[source]
         source: kube::Error,
@@ -46,7 +47,7 @@ pub enum PreflightError {
     )]
     OldCrd {
         /// Its name.
-        name: String,
+        name: &'static str,
         /// The revision that is installed.
         found: String,
         /// The revision that this operator was built with.
@@ -54,7 +55,9 @@ pub enum PreflightError {
     },
 }
 
-/// Checks the API server's version and that the installed CRDs are at least as new as this operator.
+/// Checks the API server's version and that the installed CRDs are at least as new as this operator. With some
+/// of them there and others not (they are being removed, or were forgotten), the start goes on: what is deleted
+/// must be destroyed, and nothing is created meanwhile.
 pub async fn check(client: &Client) -> Result<(), PreflightError> {
     let version = client.apiserver_version().await.map_err(PreflightError::Unreachable)?;
     let number = |text: &str| text.trim_end_matches('+').parse::<u32>().unwrap_or(0);
@@ -62,18 +65,19 @@ pub async fn check(client: &Client) -> Result<(), PreflightError> {
         return Err(PreflightError::OldServer { found: version.git_version });
     }
     let installed: Api<CustomResourceDefinition> = Api::all(client.clone());
-    for name in ["towns.gastown.dev", "agents.gastown.dev", "tombstones.gastown.dev"] {
-        let name = name.to_owned();
-        let crd = match installed.get_opt(&name).await {
+    let mut any = false;
+    for name in [TOWNS, AGENTS, TOMBSTONES] {
+        let crd = match installed.get_opt(name).await {
             Ok(Some(crd)) => crd,
-            Ok(None) => return Err(PreflightError::NoCrd { name }),
+            Ok(None) => continue,
             Err(source) => return Err(PreflightError::UnreadCrd { name, source }),
         };
+        any = true;
         let found = crd.annotations().get(names::SCHEMA_REVISION).cloned().unwrap_or_default();
         if found.parse::<i64>().unwrap_or(0) < api::SCHEMA_REVISION {
             let found = if found.is_empty() { "none".to_owned() } else { found };
             return Err(PreflightError::OldCrd { name, found, needed: api::SCHEMA_REVISION });
         }
     }
-    Ok(())
+    if any { Ok(()) } else { Err(PreflightError::NoCrd { name: TOWNS }) }
 }

@@ -8,7 +8,7 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions
 use serde_json::{Value, json};
 
 use super::Cluster;
-use super::error::Error;
+use super::error::{Error, says_gone};
 use super::kinds::Known;
 use crate::api::names;
 use crate::lifecycle::{Guard, ObjectKey, OwnerRef, Uid};
@@ -73,28 +73,29 @@ async fn delete_if<K: Known>(
     }
 }
 
-/// Takes one finalizer off exactly the object that was planned: UID, place and name are all tested. One that is
-/// gone is success.
-pub(super) async fn remove_finalizer<K: Known>(
+/// Takes finalizers, in the order of their places, off exactly the object that was planned: UID, place and name are
+/// all tested. One that is gone is success.
+pub(super) async fn remove_finalizers<K: Known>(
     cluster: &Cluster,
     key: &ObjectKey,
     uid: &Uid,
-    finalizer: &str,
-    position: usize,
+    finalizers: &[(usize, &str)],
 ) -> Result<(), Error> {
-    let what = || format!("take {finalizer} off {} {key}", K::NAME);
-    let place = format!("/metadata/finalizers/{position}");
-    let operations = json!([
-        {"op": "test", "path": "/metadata/uid", "value": uid.as_str()},
-        {"op": "test", "path": place, "value": finalizer},
-        {"op": "remove", "path": place},
-    ]);
-    let patch: json_patch::Patch =
-        serde_json::from_value(operations).map_err(|e| Error::api(what(), kube::Error::SerdeError(e)))?;
+    let names: Vec<_> = finalizers.iter().map(|(_, name)| *name).collect();
+    let what = || format!("take {} off {} {key}", names.join(", "), K::NAME);
+    let mut operations = vec![json!({"op": "test", "path": "/metadata/uid", "value": uid.as_str()})];
+    // The last first: the places of those before it stay what they are.
+    for (position, name) in finalizers.iter().rev() {
+        let place = format!("/metadata/finalizers/{position}");
+        operations.push(json!({"op": "test", "path": place, "value": name}));
+        operations.push(json!({"op": "remove", "path": place}));
+    }
+    let patch: json_patch::Patch = serde_json::from_value(Value::Array(operations))
+        .map_err(|e| Error::api(what(), kube::Error::SerdeError(e)))?;
     let api: Api<K> = Api::namespaced(cluster.client.clone(), &key.namespace);
     match api.patch(&key.name, &patch_params(), &Patch::Json::<()>(patch)).await {
         Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        Err(kube::Error::Api(status)) if says_gone(&status) => Ok(()),
         // A test that failed: the object changed since it was read.
         Err(kube::Error::Api(status)) if status.code == 422 => Err(Error::Conflict { what: what() }),
         Err(error) => Err(Error::api(what(), error)),

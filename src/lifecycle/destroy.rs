@@ -18,7 +18,7 @@ use super::guard::Guard;
 use super::plan::{Action, Plan};
 use super::status::{agent_status, finish_agent, finish_town};
 use super::steps::{self, Progress, awaited_agent};
-use super::{annotation, has_finalizer, has_own_tombstone, record};
+use super::{annotation, has_own_tombstone, is_held, record};
 use crate::api::condition::{self, reason};
 use crate::api::{
     Agent, AgentStatus, BlockedBy, DestroyStatus, DestroyStep, Storage, TombstoneKind, TombstoneSpec,
@@ -35,7 +35,7 @@ const NAMED: usize = 20;
 /// What should happen to a town that is being deleted.
 pub(super) fn town(s: &TownSnapshot, now: Timestamp) -> Plan<TownStatus> {
     let meta = &s.town.metadata;
-    if !has_finalizer(meta, names::FINALIZER) {
+    if !is_held(meta) {
         return Plan::nothing();
     }
     let Some(remains) = &s.remains else { return Plan::nothing() };
@@ -64,7 +64,7 @@ pub(super) fn town(s: &TownSnapshot, now: Timestamp) -> Plan<TownStatus> {
 /// What should happen to an agent that is being deleted.
 pub(super) fn agent(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
     let meta = &s.agent.metadata;
-    if !has_finalizer(meta, names::FINALIZER) {
+    if !is_held(meta) {
         return Plan::nothing();
     }
     let Some(remains) = &s.remains else { return Plan::nothing() };

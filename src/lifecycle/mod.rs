@@ -91,6 +91,11 @@ pub fn label<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
     meta.labels.as_ref()?.get(key).map(String::as_str)
 }
 
+/// Whether we hold the Town or Agent by our finalizer, as it is called today or was by an older version.
+pub fn is_held(meta: &ObjectMeta) -> bool {
+    meta.finalizers.iter().flatten().any(|name| names::is_finalizer(name))
+}
+
 /// Whether the object carries the finalizer.
 pub fn has_finalizer(meta: &ObjectMeta, finalizer: &str) -> bool {
     meta.finalizers.as_ref().is_some_and(|all| all.iter().any(|f| f == finalizer))

@@ -17,7 +17,7 @@ use super::restart;
 use super::sleep;
 use super::status::{finish_town, paused_town};
 use super::update;
-use super::{has_finalizer, is_paused, label, tombstone};
+use super::{has_finalizer, is_held, is_paused, label, tombstone};
 use crate::api::condition::{self, reason};
 use crate::api::{AsleepReason, ExpiryPolicy, Tombstone, Town, TownStatus, names};
 
@@ -40,7 +40,7 @@ pub fn is_new(town: &Town) -> bool {
     let forbidden = town.status.as_ref().is_some_and(|s| {
         s.conditions.iter().any(|c| c.type_ == condition::STALLED && c.reason == reason::TOMBSTONE_EXISTS)
     });
-    forbidden || phase.is_none() || !has_finalizer(&town.metadata, names::FINALIZER)
+    forbidden || phase.is_none() || !is_held(&town.metadata)
 }
 
 /// What should happen to a town now.

@@ -83,7 +83,43 @@ fn next_look<S>(plan: &Plan<S>, uid: &Uid, now: Timestamp) -> Option<Timestamp> 
 
 #[cfg(test)]
 mod tests {
+    use http::{Request, Response};
+    use kube::Client;
+    use kube::client::Body;
+    use tower::service_fn;
+
     use super::*;
+    use crate::cluster::{Clock, Limits, looks};
+    use crate::resources::Install;
+
+    #[tokio::test]
+    async fn b1_of_what_is_not_there_nothing_is_asked_and_nothing_written() {
+        let server = service_fn(async |request: Request<Body>| -> Result<Response<Body>, std::io::Error> {
+            panic!("{} {}", request.method(), request.uri())
+        });
+        let limits = Limits {
+            late_create: SignedDuration::ZERO,
+            blocked_after: SignedDuration::ZERO,
+            attach_max_hold: SignedDuration::ZERO,
+            max_concurrent_starts: 1,
+            agent_tombstones: true,
+            max_concurrent_probes: 1,
+        };
+        let (looks, mut asked) = looks();
+        let client = Client::new(server, "ns");
+        let install = Install("here".into());
+        let cluster = Arc::new(Cluster::new(client, install, Arc::default(), limits, looks, Clock::system()));
+        let gone = ObjectKey { namespace: "ns".into(), name: "gone".into() };
+        for looked in [
+            reconcile_town(&cluster, &gone).await,
+            reconcile_agent(&cluster, &gone).await,
+            reconcile_tombstone(&cluster, &gone).await,
+        ] {
+            let Looked { look_again, failed } = looked.unwrap();
+            assert!(look_again.is_none() && failed.is_none(), "no timer is set for it");
+        }
+        assert!(asked.try_recv().is_err(), "nor is anybody else called");
+    }
 
     #[test]
     fn a_deadline_is_kept_and_a_tick_is_spread_over_a_tenth_of_its_wait() {

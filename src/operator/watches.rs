@@ -30,9 +30,9 @@ pub(super) async fn watch<K: Followed>(
     let kind = K::kind(&());
     let api: Api<DeserializeGuard<K>> = Api::all(cluster.client.clone());
     let mut failing = false;
+    let mut ended = None;
     while !stop.is_cancelled() {
         let round = listing.begin();
-        let mut listed = false;
         let events = watcher(api.clone(), config.clone()).default_backoff();
         let mut stream = events.take_until(stop.cancelled()).boxed();
         loop {
@@ -43,15 +43,16 @@ pub(super) async fn watch<K: Followed>(
             match event {
                 None => break,
                 Some(Ok(event)) => {
-                    if failing {
+                    // A list that has only begun may fail yet.
+                    if !matches!(event, Event::Init) && std::mem::take(&mut failing) {
                         tracing::info!(%kind, "the watch is back");
                     }
-                    failing = false;
                     follow(&event);
                     let done = matches!(event, Event::InitDone);
                     Box::pin(cluster.follow(event)).await;
-                    if done && !std::mem::replace(&mut listed, true) {
-                        listing.ended(round);
+                    if done {
+                        cluster.is_listed::<K>();
+                        end(&listing, &mut ended, round);
                     }
                 }
                 Some(Err(error)) => {
@@ -59,8 +60,20 @@ pub(super) async fn watch<K: Followed>(
                         tracing::warn!(%kind, %error, "the watch is interrupted");
                     }
                     failing = true;
+                    if answer(&error) == Some(404) && cluster.is_undefined::<K>().await {
+                        // No such kind, so no such object: that is a list, too.
+                        for event in [Event::Init, Event::InitDone] {
+                            follow(&event);
+                            Box::pin(cluster.follow(event)).await;
+                        }
+                        end(&listing, &mut ended, round);
+                        // A watch that ended so would go on where it was once the kind is back.
+                        if matches!(error, watcher::Error::WatchStartFailed(_)) {
+                            break;
+                        }
+                    }
                     // As the answer to a new watch, 410 would be asked for again and again: list anew.
-                    if gone(&error) {
+                    if matches!(error, watcher::Error::WatchStartFailed(_)) && answer(&error) == Some(410) {
                         break;
                     }
                 }
@@ -69,6 +82,18 @@ pub(super) async fn watch<K: Followed>(
     }
 }
 
-fn gone(error: &watcher::Error) -> bool {
-    matches!(error, watcher::Error::WatchStartFailed(kube::Error::Api(status)) if status.code == 410)
+/// The kind was listed in this round: that counts once, however often it is listed.
+fn end(listing: &Listing, ended: &mut Option<u32>, round: u32) {
+    if ended.replace(round) != Some(round) {
+        listing.ended(round);
+    }
+}
+
+/// What the API server answered to a list or to a new watch.
+fn answer(error: &watcher::Error) -> Option<u16> {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => Some(status.code),
+        _ => None,
+    }
 }

@@ -1,11 +1,12 @@
 //! The chart, on a real API server.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 use serde_json::Value;
+use town_operator::lifecycle::ChildKind;
 
 use crate::common::account::{NAME, NAMESPACE};
 use crate::common::chart::render;
@@ -20,6 +21,7 @@ const POLICIES: usize = 5;
 pub fn add(stories: &mut Stories) {
     stories.with_the_operator(all_of_it_is_taken);
     stories.with_the_operator(its_policies_are_those_that_all_stories_run_under);
+    stories.with_the_operator(a8_whatever_the_operator_may_create_is_in_the_table_of_what_it_destroys);
     stories.plain(policies_can_be_left_out);
 }
 
@@ -76,6 +78,22 @@ async fn its_policies_are_those_that_all_stories_run_under(story: Story) {
         Ok(())
     })
     .await;
+}
+
+// All stories run with these rights: what the operator would create besides would be refused.
+async fn a8_whatever_the_operator_may_create_is_in_the_table_of_what_it_destroys(story: Story) {
+    let role = story.cluster.kubectl(&["get", "clusterrole", NAME, "-o", "json"]);
+    let role: Value = serde_json::from_str(&role).unwrap();
+    let words = |list: &Value| -> Vec<String> {
+        list.as_array().unwrap().iter().map(|word| word.as_str().unwrap().to_owned()).collect()
+    };
+    let rules = role["rules"].as_array().unwrap().iter();
+    let creates = rules.filter(|rule| words(&rule["verbs"]).contains(&"create".to_owned()));
+    let may_create: BTreeSet<String> = creates.flat_map(|rule| words(&rule["resources"])).collect();
+    let table = ChildKind::ALL.map(|kind| format!("{}s", kind.as_str().to_lowercase()));
+    // Records and events speak of what is gone; they are no part of it.
+    let wanted = table.into_iter().chain(["tombstones".to_owned(), "events".to_owned()]).collect();
+    assert_eq!(may_create, wanted);
 }
 
 async fn policies_can_be_left_out() {

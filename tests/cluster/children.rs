@@ -22,7 +22,7 @@ pub fn add(stories: &mut Stories) {
     stories.with_the_operator(a_service_goes_with_its_town);
     stories.with_the_operator(a_service_of_somebody_else_is_left_alone);
     stories.with_the_operator(the_token_is_made_once_and_goes_with_its_town);
-    stories.with_the_operator(an_agent_has_a_token_of_its_own_that_goes_with_it);
+    stories.with_the_operator(a14_an_agent_has_a_token_of_its_own_that_goes_with_it);
     stories.with_the_operator(t21_a_secret_that_is_missing_is_named_and_waited_for);
     stories.with_the_operator(t21_the_credentials_of_a_rig_are_waited_for);
     stories.with_the_operator(t21_a_retained_volume_stays_and_is_nobodys);
@@ -118,7 +118,7 @@ async fn the_token_is_made_once_and_goes_with_its_town(story: Story) {
     assert_eq!(story.children(&town.id()).await, [""; 0]);
 }
 
-async fn an_agent_has_a_token_of_its_own_that_goes_with_it(story: Story) {
+async fn a14_an_agent_has_a_token_of_its_own_that_goes_with_it(story: Story) {
     story.create_town("hall", asked()).await;
     let town = story.town("hall").until("has its pod", |town| town.pod_uid().is_some()).await;
     story.create_agent("mayor", "hall", json!({"role": "mayor", "activityProbe": {"port": 8080}})).await;

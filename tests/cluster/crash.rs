@@ -24,7 +24,7 @@ pub fn add(stories: &mut Stories) {
     stories.alone_on(quick(), t8_an_operator_killed_at_each_step_of_destruction_finishes_it);
     stories.alone_on(quick(), t8_an_operator_killed_at_any_moment_of_a_life_goes_on);
     stories.alone(k4_what_happens_while_the_operator_is_down_is_seen_when_it_is_back);
-    stories.alone_on(quick(), an_api_server_that_is_killed_or_silent_is_no_proof_of_anything);
+    stories.alone_on(quick(), k24_an_api_server_that_is_killed_or_silent_is_no_proof_of_anything);
 }
 
 /// A control plane whose requests are over soon.
@@ -223,7 +223,7 @@ async fn k4_what_happens_while_the_operator_is_down_is_seen_when_it_is_back(stor
     assert!(seconds(&due, &fell) < 12, "asleep at {}, due at {}: the clock began anew", fell.0, due.0);
 }
 
-async fn an_api_server_that_is_killed_or_silent_is_no_proof_of_anything(story: Story) {
+async fn k24_an_api_server_that_is_killed_or_silent_is_no_proof_of_anything(story: Story) {
     // Longer than anything here takes: a leader that cannot renew its Lease for ten seconds would end.
     let patient = ["--lease-duration=60s", "--lease-renew-deadline=50s"];
     let operator = story.cluster.operator(&[&[OPERATOR][..], &patient].concat()).await;

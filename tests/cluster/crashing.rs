@@ -114,6 +114,7 @@ async fn k16_an_evicted_town_pod_is_replaced_and_not_counted(story: Story) {
     assert_eq!(counted, 0, "not its own doing");
 }
 
+// I-lost-node.
 async fn k14_a_pod_that_does_not_go_is_never_doubled(story: Story) {
     let mut brief = template();
     brief["spec"]["terminationGracePeriodSeconds"] = 1.into();

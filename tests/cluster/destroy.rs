@@ -18,13 +18,13 @@ use crate::words::{Told, done, polecat, seconds, workshop, workshop_with};
 pub const FOREIGN: &str = "example.com/hold";
 
 pub fn add(stories: &mut Stories) {
-    stories.with_the_operator(t1_nothing_of_a_deleted_town_is_left);
+    stories.with_the_operator(a1_t1_nothing_of_a_deleted_town_is_left);
     stories.with_the_operator(t1_a_sleeping_town_goes_the_same_way);
-    stories.with_the_operator(t1_a_town_that_is_starting_goes_the_same_way);
-    stories.with_the_operator(t2_a_pod_that_does_not_go_is_named_and_waited_for);
+    stories.with_the_operator(a6_t1_a_town_that_is_starting_goes_the_same_way);
+    stories.with_the_operator(a2_a10_t2_a_pod_that_does_not_go_is_named_and_waited_for);
     stories.with_the_operator(k12_foreign_finalizers_are_named_and_never_touched);
-    stories.with_the_operator(t5_a_delete_right_behind_a_create_leaves_nothing);
-    stories.with_the_operator(t6_a_successor_of_the_same_name_adopts_nothing);
+    stories.with_the_operator(b3_t5_a_delete_right_behind_a_create_leaves_nothing);
+    stories.with_the_operator(b8_t6_a_successor_of_the_same_name_adopts_nothing);
     stories.with_the_operator(k1_a_successor_can_come_only_when_all_is_gone);
     stories.with_the_operator(t7_a_live_town_with_a_tombstone_runs_nothing);
     stories.with_the_operator(t7_a_tombstone_stops_what_runs_and_keeps_the_data);
@@ -38,7 +38,7 @@ pub fn add(stories: &mut Stories) {
     stories.with_the_operator(k34_a_spec_that_changes_during_destruction_changes_nothing);
 }
 
-async fn t1_nothing_of_a_deleted_town_is_left(story: Story) {
+async fn a1_t1_nothing_of_a_deleted_town_is_left(story: Story) {
     let town = busy_town(&story, "gas", &["ann", "bob", "eve"]).await;
     assert_eq!(story.children(&town.id()).await.len(), 3 + 4 + 4, "agents, pods and claims");
     story.kubectl(&["delete", "town", "gas", "--timeout=45s"]);
@@ -63,7 +63,7 @@ async fn t1_a_sleeping_town_goes_the_same_way(story: Story) {
     no_volume_is_left(&story).await;
 }
 
-async fn t1_a_town_that_is_starting_goes_the_same_way(story: Story) {
+async fn a6_t1_a_town_that_is_starting_goes_the_same_way(story: Story) {
     story.players.run_new_pods(false);
     story.create_town("gas", workshop_with(json!({"storage": {"size": "1Gi"}}))).await;
     story.create_agent("ann", "gas", polecat("b-1")).await;
@@ -74,7 +74,7 @@ async fn t1_a_town_that_is_starting_goes_the_same_way(story: Story) {
     no_volume_is_left(&story).await;
 }
 
-async fn t2_a_pod_that_does_not_go_is_named_and_waited_for(story: Story) {
+async fn a2_a10_t2_a_pod_that_does_not_go_is_named_and_waited_for(story: Story) {
     let town = busy_town(&story, "gas", &["ann"]).await;
     let pod = story.pod(&town.child()).get().await;
     story.players.hold(&town.child());
@@ -160,7 +160,7 @@ async fn k12_foreign_finalizers_are_named_and_never_touched(story: Story) {
     story.town("gas").gone().await;
 }
 
-async fn t5_a_delete_right_behind_a_create_leaves_nothing(story: Story) {
+async fn b3_t5_a_delete_right_behind_a_create_leaves_nothing(story: Story) {
     // At every moment between the create and the first pod the delete may come.
     let mut towns = Vec::new();
     for delay in [0, 5, 10, 20, 40, 60, 80, 120, 160, 240] {
@@ -197,7 +197,8 @@ async fn t5_a_delete_right_behind_a_create_leaves_nothing(story: Story) {
     .await;
 }
 
-async fn t6_a_successor_of_the_same_name_adopts_nothing(story: Story) {
+// I-recreated.
+async fn b8_t6_a_successor_of_the_same_name_adopts_nothing(story: Story) {
     let old = busy_town(&story, "gas", &["ann"]).await;
     let old_pod = story.pod(&old.child()).get().await;
     story.town("gas").delete().await;
@@ -226,6 +227,7 @@ async fn t6_a_successor_of_the_same_name_adopts_nothing(story: Story) {
     );
 }
 
+// I-recreated.
 async fn k1_a_successor_can_come_only_when_all_is_gone(story: Story) {
     let old = busy_town(&story, "gas", &[]).await;
     story.players.hold(&old.child());

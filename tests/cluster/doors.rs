@@ -25,7 +25,7 @@ pub fn add(stories: &mut Stories) {
     stories.with_the_operator(k9_background_deletion_takes_a_town_whole);
     stories.with_the_operator(k9_foreground_deletion_takes_a_town_whole);
     stories.with_the_operator(k9_orphaning_deletion_takes_a_town_whole);
-    stories.with_the_operator(t20_removing_a_rig_destroys_its_agents_and_their_volumes);
+    stories.with_the_operator(a7_t20_removing_a_rig_destroys_its_agents_and_their_volumes);
     stories.with_the_operator(t20_a_rig_is_removed_from_a_sleeping_town);
     stories.with_the_operator(an_agent_deleted_alone_goes_with_all_that_it_has);
     stories.with_the_operator(t9_a_namespace_goes_with_its_towns);
@@ -43,10 +43,12 @@ async fn k9_background_deletion_takes_a_town_whole(story: Story) {
     takes_a_town_whole(story, PropagationPolicy::Background).await;
 }
 
+// I-block-owner-deletion.
 async fn k9_foreground_deletion_takes_a_town_whole(story: Story) {
     takes_a_town_whole(story, PropagationPolicy::Foreground).await;
 }
 
+// I-orphan.
 async fn k9_orphaning_deletion_takes_a_town_whole(story: Story) {
     takes_a_town_whole(story, PropagationPolicy::Orphan).await;
 }
@@ -62,7 +64,7 @@ async fn takes_a_town_whole(story: Story, propagation: PropagationPolicy) {
     assert_eq!(story.api::<Pod>().list(&ListParams::default()).await.unwrap().items.len(), 0);
 }
 
-async fn t20_removing_a_rig_destroys_its_agents_and_their_volumes(story: Story) {
+async fn a7_t20_removing_a_rig_destroys_its_agents_and_their_volumes(story: Story) {
     let rigs = json!({"rigs": [{"name": "core"}, {"name": "docs"}]});
     story.create_town("shop", workshop_with(rigs)).await;
     for (cat, rig) in [("stays", "core"), ("goes", "docs"), ("rests", "docs")] {
@@ -127,6 +129,7 @@ async fn t9_a_namespace_goes_with_its_towns(story: Story) {
     no_volume_is_left(&story).await;
 }
 
+// I-namespace.
 async fn k10_a_namespace_goes_in_whatever_state_its_towns_are(story: Story) {
     busy_town(&story, "works", &["ann"]).await;
     story.create_town("sleeps", workshop_with(json!({"suspended": true, "storage": {"size": "1Gi"}}))).await;
@@ -150,6 +153,7 @@ async fn k10_a_namespace_goes_in_whatever_state_its_towns_are(story: Story) {
     no_volume_is_left(&story).await;
 }
 
+// I-restart.
 async fn k3_k11_every_door_used_while_the_operator_was_down_leads_to_the_end(story: Story) {
     let operator = story.cluster.operator(&[OPERATOR]).await;
     let anybody = People::of(&story).await.anybody;

@@ -23,9 +23,9 @@ pub fn add(stories: &mut Stories) {
     stories.with_the_operator(k16_a_session_agents_pod_that_is_killed_is_replaced);
     stories.with_the_operator(past_its_limit_an_agent_is_failed_and_wakes_nobody);
     stories.with_the_operator(t18_a_finished_polecats_pod_cannot_vanish_unread);
-    stories.with_the_operator(t18_a_done_bead_never_starts_again);
+    stories.with_the_operator(b6_t18_a_done_bead_never_starts_again);
     stories.with_the_operator(k15_what_keeps_a_pod_from_starting_is_said_in_its_own_words);
-    stories.with_the_operator(k15_a_quota_is_named_and_waited_for);
+    stories.with_the_operator(k15_k27_a_quota_is_named_and_waited_for);
     stories.with_the_operator(k15_a_pod_that_is_refused_is_retried_without_haste);
 }
 
@@ -160,7 +160,8 @@ async fn t18_a_finished_polecats_pod_cannot_vanish_unread(story: Story) {
     assert_eq!(story.pods(names::AGENT_UID, &cat.id()).await.len(), 0);
 }
 
-async fn t18_a_done_bead_never_starts_again(story: Story) {
+// I-finished-pod.
+async fn b6_t18_a_done_bead_never_starts_again(story: Story) {
     story.create_town("shop", workshop_with(json!({"sleepAfter": "10s"}))).await;
     story.create_agent("cat", "shop", polecat("b-1")).await;
     let cat = story.agent("cat").until("works", |agent| agent.phase() == "Working").await;
@@ -219,7 +220,7 @@ async fn k15_what_keeps_a_pod_from_starting_is_said_in_its_own_words(story: Stor
     assert!(!town.is("Degraded") && town.is("Ready"));
 }
 
-async fn k15_a_quota_is_named_and_waited_for(story: Story) {
+async fn k15_k27_a_quota_is_named_and_waited_for(story: Story) {
     story.kubectl(&["create", "quota", "tight", "--hard=pods=0"]);
     let hard = "-o=jsonpath={.status.hard.pods}";
     crate::common::wait::until("the quota counts", crate::common::wait::PATIENCE, async || {

@@ -55,7 +55,7 @@ const OF_TOWN: &[(&str, &str)] = &[
     ("storage.retainPolicy", "t21_a_retained_volume_stays_and_is_nobodys"),
     ("storage.size", "t21_a_claim_is_what_storage_asks_for"),
     ("storage.storageClassName", "t21_a_claim_is_what_storage_asks_for"),
-    ("suspended", "a_suspended_town_sleeps_whatever_the_work"),
+    ("suspended", "b4_a_suspended_town_sleeps_whatever_the_work"),
     ("template", "d12_a_template_that_changes_while_a_town_is_idle_is_used_at_once"),
     ("tombstone", "g9_a_record_goes_when_its_time_has_come_and_nothing_is_left"),
     ("tombstone.recreate", "k29_a_name_that_was_destroyed_may_be_refused_and_says_until_when"),
@@ -65,7 +65,7 @@ const OF_TOWN: &[(&str, &str)] = &[
 
 /// Each field of an agent, and the test that shows what it does.
 const OF_AGENT: &[(&str, &str)] = &[
-    ("activityProbe", "an_agent_has_a_token_of_its_own_that_goes_with_it"),
+    ("activityProbe", "a14_an_agent_has_a_token_of_its_own_that_goes_with_it"),
     ("activityProbe.path", "t21_a_session_agent_speaks_for_itself"),
     ("activityProbe.port", "t21_a_session_agent_speaks_for_itself"),
     ("activityProbe.tokenSecret", "t21_a_session_agent_speaks_for_itself"),

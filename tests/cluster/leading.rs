@@ -157,6 +157,7 @@ async fn i12_sigterm_hands_over_at_once_and_nobody_writes_out_of_turn(story: Sto
     assert!(reads <= 10, "{}", lease.named());
 }
 
+// I-leader-overlap.
 async fn k23_a_leader_that_was_paused_writes_nothing_more_and_ends(story: Story) {
     let two = Two::start(&story).await;
     story.create_town("gas", workshop()).await;

@@ -11,6 +11,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod admission;
 mod api;
 mod asking;
 mod binding;
@@ -19,6 +20,7 @@ mod chart;
 mod children;
 mod crash;
 mod crashing;
+mod definitions;
 mod destroy;
 mod doors;
 mod expiry;
@@ -45,9 +47,11 @@ mod stage;
 mod starting;
 mod startup;
 mod tasks;
+mod tenants;
 mod tombstones;
 mod unknown;
 mod updates;
+mod upgrade;
 mod volumes;
 mod waking;
 mod words;
@@ -75,15 +79,19 @@ fn main() -> ExitCode {
     waking::add(&mut stories);
     naming::add(&mut stories);
     doors::add(&mut stories);
+    definitions::add(&mut stories);
     destroy::add(&mut stories);
     policies::add(&mut stories);
     tombstones::add(&mut stories);
     chart::add(&mut stories);
+    admission::add(&mut stories);
+    tenants::add(&mut stories);
     sleep::add(&mut stories);
     failing::add(&mut stories);
     starting::add(&mut stories);
     tasks::add(&mut stories);
     updates::add(&mut stories);
+    upgrade::add(&mut stories);
     volumes::add(&mut stories);
     expiry::add(&mut stories);
     roles::add(&mut stories);

@@ -96,6 +96,7 @@ async fn undo_by_status(object: &Object, who: &Client) -> DynamicObject {
     object.api(who).patch_status(object.name(), &PatchParams::default(), &Patch::Merge(patch)).await.unwrap()
 }
 
+// I-restored.
 async fn b9_a_mark_that_came_with_a_copy_is_anybodys_to_remove(story: Story) {
     let people = People::of(&story).await;
     for object in a_town_and_its_agent(&story).await {
@@ -122,12 +123,18 @@ async fn the_finalizer_is_taken_off_by_the_operator_and_administrators(story: St
         story.players.hold(pod);
     }
     for object in objects {
-        object.change(&people.anybody, finalizers(json!([names::FINALIZER, "example.com/hold"]))).await;
+        // As an older version called it, too (K37).
+        let [older] = names::OLDER_FINALIZERS;
+        object
+            .change(&people.anybody, finalizers(json!([names::FINALIZER, older, "example.com/hold"])))
+            .await;
         let strip = [
             Ask::Merge(finalizers(Value::Null)),
             Ask::Merge(finalizers(json!(["example.com/hold"]))),
             Ask::Json(json!([{"op": "remove", "path": "/metadata/finalizers/0"}])),
             Ask::Replace(finalizers(Value::Null)),
+            Ask::Merge(finalizers(json!([names::FINALIZER, "example.com/hold"]))),
+            Ask::Merge(finalizers(json!([older, "example.com/hold"]))),
         ];
         let disown = [
             Ask::Merge(json!({"metadata": {"labels": {names::INSTALL: "another"}}})),
@@ -150,11 +157,12 @@ async fn the_finalizer_is_taken_off_by_the_operator_and_administrators(story: St
                 object.lets(&people.operator, ask).await;
             }
             // Those of others are theirs.
-            let without = finalizers(json!([names::FINALIZER]));
+            let without = finalizers(json!([names::FINALIZER, older]));
             object.lets(&people.anybody, &Ask::Merge(without.clone())).await;
             object.lets(&people.garbage_collector, &Ask::Merge(without)).await;
             if !deleting {
-                let settled = finalizers(json!([names::FINALIZER, "example.com/hold", "foregroundDeletion"]));
+                let settled =
+                    finalizers(json!([names::FINALIZER, older, "example.com/hold", "foregroundDeletion"]));
                 object.lets(&people.garbage_collector, &Ask::Merge(settled)).await;
             }
         }

@@ -23,7 +23,7 @@ pub fn add(stories: &mut Stories) {
     stories.with_the_operator(a_new_bead_wakes_a_session_agents_town);
     stories.with_the_operator(k18_work_that_comes_while_a_town_falls_asleep_is_done);
     stories.with_the_operator(k18_suspending_while_a_town_wakes_ends_asleep);
-    stories.with_the_operator(a_suspended_town_sleeps_whatever_the_work);
+    stories.with_the_operator(b4_a_suspended_town_sleeps_whatever_the_work);
     stories.with_the_operator(suspending_lets_agents_finish);
     stories.with_the_operator(drain_ends_at_its_bound);
     stories.with_the_operator(an_always_on_town_never_sleeps);
@@ -208,7 +208,7 @@ async fn k18_suspending_while_a_town_wakes_ends_asleep(story: Story) {
     assert_eq!(story.pods(names::TOWN_UID, &town.id()).await.len(), 0);
 }
 
-async fn a_suspended_town_sleeps_whatever_the_work(story: Story) {
+async fn b4_a_suspended_town_sleeps_whatever_the_work(story: Story) {
     story.create_town("decree", workshop()).await;
     story.create_agent("cat", "decree", polecat("b-1")).await;
     story.create_agent("mayor", "decree", json!({"role": "mayor"})).await;

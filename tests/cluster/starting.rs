@@ -240,6 +240,7 @@ async fn k17_a_volume_that_is_lost_is_said_and_not_replaced(story: Story) {
     story.agent("crew").until("is there", |agent| agent.is("Ready") && !agent.is("Degraded")).await;
 }
 
+// I-claim-terminating.
 async fn k17_a_claim_that_is_going_is_waited_for(story: Story) {
     story.create_town("shop", workshop_with(json!({"storage": {"size": "1Gi"}, "suspended": true}))).await;
     let town = story.town("shop").until("sleeps", asleep).await;

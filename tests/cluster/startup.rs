@@ -118,7 +118,13 @@ async fn definitions_that_are_missing_or_old_are_refused(story: Story) {
     annotate("99");
     let operator = Operator::start(account.kubeconfig(), &[]).await;
     assert_eq!(operator.terminate().0, 0);
-    story.cluster.kubectl(&["delete", "crd", "towns.gastown.dev"]);
+    story.cluster.kubectl(&[
+        "delete",
+        "crd",
+        "agents.gastown.dev",
+        "tombstones.gastown.dev",
+        "towns.gastown.dev",
+    ]);
     refused(&["towns.gastown.dev", "not installed", "crds/"]);
 }
 

@@ -20,7 +20,7 @@ use crate::words::{Told, idle, polecat, seconds, workshop, workshop_with};
 pub fn add(stories: &mut Stories) {
     stories.with_the_operator(i3_the_record_is_there_before_anything_goes_and_proves_what_became_of_it);
     stories.with_the_operator(i3_a_record_that_vanishes_is_written_again_before_anything_else_goes);
-    stories.with_the_operator(a3_what_an_administrator_gives_up_is_written_down_as_given_up);
+    stories.with_the_operator(a3_a11_what_an_administrator_gives_up_is_written_down_as_given_up);
     stories.with_the_operator(k29_a_name_that_was_destroyed_may_be_refused_and_says_until_when);
     stories.with_the_operator(b8_a_name_that_was_destroyed_may_be_taken_again);
     stories.with_the_operator(g9_a_record_goes_when_its_time_has_come_and_nothing_is_left);
@@ -105,7 +105,7 @@ async fn i3_a_record_that_vanishes_is_written_again_before_anything_else_goes(st
     record.until("is complete", destroyed).await;
 }
 
-async fn a3_what_an_administrator_gives_up_is_written_down_as_given_up(story: Story) {
+async fn a3_a11_what_an_administrator_gives_up_is_written_down_as_given_up(story: Story) {
     let town = held_town(&story, "gas", json!({"storage": {"size": "1Gi"}})).await;
     story.town("gas").delete().await;
     let blocked = story.town("gas").until("is blocked", |town| town.is("DeletionBlocked")).await;

@@ -17,11 +17,11 @@ use crate::words::{Told, polecat, workshop, workshop_with};
 const A_MINUTE: Duration = Duration::from_secs(75);
 
 pub fn add(stories: &mut Stories) {
-    stories.alone(t3_a_list_that_is_forbidden_is_not_an_empty_list);
+    stories.alone(a4_k27_t3_a_list_that_is_forbidden_is_not_an_empty_list);
     stories.alone(k33_d3_objects_that_cannot_be_decoded_do_not_stop_the_others);
 }
 
-async fn t3_a_list_that_is_forbidden_is_not_an_empty_list(story: Story) {
+async fn a4_k27_t3_a_list_that_is_forbidden_is_not_an_empty_list(story: Story) {
     let operator = story.cluster.operator(&["--deletion-blocked-after=10s"]).await;
     story.create_town("gas", workshop_with(json!({"storage": {"size": "1Gi"}}))).await;
     let mut spec = polecat("b-1");

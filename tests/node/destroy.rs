@@ -4,7 +4,7 @@ use kube::ResourceExt;
 use serde_json::json;
 
 use crate::common::wait::until;
-use crate::scene::{PATIENCE, STAY, Scene, identities, runs_with_grace};
+use crate::scene::{PATIENCE, STAY, Scene, identities, runs, runs_with_grace};
 use crate::stage::Stories;
 
 pub fn add(stories: &mut Stories) {
@@ -14,6 +14,7 @@ pub fn add(stories: &mut Stories) {
     stories.add(a_sleeping_town_that_is_deleted_leaves_nothing);
     stories.add(a_deleted_namespace_leaves_nothing_of_an_awake_town);
     stories.add(a_town_whose_containers_will_not_end_is_gone_when_they_are);
+    stories.add(a15_processes_that_left_their_parents_go_with_their_pod);
     stories.add(e7_a_town_with_a_service_and_tokens_leaves_neither);
     stories.add(an_agent_deleted_alone_leaves_nothing_and_nobody_else_notices);
 }
@@ -77,6 +78,22 @@ async fn a_town_whose_containers_will_not_end_is_gone_when_they_are(scene: Scene
     scene.assert_runs(&[pod]).await;
     assert!(scene.town("alpha").find().await.is_some(), "a town is there as long as its pod");
     scene.town("alpha").gone_within(PATIENCE).await;
+    assert_eq!(scene.everything_of(&town.uid).await, [""; 0]);
+    scene.assert_nothing_runs();
+}
+
+async fn a15_processes_that_left_their_parents_go_with_their_pod(scene: Scene) {
+    // Its parent is gone, it is in a session of its own, and deaf.
+    let stray = "(setsid sh -c 'trap \"\" TERM HUP; while :; do sleep 86399; done' &)";
+    let town = scene.create_busy_town("alpha", json!({"template": runs(&format!("{stray}; {STAY}"))})).await;
+    let uid = scene.town_pod("alpha").await.uid().unwrap();
+    until("the stray process runs", PATIENCE, async || {
+        let processes = scene.processes();
+        let runs = processes.iter().any(|one| one.starts_with(&uid) && one.contains("sleep 86399"));
+        if runs || scene.stage.node().is_none() { Ok(()) } else { Err(format!("{processes:?}")) }
+    })
+    .await;
+    scene.kubectl(&["delete", "town", "alpha", "--timeout=120s"]);
     assert_eq!(scene.everything_of(&town.uid).await, [""; 0]);
     scene.assert_nothing_runs();
 }

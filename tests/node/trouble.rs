@@ -19,7 +19,7 @@ pub fn add(stories: &mut Stories) {
     stories.add(k16_e5_an_attempt_killed_for_its_memory_has_failed_and_names_its_limit);
     stories.add(k15_c7_an_image_that_cannot_be_pulled_is_named_within_seconds);
     stories.add(k15_a_volume_that_does_not_come_is_named);
-    stories.add(k15_a_quota_is_named_and_waited_for);
+    stories.add(k15_k27_a_quota_is_named_and_waited_for);
     stories.add(f5_a_secret_that_is_missing_is_named_and_waited_for);
     stories.add(k17_a_claim_that_is_being_deleted_is_named_and_another_made_once_it_is_gone);
 }
@@ -168,7 +168,7 @@ async fn k15_a_volume_that_does_not_come_is_named(scene: Scene) {
     scene.kubectl(&["delete", "town", "alpha", "--timeout=60s"]);
 }
 
-async fn k15_a_quota_is_named_and_waited_for(scene: Scene) {
+async fn k15_k27_a_quota_is_named_and_waited_for(scene: Scene) {
     scene.create::<ResourceQuota>("few", json!({"hard": {"pods": "0"}})).await;
     let quota = scene.seen::<ResourceQuota>("few");
     let in_force = |quota: &ResourceQuota| quota.status.as_ref().is_some_and(|status| status.used.is_some());

@@ -3,7 +3,8 @@
 use super::build::{AgentBuilder, Read, mayor, minute, polecat, running_town, town, uid};
 use crate::api::AsleepReason::Idle;
 use crate::api::condition::{RECONCILING, STALLED, reason};
-use crate::lifecycle::{Freshness, Uid, needs_live_town};
+use crate::api::names;
+use crate::lifecycle::{Freshness, Uid, is_new, needs_live_town};
 
 #[test]
 fn a_new_town_is_adopted_before_anything_else() {
@@ -13,6 +14,21 @@ fn a_new_town_is_adopted_before_anything_else() {
     assert_eq!(unlabelled.decide(minute(0)).does(), "adopt", "finalizer without label");
     let stripped = town().edit(|t| t.metadata.finalizers = None);
     assert_eq!(stripped.decide(minute(0)).does(), "adopt", "label without finalizer");
+}
+
+#[test]
+fn k37_what_an_older_version_holds_is_taken_over_while_it_lives() {
+    let [older] = names::OLDER_FINALIZERS;
+    let held = |by: &str| {
+        let town = running_town().status(|s| s.phase = Some("Idle".into()));
+        town.edit(|t| t.metadata.finalizers = Some(vec![by.into()]))
+    };
+    assert_eq!(held(older).decide(minute(0)).does(), "adopt");
+    assert!(!is_new(&held(older).0.town) && is_new(&held("gastown.dev/else").0.town), "it was held before");
+    let agent = polecat("toast").hook("b1").edit(|a| a.metadata.finalizers = Some(vec![older.into()]));
+    assert_eq!(agent.decide(minute(0)).does(), format!("bind to town {}", uid("gas")));
+    let successors = agent.bound_to(&Uid::new("old")).of_live(&running_town()).decide(minute(1));
+    assert_eq!((successors.does().as_str(), successors.reason(STALLED)), ("", reason::TOWN_GONE));
 }
 
 #[test]
@@ -124,6 +140,7 @@ fn an_agent_that_lost_our_finalizer_gets_it_back_from_its_own_town_only() {
     }
 }
 
+// I-cache-lag.
 #[test]
 fn only_a_live_read_says_that_a_town_is_gone() {
     let toast = || polecat("toast").hook("b1").running();

@@ -7,7 +7,7 @@ use super::build::{
     running_town, second, town, unanswered,
 };
 use crate::api::condition::{DELETION_BLOCKED, READY, RECONCILING, STALLED};
-use crate::api::{BlockedBy, DestroyStep};
+use crate::api::{BlockedBy, DestroyStep, names};
 use crate::lifecycle::{Action, ChildKind, Freshness, Plan, Uid};
 
 /// A town in destruction since minute 0, of which nothing is left yet to find.
@@ -46,6 +46,7 @@ fn the_tombstone_comes_before_everything_else() {
     }
 }
 
+// I-generation.
 #[test]
 fn d16_the_generation_that_a_deletion_raises_holds_nothing_up() {
     let raised = going().edit(|t| t.metadata.generation = t.metadata.generation.map(|g| g + 1));
@@ -60,6 +61,21 @@ fn a_town_that_is_not_ours_to_hold_is_let_go() {
     assert_eq!(plan, Plan::nothing());
     let finalized = polecat("toast").unbound().deleting(minute(0)).decide(minute(1));
     assert_eq!(finalized, Plan::nothing());
+}
+
+#[test]
+fn k37_what_an_older_version_holds_is_destroyed_and_let_go() {
+    for (finalizer, does) in [
+        (names::OLDER_FINALIZERS[0], "give receipts, remove finalizer"),
+        ("gastown.dev/else", ""),
+        ("example.com/hold", ""),
+    ] {
+        let held = going().edit(|t| t.metadata.finalizers = Some(vec![finalizer.into()]));
+        assert_eq!(held.decide(minute(1)).does(), does, "{finalizer}");
+        let agent = alone(idle()).own_tombstone(minute(0)).remains(|_| {});
+        let agent = agent.edit(|a| a.metadata.finalizers = Some(vec![finalizer.into()]));
+        assert_eq!(agent.decide(minute(1)).does(), does, "{finalizer}");
+    }
 }
 
 #[test]
@@ -147,7 +163,7 @@ fn an_agent_whose_town_cannot_be_read_is_neither_drained_nor_deleted() {
 }
 
 #[test]
-fn a_create_without_an_answer_is_waited_for() {
+fn b7_a_create_without_an_answer_is_waited_for() {
     let settling = going().remains(|r| r.settled_at = Some(second(90)));
     let early = settling.decide(second(89));
     assert_eq!((early.does().as_str(), early.look_again), ("", Some(second(90))));
@@ -192,7 +208,7 @@ fn whether_anybody_works_must_be_known_before_agents_are_deleted() {
 fn pods_go_with_their_results_recorded_or_not_once_nothing_of_them_runs() {
     let held = |p: super::build::PodBuilder| {
         let mut facts = p.0;
-        facts.finalizers = vec![crate::api::names::RESULT_FINALIZER.into()];
+        facts.finalizers = vec![names::RESULT_FINALIZER.into()];
         going().remains(|r| r.pods = Ok(vec![facts]))
     };
     let runs = pod("toast").ready();

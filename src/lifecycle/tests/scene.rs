@@ -542,6 +542,7 @@ impl Scene {
                 retained: self.retained.iter().map(|(uid, _)| uid.clone()).collect(),
                 ..Remains::of(Record::NotKept)
             }),
+            creates_settle_at: None,
             town_destroyed: false,
             install: HERE.into(),
             blocked_after: SignedDuration::from_mins(10),
@@ -679,7 +680,9 @@ impl Scene {
         match action {
             Action::Adopt { town_uid } => {
                 let meta = self.meta(who);
-                meta.finalizers.get_or_insert_default().push(names::FINALIZER.into());
+                let finalizers = meta.finalizers.get_or_insert_default();
+                finalizers.retain(|name| !names::is_finalizer(name));
+                finalizers.push(names::FINALIZER.into());
                 let labels = meta.labels.get_or_insert_default();
                 labels.insert(names::INSTALL.into(), HERE.into());
                 if let Some(uid) = town_uid {

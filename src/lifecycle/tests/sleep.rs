@@ -264,6 +264,17 @@ fn a_pod_that_came_late_to_a_sleeping_town_is_deleted() {
     assert_eq!(foreign.does(), "", "what another installation made is left alone");
 }
 
+// K2. A look is for a name, and what is decided in it rests on who is there.
+#[test]
+fn k2_a_deadline_of_a_town_that_is_gone_means_nothing_to_its_successor() {
+    let old = running_town().last_active(minute(10));
+    assert_eq!(old.decide(minute(40)).phase(), "Draining");
+    let successor = running_town().created(minute(39)).woke(minute(39));
+    let plan = successor.decide(minute(40));
+    assert_eq!((plan.phase(), plan.does().as_str()), ("Idle", ""));
+    assert_eq!(plan.look_again, Some(minute(69)), "it has its own");
+}
+
 #[test]
 fn a_wake_request_is_answered_once() {
     let woken = town().asleep(Idle).wake_request("please").settled(minute(40));

@@ -38,6 +38,7 @@ fn a_long_name_is_cut_to_what_a_label_holds() {
     assert_eq!(label(&pod, names::APP_INSTANCE), "x".repeat(62), "and does not end in a dot");
 }
 
+// I-cross-namespace, I-block-owner-deletion: an ownerReference names an owner in the same namespace, and holds it up in no way.
 #[test]
 fn a_pod_is_collected_with_its_owner_and_does_not_hold_it() {
     for (pod, kind, name, uid) in

@@ -47,6 +47,7 @@ macro_rules! stories {
                 explore(&scenarios::$story(), "nothing goes wrong", |explorer| explorer.told(std::env::var("TELL").is_ok()));
             }
 
+            // K5, K13, K24, A13, B7, I-unknown-create.
             #[test]
             #[cfg_attr(not(feature = "mutations"), ignore = "make explore runs it, optimised")]
             fn whatever_fails() {
@@ -56,12 +57,14 @@ macro_rules! stories {
                 });
             }
 
+            // K6, K7, K8, I-missed-delete, I-stale-cache.
             #[test]
             #[cfg_attr(not(feature = "mutations"), ignore = "make explore runs it, optimised")]
             fn however_blind_it_is() {
                 explore(&scenarios::$story(), "stale views", |explorer| explorer.every_stale_view());
             }
 
+            // K1, K2.
             #[test]
             #[cfg_attr(not(feature = "mutations"), ignore = "make explore runs it, optimised")]
             fn in_any_order() {

@@ -26,6 +26,11 @@ members of the {{ if gt (len $groups) 1 }}groups{{ else }}group{{ end }} {{ join
     request.userInfo.username != "system:serviceaccount:{{ .Release.Namespace }}:{{ include "town-operator.serviceAccountName" . }}"
 {{- end }}
 
+{{/* Our finalizer on towns and agents, and what older versions called it, as a list in CEL. */}}
+{{- define "town-operator.finalizers" -}}
+["gastown.dev/cleanup", "gastown.dev/finalizer"]
+{{- end }}
+
 {{/*
 The namespace controller and the garbage collector, by whichever name the controller manager calls them. Were they
 refused, namespaces and objects that are deleted with their dependents would hang.
