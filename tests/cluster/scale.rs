@@ -119,7 +119,7 @@ fn per(many: usize, towns: usize) -> f64 {
 }
 
 /// Whether the operator made something other than the record of a destruction.
-pub fn is_creation(write: &str) -> bool {
+fn is_creation(write: &str) -> bool {
     write.starts_with("create ") && !write.starts_with("create tombstones ")
 }
 

@@ -31,10 +31,11 @@ pub enum Side {
 
 /// Where whoever writes about something is held up.
 struct Checkpoint {
+    sort: String,
     at: usize,
     side: Side,
     seen: usize,
-    reached: Option<String>,
+    reached: bool,
 }
 
 type Points = Arc<Mutex<BTreeMap<String, Checkpoint>>>;
@@ -77,15 +78,16 @@ impl Checkpoints {
         &self.kubeconfig
     }
 
-    /// From now on whoever writes about what has this in its name is held up at so many writes from here; Events
-    /// and Leases do not count. From then on nothing is written about it.
-    pub fn set(&self, about: &str, at: usize, side: Side) {
-        lock(&self.points).insert(about.to_owned(), Checkpoint { at, side, seen: 0, reached: None });
+    /// From now on whoever writes about what has this in its name is held up at the so many-th write of this sort,
+    /// as in `patch towns/status`. From then on nothing is written about it.
+    pub fn set(&self, about: &str, sort: &str, at: usize, side: Side) {
+        let point = Checkpoint { sort: sort.to_owned(), at, side, seen: 0, reached: false };
+        lock(&self.points).insert(about.to_owned(), point);
     }
 
-    /// At which write somebody was held up, if it came so far.
-    pub fn reached(&self, about: &str) -> Option<String> {
-        lock(&self.points).get(about).and_then(|point| point.reached.clone())
+    /// Whether somebody is held up who writes about that.
+    pub fn reached(&self, about: &str) -> bool {
+        lock(&self.points).get(about).is_some_and(|point| point.reached)
     }
 
     /// From now on everything passes. Whoever is held up stays so until it is dead.
@@ -123,11 +125,12 @@ async fn pass(client: Client, points: Points, request: Request<Body>) -> Respons
         Passage::Held => std::future::pending().await,
         Passage::HeldBehind(about) => {
             let answer = send(client, head, body).await;
-            let write = format!("{write} -> {}", answer.status().as_u16());
+            let effective = answer.status().is_success();
             if let Some(point) = lock(&points).get_mut(&about) {
-                point.reached = Some(write);
+                // What was refused is sent once more.
+                if effective { point.reached = true } else { point.seen -= 1 }
             }
-            std::future::pending().await
+            if effective { std::future::pending().await } else { answer }
         }
     }
 }
@@ -153,21 +156,24 @@ fn arrive(points: &Points, write: &str, head: &Parts, body: &Bytes) -> Passage {
     else {
         return Passage::Free;
     };
-    if point.reached.is_some() {
+    if point.reached {
         return Passage::Held;
+    }
+    if point.sort != write {
+        return Passage::Free;
     }
     point.seen += 1;
     match (point.seen == point.at, point.side) {
         (false, _) => Passage::Free,
         (true, Side::Before) => {
-            point.reached = Some(write.to_owned());
+            point.reached = true;
             Passage::Held
         }
         (true, Side::After) => Passage::HeldBehind(about.clone()),
     }
 }
 
-/// `patch towns/status`, if it is a write that counts.
+/// `patch towns/status`, if it is a write and not about Events or the Lease.
 fn write_in_words(head: &Parts) -> Option<String> {
     let verb = match head.method {
         Method::POST => "create",
