@@ -23,6 +23,8 @@ SHARD ?= 0/1
 EXPLORE := cargo test --locked --profile explore --features mutations --test simulation
 # How long `make explore` looks.
 MINUTES ?= 10
+# How many towns `make test-scale` has.
+TOWNS ?= 1000
 
 CHART := deploy/helm/town-operator
 BED := cargo run -q --locked -p town-bed --bin bed --
@@ -60,6 +62,10 @@ explore: ## Explore everything that can go wrong on the simulated API server, th
 .PHONY: test-unit
 test-unit: ## Run the tests that need no cluster
 	cargo test --locked -p town-operator --lib --bins
+
+.PHONY: test-scale
+test-scale: ## Tell the story of many towns that are deleted at once with TOWNS=1000 of them, as make test does with a hundred, and report time, writes and memory
+	TOWNS=$(TOWNS) cargo test --locked --test cluster -- --nocapture scale::
 
 .PHONY: test-cluster
 test-cluster: ## Run the cluster and node tests against your cluster: KUBECONFIG=... (IMAGE=... already pushed)

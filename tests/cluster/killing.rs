@@ -92,9 +92,11 @@ async fn at_each_write(story: &Story, writes: &[(&'static str, usize)], agents: 
     }
     join_all(names.iter().map(async |name| story.town(name).delete().await)).await;
     for (name, point) in names.iter().zip(&points) {
-        until(&format!("{name} comes as far as {point:?}"), LONG, async || match way.reached(name) {
-            true => Ok(()),
-            false => Err(story.town(name).find().await.map_or("it is gone".into(), |town| show(&town))),
+        until(&format!("{name} comes as far as {point:?}"), LONG, async || {
+            if way.reached(name) {
+                return Ok(());
+            }
+            Err(story.town(name).find().await.map_or("it is gone".into(), |town| show(&town)))
         })
         .await;
     }
@@ -132,14 +134,11 @@ async fn awake(story: &Story, name: &str, agents: &[&str]) -> Town {
     }));
     story.create_town(name, spec).await;
     for agent in agents {
-        let spec = match *agent {
-            "mayor" => json!({"role": "mayor"}),
-            _ => {
-                let mut spec = polecat("b-1");
-                spec["storage"] = json!({"size": "1Gi"});
-                spec
-            }
-        };
+        let mut spec = polecat("b-1");
+        spec["storage"] = json!({"size": "1Gi"});
+        if *agent == "mayor" {
+            spec = json!({"role": "mayor"});
+        }
         story.create_agent(&format!("{name}-{agent}"), name, spec).await;
     }
     for agent in agents {

@@ -41,9 +41,9 @@ const HANDS: usize = 16;
 pub const PATIENT: [&str; 2] = ["--lease-duration=60s", "--lease-renew-deadline=50s"];
 /// Objects that a town is made of: itself, its agents, a pod for each of them, claim, volume, Service and token.
 const OBJECTS: usize = 1 + 3 + 4 + 4;
-/// The most writes that the end of a town may cost: six of its own (Tombstone, annotation, status, the record's
-/// status, finalizer, and once more status when it takes longer), one for each of four pods, three agents (delete,
-/// result, finalizer), claim, Service and token.
+/// The most writes that the end of a town may cost: twenty for what is done (a record and its receipts, the
+/// annotation, the finalizer; three for each agent and one more for each result; pod, claim, Service and token; one
+/// status), and ten for what is said meanwhile, and for what a killed operator did and did not know.
 const AN_END: usize = 30;
 
 pub fn add(stories: &mut Stories) {
