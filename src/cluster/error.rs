@@ -123,6 +123,12 @@ fn is_of_another(status: &kube::core::Status) -> bool {
     status.code == 422 && causes.into_iter().any(|cause| cause.field == "metadata.uid")
 }
 
+/// Whether an answer says that an object is not there. The API server also answers 404 where it does not serve a
+/// path, as for a while after it has started; that says nothing of any object.
+pub(super) fn says_gone(status: &kube::core::Status) -> bool {
+    status.code == 404 && status.reason == "NotFound"
+}
+
 impl Error {
     /// Wraps a client error; a conflict becomes [`Error::Conflict`].
     pub(super) fn api(what: impl Into<String>, source: kube::Error) -> Self {
@@ -141,7 +147,7 @@ impl Error {
     /// Wraps an error about an object that was read a moment ago: one that is gone has changed, too.
     pub(super) fn known(what: impl Into<String>, source: kube::Error) -> Self {
         match &source {
-            kube::Error::Api(status) if status.code == 404 => Self::Conflict { what: what.into() },
+            kube::Error::Api(status) if says_gone(status) => Self::Conflict { what: what.into() },
             _ => Self::api(what, source),
         }
     }
@@ -168,7 +174,12 @@ impl Error {
 
     /// The API server says that there is no such object.
     pub(super) fn is_not_found(&self) -> bool {
-        self.status().is_some_and(|s| s.code == 404)
+        self.status().is_some_and(says_gone)
+    }
+
+    /// The API server does not know the path: the kind is not defined, or not served yet.
+    pub(super) fn is_not_served(&self) -> bool {
+        self.status().is_some_and(|status| status.code == 404 && !says_gone(status))
     }
 
     /// The API server says that the name is taken.

@@ -119,24 +119,36 @@ impl Gates {
         tombstone: Timestamp,
         late: SignedDuration,
     ) -> Option<Timestamp> {
-        if !Guard::LateCreates.holds() {
-            return None;
-        }
-        let gate = self.gate(uid);
-        // Nobody holds a closed gate for long; a gate that is held is not settled.
-        let state = gate.try_read().map(|g| *lock(&g.state)).unwrap_or_default();
-        let after = |at: Timestamp| at.checked_add(late).unwrap_or(Timestamp::MAX);
-        let predecessor = match state {
-            GateState { closed: true, first: true, .. } => None,
-            GateState { closed: true, .. } => Some(*lock(&self.since)),
-            _ => Some(tombstone),
-        };
-        [predecessor, state.unanswered].into_iter().flatten().map(after).max()
+        let state = self.state(uid);
+        let predecessor = if state.closed { self.predecessor(state) } else { Some(tombstone) };
+        last_effect([predecessor, state.unanswered], late)
+    }
+
+    /// The same of one who lives: this process's creates that were not answered, and those of its predecessor.
+    pub(super) fn creates_settle_at(&self, uid: &Uid, late: SignedDuration) -> Option<Timestamp> {
+        let state = self.state(uid);
+        last_effect([self.predecessor(state), state.unanswered], late)
+    }
+
+    /// Nobody holds a gate for long; of one that is held nothing is known.
+    fn state(&self, uid: &Uid) -> GateState {
+        self.gate(uid).try_read().map(|gate| *lock(&gate.state)).unwrap_or_default()
+    }
+
+    /// When a predecessor may have sent its last create; `None`: it never saw the object.
+    fn predecessor(&self, state: GateState) -> Option<Timestamp> {
+        (!state.first).then(|| *lock(&self.since))
     }
 
     pub(super) fn forget(&self, uid: &Uid) {
         lock(&self.gates).remove(uid);
     }
+}
+
+/// Until when the last of these creates may take effect.
+fn last_effect(sent: [Option<Timestamp>; 2], late: SignedDuration) -> Option<Timestamp> {
+    let last = sent.into_iter().flatten().max().filter(|_| Guard::LateCreates.holds())?;
+    Some(last.checked_add(late).unwrap_or(Timestamp::MAX))
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use super::Cluster;
 use super::error::Error;
 use super::gate::{Sent, Shared};
 use super::kinds::Known;
+use super::read::get;
 use super::write::post_params;
 use crate::api::{Agent, Town, names};
 use crate::lifecycle::{self, Guard, OwnerRef, TownFacts, Uid, tombstone};
@@ -121,8 +122,7 @@ fn accept<K: Known>(wanted: &K, there: K) -> Result<K, Error> {
 async fn read_live<K: Known>(cluster: &Cluster, owner: &OwnerRef) -> Result<K, Error> {
     let kind = K::NAME;
     let OwnerRef { key, uid } = owner;
-    let api: Api<K> = Api::namespaced(cluster.client.clone(), &key.namespace);
-    let read = api.get_opt(&key.name).await.map_err(|e| Error::api(format!("read {kind} {key}"), e))?;
+    let read = get::<K>(cluster, key).await?;
     let why = match &read {
         None => format!("{kind} {key} is gone"),
         Some(found) if Uid::of(found.meta()).as_ref() != Some(uid) => {

@@ -187,6 +187,7 @@ pub async fn observe_agent(cluster: &Cluster, key: &ObjectKey) -> Result<Option<
         claim: own_claim(cluster.claims.of(&Group::Agent(uid.clone())), Some(&uid), cluster),
         revision,
         standing,
+        creates_settle_at: cluster.gates.creates_settle_at(&uid, cluster.limits.late_create),
         install: cluster.install.0.clone(),
         blocked_after: cluster.limits.blocked_after,
         agent,

@@ -10,7 +10,7 @@ use kube::api::{Api, ListParams};
 use kube::core::{DeserializeGuard, ObjectList};
 use serde::de::DeserializeOwned;
 
-use super::error::Error;
+use super::error::{Error, says_gone};
 use super::kinds::Known;
 use super::{Cluster, definitions};
 use crate::lifecycle::{Guard, ObjectKey, Unknown};
@@ -23,12 +23,23 @@ pub(super) fn unknown(kind: &'static str, error: &Error) -> Unknown {
     Unknown { kind, message: error.to_string() }
 }
 
-/// One object, past every cache; `None` only where the API server says 404, or that there is no such kind.
+/// What was read; `None` only where the API server says that there is no such object.
+fn if_found<K>(read: kube::Result<K>) -> kube::Result<Option<K>> {
+    match read {
+        Ok(object) => Ok(Some(object)),
+        Err(kube::Error::Api(status)) if says_gone(&status) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// One object, past every cache; `None` only where the API server says that there is no such object, or no such
+/// kind.
 pub(super) async fn get<K: Known>(cluster: &Cluster, key: &ObjectKey) -> Result<Option<K>, Error> {
     let api: Api<K> = Api::namespaced(cluster.client.clone(), &key.namespace);
-    match api.get_opt(&key.name).await.map_err(|e| Error::api(format!("read {} {key}", K::NAME), e)) {
-        // Of a kind that is gone not even the path is found, and the API server has no words of its own for that.
-        Err(error) if error.is_not_found() => match definitions::of_kind(K::NAME) {
+    let found = if_found(api.get(&key.name).await);
+    match found.map_err(|e| Error::api(format!("read {} {key}", K::NAME), e)) {
+        // Of a kind that is gone not even the path is found.
+        Err(error) if error.is_not_served() => match definitions::of_kind(K::NAME) {
             Some(definition) if is_absent(cluster, definition).await? => Ok(None),
             _ => Err(error),
         },
@@ -64,13 +75,13 @@ pub(super) async fn list<K: Known>(
     .collect()
 }
 
-/// One object that is in no namespace, past every cache; `None` only where the API server says 404.
+/// One object that is in no namespace, past every cache; `None` only where the API server says that there is none.
 pub(super) async fn get_global<K>(cluster: &Cluster, name: &str) -> Result<Option<K>, Error>
 where
     K: Resource<Scope = ClusterResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
 {
     let api: Api<K> = Api::all(cluster.client.clone());
-    api.get_opt(name).await.map_err(|e| Error::api(format!("read {} {name}", K::kind(&())), e))
+    if_found(api.get(name).await).map_err(|e| Error::api(format!("read {} {name}", K::kind(&())), e))
 }
 
 /// Whether a kind of ours is there to stay: its definition exists and is not being removed.

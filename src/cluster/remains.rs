@@ -127,36 +127,37 @@ impl<'a> Search<'a> {
         self.cluster.gates.settled_at(uid, tombstone, self.cluster.limits.late_create)
     }
 
-    /// Every kind that we make, and what is known of those that are gone.
+    /// What runs, and once nothing does, and for the record, the rest: its turn has not come before.
     async fn remains(&self, mut remains: Remains) -> Remains {
-        let (pods, mut claims, services, secrets) = futures::join!(
-            self.pods(),
-            self.claims(),
-            self.others::<Service>(ChildKind::Service),
-            self.others::<Secret>(ChildKind::Secret),
-        );
+        let (pods, secrets) = futures::join!(self.pods(), self.others::<Secret>(ChildKind::Secret));
         remains.pods = pods;
-        remains.children.insert(ChildKind::Service, services);
         remains.children.insert(ChildKind::Secret, secrets);
         let begins = matches!(remains.record, Record::Missing);
         remains.namespace_terminating = begins && self.namespace_terminating().await;
-        // Who is proven gone and what is behind a claim is asked once nothing runs, and for the record.
         if begins || self.gives_up || nothing_runs(&remains) {
-            let known = self.known(&remains);
-            claims = match claims {
-                Ok(listed) => self.with_known_claims(listed, &known).await,
-                unread => unread,
-            };
-            remains.volumes = match &claims {
-                Ok(claims) => self.volumes(claims, &known).await,
-                Err(unknown) => Err(unknown.clone()),
-            };
+            self.rest(&mut remains).await;
         }
-        remains.children.insert(ChildKind::PersistentVolumeClaim, facts(claims));
         let (seen, retained) = self.cluster.receipts.saw(self.owner, present(&remains));
         remains.seen = seen;
         remains.retained = retained;
         remains
+    }
+
+    /// Claims, those that only the record knows included, what is behind them, and services.
+    async fn rest(&self, remains: &mut Remains) {
+        let (mut claims, services) =
+            futures::join!(self.claims(), self.others::<Service>(ChildKind::Service));
+        let known = self.known(remains);
+        claims = match claims {
+            Ok(listed) => self.with_known_claims(listed, &known).await,
+            unread => unread,
+        };
+        remains.volumes = match &claims {
+            Ok(claims) => self.volumes(claims, &known).await,
+            Err(unknown) => Err(unknown.clone()),
+        };
+        remains.children.insert(ChildKind::Service, services);
+        remains.children.insert(ChildKind::PersistentVolumeClaim, facts(claims));
     }
 
     /// What its record, and this process, know to have been there.
@@ -274,18 +275,17 @@ impl<'a> Search<'a> {
         false
     }
 
-    /// The agents bound to the town, and those whose label was stripped: they name it and carry our finalizer.
+    /// The agents bound to the town, and those whose label was stripped: all name it, which cannot be changed.
     pub(super) async fn agents(&self, town: &Town) -> Result<Vec<Arc<Agent>>, Unknown> {
-        let read = async {
-            let name = town.metadata.name.as_deref().unwrap_or_default();
-            let bound = list::<Agent>(self.cluster, self.namespace, &self.params(), |_| true).await?;
-            let naming = ListParams::default().fields(&format!("spec.town={name}"));
-            // Only those that carry our finalizer concern us, whether they can be decoded or not.
-            let stripped = |meta: &ObjectMeta| label(meta, names::TOWN_UID).is_none() && is_held(meta);
-            let stripped = list::<Agent>(self.cluster, self.namespace, &naming, stripped).await?;
-            Ok::<_, Error>(bound.into_iter().chain(stripped))
+        let name = town.metadata.name.as_deref().unwrap_or_default();
+        let naming = ListParams::default().fields(&format!("spec.town={name}"));
+        // Of those without the label only who carries our finalizer concerns us; whether it can be decoded or not.
+        let concerns = |meta: &ObjectMeta| match label(meta, names::TOWN_UID) {
+            Some(town) => town == self.owner.as_str(),
+            None => is_held(meta),
         };
-        let agents = read.await.map_err(|e| unknown("Agent", &e))?;
+        let agents = list::<Agent>(self.cluster, self.namespace, &naming, concerns).await;
+        let agents = agents.map_err(|e| unknown("Agent", &e))?.into_iter();
         let install =
             |a: &Agent| label(&a.metadata, names::INSTALL).is_none_or(|i| i == self.cluster.install.0);
         Ok(agents.filter(install).map(Arc::new).collect())

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::Cluster;
 use super::definitions::TOMBSTONES;
-use super::error::Error;
+use super::error::{Error, says_gone};
 use super::read::{get, get_global, is_absent, is_defined, pages, unknown};
 use super::remains::Search;
 use super::write::{patch_params, post_params};
@@ -32,7 +32,7 @@ pub(super) async fn read(cluster: &Cluster, kind: TombstoneKind, uid: &Uid) -> R
             }
             // Whoever made it under another installation's label has no say about what is ours.
             Ok(Some(_)) => Err(Error::NameTaken { kind: KIND, name }),
-            Err(error) if !error.is_not_found() => Err(error),
+            Err(error) if !error.is_not_served() => Err(error),
             not_found => match (is_defined(cluster, TOMBSTONES).await?, not_found) {
                 // Where the kind is gone not even its path is found: the API server has no words of its own for that.
                 (false, _) => Ok(Record::NotKept),
@@ -121,7 +121,7 @@ pub(super) async fn forbids(
     let params = ListParams::default().fields(&selector);
     let page = |params: ListParams| async move { api(cluster).list(&params).await };
     let found = match pages(KIND, &params, page).await {
-        Err(error) if error.is_not_found() && is_absent(cluster, TOMBSTONES).await? => Vec::new(),
+        Err(error) if error.is_not_served() && is_absent(cluster, TOMBSTONES).await? => Vec::new(),
         found => found?,
     };
     let forbids = |t: &Tombstone| {
@@ -171,7 +171,7 @@ pub async fn expire(cluster: &Cluster, key: &ObjectKey) -> Result<Expiry, Error>
     let params = DeleteParams { preconditions: Some(exactly), ..DeleteParams::background() };
     match api(cluster).delete(&key.name, &params).await {
         Ok(_) => Ok(Expiry::Gone),
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(Expiry::Gone),
+        Err(kube::Error::Api(status)) if says_gone(&status) => Ok(Expiry::Gone),
         Err(error) => Err(Error::api(format!("delete {KIND} {}", key.name), error)),
     }
 }

@@ -8,7 +8,7 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions
 use serde_json::{Value, json};
 
 use super::Cluster;
-use super::error::Error;
+use super::error::{Error, says_gone};
 use super::kinds::Known;
 use crate::api::names;
 use crate::lifecycle::{Guard, ObjectKey, OwnerRef, Uid};
@@ -95,7 +95,7 @@ pub(super) async fn remove_finalizers<K: Known>(
     let api: Api<K> = Api::namespaced(cluster.client.clone(), &key.namespace);
     match api.patch(&key.name, &patch_params(), &Patch::Json::<()>(patch)).await {
         Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        Err(kube::Error::Api(status)) if says_gone(&status) => Ok(()),
         // A test that failed: the object changed since it was read.
         Err(kube::Error::Api(status)) if status.code == 422 => Err(Error::Conflict { what: what() }),
         Err(error) => Err(Error::api(what(), error)),

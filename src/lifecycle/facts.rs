@@ -111,6 +111,8 @@ pub struct AgentSnapshot {
     pub revision: String,
     /// Whether its role and its rig have room for it.
     pub standing: Standing,
+    /// Until when a create for it that nobody has an answer to may still take effect; `None`: there is none.
+    pub creates_settle_at: Option<Timestamp>,
     /// What is left of it; read only while it is being destroyed.
     pub remains: Option<Remains>,
     /// Time after which a deletion that does not get on is reported as blocked.

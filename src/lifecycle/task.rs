@@ -29,6 +29,10 @@ pub(super) fn decide(s: &AgentSnapshot, town: &TownFacts, now: Timestamp) -> Pla
     match &s.pod {
         Some(pod) if pod.ended() => match unrecorded(s, &status, pod) {
             Some(bead) => record(s, status, town, &bead, outcome(pod), now),
+            // While it is there, a create of its name that comes late has no effect: the bead is not begun again.
+            None if finished(s, pod) && s.creates_settle_at.is_some_and(|at| now < at) => {
+                Plan::nothing().look_again_at(s.creates_settle_at)
+            }
             // What it did is recorded: let it go.
             None => Plan::act(end_pod(pod)),
         },
@@ -75,6 +79,11 @@ fn leaving(s: &AgentSnapshot, status: AgentStatus, pod: &PodFacts, now: Timestam
 /// Whether the pod works on the bead that is on the hook.
 fn wanted(s: &AgentSnapshot, pod: &PodFacts) -> bool {
     unfinished(&s.agent).is_some_and(|hook| pod.hook.as_ref().is_some_and(|h| h.bead == hook.bead))
+}
+
+/// Whether the pod worked on a bead that is done.
+fn finished(s: &AgentSnapshot, pod: &PodFacts) -> bool {
+    pod.hook.as_ref().is_some_and(|hook| is_done(&s.agent, &hook.bead))
 }
 
 /// The attempt that was begun and has no outcome yet.
@@ -165,6 +174,9 @@ fn at_work(s: &AgentSnapshot, mut status: AgentStatus, pod: &PodFacts, now: Time
         c.set(condition::FINISHED, false, reason::UNFINISHED, unfinished_text(&hook.bead));
     }
     status.pod = Some(restart::pod_record(pod));
+    if let Some(hook) = s.agent.spec.hook.as_ref().filter(|_| came_late(&status, pod)) {
+        status.work = Some(next_attempt(s, status.work.take(), &hook.bead, now));
+    }
     if status.storage.is_none() {
         // The write that was to say so was lost, or refused.
         status.storage = s.claim.as_ref().map(needs::claim_record);
@@ -179,6 +191,13 @@ fn at_work(s: &AgentSnapshot, mut status: AgentStatus, pod: &PodFacts, now: Time
         "Starting"
     };
     finish_agent(s, status, c, phase, now).look_again_at(later)
+}
+
+/// Whether the pod was made after the last attempt had ended: its create took effect when it was no longer
+/// expected. It works, so it is an attempt.
+fn came_late(status: &AgentStatus, pod: &PodFacts) -> bool {
+    let ended = status.work.as_ref().and_then(|work| work.finished_at.as_ref());
+    ended.zip(pod.created).is_some_and(|(ended, created)| ended.0 < created)
 }
 
 fn unfinished_text(bead: &str) -> String {

@@ -455,6 +455,7 @@ fn agent(name: &str, spec: &serde_json::Value) -> AgentBuilder {
         probe: ProbeFacts::default(),
         revision: "r1".into(),
         standing: Standing::Free,
+        creates_settle_at: None,
         agent: Arc::new(agent),
         uid: uid(name),
         install: HERE.into(),

@@ -542,6 +542,7 @@ impl Scene {
                 retained: self.retained.iter().map(|(uid, _)| uid.clone()).collect(),
                 ..Remains::of(Record::NotKept)
             }),
+            creates_settle_at: None,
             town_destroyed: false,
             install: HERE.into(),
             blocked_after: SignedDuration::from_mins(10),

@@ -118,6 +118,8 @@ struct Owner {
     deleted: Option<u64>,
     /// The version of its tombstone.
     tombstone: Option<u64>,
+    /// Somebody else took our finalizer off it: it went without its destruction.
+    killed: bool,
 }
 
 impl Witness {
@@ -129,7 +131,7 @@ impl Witness {
     /// Sees what happened.
     pub fn see(&mut self, world: &World, event: &Event, by: By) -> Result<(), Violation> {
         if is_owner(event.key.kind) {
-            self.remember(event);
+            self.remember(event, by);
         }
         if event.key.kind == tombstone_kind()
             && event.change == Change::Added
@@ -151,12 +153,17 @@ impl Witness {
         self.no_resurrection(call)
     }
 
-    fn remember(&mut self, event: &Event) {
+    fn remember(&mut self, event: &Event, by: By) {
         let owner = self.owners.entry(uid(&event.object).to_owned()).or_insert_with(|| Owner {
             key: event.key.clone(),
             deleted: None,
             tombstone: None,
+            killed: false,
         });
+        let ours = |object: &Object| finalizers(object).any(|finalizer| finalizer == names::FINALIZER);
+        let was = event.before.as_ref().is_some_and(ours);
+        let is = event.change != Change::Deleted && ours(&event.object);
+        owner.killed |= by == By::Others && was && !is;
         if is_going(&event.object) || event.change == Change::Deleted {
             owner.deleted.get_or_insert(event.version);
         }
@@ -165,6 +172,10 @@ impl Witness {
     /// I1. When a Town or an Agent object is gone, no object with its UID and our label exists.
     fn no_leak(&self, world: &World, event: &Event) -> Result<(), Violation> {
         if event.change != Change::Deleted || !is_owner(event.key.kind) || self.two_writers {
+            return Ok(());
+        }
+        if self.owners.get(uid(&event.object)).is_some_and(|owner| owner.killed) {
+            // The garbage collector has not had its turn yet.
             return Ok(());
         }
         match left_of(world, uid(&event.object)).first() {
@@ -244,8 +255,13 @@ impl Witness {
 
     /// What is left of those who are gone.
     pub fn leaked(&self, world: &World) -> Vec<String> {
-        let gone = self.owners.keys().filter(|uid| self.is_gone(world, uid));
-        gone.flat_map(|uid| left_of(world, uid)).map(|key| called(&key)).collect()
+        let gone = self.owners.iter().filter(|(uid, _)| self.is_gone(world, uid));
+        let left = gone.flat_map(|(uid, owner)| {
+            let left = left_of(world, uid).into_iter();
+            // Data has no ownerReference: of one that was killed it stays, until somebody looks for it.
+            left.filter(|key| !(owner.killed && key.kind == id::CLAIM))
+        });
+        left.map(|key| called(&key)).collect()
     }
 }
 

@@ -126,6 +126,10 @@ fn simple(value: &Value, called: &[(String, String)]) -> Value {
             let kept = fields.iter().filter(|(key, _)| !PASSING.contains(&key.as_str()));
             let mut kept: Map<String, Value> =
                 kept.map(|(key, value)| (key.clone(), simple(value, called))).collect();
+            // Of a pod that is gone only when it started is kept.
+            if kept.get("pod").and_then(Value::as_object).is_some_and(Map::is_empty) {
+                kept.remove("pod");
+            }
             // Who it is, whoever that is.
             if let Some(uid) = kept.get_mut("uid") {
                 *uid = "a uid".into();

@@ -38,6 +38,7 @@ pub struct Scenario {
     pub name: &'static str,
     /// What comes in between at any moment, if something does.
     pub interruption: Option<Step>,
+    alike: bool,
     world: World,
     others: Vec<(Key, Object)>,
     steps: Vec<Step>,
@@ -49,7 +50,7 @@ impl Scenario {
     pub fn new(name: &'static str) -> Self {
         let world = people::a_cluster();
         let others = people::others(&world);
-        Self { name, interruption: None, world, others, steps: Vec::new(), ends: Vec::new() }
+        Self { name, interruption: None, alike: true, world, others, steps: Vec::new(), ends: Vec::new() }
     }
 
     /// A person does this as soon as that is so.
@@ -89,9 +90,15 @@ impl Scenario {
         self
     }
 
+    /// Its end depends on what comes first.
+    pub fn ends_differently(mut self) -> Self {
+        self.alike = false;
+        self
+    }
+
     /// Whether it always has the same end: not if that depends on what came before the interruption.
     pub fn always_ends_alike(&self) -> bool {
-        self.interruption.is_none()
+        self.alike && self.interruption.is_none()
     }
 
     /// Others have nothing in the story's namespace.
