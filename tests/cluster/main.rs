@@ -27,6 +27,7 @@ mod expiry;
 mod failing;
 mod fields;
 mod fleet;
+mod killing;
 mod leading;
 mod life;
 mod metrics;
@@ -40,6 +41,7 @@ mod reading;
 mod remains;
 mod retries;
 mod roles;
+mod scale;
 mod sleep;
 mod stage;
 mod starting;
@@ -61,6 +63,8 @@ use stage::Stories;
 fn main() -> ExitCode {
     let mut stories = Stories::new();
     // Those that take longest come first.
+    scale::add(&mut stories);
+    killing::add(&mut stories);
     budget::add(&mut stories);
     retries::add(&mut stories);
     crash::add(&mut stories);

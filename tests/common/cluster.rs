@@ -201,7 +201,8 @@ impl Cluster {
     }
 }
 
-async fn config(kubeconfig: &Path) -> Config {
+/// How to reach the cluster of a kubeconfig, and as whom.
+pub async fn config(kubeconfig: &Path) -> Config {
     let read = Kubeconfig::read_from(kubeconfig).unwrap_or_else(|error| panic!("{error}"));
     Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await.unwrap()
 }

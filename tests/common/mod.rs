@@ -13,8 +13,10 @@
 pub mod account;
 pub mod answers;
 pub mod chart;
+pub mod checkpoints;
 pub mod clock;
 pub mod cluster;
+pub mod inventory;
 pub mod operator;
 pub mod players;
 pub mod process;

@@ -107,6 +107,11 @@ impl Operator {
         self.process().ended().is_none()
     }
 
+    /// The most memory that it has had at once since it was last started, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        self.process().peak_memory()
+    }
+
     /// Where it answers health checks.
     pub fn health(&self) -> SocketAddr {
         self.health

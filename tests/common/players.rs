@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::jiff::Timestamp;
@@ -24,6 +25,9 @@ use super::wait::{PATIENCE, until};
 
 /// The node that played pods are bound to.
 pub const NODE: &str = "played-by-the-test";
+
+/// Pods that something is done with at the same time.
+const HANDS: usize = 16;
 
 /// The address of pods that nobody asks anything: one of those that lead nowhere (RFC 5737).
 const NOWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1));
@@ -204,44 +208,46 @@ async fn play(client: Client, pods: Api<Pod>, mut script: watch::Receiver<Script
     // What could not be done is tried again, a little later: it may be the API server that is played with.
     let mut again = tokio::time::interval(Duration::from_millis(500));
     let mut owed = BTreeSet::new();
+    let mut due: BTreeSet<String> = BTreeSet::new();
+    // One at a time for each pod, and some side by side.
+    let mut acts = FuturesUnordered::new();
+    let mut busy: BTreeSet<String> = BTreeSet::new();
     loop {
-        let due: Vec<String> = tokio::select! {
+        while acts.len() < HANDS
+            && let Some(name) = due.difference(&busy).next().cloned()
+        {
+            due.remove(&name);
+            let Some(pod) = stage.get(&name).cloned() else { continue };
+            busy.insert(name.clone());
+            let (pods, script) = (&pods, script.borrow().clone());
+            acts.push(async move { (name, act(pods, &pod, &script).await) });
+        }
+        tokio::select! {
             event = events.next() => match event {
                 Some(Ok(watcher::Event::Apply(pod) | watcher::Event::InitApply(pod))) => {
-                    let name = pod.name_any();
-                    stage.insert(name.clone(), pod);
-                    vec![name]
+                    due.insert(pod.name_any());
+                    stage.insert(pod.name_any(), pod);
                 }
-                Some(Ok(watcher::Event::Delete(pod))) => {
-                    stage.remove(&pod.name_any());
-                    Vec::new()
-                }
-                Some(Ok(watcher::Event::Init)) => {
-                    stage.clear();
-                    Vec::new()
-                }
-                Some(Ok(watcher::Event::InitDone) | Err(_)) => Vec::new(),
+                Some(Ok(watcher::Event::Delete(pod))) => _ = stage.remove(&pod.name_any()),
+                Some(Ok(watcher::Event::Init)) => stage.clear(),
+                Some(Ok(watcher::Event::InitDone) | Err(_)) => {}
                 None => return,
             },
             changed = script.changed() => match changed {
-                Ok(()) => stage.keys().cloned().collect(),
+                Ok(()) => due.extend(stage.keys().cloned()),
                 Err(_) => return,
             },
-            _ = again.tick() => std::mem::take(&mut owed).into_iter().collect(),
-            _ = heartbeat.tick() => {
-                let _ = renew(&client).await;
-                Vec::new()
+            Some((name, done)) = acts.next() => {
+                busy.remove(&name);
+                match done {
+                    Ok(()) => {}
+                    // It changed meanwhile; the watch tells.
+                    Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {}
+                    Err(_) => _ = owed.insert(name),
+                }
             }
-        };
-        for name in due {
-            let Some(pod) = stage.get(&name) else { continue };
-            let script = script.borrow().clone();
-            match act(&pods, pod, &script).await {
-                Ok(()) => {}
-                // It changed meanwhile; the watch tells.
-                Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {}
-                Err(_) => _ = owed.insert(name),
-            }
+            _ = again.tick() => due.append(&mut owed),
+            _ = heartbeat.tick() => { let _ = renew(&client).await; }
         }
     }
 }

@@ -48,6 +48,11 @@ impl Process {
         status.map(|status| status.code().unwrap_or(-1))
     }
 
+    /// The most memory that it has had at once, in bytes; 0 once it has ended.
+    pub fn peak_memory(&self) -> u64 {
+        peak_memory(self.child.id().cast_signed())
+    }
+
     /// Sends a signal.
     pub fn signal(&mut self, signal: Signal) {
         if self.ended().is_none() {
@@ -73,6 +78,13 @@ impl Process {
             std::thread::sleep(Duration::from_millis(10));
         }
     }
+}
+
+/// The most memory that a process has had at once, in bytes; 0 once it has ended.
+pub fn peak_memory(pid: i32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
+    peak.and_then(|kilobytes| kilobytes.parse::<u64>().ok()).unwrap_or_default() * 1024
 }
 
 impl Drop for Process {

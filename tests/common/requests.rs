@@ -87,16 +87,22 @@ impl Requests {
         for (number, write) in self.writes().iter().enumerate() {
             let _ = writeln!(text, "  {:>2}. {write}", number + 1);
         }
-        let mut reads: BTreeMap<String, usize> = BTreeMap::new();
-        for request in
-            self.0.iter().filter(|request| matches!(request["verb"].as_str(), Some("get" | "list")))
-        {
-            let what =
-                format!("{} {}", text_of(&request["verb"]), text_of(&request["objectRef"]["resource"]));
-            *reads.entry(what).or_default() += 1;
-        }
+        let reads = self.counted(|request| matches!(text_of(&request["verb"]), "get" | "list"));
         let _ = write!(text, "  and reads: {reads:?}");
         text
+    }
+
+    /// How many writes there are of each sort: `patch towns/status`.
+    pub fn sorts_of_writes(&self) -> BTreeMap<String, usize> {
+        self.counted(writes)
+    }
+
+    fn counted(&self, which: impl Fn(&Value) -> bool) -> BTreeMap<String, usize> {
+        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+        for request in self.0.iter().filter(|request| which(request)) {
+            *counts.entry(sort_of(request)).or_default() += 1;
+        }
+        counts
     }
 }
 
@@ -108,16 +114,19 @@ fn resource(request: &Value) -> &str {
     text_of(&request["objectRef"]["resource"])
 }
 
-/// One request in words: `patch towns/status gas -> 200`.
-pub fn in_words(request: &Value) -> String {
-    let object = &request["objectRef"];
-    let subresource = match text_of(&object["subresource"]) {
+/// What is asked, and of which kind: `patch towns/status`.
+fn sort_of(request: &Value) -> String {
+    let subresource = match text_of(&request["objectRef"]["subresource"]) {
         "" => String::new(),
         name => format!("/{name}"),
     };
-    let (verb, resource, name) =
-        (text_of(&request["verb"]), text_of(&object["resource"]), text_of(&object["name"]));
-    format!("{verb} {resource}{subresource} {name} -> {}", request["responseStatus"]["code"])
+    format!("{} {}{subresource}", text_of(&request["verb"]), resource(request))
+}
+
+/// One request in words: `patch towns/status gas -> 200`.
+pub fn in_words(request: &Value) -> String {
+    let (name, code) = (text_of(&request["objectRef"]["name"]), &request["responseStatus"]["code"]);
+    format!("{} {name} -> {code}", sort_of(request))
 }
 
 fn text_of(value: &Value) -> &str {

@@ -1,0 +1,151 @@
+//! The operator killed between any two writes of a destruction: before each of them is sent, and when it has taken
+//! effect and the answer has not come.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::future::join_all;
+use serde_json::json;
+use town_operator::api::{Agent, Town};
+
+use crate::common::account::Account;
+use crate::common::checkpoints::{Checkpoints, Side};
+use crate::common::operator::Operator;
+use crate::common::requests::Requests;
+use crate::common::seen::show;
+use crate::common::story::Story;
+use crate::common::wait::until;
+use crate::crash::{OPERATOR, quick};
+use crate::remains::{is_gone_whole, no_volume_is_left, proven_gone, volumes_are_made_by_themselves};
+use crate::scale::PATIENT;
+use crate::stage::Stories;
+use crate::words::{Told, polecat, works, workshop_with};
+
+/// Ample for towns that are destroyed side by side.
+const LONG: Duration = Duration::from_mins(3);
+/// Towns that are made at the same time.
+const AT_ONCE: usize = 8;
+
+pub fn add(stories: &mut Stories) {
+    stories.alone_on(quick(), t8_killed_at_any_write_of_a_destruction_the_operator_ends_it);
+    stories.alone_on(quick(), t8_killed_at_any_write_of_the_destruction_of_a_town_with_agents_it_ends_it);
+}
+
+/// The writes of a destruction, by sort, and how many there are of each.
+const ALONE: [(&str, usize); 8] = [
+    ("create tombstones", 1),
+    // The annotation, and the finalizer.
+    ("patch towns", 2),
+    ("update towns/status", 1),
+    ("delete secrets", 1),
+    ("delete pods", 1),
+    ("delete persistentvolumeclaims", 1),
+    ("delete services", 1),
+    ("update tombstones/status", 1),
+];
+/// The same of a town with a mayor and a polecat.
+const WITH_AGENTS: [(&str, usize); 11] = [
+    ("create tombstones", 1),
+    ("patch towns", 2),
+    ("update towns/status", 1),
+    ("delete secrets", 1),
+    ("delete agents", 2),
+    ("delete pods", 3),
+    // The polecat's result is known.
+    ("patch pods", 1),
+    ("patch agents", 2),
+    ("delete persistentvolumeclaims", 2),
+    ("delete services", 1),
+    ("update tombstones/status", 1),
+];
+
+async fn t8_killed_at_any_write_of_a_destruction_the_operator_ends_it(story: Story) {
+    at_each_write(&story, &ALONE, &[]).await;
+}
+
+async fn t8_killed_at_any_write_of_the_destruction_of_a_town_with_agents_it_ends_it(story: Story) {
+    at_each_write(&story, &WITH_AGENTS, &["mayor", "ann"]).await;
+}
+
+/// Makes a town for each side of each of these writes, and destroys them all: each comes as far as its write. Then
+/// the operator is killed, and started again.
+async fn at_each_write(story: &Story, writes: &[(&'static str, usize)], agents: &[&str]) {
+    volumes_are_made_by_themselves(story).await;
+    let account = Account::create(&story.cluster);
+    let way = Checkpoints::before(&story.cluster, account.kubeconfig()).await;
+    // Nobody waits because somebody else is held up.
+    let flags = [OPERATOR, PATIENT[0], PATIENT[1], "--concurrency=256", "--max-concurrent-starts=10000"];
+    let operator = Operator::start(way.kubeconfig(), &flags).await;
+    let each = writes.iter().flat_map(|&(sort, many)| (1..=many).map(move |at| (sort, at)));
+    let points: Vec<_> =
+        each.flat_map(|(sort, at)| [Side::Before, Side::After].map(|side| (sort, at, side))).collect();
+    // A record is called `town-` and a UID, which begins with digits as well.
+    let names: Vec<String> = (0..points.len()).map(|number| format!("point-{number:02}")).collect();
+    let made = names.iter().map(|name| awake(story, name, agents));
+    let towns: Vec<Town> = futures::stream::iter(made).buffered(AT_ONCE).collect().await;
+    let had = join_all(towns.iter().map(async |town| story.children(&town.id()).await)).await;
+
+    let start = Requests::until_now(story);
+    for (name, &(sort, at, side)) in names.iter().zip(&points) {
+        way.set(name, sort, at, side);
+    }
+    join_all(names.iter().map(async |name| story.town(name).delete().await)).await;
+    for (name, point) in names.iter().zip(&points) {
+        until(&format!("{name} comes as far as {point:?}"), LONG, async || match way.reached(name) {
+            true => Ok(()),
+            false => Err(story.town(name).find().await.map_or("it is gone".into(), |town| show(&town))),
+        })
+        .await;
+    }
+    operator.kill();
+    way.open();
+    operator.restart().await;
+
+    for ((point, town), had) in points.iter().zip(&towns).zip(had) {
+        is_gone_whole(story, town).await;
+        let gone = proven_gone(&story.tombstone(town).get().await);
+        let had: BTreeSet<String> = had.into_iter().collect();
+        assert!(had.is_subset(&gone), "{point:?}: a receipt for each of {had:?}: {gone:?}");
+    }
+    no_volume_is_left(story).await;
+    let asked = Requests::since(story, start);
+    println!(
+        "killed at {} points of the destruction of as many towns: {:?}",
+        points.len(),
+        asked.sorts_of_writes()
+    );
+    for sort in asked.sorts_of_writes().keys() {
+        // An agent says something only when it takes long.
+        let known = sort == "update agents/status" || writes.iter().any(|(known, _)| known == sort);
+        assert!(known, "nobody was killed at {sort}, or something was made for a town that goes");
+    }
+}
+
+/// Makes a town with a volume, a Service and a token, and these agents, of which the mayor is there and the others
+/// are at work, with a volume each.
+async fn awake(story: &Story, name: &str, agents: &[&str]) -> Town {
+    let spec = workshop_with(json!({
+        "storage": {"size": "1Gi"}, "ports": [{"name": "web", "port": 8080}],
+        // Nobody answers there, and nobody is asked again while this lasts.
+        "activityProbe": {"port": 8080}, "alarm": {"active": "10m", "idle": "1h"},
+    }));
+    story.create_town(name, spec).await;
+    for agent in agents {
+        let spec = match *agent {
+            "mayor" => json!({"role": "mayor"}),
+            _ => {
+                let mut spec = polecat("b-1");
+                spec["storage"] = json!({"size": "1Gi"});
+                spec
+            }
+        };
+        story.create_agent(&format!("{name}-{agent}"), name, spec).await;
+    }
+    for agent in agents {
+        let there = |agent: &Agent| works(agent) || agent.is("Ready");
+        story.agent(&format!("{name}-{agent}")).until_within(LONG, "is there", there).await;
+    }
+    let whole = |town: &Town| town.is("Ready") && town.pod_uid().is_some();
+    story.town(name).until_within(LONG, "has its pod", whole).await
+}

@@ -1,0 +1,192 @@
+//! A way to the API server with checkpoints: whoever writes comes as far as the test says and no further, so that it
+//! can be killed there, between one write and the next.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::Router;
+use axum::body::{Body, Bytes, to_bytes};
+use axum::http::header::HOST;
+use axum::http::request::Parts;
+use axum::http::{Method, Request, Response, StatusCode};
+use kube::Client;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use super::cluster::{Cluster, config};
+
+/// More than any object is large.
+const LARGEST: usize = 4 << 20;
+
+/// On which side of a write somebody is held up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Side {
+    /// It is not sent.
+    Before,
+    /// It has taken effect, and its answer does not come.
+    After,
+}
+
+/// Where whoever writes about something is held up.
+struct Checkpoint {
+    sort: String,
+    at: usize,
+    side: Side,
+    seen: usize,
+    reached: bool,
+}
+
+type Points = Arc<Mutex<BTreeMap<String, Checkpoint>>>;
+
+/// A proxy on a port of its own. Dropping it ends it.
+pub struct Checkpoints {
+    kubeconfig: PathBuf,
+    points: Points,
+    task: JoinHandle<()>,
+}
+
+/// What becomes of a request.
+enum Passage {
+    Free,
+    Held,
+    HeldBehind(String),
+}
+
+impl Checkpoints {
+    /// Stands before the cluster that this kubeconfig names, and comes with its credentials.
+    pub async fn before(cluster: &Cluster, kubeconfig: &Path) -> Self {
+        let mut ours = config(kubeconfig).await;
+        ours.default_retry = false;
+        let client = Client::try_from(ours).expect("a client");
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+        let file = cluster.scratch().join("checkpoints.kubeconfig");
+        let server = format!("http://{}", listener.local_addr().unwrap());
+        std::fs::write(&file, plain(&server).to_string()).unwrap();
+        let points = Points::default();
+        let shared = points.clone();
+        let router = Router::new().fallback(move |request| pass(client.clone(), shared.clone(), request));
+        let task = tokio::spawn(async move {
+            let _ = axum::serve(listener, router).await;
+        });
+        Self { kubeconfig: file, points, task }
+    }
+
+    /// A kubeconfig that leads through here.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// From now on whoever writes about what has this in its name is held up at the so many-th write of this sort,
+    /// as in `patch towns/status`. From then on nothing is written about it.
+    pub fn set(&self, about: &str, sort: &str, at: usize, side: Side) {
+        let point = Checkpoint { sort: sort.to_owned(), at, side, seen: 0, reached: false };
+        lock(&self.points).insert(about.to_owned(), point);
+    }
+
+    /// Whether somebody is held up who writes about that.
+    pub fn reached(&self, about: &str) -> bool {
+        lock(&self.points).get(about).is_some_and(|point| point.reached)
+    }
+
+    /// From now on everything passes. Whoever is held up stays so until it is dead.
+    pub fn open(&self) {
+        lock(&self.points).clear();
+    }
+}
+
+impl Drop for Checkpoints {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn lock(points: &Points) -> MutexGuard<'_, BTreeMap<String, Checkpoint>> {
+    points.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A kubeconfig without credentials.
+fn plain(server: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "here",
+        "contexts": [{"name": "here", "context": {"cluster": "here", "user": "nobody"}}],
+        "clusters": [{"name": "here", "cluster": {"server": server}}],
+        "users": [{"name": "nobody", "user": {}}],
+    })
+}
+
+async fn pass(client: Client, points: Points, request: Request<Body>) -> Response<Body> {
+    let (head, body) = request.into_parts();
+    let body = to_bytes(body, LARGEST).await.unwrap_or_default();
+    let Some(write) = write_in_words(&head) else { return send(client, head, body).await };
+    match arrive(&points, &write, &head, &body) {
+        Passage::Free => send(client, head, body).await,
+        Passage::Held => std::future::pending().await,
+        Passage::HeldBehind(about) => {
+            let answer = send(client, head, body).await;
+            let effective = answer.status().is_success();
+            if let Some(point) = lock(&points).get_mut(&about) {
+                // What was refused is sent once more.
+                if effective { point.reached = true } else { point.seen -= 1 }
+            }
+            if effective { std::future::pending().await } else { answer }
+        }
+    }
+}
+
+async fn send(client: Client, mut head: Parts, body: Bytes) -> Response<Body> {
+    head.headers.remove(HOST);
+    let request = Request::from_parts(head, kube::client::Body::from(body));
+    match client.send(request).await {
+        Ok(answer) => answer.map(Body::new),
+        Err(error) => {
+            let mut answer = Response::new(Body::from(error.to_string()));
+            *answer.status_mut() = StatusCode::BAD_GATEWAY;
+            answer
+        }
+    }
+}
+
+fn arrive(points: &Points, write: &str, head: &Parts, body: &Bytes) -> Passage {
+    let (path, body) = (head.uri.path(), String::from_utf8_lossy(body));
+    let mut points = lock(points);
+    let Some((about, point)) =
+        points.iter_mut().find(|(about, _)| path.contains(about.as_str()) || body.contains(about.as_str()))
+    else {
+        return Passage::Free;
+    };
+    if point.reached {
+        return Passage::Held;
+    }
+    if point.sort != write {
+        return Passage::Free;
+    }
+    point.seen += 1;
+    match (point.seen == point.at, point.side) {
+        (false, _) => Passage::Free,
+        (true, Side::Before) => {
+            point.reached = true;
+            Passage::Held
+        }
+        (true, Side::After) => Passage::HeldBehind(about.clone()),
+    }
+}
+
+/// `patch towns/status`, if it is a write and not about Events or the Lease.
+fn write_in_words(head: &Parts) -> Option<String> {
+    let verb = match head.method {
+        Method::POST => "create",
+        Method::PUT => "update",
+        Method::PATCH => "patch",
+        Method::DELETE => "delete",
+        _ => return None,
+    };
+    // `/api/<version>/..` or `/apis/<group>/<version>/..`, then perhaps `namespaces/<namespace>/`.
+    let path: Vec<&str> = head.uri.path().split('/').skip(1).collect();
+    let path = path.get(if path.first() == Some(&"apis") { 3 } else { 2 }..)?;
+    let path = if path.first() == Some(&"namespaces") { path.get(2..)? } else { path };
+    let (resource, subresource) = (*path.first()?, path.get(2));
+    let subresource = subresource.map(|name| format!("/{name}")).unwrap_or_default();
+    (!matches!(resource, "events" | "leases")).then(|| format!("{verb} {resource}{subresource}"))
+}
