@@ -69,3 +69,67 @@ impl Cluster {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use http::{Request, Response};
+    use k8s_openapi::api::core::v1::Pod;
+    use kube::Client;
+    use kube::client::Body;
+    use serde_json::json;
+    use tokio::sync::mpsc::UnboundedReceiver;
+    use tower::service_fn;
+
+    use super::*;
+    use crate::api::{Agent, Tombstone, Town};
+    use crate::cluster::{Clock, Limits, looks};
+    use crate::resources::Install;
+
+    /// One town, on an API server that answers every question about a definition so.
+    fn cluster(code: u16, reason: &'static str) -> (Cluster, UnboundedReceiver<Look>) {
+        let server = service_fn(move |request: Request<Body>| {
+            assert!(request.uri().path().contains("/customresourcedefinitions/"), "{}", request.uri());
+            let said = json!({"kind": "Status", "status": "Failure", "code": code, "reason": reason});
+            let body = Body::from(said.to_string().into_bytes());
+            async move { Response::builder().status(code).body(body) }
+        });
+        let (looks, asked) = looks();
+        let (client, install) = (Client::new(server, "ns"), Install("here".into()));
+        let cluster = Cluster::new(client, install, Arc::default(), Limits::LEAST, looks, Clock::system());
+        let town = json!({
+            "apiVersion": "gastown.dev/v1alpha1", "kind": "Town", "spec": {},
+            "metadata": {"name": "gas", "namespace": "ns", "uid": "town"},
+        });
+        cluster.towns.apply(serde_json::from_value(town).unwrap(), None);
+        (cluster, asked)
+    }
+
+    #[tokio::test]
+    async fn nothing_is_created_until_all_are_there_and_then_everybody_is_looked_at() {
+        let (cluster, mut asked) = cluster(404, "NotFound");
+        assert!(cluster.absent.refuse().is_ok());
+        assert!(cluster.is_undefined::<Tombstone>().await && cluster.is_undefined::<Agent>().await);
+        assert!(!cluster.is_undefined::<Pod>().await, "that kind is the API server's own");
+        let refused = cluster.absent.refuse().unwrap_err();
+        assert_eq!((refused.reason(), refused.to_string().contains(AGENTS)), ("DefinitionMissing", true));
+        cluster.is_listed::<Town>();
+        cluster.is_listed::<Agent>();
+        assert!(cluster.absent.refuse().unwrap_err().to_string().contains(TOMBSTONES));
+        assert!(asked.try_recv().is_err(), "one is missing still");
+        cluster.is_listed::<Tombstone>();
+        assert!(cluster.absent.refuse().is_ok());
+        let town = cluster.towns.all()[0].key();
+        assert_eq!(asked.try_recv().ok(), Some(Look::Town(town)));
+        cluster.is_listed::<Tombstone>();
+        assert!(asked.try_recv().is_err(), "once");
+    }
+
+    #[tokio::test]
+    async fn a_definition_that_cannot_be_read_may_be_there() {
+        let (cluster, _asked) = cluster(403, "Forbidden");
+        assert!(!cluster.is_undefined::<Town>().await);
+        assert!(cluster.absent.refuse().is_ok());
+    }
+}

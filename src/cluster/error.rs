@@ -295,6 +295,19 @@ mod tests {
     }
 
     #[test]
+    fn only_the_answer_that_an_object_is_not_there_says_so() {
+        let answered = |reason: &str| {
+            let status = kube::core::Status::failure("404", reason).with_code(404);
+            Error::known("a test", kube::Error::Api(status.boxed()))
+        };
+        assert!(matches!(answered("NotFound"), Error::Conflict { .. }), "it has changed meanwhile");
+        for reason in ["", "Failed to parse error data"] {
+            let error = answered(reason);
+            assert!(!error.is_not_found() && error.is_not_served(), "no such path, {reason}: {error}");
+        }
+    }
+
+    #[test]
     fn what_the_fence_stopped_was_not_sent_unless_it_was_begun() {
         let stopped = |begun| {
             let source = kube::Error::Service(Box::new(Fenced { begun }));

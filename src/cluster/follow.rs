@@ -136,12 +136,15 @@ impl Followed for Tombstone {
 }
 
 /// Whom a change of a child concerns: its agent, and its town, which must see all of its pods gone before it
-/// sleeps.
+/// sleeps. A town that is being destroyed awaits the end of an agent that is, too, and not all that leads to it.
 pub(super) fn owners(cluster: &Cluster, town: Option<&Uid>, agent: Option<&Uid>) -> Vec<Look> {
-    let agents = agent.into_iter().flat_map(|uid| cluster.agents.of(&Group::Agent(uid.clone())));
+    let agents: Vec<_> =
+        agent.into_iter().flat_map(|uid| cluster.agents.of(&Group::Agent(uid.clone()))).collect();
     let towns = town.into_iter().flat_map(|uid| cluster.towns.of(&Group::Town(uid.clone())));
+    let agent_goes = agents.iter().any(|agent| agent.metadata.deletion_timestamp.is_some());
+    let towns = towns.filter(|town| !(agent_goes && town.metadata.deletion_timestamp.is_some()));
     let towns = towns.map(|town| Look::Town(town.key()));
-    agents.map(|agent| Look::Agent(agent.key())).chain(towns).collect()
+    agents.iter().map(|agent| Look::Agent(agent.key())).chain(towns).collect()
 }
 
 impl Cluster {

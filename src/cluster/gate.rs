@@ -214,6 +214,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn of_one_who_lives_creates_may_come_late_after_a_predecessor_and_after_no_answer() {
+        let gates = Gates::new(at(0));
+        let (old, new) = (Uid::new("old"), Uid::new("new"));
+        gates.alone_since(at(90));
+        gates.shared(&new).await.unwrap().first();
+        assert_eq!(gates.creates_settle_at(&old, LATE), Some(at(150)));
+        assert_eq!(gates.creates_settle_at(&new, LATE), None);
+        drop(gates.shared(&new).await.unwrap().send(at(200)));
+        assert_eq!(gates.creates_settle_at(&new, LATE), Some(at(260)));
+    }
+
+    #[tokio::test]
     async fn an_unanswered_create_is_waited_for() {
         let gates = Gates::new(at(0));
         let uid = Uid::new("t");

@@ -118,6 +118,19 @@ pub struct Limits {
     pub max_concurrent_probes: u16,
 }
 
+#[cfg(test)]
+impl Limits {
+    /// The least of each, for tests that reach none.
+    pub(crate) const LEAST: Self = Self {
+        late_create: SignedDuration::ZERO,
+        blocked_after: SignedDuration::ZERO,
+        attach_max_hold: SignedDuration::ZERO,
+        max_concurrent_starts: 1,
+        agent_tombstones: false,
+        max_concurrent_probes: 1,
+    };
+}
+
 impl Cluster {
     /// Nothing seen yet.
     pub fn new(

@@ -18,6 +18,8 @@ pub enum Guard {
     FailClosed,
     /// A create without an answer may still take effect.
     LateCreates,
+    /// A write is sent only while this process leads, with a margin.
+    Fence,
 }
 
 #[cfg(all(feature = "mutations", not(debug_assertions)))]
@@ -38,16 +40,6 @@ thread_local! {
 
 #[cfg(feature = "mutations")]
 impl Guard {
-    /// All of them.
-    pub const ALL: [Self; 6] = [
-        Self::TombstoneFirst,
-        Self::ProofOfLife,
-        Self::UidOfDeletes,
-        Self::Absence,
-        Self::FailClosed,
-        Self::LateCreates,
-    ];
-
     /// Whether the check is made.
     pub fn holds(self) -> bool {
         OFF.get() != Some(self)

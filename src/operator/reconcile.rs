@@ -97,18 +97,11 @@ mod tests {
         let server = service_fn(async |request: Request<Body>| -> Result<Response<Body>, std::io::Error> {
             panic!("{} {}", request.method(), request.uri())
         });
-        let limits = Limits {
-            late_create: SignedDuration::ZERO,
-            blocked_after: SignedDuration::ZERO,
-            attach_max_hold: SignedDuration::ZERO,
-            max_concurrent_starts: 1,
-            agent_tombstones: true,
-            max_concurrent_probes: 1,
-        };
         let (looks, mut asked) = looks();
         let client = Client::new(server, "ns");
         let install = Install("here".into());
-        let cluster = Arc::new(Cluster::new(client, install, Arc::default(), limits, looks, Clock::system()));
+        let (limits, clock) = (Limits::LEAST, Clock::system());
+        let cluster = Arc::new(Cluster::new(client, install, Arc::default(), limits, looks, clock));
         let gone = ObjectKey { namespace: "ns".into(), name: "gone".into() };
         for looked in [
             reconcile_town(&cluster, &gone).await,

@@ -97,3 +97,24 @@ fn answer(error: &watcher::Error) -> Option<u16> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::lists::Lists;
+    use super::*;
+
+    #[tokio::test]
+    async fn a_kind_that_is_listed_twice_in_a_round_counts_once() {
+        let (mut lists, mut listing) = Lists::of(2);
+        let mut other = listing.clone();
+        let mut ended = None;
+        let round = listing.begin();
+        end(&listing, &mut ended, round);
+        end(&listing, &mut ended, round);
+        let mut complete = Box::pin(lists.complete());
+        assert!(futures::poll!(&mut complete).is_pending(), "another kind was not listed yet");
+        let round = other.begin();
+        end(&other, &mut None, round);
+        complete.await;
+    }
+}

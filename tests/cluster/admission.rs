@@ -1,5 +1,7 @@
 //! What others' rules of admission say to what the operator asks for.
 
+use std::time::Duration;
+
 use bed::Options;
 use k8s_openapi::api::core::v1::{Pod, Secret, Service};
 use kube::ResourceExt;
@@ -70,6 +72,8 @@ async fn a12_a_deletion_that_is_refused_says_why_and_goes_on_when_it_may(story: 
     for kind in ["validatingadmissionpolicybinding", "validatingadmissionpolicy"] {
         story.cluster.kubectl(&["delete", kind, &name]);
     }
+    // It is asked again ever more rarely, but at least once a minute.
+    story.agent("ann").gone_within(Duration::from_mins(2)).await;
     is_gone_whole(&story, &town).await;
     is_on_record(&story, &town).await;
     no_volume_is_left(&story).await;

@@ -14,6 +14,7 @@ use tower::{BoxError, Layer, Service};
 
 use super::clock::Moment;
 use super::election::Term;
+use crate::lifecycle::Guard;
 
 /// Lets a client's writes pass in a term only. A layer that belongs below all that waits.
 #[derive(Clone, Debug)]
@@ -29,7 +30,7 @@ impl Fence {
     }
 
     fn is_open(&self) -> bool {
-        self.term.borrow().is_some_and(|term| term.covers((self.now)()))
+        !Guard::Fence.holds() || self.term.borrow().is_some_and(|term| term.covers((self.now)()))
     }
 }
 

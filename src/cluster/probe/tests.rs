@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::{Request, Response};
 use k8s_openapi::ByteString;
-use k8s_openapi::jiff::SignedDuration;
 use kube::client::Body;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -79,20 +78,12 @@ impl Scene {
             async move { Response::builder().status(code).body(body) }
         });
         let (looks, asked) = looks();
-        let limits = Limits {
-            late_create: SignedDuration::ZERO,
-            blocked_after: SignedDuration::ZERO,
-            attach_max_hold: SignedDuration::ZERO,
-            agent_tombstones: false,
-            max_concurrent_starts: 1,
-            max_concurrent_probes: 1,
-        };
         let metrics = Arc::new(Metrics::default());
         let mut cluster = Cluster::new(
             Client::new(server, "ns"),
             Install("test".into()),
             metrics,
-            limits,
+            Limits::LEAST,
             looks.clone(),
             Clock::system(),
         );

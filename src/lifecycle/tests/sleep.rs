@@ -272,7 +272,7 @@ fn k2_a_deadline_of_a_town_that_is_gone_means_nothing_to_its_successor() {
     let successor = running_town().created(minute(39)).woke(minute(39));
     let plan = successor.decide(minute(40));
     assert_eq!((plan.phase(), plan.does().as_str()), ("Idle", ""));
-    assert_eq!(plan.look_again, Some(minute(69)), "it has its own");
+    assert_eq!(sleep_at(&plan), Some(minute(69)), "it has its own");
 }
 
 #[test]

@@ -138,6 +138,41 @@ fn a_pod_is_released_from_our_finalizer_only() {
 }
 
 #[test]
+fn i6_a_finished_pod_stays_while_a_create_of_its_name_may_come_late() {
+    let finished = |code| {
+        let mut agent = toast().done(&["b1"]).pod(|p| p.exited(code, minute(5)));
+        agent.0.creates_settle_at = Some(minute(8));
+        agent
+    };
+    let plan = finished(0).decide(minute(7));
+    assert_eq!((plan.does().as_str(), plan.look_again), ("", Some(minute(8))));
+    assert!(finished(0).decide(minute(8)).does().starts_with("release pod"), "then it is let go");
+    let mut failed = tried().ended(Failed, minute(6)).pod(|p| p.exited(1, minute(5)));
+    failed.0.creates_settle_at = Some(minute(8));
+    assert!(
+        failed.decide(minute(7)).does().starts_with("release pod"),
+        "a bead that failed is tried again anyway"
+    );
+}
+
+#[test]
+fn a_pod_that_was_made_after_its_attempt_had_ended_is_an_attempt() {
+    let interrupted = || tried().ended(Interrupted, minute(2));
+    let plan = interrupted().pod(|p| p.created(minute(3)).ready()).decide(minute(4));
+    let attempt = work(&plan);
+    assert_eq!((attempt.started_at.map(|t| t.0), attempt.outcome), (Some(minute(4)), None));
+    let plan =
+        interrupted().after(&plan).pod(|p| p.created(minute(3)).exited(0, minute(5))).decide(minute(6));
+    assert_eq!(work(&plan).outcome, Some(Done), "and what it does counts");
+    let before = interrupted().pod(|p| p.created(minute(1)).ready()).decide(minute(4));
+    assert_eq!(
+        work(&before).outcome,
+        Some(Interrupted),
+        "what is seen late of the one before does not begin another"
+    );
+}
+
+#[test]
 fn d8_done_is_for_ever() {
     let done = || polecat("toast").done(&["b0", "b1"]);
     for (case, agent) in [

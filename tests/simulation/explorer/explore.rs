@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::fault::{Blindness, Fault};
 use super::invariants::{Invariant, Violation, broken};
 use super::normal::{differences, normal_form};
-use super::run::{End, Plan, run};
+use super::run::{End, HandOver, Plan, run};
 use super::scenario::Scenario;
 
 /// How much was looked at.
@@ -222,6 +222,26 @@ impl<'a> Explorer<'a> {
                 }
                 let faults = BTreeMap::from([(number, Fault::CrashAfter)]);
                 self.try_plan(&Plan { faults, behind, ..self.base() });
+            }
+        }
+    }
+
+    /// Before every request the operator is paused, another leads after a while, and the first goes on at once or
+    /// when the other has done something: it must do no harm.
+    pub fn every_hand_over(&mut self) {
+        let Some(reference) = self.reference() else { return };
+        let mut paused_at = None;
+        for (place, (_, version)) in reference.calls.iter().enumerate() {
+            // Between two reads of the same cluster it makes no difference.
+            if paused_at.replace(*version) == Some(*version) {
+                continue;
+            }
+            for back_after in [1, 12, 48] {
+                if self.is_over() {
+                    return;
+                }
+                let hand_over = Some(HandOver { at: place + 1, back_after });
+                self.try_plan(&Plan { hand_over, ..self.base() });
             }
         }
     }

@@ -11,7 +11,7 @@ use kube::Client;
 use kube::client::Body;
 use tokio::sync::oneshot;
 use tower::{BoxError, Layer, Service};
-use town_operator::cluster::CallTimeouts;
+use town_operator::cluster::{CallTimeouts, Fence};
 
 use crate::server::call::Call;
 
@@ -48,10 +48,10 @@ impl Line {
         Self { user: user.into(), sent: Arc::default() }
     }
 
-    /// A client at its end. It gives up as the operator's own does.
-    pub fn client(&self) -> Client {
+    /// A client at its end. It gives up as the operator's own does, and its writes pass the same fence.
+    pub fn client(&self, fence: &Fence) -> Client {
         let limit = std::time::Duration::from_secs(20);
-        Client::new(CallTimeouts { limit }.layer(self.clone()), "default")
+        Client::new(CallTimeouts { limit }.layer(fence.layer(self.clone())), "default")
     }
 
     /// What was sent since this was asked last.

@@ -7,8 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
@@ -19,8 +19,9 @@ use kube::core::DeserializeGuard;
 use kube::runtime::watcher::Event;
 use serde::Deserialize;
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::watch;
 use town_operator::api::{Agent, Tombstone, Town, names};
-use town_operator::cluster::{Clock, Cluster, Error, Followed, Limits, Look, looks, take_over};
+use town_operator::cluster::{Clock, Cluster, Error, Fence, Followed, Limits, Look, Term, looks, take_over};
 use town_operator::lifecycle::ObjectKey;
 use town_operator::operator::{Looked, reconcile_agent, reconcile_tombstone, reconcile_town};
 use town_operator::resources::Install;
@@ -151,12 +152,28 @@ impl Wake for Woken {
     }
 }
 
+/// Which part a process has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// It leads.
+    Leads,
+    /// It follows what happens, and may lead later.
+    StandsBy,
+    /// It led, and is paused. It does not know that another leads.
+    Paused,
+    /// It led, and goes on with what it was at. It begins nothing anew.
+    Ends,
+}
+
 /// A process.
 pub struct Operator {
     /// Where its requests come out.
     pub line: Line,
     /// How it is called in a story.
     pub name: String,
+    /// Which part it has.
+    pub part: Part,
+    term: watch::Sender<Option<Term>>,
     cluster: Arc<Cluster>,
     asked: UnboundedReceiver<Look>,
     /// How far each watch has come: the version of the last write that it has shown, or passed over.
@@ -168,9 +185,11 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// Starts a process. It lists every kind as it was at that version.
-    pub fn start(name: &str, user: &str, world: &World, clock: Clock, version: u64) -> Self {
-        let line = Line::of(user);
+    /// Starts a process, which leads or stands by. It lists every kind as it was at that version.
+    pub fn start(name: &str, part: Part, world: &World, clock: Clock, version: u64) -> Self {
+        let line = Line::of(name);
+        let (term, published) = watch::channel(None);
+        let fence = Fence::new(published, moment);
         let limits = Limits {
             late_create: LATE,
             blocked_after: SignedDuration::from_mins(10),
@@ -181,10 +200,13 @@ impl Operator {
         };
         let (looks, asked) = looks();
         let install = Install(INSTALL.into());
-        let cluster = Arc::new(Cluster::new(line.client(), install, Arc::default(), limits, looks, clock));
+        let cluster =
+            Arc::new(Cluster::new(line.client(&fence), install, Arc::default(), limits, looks, clock));
         let mut operator = Self {
             line,
             name: name.into(),
+            part,
+            term,
             cluster,
             asked,
             seen: [version; 6],
@@ -196,8 +218,30 @@ impl Operator {
         for watched in Watched::ALL {
             operator.relist(watched, world, version);
         }
-        take_over(&operator.cluster);
+        if part == Part::Leads {
+            operator.begins_to_lead();
+        }
         operator
+    }
+
+    fn begins_to_lead(&self) {
+        self.term.send_replace(Some(Term { from: Duration::ZERO, until: Duration::MAX }));
+        take_over(&self.cluster);
+    }
+
+    /// It leads from now on: it lists everything anew, as one that wins does.
+    pub fn lead(&mut self, world: &World) {
+        self.part = Part::Leads;
+        for watched in Watched::ALL {
+            self.relist(watched, world, world.store().version());
+        }
+        self.begins_to_lead();
+    }
+
+    /// It is paused; its term goes by.
+    pub fn pause(&mut self) {
+        self.part = Part::Paused;
+        self.term.send_replace(None);
     }
 
     /// A watch lists its kind anew, as it was at that version.
@@ -230,6 +274,9 @@ impl Operator {
 
     /// What a watch has not shown yet, and is next.
     pub fn news(&self, watched: Watched, world: &World) -> Option<(u64, News)> {
+        if matches!(self.part, Part::Paused | Part::Ends) {
+            return None;
+        }
         let since = world.store().since(self.seen[watched as usize]);
         since.iter().find_map(|happened| Some((happened.version, watched.news(happened)?)))
     }
@@ -268,22 +315,23 @@ impl Operator {
 
     /// Who is due and not being looked at.
     pub fn startable(&self) -> impl Iterator<Item = &Subject> {
-        self.due.iter().filter(|subject| !self.under_way.contains_key(subject))
+        let leads = self.part == Part::Leads;
+        self.due.iter().filter(move |subject| leads && !self.under_way.contains_key(subject))
     }
 
     /// Whose timer is next, and when.
     pub fn next_timer(&self) -> Option<Timestamp> {
-        self.timers.values().min().copied()
+        self.timers.values().min().copied().filter(|_| self.part == Part::Leads)
     }
 
     /// Whether looks are under way.
     pub fn is_busy(&self) -> bool {
-        !self.under_way.is_empty()
+        !self.under_way.is_empty() && self.part != Part::Paused
     }
 
     /// Whether something fails that it tries again and again.
     pub fn is_failing(&self) -> bool {
-        !self.failures.is_empty()
+        !self.failures.is_empty() && self.part == Part::Leads
     }
 
     /// Everybody whose timer has come is due.
@@ -324,7 +372,8 @@ impl Operator {
 
     /// Whether a look can go on.
     pub fn can_go_on(&self) -> bool {
-        self.under_way.values().any(|look| look.woken.flag.load(Ordering::Relaxed))
+        self.part != Part::Paused
+            && self.under_way.values().any(|look| look.woken.flag.load(Ordering::Relaxed))
     }
 
     /// Goes on with every look that can. Returns what it says of those that ended badly.
@@ -379,6 +428,12 @@ impl Operator {
         *count += 1;
         (SignedDuration::from_millis(250) * (1 << (*count - 1).min(12))).min(LONGEST_WAIT)
     }
+}
+
+/// The time that fences go by.
+fn moment() -> Duration {
+    static BEGAN: LazyLock<std::time::Instant> = LazyLock::new(std::time::Instant::now);
+    tokio::time::Instant::now().into_std().saturating_duration_since(*BEGAN)
 }
 
 fn read<K: Followed>(object: &Object) -> DeserializeGuard<K> {

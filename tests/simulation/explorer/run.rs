@@ -18,7 +18,7 @@ use super::chance::Chance;
 use super::fault::{Blindness, Fault, refusal};
 use super::invariants::{By, Invariant, Violation, Witness, broken};
 use super::line::Waiting;
-use super::operator::{News, Operator, Subject, Watched};
+use super::operator::{News, Operator, Part, Subject, Watched};
 use super::scenario::Scenario;
 use super::{AT_MOST, EPOCH};
 use crate::server::call::Call;
@@ -38,11 +38,25 @@ pub struct Plan {
     pub behind: u64,
     /// Before which request the story is interrupted, if it can be.
     pub interrupt: Option<usize>,
-    /// How many operators there are at once.
+    /// How many operators more than one there are, all of which lead: as if there were no lease.
     pub more_operators: usize,
+    /// When another takes over while the first is paused.
+    pub hand_over: Option<HandOver>,
     /// Where the order of moves, and more faults, are drawn from.
     pub seed: Option<u64>,
 }
+
+/// Another leads, and the one before, which was paused, goes on without knowing it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HandOver {
+    /// Before which request it is paused. What it has sent takes effect when the other leads already.
+    pub at: usize,
+    /// After how many requests of the other it goes on.
+    pub back_after: usize,
+}
+
+/// How long nobody leads then.
+const LEASE: SignedDuration = SignedDuration::from_secs(15);
 
 /// What came of a run.
 pub struct End {
@@ -105,6 +119,10 @@ pub struct Run<'a> {
     /// How far the story is.
     told: usize,
     interrupted: bool,
+    /// When the other leads.
+    leads_at: Option<Timestamp>,
+    /// After which request the first goes on.
+    back_at: Option<usize>,
     chance: Option<Chance>,
     faults_left: usize,
     witness: Witness,
@@ -158,22 +176,28 @@ impl<'a> Run<'a> {
             moves: 0,
             told: 0,
             interrupted: false,
+            leads_at: None,
+            back_at: None,
             witnessed,
             changed_at: EPOCH,
             calls_then: 0,
             story: tell.then(Vec::new),
         };
         for number in 0..=run.plan.more_operators {
-            let operator = run.process(number, witnessed);
+            let operator = run.process(number, Part::Leads, witnessed);
+            run.operators.push(operator);
+        }
+        if run.plan.hand_over.is_some() {
+            let operator = run.process(run.operators.len(), Part::StandsBy, witnessed);
             run.operators.push(operator);
         }
         run
     }
 
     /// A process of the operator that has just begun.
-    fn process(&self, number: usize, version: u64) -> Operator {
+    fn process(&self, number: usize, part: Part, version: u64) -> Operator {
         let name = if number == 0 { "operator".to_owned() } else { format!("operator {}", number + 1) };
-        Operator::start(&name, &name, &self.world, self.clock.clone(), version)
+        Operator::start(&name, part, &self.world, self.clock.clone(), version)
     }
 
     fn now(&self) -> Timestamp {
@@ -367,6 +391,16 @@ impl<'a> Run<'a> {
                 return self.see_what_happened(By::Others);
             }
         }
+        if let Some(hand_over) = self.plan.hand_over.filter(|hand_over| hand_over.at == number)
+            && self.leads_at.is_none()
+        {
+            self.pause();
+            self.back_at = Some(number + hand_over.back_after);
+            return Ok(());
+        }
+        if self.back_at.is_some_and(|back| back <= number) {
+            self.goes_on();
+        }
         let Sent { from, waiting } = self.sent.remove(place);
         self.calls.push((waiting.call.clone(), self.world.store().version()));
         let fault = self.fault(number, &waiting.call);
@@ -406,6 +440,38 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
+    /// The first is paused. What it has sent arrives when the other leads.
+    fn pause(&mut self) {
+        let (at, by) = (self.now() + LEASE, By::Operator { knew: self.operators[0].knew() });
+        self.operators[0].pause();
+        self.leads_at = Some(at);
+        let (sent, others) = std::mem::take(&mut self.sent).into_iter().partition(|sent| sent.from == 0);
+        self.sent = others;
+        for Sent { waiting, .. } in sent {
+            self.late.push((at + SignedDuration::from_secs(1), waiting.call.clone(), by));
+            self.hanging.push(waiting);
+        }
+        self.tell(|| "operator: is paused".into());
+    }
+
+    /// The one that was paused goes on with what it was at.
+    fn goes_on(&mut self) {
+        self.back_at = None;
+        if self.operators[0].part == Part::Paused {
+            self.operators[0].part = Part::Ends;
+            self.tell(|| "operator: goes on".into());
+        }
+    }
+
+    /// The other leads, if it is time.
+    fn hands_over(&mut self) {
+        let now = self.now();
+        if self.leads_at.is_some_and(|at| at <= now) && self.operators[1].part == Part::StandsBy {
+            self.tell(|| "operator 2: leads".into());
+            self.operators[1].lead(&self.world);
+        }
+    }
+
     /// What goes wrong with this request.
     fn fault(&mut self, number: usize, call: &Call) -> Option<Fault> {
         if let Some(fault) = self.plan.faults.get(&number) {
@@ -425,7 +491,7 @@ impl<'a> Run<'a> {
         self.held.retain(|(of, _), _| *of != number);
         let version =
             self.world.store().version().saturating_sub(self.plan.behind).max(self.scenario.begins_at());
-        self.operators[number] = self.process(number, version);
+        self.operators[number] = self.process(number, Part::Leads, version);
         let name = self.operators[number].name.clone();
         let behind = self.plan.behind;
         self.tell(|| match behind {
@@ -496,7 +562,8 @@ impl<'a> Run<'a> {
         let timers = self.operators.iter().filter_map(Operator::next_timer);
         let late = self.late.iter().map(|(at, ..)| *at);
         let held = self.held.values().map(|held| held.until.max(now));
-        let next = timers.chain(late).chain(held).min();
+        let leads = self.leads_at.filter(|at| *at > now);
+        let next = timers.chain(late).chain(held).chain(leads).min();
         let busy = self.operators.iter().any(Operator::is_busy);
         // What is held back for some moves only is brought before time passes.
         let mut due = false;
@@ -530,6 +597,7 @@ impl<'a> Run<'a> {
         }
         let now = self.now();
         self.operators.iter_mut().for_each(|operator| operator.ring(now));
+        self.hands_over();
         true
     }
 

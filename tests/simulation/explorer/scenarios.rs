@@ -67,6 +67,14 @@ fn nothing_is_left(scenario: Scenario) -> Scenario {
     scenario.ends(DeletionTerminates, "nothing is left", |world| is_gone(world) && belongs(world).is_empty())
 }
 
+/// A town with an agent that works.
+fn with_an_agent(scenario: Scenario, town: fn() -> Value) -> Scenario {
+    scenario.first("a town is made, with an agent", move |world| {
+        create_town(world, "gas", town());
+        create_agent(world, "poly", polecat("b1"));
+    })
+}
+
 /// A town with an agent that works, and one that talks to people.
 fn with_two_agents(scenario: Scenario, town: fn() -> Value) -> Scenario {
     scenario.first("a town is made, with two agents", move |world| {
@@ -116,14 +124,14 @@ pub fn born() -> Scenario {
 }
 
 pub fn works_and_finishes() -> Scenario {
-    with_two_agents(Scenario::new("works and finishes"), town_that_stays_awake)
+    with_an_agent(Scenario::new("works and finishes"), town_that_stays_awake)
         .when(agent_runs, "its work is done", |world| end_work(world, "poly", 0))
         .ends(DoneIsDone, "the bead is done", has_done("b1"))
         .ends(EventuallyStable, "the agent has no pod", |world| pod_of(world, agent_kind(), "poly").is_none())
 }
 
 pub fn fails_and_is_tried_again() -> Scenario {
-    with_two_agents(Scenario::new("fails and is tried again"), town_that_stays_awake)
+    with_an_agent(Scenario::new("fails and is tried again"), town_that_stays_awake)
         .when(agent_runs, "its work fails", |world| end_work(world, "poly", 1))
         .when(|world| pod_of(world, agent_kind(), "poly").is_none(), "the failed pod is gone", |_| ())
         .when(agent_runs, "its work is done", |world| end_work(world, "poly", 0))
@@ -140,7 +148,7 @@ pub fn sleeps() -> Scenario {
 
 /// A town that has fallen asleep after its agent has done its work.
 fn asleep(name: &'static str) -> Scenario {
-    with_two_agents(Scenario::new(name), town)
+    with_an_agent(Scenario::new(name), town)
         .when(agent_runs, "its work is done", |world| end_work(world, "poly", 0))
         .when(town_is("Asleep"), "it has fallen asleep", |_| ())
 }
@@ -158,7 +166,7 @@ pub fn wakes_for_a_bead() -> Scenario {
 }
 
 pub fn wakes_while_it_falls_asleep() -> Scenario {
-    with_two_agents(Scenario::new("wakes while it falls asleep"), town)
+    with_an_agent(Scenario::new("wakes while it falls asleep"), town)
         .when(agent_runs, "its work is done", |world| end_work(world, "poly", 0))
         .when(town_is("Draining"), "another bead is hooked as it falls asleep", hook("b2"))
         .ends(NoLostWake, "it works on it", |world| is_awake(world) && agent_runs(world))
@@ -210,7 +218,7 @@ pub fn deleted_when_idle() -> Scenario {
 }
 
 pub fn deleted_while_it_drains() -> Scenario {
-    let story = with_two_agents(Scenario::new("deleted while it drains"), town)
+    let story = with_an_agent(Scenario::new("deleted while it drains"), town)
         .when(agent_runs, "its work is done", |world| end_work(world, "poly", 0))
         .when(town_is("Draining"), "as it falls asleep, it is deleted", delete_town);
     nothing_is_left(story)
@@ -243,7 +251,7 @@ pub fn deleted_while_blocked() -> Scenario {
 }
 
 fn deleted_with(name: &'static str, propagation: &'static str) -> Scenario {
-    let story = with_two_agents(Scenario::new(name), town_that_stays_awake).when(
+    let story = with_an_agent(Scenario::new(name), town_that_stays_awake).when(
         agent_runs,
         format!("it is deleted, {propagation}"),
         move |world| delete_by(world, town_kind(), "gas", propagation),
@@ -260,7 +268,7 @@ pub fn deleted_with_orphans() -> Scenario {
 }
 
 pub fn deleted_and_made_anew() -> Scenario {
-    with_two_agents(Scenario::new("deleted and made anew"), town_that_stays_awake)
+    with_an_agent(Scenario::new("deleted and made anew"), town_that_stays_awake)
         .when(agent_runs, "it is deleted", delete_town)
         .when(is_gone, "a town is made by the same name", |world| {
             create_town(world, "gas", town_that_stays_awake());
@@ -275,7 +283,7 @@ fn delete_namespace(world: &mut World) {
 }
 
 pub fn namespace_deleted() -> Scenario {
-    let story = with_two_agents(Scenario::new("namespace deleted"), town_that_stays_awake)
+    let story = with_an_agent(Scenario::new("namespace deleted"), town_that_stays_awake)
         .when(agent_runs, "the namespace is deleted", delete_namespace)
         // An agent that goes before its town leaves a record of its own.
         .ends_differently()
@@ -293,7 +301,7 @@ pub fn rig_removed() -> Scenario {
 }
 
 pub fn agent_deleted_alone() -> Scenario {
-    with_two_agents(Scenario::new("agent deleted alone"), town_that_stays_awake)
+    with_an_agent(Scenario::new("agent deleted alone"), town_that_stays_awake)
         .when(agent_runs, "it is deleted", |world| delete(world, agent_kind(), "poly"))
         .ends(DeletionTerminates, "the agent is gone", |world| find(world, agent_kind(), "poly").is_none())
         .ends(EventuallyStable, "the town runs", is_awake)
@@ -305,7 +313,7 @@ pub fn claim_retained() -> Scenario {
         town["storage"]["retainPolicy"] = "Retain".into();
         town
     };
-    let story = with_two_agents(Scenario::new("claim retained"), retained).when(
+    let story = with_an_agent(Scenario::new("claim retained"), retained).when(
         agent_runs,
         "the town is deleted",
         delete_town,
@@ -317,7 +325,7 @@ pub fn claim_retained() -> Scenario {
 }
 
 pub fn expires() -> Scenario {
-    let story = with_two_agents(Scenario::new("expires"), || {
+    let story = with_an_agent(Scenario::new("expires"), || {
         let mut town = town_that_stays_awake();
         town["expiry"] = json!({"at": "2030-01-01T00:05:00Z", "policy": "Destroy"});
         town["tombstone"] = json!({"retention": "20m"});
@@ -340,7 +348,7 @@ pub fn deleted_at_any_moment() -> Scenario {
 }
 
 pub fn bead_hooked_at_any_moment() -> Scenario {
-    with_two_agents(Scenario::new("a bead is hooked at any moment"), town)
+    with_an_agent(Scenario::new("a bead is hooked at any moment"), town)
         .when(agent_runs, "its work is done", |world| end_work(world, "poly", 0))
         .interrupted("another bead is hooked", hook("b2"))
         .ends(NoLostWake, "somebody works on it, or it is done", |world| {
@@ -349,7 +357,7 @@ pub fn bead_hooked_at_any_moment() -> Scenario {
 }
 
 pub fn agent_deleted_at_any_moment() -> Scenario {
-    with_two_agents(Scenario::new("an agent is deleted at any moment"), town)
+    with_an_agent(Scenario::new("an agent is deleted at any moment"), town)
         .when(
             |world| agent_runs(world) || find(world, agent_kind(), "poly").is_none(),
             "its work is done, if there is any",
@@ -361,22 +369,19 @@ pub fn agent_deleted_at_any_moment() -> Scenario {
 }
 
 pub fn namespace_deleted_at_any_moment() -> Scenario {
-    let story =
-        with_two_agents(Scenario::new("the namespace is deleted at any moment"), town_that_stays_awake)
-            .interrupted("the namespace is deleted", delete_namespace)
-            .alone();
+    let story = with_an_agent(Scenario::new("the namespace is deleted at any moment"), town_that_stays_awake)
+        .interrupted("the namespace is deleted", delete_namespace)
+        .alone();
     nothing_is_left(story)
 }
 
 pub fn names_taken_at_any_moment() -> Scenario {
-    let story = with_two_agents(
-        Scenario::new("somebody takes the name of a pod at any moment"),
-        town_that_stays_awake,
-    )
-    .when(|world| is_awake(world) || belongs_to_another(world), "the town is deleted", delete_town)
-    .interrupted("its pod is killed, and somebody makes one by its name", |world| {
-        take_name(world, town_kind(), "gas");
-    });
+    let story =
+        with_an_agent(Scenario::new("somebody takes the name of a pod at any moment"), town_that_stays_awake)
+            .when(|world| is_awake(world) || belongs_to_another(world), "the town is deleted", delete_town)
+            .interrupted("its pod is killed, and somebody makes one by its name", |world| {
+                take_name(world, town_kind(), "gas");
+            });
     nothing_is_left(story)
 }
 
@@ -386,7 +391,7 @@ fn belongs_to_another(world: &World) -> bool {
 }
 
 pub fn agent_made_anew_at_any_moment() -> Scenario {
-    with_two_agents(Scenario::new("an agent is made anew at any moment"), town_that_stays_awake)
+    with_an_agent(Scenario::new("an agent is made anew at any moment"), town_that_stays_awake)
         .when(agent_runs, "its rig is removed", |world| {
             change(world, town_kind(), "gas", &json!({"spec": {"rigs": [{"name": "docs"}]}}));
         })

@@ -16,6 +16,7 @@ fn without(guard: Guard, scenario: &Scenario) -> Option<Box<Found>> {
         explorer.every_crash_point();
         explorer.every_interruption();
         explorer.every_stale_view();
+        explorer.every_hand_over();
         explorer.found().err()
     })
 }
@@ -57,4 +58,9 @@ fn without_failing_closed_what_could_not_be_listed_is_left() {
 #[test]
 fn without_waiting_for_creates_what_comes_late_is_left() {
     is_needed(Guard::LateCreates, &[scenarios::deleted_while_it_starts()], Invariant::NoLeak);
+}
+
+#[test]
+fn without_the_fence_one_that_was_paused_goes_on_and_creates() {
+    is_needed(Guard::Fence, &[scenarios::deleted_while_it_starts()], Invariant::NoResurrection);
 }

@@ -67,6 +67,12 @@ macro_rules! stories {
             // K1, K2.
             #[test]
             #[cfg_attr(not(feature = "mutations"), ignore = "make explore runs it, optimised")]
+            fn whoever_leads() {
+                explore(&scenarios::$story(), "hand-overs", |explorer| explorer.every_hand_over());
+            }
+
+            #[test]
+            #[cfg_attr(not(feature = "mutations"), ignore = "make explore runs it, optimised")]
             fn in_any_order() {
                 explore(&scenarios::$story(), "any order", |explorer| explorer.any_order(seeds(), 0));
             }
