@@ -2,7 +2,7 @@
 
 use super::lease::Fenced;
 use crate::api::condition::reason;
-use crate::lifecycle::{Failure, ObjectKey};
+use crate::lifecycle::{Failure, ObjectKey, Unknown};
 
 /// An error of a read or a write. All are retried; none is ever taken for absence.
 #[derive(Debug, thiserror::Error)]
@@ -127,6 +127,12 @@ fn is_of_another(status: &kube::core::Status) -> bool {
 /// path, as for a while after it has started; that says nothing of any object.
 pub(super) fn says_gone(status: &kube::core::Status) -> bool {
     status.code == 404 && status.reason == "NotFound"
+}
+
+impl From<Unknown> for Error {
+    fn from(unknown: Unknown) -> Self {
+        Self::Unread { kind: unknown.kind, message: unknown.message }
+    }
 }
 
 impl Error {
@@ -297,7 +303,7 @@ mod tests {
     #[test]
     fn only_the_answer_that_an_object_is_not_there_says_so() {
         let answered = |reason: &str| {
-            let status = kube::core::Status::failure("404", reason).with_code(404);
+            let status = Status::failure("404", reason).with_code(404);
             Error::known("a test", kube::Error::Api(status.boxed()))
         };
         assert!(matches!(answered("NotFound"), Error::Conflict { .. }), "it has changed meanwhile");

@@ -18,8 +18,8 @@ use super::{Cluster, lock, tombstones};
 use crate::api::{Agent, Recreate, Town, names};
 use crate::lifecycle::{
     AgentSnapshot, ClaimFacts, Freshness, ObjectKey, PodFacts, ProbeFacts, ServiceFacts, Standing, TownFacts,
-    TownSnapshot, TownView, Uid, Unknown, goes_with_town, is_new, label, needs_live, needs_live_town,
-    standing, starting,
+    TownSnapshot, TownView, Uid, goes_with_town, is_new, label, needs_live, needs_live_town, standing,
+    starting,
 };
 use crate::resources;
 
@@ -55,6 +55,7 @@ fn watched_town(cluster: &Cluster, town: Arc<Town>, uid: Uid) -> TownSnapshot {
     let mut snapshot = TownSnapshot {
         agents: bound_agents(cluster, &uid),
         pods: ours(cluster.pods.of(&Group::Town(uid.clone())).iter().map(|p| (**p).clone()), cluster),
+        ownerless: Vec::new(),
         claim: own_claim(cluster.claims.of(&Group::Town(uid.clone())), None, cluster),
         service: own_service(cluster, &uid),
         probe: ProbeFacts::default(),
@@ -88,6 +89,22 @@ fn answer_of(cluster: &Cluster, pod: Option<&PodFacts>) -> ProbeFacts {
     pod.map(|pod| cluster.probes.facts(&pod.uid)).unwrap_or_default()
 }
 
+/// Pods that have ended, were told to go, and wait for an agent that is not there: somebody took our finalizer off
+/// it by hand. Only a live read says so.
+async fn ownerless(cluster: &Cluster, snapshot: &TownSnapshot) -> Result<Vec<PodFacts>, Error> {
+    let known = |uid: &Uid| !cluster.agents.of(&Group::Agent(uid.clone())).is_empty();
+    let waits = |pod: &&PodFacts| {
+        pod.ended() && pod.deleting() && pod.agent_uid.as_ref().is_some_and(|uid| !known(uid))
+    };
+    let mut pods: Vec<_> = snapshot.pods.iter().filter(waits).cloned().collect();
+    if !pods.is_empty() {
+        let agents = Search::of_town(cluster, &snapshot.town, &snapshot.uid).agents(&snapshot.town).await?;
+        let there: Vec<_> = agents.iter().filter_map(|agent| Uid::of(&agent.metadata)).collect();
+        pods.retain(|pod| pod.agent_uid.as_ref().is_some_and(|uid| !there.contains(uid)));
+    }
+    Ok(pods)
+}
+
 /// Whether it belongs to another installation: then nothing is read for it, and nothing decided.
 fn foreign(cluster: &Cluster, meta: &ObjectMeta) -> bool {
     label(meta, names::INSTALL).is_some_and(|install| install != cluster.install.0)
@@ -109,6 +126,7 @@ async fn look_at_town(cluster: &Cluster, key: &ObjectKey) -> Result<Option<TownS
         if refused || is_new(&snapshot.town) {
             snapshot.forbidden_by = tombstones::forbids(cluster, key, &snapshot.uid).await?.map(Arc::new);
         }
+        snapshot.ownerless = ownerless(cluster, &snapshot).await?;
         return Ok(Some(snapshot));
     }
     let Some(town) = get::<Town>(cluster, key).await? else { return Ok(None) };
@@ -122,11 +140,10 @@ async fn look_at_town(cluster: &Cluster, key: &ObjectKey) -> Result<Option<TownS
     } else {
         // The last look before sleep: what cannot be read is no reason to go on.
         let (agents, pods) = futures::join!(search.agents(&town), search.pods());
-        let unknown =
-            |u: Unknown| Error::Undecodable { kind: u.kind, name: String::new(), message: u.message };
-        snapshot.agents = agents.map_err(unknown)?;
-        snapshot.pods = pods.map_err(unknown)?;
+        snapshot.agents = agents?;
+        snapshot.pods = pods?;
         show_answers(cluster, &mut snapshot);
+        snapshot.ownerless = ownerless(cluster, &snapshot).await?;
     }
     snapshot.revision = resources::town_revision(&town);
     snapshot.town = Arc::new(town);

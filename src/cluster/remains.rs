@@ -85,7 +85,7 @@ impl<'a> Search<'a> {
         self.cluster.receipts.forget(self.owner);
         let unread = remains.pods.as_ref().err().or(remains.children.values().find_map(|c| c.as_ref().err()));
         match unread {
-            Some(unknown) => Err(Error::Unread { kind: unknown.kind, message: unknown.message.clone() }),
+            Some(unknown) => Err(unknown.clone().into()),
             None => Ok(present(&remains)),
         }
     }

@@ -44,6 +44,8 @@ pub struct TownSnapshot {
     pub agents: Vec<Arc<Agent>>,
     /// Every pod that carries its UID: its own and its agents'.
     pub pods: Vec<PodFacts>,
+    /// Pods whose agent is proven gone without having let them go: nobody will read what they did.
+    pub ownerless: Vec<PodFacts>,
     /// Its volume claim.
     pub claim: Option<ClaimFacts>,
     /// The Service of its pod.

@@ -11,7 +11,7 @@ use super::expiry::{self, Expiry};
 use super::facts::{Freshness, TownSnapshot};
 use super::idle;
 use super::plan::{Action, Plan};
-use super::pods::{delete_pods, is_overdue, ours, overdue, overdue_at};
+use super::pods::{delete_pods, end_pod, is_overdue, ours, overdue, overdue_at};
 use super::probe::{self, LastLook};
 use super::restart;
 use super::sleep;
@@ -79,7 +79,7 @@ pub fn decide_town(s: &TownSnapshot, now: Timestamp) -> Plan<TownStatus> {
         awake(s, status, now)
     };
     let (notice, later) = expiry::coming(s, expiry, now);
-    plan.announcing(notice).look_again_at(later)
+    plan.with_actions(s.ownerless.iter().flat_map(end_pod).collect()).announcing(notice).look_again_at(later)
 }
 
 /// A live town that carries a tombstone runs nothing and keeps its data: a restored backup, or a

@@ -99,6 +99,7 @@ pub fn town() -> TownBuilder {
         install: HERE.into(),
         agents: Vec::new(),
         pods: Vec::new(),
+        ownerless: Vec::new(),
         claim: None,
         freshness: Freshness::Cached,
         remains: None,

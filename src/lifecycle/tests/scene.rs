@@ -489,6 +489,7 @@ impl Scene {
             forbidden_by: None,
             agents,
             pods: self.pods.clone(),
+            ownerless: Vec::new(),
             claim: self.claims.iter().find(|c| c.child.agent_uid.is_none()).cloned(),
             freshness: if live { Freshness::Live } else { Freshness::Cached },
             install: HERE.into(),

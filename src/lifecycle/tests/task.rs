@@ -1,7 +1,7 @@
 //! A Task agent: a pod only while its bead is unfinished, each attempt and each outcome on record.
 
 use super::build::{
-    AgentBuilder, PodBuilder, Read, claim, mayor, minute, polecat, running_town, second, town, uid,
+    AgentBuilder, PodBuilder, Read, claim, mayor, minute, pod, polecat, running_town, second, town, uid,
 };
 use crate::api::AsleepReason::{Idle, Suspended};
 use crate::api::Outcome::{Done, Failed, Interrupted};
@@ -533,4 +533,15 @@ fn a_claim_that_was_made_unseen_is_on_record_once_the_agent_works() {
         (recorded.claim.as_str(), recorded.uid),
         ("toast-claim", Some(uid("toast-claim").to_string()))
     );
+}
+
+#[test]
+fn a_pod_whose_agent_was_killed_is_let_go_by_its_town() {
+    let ended = || pod("toast").created(minute(1)).exited(0, minute(5)).told_to_stop(minute(5));
+    let mut town = running_town();
+    town.0.ownerless = vec![ended().0];
+    let does = town.decide(minute(6)).does();
+    assert!(does.contains("release pod toast-pod"), "{does}");
+    town.0.ownerless.clear();
+    assert!(!town.decide(minute(6)).does().contains("release"), "one that an agent may still read stays");
 }
