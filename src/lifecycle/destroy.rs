@@ -43,7 +43,19 @@ pub(super) fn town(s: &TownSnapshot, now: Timestamp) -> Plan<TownStatus> {
     let destroy = status.destroy.take().unwrap_or_else(|| begin(now));
     let abandoned = abandoned(meta, destroy.started_at.0, now);
     match town_progress(s, remains, &destroy, &abandoned, now) {
-        None => end(remains, TombstoneKind::Town, meta, &abandoned, now),
+        None => {
+            let (progress, summary) = end(remains, TombstoneKind::Town, meta, &abandoned, now);
+            let (destroy, blocked, _) = awaiting(destroy, &progress, s.blocked_after, now);
+            // In case that it fails once more: else nothing is left to say it of.
+            let plan = if blocked {
+                let c = conditions(Conditions::of_town(), meta, &destroy, blocked);
+                status.destroy = Some(destroy);
+                finish_town(s, status, c, "Destroying", now)
+            } else {
+                Plan::nothing()
+            };
+            plan.with_actions(progress.actions).because(summary)
+        }
         Some(progress) => {
             let unanswered = ask_again(&progress, destroy.started_at.0, s.blocked_after, now);
             let (destroy, blocked, look_again) = awaiting(destroy, &progress, s.blocked_after, now);
@@ -74,20 +86,27 @@ pub(super) fn agent(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
     let destroy =
         recorded.clone().unwrap_or_else(|| DestroyStatus { started_at: stamp(began), ..begin(now) });
     let abandoned = abandoned(meta, began, now);
+    // An agent that goes quickly goes without a word: one write less for each.
+    let say = |destroy: DestroyStatus, blocked| {
+        if destroy.blocked_by.is_empty() && recorded.is_none() {
+            return Plan::nothing();
+        }
+        let c = conditions(Conditions::of_agent(), meta, &destroy, blocked);
+        status.destroy = Some(destroy);
+        finish_agent(s, status, c, "Destroying", now)
+    };
     match agent_progress(s, remains, began, &abandoned, now) {
-        None => end(remains, TombstoneKind::Agent, meta, &abandoned, now),
+        None => {
+            let (progress, summary) = end(remains, TombstoneKind::Agent, meta, &abandoned, now);
+            let (destroy, blocked, _) = awaiting(destroy, &progress, s.blocked_after, now);
+            let plan = if blocked { say(destroy, blocked) } else { Plan::nothing() };
+            plan.with_actions(progress.actions).because(summary)
+        }
         Some(progress) => {
             let unanswered = ask_again(&progress, began, s.blocked_after, now);
             let (destroy, blocked, look_again) = awaiting(destroy, &progress, s.blocked_after, now);
-            // An agent that goes quickly goes without a word: one write less for each.
-            let plan = if destroy.blocked_by.is_empty() && recorded.is_none() {
-                Plan::nothing()
-            } else {
-                let c = conditions(Conditions::of_agent(), meta, &destroy, blocked);
-                status.destroy = Some(destroy);
-                finish_agent(s, status, c, "Destroying", now)
-            };
-            plan.with_actions(progress.actions)
+            say(destroy, blocked)
+                .with_actions(progress.actions)
                 .look_again_at(progress.look_again)
                 .look_again_at(look_again)
                 .look_again_at(unanswered)
@@ -95,24 +114,30 @@ pub(super) fn agent(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
     }
 }
 
-/// Everything is proven gone, or was given up: the receipts, then the finalizer.
-fn end<S>(
+/// Everything is proven gone, or was given up: the receipts, then the finalizer; and the receipts in words.
+fn end(
     remains: &Remains,
     kind: TombstoneKind,
     meta: &ObjectMeta,
     abandoned: &BTreeSet<DestroyStep>,
     now: Timestamp,
-) -> Plan<S> {
+) -> (Progress, String) {
     let status = record::closed(remains, abandoned, now);
     let summary = record::summary(&status);
+    let name = super::Uid::of(meta).map(|uid| record::tombstone_name(kind, &uid)).unwrap_or_default();
     let mut actions = Vec::new();
     if !record::stands(remains, &status) {
         let kept = matches!(remains.record, Record::There(_));
-        let tombstone = super::Uid::of(meta).filter(|_| kept).map(|uid| record::tombstone_name(kind, &uid));
-        actions.push(Action::GiveReceipts(tombstone, Box::new(status)));
+        actions.push(Action::GiveReceipts(kept.then(|| name.clone()), Box::new(status)));
     }
     actions.push(Action::RemoveFinalizer);
-    Plan::act(actions).because(summary)
+    let awaited = BlockedBy {
+        kind: "Tombstone".into(),
+        name,
+        message: "its receipts are written, and the finalizer is taken off".into(),
+        ..BlockedBy::default()
+    };
+    (Progress { actions, ..Progress::waiting(DestroyStep::Verify, vec![awaited], None) }, summary)
 }
 
 /// Whether the agent's town is being destroyed, so that the town's tombstone stands for the agent too.
@@ -313,8 +338,8 @@ fn awaiting(
         return (destroy, false, Some(report_at));
     }
     let blocked = now >= blocked_at;
-    // An unanswered question has no UID: there the text is what it is about.
-    let text = |b: &BlockedBy| b.uid.is_empty().then(|| b.message.clone());
+    // An unanswered question has neither name nor UID: there the text is what it is about.
+    let text = |b: &BlockedBy| (b.name.is_empty() && b.uid.is_empty()).then(|| b.message.clone());
     let same = |a: &BlockedBy, b: &BlockedBy| (&a.kind, &a.uid, text(a)) == (&b.kind, &b.uid, text(b));
     let stale = !destroy.blocked_by.iter().any(|old| progress.awaited.iter().any(|new| same(old, new)));
     if stale || destroy.step != progress.step {

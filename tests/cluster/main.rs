@@ -40,6 +40,7 @@ mod probing;
 mod reading;
 mod remains;
 mod retries;
+mod rights;
 mod roles;
 mod scale;
 mod sleep;
@@ -65,6 +66,7 @@ fn main() -> ExitCode {
     // Those that take longest come first.
     scale::add(&mut stories);
     killing::add(&mut stories);
+    rights::add(&mut stories);
     budget::add(&mut stories);
     retries::add(&mut stories);
     crash::add(&mut stories);

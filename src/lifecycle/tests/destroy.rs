@@ -8,7 +8,7 @@ use super::build::{
 };
 use crate::api::condition::{DELETION_BLOCKED, READY, RECONCILING, STALLED};
 use crate::api::{BlockedBy, DestroyStep, names};
-use crate::lifecycle::{Action, ChildKind, Freshness, Plan, Uid};
+use crate::lifecycle::{Action, ChildKind, Freshness, Plan, Record, Uid};
 
 /// A town in destruction since minute 0, of which nothing is left yet to find.
 fn going() -> TownBuilder {
@@ -244,6 +244,28 @@ fn what_is_awaited_is_named_from_five_seconds_on_and_called_blocked_after_ten_mi
     assert_eq!((blocked.does().as_str(), blocked.look_again), ("", Some(minute(11))), "nothing is given up");
     let stuck = stuck.after(&blocked);
     assert_eq!(stuck.decide(minute(9999)).status, stuck.0.town.status, "no further write");
+}
+
+// A right that is missing is said in the API's words, also of what has no UID yet and of the very last writes.
+#[test]
+fn k27_what_is_refused_is_named_in_the_same_words_in_status_and_condition() {
+    let unwritten = town().destroying(minute(0)).edit(|t| t.metadata.annotations = None);
+    let unwritten = unwritten.remains(|r| r.record = Record::Missing);
+    let proven_gone = going();
+    for (case, does) in
+        [(unwritten, "create tombstone, write tombstone"), (proven_gone, "give receipts, remove finalizer")]
+    {
+        let blocked = case.decide(minute(10));
+        assert_eq!(blocked.does(), does);
+        assert!(blocked.message(DELETION_BLOCKED).contains("Tombstone town-"), "{blocked:?}");
+        let refused = case.after(&blocked).status(|status| {
+            let awaited = status.destroy.iter_mut().flat_map(|destroy| &mut destroy.blocked_by);
+            awaited.for_each(|awaited| awaited.message = "this is forbidden".into());
+        });
+        let again = refused.decide(minute(11));
+        assert_eq!((again.does().as_str(), again.look_again.is_some()), (does, does.starts_with("create")));
+        assert!(again.message(DELETION_BLOCKED).contains("this is forbidden"), "{again:?}");
+    }
 }
 
 #[test]

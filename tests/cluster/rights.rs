@@ -1,0 +1,174 @@
+//! Rights taken away in the middle of a destruction: it stops there, says so in the API's own words, lets nothing
+//! go, and goes on when the right is back.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use serde_json::{Value, json};
+use town_operator::api::names::FINALIZER;
+use town_operator::api::{Agent, Town};
+
+use crate::common::account::{NAME, NAMESPACE};
+use crate::common::story::Story;
+use crate::common::wait::{PATIENCE, until};
+use crate::crash::{OPERATOR, quick};
+use crate::remains::{is_gone_whole, proven_gone};
+use crate::scale::PATIENT;
+use crate::stage::Stories;
+use crate::words::{Told, polecat, works, workshop_with};
+
+/// What got no answer is asked again at least once a minute.
+const A_MINUTE: Duration = Duration::from_secs(75);
+
+pub fn add(stories: &mut Stories) {
+    stories.alone_on(quick(), k27_a_right_that_is_taken_away_during_destruction_stops_it_until_it_is_back);
+}
+
+/// A right, and what a town still has that cannot be destroyed without it.
+struct Right {
+    verb: &'static str,
+    resource: &'static str,
+    /// It is taken away when the town's pod is on its way out, else before the town is deleted.
+    in_the_middle: bool,
+    left: &'static [&'static str],
+}
+
+const EVERYTHING: [&str; 7] =
+    ["Agent", "PersistentVolumeClaim", "PersistentVolumeClaim", "Pod", "Pod", "Secret", "Service"];
+
+const RIGHTS: [Right; 7] = [
+    Right { verb: "create", resource: "tombstones", in_the_middle: false, left: &EVERYTHING },
+    Right { verb: "delete", resource: "secrets", in_the_middle: false, left: &EVERYTHING },
+    Right {
+        verb: "delete",
+        resource: "agents",
+        in_the_middle: false,
+        left: &["Agent", "PersistentVolumeClaim", "PersistentVolumeClaim", "Pod", "Pod", "Service"],
+    },
+    Right {
+        verb: "delete",
+        resource: "pods",
+        in_the_middle: false,
+        left: &["Agent", "PersistentVolumeClaim", "PersistentVolumeClaim", "Pod", "Pod", "Service"],
+    },
+    Right {
+        verb: "delete",
+        resource: "persistentvolumeclaims",
+        in_the_middle: true,
+        left: &["PersistentVolumeClaim"],
+    },
+    Right { verb: "update", resource: "tombstones/status", in_the_middle: true, left: &[] },
+    Right { verb: "patch", resource: "towns", in_the_middle: true, left: &[] },
+];
+
+async fn k27_a_right_that_is_taken_away_during_destruction_stops_it_until_it_is_back(story: Story) {
+    let flags = [OPERATOR, PATIENT[0], PATIENT[1], "--deletion-blocked-after=6s"];
+    let operator = story.cluster.operator(&flags).await;
+    let rules = story.cluster.kubectl(&["get", "clusterrole", NAME, "-o", "json"]);
+    let role: Value = serde_json::from_str(&rules).unwrap();
+    for (number, right) in RIGHTS.iter().enumerate() {
+        let (name, cat) = (format!("gas-{number}"), format!("ann-{number}"));
+        let town = awake(&story, &name, &cat).await;
+        let ends = |pod: &Pod| pod.metadata.deletion_timestamp.is_some();
+        if right.in_the_middle {
+            story.players.hold(&town.child());
+            story.town(&name).delete().await;
+            story.pod(&town.child()).until("is asked to end", ends).await;
+            take(&story, &role, right).await;
+            story.players.release(&town.child());
+        } else {
+            take(&story, &role, right).await;
+            story.town(&name).delete().await;
+        }
+
+        let said = until(&format!("{name} says that it may not {}", right.what()), A_MINUTE, async || {
+            let town = story.town(&name).get().await;
+            let agent = story.agent(&cat).find().await;
+            let said = [town.message("DeletionBlocked").to_owned(), awaited(agent.as_ref())].join("; ");
+            let forbidden = format!("cannot {} resource \"{}\"", right.verb, right.resource);
+            let forbidden = said.contains(&forbidden);
+            if town.is("DeletionBlocked") && forbidden { Ok(said) } else { Err(said) }
+        })
+        .await;
+        println!("without the right to {}: {said}", right.what());
+        let blocked = story.town(&name).get().await;
+        assert_eq!(blocked.finalizers(), [FINALIZER]);
+        let left = story.children(&town.id()).await;
+        let kinds: Vec<&str> = left.iter().map(|child| child.split('/').next().unwrap_or_default()).collect();
+        assert_eq!(kinds, right.left, "without the right to {}: {left:?}", right.what());
+
+        set_rules(&story, &role["rules"]);
+        until("the right is back", PATIENCE, async || may(&story, right).map(drop)).await;
+        // It would be tried again within a minute; whoever touches the objects need not wait for that.
+        let touched = json!({"metadata": {"annotations": {"example.com/touched": "yes"}}});
+        story.town(&name).merge(touched.clone()).await;
+        if right.left.contains(&"Agent") {
+            story.agent(&cat).merge(touched).await;
+        }
+        is_gone_whole(&story, &town).await;
+        proven_gone(&story.tombstone(&town).get().await);
+    }
+    assert!(operator.runs());
+}
+
+impl Right {
+    fn what(&self) -> String {
+        format!("{} {}", self.verb, self.resource)
+    }
+}
+
+/// What an agent waits for, in the words of its status.
+fn awaited(agent: Option<&Agent>) -> String {
+    let destroy = agent.and_then(|agent| agent.status.as_ref()?.destroy.as_ref());
+    let awaited = destroy.into_iter().flat_map(|destroy| &destroy.blocked_by);
+    awaited.map(|item| item.message.clone()).collect::<Vec<_>>().join("; ")
+}
+
+/// Takes one right away from the operator, and waits until that is in force.
+async fn take(story: &Story, role: &Value, right: &Right) {
+    let mut narrowed = role["rules"].as_array().unwrap().clone();
+    for rule in &mut narrowed {
+        let resources = rule["resources"].as_array().unwrap();
+        if resources.contains(&json!(right.resource)) {
+            let verbs = rule["verbs"].as_array_mut().unwrap();
+            verbs.retain(|verb| verb != right.verb);
+        }
+    }
+    // No rule may be without a verb.
+    narrowed.retain(|rule| rule["verbs"] != json!([]));
+    set_rules(story, &narrowed.into());
+    until("the right is gone", PATIENCE, async || match may(story, right) {
+        Ok(said) => Err(said),
+        Err(_) => Ok(()),
+    })
+    .await;
+}
+
+/// Whether the operator has this right, as the API server says it.
+fn may(story: &Story, right: &Right) -> Result<String, String> {
+    let account = format!("--as=system:serviceaccount:{NAMESPACE}:{NAME}");
+    let (resource, subresource) = right.resource.split_once('/').unwrap_or((right.resource, ""));
+    let subresource = format!("--subresource={subresource}");
+    story.cluster.try_kubectl(&["auth", "can-i", right.verb, resource, &subresource, &account, "-A"], "")
+}
+
+fn set_rules(story: &Story, rules: &Value) {
+    let patch = json!({"rules": rules}).to_string();
+    story.cluster.kubectl(&["patch", "clusterrole", NAME, "--type=merge", "-p", &patch]);
+}
+
+/// A town with a volume, a Service, a token, and a polecat at work with a volume.
+async fn awake(story: &Story, name: &str, cat: &str) -> Town {
+    let spec = workshop_with(json!({
+        "storage": {"size": "1Gi"}, "ports": [{"name": "web", "port": 8080}],
+        // Nobody answers there, and nobody is asked again while this lasts.
+        "activityProbe": {"port": 8080}, "alarm": {"active": "10m", "idle": "1h"},
+    }));
+    story.create_town(name, spec).await;
+    let mut spec = polecat("b-1");
+    spec["storage"] = json!({"size": "1Gi"});
+    story.create_agent(cat, name, spec).await;
+    story.agent(cat).until("works", works).await;
+    story.town(name).until("has its pod", |town| town.is("Ready") && town.pod_uid().is_some()).await
+}
