@@ -31,7 +31,8 @@ pub(super) async fn change<K: Known>(
     Ok(changed)
 }
 
-/// Deletes exactly the object that was planned. One that is gone, or another by that name, is success.
+/// Deletes exactly the object that was planned. One that is gone is success; where another has taken its name what was
+/// planned is decided anew.
 pub(super) async fn delete<K: Known>(
     cluster: &Cluster,
     by: &Uid,
@@ -68,7 +69,7 @@ async fn delete_if<K: Known>(
             cluster.wrote::<K>(by, object.meta());
             object.meta().clone()
         })),
-        Err(error) if error.is_not_found() || matches!(error, Error::Conflict { .. }) => Ok(None),
+        Err(error) if error.is_not_found() => Ok(None),
         Err(error) => Err(error),
     }
 }

@@ -201,8 +201,7 @@ pub fn deleted_at_birth() -> Scenario {
 
 pub fn deleted_while_it_starts() -> Scenario {
     // An agent that is not bound yet has nothing to do with its end.
-    let starts =
-        |world: &World| town_is("Starting")(world) && is_bound(world, "max") && is_bound(world, "poly");
+    let starts = |world: &World| !town_is("")(world) && is_bound(world, "max") && is_bound(world, "poly");
     deleted_when("deleted while it starts", "it starts", starts)
 }
 
