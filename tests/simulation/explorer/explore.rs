@@ -64,6 +64,8 @@ pub struct Explorer<'a> {
     /// How it ends when nothing goes wrong.
     reference: Option<BTreeMap<String, Value>>,
     until: Option<Instant>,
+    /// What of all that can go wrong with a request is tried.
+    tries: fn(Fault) -> bool,
     /// Go on after something was found, to find the shortest way to it.
     thorough: bool,
     found: Option<Found>,
@@ -78,6 +80,7 @@ impl<'a> Explorer<'a> {
             scenario,
             reference: None,
             until: None,
+            tries: |_| true,
             thorough: false,
             found: None,
             report: Report::default(),
@@ -88,6 +91,11 @@ impl<'a> Explorer<'a> {
     pub fn within(mut self, time: Duration) -> Self {
         self.until = Some(Instant::now() + time);
         self
+    }
+
+    /// Tries only some of what can go wrong with a request.
+    pub fn tries(&mut self, tries: fn(Fault) -> bool) {
+        self.tries = tries;
     }
 
     /// Looks for the shortest way to what it finds.
@@ -166,6 +174,12 @@ impl<'a> Explorer<'a> {
         }
     }
 
+    /// What is tried of all that can go wrong with the requests of a run after so many.
+    fn faults(&self, end: &End, after: usize) -> impl Iterator<Item = (usize, Fault)> + use<> {
+        let tries = self.tries;
+        faults(end, after).filter(move |(_, fault)| tries(*fault))
+    }
+
     /// Every request of the story, with everything that can go wrong with it.
     pub fn every_crash_point(&mut self) {
         if self.scenario.interruption.is_some() {
@@ -173,7 +187,7 @@ impl<'a> Explorer<'a> {
             return;
         }
         let Some(reference) = self.reference() else { return };
-        for (number, fault) in faults(&reference, 0) {
+        for (number, fault) in self.faults(&reference, 0) {
             if self.is_over() {
                 return;
             }
@@ -195,7 +209,7 @@ impl<'a> Explorer<'a> {
                 }
                 continue;
             };
-            for (at, fault) in faults(&end, number - 1).filter(|(at, _)| *at == number) {
+            for (at, fault) in self.faults(&end, number - 1).filter(|(at, _)| *at == number) {
                 if self.is_over() {
                     return;
                 }
@@ -263,10 +277,10 @@ impl<'a> Explorer<'a> {
     /// Every two requests of the story, with everything that can go wrong with both.
     pub fn every_pair(&mut self) {
         let Some(reference) = self.reference() else { return };
-        for (number, fault) in faults(&reference, 0) {
+        for (number, fault) in self.faults(&reference, 0) {
             let one = Plan { faults: BTreeMap::from([(number, fault)]), ..self.base() };
             let Some(end) = self.try_plan(&one) else { continue };
-            for (next, second) in faults(&end, number) {
+            for (next, second) in self.faults(&end, number) {
                 if self.is_over() {
                     return;
                 }
@@ -292,7 +306,7 @@ const BLINDNESS: [Blindness; 7] = [
 /// Everything that can go wrong with the requests of a run after so many, each by its number. A read that meets a
 /// cluster that it has met before is asked in vain once more: what fails there failed before. A process that is
 /// killed between two reads is killed before the first of them.
-fn faults(end: &End, after: usize) -> impl Iterator<Item = (usize, Fault)> {
+fn faults(end: &End, after: usize) -> impl Iterator<Item = (usize, Fault)> + use<> {
     let mut met = BTreeSet::new();
     let mut killed_at = None;
     let mut all = Vec::new();

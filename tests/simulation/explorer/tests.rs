@@ -1,12 +1,13 @@
 //! What is explored, and what must come of it.
 //!
-//! Without optimisation each story is told once, as it is. `make explore` builds the rest with the profile `explore`
-//! and the feature `mutations`.
+//! Without optimisation each story is told as it is, and again with the operator killed before and after each of its
+//! requests. `make explore` builds the rest with the profile `explore` and the feature `mutations`.
 
 use std::io::Write;
 use std::time::Duration;
 
 use super::explore::Explorer;
+use super::fault::Fault;
 use super::scenario::Scenario;
 use super::scenarios;
 
@@ -40,11 +41,20 @@ fn seeds() -> Vec<u64> {
 macro_rules! stories {
     ($($story:ident),* $(,)?) => { $(
         mod $story {
-            use super::{explore, scenarios, seeds};
+            use super::{Fault, explore, scenarios, seeds};
 
             #[test]
             fn comes_to_its_end() {
                 explore(&scenarios::$story(), "nothing goes wrong", |explorer| explorer.told(std::env::var("TELL").is_ok()));
+            }
+
+            #[test]
+            fn whenever_it_is_killed() {
+                explore(&scenarios::$story(), "killed at every request", |explorer| {
+                    explorer.tries(Fault::kills);
+                    explorer.every_crash_point();
+                    explorer.every_interruption();
+                });
             }
 
             // K5, K13, K24, A13, B7, I-unknown-create.
@@ -64,13 +74,13 @@ macro_rules! stories {
                 explore(&scenarios::$story(), "stale views", |explorer| explorer.every_stale_view());
             }
 
-            // K1, K2.
             #[test]
             #[cfg_attr(not(feature = "mutations"), ignore = "make explore runs it, optimised")]
             fn whoever_leads() {
                 explore(&scenarios::$story(), "hand-overs", |explorer| explorer.every_hand_over());
             }
 
+            // K1, K2.
             #[test]
             #[cfg_attr(not(feature = "mutations"), ignore = "make explore runs it, optimised")]
             fn in_any_order() {
