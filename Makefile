@@ -53,11 +53,12 @@ demo: ## Watch a real town live, sleep, wake and die (CONTEXT=... IMAGE=... for 
 test: bed ## Run every test, on a simulated API server, a real one and a real node
 	@if $(BED) can-node >/dev/null; then deploy/image.sh; fi
 	cargo test --locked --workspace --no-fail-fast
+	$(EXPLORE) whenever_it_is_killed
 
 .PHONY: explore
 explore: ## Explore everything that can go wrong on the simulated API server, then two faults at once for MINUTES=10, and report how much was looked at
 	$(EXPLORE)
-	MINUTES=$(MINUTES) $(EXPLORE) -- --ignored --nocapture every_pair_of_faults
+	MINUTES=$(MINUTES) $(EXPLORE) every_pair_of_faults -- --ignored --nocapture
 
 .PHONY: test-unit
 test-unit: ## Run the tests that need no cluster

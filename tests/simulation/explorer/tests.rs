@@ -1,7 +1,8 @@
 //! What is explored, and what must come of it.
 //!
-//! Without optimisation each story is told as it is, and again with the operator killed before and after each of its
-//! requests. `make explore` builds the rest with the profile `explore` and the feature `mutations`.
+//! Without optimisation each story is told once, as it is. The rest is built with the profile `explore` and the feature
+//! `mutations`: `make test` tells each story again with the operator killed before and after each request, and
+//! `make explore` with everything else that can go wrong.
 
 use std::io::Write;
 use std::time::Duration;
@@ -49,6 +50,7 @@ macro_rules! stories {
             }
 
             #[test]
+            #[cfg_attr(not(feature = "mutations"), ignore = "make test runs it, optimised")]
             fn whenever_it_is_killed() {
                 explore(&scenarios::$story(), "killed at every request", |explorer| {
                     explorer.tries(Fault::kills);
