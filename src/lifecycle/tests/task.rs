@@ -6,7 +6,7 @@ use super::build::{
 use crate::api::AsleepReason::{Idle, Suspended};
 use crate::api::Outcome::{Done, Failed, Interrupted};
 use crate::api::condition::{DEGRADED, FINISHED, READY, RECONCILING, STALLED, WORKING, reason};
-use crate::api::{AgentStatus, WorkStatus};
+use crate::api::{AgentStatus, WorkStatus, names};
 use crate::lifecycle::{Plan, Standing};
 
 /// With bead b1 on its hook.
@@ -537,9 +537,10 @@ fn a_claim_that_was_made_unseen_is_on_record_once_the_agent_works() {
 
 #[test]
 fn a_pod_whose_agent_was_killed_is_let_go_by_its_town() {
-    let ended = || pod("toast").created(minute(1)).exited(0, minute(5)).told_to_stop(minute(5));
+    let mut ended = pod("toast").created(minute(1)).exited(0, minute(5)).told_to_stop(minute(5)).0;
+    ended.finalizers = vec![names::RESULT_FINALIZER.into()];
     let mut town = running_town();
-    town.0.ownerless = vec![ended().0];
+    town.0.ownerless = vec![ended];
     let does = town.decide(minute(6)).does();
     assert!(does.contains("release pod toast-pod"), "{does}");
     town.0.ownerless.clear();
