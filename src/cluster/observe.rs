@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::cache::Group;
 use super::error::Error;
@@ -198,13 +198,14 @@ pub async fn observe_agent(cluster: &Cluster, key: &ObjectKey) -> Result<Option<
     };
     let pods = ours(cluster.pods.of(&Group::Agent(uid.clone())).iter().map(|p| (**p).clone()), cluster);
     let pod = pods.into_iter().next();
+    let creates_settle_at = creates_settle_at(cluster, &uid, pod.as_ref());
     Ok(Some(AgentSnapshot {
         probe: answer_of(cluster, pod.as_ref()),
         pod,
         claim: own_claim(cluster.claims.of(&Group::Agent(uid.clone())), Some(&uid), cluster),
         revision,
         standing,
-        creates_settle_at: cluster.gates.creates_settle_at(&uid, cluster.limits.late_create),
+        creates_settle_at,
         install: cluster.install.0.clone(),
         blocked_after: cluster.limits.blocked_after,
         agent,
@@ -213,6 +214,15 @@ pub async fn observe_agent(cluster: &Cluster, key: &ObjectKey) -> Result<Option<
         town_destroyed,
         remains,
     }))
+}
+
+/// Until when a create for an agent may still take effect. None is sent once its pod is there.
+fn creates_settle_at(cluster: &Cluster, uid: &Uid, pod: Option<&PodFacts>) -> Option<Timestamp> {
+    let late = cluster.limits.late_create;
+    let at = cluster.gates.creates_settle_at(uid, late)?;
+    // The API server tells whole seconds.
+    let sent_before = pod.and_then(|pod| pod.created?.checked_add(SignedDuration::from_secs(1)).ok());
+    Some(sent_before.and_then(|sent| sent.checked_add(late).ok()).map_or(at, |over| over.min(at)))
 }
 
 /// The town that an agent names: as watched, or read live where its absence would have consequences.
