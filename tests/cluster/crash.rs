@@ -11,7 +11,7 @@ use serde_json::json;
 use town_operator::api::{Agent, Town, names};
 
 use crate::common::story::Story;
-use crate::common::wait::until;
+use crate::common::wait::{CREATES_SETTLE, until};
 use crate::remains::is_gone_whole;
 use crate::stage::Stories;
 use crate::words::{Told, attempts, done, polecat, seconds, workshop_with};
@@ -183,7 +183,7 @@ async fn k4_what_happens_while_the_operator_is_down_is_seen_when_it_is_back(stor
     assert_eq!((done(&cat), attempts(&cat)), (&["b-1".to_owned()][..], 1));
     assert_eq!(cat.status.unwrap().work.unwrap().message, "all by myself");
     story.town("finished").until("is idle", |town| town.phase() == "Idle").await;
-    story.pod(&finished_cat).gone().await;
+    story.pod(&finished_cat).gone_within(CREATES_SETTLE).await;
     assert_eq!(finished.id(), story.town("finished").get().await.id());
     story.agent("sleeper").until("works", |agent| agent.phase() == "Working").await;
     story

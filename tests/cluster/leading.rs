@@ -15,7 +15,7 @@ use crate::common::relay::Relay;
 use crate::common::requests::Requests;
 use crate::common::seen::Seen;
 use crate::common::story::Story;
-use crate::common::wait::until;
+use crate::common::wait::{CREATES_SETTLE, until};
 use crate::stage::Stories;
 use crate::words::{Told, asleep, idle, polecat, works, workshop, workshop_with};
 
@@ -178,6 +178,7 @@ async fn k23_a_leader_that_was_paused_writes_nothing_more_and_ends(story: Story)
     ended_because(&two.leader, "");
     story.town("meanwhile").until("sleeps", asleep).await;
     two.took_turns(&story);
+    story.pod(&ann.child()).gone_within(CREATES_SETTLE).await;
     assert_eq!(story.pods(names::AGENT_UID, &ann.id()).await.len(), 0, "what is done stays done");
 }
 

@@ -101,11 +101,8 @@ async fn k27_a_right_that_is_taken_away_during_destruction_stops_it_until_it_is_
         set_rules(&story, &role["rules"]);
         until("the right is back", PATIENCE, async || may(&story, right).map(drop)).await;
         // It would be tried again within a minute; whoever touches the objects need not wait for that.
-        let touched = json!({"metadata": {"annotations": {"example.com/touched": "yes"}}});
-        story.town(&name).merge(touched.clone()).await;
-        if right.left.contains(&"Agent") {
-            story.agent(&cat).merge(touched).await;
-        }
+        story.town(&name).touch().await;
+        story.agent(&cat).touch().await;
         is_gone_whole(&story, &town).await;
         proven_gone(&story.tombstone(&town).get().await);
     }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use town_operator::api::{Outcome, WorkStatus, names};
 
 use crate::common::story::Story;
-use crate::common::wait::{PATIENCE, until};
+use crate::common::wait::{CREATES_SETTLE, PATIENCE, until};
 use crate::stage::Stories;
 use crate::words::{Told, attempts, done, idle, polecat, works, workshop, workshop_with};
 
@@ -235,7 +235,7 @@ async fn k16_a_finished_pod_that_is_deleted_while_nobody_looks_was_finished(stor
     for (name, said) in [("ann", "all mended"), ("bob", "all painted")] {
         let cat = story.agent(name).until("is done", |agent| agent.phase() == "Done").await;
         assert_eq!((done(&cat), work(&cat).message.as_str()), (&["b-1".to_owned()][..], said));
-        story.pod(&cat.child()).gone().await;
+        story.pod(&cat.child()).gone_within(CREATES_SETTLE).await;
         story.agent(name).stays(Duration::from_secs(2), "stays done", |agent| agent.phase() == "Done").await;
         assert_eq!(story.pods(names::AGENT_UID, &cat.id()).await.len(), 0);
     }

@@ -8,7 +8,7 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions, Propagatio
 use kube::{Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::wait::{PATIENCE, always, until};
 
@@ -131,6 +131,16 @@ impl<K: Object> Seen<K> {
     pub async fn merge(&self, patch: Value) -> K {
         let merged = self.api.patch(&self.name, &PatchParams::default(), &Patch::Merge(patch)).await;
         merged.unwrap_or_else(|error| panic!("patching {}: {error}", self.name))
+    }
+
+    /// Changes it, so that it is looked at, if it is still there.
+    pub async fn touch(&self) {
+        let touched = json!({"metadata": {"annotations": {"example.com/touched": "yes"}}});
+        match self.api.patch(&self.name, &PatchParams::default(), &Patch::Merge(touched)).await {
+            Ok(_) => {}
+            Err(kube::Error::Api(status)) if status.is_not_found() => {}
+            Err(error) => panic!("touching {}: {error}", self.name),
+        }
     }
 
     /// Changes its status by a JSON merge patch.

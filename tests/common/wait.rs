@@ -8,6 +8,9 @@ pub const LOOK: Duration = Duration::from_millis(60);
 /// How long a state may take to come where nothing else is said: ample on a loaded machine, and no test
 /// that passes ever waits so long.
 pub const PATIENCE: Duration = Duration::from_secs(45);
+/// Ample for a request of an operator before this one, which may take effect a minute later: as long a finished pod is
+/// kept under its name.
+pub const CREATES_SETTLE: Duration = Duration::from_secs(110);
 
 /// Looks until `look` gives a value; panics past the deadline with what it said last.
 #[track_caller]
