@@ -53,7 +53,7 @@ demo: ## Watch a real town live, sleep, wake and die (CONTEXT=... IMAGE=... for 
 test: bed ## Run every test, on a simulated API server, a real one and a real node
 	@if $(BED) can-node >/dev/null; then deploy/image.sh; fi
 	cargo test --locked --workspace --no-fail-fast
-	$(EXPLORE) whenever_it_is_killed
+	$(EXPLORE) at_every_crash_point
 
 .PHONY: explore
 explore: ## Explore everything that can go wrong on the simulated API server, then two faults at once for MINUTES=10, and report how much was looked at

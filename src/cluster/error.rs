@@ -313,6 +313,30 @@ mod tests {
         }
     }
 
+    // The explorer of faults (tests/simulation) tries one of each of these for all.
+    #[test]
+    fn errors_that_say_as_much_of_what_happened_are_treated_alike() {
+        let treated = |error: Error| {
+            let is_conflict = matches!(error, Error::Conflict { .. });
+            let gone = (error.is_not_found(), error.is_not_served(), error.is_namespace_terminating());
+            (error.outcome_unknown(), is_conflict, error.is_already_exists(), gone)
+        };
+        let answered = |code, reason: &str| {
+            let status = Status::failure("no", reason).with_code(code);
+            treated(Error::api("a test", kube::Error::Api(status.boxed())))
+        };
+        let nothing_happened = (false, false, false, (false, false, false));
+        for (code, reason) in [(403, "Forbidden"), (422, "Invalid"), (429, "TooManyRequests")] {
+            assert_eq!(answered(code, reason), nothing_happened, "{code}");
+        }
+        let broken = kube::Error::Service("connection reset by peer".into());
+        let unknown = (true, false, false, (false, false, false));
+        assert_eq!(treated(Error::api("a test", broken)), unknown);
+        for (code, reason) in [(500, "InternalError"), (504, "Timeout")] {
+            assert_eq!(answered(code, reason), unknown, "{code}");
+        }
+    }
+
     #[test]
     fn what_the_fence_stopped_was_not_sent_unless_it_was_begun() {
         let stopped = |begun| {

@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::DeserializeGuard;
 use kube::runtime::watcher::Event;
 use kube::{Resource, ResourceExt};
@@ -26,6 +27,10 @@ pub trait Followed: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwne
     fn kept(self) -> Option<Self::Kept>;
     /// Whom a change of it concerns.
     fn concerned(cluster: &Cluster, changed: &Self::Kept) -> Vec<Look>;
+    /// Whether what is there now says more than what was there before did.
+    fn says_more(_now: &Self::Kept, _before: &Self::Kept) -> bool {
+        true
+    }
 }
 
 impl Followed for Town {
@@ -44,6 +49,22 @@ impl Followed for Town {
         let agents = agents.iter().map(|agent| Look::Agent(agent.key()));
         std::iter::once(Look::Town(changed.key())).chain(agents).collect()
     }
+
+    /// What the status says of a destruction this process has said itself, and looks again in time.
+    fn says_more(now: &Self, before: &Self) -> bool {
+        let said = |town: &Self| {
+            let meta = town.metadata.clone();
+            (
+                meta.uid,
+                meta.generation,
+                meta.deletion_timestamp,
+                meta.labels,
+                meta.annotations,
+                meta.finalizers,
+            )
+        };
+        !is_going(&now.metadata) || said(now) != said(before)
+    }
 }
 
 impl Followed for Agent {
@@ -60,7 +81,11 @@ impl Followed for Agent {
     fn concerned(cluster: &Cluster, changed: &Self) -> Vec<Look> {
         let namespace = changed.namespace().unwrap_or_default();
         let town = ObjectKey { namespace, name: changed.spec.town.clone() };
-        let mut looks = vec![Look::Agent(changed.key()), Look::Town(town.clone())];
+        let mut looks = vec![Look::Agent(changed.key())];
+        let ends = is_going(&changed.metadata) && cluster.agents.get(&changed.key()).is_some();
+        if !(ends && cluster.towns.get(&town).is_some_and(|town| is_going(&town.metadata))) {
+            looks.push(Look::Town(town.clone()));
+        }
         if may_make_room(changed) {
             let peers = cluster.agents.of(&Group::NamesTown(town));
             let wait = peers.iter().filter(|peer| waits(peer) && same_place(peer, changed));
@@ -136,15 +161,20 @@ impl Followed for Tombstone {
 }
 
 /// Whom a change of a child concerns: its agent, and its town, which must see all of its pods gone before it
-/// sleeps. A town that is being destroyed awaits the end of an agent that is, too, and not all that leads to it.
+/// sleeps. A town that is being destroyed awaits the end of an agent that is, too, and not
+/// all that leads to it.
 pub(super) fn owners(cluster: &Cluster, town: Option<&Uid>, agent: Option<&Uid>) -> Vec<Look> {
     let agents: Vec<_> =
         agent.into_iter().flat_map(|uid| cluster.agents.of(&Group::Agent(uid.clone()))).collect();
     let towns = town.into_iter().flat_map(|uid| cluster.towns.of(&Group::Town(uid.clone())));
-    let agent_goes = agents.iter().any(|agent| agent.metadata.deletion_timestamp.is_some());
-    let towns = towns.filter(|town| !(agent_goes && town.metadata.deletion_timestamp.is_some()));
+    let agent_goes = agents.iter().any(|agent| is_going(&agent.metadata));
+    let towns = towns.filter(|town| !(agent_goes && is_going(&town.metadata)));
     let towns = towns.map(|town| Look::Town(town.key()));
     agents.iter().map(|agent| Look::Agent(agent.key())).chain(towns).collect()
+}
+
+fn is_going(meta: &ObjectMeta) -> bool {
+    meta.deletion_timestamp.is_some()
 }
 
 impl Cluster {
@@ -173,7 +203,12 @@ impl Cluster {
                 let key = ObjectKey::of(object.meta());
                 match self.read_watched(object).await {
                     Some(object) => {
-                        index.apply(object, revision).iter().for_each(|object| self.tell::<K>(object));
+                        let changed = index.apply(object, revision);
+                        if !matches!(&changed[..], [now, before] if !K::says_more(now, before)) {
+                            for object in &changed {
+                                self.tell::<K>(object);
+                            }
+                        }
                     }
                     // What cannot be read is not acted on.
                     None => drop(index.delete(&key, revision)),
@@ -221,7 +256,7 @@ impl Cluster {
 
 /// Whether a change of this agent can let another one in: not while it waits itself.
 fn may_make_room(agent: &Agent) -> bool {
-    agent.spec.role != Role::Crew && (!waits(agent) || agent.metadata.deletion_timestamp.is_some())
+    agent.spec.role != Role::Crew && (!waits(agent) || is_going(&agent.metadata))
 }
 
 /// Whether the agent waits for its role, or for its turn on its rig, by its own status.
@@ -246,6 +281,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::api::names;
 
     fn agent(spec: Value, ready_reason: &str) -> Agent {
         let mut spec = spec;
@@ -287,5 +323,34 @@ mod tests {
         );
         assert!(may_make_room(&waiting));
         assert!(!may_make_room(&agent(json!({"role": "crew"}), reason::RUNNING)), "nobody waits for crew");
+    }
+
+    #[test]
+    fn of_a_town_that_is_destroyed_only_what_others_say_is_news() {
+        let town = |metadata: Value, status: Value| -> Town {
+            let mut town = json!({"apiVersion": "gastown.dev/v1alpha1", "kind": "Town", "status": status,
+                "metadata": {"name": "gas", "generation": 2, "resourceVersion": "1"},
+                "spec": {"template": {"spec": {"containers": []}}}});
+            town["metadata"].as_object_mut().unwrap().extend(metadata.as_object().unwrap().clone());
+            serde_json::from_value(town).unwrap()
+        };
+        let going = json!({"deletionTimestamp": "2030-01-01T00:00:00Z"});
+        let (idle, asleep) = (json!({"phase": "Idle"}), json!({"phase": "Asleep"}));
+        let before = town(going.clone(), idle.clone());
+        assert!(!Town::says_more(&town(going.clone(), asleep.clone()), &before));
+        for told in [
+            json!({"annotations": {names::ABANDON: "rest"}}),
+            json!({"labels": {"a": "b"}}),
+            json!({"finalizers": ["other.example/keeps"]}),
+            json!({"generation": 3}),
+            json!({"uid": "another"}),
+        ] {
+            let mut metadata = going.clone();
+            metadata.as_object_mut().unwrap().extend(told.as_object().unwrap().clone());
+            assert!(Town::says_more(&town(metadata, idle.clone()), &before), "{told}");
+        }
+        let alive = json!({});
+        assert!(Town::says_more(&town(alive.clone(), asleep), &town(alive.clone(), idle.clone())));
+        assert!(Town::says_more(&before, &town(alive, idle)), "its deletion is news");
     }
 }

@@ -59,10 +59,7 @@ pub(super) async fn list<K: Known>(
         let api = api.clone();
         async move { api.list(&params).await }
     };
-    let all = match pages(K::NAME, params, page).await {
-        Err(_) if !Guard::FailClosed.holds() => Vec::new(),
-        all => all?,
-    };
+    let all = pages(K::NAME, params, page).await?;
     let there = |meta: &ObjectMeta| Guard::Absence.holds() || meta.deletion_timestamp.is_none();
     let all = all.into_iter().filter(|item| matters(item.meta()) && there(item.meta()));
     all.map(|guarded| {
@@ -107,8 +104,10 @@ where
     let mut params = params.clone().limit(PAGE);
     let mut all = Vec::new();
     loop {
-        let ObjectList { items, metadata, .. } =
-            page(params.clone()).await.map_err(|e| Error::api(format!("list {kind}"), e))?;
+        let ObjectList { items, metadata, .. } = match page(params.clone()).await {
+            Err(_) if !Guard::FailClosed.holds() => return Ok(Vec::new()),
+            page => page.map_err(|e| Error::api(format!("list {kind}"), e))?,
+        };
         all.extend(items);
         match metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => params = params.continue_token(&token),

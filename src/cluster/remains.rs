@@ -3,7 +3,7 @@
 //! A list that fails, or one object in it that cannot be decoded, makes the answer for that kind unknown: an
 //! unreadable set is not an empty one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolume, PersistentVolumeClaim, Pod, Secret, Service};
@@ -177,11 +177,9 @@ impl<'a> Search<'a> {
         let kind = PersistentVolumeClaim::NAME;
         let lost = known.iter().filter(|child| child.kind == kind && !listed.contains(&child.uid));
         for child in lost {
-            let key = ObjectKey { namespace: self.namespace.to_owned(), name: child.name.clone() };
-            let found = get::<PersistentVolumeClaim>(self.cluster, &key).await;
+            let found = self.by_name::<PersistentVolumeClaim>(&child.name, &child.uid).await;
             let found = found.map_err(|error| unknown(kind, &error))?;
-            let same = found.filter(|claim| claim.metadata.uid.as_ref() == Some(&child.uid));
-            claims.extend(same.filter(|claim| {
+            claims.extend(found.filter(|claim| {
                 self.is_ours::<PersistentVolumeClaim>(&claim.metadata, Some(child.uid.as_str()))
             }));
         }
@@ -194,13 +192,26 @@ impl<'a> Search<'a> {
         claims: &[PersistentVolumeClaim],
         known: &BTreeSet<TombstoneChild>,
     ) -> Result<Vec<VolumeFacts>, Unknown> {
+        let receipts = &self.cluster.receipts;
         let of = |claim: &PersistentVolumeClaim| claim.spec.as_ref()?.volume_name.clone();
-        let known = known.iter().filter(|child| child.kind == VOLUME).map(|child| child.name.clone());
-        let names: BTreeSet<_> = claims.iter().filter_map(of).chain(known).collect();
+        let known: BTreeMap<_, _> = known
+            .iter()
+            .filter(|child| child.kind == VOLUME)
+            .map(|child| (child.name.clone(), child.uid.as_str()))
+            .collect();
+        let names = claims.iter().filter_map(of).chain(known.keys().cloned()).collect::<BTreeSet<_>>();
         let mut volumes = Vec::new();
         for name in names {
+            let uid = known.get(&name).copied();
+            if uid.is_some_and(|uid| receipts.is_gone(self.owner, uid)) {
+                continue;
+            }
             let found = get_global::<PersistentVolume>(self.cluster, &name).await;
-            volumes.extend(found.map_err(|error| unknown(VOLUME, &error))?.as_ref().and_then(volume_facts));
+            let found = found.map_err(|error| unknown(VOLUME, &error))?;
+            if let Some(uid) = uid.filter(|_| found.is_none()) {
+                receipts.gone(self.owner, uid);
+            }
+            volumes.extend(found.as_ref().and_then(volume_facts));
         }
         Ok(volumes)
     }
@@ -229,14 +240,26 @@ impl<'a> Search<'a> {
             if let Some((name, uid)) = recorded
                 && !all.iter().any(|listed| listed.meta().uid.as_deref() == Some(uid))
             {
-                let key = ObjectKey { namespace: self.namespace.to_owned(), name: name.to_owned() };
-                let found = get::<K>(self.cluster, &key).await?;
-                all.extend(found.filter(|found| found.meta().uid.as_deref() == Some(uid)));
+                all.extend(self.by_name::<K>(name, uid).await?);
             }
             all.retain(|object| self.is_ours::<K>(object.meta(), recorded.map(|(_, uid)| uid)));
             Ok(all)
         };
         read.await.map_err(|error| unknown(K::NAME, &error))
+    }
+
+    /// The object of this name, if it is the very one. Who has gone once is not looked for again.
+    async fn by_name<K: Known>(&self, name: &str, uid: &str) -> Result<Option<K>, Error> {
+        if self.cluster.receipts.is_gone(self.owner, uid) {
+            return Ok(None);
+        }
+        let key = ObjectKey { namespace: self.namespace.to_owned(), name: name.to_owned() };
+        let found = get::<K>(self.cluster, &key).await?;
+        let found = found.filter(|found| found.meta().uid.as_deref() == Some(uid));
+        if found.is_none() {
+            self.cluster.receipts.gone(self.owner, uid);
+        }
+        Ok(found)
     }
 
     /// What is listed of a kind of which no more than its metadata is asked for: a Secret's content is nobody's

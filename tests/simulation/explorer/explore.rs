@@ -11,6 +11,7 @@ use super::invariants::{Invariant, Violation, broken};
 use super::normal::{differences, normal_form};
 use super::run::{End, HandOver, Plan, run};
 use super::scenario::Scenario;
+use crate::server::call::Call;
 
 /// How much was looked at.
 #[derive(Clone, Debug, Default)]
@@ -65,7 +66,7 @@ pub struct Explorer<'a> {
     reference: Option<BTreeMap<String, Value>>,
     until: Option<Instant>,
     /// What of all that can go wrong with a request is tried.
-    tries: fn(Fault) -> bool,
+    tries: fn(Fault, &Call) -> bool,
     /// Go on after something was found, to find the shortest way to it.
     thorough: bool,
     found: Option<Found>,
@@ -80,7 +81,7 @@ impl<'a> Explorer<'a> {
             scenario,
             reference: None,
             until: None,
-            tries: |_| true,
+            tries: |_, _| true,
             thorough: false,
             found: None,
             report: Report::default(),
@@ -94,7 +95,7 @@ impl<'a> Explorer<'a> {
     }
 
     /// Tries only some of what can go wrong with a request.
-    pub fn tries(&mut self, tries: fn(Fault) -> bool) {
+    pub fn tries(&mut self, tries: fn(Fault, &Call) -> bool) {
         self.tries = tries;
     }
 
@@ -174,10 +175,25 @@ impl<'a> Explorer<'a> {
         }
     }
 
-    /// What is tried of all that can go wrong with the requests of a run after so many.
-    fn faults(&self, end: &End, after: usize) -> impl Iterator<Item = (usize, Fault)> + use<> {
-        let tries = self.tries;
-        faults(end, after).filter(move |(_, fault)| tries(*fault))
+    /// What is tried of all that can go wrong with the requests of a run after so many, each by its number. A read
+    /// that meets a cluster that it has met before is asked in vain once more: what fails there failed before. A
+    /// process that is killed when nothing has happened since it could have been is killed there.
+    fn faults(&self, end: &End, after: usize) -> Vec<(usize, Fault)> {
+        let mut met = BTreeSet::new();
+        let mut killed_at = None;
+        let mut all = Vec::new();
+        for (place, (call, version)) in end.calls.iter().enumerate().skip(after) {
+            let of = if call.resource == "events" { Fault::of_a_word() } else { Fault::of(call) };
+            let again = !call.is_write() && !met.insert((call.to_string(), *version));
+            let known = |fault: &Fault| match fault {
+                Fault::CrashBefore => killed_at == Some(*version),
+                _ => again,
+            };
+            let tried = of.into_iter().filter(|fault| !known(fault) && (self.tries)(*fault, call));
+            all.extend(tried.map(|fault| (place + 1, fault)));
+            killed_at = Some(version + u64::from(call.is_write()));
+        }
+        all
     }
 
     /// Every request of the story, with everything that can go wrong with it.
@@ -209,7 +225,7 @@ impl<'a> Explorer<'a> {
                 }
                 continue;
             };
-            for (at, fault) in self.faults(&end, number - 1).filter(|(at, _)| *at == number) {
+            for (at, fault) in self.faults(&end, number - 1).into_iter().filter(|(at, _)| *at == number) {
                 if self.is_over() {
                     return;
                 }
@@ -240,22 +256,22 @@ impl<'a> Explorer<'a> {
         }
     }
 
-    /// Before every request the operator is paused, another leads after a while, and the first goes on at once or
-    /// when the other has done something: it must do no harm.
+    /// Before every write the operator is paused, with the answer to what it read last; another leads after a while, and the
+    /// first goes on at once or when the other has done something: it must do no harm. What comes in between comes
+    /// while it is paused.
     pub fn every_hand_over(&mut self) {
-        let Some(reference) = self.reference() else { return };
-        let mut paused_at = None;
-        for (place, (_, version)) in reference.calls.iter().enumerate() {
-            // Between two reads of the same cluster it makes no difference.
-            if paused_at.replace(*version) == Some(*version) {
-                continue;
-            }
+        let Some(_) = self.reference() else { return };
+        let undisturbed = run(self.scenario, &Plan::default(), false);
+        let writes = undisturbed.calls.iter().enumerate().filter(|(_, (call, _))| call.is_write());
+        // The number of the request before it.
+        for after in writes.map(|(place, _)| place) {
             for back_after in [1, 12, 48] {
                 if self.is_over() {
                     return;
                 }
-                let hand_over = Some(HandOver { at: place + 1, back_after });
-                self.try_plan(&Plan { hand_over, ..self.base() });
+                let hand_over = Some(HandOver { after, back_after });
+                let interrupt = self.scenario.interruption.is_some().then_some(after + 1);
+                self.try_plan(&Plan { interrupt, hand_over, ..Plan::default() });
             }
         }
     }
@@ -302,26 +318,3 @@ const BLINDNESS: [Blindness; 7] = [
     Blindness::LateBy(30),
     Blindness::Lost(30),
 ];
-
-/// Everything that can go wrong with the requests of a run after so many, each by its number. A read that meets a
-/// cluster that it has met before is asked in vain once more: what fails there failed before. A process that is
-/// killed between two reads is killed before the first of them.
-fn faults(end: &End, after: usize) -> impl Iterator<Item = (usize, Fault)> + use<> {
-    let mut met = BTreeSet::new();
-    let mut killed_at = None;
-    let mut all = Vec::new();
-    for (place, (call, version)) in end.calls.iter().enumerate() {
-        if place < after {
-            continue;
-        }
-        let of = if call.resource == "events" { Fault::of_a_word() } else { Fault::of(call) };
-        let again = !call.is_write() && !met.insert((call.to_string(), *version));
-        let known = |fault: &Fault| match fault {
-            Fault::CrashBefore => killed_at == Some(*version),
-            _ => again,
-        };
-        all.extend(of.into_iter().filter(|fault| !known(fault)).map(|fault| (place + 1, fault)));
-        killed_at = Some(*version);
-    }
-    all.into_iter()
-}

@@ -57,6 +57,16 @@ impl Fault {
         vec![Self::CrashBefore, Self::CrashAfter, Self::Refused(500), Self::ResetAfter]
     }
 
+    /// Whether the operator may do something else about it than about any other fault: it does not tell apart errors
+    /// that say that nothing happened, nor those that leave it open. The tests of the operator's errors hold it to that.
+    pub fn is_of_its_own_sort(self, call: &Call) -> bool {
+        match self {
+            Self::Refused(422 | 429 | 504) | Self::TimeoutAfter | Self::ResetBefore => false,
+            Self::Refused(403) => call.is_write(),
+            _ => true,
+        }
+    }
+
     /// Whether the operator does not survive it.
     pub fn kills(self) -> bool {
         matches!(self, Self::CrashBefore | Self::CrashAfter | Self::CrashThenLate(_))

@@ -49,8 +49,8 @@ pub struct Plan {
 /// Another leads, and the one before, which was paused, goes on without knowing it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HandOver {
-    /// Before which request it is paused. What it has sent takes effect when the other leads already.
-    pub at: usize,
+    /// After which request it is paused, with the answer. What it has sent takes effect when the other leads already.
+    pub after: usize,
     /// After how many requests of the other it goes on.
     pub back_after: usize,
 }
@@ -391,13 +391,6 @@ impl<'a> Run<'a> {
                 return self.see_what_happened(By::Others);
             }
         }
-        if let Some(hand_over) = self.plan.hand_over.filter(|hand_over| hand_over.at == number)
-            && self.leads_at.is_none()
-        {
-            self.pause();
-            self.back_at = Some(number + hand_over.back_after);
-            return Ok(());
-        }
         if self.back_at.is_some_and(|back| back <= number) {
             self.goes_on();
         }
@@ -436,6 +429,10 @@ impl<'a> Run<'a> {
         self.see_what_happened(by)?;
         if fault.is_some_and(Fault::kills) {
             self.restart(from);
+        }
+        if let Some(hand_over) = self.plan.hand_over.filter(|hand_over| hand_over.after == number) {
+            self.pause();
+            self.back_at = Some(number + hand_over.back_after);
         }
         Ok(())
     }

@@ -98,6 +98,7 @@ pub fn all() -> Vec<Scenario> {
         deleted_while_it_starts(),
         deleted_while_it_runs(),
         deleted_when_idle(),
+        deleted_without_storage(),
         deleted_while_it_drains(),
         deleted_while_it_sleeps(),
         deleted_while_blocked(),
@@ -213,6 +214,18 @@ pub fn deleted_when_idle() -> Scenario {
     let story = Scenario::new("deleted when idle")
         .first("a town is made", |world| create_town(world, "gas", town()))
         .when(town_is("Idle"), "when it is idle, it is deleted", delete_town);
+    nothing_is_left(story)
+}
+
+pub fn deleted_without_storage() -> Scenario {
+    let stateless = || {
+        let mut town = town_that_stays_awake();
+        town.as_object_mut().expect("a spec").remove("storage");
+        town
+    };
+    let story = Scenario::new("deleted without storage")
+        .first("a town is made that keeps nothing", move |world| create_town(world, "gas", stateless()))
+        .when(is_awake, "when it runs, it is deleted", delete_town);
     nothing_is_left(story)
 }
 

@@ -47,12 +47,12 @@ fn without_their_uid_deletes_hit_others() {
 
 #[test]
 fn without_proof_of_absence_pods_outlive_their_town() {
-    is_needed(Guard::Absence, &[scenarios::deleted_when_idle()], Invariant::NoLeak);
+    is_needed(Guard::Absence, &[scenarios::deleted_without_storage()], Invariant::NoLeak);
 }
 
 #[test]
 fn without_failing_closed_what_could_not_be_listed_is_left() {
-    is_needed(Guard::FailClosed, &[scenarios::deleted_when_idle()], Invariant::NoLeak);
+    is_needed(Guard::FailClosed, &[scenarios::deleted_without_storage()], Invariant::NoLeak);
 }
 
 #[test]
@@ -62,5 +62,5 @@ fn without_waiting_for_creates_what_comes_late_is_left() {
 
 #[test]
 fn without_the_fence_one_that_was_paused_goes_on_and_creates() {
-    is_needed(Guard::Fence, &[scenarios::deleted_while_it_starts()], Invariant::NoResurrection);
+    is_needed(Guard::Fence, &[scenarios::deleted_at_any_moment()], Invariant::NoResurrection);
 }

@@ -2,7 +2,7 @@
 //!
 //! Without optimisation each story is told once, as it is. The rest is built with the profile `explore` and the feature
 //! `mutations`: `make test` tells each story again with the operator killed before and after each request, and
-//! `make explore` with everything else that can go wrong.
+//! with one error of each sort for each; `make explore` with everything else that can go wrong.
 
 use std::io::Write;
 use std::time::Duration;
@@ -49,21 +49,21 @@ macro_rules! stories {
                 explore(&scenarios::$story(), "nothing goes wrong", |explorer| explorer.told(std::env::var("TELL").is_ok()));
             }
 
+            // K5, K13, K24, A13, B7, I-unknown-create.
             #[test]
             #[cfg_attr(not(feature = "mutations"), ignore = "make test runs it, optimised")]
-            fn whenever_it_is_killed() {
-                explore(&scenarios::$story(), "killed at every request", |explorer| {
-                    explorer.tries(Fault::kills);
+            fn at_every_crash_point() {
+                explore(&scenarios::$story(), "every crash point", |explorer| {
+                    explorer.tries(Fault::is_of_its_own_sort);
                     explorer.every_crash_point();
                     explorer.every_interruption();
                 });
             }
 
-            // K5, K13, K24, A13, B7, I-unknown-create.
             #[test]
             #[cfg_attr(not(feature = "mutations"), ignore = "make explore runs it, optimised")]
             fn whatever_fails() {
-                explore(&scenarios::$story(), "every crash point", |explorer| {
+                explore(&scenarios::$story(), "every fault", |explorer| {
                     explorer.every_crash_point();
                     explorer.every_interruption();
                 });
@@ -110,6 +110,7 @@ stories! {
     deleted_while_it_starts,
     deleted_while_it_runs,
     deleted_when_idle,
+    deleted_without_storage,
     deleted_while_it_drains,
     deleted_while_it_sleeps,
     deleted_while_blocked,

@@ -3,12 +3,16 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::error::{Doing, Error};
 use crate::proc::LOOK;
 
 const MOUNT: &str = "/sys/fs/cgroup";
+
+/// How many trials this process has made. Two may be under way at once, each by a name of its own.
+static TRIALS: AtomicU32 = AtomicU32::new(0);
 
 /// Whether this machine has cgroup v2 alone. A hybrid one counts as v1, as it does for containerd and kubelet.
 fn unified() -> bool {
@@ -35,7 +39,7 @@ fn hierarchies() -> Vec<PathBuf> {
 
 /// Whether groups can be made, which a container without privileges may not.
 pub(super) fn writable() -> Result<(), Error> {
-    let name = format!("town-bed-trial-{}", std::process::id());
+    let name = format!("town-bed-trial-{}-{}", std::process::id(), TRIALS.fetch_add(1, Ordering::Relaxed));
     for hierarchy in hierarchies() {
         let trial = hierarchy.join(&name);
         if let Err(error) = fs::create_dir(&trial).and_then(|()| fs::remove_dir(&trial)) {
@@ -115,4 +119,23 @@ fn remove_below(group: &Path) -> io::Result<()> {
         }
     }
     fs::remove_dir(group)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::writable;
+
+    #[test]
+    fn who_tries_at_once_does_not_get_in_each_others_way() {
+        if let Err(why) = writable() {
+            return println!("skipped: {why}");
+        }
+        std::thread::scope(|threads| {
+            let trials: Vec<_> =
+                (0..8).map(|_| threads.spawn(|| (0..50).try_for_each(|_| writable()))).collect();
+            for trial in trials {
+                trial.join().unwrap().unwrap();
+            }
+        });
+    }
 }
