@@ -276,17 +276,19 @@ impl<'a> Explorer<'a> {
         }
     }
 
-    /// Moves in any order, with faults at any place, as each seed draws them, by so many operators more than one:
-    /// as if there were no lease.
-    pub fn any_order(&mut self, seeds: impl IntoIterator<Item = u64>, more_operators: usize) {
+    /// Moves in any order, with faults at any place, as each seed draws them; and if it is wished another takes over at
+    /// some moment.
+    pub fn any_order(&mut self, seeds: impl IntoIterator<Item = u64>, hands_over: bool) {
         let Some(reference) = self.reference() else { return };
         for seed in seeds {
             if self.is_over() {
                 return;
             }
-            let moment = usize::try_from(seed).unwrap_or(0) % reference.calls.len().max(1);
-            let interrupt = self.scenario.interruption.is_some().then_some(moment + 1);
-            self.try_plan(&Plan { seed: Some(seed), interrupt, more_operators, ..Plan::default() });
+            let number = usize::try_from(seed).unwrap_or(0);
+            let moment = |step: usize| number * step % reference.calls.len().max(1) + 1;
+            let interrupt = self.scenario.interruption.is_some().then_some(moment(1));
+            let hand_over = hands_over.then(|| HandOver { after: moment(7), back_after: 1 + number % 40 });
+            self.try_plan(&Plan { interrupt, hand_over, seed: Some(seed), ..Plan::default() });
         }
     }
 

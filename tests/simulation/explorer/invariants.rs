@@ -107,8 +107,6 @@ fn called(key: &Key) -> String {
 pub struct Witness {
     /// Of every Town and Agent by UID: where it is, since which version it has a tombstone.
     owners: BTreeMap<String, Owner>,
-    /// Whether creates may be sent by one who does not know of the tombstone of another yet.
-    two_writers: bool,
 }
 
 #[derive(Clone)]
@@ -123,11 +121,6 @@ struct Owner {
 }
 
 impl Witness {
-    /// Who has seen nothing yet.
-    pub fn new(two_writers: bool) -> Self {
-        Self { two_writers, ..Self::default() }
-    }
-
     /// Sees what happened.
     pub fn see(&mut self, world: &World, event: &Event, by: By) -> Result<(), Violation> {
         if is_owner(event.key.kind) {
@@ -171,7 +164,7 @@ impl Witness {
 
     /// I1. When a Town or an Agent object is gone, no object with its UID and our label exists.
     fn no_leak(&self, world: &World, event: &Event) -> Result<(), Violation> {
-        if event.change != Change::Deleted || !is_owner(event.key.kind) || self.two_writers {
+        if event.change != Change::Deleted || !is_owner(event.key.kind) {
             return Ok(());
         }
         if self.owners.get(uid(&event.object)).is_some_and(|owner| owner.killed) {
@@ -191,7 +184,6 @@ impl Witness {
     fn no_resurrection(&self, call: &Call) -> Result<(), Violation> {
         if call.verb != Verb::Create
             || !matches!(call.resource.as_str(), "pods" | "persistentvolumeclaims" | "services" | "secrets")
-            || self.two_writers
         {
             return Ok(());
         }

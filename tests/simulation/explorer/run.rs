@@ -38,8 +38,6 @@ pub struct Plan {
     pub behind: u64,
     /// Before which request the story is interrupted, if it can be.
     pub interrupt: Option<usize>,
-    /// How many operators more than one there are, all of which lead: as if there were no lease.
-    pub more_operators: usize,
     /// When another takes over while the first is paused.
     pub hand_over: Option<HandOver>,
     /// Where the order of moves, and more faults, are drawn from.
@@ -160,7 +158,7 @@ impl<'a> Run<'a> {
             chance: plan.seed.map(Chance::of),
             faults_left: plan.seed.map_or(0, |seed| usize::try_from(seed % 4).unwrap_or(0)),
             scenario,
-            witness: Witness::new(plan.more_operators > 0),
+            witness: Witness::default(),
             plan,
             world,
             clock,
@@ -183,13 +181,9 @@ impl<'a> Run<'a> {
             calls_then: 0,
             story: tell.then(Vec::new),
         };
-        for number in 0..=run.plan.more_operators {
-            let operator = run.process(number, Part::Leads, witnessed);
-            run.operators.push(operator);
-        }
+        run.operators.push(run.process(0, Part::Leads, witnessed));
         if run.plan.hand_over.is_some() {
-            let operator = run.process(run.operators.len(), Part::StandsBy, witnessed);
-            run.operators.push(operator);
+            run.operators.push(run.process(1, Part::StandsBy, witnessed));
         }
         run
     }
@@ -233,8 +227,10 @@ impl<'a> Run<'a> {
                     self.make(next)?;
                     self.see_what_happened(By::Others)?;
                 }
-                None if !self.pass_time().await => return Ok(()),
-                None => {}
+                None if self.pass_time().await => {}
+                // There were fewer requests than it takes to come to it.
+                None if self.is_interrupted_later() => self.interrupt()?,
+                None => return Ok(()),
             }
         }
     }
@@ -383,13 +379,8 @@ impl<'a> Run<'a> {
     /// A request passes the line, or what was to go wrong with it does.
     fn pass(&mut self, place: usize) -> Result<(), Violation> {
         let number = self.calls.len() + 1;
-        if self.plan.interrupt == Some(number) && !self.interrupted {
-            self.interrupted = true;
-            if let Some(step) = &self.scenario.interruption {
-                self.tell(|| step.told.clone());
-                step.act(&mut self.world);
-                return self.see_what_happened(By::Others);
-            }
+        if self.plan.interrupt == Some(number) && self.is_interrupted_later() {
+            return self.interrupt();
         }
         if self.back_at.is_some_and(|back| back <= number) {
             self.goes_on();
@@ -435,6 +426,21 @@ impl<'a> Run<'a> {
             self.back_at = Some(number + hand_over.back_after);
         }
         Ok(())
+    }
+
+    /// Whether something is to come in between, and has not.
+    fn is_interrupted_later(&self) -> bool {
+        self.plan.interrupt.is_some() && self.scenario.interruption.is_some() && !self.interrupted
+    }
+
+    /// What comes in between does.
+    fn interrupt(&mut self) -> Result<(), Violation> {
+        self.interrupted = true;
+        let Some(step) = &self.scenario.interruption else { return Ok(()) };
+        self.tell(|| step.told.clone());
+        self.world.now = self.now();
+        step.act(&mut self.world);
+        self.see_what_happened(By::Others)
     }
 
     /// The first is paused. What it has sent arrives when the other leads.
@@ -488,7 +494,12 @@ impl<'a> Run<'a> {
         self.held.retain(|(of, _), _| *of != number);
         let version =
             self.world.store().version().saturating_sub(self.plan.behind).max(self.scenario.begins_at());
-        self.operators[number] = self.process(number, Part::Leads, version);
+        // Whoever has led before stands by: somebody else leads.
+        let part = match self.operators[number].part {
+            Part::Leads => Part::Leads,
+            Part::StandsBy | Part::Paused | Part::Ends => Part::StandsBy,
+        };
+        self.operators[number] = self.process(number, part, version);
         let name = self.operators[number].name.clone();
         let behind = self.plan.behind;
         self.tell(|| match behind {

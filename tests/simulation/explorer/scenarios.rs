@@ -197,7 +197,9 @@ fn deleted_when(
 }
 
 pub fn deleted_at_birth() -> Scenario {
+    // Whether an agent is bound by then, and goes with it, is a matter of order.
     deleted_when("deleted before anybody has looked at it", "it is there", |world| !is_gone(world))
+        .ends_differently()
 }
 
 pub fn deleted_while_it_starts() -> Scenario {
@@ -207,7 +209,8 @@ pub fn deleted_while_it_starts() -> Scenario {
 }
 
 pub fn deleted_while_it_runs() -> Scenario {
-    deleted_when("deleted while it runs", "it runs", |world| town_is("Running")(world) && agent_runs(world))
+    let runs = |world: &World| town_is("Running")(world) && agent_runs(world) && is_bound(world, "max");
+    deleted_when("deleted while it runs", "it runs", runs)
 }
 
 pub fn deleted_when_idle() -> Scenario {

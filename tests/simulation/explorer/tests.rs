@@ -86,13 +86,13 @@ macro_rules! stories {
             #[test]
             #[cfg_attr(not(feature = "mutations"), ignore = "make explore runs it, optimised")]
             fn in_any_order() {
-                explore(&scenarios::$story(), "any order", |explorer| explorer.any_order(seeds(), 0));
+                explore(&scenarios::$story(), "any order", |explorer| explorer.any_order(seeds(), false));
             }
 
             #[test]
             #[cfg_attr(not(feature = "mutations"), ignore = "make explore runs it, optimised")]
-            fn by_two_operators() {
-                explore(&scenarios::$story(), "two operators", |explorer| explorer.any_order(seeds(), 1));
+            fn in_any_order_whoever_leads() {
+                explore(&scenarios::$story(), "any order, and a hand-over", |explorer| explorer.any_order(seeds(), true));
             }
         }
     )* };
