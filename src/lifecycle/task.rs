@@ -131,8 +131,16 @@ fn record(
     now: Timestamp,
 ) -> Plan<AgentStatus> {
     note_end(&mut status, bead, end, now);
+    note_claim(s, &mut status);
     status.pod = restart::gone(status.pod.as_ref());
     resting(s, status, town, now).without_actions()
+}
+
+/// Records the claim if the write that was to say so was lost, or refused.
+fn note_claim(s: &AgentSnapshot, status: &mut AgentStatus) {
+    if status.storage.is_none() {
+        status.storage = s.claim.as_ref().map(needs::claim_record);
+    }
 }
 
 /// Records how the pod of an agent that must not run ended, if that is not on record yet.
@@ -177,10 +185,7 @@ fn at_work(s: &AgentSnapshot, mut status: AgentStatus, pod: &PodFacts, now: Time
     if let Some(hook) = s.agent.spec.hook.as_ref().filter(|_| came_late(&status, pod)) {
         status.work = Some(next_attempt(s, status.work.take(), &hook.bead, now));
     }
-    if status.storage.is_none() {
-        // The write that was to say so was lost, or refused.
-        status.storage = s.claim.as_ref().map(needs::claim_record);
-    }
+    note_claim(s, &mut status);
     let mut later = None;
     let phase = if pod.phase == PodPhase::Running {
         c.ready(reason::WORKING_ON, format!("pod {} works", pod.key.name));

@@ -524,15 +524,17 @@ fn d5_a_pod_that_ends_without_being_done_has_failed() {
 }
 
 #[test]
-fn a_claim_that_was_made_unseen_is_on_record_once_the_agent_works() {
+fn a_claim_that_was_made_unseen_is_on_record_once_the_agent_works_or_has_worked() {
     let works =
         || polecat("toast").storage().hook("b1").attempt("b1", 1, minute(0)).claim(claim("toast")).running();
-    let plan = works().edit(|a| a.status.as_mut().unwrap().storage = None).decide(minute(1));
-    let recorded = plan.status.unwrap().storage.unwrap();
-    assert_eq!(
-        (recorded.claim.as_str(), recorded.uid),
-        ("toast-claim", Some(uid("toast-claim").to_string()))
-    );
+    for agent in [works(), works().pod(|pod| pod.exited(0, minute(1)))] {
+        let plan = agent.edit(|a| a.status.as_mut().unwrap().storage = None).decide(minute(1));
+        let recorded = plan.status.unwrap().storage.unwrap();
+        assert_eq!(
+            (recorded.claim.as_str(), recorded.uid),
+            ("toast-claim", Some(uid("toast-claim").to_string()))
+        );
+    }
 }
 
 #[test]
