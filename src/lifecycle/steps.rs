@@ -53,6 +53,7 @@ impl Progress {
         self.awaited.extend(other.awaited);
         self.look_again = earlier(self.look_again, other.look_again);
         self.unread |= other.unread;
+        self.unwatched |= other.unwatched;
         self
     }
 }
@@ -106,7 +107,11 @@ pub(super) fn children(
         }
     };
     let of_kind = |kind: ChildKind| match remains.children.get(&kind) {
-        Some(children) => step(step_, children, awaited_child, act),
+        Some(children) => {
+            let progress = step(step_, children, awaited_child, act);
+            // Secrets are never watched.
+            progress.map(|progress| Progress { unwatched: kind == ChildKind::Secret, ..progress })
+        }
         None => {
             Some(Progress::unanswered(step_, &Unknown { kind: kind.as_str(), message: "not read".into() }))
         }

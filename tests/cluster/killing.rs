@@ -12,18 +12,19 @@ use town_operator::api::{Agent, Town};
 use crate::common::account::Account;
 use crate::common::checkpoints::{Checkpoints, Side};
 use crate::common::operator::Operator;
+use crate::common::records::proven_gone;
 use crate::common::requests::Requests;
 use crate::common::seen::show;
 use crate::common::story::Story;
 use crate::common::wait::until;
 use crate::crash::{OPERATOR, quick};
-use crate::remains::{is_gone_whole, no_volume_is_left, proven_gone, volumes_are_made_by_themselves};
+use crate::remains::{is_gone_whole, no_volume_is_left, volumes_are_made_by_themselves};
 use crate::scale::PATIENT;
 use crate::stage::Stories;
 use crate::words::{Told, polecat, works, workshop_with};
 
 /// Ample for towns that are destroyed side by side.
-const LONG: Duration = Duration::from_mins(3);
+pub const LONG: Duration = Duration::from_mins(3);
 /// Towns that are made at the same time.
 const AT_ONCE: usize = 8;
 
@@ -127,13 +128,24 @@ async fn at_each_write(story: &Story, writes: &[(&'static str, usize)], agents: 
 
 /// Makes a town with a volume, a Service and a token, and these agents, of which the mayor is there and the others
 /// are at work, with a volume each.
-async fn awake(story: &Story, name: &str, agents: &[&str]) -> Town {
+pub async fn awake(story: &Story, name: &str, agents: &[&str]) -> Town {
+    create(story, name, agents).await;
+    for agent in agents {
+        let there = |agent: &Agent| works(agent) || agent.is("Ready");
+        story.agent(&format!("{name}-{agent}")).until_within(LONG, "is there", there).await;
+    }
+    let whole = |town: &Town| town.is("Ready") && town.pod_uid().is_some();
+    story.town(name).until_within(LONG, "has its pod", whole).await
+}
+
+/// Makes such a town, and waits for nothing.
+pub async fn create(story: &Story, name: &str, agents: &[&str]) -> Town {
     let spec = workshop_with(json!({
         "storage": {"size": "1Gi"}, "ports": [{"name": "web", "port": 8080}],
         // Nobody answers there, and nobody is asked again while this lasts.
         "activityProbe": {"port": 8080}, "alarm": {"active": "10m", "idle": "1h"},
     }));
-    story.create_town(name, spec).await;
+    let town = story.create_town(name, spec).await;
     for agent in agents {
         let mut spec = polecat("b-1");
         spec["storage"] = json!({"size": "1Gi"});
@@ -142,10 +154,5 @@ async fn awake(story: &Story, name: &str, agents: &[&str]) -> Town {
         }
         story.create_agent(&format!("{name}-{agent}"), name, spec).await;
     }
-    for agent in agents {
-        let there = |agent: &Agent| works(agent) || agent.is("Ready");
-        story.agent(&format!("{name}-{agent}")).until_within(LONG, "is there", there).await;
-    }
-    let whole = |town: &Town| town.is("Ready") && town.pod_uid().is_some();
-    story.town(name).until_within(LONG, "has its pod", whole).await
+    town
 }

@@ -99,7 +99,7 @@ fn holder(lease: &Lease) -> String {
 }
 
 /// It has ended by itself, as failed, and its last line says why.
-fn ended_because(operator: &Operator, why: &str) {
+pub fn ended_because(operator: &Operator, why: &str) {
     assert_ne!(operator.await_end(), 0);
     let log = operator.log();
     let last = log.lines().last().unwrap_or_default();

@@ -33,6 +33,7 @@ mod life;
 mod metrics;
 mod naming;
 mod notices;
+mod outages;
 mod pausing;
 mod people;
 mod policies;
@@ -66,6 +67,7 @@ fn main() -> ExitCode {
     // Those that take longest come first.
     scale::add(&mut stories);
     killing::add(&mut stories);
+    outages::add(&mut stories);
     rights::add(&mut stories);
     budget::add(&mut stories);
     retries::add(&mut stories);

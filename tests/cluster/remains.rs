@@ -1,6 +1,5 @@
 //! A town with something to leave behind, and a look at what is left of it.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolume};
@@ -8,7 +7,7 @@ use k8s_openapi::api::storage::v1::StorageClass;
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use serde_json::json;
-use town_operator::api::{ReceiptOutcome, Tombstone, TombstoneChild, TombstonePhase, Town};
+use town_operator::api::{TombstonePhase, Town};
 
 use crate::common::story::Story;
 use crate::common::wait::{PATIENCE, until};
@@ -56,17 +55,6 @@ pub async fn is_on_record(story: &Story, town: &Town) {
     let record = story.tombstone(town).get().await;
     let phase = record.status.as_ref().map(|status| status.phase);
     assert_eq!(phase, Some(TombstonePhase::Destroyed), "{record:?}");
-}
-
-/// What a record says is gone, all that its inventory has, when it says that nothing is left: `Kind/name`.
-pub fn proven_gone(record: &Tombstone) -> BTreeSet<String> {
-    let status = record.status.clone().unwrap_or_default();
-    assert_eq!(status.phase, TombstonePhase::Destroyed, "{record:?}");
-    let gone = status.receipts.iter().filter(|receipt| receipt.outcome == ReceiptOutcome::Gone);
-    let gone: Vec<&TombstoneChild> = gone.map(|receipt| &receipt.object).collect();
-    let without: Vec<_> = record.spec.children.iter().filter(|child| !gone.contains(child)).collect();
-    assert!(without.is_empty(), "no receipt for {without:?}: {record:?}");
-    gone.iter().map(|object| format!("{}/{}", object.kind, object.name)).collect()
 }
 
 /// Waits until no volume of the story's namespace is left.

@@ -10,10 +10,11 @@ use town_operator::api::names::FINALIZER;
 use town_operator::api::{Agent, Town};
 
 use crate::common::account::{NAME, NAMESPACE};
+use crate::common::records::proven_gone;
 use crate::common::story::Story;
 use crate::common::wait::{PATIENCE, until};
 use crate::crash::{OPERATOR, quick};
-use crate::remains::{is_gone_whole, proven_gone};
+use crate::remains::is_gone_whole;
 use crate::scale::PATIENT;
 use crate::stage::Stories;
 use crate::words::{Told, polecat, works, workshop_with};

@@ -20,12 +20,13 @@ use town_operator::api::{Agent, Tombstone, Town, names};
 use crate::common::inventory::objects;
 use crate::common::operator::{INSTALL_ID, Operator};
 use crate::common::process::peak_memory;
+use crate::common::records::proven_gone;
 use crate::common::requests::Requests;
 use crate::common::seen::Object;
 use crate::common::story::Story;
 use crate::common::wait::until;
 use crate::crash::{OPERATOR, quick};
-use crate::remains::{proven_gone, volumes_are_made_by_themselves};
+use crate::remains::volumes_are_made_by_themselves;
 use crate::stage::Stories;
 use crate::words::{polecat, workshop_with};
 

@@ -13,6 +13,7 @@ use axum::http::{Method, Request, Response, StatusCode};
 use kube::Client;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::cluster::{Cluster, config};
@@ -44,6 +45,7 @@ type Points = Arc<Mutex<BTreeMap<String, Checkpoint>>>;
 pub struct Checkpoints {
     kubeconfig: PathBuf,
     points: Points,
+    waiting: Arc<Notify>,
     task: JoinHandle<()>,
 }
 
@@ -64,13 +66,16 @@ impl Checkpoints {
         let file = cluster.scratch().join("checkpoints.kubeconfig");
         let server = format!("http://{}", listener.local_addr().unwrap());
         std::fs::write(&file, plain(&server).to_string()).unwrap();
-        let points = Points::default();
-        let shared = points.clone();
-        let router = Router::new().fallback(move |request| pass(client.clone(), shared.clone(), request));
+        let (points, waiting) = (Points::default(), Arc::<Notify>::default());
+        let shared = (points.clone(), waiting.clone());
+        let router = Router::new().fallback(move |request| {
+            let (points, waiting) = shared.clone();
+            pass(client.clone(), points, waiting, request)
+        });
         let task = tokio::spawn(async move {
             let _ = axum::serve(listener, router).await;
         });
-        Self { kubeconfig: file, points, task }
+        Self { kubeconfig: file, points, waiting, task }
     }
 
     /// A kubeconfig that leads through here.
@@ -94,6 +99,12 @@ impl Checkpoints {
     pub fn open(&self) {
         lock(&self.points).clear();
     }
+
+    /// The same, but whoever is held up is told that there was no answer in time, as gateways do it.
+    pub fn give_up(&self) {
+        self.open();
+        self.waiting.notify_waiters();
+    }
 }
 
 impl Drop for Checkpoints {
@@ -116,13 +127,18 @@ fn plain(server: &str) -> Value {
     })
 }
 
-async fn pass(client: Client, points: Points, request: Request<Body>) -> Response<Body> {
+async fn pass(
+    client: Client,
+    points: Points,
+    waiting: Arc<Notify>,
+    request: Request<Body>,
+) -> Response<Body> {
     let (head, body) = request.into_parts();
     let body = to_bytes(body, LARGEST).await.unwrap_or_default();
     let Some(write) = write_in_words(&head) else { return send(client, head, body).await };
     match arrive(&points, &write, &head, &body) {
         Passage::Free => send(client, head, body).await,
-        Passage::Held => std::future::pending().await,
+        Passage::Held => unanswered(&waiting).await,
         Passage::HeldBehind(about) => {
             let answer = send(client, head, body).await;
             let effective = answer.status().is_success();
@@ -130,9 +146,17 @@ async fn pass(client: Client, points: Points, request: Request<Body>) -> Respons
                 // What was refused is sent once more.
                 if effective { point.reached = true } else { point.seen -= 1 }
             }
-            if effective { std::future::pending().await } else { answer }
+            if effective { unanswered(&waiting).await } else { answer }
         }
     }
+}
+
+/// Holds a request up, until nothing is held up any more.
+async fn unanswered(waiting: &Notify) -> Response<Body> {
+    waiting.notified().await;
+    let mut answer = Response::new(Body::from("no answer in time"));
+    *answer.status_mut() = StatusCode::GATEWAY_TIMEOUT;
+    answer
 }
 
 async fn send(client: Client, mut head: Parts, body: Bytes) -> Response<Body> {

@@ -20,6 +20,7 @@ pub mod inventory;
 pub mod operator;
 pub mod players;
 pub mod process;
+pub mod records;
 pub mod relay;
 pub mod requests;
 pub mod seen;

@@ -1,5 +1,6 @@
 //! What a node and an operator do to themselves: no proof is given up for it, and everything ends as it should.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use bed::Component;
@@ -8,8 +9,10 @@ use kube::ResourceExt;
 use serde_json::json;
 use town_operator::api::{DestroyStatus, Town, names};
 
+use crate::common::records::proven_gone;
+use crate::common::seen::Seen;
 use crate::common::wait::always;
-use crate::scene::{Lives, PATIENCE, STAY, Scene, identities, runs, runs_with_grace};
+use crate::scene::{Lives, PATIENCE, STAY, Scene, identities, is_ready, restarts, runs, runs_with_grace};
 use crate::stage::Stories;
 
 pub fn add(stories: &mut Stories) {
@@ -17,6 +20,7 @@ pub fn add(stories: &mut Stories) {
     stories.add_on_our_node(e10_k14_a_node_that_does_not_answer_is_named_and_nothing_takes_the_pods_place);
     stories.add_on_our_node(a_restarted_container_runtime_leaves_every_container_alone);
     stories.add(an_operator_lost_in_the_middle_of_a_destruction_ends_it_when_it_is_back);
+    stories.add_on_our_node(t8_an_operator_killed_at_both_ends_of_a_destruction_ends_it);
 }
 
 async fn a_town_stays_until_a_node_without_kubelet_says_that_its_pods_are_gone(mut scene: Scene) {
@@ -140,4 +144,41 @@ async fn an_operator_lost_in_the_middle_of_a_destruction_ends_it_when_it_is_back
     scene.town("alpha").gone_within(PATIENCE * 2).await;
     assert_eq!(scene.everything_of(&town.uid).await, [""; 0]);
     scene.assert_nothing_runs();
+}
+
+async fn t8_an_operator_killed_at_both_ends_of_a_destruction_ends_it(mut scene: Scene) {
+    // It ends slowly, so that there is a middle.
+    let slow = runs_with_grace("trap '' TERM; while :; do sleep 1; done", 8);
+    let town = scene.create_busy_town("alpha", json!({"template": slow})).await;
+    let (pods, volumes) = (scene.pods(&town.uid).await, scene.volumes(&town.uid).await);
+    let in_words = |object: &String| object.replace(&format!(" {}/", scene.namespace), "/");
+    let mut had: BTreeSet<String> = scene.everything_of(&town.uid).await.iter().map(in_words).collect();
+    had.extend(volumes.iter().map(|volume| format!("PersistentVolume/{volume}")));
+    let square = scene.seen::<Pod>(&scene.town_pod("alpha").await.name_any());
+    scene.alone().await;
+    scene.assert_runs(&pods).await;
+    let (operator, processes) = (scene.stage.operator().await, scene.processes());
+
+    scene.kubectl(&["delete", "town", "alpha", "--wait=false"]);
+    scene.stage.kill_operator().await;
+    let going = square
+        .until_within(PATIENCE, "is told to end", |pod| pod.metadata.deletion_timestamp.is_some())
+        .await;
+    scene.stage.kill_operator().await;
+    // Nobody is there, and its container runs on: nothing says that it is gone.
+    scene.assert_runs(&[going]).await;
+    assert!(scene.processes().len() < processes.len(), "its agents have gone before it");
+    assert!(scene.town("alpha").find().await.is_some(), "a town is there as long as its pod");
+
+    scene.town("alpha").gone_within(PATIENCE * 2).await;
+    assert_eq!(scene.everything_of(&town.uid).await, [""; 0]);
+    scene.assert_nothing_runs();
+    scene.await_volumes_gone(&volumes).await;
+    let gone = proven_gone(&scene.tombstone(&town.uid).get().await);
+    assert!(had.is_subset(&gone), "a receipt for each of {had:?}: {gone:?}");
+    // It was started again in its pod, each time.
+    let pod = Seen::<Pod>::new(scene.client(), crate::release::NAMESPACE, &operator.name_any());
+    let twice = |pod: &Pod| is_ready(pod) && restarts(pod) == restarts(&operator) + 2;
+    let pod = pod.until_within(PATIENCE, "was started again twice", twice).await;
+    assert_eq!(pod.uid(), operator.uid());
 }

@@ -14,7 +14,8 @@ use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard};
 use tokio::task::JoinHandle;
-use town_operator::api::{Agent, DestroyStatus, Outcome, Town, WorkStatus, names};
+use town_operator::api::{Agent, DestroyStatus, Outcome, Tombstone, TombstoneKind, Town, WorkStatus, names};
+use town_operator::lifecycle::{Uid, tombstone_name};
 
 use crate::common::seen::{Kind, Seen};
 use crate::common::suite::note;
@@ -156,6 +157,11 @@ impl Scene {
     /// The pods that carry the UID of this town.
     pub async fn pods(&self, town_uid: &str) -> Vec<Pod> {
         self.labelled(names::TOWN_UID, town_uid).await
+    }
+
+    /// The record of the destruction of the town with this UID.
+    pub fn tombstone(&self, town_uid: &str) -> Seen<Tombstone> {
+        Seen::global(self.client(), &tombstone_name(TombstoneKind::Town, &Uid::new(town_uid)))
     }
 
     /// Waits until no pod of the town is there.

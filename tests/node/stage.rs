@@ -9,6 +9,8 @@ use bed::{NodeCluster, Options};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 use tokio::sync::{OnceCell, RwLock};
 use town_operator::api::names;
@@ -84,15 +86,30 @@ impl Stage {
         self.cluster.try_kubectl(&log, "").unwrap_or_else(|said| said)
     }
 
-    /// What the kernel says of the operator's process: the lines of its `status`.
-    pub async fn operator_process(&self) -> Option<String> {
+    /// The number of the operator's process on the suite's own node, if it runs.
+    async fn operator_pid(&self) -> Option<i32> {
         let pods = self.operators().await;
         let processes = self.node()?.processes();
         let ours = processes.iter().find(|process| {
             process.cmdline.starts_with("/town-operator")
                 && pods.iter().any(|pod| pod.metadata.uid.as_ref() == Some(&process.pod_uid))
-        })?;
-        fs::read_to_string(format!("/proc/{}/status", ours.pid)).ok()
+        });
+        ours.map(|process| process.pid)
+    }
+
+    /// What the kernel says of the operator's process: the lines of its `status`.
+    pub async fn operator_process(&self) -> Option<String> {
+        let pid = self.operator_pid().await?;
+        fs::read_to_string(format!("/proc/{pid}/status")).ok()
+    }
+
+    /// Kills the operator's process (SIGKILL) on the suite's own node, where the kubelet starts it again in its pod.
+    pub async fn kill_operator(&self) {
+        let pid = until("the operator runs", PATIENCE, async || {
+            self.operator_pid().await.ok_or("it does not".into())
+        })
+        .await;
+        kill(Pid::from_raw(pid), Signal::SIGKILL).expect("a process of our own node");
     }
 
     /// Remembers how large the operator has been until now, and says how large any of them was, in KiB.

@@ -347,6 +347,17 @@ fn a_volume_that_its_claim_takes_along_is_waited_for() {
 }
 
 #[test]
+fn a_token_is_looked_for_as_soon_as_it_may_be_gone() {
+    let left =
+        || going(|r| _ = r.children.insert(ChildKind::Secret, Ok(vec![child(ChildKind::Secret, "gas")])));
+    let waits = left().decide(second(1));
+    assert_eq!((waits.does(), waits.look_again), ("delete secret gas-secret".into(), Some(second(2))));
+    // One that does not go is not asked for every second.
+    let waits = left().decide(minute(1));
+    assert_eq!(waits.look_again, Some(second(65)), "no watch tells of Secrets");
+}
+
+#[test]
 fn what_an_administrator_gives_up_is_not_waited_for_and_never_called_gone() {
     let stuck = || going(|r| r.pods = Ok(vec![pod("gas").ready().told_to_stop(minute(0)).0]));
     assert_eq!(stuck().decide(minute(1)).does(), "");
