@@ -329,6 +329,8 @@ mod tests {
         for (code, reason) in [(403, "Forbidden"), (422, "Invalid"), (429, "TooManyRequests")] {
             assert_eq!(answered(code, reason), nothing_happened, "{code}");
         }
+        // Where the kind is one that every API server has, nobody asks whether it is served.
+        assert_eq!(answered(404, ""), (false, false, false, (false, true, false)));
         let broken = kube::Error::Service("connection reset by peer".into());
         let unknown = (true, false, false, (false, false, false));
         assert_eq!(treated(Error::api("a test", broken)), unknown);

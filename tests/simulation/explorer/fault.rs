@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use kube::Resource;
+use town_operator::api::Town;
+
 use crate::server::call::{Call, Verb};
 use crate::server::refusal::Refusal;
 use crate::server::world::Answer;
@@ -63,6 +66,9 @@ impl Fault {
         match self {
             Self::Refused(422 | 429 | 504) | Self::TimeoutAfter | Self::ResetBefore => false,
             Self::Refused(403) => call.is_write(),
+            // That a path is not served is told apart where a kind of ours may not be installed.
+            Self::Refused(404) => call.group == Town::group(&()),
+            Self::ResetAfter => call.resource != "events",
             _ => true,
         }
     }
