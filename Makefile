@@ -66,7 +66,7 @@ test-unit: ## Run the tests that need no cluster
 
 .PHONY: test-scale
 test-scale: ## Tell the story of many towns that are deleted at once with TOWNS=1000 of them, as make test does with a hundred, and report time, writes and memory
-	TOWNS=$(TOWNS) cargo test --locked --test cluster -- --nocapture scale::
+	TOWNS=$(TOWNS) cargo test --locked --profile explore --test cluster -- --nocapture scale::
 
 .PHONY: test-cluster
 test-cluster: ## Run the cluster and node tests against your cluster: KUBECONFIG=... (IMAGE=... already pushed)

@@ -278,7 +278,7 @@ impl<'a> Explorer<'a> {
 
     /// Moves in any order, with faults at any place, as each seed draws them; and if it is wished another takes over at
     /// some moment.
-    pub fn any_order(&mut self, seeds: impl IntoIterator<Item = u64>, hands_over: bool) {
+    pub fn any_order(&mut self, seeds: impl IntoIterator<Item = u64>, in_turn: bool) {
         let Some(reference) = self.reference() else { return };
         for seed in seeds {
             if self.is_over() {
@@ -287,7 +287,7 @@ impl<'a> Explorer<'a> {
             let number = usize::try_from(seed).unwrap_or(0);
             let moment = |step: usize| number * step % reference.calls.len().max(1) + 1;
             let interrupt = self.scenario.interruption.is_some().then_some(moment(1));
-            let hand_over = hands_over.then(|| HandOver { after: moment(7), back_after: 1 + number % 40 });
+            let hand_over = in_turn.then(|| HandOver { after: moment(7), back_after: 1 + number % 40 });
             self.try_plan(&Plan { interrupt, hand_over, seed: Some(seed), ..Plan::default() });
         }
     }

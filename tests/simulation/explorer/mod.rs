@@ -22,6 +22,7 @@ pub mod scenarios;
 #[cfg(feature = "mutations")]
 mod teeth;
 mod tests;
+pub mod texts;
 
 use std::sync::LazyLock;
 

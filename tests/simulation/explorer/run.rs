@@ -9,7 +9,6 @@ use std::future::poll_fn;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use bytes::Bytes;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 use town_operator::cluster::Clock;
@@ -20,12 +19,13 @@ use super::invariants::{By, Invariant, Violation, Witness, broken};
 use super::line::Waiting;
 use super::operator::{News, Operator, Part, Subject, Watched};
 use super::scenario::Scenario;
+use super::texts::Texts;
 use super::{AT_MOST, EPOCH};
 use crate::server::call::Call;
 use crate::server::kinds::id;
 use crate::server::object;
 use crate::server::players;
-use crate::server::world::{Answer, Body, World};
+use crate::server::world::World;
 
 /// What goes wrong in a run.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -130,6 +130,7 @@ pub struct Run<'a> {
     changed_at: Timestamp,
     calls_then: usize,
     story: Option<Vec<String>>,
+    texts: Texts,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -180,6 +181,7 @@ impl<'a> Run<'a> {
             changed_at: EPOCH,
             calls_then: 0,
             story: tell.then(Vec::new),
+            texts: Texts::default(),
         };
         run.operators.push(run.process(0, Part::Leads, witnessed));
         if run.plan.hand_over.is_some() {
@@ -403,9 +405,9 @@ impl<'a> Run<'a> {
             self.tell(|| format!("{name}: {call} -> {}", answer.code));
         }
         match fault {
-            None => waiting.answer(Ok(http_response(answer.expect("an answer")))),
-            Some(Fault::Refused(code)) => waiting.answer(Ok(http_response(refusal(&call, code)))),
-            Some(Fault::TimeoutAfter) => waiting.answer(Ok(http_response(refusal(&call, 504)))),
+            None => waiting.answer(Ok(self.texts.response(answer.expect("an answer")))),
+            Some(Fault::Refused(code)) => waiting.answer(Ok(self.texts.response(refusal(&call, code)))),
+            Some(Fault::TimeoutAfter) => waiting.answer(Ok(self.texts.response(refusal(&call, 504)))),
             Some(Fault::ResetBefore | Fault::ResetAfter) => waiting.answer(Err("connection reset by peer")),
             Some(Fault::CrashBefore | Fault::CrashAfter) => {}
             Some(Fault::Late(seconds) | Fault::CrashThenLate(seconds)) => {
@@ -644,16 +646,4 @@ impl Run<'_> {
 
 fn at(elapsed: Duration) -> Timestamp {
     EPOCH + SignedDuration::try_from(elapsed).unwrap_or(SignedDuration::MAX)
-}
-
-/// An answer as it comes over the line.
-fn http_response(answer: Answer) -> http::Response<Bytes> {
-    let body = match answer.body {
-        Body::Object(object) => serde_json::to_vec(&*object).expect("an object").into(),
-        Body::List(list) => list.into(),
-        Body::Text(text) => Bytes::from_static(text.as_bytes()),
-        Body::Watch(_) => Bytes::new(),
-    };
-    let response = http::Response::builder().status(answer.code).header("content-type", "application/json");
-    response.body(body).expect("an answer")
 }
