@@ -154,10 +154,12 @@ impl Going {
         story.pod(&self.pod).until("comes after all, and is asked to end", asked_to_end).await;
     }
 
-    /// Waits until it is gone with all that it had. The pod came to be so many times, and nothing was asked for once the
-    /// record was.
+    /// Waits until it is gone with all that it had, and the pod, which came to be so many times. Nothing was asked for
+    /// once its record was.
     async fn goes_whole(&self, story: &Story, made: usize) {
-        is_destroyed(story, &self.town, &self.had).await;
+        let pod = format!("Pod/{}", self.pod);
+        let had: Vec<String> = self.had.iter().cloned().chain(std::iter::repeat_n(pod, made)).collect();
+        is_destroyed(story, &self.town, &had).await;
         let mut creates = self.writes(story);
         creates.retain(|write| write.starts_with("create "));
         assert!(creates.last().is_some_and(|last| last.starts_with("create tombstones ")), "{creates:?}");
