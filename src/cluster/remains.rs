@@ -119,7 +119,13 @@ impl<'a> Search<'a> {
         } else {
             Record::NotKept
         };
-        self.remains(Remains { settled_at: self.settled_at(closed, since), ..Remains::of(record) }).await
+        let remains = Remains { settled_at: self.settled_at(closed, since), ..Remains::of(record) };
+        let remains = self.remains(remains).await;
+        if let (true, TownView::Present(_, town)) = (with_town, town) {
+            // Its town may not look while something of the agent's that came late is there.
+            self.cluster.receipts.saw_of_agent(&town.uid, &remains.seen);
+        }
+        remains
     }
 
     fn settled_at(&self, uid: &Uid, tombstone: Option<Timestamp>) -> Option<Timestamp> {

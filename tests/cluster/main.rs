@@ -56,6 +56,7 @@ mod updates;
 mod upgrade;
 mod volumes;
 mod waking;
+mod webhooks;
 mod words;
 
 use std::process::ExitCode;
@@ -69,6 +70,7 @@ fn main() -> ExitCode {
     killing::add(&mut stories);
     outages::add(&mut stories);
     rights::add(&mut stories);
+    webhooks::add(&mut stories);
     budget::add(&mut stories);
     retries::add(&mut stories);
     crash::add(&mut stories);

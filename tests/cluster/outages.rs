@@ -230,7 +230,7 @@ async fn made_of(story: &Story, towns: &[&Town]) -> BTreeSet<String> {
 }
 
 /// Waits until a town is gone with all that it had, which its record must prove.
-async fn is_destroyed(story: &Story, town: &Town, had: &[String]) {
+pub async fn is_destroyed(story: &Story, town: &Town, had: &[String]) {
     is_gone_whole(story, town).await;
     let gone = proven_gone(&story.tombstone(town).get().await);
     let without: Vec<&String> = had.iter().filter(|child| !gone.contains(*child)).collect();

@@ -28,6 +28,8 @@ pub enum Side {
     Before,
     /// It has taken effect, and its answer does not come.
     After,
+    /// On neither: it is sent, and goes on when whoever sent it waits no more, as behind a gateway that tells nobody.
+    Neither,
 }
 
 /// Where whoever writes about something is held up.
@@ -52,6 +54,7 @@ pub struct Checkpoints {
 /// What becomes of a request.
 enum Passage {
     Free,
+    GoesOn,
     Held,
     HeldBehind(String),
 }
@@ -84,7 +87,7 @@ impl Checkpoints {
     }
 
     /// From now on whoever writes about what has this in its name is held up at the so many-th write of this sort,
-    /// as in `patch towns/status`. From then on nothing is written about it.
+    /// as in `patch towns/status`. From then on nothing is written about it, unless it is held up on neither side.
     pub fn set(&self, about: &str, sort: &str, at: usize, side: Side) {
         let point = Checkpoint { sort: sort.to_owned(), at, side, seen: 0, reached: false };
         lock(&self.points).insert(about.to_owned(), point);
@@ -138,6 +141,7 @@ async fn pass(
     let Some(write) = write_in_words(&head) else { return send(client, head, body).await };
     match arrive(&points, &write, &head, &body) {
         Passage::Free => send(client, head, body).await,
+        Passage::GoesOn => tokio::spawn(send(client, head, body)).await.expect("an answer, if a bad one"),
         Passage::Held => unanswered(&waiting).await,
         Passage::HeldBehind(about) => {
             let answer = send(client, head, body).await;
@@ -194,6 +198,7 @@ fn arrive(points: &Points, write: &str, head: &Parts, body: &Bytes) -> Passage {
             Passage::Held
         }
         (true, Side::After) => Passage::HeldBehind(about.clone()),
+        (true, Side::Neither) => Passage::GoesOn,
     }
 }
 

@@ -27,3 +27,4 @@ pub mod seen;
 pub mod story;
 pub mod suite;
 pub mod wait;
+pub mod webhook;

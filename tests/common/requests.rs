@@ -64,10 +64,8 @@ impl Requests {
 
     /// When the writes among them came to the API server, in order.
     pub fn write_times(&self) -> Vec<String> {
-        let time = |request: &Value| text_of(&request["requestReceivedTimestamp"]).to_owned();
-        let mut times: Vec<String> = self.0.iter().filter(|request| writes(request)).map(time).collect();
-        times.sort();
-        times
+        let asked = self.clone().in_order_of_arrival();
+        asked.0.iter().filter(|request| writes(request)).map(|request| came_at(request).to_owned()).collect()
     }
 
     /// The writes among them, each in words.
@@ -79,6 +77,19 @@ impl Requests {
     pub fn within(&self, namespace: &str) -> Self {
         let within = self.0.iter().filter(|request| request["objectRef"]["namespace"] == namespace);
         Self(within.cloned().collect())
+    }
+
+    /// Those about what has one of these in its name.
+    pub fn about(&self, parts: &[String]) -> Self {
+        let name = |request: &Value| text_of(&request["objectRef"]["name"]).to_owned();
+        let about = |request: &&Value| parts.iter().any(|part| name(request).contains(part));
+        Self(self.0.iter().filter(about).cloned().collect())
+    }
+
+    /// In the order in which they came to the API server; the log has them as they were answered.
+    pub fn in_order_of_arrival(mut self) -> Self {
+        self.0.sort_by(|one, other| came_at(one).cmp(came_at(other)));
+        self
     }
 
     /// Every write on a line of its own, and the number of reads.
@@ -108,6 +119,11 @@ impl Requests {
 
 fn writes(request: &Value) -> bool {
     matches!(text_of(&request["verb"]), "create" | "update" | "patch" | "delete" | "deletecollection")
+}
+
+/// When it came to the API server: a time that sorts as text does.
+fn came_at(request: &Value) -> &str {
+    text_of(&request["requestReceivedTimestamp"])
 }
 
 fn resource(request: &Value) -> &str {

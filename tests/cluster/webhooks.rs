@@ -1,0 +1,174 @@
+//! A webhook of somebody else's that takes long over the operator's creates, while what they are for is deleted.
+
+use bed::Options;
+use futures::future::join_all;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use kube::ResourceExt;
+use kube::api::ListParams;
+use serde_json::json;
+use town_operator::api::{Agent, BlockedBy, DestroyStatus, Town, names};
+
+use crate::common::account::Account;
+use crate::common::checkpoints::{Checkpoints, Side};
+use crate::common::operator::Operator;
+use crate::common::requests::Requests;
+use crate::common::story::Story;
+use crate::common::webhook::{Review, Webhook};
+use crate::outages::is_destroyed;
+use crate::remains::{busy_town, is_gone_whole};
+use crate::stage::Stories;
+use crate::words::{Told, polecat, works, workshop_with};
+
+/// Both sides of the same number: longer than the API server waits for a webhook, shorter than they have it by default.
+const API_SERVER: &str = "--request-timeout=45s";
+const OPERATOR: &str = "--apiserver-request-timeout=45s";
+
+pub fn add(stories: &mut Stories) {
+    let patient = Options { api_server_args: vec![API_SERVER.into()], ..Options::default() };
+    stories.alone_on(patient, k27_a_webhook_that_answers_late_leaves_nothing_of_a_town_that_goes);
+}
+
+async fn k27_a_webhook_that_answers_late_leaves_nothing_of_a_town_that_goes(story: Story) {
+    let account = Account::create(&story.cluster);
+    let way = Checkpoints::before(&story.cluster, account.kubeconfig()).await;
+    let operator = Operator::start(way.kubeconfig(), &[OPERATOR]).await;
+    let fates = ["timely", "dropped", "late"];
+    let (other, _) = tokio::join!(
+        busy_town(&story, "other", &["ann"]),
+        join_all(fates.map(async |fate| busy_town(&story, &format!("{fate}-home"), &[]).await)),
+    );
+    let webhook = Webhook::of_pods(&story).await;
+    // For the last of these the API server works on when the operator waits no more; of the others it is told so.
+    for owner in ["late-alone", "late-cat"] {
+        way.set(owner, "create pods", 1, Side::Neither);
+    }
+    let going = join_all(fates.map(|fate| Box::pin(Going::under_review(&story, &webhook, fate)))).await;
+    let [timely, dropped, late] = &going[..] else { unreachable!() };
+
+    // Another lives on meanwhile, and goes: its deletion came behind theirs.
+    story.create_agent("bob", "other", polecat("b-2")).await;
+    story.agent("bob").until("works", works).await;
+    assert_eq!(webhook.review("bob"), Some(Review::Answered));
+    story.town("other").delete().await;
+    is_gone_whole(&story, &other).await;
+    for going in going.iter().flatten() {
+        going.is_as_it_was(&story, &webhook).await;
+    }
+
+    // Answered while the operator waits.
+    for going in timely {
+        webhook.release(&going.owner);
+    }
+    for going in timely {
+        going.goes_whole(&story, 1).await;
+    }
+
+    // Answered when it waits no more.
+    for going in dropped {
+        webhook.until(&going.owner, Review::GivenUp).await;
+        webhook.release(&going.owner);
+    }
+    // Of both nothing is left but what may come.
+    let [alone, cat] = late;
+    story.seen::<PersistentVolumeClaim>(&alone.pod).gone().await;
+    alone.comes_after_all(&story, &webhook).await;
+    let deleted = |agent: &Agent| agent.metadata.deletion_timestamp.is_some();
+    story.agent(&cat.owner).until("is deleted by its town", deleted).await;
+    cat.comes_after_all(&story, &webhook).await;
+
+    let town = |town: &Town| waits(town.status.as_ref().and_then(|status| status.destroy.as_ref()));
+    story.town("dropped-alone").until("waits for what may come late", town).await;
+    let agent = |agent: &Agent| waits(agent.status.as_ref().and_then(|status| status.destroy.as_ref()));
+    story.agent("dropped-cat").until("waits for what may come late", agent).await;
+    for going in late {
+        story.players.release(&going.pod);
+    }
+    for (which, made) in [(dropped, 0), (late, 1)] {
+        for going in which {
+            going.goes_whole(&story, made).await;
+        }
+    }
+    let pods = story.api::<Pod>().list(&ListParams::default()).await.unwrap();
+    assert!(pods.items.is_empty(), "{pods:?}");
+    assert!(operator.runs());
+}
+
+/// Whether a destruction says that nothing is left, but that a create may take effect.
+fn waits(destroy: Option<&DestroyStatus>) -> bool {
+    let late = |item: &BlockedBy| item.kind == "Request" && item.message.contains("may take effect until");
+    destroy.is_some_and(|destroy| destroy.blocked_by.iter().any(late))
+}
+
+/// A town that is deleted while a pod is under review, its own or that of its agent.
+struct Going {
+    town: Town,
+    /// Whose pod it is, and what it is called.
+    owner: String,
+    pod: String,
+    /// The beginnings of UIDs, of which the names of all that belongs to the town have one.
+    uids: [String; 2],
+    /// What it has while the pod is under review.
+    had: Vec<String>,
+}
+
+impl Going {
+    /// Makes a town, and an agent of another that is there; deletes both towns when their pods have come to the webhook.
+    async fn under_review(story: &Story, webhook: &Webhook, fate: &str) -> [Self; 2] {
+        let [alone, cat, home] = ["alone", "cat", "home"].map(|name| format!("{fate}-{name}"));
+        for owner in [&alone, &cat] {
+            webhook.hold(owner);
+        }
+        let home = story.town(&home).get().await;
+        let agent = story.create_agent(&cat, &home.name_any(), polecat("b-1")).await;
+        let town = story.create_town(&alone, workshop_with(json!({"storage": {"size": "1Gi"}}))).await;
+        let alone = Self::deleted(story, webhook, &town, &town).await;
+        [alone, Self::deleted(story, webhook, &home, &agent).await]
+    }
+
+    async fn deleted(story: &Story, webhook: &Webhook, town: &Town, owner: &impl Told) -> Self {
+        webhook.until(&owner.name_any(), Review::Awaited).await;
+        let had = story.children(&town.id()).await;
+        story.town(&town.name_any()).delete().await;
+        let uids = [town.id(), owner.id()].map(|uid| uid[..8].to_owned());
+        Self { town: town.clone(), owner: owner.name_any(), pod: owner.child(), uids, had }
+    }
+
+    /// Nothing of it is deleted while the pod is under review, and nothing says yet that it will be.
+    async fn is_as_it_was(&self, story: &Story, webhook: &Webhook) {
+        let name = self.town.name_any();
+        assert!(story.tombstone(&self.town).find().await.is_none(), "{name} has its record");
+        let town = story.town(&name).get().await;
+        assert!(!town.annotations().contains_key(names::TOMBSTONE), "{town:?}");
+        assert_eq!(story.children(&self.town.id()).await, self.had, "of {name}");
+        let writes = self.writes(story);
+        assert!(!writes.iter().any(|write| write.starts_with("delete ")), "{writes:?}");
+        assert_eq!(webhook.review(&self.owner), Some(Review::Awaited), "of the pod of {}", self.owner);
+    }
+
+    /// The operator waits for the pod no more, and the webhook allows it.
+    async fn comes_after_all(&self, story: &Story, webhook: &Webhook) {
+        story.players.hold(&self.pod);
+        assert_eq!(webhook.review(&self.owner), Some(Review::Awaited), "of the pod of {}", self.owner);
+        webhook.release(&self.owner);
+        let asked_to_end = |pod: &Pod| pod.metadata.deletion_timestamp.is_some();
+        story.pod(&self.pod).until("comes after all, and is asked to end", asked_to_end).await;
+    }
+
+    /// Waits until it is gone with all that it had, and the pod, which came to be so many times. Nothing was asked for
+    /// once its record was.
+    async fn goes_whole(&self, story: &Story, made: usize) {
+        let pod = format!("Pod/{}", self.pod);
+        let had: Vec<String> = self.had.iter().cloned().chain(std::iter::repeat_n(pod, made)).collect();
+        is_destroyed(story, &self.town, &had).await;
+        let mut creates = self.writes(story);
+        creates.retain(|write| write.starts_with("create "));
+        assert!(creates.last().is_some_and(|last| last.starts_with("create tombstones ")), "{creates:?}");
+        let pod = format!("create pods {} -> 201", self.pod);
+        assert_eq!(creates.iter().filter(|create| **create == pod).count(), made, "{creates:?}");
+    }
+
+    /// What was written about what belongs to it and its record, in order.
+    fn writes(&self, story: &Story) -> Vec<String> {
+        Requests::since(story, 0).about(&self.uids).in_order_of_arrival().writes()
+    }
+}
