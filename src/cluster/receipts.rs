@@ -36,11 +36,6 @@ impl Receipts {
         (known.seen.clone(), known.retained.clone())
     }
 
-    /// Remembers of a town what was seen of an agent that goes with it, and whose receipts it gives.
-    pub(super) fn saw_of_agent(&self, town: &Uid, seen: &BTreeSet<TombstoneChild>) {
-        lock(&self.0).entry(town.clone()).or_default().seen.extend(seen.iter().cloned());
-    }
-
     /// Remembers what is let go on purpose.
     pub(super) fn retained(&self, owner: &Uid, object: Option<Uid>) {
         lock(&self.0).entry(owner.clone()).or_default().retained.extend(object);
@@ -76,9 +71,8 @@ mod tests {
         let town = Uid::new("t");
         receipts.saw(&town, [child("a")].into());
         receipts.retained(&town, Some(Uid::new("b")));
-        receipts.saw_of_agent(&town, &[child("c")].into());
         let (seen, retained) = receipts.saw(&town, [child("b")].into());
-        assert_eq!((seen, retained), ([child("a"), child("b"), child("c")].into(), [Uid::new("b")].into()));
+        assert_eq!((seen, retained), ([child("a"), child("b")].into(), [Uid::new("b")].into()));
         assert_eq!(receipts.saw(&Uid::new("other"), BTreeSet::new()).0, BTreeSet::new());
         receipts.forget(&town);
         assert_eq!(receipts.saw(&town, BTreeSet::new()), Default::default());

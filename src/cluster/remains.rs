@@ -123,7 +123,7 @@ impl<'a> Search<'a> {
         let remains = self.remains(remains).await;
         if let (true, TownView::Present(_, town)) = (with_town, town) {
             // Its town may not look while something of the agent's that came late is there.
-            self.cluster.receipts.saw_of_agent(&town.uid, &remains.seen);
+            self.cluster.receipts.saw(&town.uid, remains.seen.clone());
         }
         remains
     }
