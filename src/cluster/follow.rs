@@ -52,18 +52,14 @@ impl Followed for Town {
 
     /// What the status says of a destruction this process has said itself, and looks again in time.
     fn says_more(now: &Self, before: &Self) -> bool {
-        let said = |town: &Self| {
-            let meta = town.metadata.clone();
-            (
-                meta.uid,
-                meta.generation,
-                meta.deletion_timestamp,
-                meta.labels,
-                meta.annotations,
-                meta.finalizers,
-            )
-        };
-        !is_going(&now.metadata) || said(now) != said(before)
+        let (now, before) = (&now.metadata, &before.metadata);
+        let same = now.uid == before.uid
+            && now.generation == before.generation
+            && now.deletion_timestamp == before.deletion_timestamp
+            && now.labels == before.labels
+            && now.annotations == before.annotations
+            && now.finalizers == before.finalizers;
+        !(is_going(now) && same)
     }
 }
 
@@ -82,8 +78,8 @@ impl Followed for Agent {
         let namespace = changed.namespace().unwrap_or_default();
         let town = ObjectKey { namespace, name: changed.spec.town.clone() };
         let mut looks = vec![Look::Agent(changed.key())];
-        let ends = is_going(&changed.metadata) && cluster.agents.get(&changed.key()).is_some();
-        if !(ends && cluster.towns.get(&town).is_some_and(|town| is_going(&town.metadata))) {
+        let is_there = cluster.agents.get(&changed.key()).is_some();
+        if !(is_there && cluster.towns.get(&town).is_some_and(|town| only_awaits(&town, changed))) {
             looks.push(Look::Town(town.clone()));
         }
         if may_make_room(changed) {
@@ -161,16 +157,19 @@ impl Followed for Tombstone {
 }
 
 /// Whom a change of a child concerns: its agent, and its town, which must see all of its pods gone before it
-/// sleeps. A town that is being destroyed awaits the end of an agent that is, too, and not
-/// all that leads to it.
+/// sleeps.
 pub(super) fn owners(cluster: &Cluster, town: Option<&Uid>, agent: Option<&Uid>) -> Vec<Look> {
     let agents: Vec<_> =
         agent.into_iter().flat_map(|uid| cluster.agents.of(&Group::Agent(uid.clone()))).collect();
     let towns = town.into_iter().flat_map(|uid| cluster.towns.of(&Group::Town(uid.clone())));
-    let agent_goes = agents.iter().any(|agent| is_going(&agent.metadata));
-    let towns = towns.filter(|town| !(agent_goes && is_going(&town.metadata)));
+    let towns = towns.filter(|town| !agents.iter().any(|agent| only_awaits(town, agent)));
     let towns = towns.map(|town| Look::Town(town.key()));
     agents.iter().map(|agent| Look::Agent(agent.key())).chain(towns).collect()
+}
+
+/// Whether a town awaits the end of an agent, and not all that leads to it: both are being destroyed.
+fn only_awaits(town: &Town, agent: &Agent) -> bool {
+    is_going(&town.metadata) && is_going(&agent.metadata)
 }
 
 fn is_going(meta: &ObjectMeta) -> bool {

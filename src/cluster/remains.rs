@@ -198,7 +198,6 @@ impl<'a> Search<'a> {
         claims: &[PersistentVolumeClaim],
         known: &BTreeSet<TombstoneChild>,
     ) -> Result<Vec<VolumeFacts>, Unknown> {
-        let receipts = &self.cluster.receipts;
         let of = |claim: &PersistentVolumeClaim| claim.spec.as_ref()?.volume_name.clone();
         let known: BTreeMap<_, _> = known
             .iter()
@@ -208,16 +207,9 @@ impl<'a> Search<'a> {
         let names = claims.iter().filter_map(of).chain(known.keys().cloned()).collect::<BTreeSet<_>>();
         let mut volumes = Vec::new();
         for name in names {
-            let uid = known.get(&name).copied();
-            if uid.is_some_and(|uid| receipts.is_gone(self.owner, uid)) {
-                continue;
-            }
-            let found = get_global::<PersistentVolume>(self.cluster, &name).await;
-            let found = found.map_err(|error| unknown(VOLUME, &error))?;
-            if let Some(uid) = uid.filter(|_| found.is_none()) {
-                receipts.gone(self.owner, uid);
-            }
-            volumes.extend(found.as_ref().and_then(volume_facts));
+            let read = get_global::<PersistentVolume>(self.cluster, &name);
+            let found = self.unless_gone(known.get(&name).copied(), read).await;
+            volumes.extend(found.map_err(|error| unknown(VOLUME, &error))?.as_ref().and_then(volume_facts));
         }
         Ok(volumes)
     }
@@ -254,15 +246,27 @@ impl<'a> Search<'a> {
         read.await.map_err(|error| unknown(K::NAME, &error))
     }
 
-    /// The object of this name, if it is the very one. Who has gone once is not looked for again.
+    /// The object of this name, if it is the very one.
     async fn by_name<K: Known>(&self, name: &str, uid: &str) -> Result<Option<K>, Error> {
-        if self.cluster.receipts.is_gone(self.owner, uid) {
+        let key = ObjectKey { namespace: self.namespace.to_owned(), name: name.to_owned() };
+        let read = async {
+            let found = get::<K>(self.cluster, &key).await?;
+            Ok(found.filter(|found| found.meta().uid.as_deref() == Some(uid)))
+        };
+        self.unless_gone(Some(uid), read).await
+    }
+
+    /// What is read of an object. Who has gone once, by its UID where that is known, is not looked for again.
+    async fn unless_gone<T>(
+        &self,
+        uid: Option<&str>,
+        read: impl Future<Output = Result<Option<T>, Error>>,
+    ) -> Result<Option<T>, Error> {
+        if uid.is_some_and(|uid| self.cluster.receipts.is_gone(self.owner, uid)) {
             return Ok(None);
         }
-        let key = ObjectKey { namespace: self.namespace.to_owned(), name: name.to_owned() };
-        let found = get::<K>(self.cluster, &key).await?;
-        let found = found.filter(|found| found.meta().uid.as_deref() == Some(uid));
-        if found.is_none() {
+        let found = read.await?;
+        if let (Some(uid), None) = (uid, &found) {
             self.cluster.receipts.gone(self.owner, uid);
         }
         Ok(found)

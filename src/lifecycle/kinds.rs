@@ -33,6 +33,11 @@ impl ChildKind {
         }
     }
 
+    /// Whether a watch tells of it. Of Secrets none does: what is in them is nobody's business.
+    pub fn is_watched(self) -> bool {
+        self != Self::Secret
+    }
+
     /// The step of destruction that takes it away.
     pub fn step(self) -> DestroyStep {
         match self {

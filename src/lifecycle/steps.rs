@@ -109,8 +109,7 @@ pub(super) fn children(
     let of_kind = |kind: ChildKind| match remains.children.get(&kind) {
         Some(children) => {
             let progress = step(step_, children, awaited_child, act);
-            // Secrets are never watched.
-            progress.map(|progress| Progress { unwatched: kind == ChildKind::Secret, ..progress })
+            progress.map(|progress| Progress { unwatched: !kind.is_watched(), ..progress })
         }
         None => {
             Some(Progress::unanswered(step_, &Unknown { kind: kind.as_str(), message: "not read".into() }))

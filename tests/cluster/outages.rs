@@ -13,14 +13,13 @@ use crate::common::account::Account;
 use crate::common::checkpoints::{Checkpoints, Side};
 use crate::common::inventory::objects;
 use crate::common::operator::Operator;
-use crate::common::records::proven_gone;
 use crate::common::requests::Requests;
 use crate::common::story::Story;
 use crate::common::wait::{PATIENCE, until};
 use crate::crash::{OPERATOR, quick};
 use crate::killing::{LONG, awake, create};
 use crate::leading::ended_because;
-use crate::remains::{is_gone_whole, no_volume_is_left, volumes_are_made_by_themselves};
+use crate::remains::{is_destroyed, no_volume_is_left, volumes_are_made_by_themselves};
 use crate::scale::PATIENT;
 use crate::stage::Stories;
 use crate::words::{Told, asleep, attempts, works, workshop_with};
@@ -227,14 +226,6 @@ async fn sleeper(story: &Story) -> Town {
 async fn made_of(story: &Story, towns: &[&Town]) -> BTreeSet<String> {
     let uids: Vec<String> = towns.iter().map(|town| town.id()).collect();
     objects(&story.client(), &format!("{} in ({})", names::TOWN_UID, uids.join(","))).await
-}
-
-/// Waits until a town is gone with all that it had, which its record must prove.
-pub async fn is_destroyed(story: &Story, town: &Town, had: &[String]) {
-    is_gone_whole(story, town).await;
-    let gone = proven_gone(&story.tombstone(town).get().await);
-    let without: Vec<&String> = had.iter().filter(|child| !gone.contains(*child)).collect();
-    assert!(without.is_empty(), "{}: no receipt for {without:?}: {gone:?}", town.name_any());
 }
 
 /// What was created, or deleted, more than once.

@@ -9,6 +9,7 @@ use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use serde_json::json;
 use town_operator::api::{TombstonePhase, Town};
 
+use crate::common::records::proven_gone;
 use crate::common::story::Story;
 use crate::common::wait::{PATIENCE, until};
 use crate::words::{Told, polecat, workshop_with};
@@ -48,6 +49,14 @@ pub async fn is_gone_whole(story: &Story, town: &Town) {
     })
     .await;
     assert_eq!(story.children(&town.id()).await, [""; 0], "children of {name}");
+}
+
+/// Waits until a town is gone with all that it had, which its record must prove.
+pub async fn is_destroyed(story: &Story, town: &Town, had: &[String]) {
+    is_gone_whole(story, town).await;
+    let gone = proven_gone(&story.tombstone(town).get().await);
+    let without: Vec<&String> = had.iter().filter(|child| !gone.contains(*child)).collect();
+    assert!(without.is_empty(), "{}: no receipt for {without:?}: {gone:?}", town.name_any());
 }
 
 /// Whether the record of a town that is gone says that everything is proven gone.

@@ -14,8 +14,7 @@ use crate::common::operator::Operator;
 use crate::common::requests::Requests;
 use crate::common::story::Story;
 use crate::common::webhook::{Review, Webhook};
-use crate::outages::is_destroyed;
-use crate::remains::{busy_town, is_gone_whole};
+use crate::remains::{busy_town, is_destroyed, is_gone_whole};
 use crate::stage::Stories;
 use crate::words::{Told, polecat, works, workshop_with};
 

@@ -154,7 +154,12 @@ impl<'a> Explorer<'a> {
 
     /// Nothing goes wrong. What comes in between comes before anything has happened.
     fn base(&self) -> Plan {
-        Plan { interrupt: self.scenario.interruption.is_some().then_some(1), ..Plan::default() }
+        Plan { interrupt: self.interrupted_at(1), ..Plan::default() }
+    }
+
+    /// Before which request the story is interrupted, if it can be.
+    fn interrupted_at(&self, number: usize) -> Option<usize> {
+        self.scenario.interruption.is_some().then_some(number)
     }
 
     /// The run in which nothing goes wrong.
@@ -270,7 +275,7 @@ impl<'a> Explorer<'a> {
                     return;
                 }
                 let hand_over = Some(HandOver { after, back_after });
-                let interrupt = self.scenario.interruption.is_some().then_some(after + 1);
+                let interrupt = self.interrupted_at(after + 1);
                 self.try_plan(&Plan { interrupt, hand_over, ..Plan::default() });
             }
         }
@@ -286,7 +291,7 @@ impl<'a> Explorer<'a> {
             }
             let number = usize::try_from(seed).unwrap_or(0);
             let moment = |step: usize| number * step % reference.calls.len().max(1) + 1;
-            let interrupt = self.scenario.interruption.is_some().then_some(moment(1));
+            let interrupt = self.interrupted_at(moment(1));
             let hand_over = in_turn.then(|| HandOver { after: moment(7), back_after: 1 + number % 40 });
             self.try_plan(&Plan { interrupt, hand_over, seed: Some(seed), ..Plan::default() });
         }

@@ -432,7 +432,7 @@ impl<'a> Run<'a> {
 
     /// Whether something is to come in between, and has not.
     fn is_interrupted_later(&self) -> bool {
-        self.plan.interrupt.is_some() && self.scenario.interruption.is_some() && !self.interrupted
+        self.plan.interrupt.is_some() && !self.interrupted
     }
 
     /// What comes in between does.
