@@ -24,11 +24,12 @@ const A_MINUTE: Duration = Duration::from_secs(75);
 
 pub fn add(stories: &mut Stories) {
     stories.alone_on(quick(), k27_a_right_that_is_taken_away_during_destruction_stops_it_until_it_is_back);
+    stories.alone_on(quick(), a4_k27_t3_a_list_that_is_forbidden_is_not_an_empty_list);
 }
 
 /// A right, and what a town still has that cannot be destroyed without it.
 struct Right {
-    verb: &'static str,
+    verbs: &'static [&'static str],
     resource: &'static str,
     /// It is taken away when the town's pod is on its way out, else before the town is deleted.
     in_the_middle: bool,
@@ -38,48 +39,81 @@ struct Right {
 const EVERYTHING: [&str; 7] =
     ["Agent", "PersistentVolumeClaim", "PersistentVolumeClaim", "Pod", "Pod", "Secret", "Service"];
 
-const RIGHTS: [Right; 7] = [
-    Right { verb: "create", resource: "tombstones", in_the_middle: false, left: &EVERYTHING },
-    Right { verb: "delete", resource: "secrets", in_the_middle: false, left: &EVERYTHING },
+/// Secrets go first.
+const BUT_SECRETS: [&str; 6] =
+    ["Agent", "PersistentVolumeClaim", "PersistentVolumeClaim", "Pod", "Pod", "Service"];
+
+/// What it may do.
+const WRITES: [Right; 7] = [
+    Right { verbs: &["create"], resource: "tombstones", in_the_middle: false, left: &EVERYTHING },
+    Right { verbs: &["delete"], resource: "secrets", in_the_middle: false, left: &EVERYTHING },
+    Right { verbs: &["delete"], resource: "agents", in_the_middle: false, left: &BUT_SECRETS },
+    Right { verbs: &["delete"], resource: "pods", in_the_middle: false, left: &BUT_SECRETS },
     Right {
-        verb: "delete",
-        resource: "agents",
-        in_the_middle: false,
-        left: &["Agent", "PersistentVolumeClaim", "PersistentVolumeClaim", "Pod", "Pod", "Service"],
-    },
-    Right {
-        verb: "delete",
-        resource: "pods",
-        in_the_middle: false,
-        left: &["Agent", "PersistentVolumeClaim", "PersistentVolumeClaim", "Pod", "Pod", "Service"],
-    },
-    Right {
-        verb: "delete",
+        verbs: &["delete"],
         resource: "persistentvolumeclaims",
         in_the_middle: true,
         left: &["PersistentVolumeClaim"],
     },
-    Right { verb: "update", resource: "tombstones/status", in_the_middle: true, left: &[] },
-    Right { verb: "patch", resource: "towns", in_the_middle: true, left: &[] },
+    Right { verbs: &["update"], resource: "tombstones/status", in_the_middle: true, left: &[] },
+    Right { verbs: &["patch"], resource: "towns", in_the_middle: true, left: &[] },
 ];
 
+/// What it may see. Without the right to read Towns nothing can be said in the status of one.
+const READS: [Right; 7] = [
+    Right { verbs: READ, resource: "tombstones", in_the_middle: false, left: &EVERYTHING },
+    Right { verbs: READ, resource: "secrets", in_the_middle: false, left: &EVERYTHING },
+    Right { verbs: READ, resource: "agents", in_the_middle: false, left: &BUT_SECRETS },
+    Right { verbs: READ, resource: "pods", in_the_middle: false, left: &BUT_SECRETS },
+    Right {
+        verbs: READ,
+        resource: "persistentvolumeclaims",
+        in_the_middle: false,
+        left: &["Agent", "PersistentVolumeClaim", "PersistentVolumeClaim", "Pod", "Service"],
+    },
+    // Within a step everything else is done: the agent's claim goes.
+    Right {
+        verbs: READ,
+        resource: "services",
+        in_the_middle: false,
+        left: &["Agent", "PersistentVolumeClaim", "Pod", "Service"],
+    },
+    // Whether a volume goes with its claim must be known before the claim goes.
+    Right {
+        verbs: READ,
+        resource: "persistentvolumes",
+        in_the_middle: false,
+        left: &["Agent", "PersistentVolumeClaim", "PersistentVolumeClaim", "Pod", "Service"],
+    },
+];
+const READ: &[&str] = &["get", "list"];
+
 async fn k27_a_right_that_is_taken_away_during_destruction_stops_it_until_it_is_back(story: Story) {
+    each_is_missed(&story, &WRITES).await;
+}
+
+async fn a4_k27_t3_a_list_that_is_forbidden_is_not_an_empty_list(story: Story) {
+    each_is_missed(&story, &READS).await;
+}
+
+/// Without each of these rights in turn a town's destruction stops, and ends when the right is back.
+async fn each_is_missed(story: &Story, rights: &[Right]) {
     let flags = [OPERATOR, PATIENT[0], PATIENT[1], "--deletion-blocked-after=6s"];
     let operator = story.cluster.operator(&flags).await;
     let rules = story.cluster.kubectl(&["get", "clusterrole", NAME, "-o", "json"]);
     let role: Value = serde_json::from_str(&rules).unwrap();
-    for (number, right) in RIGHTS.iter().enumerate() {
+    for (number, right) in rights.iter().enumerate() {
         let (name, cat) = (format!("gas-{number}"), format!("ann-{number}"));
-        let town = awake(&story, &name, &cat).await;
+        let town = awake(story, &name, &cat).await;
         let ends = |pod: &Pod| pod.metadata.deletion_timestamp.is_some();
         if right.in_the_middle {
             story.players.hold(&town.child());
             story.town(&name).delete().await;
             story.pod(&town.child()).until("is asked to end", ends).await;
-            take(&story, &role, right).await;
+            take(story, &role, right).await;
             story.players.release(&town.child());
         } else {
-            take(&story, &role, right).await;
+            take(story, &role, right).await;
             story.town(&name).delete().await;
         }
 
@@ -87,24 +121,25 @@ async fn k27_a_right_that_is_taken_away_during_destruction_stops_it_until_it_is_
             let town = story.town(&name).get().await;
             let agent = story.agent(&cat).find().await;
             let said = [town.message("DeletionBlocked").to_owned(), awaited(agent.as_ref())].join("; ");
-            let forbidden = format!("cannot {} resource \"{}\"", right.verb, right.resource);
-            let forbidden = said.contains(&forbidden);
+            let forbidden = |verb| said.contains(&format!("cannot {verb} resource \"{}\"", right.resource));
+            let forbidden = right.verbs.iter().any(forbidden);
             if town.is("DeletionBlocked") && forbidden { Ok(said) } else { Err(said) }
         })
         .await;
         println!("without the right to {}: {said}", right.what());
+        assert!(!said.contains("Status {"), "words for people, not a data structure: {said}");
         let blocked = story.town(&name).get().await;
         assert_eq!(blocked.finalizers(), [FINALIZER]);
         let left = story.children(&town.id()).await;
         let kinds: Vec<&str> = left.iter().map(|child| child.split('/').next().unwrap_or_default()).collect();
         assert_eq!(kinds, right.left, "without the right to {}: {left:?}", right.what());
 
-        set_rules(&story, &role["rules"]);
-        until("the right is back", PATIENCE, async || may(&story, right).map(drop)).await;
+        set_rules(story, &role["rules"]);
+        until("the right is back", PATIENCE, async || may(story, right).map(drop)).await;
         // It would be tried again within a minute; whoever touches the objects need not wait for that.
         story.town(&name).touch().await;
         story.agent(&cat).touch().await;
-        is_gone_whole(&story, &town).await;
+        is_gone_whole(story, &town).await;
         proven_gone(&story.tombstone(&town).get().await);
     }
     assert!(operator.runs());
@@ -112,7 +147,7 @@ async fn k27_a_right_that_is_taken_away_during_destruction_stops_it_until_it_is_
 
 impl Right {
     fn what(&self) -> String {
-        format!("{} {}", self.verb, self.resource)
+        format!("{} {}", self.verbs.join(" and "), self.resource)
     }
 }
 
@@ -130,7 +165,7 @@ async fn take(story: &Story, role: &Value, right: &Right) {
         let resources = rule["resources"].as_array().unwrap();
         if resources.contains(&json!(right.resource)) {
             let verbs = rule["verbs"].as_array_mut().unwrap();
-            verbs.retain(|verb| verb != right.verb);
+            verbs.retain(|verb| !right.verbs.iter().any(|taken| verb == taken));
         }
     }
     // No rule may be without a verb.
@@ -143,12 +178,12 @@ async fn take(story: &Story, role: &Value, right: &Right) {
     .await;
 }
 
-/// Whether the operator has this right, as the API server says it.
+/// Whether the operator has the first of these rights, as the API server says it.
 fn may(story: &Story, right: &Right) -> Result<String, String> {
     let account = format!("--as=system:serviceaccount:{NAMESPACE}:{NAME}");
     let (resource, subresource) = right.resource.split_once('/').unwrap_or((right.resource, ""));
     let subresource = format!("--subresource={subresource}");
-    story.cluster.try_kubectl(&["auth", "can-i", right.verb, resource, &subresource, &account, "-A"], "")
+    story.cluster.try_kubectl(&["auth", "can-i", right.verbs[0], resource, &subresource, &account, "-A"], "")
 }
 
 fn set_rules(story: &Story, rules: &Value) {

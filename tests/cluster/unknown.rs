@@ -1,84 +1,21 @@
-//! What cannot be read is neither there nor gone: forbidden lists, and objects that cannot be decoded.
+//! What cannot be decoded is neither there nor gone.
 
 use std::time::Duration;
 
 use kube::ResourceExt;
 use serde_json::{Value, json};
-use town_operator::api::names::FINALIZER;
 use town_operator::api::{Agent, Town, names};
 
-use crate::common::account::NAME;
 use crate::common::story::Story;
 use crate::common::wait::{PATIENCE, until};
 use crate::stage::Stories;
-use crate::words::{Told, polecat, workshop, workshop_with};
+use crate::words::{Told, polecat, workshop};
 
 /// What got no answer is asked again at least once a minute.
 const A_MINUTE: Duration = Duration::from_secs(75);
 
 pub fn add(stories: &mut Stories) {
-    stories.alone(a4_k27_t3_a_list_that_is_forbidden_is_not_an_empty_list);
     stories.alone(k33_d3_objects_that_cannot_be_decoded_do_not_stop_the_others);
-}
-
-async fn a4_k27_t3_a_list_that_is_forbidden_is_not_an_empty_list(story: Story) {
-    let operator = story.cluster.operator(&["--deletion-blocked-after=10s"]).await;
-    story.create_town("gas", workshop_with(json!({"storage": {"size": "1Gi"}}))).await;
-    let mut spec = polecat("b-1");
-    spec["storage"] = json!({"size": "1Gi"});
-    story.create_agent("ann", "gas", spec).await;
-    story.agent("ann").until("works", |agent| agent.phase() == "Working").await;
-    let town = story.town("gas").until("has its pod", |town| town.is("Ready")).await;
-    let before = story.children(&town.id()).await;
-
-    let rules = story.cluster.kubectl(&["get", "clusterrole", NAME, "-o", "json"]);
-    let role: Value = serde_json::from_str(&rules).unwrap();
-    for (resource, kind) in [("pods", "Pod"), ("persistentvolumeclaims", "PersistentVolumeClaim")] {
-        let mut narrowed = role["rules"].clone();
-        for rule in narrowed.as_array_mut().unwrap() {
-            if rule["resources"] == json!([resource]) {
-                let verbs = rule["verbs"].as_array_mut().unwrap();
-                verbs.retain(|verb| verb != "get" && verb != "list");
-            }
-        }
-        set_rules(&story, &narrowed);
-        if resource == "pods" {
-            story.town("gas").delete().await;
-        }
-        // The agent cannot see what it has, and the town waits for the agent.
-        let forbidden = |agent: &Agent| {
-            let destroy = agent.status.as_ref()?.destroy.as_ref()?;
-            let item = destroy.blocked_by.iter().find(|item| item.kind == kind)?;
-            item.message.contains("forbidden").then(|| item.message.clone())
-        };
-        let ann = story
-            .agent("ann")
-            .until_within(A_MINUTE, "names what it cannot read", |agent| forbidden(agent).is_some())
-            .await;
-        let said = forbidden(&ann).unwrap();
-        assert!(!said.contains("Status {"), "words for people, not a data structure: {said}");
-        let blocked = story.town("gas").until("is blocked", |town| town.is("DeletionBlocked")).await;
-        assert!(blocked.message("DeletionBlocked").contains("ann"), "{}", blocked.message("DeletionBlocked"));
-        assert_eq!(
-            (blocked.finalizers(), ann.finalizers()),
-            (&[FINALIZER.into()][..], &[FINALIZER.into()][..])
-        );
-        let left = story.children(&town.id()).await;
-        let claims = |all: &[String]| all.iter().filter(|one| one.starts_with("Pers")).count();
-        assert_eq!(claims(&left), claims(&before));
-        if resource == "pods" {
-            assert_eq!(left, before, "nothing was deleted in the dark");
-        }
-    }
-    set_rules(&story, &role["rules"]);
-    story.town("gas").gone_within(A_MINUTE).await;
-    assert_eq!(story.children(&town.id()).await, [""; 0]);
-    assert!(operator.runs());
-}
-
-fn set_rules(story: &Story, rules: &Value) {
-    let patch = json!({"rules": rules}).to_string();
-    story.cluster.kubectl(&["patch", "clusterrole", NAME, "--type=merge", "-p", &patch]);
 }
 
 async fn k33_d3_objects_that_cannot_be_decoded_do_not_stop_the_others(story: Story) {

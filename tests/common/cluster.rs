@@ -207,7 +207,8 @@ pub async fn config(kubeconfig: &Path) -> Config {
     Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await.unwrap()
 }
 
-/// Runs a command: what it prints, or what it complains of.
+/// Runs a command: what it prints, or what it complains of. What it remarks though all went well is not part of
+/// the answer: kubectl does so at moments of its own choice.
 pub fn run(mut command: Command, input: &str) -> Result<String, String> {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
@@ -215,8 +216,7 @@ pub fn run(mut command: Command, input: &str) -> Result<String, String> {
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     let output = child.wait_with_output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let warnings = text(&output.stderr);
-    if output.status.success() { Ok(text(&output.stdout) + &warnings) } else { Err(warnings) }
+    if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
 }
 
 /// A program of the bed's, built if it is missing.

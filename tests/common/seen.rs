@@ -1,16 +1,20 @@
-//! An object by its name, looked at again and again.
+//! An object by its name, and every state that it passes through.
 
 use std::fmt::Debug;
+use std::pin::pin;
 use std::time::Duration;
 
+use futures::StreamExt;
+use futures::stream::BoxStream;
 use k8s_openapi::{ClusterResourceScope, NamespaceResourceScope};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy};
+use kube::runtime::watcher::{self, watch_object};
 use kube::{Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::wait::{PATIENCE, always, until};
+use super::wait::{LOOK, PATIENCE, until_comes};
 
 /// An object that may or may not be there.
 pub struct Seen<K> {
@@ -19,9 +23,15 @@ pub struct Seen<K> {
 }
 
 /// What an object of the API is, here.
-pub trait Object: Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned {}
+pub trait Object:
+    Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned + Send + 'static
+{
+}
 
-impl<K: Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned> Object for K {}
+impl<K> Object for K where
+    K: Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned + Send + 'static
+{
+}
 
 /// One that is in a namespace.
 pub trait Kind: Object + Resource<Scope = NamespaceResourceScope> {}
@@ -73,16 +83,10 @@ impl<K: Object> Seen<K> {
         is_so: impl Fn(&K) -> bool,
     ) -> impl Future<Output = K> {
         let what = format!("{} {} {what}", K::kind(&()), self.name);
-        let caller = std::panic::Location::caller();
-        async move {
-            let what = format!("{what} (awaited at {caller})");
-            until(&what, within, async || match self.api.get(&self.name).await {
-                Ok(object) if is_so(&object) => Ok(object),
-                Ok(object) => Err(show(&object)),
-                Err(error) => Err(error.to_string()),
-            })
-            .await
-        }
+        until_comes(what, within, self.states(), move |state| match state {
+            Ok(Some(object)) if is_so(&object) => Ok(object),
+            other => Err(tell(other)),
+        })
     }
 
     /// Looks on for a while, during which it must be there and `is_so`.
@@ -95,14 +99,21 @@ impl<K: Object> Seen<K> {
     ) -> impl Future<Output = ()> {
         let what = format!("{} {} {what}", K::kind(&()), self.name);
         let caller = std::panic::Location::caller();
+        let states = self.states();
         async move {
-            let what = format!("{what} (watched at {caller})");
-            always(&what, during, async || match self.api.get(&self.name).await {
-                Ok(object) if is_so(&object) => Ok(()),
-                Ok(object) => Err(show(&object)),
-                Err(error) => Err(error.to_string()),
-            })
-            .await;
+            let mut seen = false;
+            let changed = states.filter_map(|state| {
+                seen = true;
+                let other = match state {
+                    Ok(Some(object)) if is_so(&object) => None,
+                    other => Some(tell(other)),
+                };
+                std::future::ready(other)
+            });
+            if let Ok(Some(other)) = tokio::time::timeout(during, pin!(changed).next()).await {
+                panic!("at {caller}, no longer: {what}\nseen: {other}");
+            }
+            assert!(seen, "at {caller}: within {during:?} nothing was heard of {what}");
         }
     }
 
@@ -115,16 +126,23 @@ impl<K: Object> Seen<K> {
     /// The same with another deadline.
     #[track_caller]
     pub fn gone_within(&self, within: Duration) -> impl Future<Output = ()> {
-        let caller = std::panic::Location::caller();
-        async move {
-            let what = format!("{} {} is gone (awaited at {caller})", K::kind(&()), self.name);
-            until(&what, within, async || match self.api.get_opt(&self.name).await {
-                Ok(None) => Ok(()),
-                Ok(Some(object)) => Err(show(&object)),
-                Err(error) => Err(error.to_string()),
+        let what = format!("{} {} is gone", K::kind(&()), self.name);
+        until_comes(what, within, self.states(), |state| match state {
+            Ok(None) => Ok(()),
+            other => Err(tell(other)),
+        })
+    }
+
+    /// The object as it is now, and each state that follows; `None` where it is not there. An error is tried again.
+    fn states(&self) -> BoxStream<'static, watcher::Result<Option<K>>> {
+        watch_object(self.api.clone(), &self.name)
+            .then(|state| async {
+                if state.is_err() {
+                    tokio::time::sleep(LOOK).await;
+                }
+                state
             })
-            .await;
-        }
+            .boxed()
     }
 
     /// Changes it by a JSON merge patch.
@@ -165,6 +183,15 @@ impl<K: Object> Seen<K> {
         let preconditions = Some(Preconditions { uid: Some(uid.into()), resource_version: None });
         let params = DeleteParams { grace_period_seconds: Some(0), preconditions, ..DeleteParams::default() };
         self.api.delete(&self.name, &params).await.unwrap_or_else(|error| panic!("{}: {error}", self.name));
+    }
+}
+
+/// What was seen, as people read it.
+fn tell<K: Object>(state: watcher::Result<Option<K>>) -> String {
+    match state {
+        Ok(Some(object)) => show(&object),
+        Ok(None) => "not there".into(),
+        Err(error) => error.to_string(),
     }
 }
 

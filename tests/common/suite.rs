@@ -12,6 +12,9 @@ use tokio::runtime::Runtime;
 /// Stories mostly wait; so more of them than there are processors run side by side.
 const SIDE_BY_SIDE: usize = 12;
 
+/// Bytes of stack of a story: without optimisation its futures are large.
+const STACK: usize = 16 << 20;
+
 thread_local! {
     /// Where a story's panic says what went wrong, and whatever else may help to understand it.
     static SAID: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
@@ -57,11 +60,15 @@ impl Suite {
         Fut: Future<Output = ()>,
     {
         let runtime = self.runtime.clone();
-        self.trials.push(Trial::test(name, move || {
+        let tell = move || {
             SAID.set(Some(Vec::new()));
             let outcome = catch_unwind(AssertUnwindSafe(|| runtime.block_on(body())));
             let said = SAID.take().unwrap_or_default();
             outcome.map_err(|_| Failed::from(said.join("\n")))
+        };
+        self.trials.push(Trial::test(name, move || {
+            let thread = std::thread::Builder::new().stack_size(STACK).spawn(tell)?;
+            thread.join().unwrap_or_else(|_| Err("it ended without a word".into()))
         }));
     }
 

@@ -111,6 +111,8 @@ impl Crew {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--"]).args(&launch.command);
         command.current_dir(&self.home).stdin(Stdio::null()).stdout(output).stderr(errors);
+        // They live for minutes: memory is cheaper than the time that Go takes to save it.
+        command.env("GOGC", "300");
         let mut posts = self.posts();
         let child = self.spawn(command).doing(|| format!("starting {component}"))?;
         posts.insert(component, Post { launch, child, exit: None });
