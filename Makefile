@@ -26,6 +26,9 @@ MINUTES ?= 10
 # How many towns `make test-scale` has.
 TOWNS ?= 1000
 
+# Every suite of the operator's but the one on a node.
+OTHERS := $(filter-out node,$(patsubst tests/%.rs,%,$(wildcard tests/*.rs)) $(patsubst tests/%/main.rs,%,$(wildcard tests/*/main.rs)))
+
 CHART := deploy/helm/town-operator
 BED := cargo run -q --locked -p town-bed --bin bed --
 # NAME=... picks another cluster of the test bed than the default one.
@@ -52,8 +55,13 @@ demo: ## Watch a real town live, sleep, wake and die (CONTEXT=... IMAGE=... for 
 .PHONY: test
 test: bed ## Run every test, on a simulated API server, a real one and a real node
 	@if $(BED) can-node >/dev/null; then deploy/image.sh; fi
-	cargo test --locked --workspace --no-fail-fast
-	$(EXPLORE) at_every_crash_point
+	cargo test --locked --workspace --no-run
+	@failed=0; \
+	cargo test --locked -p town-bed --no-fail-fast || failed=1; \
+	cargo test --locked -p town-operator --test node || failed=1; \
+	echo "the other suites run beside the explorer; what each says is shown when it has ended"; \
+	$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target suite-others suite-explorer || failed=1; \
+	exit $$failed
 
 .PHONY: explore
 explore: ## Explore everything that can go wrong on the simulated API server, then two faults at once for MINUTES=10, and report how much was looked at
@@ -135,6 +143,14 @@ cluster-logs: ## Show the logs of its components
 	@$(BED) logs $(BED_NAME)
 
 # Not listed: parts of the above.
+
+# The explorer knows no real time, and takes what the others leave of the processors.
+.PHONY: suite-others suite-explorer
+suite-others:
+	cargo test --locked -p town-operator --no-fail-fast --lib --bins $(OTHERS:%=--test %)
+	cargo test --locked -p town-operator --doc
+suite-explorer:
+	nice -n 19 $(EXPLORE) at_every_crash_point
 
 # The programs of the test bed: all of them where there can be a node, else those of a control plane.
 .PHONY: bed
