@@ -18,11 +18,7 @@ pub fn add(stories: &mut Stories) {
 
 /// Waits for the event, which must then stay the only one.
 async fn told_once(story: &Story, name: &str, reason: &str) -> String {
-    let note = until(&format!("{reason} about {name}"), PATIENCE, async || {
-        let told = story.told(name, reason).await;
-        told.first().cloned().ok_or_else(|| format!("{told:?}"))
-    })
-    .await;
+    let note = story.is_told(name, reason).await;
     // Somebody touches it meanwhile: there is nothing more to say.
     for touch in 0..5 {
         story.town(name).merge(json!({"metadata": {"annotations": {"seen": touch.to_string()}}})).await;

@@ -89,11 +89,11 @@ const READS: [Right; 7] = [
 const READ: &[&str] = &["get", "list"];
 
 async fn k27_a_right_that_is_taken_away_during_destruction_stops_it_until_it_is_back(story: Story) {
-    each_is_missed(&story, &WRITES).await;
+    Box::pin(each_is_missed(&story, &WRITES)).await;
 }
 
 async fn a4_k27_t3_a_list_that_is_forbidden_is_not_an_empty_list(story: Story) {
-    each_is_missed(&story, &READS).await;
+    Box::pin(each_is_missed(&story, &READS)).await;
 }
 
 /// Without each of these rights in turn a town's destruction stops, and ends when the right is back.

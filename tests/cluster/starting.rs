@@ -261,5 +261,6 @@ async fn k17_a_claim_that_is_going_is_waited_for(story: Story) {
     claim.merge(json!({"metadata": {"finalizers": null}})).await;
     story.town("shop").until("is idle", |town| idle(town) && !town.is("Degraded")).await;
     assert_ne!(claim.get().await.uid(), old.uid());
-    assert!(!story.told("shop", "StorageRecreated").await.is_empty(), "that data is gone is not kept quiet");
+    // That data is gone is not kept quiet.
+    story.is_told("shop", "StorageRecreated").await;
 }

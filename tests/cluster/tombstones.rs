@@ -133,8 +133,8 @@ async fn a3_a11_what_an_administrator_gives_up_is_written_down_as_given_up(story
     let counted = story.operator().metrics();
     let counted = counted.lines().find(|line| line.contains("receipts_total{outcome=\"Abandoned\"}"));
     assert!(!counted.unwrap().ends_with(" 0"), "{counted:?}");
-    let told = story.told("gas", "Destroyed").await;
-    assert!(told.iter().any(|note| note.starts_with("given up, and perhaps still there: ")), "{told:?}");
+    let told = story.is_told("gas", "Destroyed").await;
+    assert!(told.starts_with("given up, and perhaps still there: "), "{told}");
     let_go(&story, &town).await;
     story.seen::<PersistentVolumeClaim>(&town.child()).gone().await;
 }

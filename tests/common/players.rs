@@ -269,8 +269,14 @@ async fn act(pods: &Api<Pod>, pod: &Pod, script: &Script) -> kube::Result<()> {
             pods.delete(&name, &params).await?;
         }
     } else if script.run && phase == "Pending" && to_be_played(pod) {
-        bind(pods, pod).await?;
-        report(pods, pod, |pod| running_at(pod, true, script.address)).await?;
+        if is_bound(pod) {
+            // Only if nothing has been said of it since: it may have been told to fail.
+            let mut run = status_patch(pod, &running_at(pod, true, script.address));
+            run["metadata"]["resourceVersion"] = json!(pod.resource_version());
+            patch_status(pods, pod, &run).await?;
+        } else {
+            bind(pods, pod).await?;
+        }
     }
     Ok(())
 }
@@ -280,8 +286,12 @@ fn to_be_played(pod: &Pod) -> bool {
     pod.spec.as_ref().and_then(|spec| spec.scheduler_name.as_deref()) != Some("default-scheduler")
 }
 
+fn is_bound(pod: &Pod) -> bool {
+    pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some())
+}
+
 async fn bind(pods: &Api<Pod>, pod: &Pod) -> kube::Result<()> {
-    if pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some()) {
+    if is_bound(pod) {
         return Ok(());
     }
     let binding = json!({
@@ -298,7 +308,15 @@ async fn bind(pods: &Api<Pod>, pod: &Pod) -> kube::Result<()> {
 }
 
 async fn report(pods: &Api<Pod>, pod: &Pod, status: impl Fn(&Pod) -> Value) -> kube::Result<()> {
-    let patch = json!({"metadata": {"uid": pod.uid()}, "status": status(pod)});
+    patch_status(pods, pod, &status_patch(pod, &status(pod))).await
+}
+
+/// This status, for this very pod.
+fn status_patch(pod: &Pod, status: &Value) -> Value {
+    json!({"metadata": {"uid": pod.uid()}, "status": status})
+}
+
+async fn patch_status(pods: &Api<Pod>, pod: &Pod, patch: &Value) -> kube::Result<()> {
     pods.patch_status(&pod.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await.map(drop)
 }
 

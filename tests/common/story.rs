@@ -15,6 +15,7 @@ use super::cluster::Cluster;
 use super::operator::Operator;
 use super::players::Players;
 use super::seen::{Kind, Seen};
+use super::wait::{PATIENCE, until};
 
 /// What a story has to work with.
 pub struct Story {
@@ -166,6 +167,19 @@ impl Story {
         };
         let events = events.unwrap_or_else(|error| panic!("events: {error}"));
         events.items.into_iter().filter(about).map(|event| event.note.unwrap_or_default()).collect()
+    }
+
+    /// Waits for such an event, which comes a moment after what it tells of, and gives the note of the first.
+    #[track_caller]
+    pub fn is_told(&self, name: &str, reason: &str) -> impl Future<Output = String> {
+        let caller = std::panic::Location::caller();
+        async move {
+            let what = format!("{reason} is told about {name} (awaited at {caller})");
+            until(&what, PATIENCE, async || {
+                self.told(name, reason).await.into_iter().next().ok_or_else(|| "nothing".into())
+            })
+            .await
+        }
     }
 
     async fn named<K: Kind>(&self, label: &str, value: &str) -> Vec<String> {
