@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::common::clock::in_seconds;
 use crate::common::story::Story;
-use crate::common::wait::{PATIENCE, always, until};
+use crate::common::wait::always;
 use crate::stage::Stories;
 use crate::words::{asleep, idle, workshop, workshop_with};
 
@@ -64,20 +64,7 @@ async fn d4_a_transition_is_told_once(story: Story) {
     story.town("gas").until("is idle", idle).await;
     story.town("gas").merge(json!({"spec": {"suspended": true}})).await;
     story.town("gas").until("sleeps", asleep).await;
-    let events = async |reason: &str| story.told("gas", reason).await.len();
-    until("the sleep is told", PATIENCE, async || match events("Asleep").await {
-        1 => Ok(()),
-        other => Err(format!("{other} times: {}", story.kubectl(&["get", "events"]))),
-    })
-    .await;
-    for touch in 0..5 {
-        story.town("gas").merge(json!({"metadata": {"annotations": {"seen": touch.to_string()}}})).await;
-    }
-    always("it is told once", Duration::from_secs(2), async || match events("Asleep").await {
-        1 => Ok(()),
-        other => Err(format!("{other} times")),
-    })
-    .await;
+    told_once(&story, "gas", "Asleep").await;
     let described = story.kubectl(&["describe", "town", "gas"]);
     let told = described.split("Events:").nth(1).unwrap_or_default();
     assert!(told.contains("Asleep"), "kubectl describe tells the story: {described}");
