@@ -47,7 +47,7 @@ pub use lease::{
 pub use live::LiveOwner;
 pub use looks::{Look, Looks, looks};
 pub use observe::{observe_agent, observe_town, take_over};
-pub use preflight::check;
+pub use preflight::{check, identify};
 pub use probe::{Probes, ask};
 pub use report::{Events, report};
 pub use tombstones::{Expiry, expire};

@@ -1,15 +1,21 @@
 //! What must hold of the cluster before the operator touches anything.
 
+use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::Api;
 use kube::{Client, ResourceExt};
 
 use super::definitions::{AGENTS, TOMBSTONES, TOWNS};
 use crate::api::{self, names};
+use crate::lifecycle::Uid;
+use crate::resources::Install;
 
 /// The oldest API server that this operator runs against: field selectors on custom resources are
 /// stable from here on.
 const OLDEST: (u32, u32) = (1, 32);
+
+/// The namespace whose UID tells one cluster from another: it exists as long as the cluster does.
+const CLUSTER: &str = "kube-system";
 
 /// Why the operator does not start.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +45,17 @@ pub enum PreflightError {
         /// The client's own error.
         #[source]
         source: kube::Error,
+    },
+    /// The identity of the cluster could not be read.
+    #[error(
+        "the namespace {CLUSTER} cannot be read: {0}; the operator needs the right to get it, because its UID is part of the label gastown.dev/install"
+    )]
+    UnreadCluster(#[source] kube::Error),
+    /// The identity of the cluster is none.
+    #[error("the UID '{uid}' of the namespace {CLUSTER} has fewer than eight hex digits")]
+    UnknownCluster {
+        /// The UID.
+        uid: String,
     },
     /// A CRD is older than this operator.
     #[error(
@@ -80,4 +97,12 @@ pub async fn check(client: &Client) -> Result<(), PreflightError> {
         }
     }
     if any { Ok(()) } else { Err(PreflightError::NoCrd { name: TOWNS }) }
+}
+
+/// The installation with this id in this cluster.
+pub async fn identify(client: &Client, id: &str) -> Result<Install, PreflightError> {
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let uid = namespaces.get(CLUSTER).await.map_err(PreflightError::UnreadCluster)?.metadata.uid;
+    let uid = uid.unwrap_or_default();
+    Install::of(id, &Uid::new(uid.as_str())).ok_or(PreflightError::UnknownCluster { uid })
 }

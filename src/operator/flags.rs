@@ -6,12 +6,14 @@ use clap::{Args, ValueEnum};
 
 use crate::api;
 use crate::cluster::{Identity, Terms};
+use crate::resources::Install;
 
 /// Flags of the controller; each can also be set by the environment variable shown with it.
 #[derive(Clone, Debug, Args)]
 pub(super) struct RunArgs {
-    /// Which installation this is: a label value of at most 63 characters. It marks everything that
-    /// this operator makes; nothing of another installation is ever touched. Cannot be changed later.
+    /// The id of this installation: at most 45 lower-case letters, digits and '-'. With a suffix for the cluster it
+    /// is the value of the label gastown.dev/install on everything that this operator makes; the operator touches
+    /// nothing of another installation. The id cannot be changed later.
     #[arg(long, env = "TOWN_OPERATOR_INSTALL_ID", default_value = "", hide_default_value = true)]
     pub(super) install_id: String,
     /// Namespace of the Lease that says who leads, and keeps the install id.
@@ -88,7 +90,9 @@ impl RunArgs {
                 return Err(format!("{flag} is required: {what} (the Helm chart sets it)"));
             }
         }
-        label_value(&self.install_id)?;
+        if let Some(error) = Install::id_error(&self.install_id) {
+            return Err(format!("--install-id {error}"));
+        }
         self.terms().map(drop)
     }
 
@@ -129,21 +133,5 @@ impl RunArgs {
             ));
         }
         Ok(terms)
-    }
-}
-
-fn label_value(id: &str) -> Result<(), String> {
-    let letters = |c: char| c.is_ascii_alphanumeric();
-    let valid = id.len() <= 63
-        && id.starts_with(letters)
-        && id.ends_with(letters)
-        && id.chars().all(|c| letters(c) || matches!(c, '-' | '_' | '.'));
-    if valid {
-        Ok(())
-    } else {
-        Err(format!(
-            "--install-id '{id}' is not a label value: at most 63 letters, digits, '-', '_' and '.', \
-             beginning and ending with a letter or digit"
-        ))
     }
 }

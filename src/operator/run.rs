@@ -18,7 +18,6 @@ use super::{Looked, reconcile_agent, reconcile_tombstone, reconcile_town};
 use crate::api::{Agent, Tombstone, Town};
 use crate::cluster::{self, Candidacy, Clock, Cluster, Error, Indexed, Leadership, Limits, Look};
 use crate::lifecycle::ObjectKey;
-use crate::resources::Install;
 use crate::telemetry::{self, Health, Metrics};
 
 /// Time for writes under way when the process is told to end.
@@ -87,9 +86,10 @@ pub(super) async fn run(args: RunArgs) -> Result<(), Box<dyn std::error::Error>>
     let (office, fence) = cluster::office();
     let client = cluster::connect(&fence, &candidacy.me).await.map_err(|e| format!("no cluster: {e}"))?;
     cluster::check(&client).await?;
+    let install = cluster::identify(&client, &args.install_id).await?;
     let me = candidacy.me.holder().to_owned();
     let mut leadership = cluster::stand(candidacy, office, metrics.clone()).await?;
-    tracing::info!(install_id = args.install_id, me, version = env!("CARGO_PKG_VERSION"), "starting");
+    tracing::info!(install = install.0, me, version = env!("CARGO_PKG_VERSION"), "starting");
 
     let limits = Limits {
         late_create: args.apiserver_request_timeout.get(),
@@ -100,14 +100,7 @@ pub(super) async fn run(args: RunArgs) -> Result<(), Box<dyn std::error::Error>>
         max_concurrent_probes: args.max_concurrent_probes,
     };
     let (looks, asked) = cluster::looks();
-    let shared = Arc::new(Cluster::new(
-        client,
-        Install(args.install_id),
-        metrics.clone(),
-        limits,
-        looks,
-        Clock::system(),
-    ));
+    let shared = Arc::new(Cluster::new(client, install, metrics.clone(), limits, looks, Clock::system()));
     let (towns, known_towns, town_work) = queue(args.concurrency, Towns(shared.clone()), metrics.clone());
     let (agents, known_agents, agent_work) = queue(args.concurrency, Agents(shared.clone()), metrics.clone());
     let (tombstones, known_tombstones, tombstone_work) =

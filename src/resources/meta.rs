@@ -8,9 +8,43 @@ use kube::{Resource, ResourceExt};
 use crate::api::{Agent, Town, names};
 use crate::lifecycle::{Uid, child_name};
 
-/// Which installation makes the children: a label value.
+/// The installation that makes the children, as the value of the label `gastown.dev/install`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Install(pub String);
+
+/// The number of hex digits that tell one cluster from another.
+const CLUSTER_DIGITS: usize = 8;
+
+impl Install {
+    /// The longest install id: the label value adds a dot and eight digits, and policies and names need room.
+    pub const LONGEST_ID: usize = 45;
+
+    /// The installation with this id in the cluster whose namespace `kube-system` has this UID. The operator of
+    /// another cluster with the same id has another label, so that neither takes a restored copy for its own.
+    /// `None`: the UID has fewer than eight hex digits.
+    pub fn of(id: &str, kube_system: &Uid) -> Option<Self> {
+        let digits: String =
+            kube_system.as_str().chars().filter(char::is_ascii_hexdigit).take(CLUSTER_DIGITS).collect();
+        (digits.len() == CLUSTER_DIGITS).then(|| Self(format!("{id}.{}", digits.to_ascii_lowercase())))
+    }
+
+    /// The rule that an install id breaks; `None`: the id is valid. The id is part of the name of a Lease, so it
+    /// is a DNS label; the label value has the dot.
+    pub fn id_error(id: &str) -> Option<String> {
+        let letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+        let valid = id.len() <= Self::LONGEST_ID
+            && id.starts_with(letter)
+            && id.ends_with(letter)
+            && id.chars().all(|c| letter(c) || c == '-');
+        (!valid).then(|| {
+            format!(
+                "'{id}' is not an install id: at most {} lower-case letters, digits and '-', \
+                 which begin and end with a letter or digit",
+                Self::LONGEST_ID
+            )
+        })
+    }
+}
 
 /// The metadata of a town's own child.
 pub(super) fn of_town(town: &Town, install: &Install) -> Option<ObjectMeta> {

@@ -75,7 +75,7 @@ async fn an_agent_of_a_town_that_is_merely_gone_is_stopped_and_kept(story: Story
             "apiVersion": "gastown.dev/v1alpha1", "kind": "Agent",
             "metadata": {
                 "name": "orphan", "finalizers": [names::FINALIZER],
-                "labels": {names::TOWN_UID: gone, names::INSTALL: crate::common::operator::INSTALL_ID},
+                "labels": {names::TOWN_UID: gone, names::INSTALL: story.cluster.install_label()},
             },
             "spec": {"town": "lost", "role": "crew", "template": template(), "storage": {"size": "1Gi"}},
         }))
@@ -197,7 +197,7 @@ async fn a_template_cannot_claim_to_be_somebody_else(story: Story) {
     let liar = story.town("liar").until("is idle", |town| town.phase() == "Idle").await;
     let pod = story.pod(&liar.child()).get().await;
     assert_eq!(pod.labels()[names::TOWN_UID], liar.id());
-    assert_eq!(pod.labels()[names::INSTALL], crate::common::operator::INSTALL_ID);
+    assert_eq!(pod.labels()[names::INSTALL], story.cluster.install_label());
     assert!(!pod.labels().contains_key(names::AGENT_UID), "a town's pod is no agent's: {:?}", pod.labels());
     assert_eq!(pod.annotations()[names::OWNER], format!("Town/{}/liar", story.namespace));
     assert_eq!((pod.labels()["team"].as_str(), pod.annotations()["note"].as_str()), ("blue", "kept"));

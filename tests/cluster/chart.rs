@@ -6,7 +6,9 @@ use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use town_operator::lifecycle::ChildKind;
+use town_operator::resources::Install;
 
 use crate::common::account::{NAME, NAMESPACE};
 use crate::common::chart::render;
@@ -23,6 +25,7 @@ pub fn add(stories: &mut Stories) {
     stories.with_the_operator(its_policies_are_those_that_all_stories_run_under);
     stories.with_the_operator(a8_whatever_the_operator_may_create_is_in_the_table_of_what_it_destroys);
     stories.plain(policies_can_be_left_out);
+    stories.plain(install_id_is_cut_when_the_default_is_long_or_has_a_dot);
 }
 
 async fn all_of_it_is_taken(story: Story) {
@@ -102,6 +105,27 @@ async fn a8_whatever_the_operator_may_create_is_in_the_table_of_what_it_destroys
 async fn policies_can_be_left_out() {
     assert_ne!(policies(&[]), "");
     assert_eq!(policies(&["admissionPolicies.enabled=false"]), "");
+}
+
+async fn install_id_is_cut_when_the_default_is_long_or_has_a_dot() {
+    let id = |release: &str, namespace: &str, values: &[&str]| {
+        let deployment = render(release, namespace, &["deployment"], values);
+        let argument = |line: &str| line.trim().strip_prefix("- --install-id=").map(str::to_owned);
+        deployment.lines().find_map(argument).expect("the operator is told its id")
+    };
+    assert_eq!(id("town-operator", "town-system", &[]), "town-system-town-operator");
+    assert_eq!(id("r", "ns", &["installId=team-a"]), "team-a");
+    let fits = "n".repeat(43);
+    assert_eq!(id("r", &fits, &[]), format!("{fits}-r"));
+    for (release, namespace) in [("rr", fits.as_str()), ("a.b", "ns"), ("a.b", &fits)] {
+        let whole = format!("{namespace}-{release}");
+        let digest: String =
+            Sha256::digest(&whole).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        let start: String = whole.chars().take(36).collect();
+        let id = id(release, namespace, &[]);
+        assert_eq!(id, format!("{}-{digest}", start.replace('.', "-")));
+        assert_eq!(Install::id_error(&id), None, "the operator takes it");
+    }
 }
 
 /// The policies of the whole chart, and their bindings.

@@ -9,7 +9,6 @@ use kube::api::{Api, PostParams};
 use serde_json::{Value, json};
 use town_operator::api::{Town, names};
 
-use crate::common::operator::INSTALL_ID;
 use crate::common::story::Story;
 use crate::common::wait::{PATIENCE, until};
 use crate::stage::Stories;
@@ -44,7 +43,7 @@ async fn t21_ports_are_offered_by_a_service_that_follows_them(story: Story) {
     let service = story.seen::<Service>(&town.child()).get().await;
     assert_eq!(ports(&service), [("web".into(), 8080)]);
     assert_eq!(town.status.as_ref().unwrap().service.as_deref(), Some(town.child().as_str()));
-    assert_eq!(service.labels()[names::INSTALL], INSTALL_ID);
+    assert_eq!(service.labels()[names::INSTALL], story.cluster.install_label());
     assert_eq!(service.owner_references()[0].uid, town.id());
     // The pods of its agents carry the town's UID, too.
     story.create_agent("cat", "hall", polecat("b-1")).await;

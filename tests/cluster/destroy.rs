@@ -392,7 +392,7 @@ async fn k25_strays_with_the_towns_mark_go_and_those_of_others_stay(story: Story
         pod["metadata"] = json!({"name": name, "labels": {names::TOWN_UID: uid, names::INSTALL: install}});
         story.create_object(pod).await
     };
-    let install = crate::common::operator::INSTALL_ID;
+    let install = story.cluster.install_label();
     stray("ours", install, &town.id()).await;
     let theirs = stray("theirs", "another-installation", &town.id()).await;
     let elsewhere = stray("elsewhere", install, "99999999-8888-7777-6666-555555555555").await;

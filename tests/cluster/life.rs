@@ -6,7 +6,6 @@ use kube::ResourceExt;
 use serde_json::{Value, json};
 use town_operator::api::{condition, names};
 
-use crate::common::operator::INSTALL_ID;
 use crate::common::story::{Story, template};
 use crate::stage::Stories;
 use crate::words::{Told, polecat, workshop, workshop_with};
@@ -31,13 +30,13 @@ async fn a_town_gets_a_pod_and_a_volume(story: Story) {
     let town = story.town("gas").until("is idle", |town| town.phase() == "Idle" && town.is("Ready")).await;
 
     assert_eq!(town.finalizers(), [names::FINALIZER]);
-    assert_eq!(town.labels()[names::INSTALL], INSTALL_ID);
+    assert_eq!(town.labels()[names::INSTALL], story.cluster.install_label());
     let status = town.status.clone().unwrap();
     assert_eq!(status.observed_generation, town.metadata.generation);
     assert!(status.sleep_at.is_some(), "it has no work, so it says when it will sleep");
 
     let pod = story.pod(&town.child()).get().await;
-    is_marked(&pod, &town.id(), "Town", "gas", &story.namespace);
+    is_marked(&pod, &town.id(), "Town", "gas", &story);
     let owner = &pod.owner_references()[0];
     assert_eq!((owner.kind.as_str(), owner.uid.as_str()), ("Town", town.id().as_str()));
     assert_eq!((owner.controller, owner.block_owner_deletion), (Some(true), Some(false)));
@@ -51,7 +50,7 @@ async fn a_town_gets_a_pod_and_a_volume(story: Story) {
     assert_eq!(volume_at(&spec, "/town")["persistentVolumeClaim"]["claimName"], town.child().as_str());
 
     let claim = story.seen::<PersistentVolumeClaim>(&town.child()).get().await;
-    is_marked(&claim, &town.id(), "Town", "gas", &story.namespace);
+    is_marked(&claim, &town.id(), "Town", "gas", &story);
     assert!(claim.owner_references().is_empty(), "the garbage collector must not take a volume");
     assert_eq!(status.storage.unwrap().uid, claim.uid());
 }
@@ -97,11 +96,11 @@ async fn a_polecat_works_and_is_done(story: Story) {
     assert_eq!(town.status.as_ref().unwrap().sleep_at, None, "a town with work does not sleep");
     assert_eq!(cat.finalizers(), [names::FINALIZER]);
     assert_eq!(cat.labels()[names::TOWN_UID], town.id());
-    assert_eq!(cat.labels()[names::INSTALL], INSTALL_ID);
+    assert_eq!(cat.labels()[names::INSTALL], story.cluster.install_label());
     assert!(cat.owner_references().is_empty(), "agents are destroyed in order, not collected");
 
     let pod = story.pod(&cat.child()).get().await;
-    is_marked(&pod, &town.id(), "Agent", "cat", &story.namespace);
+    is_marked(&pod, &town.id(), "Agent", "cat", &story);
     assert_eq!(pod.labels()[names::AGENT_UID], cat.id());
     assert_eq!(pod.owner_references()[0].uid, cat.id());
     assert_eq!(pod.finalizers(), [names::RESULT_FINALIZER]);
@@ -125,7 +124,7 @@ async fn a_polecat_works_and_is_done(story: Story) {
     assert_eq!(file["fieldRef"]["fieldPath"], format!("metadata.annotations['{}']", names::HOOK));
     assert_eq!(volume_at(&spec, "/agent")["persistentVolumeClaim"]["claimName"], cat.child().as_str());
     let claim = story.seen::<PersistentVolumeClaim>(&cat.child()).get().await;
-    is_marked(&claim, &town.id(), "Agent", "cat", &story.namespace);
+    is_marked(&claim, &town.id(), "Agent", "cat", &story);
 
     story.players.succeed(&cat.child(), "the gate is mended").await;
     let cat = story.agent("cat").until("is done", |agent| agent.phase() == "Done").await;
@@ -313,16 +312,17 @@ async fn long_names_are_cut_and_stay_apart(story: Story) {
         story.create_town(&name, workshop()).await;
         let town = story.town(&name).until("is idle", |town| town.phase() == "Idle").await;
         let pod = story.pod(&town.child()).get().await;
-        is_marked(&pod, &town.id(), "Town", &name, &story.namespace);
+        is_marked(&pod, &town.id(), "Town", &name, &story);
         children.push(pod.name_any());
     }
     assert_ne!(children[0], children[1]);
 }
 
 /// Whether a child carries all that says whose it is.
-fn is_marked<K: ResourceExt>(child: &K, town_uid: &str, kind: &str, owner: &str, namespace: &str) {
+fn is_marked<K: ResourceExt>(child: &K, town_uid: &str, kind: &str, owner: &str, story: &Story) {
+    let namespace = &story.namespace;
     assert_eq!(child.labels()[names::TOWN_UID], town_uid);
-    assert_eq!(child.labels()[names::INSTALL], INSTALL_ID);
+    assert_eq!(child.labels()[names::INSTALL], story.cluster.install_label());
     assert_eq!(child.annotations()[names::OWNER], format!("{kind}/{namespace}/{owner}"));
     assert_eq!(child.labels()[names::APP_MANAGED_BY], names::MANAGER);
     assert_eq!(child.labels()[names::APP_COMPONENT], kind.to_lowercase());

@@ -9,7 +9,6 @@ use town_operator::api::{Town, names};
 use crate::asking::{Ask, Object};
 use crate::common::account::{Account, NAMESPACE};
 use crate::common::chart::render;
-use crate::common::operator::INSTALL_ID;
 use crate::common::story::Story;
 use crate::common::wait::{PATIENCE, until};
 use crate::people::{People, every_right};
@@ -212,7 +211,8 @@ async fn b5_only_the_operator_writes_tombstones(story: Story) {
         "deletedAt": "2026-01-01T00:00:00Z", "cause": "Deleted", "recreate": "Refuse",
         "expiresAt": "2100-01-01T00:00:00Z", "children": [],
     });
-    let whole = json!({"metadata": {"labels": {names::INSTALL: INSTALL_ID}}, "spec": spec});
+    let whole =
+        json!({"metadata": {"labels": {names::INSTALL: story.cluster.install_label()}}, "spec": spec});
     let tombstone = Object::tombstone("town-11111111-2222-3333-4444-555555555555");
     let forged = ["-tombstones'", "the operator's record of what it destroyed", "group system:masters"];
     let unfinished = ["-tombstones'", "destruction is not finished", "status.phase is Destroyed or Leaked"];

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use town_operator::api::{Agent, Tombstone, Town, names};
 
 use crate::common::inventory::objects;
-use crate::common::operator::{INSTALL_ID, Operator};
+use crate::common::operator::Operator;
 use crate::common::process::peak_memory;
 use crate::common::records::proven_gone;
 use crate::common::requests::Requests;
@@ -104,7 +104,8 @@ async fn k23_k32_towns_deleted_all_at_once_under_kills_leave_nothing_and_stay_aw
         if more.is_empty() { Ok(()) } else { Err(format!("{} objects: {more:#?}", more.len())) }
     })
     .await;
-    let marked = objects(&story.client(), &format!("{}={INSTALL_ID}", names::INSTALL)).await;
+    let marked =
+        objects(&story.client(), &format!("{}={}", names::INSTALL, story.cluster.install_label())).await;
     let records = marked.iter().filter(|object| object.starts_with("Tombstone ")).count();
     assert_eq!((records, marked.len()), (towns, towns), "only records carry our mark");
     assert!(writes.len() <= towns * AN_END, "{} writes", writes.len());

@@ -57,7 +57,7 @@ async fn bad_flags_are_refused_by_name() {
     let table: [(&[&str], &[&str]); 11] = [
         (&[], &["--install-id", "required"]),
         (&["--install-id=a"], &["--lease-namespace", "required"]),
-        (&["--install-id=-a-", "--lease-namespace=x"], &["--install-id", "'-a-'", "label"]),
+        (&["--install-id=-a-", "--lease-namespace=x"], &["--install-id", "'-a-'", "is not an install id"]),
         (&["--deletion-blocked-after=10 min"], &["--deletion-blocked-after", "10 min", "90s or 1h30m"]),
         (&["--concurrency=0"], &["--concurrency", "1..=256"]),
         (&["--max-concurrent-starts=0"], &["--max-concurrent-starts", "1..=10000"]),

@@ -6,7 +6,6 @@ use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 use town_operator::api::{Agent, Tombstone, Town, names};
 
-use crate::common::operator::INSTALL_ID;
 use crate::common::story::{Story, template};
 use crate::common::wait::{PATIENCE, until};
 use crate::remains::{busy_town, is_gone_whole, is_on_record};
@@ -34,7 +33,7 @@ async fn a5_t19_a_tenant_changes_nothing_of_anothers_town_by_asking_or_by_forgin
     let sleeps = Patch::Merge(json!({"spec": {"suspended": true}}));
     let record = json!({
         "apiVersion": "gastown.dev/v1alpha1", "kind": "Tombstone",
-        "metadata": {"name": format!("town-{}", town.id()), "labels": {names::INSTALL: INSTALL_ID}},
+        "metadata": {"name": format!("town-{}", town.id()), "labels": {names::INSTALL: story.cluster.install_label()}},
         "spec": {
             "kind": "Town", "namespace": story.namespace, "name": "gas", "uid": town.id(), "children": [],
             "deletedAt": "2026-01-01T00:00:00Z", "cause": "Deleted", "recreate": "Refuse",
@@ -58,7 +57,7 @@ async fn a5_t19_a_tenant_changes_nothing_of_anothers_town_by_asking_or_by_forgin
     }
 
     // In his own namespace he may make what claims to be of that town, and destroy it again.
-    let labels = json!({names::TOWN_UID: town.id(), names::INSTALL: INSTALL_ID});
+    let labels = json!({names::TOWN_UID: town.id(), names::INSTALL: story.cluster.install_label()});
     let forged = |kind: &str, name: &str, spec: Value| {
         let version = if kind == "Pod" { "v1" } else { "gastown.dev/v1alpha1" };
         json!({

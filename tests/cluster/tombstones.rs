@@ -191,7 +191,7 @@ async fn g9_a_record_goes_when_its_time_has_come_and_nothing_is_left(story: Stor
     story.town("gas").until("is idle", idle).await;
     story.town("gas").delete().await;
     story.town("gas").gone().await;
-    let labels = json!({names::TOWN_UID: town.id(), names::INSTALL: crate::common::operator::INSTALL_ID});
+    let labels = json!({names::TOWN_UID: town.id(), names::INSTALL: story.cluster.install_label()});
     story
         .create_object::<Secret>(json!({"apiVersion": "v1", "kind": "Secret",
             "metadata": {"name": "late", "labels": labels}}))

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -15,9 +16,11 @@ use kube::{Client, Config};
 use serde_json::json;
 use tempfile::TempDir;
 use town_operator::api::{Agent, Tombstone, Town};
+use town_operator::lifecycle::Uid;
+use town_operator::resources::Install;
 
 use super::account::Account;
-use super::operator::Operator;
+use super::operator::{INSTALL_ID, Operator};
 use super::players::Players;
 use super::wait::{PATIENCE, until};
 
@@ -36,6 +39,7 @@ pub struct Cluster {
     kubectl: PathBuf,
     scratch: TempDir,
     namespaces: AtomicU32,
+    install_label: OnceLock<String>,
     // Last, so that it outlives what talks to it.
     plane: Option<ControlPlane>,
 }
@@ -80,6 +84,7 @@ impl Cluster {
             kubectl,
             scratch: TempDir::new().expect("a scratch directory"),
             namespaces: AtomicU32::new(0),
+            install_label: OnceLock::new(),
             plane,
         }
     }
@@ -151,6 +156,14 @@ impl Cluster {
         // Not in the user's home, and not shared with another server that once had the same port.
         command.arg("--cache-dir").arg(self.scratch.path().join("cache"));
         run(command, input)
+    }
+
+    /// The value of the label `gastown.dev/install` on everything that the operator under test makes here.
+    pub fn install_label(&self) -> &str {
+        self.install_label.get_or_init(|| {
+            let uid = self.kubectl(&["get", "namespace", "kube-system", "-o", "jsonpath={.metadata.uid}"]);
+            Install::of(INSTALL_ID, &Uid::new(uid.trim())).expect("a UID").0
+        })
     }
 
     /// Makes a namespace with this in its name, and waits until pods can be made in it.

@@ -4,7 +4,8 @@ use serde_json::json;
 
 use super::{AGENT, TOWN, agent, annotation, here, label, pod_of, pod_of_town, template, town};
 use crate::api::names;
-use crate::resources::town_pod;
+use crate::lifecycle::Uid;
+use crate::resources::{Install, town_pod};
 
 #[test]
 fn every_child_can_be_found_by_the_uids_of_its_owners_and_by_who_made_it() {
@@ -77,5 +78,27 @@ fn nobody_can_claim_another_owner_by_a_template() {
         assert_ne!(pod.metadata.name.as_deref(), Some("x"));
         assert_eq!(pod.metadata.owner_references.unwrap().len(), 1);
         assert!(!pod.metadata.finalizers.unwrap_or_default().contains(&"x/x".to_owned()));
+    }
+}
+
+#[test]
+fn label_of_an_installation_is_its_id_and_eight_digits_of_the_cluster() {
+    let of = |uid: &str| Install::of("team-a", &Uid::new(uid)).map(|install| install.0);
+    assert_eq!(of("0F1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0").as_deref(), Some("team-a.0f1e2d3c"));
+    assert_eq!(of("0f1e2-d3c4").as_deref(), Some("team-a.0f1e2d3c"), "a hyphen is no digit");
+    assert_eq!(of("0f1e2d3"), None, "seven digits do not tell clusters apart");
+    let longest = "x".repeat(Install::LONGEST_ID);
+    let label = Install::of(&longest, &Uid::new(TOWN)).unwrap().0;
+    assert!(label.len() <= 63, "a label value holds 63 characters: {label}");
+}
+
+#[test]
+fn install_id_has_no_dot_and_at_most_45_characters() {
+    for id in ["a", "team-a", "0-9", &"x".repeat(45)] {
+        assert_eq!(Install::id_error(id), None, "{id}");
+    }
+    for id in ["", "-a", "a-", "a.b", "a_b", "Team", "a b", "ä", &"x".repeat(46)] {
+        let error = Install::id_error(id).expect(id);
+        assert!(error.contains(&format!("'{id}'")) && error.contains("at most 45"), "{error}");
     }
 }

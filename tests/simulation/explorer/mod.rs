@@ -30,8 +30,11 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::server::kinds::kinds;
 
-/// The installation whose operator runs.
-pub const INSTALL: &str = "ours";
+/// The id of the installation whose operator runs.
+pub const INSTALL_ID: &str = "ours";
+/// The label value of that installation: its id, and the first digits of the UID that `kube-system` has in every
+/// simulated cluster. An operator that starts checks that they agree.
+pub const INSTALL: &str = "ours.3ee57890";
 /// When a story begins.
 pub const EPOCH: Timestamp = Timestamp::constant(1_893_456_000, 0);
 /// As long as a request may take to have an effect.

@@ -22,14 +22,14 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 use town_operator::api::{Agent, Tombstone, Town, names};
 use town_operator::cluster::{Clock, Cluster, Error, Fence, Followed, Limits, Look, Term, looks, take_over};
-use town_operator::lifecycle::ObjectKey;
+use town_operator::lifecycle::{ObjectKey, Uid};
 use town_operator::operator::{Looked, reconcile_agent, reconcile_tombstone, reconcile_town};
 use town_operator::resources::Install;
 
 use super::line::Line;
-use super::{INSTALL, LATE, agent_kind, tombstone_kind, town_kind};
+use super::{INSTALL, INSTALL_ID, LATE, agent_kind, tombstone_kind, town_kind};
 use crate::server::kinds::id;
-use crate::server::object::{Object, label};
+use crate::server::object::{Object, label, uid};
 use crate::server::store::{Change, Event as Happened};
 use crate::server::world::World;
 
@@ -199,7 +199,9 @@ impl Operator {
             max_concurrent_probes: 4,
         };
         let (looks, asked) = looks();
-        let install = Install(INSTALL.into());
+        let cluster = world.get(id::NAMESPACE, "", "kube-system").expect("every cluster has it");
+        let install = Install::of(INSTALL_ID, &Uid::new(uid(cluster))).expect("a UID");
+        assert_eq!(install.0, INSTALL, "the stories compare labels with this constant");
         let cluster =
             Arc::new(Cluster::new(line.client(&fence), install, Arc::default(), limits, looks, clock));
         let mut operator = Self {

@@ -90,7 +90,7 @@ impl Clone for World {
 }
 
 impl World {
-    /// A cluster with our definitions and the namespace `default`, which have been there for long.
+    /// A cluster with our definitions and the namespaces `default` and `kube-system`, which have been there for long.
     pub fn new(now: Timestamp, seed: u64) -> Self {
         static FIRST: LazyLock<World> = LazyLock::new(World::first);
         Self { now, seed, ..FIRST.clone() }
@@ -111,7 +111,9 @@ impl World {
         for definition in kinds().iter().filter_map(Kind::definition) {
             world.create(id::DEFINITION, "", definition.object.clone()).expect("a definition");
         }
-        world.create(id::NAMESPACE, "", json!({"metadata": {"name": "default"}})).expect("a namespace");
+        for name in ["default", "kube-system"] {
+            world.create(id::NAMESPACE, "", json!({"metadata": {"name": name}})).expect("a namespace");
+        }
         world.store.compact();
         world
     }

@@ -18,15 +18,20 @@
 {{- end }}
 
 {{/*
-The id of this installation, which every town and everything made for a town carries as a label.
-A label holds 63 characters; a longer id keeps its first 54 and the start of its hash.
+The id of this installation. The operator appends a dot and 8 hex digits of the cluster to it, and writes the result
+to the label gastown.dev/install. An id has at most 45 characters and no dot: a default that is longer, or has a dot,
+keeps its first 36 characters, with '-' for each dot, and the first 8 hex digits of its SHA-256.
 */}}
 {{- define "town-operator.installId" -}}
-{{- $id := default (printf "%s-%s" .Release.Namespace .Release.Name) .Values.installId }}
-{{- if gt (len $id) 63 }}
-{{- printf "%s-%s" (trunc 54 $id) ($id | sha256sum | trunc 8) }}
+{{- if .Values.installId }}
+{{- .Values.installId }}
+{{- else }}
+{{- $id := printf "%s-%s" .Release.Namespace .Release.Name }}
+{{- if or (gt (len $id) 45) (contains "." $id) }}
+{{- printf "%s-%s" (trunc 36 $id | replace "." "-") ($id | sha256sum | trunc 8) }}
 {{- else }}
 {{- $id }}
+{{- end }}
 {{- end }}
 {{- end }}
 
