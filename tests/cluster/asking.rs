@@ -1,7 +1,7 @@
 //! Requests about one object, by whoever is to make them, on trial.
 
-use kube::Client;
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
+use kube::{Client, Resource};
 use serde_json::{Value, json};
 use town_operator::api::{Agent, Tombstone, Town};
 
@@ -54,6 +54,18 @@ impl Object {
         }
     }
 
+    /// An object of this kind in the story's namespace.
+    pub fn of<K>(story: &Story, name: &str) -> Self
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        Self {
+            kind: ApiResource::erase::<K>(&()),
+            namespace: Some(story.namespace.clone()),
+            name: name.into(),
+        }
+    }
+
     /// Its kind, where it is, for one who asks.
     pub fn api(&self, who: &Client) -> Api<DynamicObject> {
         match &self.namespace {
@@ -78,7 +90,7 @@ impl Object {
     }
 
     /// Asks, on trial: policies are asked as ever, and nothing is changed.
-    async fn ask(&self, who: &Client, ask: &Ask) -> Result<(), String> {
+    pub async fn may(&self, who: &Client, ask: &Ask) -> Result<(), String> {
         let api = self.api(who);
         let on_trial = PatchParams { dry_run: true, ..PatchParams::default() };
         let answer = match ask {
@@ -88,8 +100,7 @@ impl Object {
                 api.patch(&self.name, &on_trial, &Patch::Json::<()>(patch)).await.map(drop)
             }
             Ask::Apply(fields) => {
-                let mut whole = json!({"apiVersion": self.kind.api_version, "kind": self.kind.kind});
-                json_patch::merge(&mut whole, fields);
+                let whole = self.whole(fields);
                 let by_force = PatchParams { dry_run: true, ..PatchParams::apply("gitops").force() };
                 api.patch(&self.name, &by_force, &Patch::Apply(whole)).await.map(drop)
             }
@@ -126,7 +137,7 @@ impl Object {
     /// Refused, once the policies are in force, in these words.
     pub async fn refuses(&self, who: &Client, ask: &Ask, words: &[&str]) {
         let what = format!("{} {} refuses {ask:?}", self.kind.kind, self.name);
-        until(&what, PATIENCE, async || match self.ask(who, ask).await {
+        until(&what, PATIENCE, async || match self.may(who, ask).await {
             Ok(()) => Err("it was let through".into()),
             Err(said) if words.iter().all(|words| said.contains(words)) => Ok(()),
             Err(said) => Err(said),
@@ -137,7 +148,7 @@ impl Object {
     /// Let through. An answer that only says that the object changed meanwhile is none.
     pub async fn lets(&self, who: &Client, ask: &Ask) {
         let what = format!("{} {} lets through {ask:?}", self.kind.kind, self.name);
-        until(&what, PATIENCE, async || match self.ask(who, ask).await {
+        until(&what, PATIENCE, async || match self.may(who, ask).await {
             Err(said) if said.contains("the object has been modified") => Err(said),
             Err(said) => panic!("{what}: {said}"),
             Ok(()) => Ok(()),
@@ -149,6 +160,12 @@ impl Object {
     pub async fn create(&self, who: &Client, more: &Value) -> DynamicObject {
         let made = self.api(who).create(&PostParams::default(), &self.whole(more)).await;
         made.unwrap_or_else(|error| panic!("{}: {error}", self.name))
+    }
+
+    /// Deletes it.
+    pub async fn delete(&self, who: &Client) {
+        let deleted = self.api(who).delete(&self.name, &DeleteParams::default()).await;
+        deleted.unwrap_or_else(|error| panic!("{}: {error}", self.name));
     }
 
     /// Changes its status for good.

@@ -18,7 +18,7 @@ use crate::common::wait::{PATIENCE, until};
 use crate::stage::Stories;
 
 /// Policies of the chart.
-const POLICIES: usize = 5;
+const POLICIES: usize = 10;
 
 pub fn add(stories: &mut Stories) {
     stories.with_the_operator(all_of_it_is_taken);

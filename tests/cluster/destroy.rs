@@ -8,8 +8,10 @@ use kube::api::{DeleteParams, ListParams, PostParams};
 use serde_json::json;
 use town_operator::api::{BlockedBy, Town, names};
 
+use crate::asking::Object;
 use crate::common::story::Story;
 use crate::common::wait::{PATIENCE, until};
+use crate::people;
 use crate::remains::{busy_town, is_gone_whole, no_volume_is_left};
 use crate::stage::Stories;
 use crate::words::{Told, done, polecat, seconds, workshop, workshop_with};
@@ -412,7 +414,8 @@ async fn k25_strays_with_the_towns_mark_go_and_those_of_others_stay(story: Story
 async fn k26_an_agent_whose_mark_was_taken_off_goes_all_the_same(story: Story) {
     let town = busy_town(&story, "gas", &["ann"]).await;
     let ann = story.agent("ann").get().await;
-    story.agent("ann").merge(json!({"metadata": {"labels": {names::TOWN_UID: null}}})).await;
+    let bare = json!({"metadata": {"labels": {names::TOWN_UID: null}}});
+    Object::agent(&story, "ann").change(&people::operator(&story).await, bare).await;
     story.town("gas").delete().await;
     is_gone_whole(&story, &town).await;
     assert_eq!(story.children(&ann.id()).await, [""; 0]);

@@ -68,13 +68,12 @@ async fn t21_expiry_policy_destroy_leaves_nothing(story: Story) {
 }
 
 async fn t21_a_protected_town_sleeps_at_its_expiry_and_goes_once_nothing_protects_it(story: Story) {
-    let spec = json!({
-        "deletionProtection": true, "storage": {"size": "1Gi"},
-        "expiry": {"at": in_seconds(3600), "policy": "Destroy"},
-    });
+    // The expiry comes first: while the town is protected the policies refuse one that destroys.
+    let spec = json!({"storage": {"size": "1Gi"}, "expiry": {"at": in_seconds(3600), "policy": "Destroy"}});
     story.create_town("fort", workshop_with(spec)).await;
     story.town("fort").until("is idle", idle).await;
-    story.town("fort").merge(json!({"spec": {"expiry": {"at": in_seconds(1)}}})).await;
+    story.town("fort").merge(json!({"spec": {"expiry": {"at": in_seconds(10)}}})).await;
+    story.town("fort").merge(json!({"spec": {"deletionProtection": true}})).await;
     let fort = story.town("fort").until("sleeps instead", asleep).await;
     assert_eq!(fort.status.as_ref().unwrap().asleep_reason, Some(AsleepReason::Expired));
     assert_eq!((fort.is("Degraded"), fort.reason("Degraded")), (true, "DeletionProtected"));

@@ -11,6 +11,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod account;
 mod admission;
 mod api;
 mod asking;
@@ -28,6 +29,7 @@ mod failing;
 mod fields;
 mod fleet;
 mod killing;
+mod labels;
 mod leading;
 mod life;
 mod metrics;
@@ -54,6 +56,7 @@ mod tombstones;
 mod unknown;
 mod updates;
 mod upgrade;
+mod verbs;
 mod volumes;
 mod waking;
 mod webhooks;
@@ -88,6 +91,9 @@ fn main() -> ExitCode {
     definitions::add(&mut stories);
     destroy::add(&mut stories);
     policies::add(&mut stories);
+    labels::add(&mut stories);
+    verbs::add(&mut stories);
+    account::add(&mut stories);
     tombstones::add(&mut stories);
     chart::add(&mut stories);
     admission::add(&mut stories);

@@ -5,8 +5,10 @@ use kube::ResourceExt;
 use serde_json::json;
 use town_operator::api::names;
 
+use crate::asking::Object;
 use crate::common::story::Story;
 use crate::crash::{OPERATOR, quick};
+use crate::people;
 use crate::remains::{busy_town, is_gone_whole, is_on_record, no_volume_is_left};
 use crate::stage::Stories;
 use crate::words::{Told, polecat, workshop_with};
@@ -33,7 +35,7 @@ async fn k37_what_an_older_version_made_and_somebody_deleted_goes_whole(story: S
     story.agent("ann").merge(json!({"metadata": {"finalizers": [OLDER]}})).await;
     // The mark of its town was taken off as well: it is found by the finalizer.
     let bare = json!({"metadata": {"finalizers": [OLDER], "labels": {names::TOWN_UID: null}}});
-    story.agent("bob").merge(bare).await;
+    Object::agent(&story, "bob").change(&people::operator(&story).await, bare).await;
     story.agent("cat").merge(json!({"metadata": {"finalizers": [OLDER, names::FINALIZER]}})).await;
     story.town("gas").delete().await;
     story.agent("cat").delete().await;

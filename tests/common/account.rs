@@ -51,8 +51,9 @@ impl Account {
     }
 }
 
-/// The chart's service account, roles, bindings and policies.
+/// The chart's service account, its roles, those for people, bindings and policies.
 fn manifests() -> String {
     let install = format!("installId={INSTALL_ID}");
-    render(NAME, NAMESPACE, &["rbac", "serviceaccount", "admission-policies"], &[&install])
+    let templates = ["rbac", "serviceaccount", "admission-policies", "user-roles"];
+    render(NAME, NAMESPACE, &templates, &[&install])
 }

@@ -1,56 +1,85 @@
 {{/*
-Parts of the admission policies, as CEL. An expression about who asks stands in a match condition: to whom it does
-not apply, the policy does not.
+Parts of the admission policies, as CEL. A match condition decides whether a policy applies to a request. A check by
+the authorizer stands in a variable: CEL evaluates a variable only when a validation reads it, and allows about two
+checks in one expression.
 */}}
 
-{{/* The groups whose members are administrators, as a JSON list. The API server lets the first do anything anyway. */}}
-{{- define "town-operator.administrators" -}}
-{{- prepend .Values.admissionPolicies.administrators.groups "system:masters" | uniq | toJson }}
-{{- end }}
-
-{{/* The same for people to read. */}}
-{{- define "town-operator.administratorsText" -}}
-{{- $groups := fromJsonArray (include "town-operator.administrators" .) -}}
-members of the {{ if gt (len $groups) 1 }}groups{{ else }}group{{ end }} {{ join ", " $groups }}
-{{- end }}
-
-{{- define "town-operator.notAnAdministrator" -}}
-- name: not-an-administrator
-  expression: >-
-    !request.userInfo.groups.exists(group, group in {{ include "town-operator.administrators" . }})
+{{/* The user name of the operator. */}}
+{{- define "town-operator.operator" -}}
+system:serviceaccount:{{ .Release.Namespace }}:{{ include "town-operator.serviceAccountName" . }}
 {{- end }}
 
 {{- define "town-operator.notTheOperator" -}}
 - name: not-the-operator
-  expression: >-
-    request.userInfo.username != "system:serviceaccount:{{ .Release.Namespace }}:{{ include "town-operator.serviceAccountName" . }}"
+  expression: request.userInfo.username != {{ include "town-operator.operator" . | toJson }}
 {{- end }}
 
-{{/* Our finalizer on towns and agents, and what older versions called it, as a list in CEL. */}}
+{{/*
+The controllers of Kubernetes that delete the content of a namespace and the dependents of an object, under both names
+that the controller manager can use. A refusal would leave namespaces and owners in deletion for ever.
+*/}}
+{{- define "town-operator.notKubernetes" -}}
+- name: not-kubernetes
+  expression: >-
+    !(request.userInfo.username in ["system:serviceaccount:kube-system:namespace-controller",
+    "system:serviceaccount:kube-system:generic-garbage-collector", "system:kube-controller-manager"])
+{{- end }}
+
+{{/* The regular expression of the installation label that the operator of this release writes, as a CEL string. */}}
+{{- define "town-operator.installPattern" -}}
+{{ printf "^%s\\.[0-9a-f]{8}$" (include "town-operator.installId" . | regexQuoteMeta) | toJson }}
+{{- end }}
+
+{{/*
+Whether the old or the new object belongs to this installation. Both count: otherwise an object could pass with the
+label of another installation and get the label of this one by a second request. A Town, an Agent or a Tombstone
+without a label can be adopted and counts, too.
+*/}}
+{{- define "town-operator.concerns" -}}
+- name: concerns-this-installation
+  expression: >-
+    [object, oldObject].exists(o, o != null && (o.metadata.?labels[?"gastown.dev/install"].orValue("") == "" ||
+    o.metadata.labels["gastown.dev/install"].matches({{ include "town-operator.installPattern" . }})))
+{{- end }}
+
+{{/* Whether the user is an administrator. Without a namespace: only a ClusterRoleBinding grants it. */}}
+{{- define "town-operator.administrator" -}}
+- name: administrator
+  expression: authorizer.group("gastown.dev").resource("towns").check("administer").allowed()
+{{- end }}
+
+{{/* The same for people to read. */}}
+{{- define "town-operator.administratorsText" -}}
+administrators (users with the verb administer on towns.gastown.dev)
+{{- end }}
+
+{{/* Our finalizer on towns and agents, and its name in older versions, as a list in CEL. */}}
 {{- define "town-operator.finalizers" -}}
 ["gastown.dev/cleanup", "gastown.dev/finalizer"]
 {{- end }}
 
-{{/*
-The namespace controller and the garbage collector, by whichever name the controller manager calls them. Were they
-refused, namespaces and objects that are deleted with their dependents would hang.
-*/}}
-{{- define "town-operator.notKubernetesItself" -}}
-- name: not-kubernetes-itself
-  expression: >-
-    !("system:serviceaccounts:kube-system" in request.userInfo.groups ||
-    request.userInfo.username in ["system:kube-controller-manager", "system:apiserver"])
+{{/* The labels that ownership rests on, as a list in CEL. */}}
+{{- define "town-operator.ownershipLabels" -}}
+["gastown.dev/install", "gastown.dev/town-uid", "gastown.dev/agent-uid", "gastown.dev/owner-uid"]
 {{- end }}
 
-{{/* An object of another installation is the business of that one's policies. What has no label yet is everybody's. */}}
-{{- define "town-operator.notAnotherInstallations" -}}
-- name: not-another-installations
-  expression: >-
-    (oldObject == null ? object : oldObject).metadata.?labels[?"gastown.dev/install"].orValue({{ include "town-operator.installId" . | toJson }})
-    == {{ include "town-operator.installId" . | toJson }}
+{{/* The fields of a spec that a dispatcher may change, as a list in CEL. */}}
+{{- define "town-operator.dispatchedFields" -}}
+["hook", "backlog", "wakeRequest", "suspended"]
 {{- end }}
 
-{{/* Puts a policy of this name in force: list of the context and the name. */}}
+{{/* The head of a policy: list of the context and the name. */}}
+{{- define "town-operator.policyHead" -}}
+{{- $ := index . 0 }}
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata:
+  name: {{ index . 1 }}
+  labels:
+    {{- include "town-operator.labels" $ | nindent 4 }}
+{{- end }}
+
+{{/* Puts the policy of this name in force: list of the context, the name, and the name of its parameter if it has one. */}}
 {{- define "town-operator.policyBinding" -}}
 {{- $ := index . 0 }}
 apiVersion: admissionregistration.k8s.io/v1
@@ -61,5 +90,10 @@ metadata:
     {{- include "town-operator.labels" $ | nindent 4 }}
 spec:
   policyName: {{ index . 1 }}
+  {{- if gt (len .) 2 }}
+  paramRef:
+    name: {{ index . 2 }}
+    parameterNotFoundAction: Deny
+  {{- end }}
   validationActions: [Deny]
 {{- end }}
