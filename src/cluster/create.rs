@@ -63,12 +63,13 @@ pub(super) async fn create(
         }
         Child::Pod => {
             live.awake(&install.0)?;
+            let group = cluster.limits.volume_group;
             let (pod, needed) = match agent {
                 Some(agent) => (
-                    resources::agent_pod(agent, mode(agent), town, install),
+                    resources::agent_pod(agent, mode(agent), town, install, group),
                     resources::needed_secrets_of_agent(agent, town),
                 ),
-                None => (resources::town_pod(town, install), resources::needed_secrets_of_town(town)),
+                None => (resources::town_pod(town, install, group), resources::needed_secrets_of_town(town)),
             };
             all_there(cluster, &owner.key.namespace, &needed).await?;
             outcome.pod = pod_facts(&live.create(cluster, pod, now).await?);

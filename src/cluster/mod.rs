@@ -60,7 +60,7 @@ use kube::Client;
 
 use crate::api::{Agent, Town};
 use crate::lifecycle::{ClaimFacts, PodFacts, ServiceFacts, TombstoneFacts, Uid};
-use crate::resources::Install;
+use crate::resources::{Install, VolumeGroup};
 use crate::telemetry::Metrics;
 
 /// Everything that reconciles share: the client, what the watches have seen, and what this process
@@ -116,6 +116,8 @@ pub struct Limits {
     pub agent_tombstones: bool,
     /// Pods that are asked for their activity at once.
     pub max_concurrent_probes: u16,
+    /// The group that new volumes belong to.
+    pub volume_group: VolumeGroup,
 }
 
 #[cfg(test)]
@@ -128,6 +130,7 @@ impl Limits {
         max_concurrent_starts: 1,
         agent_tombstones: false,
         max_concurrent_probes: 1,
+        volume_group: VolumeGroup(None),
     };
 }
 

@@ -16,7 +16,7 @@ use crate::{api, telemetry};
 /// Without a subcommand it runs the controller against the cluster that KUBECONFIG names, or the one
 /// that it runs in.
 #[derive(Debug, Parser)]
-#[command(name = "town-operator", version, args_conflicts_with_subcommands = true)]
+#[command(name = "town-operator", version, args_conflicts_with_subcommands = true, args_override_self = true)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -80,4 +80,31 @@ fn write_crds(dir: Option<&Path>) -> Result<(), Box<dyn std::error::Error>> {
 
 fn write_metrics() -> Result<(), Box<dyn std::error::Error>> {
     Ok(write!(std::io::stdout(), "{}", telemetry::Metrics::default().documentation()?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // The chart sets every flag, and adds the arguments of `extraArgs` after its own (C2).
+    #[test]
+    fn last_value_of_a_flag_counts_when_it_is_given_twice() {
+        let arguments = ["town-operator", "--concurrency=1", "--agent-tombstones", "--concurrency=2"];
+        let cli = Cli::try_parse_from(arguments.into_iter().chain(["--agent-tombstones"])).unwrap();
+        assert_eq!((cli.run.concurrency, cli.run.agent_tombstones), (2, true));
+    }
+
+    // C3: on OpenShift the admission sets the group.
+    #[test]
+    fn volume_group_is_a_number_or_empty() {
+        let group = |text: &str| {
+            let cli = Cli::try_parse_from(["town-operator", &format!("--volume-group={text}")]);
+            cli.map(|cli| cli.run.volume_group.0).map_err(|error| error.to_string())
+        };
+        assert_eq!((group(""), group("0"), group("65532")), (Ok(None), Ok(Some(0)), Ok(Some(65532))));
+        for wrong in ["nonroot", "-1", "2147483648"] {
+            let error = group(wrong).unwrap_err();
+            assert!(error.contains("leave it empty for no group"), "{error}");
+        }
+    }
 }

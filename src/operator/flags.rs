@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 
 use crate::api;
 use crate::cluster::{Identity, Terms};
-use crate::resources::Install;
+use crate::resources::{Install, VolumeGroup};
 
 /// Flags of the controller; each can also be set by the environment variable shown with it.
 #[derive(Clone, Debug, Args)]
@@ -65,6 +65,10 @@ pub(super) struct RunArgs {
     /// Agents that are deleted alone leave a Tombstone of their own, as towns do.
     #[arg(long, env = "TOWN_OPERATOR_AGENT_TOMBSTONES")]
     pub(super) agent_tombstones: bool,
+    /// Number of the group that new volumes belong to, as fsGroup of pods without a securityContext of their own. Empty:
+    /// none, for clusters that set one at admission, such as OpenShift.
+    #[arg(long, env = "TOWN_OPERATOR_VOLUME_GROUP", default_value = "65532")]
+    pub(super) volume_group: VolumeGroup,
     /// Longest time for which the input of an attached person keeps a town awake.
     #[arg(long, env = "TOWN_OPERATOR_ATTACH_MAX_HOLD", default_value = "12h")]
     pub(super) attach_max_hold: api::Duration,

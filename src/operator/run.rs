@@ -98,6 +98,7 @@ pub(super) async fn run(args: RunArgs) -> Result<(), Box<dyn std::error::Error>>
         max_concurrent_starts: args.max_concurrent_starts,
         agent_tombstones: args.agent_tombstones,
         max_concurrent_probes: args.max_concurrent_probes,
+        volume_group: args.volume_group,
     };
     let (looks, asked) = cluster::looks();
     let shared = Arc::new(Cluster::new(client, install, metrics.clone(), limits, looks, Clock::system()));

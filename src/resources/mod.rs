@@ -21,5 +21,6 @@ pub use revision::{agent_revision, town_revision};
 pub use secret::{
     NeededSecret, TOKEN_KEY, agent_token, needed_secrets_of_agent, needed_secrets_of_town, town_token,
 };
+pub use security::VolumeGroup;
 pub use service::town_service;
 pub use volumes::token_secret_of;

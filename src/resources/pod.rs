@@ -22,7 +22,7 @@ use kube::{Resource, ResourceExt};
 
 use super::meta::{Install, of_agent, of_town, owner_reference};
 use super::revision::{AgentParts, TownParts, revision};
-use super::security::restrict;
+use super::security::{VolumeGroup, restrict};
 use super::volumes::{hook_file, mount_claim, mount_credentials, mount_files, token_file};
 use crate::api::{Agent, Hook, Mode, Town, names};
 
@@ -32,7 +32,7 @@ const TOWN_PATH: &str = "/town";
 const AGENT_PATH: &str = "/agent";
 
 /// The town's pod; `None` where its spec has no template.
-pub fn town_pod(town: &Town, install: &Install) -> Option<Pod> {
+pub fn town_pod(town: &Town, install: &Install, group: VolumeGroup) -> Option<Pod> {
     let parts = TownParts::of(town)?;
     let metadata = marked(of_town(town, install)?, town, revision(&parts))?;
     let mut pod = from_template(parts.template, metadata);
@@ -42,13 +42,19 @@ pub fn town_pod(town: &Town, install: &Install) -> Option<Pod> {
     if let Some(claim) = &parts.claim {
         mount_claim(spec, "town-storage", claim, TOWN_PATH);
     }
-    restrict(spec, is_ours(parts.claim.as_ref(), &pod.metadata));
+    restrict(spec, group.0.filter(|_| is_ours(parts.claim.as_ref(), &pod.metadata)));
     Some(pod)
 }
 
 /// The agent's pod, from its own template or the town's; `None` where there is none, or while it is not
 /// bound.
-pub fn agent_pod(agent: &Agent, mode: Mode, town: &Town, install: &Install) -> Option<Pod> {
+pub fn agent_pod(
+    agent: &Agent,
+    mode: Mode,
+    town: &Town,
+    install: &Install,
+    group: VolumeGroup,
+) -> Option<Pod> {
     let parts = AgentParts::of(agent, town)?;
     let mut metadata = marked(of_agent(agent, install)?, agent, revision(&parts))?;
     if let Some(hook) = &agent.spec.hook {
@@ -86,7 +92,7 @@ pub fn agent_pod(agent: &Agent, mode: Mode, town: &Town, install: &Install) -> O
     if let Some(claim) = &parts.claim {
         mount_claim(spec, "agent-storage", claim, AGENT_PATH);
     }
-    restrict(spec, is_ours(parts.claim.as_ref(), &pod.metadata));
+    restrict(spec, group.0.filter(|_| is_ours(parts.claim.as_ref(), &pod.metadata)));
     Some(pod)
 }
 

@@ -6,11 +6,13 @@
 //!   unless the user names any; `runAsNonRoot`, unless the user says who runs: an image whose user is root
 //!   then needs a `runAsUser`, or `runAsNonRoot: false` where it is to be root. A privileged container is
 //!   left alone: it asks for the opposite.
-//! - Volume: who is not root could not write to a new one. Where the pod has no `securityContext` at all and
-//!   mounts a claim that we made, the volume belongs to a group of the pod's. A claim that the spec names
-//!   keeps its owners; so does every volume where the user wrote a `securityContext`, be it `{}`.
+//! - Volume: a user that is not root could not write to a new volume. Where the pod has no `securityContext` at all
+//!   and mounts a claim that we made, the volume belongs to the [`VolumeGroup`], which the pod is in. A claim that the
+//!   spec names keeps its owners; so does every volume where the user wrote a `securityContext`, be it `{}`.
 //!
 //! A pod for Windows knows none of this, and is left as it is.
+
+use std::str::FromStr;
 
 use k8s_openapi::api::core::v1::{
     Capabilities, PodSecurityContext, PodSpec, SeccompProfile, SecurityContext,
@@ -18,17 +20,44 @@ use k8s_openapi::api::core::v1::{
 
 use super::pod::containers;
 
-/// The group of volumes of pods that say nothing: `nonroot` of many images, and nobody's on a node.
-const VOLUME_GROUP: i64 = 65532;
+/// The group that new volumes belong to. `None`: the operator sets no `fsGroup`, and the admission of the cluster does,
+/// as on OpenShift, which refuses a group outside of the range of the namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VolumeGroup(pub Option<i64>);
 
-/// Sets what the user left open. `owns_volume`: the pod mounts a claim that we made.
-pub(super) fn restrict(spec: &mut PodSpec, owns_volume: bool) {
+/// The group `nonroot` of many images, which has no members on a node.
+impl Default for VolumeGroup {
+    fn default() -> Self {
+        Self(Some(65532))
+    }
+}
+
+/// As the command line writes it: a number, or nothing for no group.
+impl FromStr for VolumeGroup {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Ok(Self(None));
+        }
+        let group = text.parse().ok().filter(|group| (0..=i64::from(i32::MAX)).contains(group));
+        group.map(|group| Self(Some(group))).ok_or_else(|| {
+            format!(
+                "'{text}' is not the number of a group, from 0 to {}; leave it empty for no group",
+                i32::MAX
+            )
+        })
+    }
+}
+
+/// Sets what the user left open. `group`: that of the volume, where the pod mounts a claim that we made.
+pub(super) fn restrict(spec: &mut PodSpec, group: Option<i64>) {
     if spec.os.as_ref().is_some_and(|os| os.name == "windows") {
         return;
     }
     let mut pod = spec.security_context.take().unwrap_or_else(|| PodSecurityContext {
-        fs_group: owns_volume.then_some(VOLUME_GROUP),
-        fs_group_change_policy: owns_volume.then(|| "OnRootMismatch".into()),
+        fs_group: group,
+        fs_group_change_policy: group.map(|_| "OnRootMismatch".into()),
         ..PodSecurityContext::default()
     });
     pod.seccomp_profile

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{AGENT, TOWN, agent, annotation, here, label, pod_of, pod_of_town, template, town};
 use crate::api::names;
 use crate::lifecycle::Uid;
-use crate::resources::{Install, town_pod};
+use crate::resources::{Install, VolumeGroup, town_pod};
 
 #[test]
 fn every_child_can_be_found_by_the_uids_of_its_owners_and_by_who_made_it() {
@@ -35,7 +35,7 @@ fn names_are_made_of_the_owners_name_and_uid() {
 fn a_long_name_is_cut_to_what_a_label_holds() {
     let mut long = town(json!({}));
     long.metadata.name = Some(format!("{}.{}", "x".repeat(62), "y".repeat(100)));
-    let pod = town_pod(&long, &here()).unwrap();
+    let pod = town_pod(&long, &here(), VolumeGroup::default()).unwrap();
     assert_eq!(label(&pod, names::APP_INSTANCE), "x".repeat(62), "and does not end in a dot");
 }
 

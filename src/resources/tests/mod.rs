@@ -15,7 +15,7 @@ mod volumes;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Volume};
 use serde_json::{Value, json};
 
-use super::{Install, agent_pod, town_pod};
+use super::{Install, VolumeGroup, agent_pod, town_pod};
 use crate::api::{Agent, Town, names};
 use crate::lifecycle::mode;
 
@@ -60,7 +60,7 @@ fn agent(spec: Value) -> Agent {
 }
 
 fn pod_of_town(spec: Value) -> Pod {
-    town_pod(&town(spec), &here()).unwrap()
+    town_pod(&town(spec), &here(), VolumeGroup::default()).unwrap()
 }
 
 fn pod_of(agent: &Agent) -> Pod {
@@ -69,7 +69,7 @@ fn pod_of(agent: &Agent) -> Pod {
 
 /// The pod of an agent in a town that is not bare.
 fn pod_in(agent: &Agent, town: &Town) -> Pod {
-    agent_pod(agent, mode(agent), town, &here()).unwrap()
+    agent_pod(agent, mode(agent), town, &here(), VolumeGroup::default()).unwrap()
 }
 
 fn label<'a>(pod: &'a Pod, key: &str) -> &'a str {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{agent, here, merge, pod_in, template, town};
 use crate::api::{Agent, Town, names};
-use crate::resources::{agent_revision, town_pod, town_revision};
+use crate::resources::{VolumeGroup, agent_revision, town_pod, town_revision};
 
 /// A town and one of its agents that use every part a pod can be made from.
 fn full_town() -> Value {
@@ -201,7 +201,7 @@ proptest! {
         field in any::<Index>(),
     ) {
         let [one, other] = [town(mixed(&one, &other, field)), town(one)];
-        let pod = |town| essence(town_pod(town, &here()).unwrap());
+        let pod = |town| essence(town_pod(town, &here(), VolumeGroup::default()).unwrap());
         prop_assert_eq!(town_revision(&one) == town_revision(&other), pod(&one) == pod(&other));
     }
 

@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::{Container, PodSecurityContext, SecurityContext}
 use serde_json::{Value, json};
 
 use super::{agent, containers, pod_of, pod_of_town, spec, template, town};
-use crate::resources::town_pod;
+use crate::resources::{VolumeGroup, town_pod};
 
 /// The security contexts of the pod and of its first container.
 fn contexts(template_spec: Value) -> (PodSecurityContext, SecurityContext) {
@@ -116,11 +116,27 @@ fn a_volume_that_we_made_is_written_by_a_pod_that_says_nothing() {
     assert_eq!(group(json!({"storage": ours, "template": template})), (Some(7), None));
 }
 
+// C3: OpenShift refuses a group outside of the range of the namespace.
+#[test]
+fn volume_gets_no_group_when_the_installation_has_none() {
+    let town = town(json!({"storage": {"size": "1Gi"}}));
+    let pod = town_pod(&town, &super::here(), VolumeGroup(None)).unwrap();
+    let context = spec(&pod).security_context.as_ref().unwrap();
+    assert_eq!((context.fs_group, context.fs_group_change_policy.as_deref()), (None, None));
+    assert_eq!(context.seccomp_profile.as_ref().unwrap().type_, "RuntimeDefault");
+    assert_eq!(own(&spec(&pod).containers[0]).run_as_non_root, Some(true));
+}
+
 #[test]
 fn a_pod_for_windows_is_left_alone() {
     let windows = |name: &str| {
         let template = template(json!({"os": {"name": name}}));
-        town_pod(&town(json!({"template": template, "storage": {"size": "1Gi"}})), &super::here()).unwrap()
+        town_pod(
+            &town(json!({"template": template, "storage": {"size": "1Gi"}})),
+            &super::here(),
+            VolumeGroup::default(),
+        )
+        .unwrap()
     };
     let pod = windows("windows");
     assert_eq!(spec(&pod).security_context, None);

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{TOWN, agent, here, pod_of, pod_of_town, town};
 use crate::api::names;
-use crate::resources::{Install, town_pod, town_service};
+use crate::resources::{Install, VolumeGroup, town_pod, town_service};
 
 fn two_ports() -> Value {
     json!({"ports": [{"name": "http", "port": 8080}, {"name": "ssh", "port": 22}]})
@@ -37,7 +37,7 @@ fn a_service_leads_to_the_towns_pod_and_to_no_other() {
     assert!(!leads_to(&Install("other".into()), &pod_of_town(json!({})).metadata.labels));
     let mut successor = town(json!({}));
     successor.metadata.uid = Some("cccccccc-0000-4000-8000-000000000000".into());
-    let pod = town_pod(&successor, &here()).unwrap();
+    let pod = town_pod(&successor, &here(), VolumeGroup::default()).unwrap();
     assert!(!leads_to(&here(), &pod.metadata.labels), "of the same name");
 }
 

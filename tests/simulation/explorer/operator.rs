@@ -24,7 +24,7 @@ use town_operator::api::{Agent, Tombstone, Town, names};
 use town_operator::cluster::{Clock, Cluster, Error, Fence, Followed, Limits, Look, Term, looks, take_over};
 use town_operator::lifecycle::{ObjectKey, Uid};
 use town_operator::operator::{Looked, reconcile_agent, reconcile_tombstone, reconcile_town};
-use town_operator::resources::Install;
+use town_operator::resources::{Install, VolumeGroup};
 
 use super::line::Line;
 use super::{INSTALL, INSTALL_ID, LATE, agent_kind, tombstone_kind, town_kind};
@@ -197,6 +197,7 @@ impl Operator {
             max_concurrent_starts: 20,
             agent_tombstones: true,
             max_concurrent_probes: 4,
+            volume_group: VolumeGroup::default(),
         };
         let (looks, asked) = looks();
         let cluster = world.get(id::NAMESPACE, "", "kube-system").expect("every cluster has it");

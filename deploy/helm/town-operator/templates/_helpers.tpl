@@ -39,7 +39,7 @@ keeps its first 36 characters, with '-' for each dot, and the first 8 hex digits
 {{- if .Values.serviceAccount.create }}
 {{- default (include "town-operator.fullname" .) .Values.serviceAccount.name }}
 {{- else }}
-{{- default "default" .Values.serviceAccount.name }}
+{{- required "serviceAccount.name is required with serviceAccount.create: false" .Values.serviceAccount.name }}
 {{- end }}
 {{- end }}
 
