@@ -50,14 +50,14 @@ async fn an_agent_waits_for_its_rig(story: Story) {
 async fn an_agent_of_a_dying_town_is_bound_to_its_successor(story: Story) {
     story.create_town("phoenix", workshop()).await;
     let old = story.town("phoenix").until("is idle", |town| town.phase() == "Idle").await;
-    story.players.hold(&old.child());
+    story.players.hold(&old.child()).await;
     story.town("phoenix").delete().await;
     story.town("phoenix").until("is being destroyed", |town| town.phase() == "Destroying").await;
 
     story.create_agent("late", "phoenix", polecat("b-1")).await;
     let late = story.agent("late").until("waits", |agent| agent.reason("Ready") == "TownTerminating").await;
     assert!(late.is("Reconciling") && late.finalizers().is_empty(), "it is not bound");
-    story.players.release(&old.child());
+    story.players.release(&old.child()).await;
     story.town("phoenix").gone().await;
     let late = story.agent("late").until("waits on", |agent| agent.reason("Ready") == "TownNotFound").await;
     assert_eq!(late.metadata.deletion_timestamp, None, "what was never bound is never deleted by us");

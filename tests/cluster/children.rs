@@ -257,7 +257,7 @@ async fn a_volume_grows_where_its_class_allows_it_and_the_refusal_is_shown_where
 async fn no_more_towns_start_at_once_than_may(story: Story) {
     let operator =
         story.cluster.operator(&["--max-concurrent-starts=1", "--apiserver-request-timeout=5s"]).await;
-    story.players.run_new_pods(false);
+    story.players.run_new_pods(false).await;
     let has_pod = async |town: &Town| story.pod(&town.child()).find().await.is_some();
     let first = story.create_town("first", workshop()).await;
     story.pod(&first.child()).until("is there", |_| true).await;
@@ -291,7 +291,7 @@ async fn no_more_towns_start_at_once_than_may(story: Story) {
     // A town that goes gives up its place, and those who start well make room for the others.
     story.town("first").delete().await;
     story.town("first").gone().await;
-    story.players.run_new_pods(true);
+    story.players.run_new_pods(true).await;
     for name in ["second", "third"] {
         story.town(name).until("is idle", |town| town.phase() == "Idle").await;
     }

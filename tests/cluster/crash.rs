@@ -69,20 +69,20 @@ async fn t8_an_operator_killed_at_each_step_of_destruction_finishes_it(story: St
 
     // The agent is on its way out; its pod ends while nobody looks.
     let pod = cat(agents).await;
-    story.players.hold(&pod);
+    story.players.hold(&pod).await;
     story.town("agents").delete().await;
     story.pod(&pod).until("is asked to end", asked_to_end).await;
     operator.kill();
-    story.players.release(&pod);
+    story.players.release(&pod).await;
     operator.restart().await;
 
     // The town's pod is on its way out, and goes only when somebody looks again.
-    story.players.hold(&child(compute));
+    story.players.hold(&child(compute)).await;
     story.town("compute").delete().await;
     story.pod(&child(compute)).until("is asked to end", asked_to_end).await;
     operator.kill();
     operator.restart().await;
-    story.players.release(&child(compute));
+    story.players.release(&child(compute)).await;
 
     // The volume is on its way out.
     let claim = story.seen::<PersistentVolumeClaim>(&child(rest));
@@ -142,7 +142,7 @@ async fn k4_what_happens_while_the_operator_is_down_is_seen_when_it_is_back(stor
     busy_town(&story, "stopped").await;
     busy_town(&story, "vanished").await;
     let stripped = busy_town(&story, "stripped").await;
-    story.create_town("idle", workshop_with(json!({"sleepAfter": "20s"}))).await;
+    story.create_town("idle", workshop_with(json!({"sleepAfter": "40s"}))).await;
     let idle = story.town("idle").until("is idle", |town| town.phase() == "Idle").await;
     story.create_town("asleep", workshop_with(json!({"sleepAfter": "10s"}))).await;
     story.create_agent("sleeper", "asleep", json!({"role": "polecat", "rig": "core"})).await;
@@ -157,12 +157,12 @@ async fn k4_what_happens_while_the_operator_is_down_is_seen_when_it_is_back(stor
     story.players.succeed(&cat.child(), "all by myself").await;
     // Its polecat is told to stop, and does so with exit 0: that is not finishing.
     let stopped = story.agent("stopped-cat").get().await;
-    story.players.hold(&stopped.child());
+    story.players.hold(&stopped.child()).await;
     let pod = story.pod(&stopped.child()).get().await;
     story.pod(&stopped.child()).delete().await;
     story.players.obey(&stopped.child()).await;
     story.pod(&stopped.child()).delete_now(&pod.uid().unwrap()).await;
-    story.players.release(&stopped.child());
+    story.players.release(&stopped.child()).await;
     // Its polecat's pod vanishes without a trace: somebody stripped our finalizer, too.
     let lost = story.agent("vanished-cat").get().await;
     let pod = story.pod(&lost.child()).get().await;
@@ -219,8 +219,8 @@ async fn k4_what_happens_while_the_operator_is_down_is_seen_when_it_is_back(stor
     let slept = story.town("idle").until("sleeps", |town| town.phase() == "Asleep").await;
     let fell = slept.conditions().iter().find(|c| c.type_ == "Asleep").unwrap().last_transition_time.clone();
     assert!(fell >= said, "asleep at {}, due at {}", fell.0, said.0);
-    let due = said.max(back);
-    assert!(seconds(&due, &fell) < 12, "asleep at {}, due at {}: the clock began anew", fell.0, due.0);
+    // A clock that begins anew at the restart ends sleepAfter later, and no sooner.
+    assert!(seconds(&back, &fell) < 40, "asleep at {}, restart at {}: the clock began anew", fell.0, back.0);
 }
 
 async fn k24_an_api_server_that_is_killed_or_silent_is_no_proof_of_anything(story: Story) {
@@ -231,7 +231,7 @@ async fn k24_an_api_server_that_is_killed_or_silent_is_no_proof_of_anything(stor
     let live = busy_town(&story, "live").await;
     let goes = busy_town(&story, "goes").await;
     let pod = story.pod(&live.child()).get().await;
-    story.players.hold(&goes.child());
+    story.players.hold(&goes.child()).await;
     story.town("goes").delete().await;
     let ends = |pod: &k8s_openapi::api::core::v1::Pod| pod.metadata.deletion_timestamp.is_some();
     story.pod(&goes.child()).until("is asked to end", ends).await;
@@ -257,7 +257,7 @@ async fn k24_an_api_server_that_is_killed_or_silent_is_no_proof_of_anything(stor
         story.api::<Town>().get("goes").await.map(drop).map_err(|error| error.to_string())
     })
     .await;
-    story.players.release(&goes.child());
+    story.players.release(&goes.child()).await;
     is_gone_whole(&story, &goes).await;
 
     assert!(operator.runs(), "it lives through all of it");

@@ -124,7 +124,7 @@ async fn k14_a_pod_that_does_not_go_is_never_doubled(story: Story) {
     let mayor = story.agent("mayor").until("is there", |agent| agent.is("Ready")).await;
     let pods = [story.pod(&town.child()).get().await, story.pod(&mayor.child()).get().await];
     for pod in &pods {
-        story.players.hold(&pod.name_any());
+        story.players.hold(&pod.name_any()).await;
         story.pod(&pod.name_any()).delete().await;
     }
     let long = Duration::from_secs(75);
@@ -147,7 +147,7 @@ async fn k14_a_pod_that_does_not_go_is_never_doubled(story: Story) {
     }
     // The node is back, and lets it go.
     for pod in &pods {
-        story.players.release(&pod.name_any());
+        story.players.release(&pod.name_any()).await;
     }
     for pod in &pods {
         story.pod(&pod.name_any()).until_within(long, "is another", |now| now.uid() != pod.uid()).await;

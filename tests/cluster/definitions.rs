@@ -29,7 +29,7 @@ async fn k11_an_operator_that_is_killed_while_the_definitions_go_finishes(story:
     let sleeper = json!({"suspended": true, "storage": {"size": "1Gi"}});
     let sleeper = story.create_town("sleeps", workshop_with(sleeper)).await;
     story.town("sleeps").until("sleeps", |town| town.phase() == "Asleep").await;
-    story.players.hold(&town.child());
+    story.players.hold(&town.child()).await;
     story.cluster.kubectl(&["delete", "-f", CRDS, "--wait=false"]);
     // The first two have gone; that of towns waits for this one.
     until("agents are no kind any more", PATIENCE, async || {
@@ -40,7 +40,7 @@ async fn k11_an_operator_that_is_killed_while_the_definitions_go_finishes(story:
     })
     .await;
     operator.kill();
-    story.players.release(&town.child());
+    story.players.release(&town.child()).await;
     operator.restart().await;
     until("no definition is left", PATIENCE, async || {
         match story.cluster.kubectl(&["get", "-f", CRDS, "--ignore-not-found", "-o", "name"]) {

@@ -66,7 +66,7 @@ async fn t1_a_sleeping_town_goes_the_same_way(story: Story) {
 }
 
 async fn a6_t1_a_town_that_is_starting_goes_the_same_way(story: Story) {
-    story.players.run_new_pods(false);
+    story.players.run_new_pods(false).await;
     story.create_town("gas", workshop_with(json!({"storage": {"size": "1Gi"}}))).await;
     story.create_agent("ann", "gas", polecat("b-1")).await;
     let town = story.town("gas").until("is starting", |town| town.phase() == "Starting").await;
@@ -79,7 +79,7 @@ async fn a6_t1_a_town_that_is_starting_goes_the_same_way(story: Story) {
 async fn a2_a10_t2_a_pod_that_does_not_go_is_named_and_waited_for(story: Story) {
     let town = busy_town(&story, "gas", &["ann"]).await;
     let pod = story.pod(&town.child()).get().await;
-    story.players.hold(&town.child());
+    story.players.hold(&town.child()).await;
     story.town("gas").delete().await;
     let blocked = story
         .town("gas")
@@ -116,7 +116,7 @@ async fn a2_a10_t2_a_pod_that_does_not_go_is_named_and_waited_for(story: Story) 
         .await;
     let claim = story.seen::<PersistentVolumeClaim>(&town.child()).get().await;
     assert_eq!(claim.metadata.deletion_timestamp, None);
-    story.players.release(&town.child());
+    story.players.release(&town.child()).await;
     is_gone_whole(&story, &town).await;
 }
 
@@ -232,14 +232,14 @@ async fn b8_t6_a_successor_of_the_same_name_adopts_nothing(story: Story) {
 // I-recreated.
 async fn k1_a_successor_can_come_only_when_all_is_gone(story: Story) {
     let old = busy_town(&story, "gas", &[]).await;
-    story.players.hold(&old.child());
+    story.players.hold(&old.child()).await;
     story.town("gas").delete().await;
     story.town("gas").until("is being destroyed", |town| town.phase() == "Destroying").await;
     let manifest = "{apiVersion: gastown.dev/v1alpha1, kind: Town, metadata: {name: gas}, spec: {}}";
     story.apply(manifest);
     let still = story.town("gas").get().await;
     assert_eq!(still.uid(), old.uid(), "applying to a town that goes does not bring it back");
-    story.players.release(&old.child());
+    story.players.release(&old.child()).await;
     is_gone_whole(&story, &old).await;
     story.apply(manifest);
     let new = story.town("gas").until("lives", |town| town.phase() == "Idle").await;
@@ -350,14 +350,14 @@ async fn t26_the_drain_of_a_deletion_ends_at_its_bound(story: Story) {
 async fn k34_a_spec_that_changes_during_destruction_changes_nothing(story: Story) {
     let town = busy_town(&story, "gas", &["ann"]).await;
     let ann = story.agent("ann").get().await;
-    story.players.hold(&ann.child());
-    story.players.hold(&town.child());
+    story.players.hold(&ann.child()).await;
+    story.players.hold(&town.child()).await;
     story.town("gas").delete().await;
     story.pod(&ann.child()).until("is asked to end", |pod| pod.metadata.deletion_timestamp.is_some()).await;
     story.town("gas").merge(json!({"spec": {"alwaysOn": true, "wakeRequest": "come back"}})).await;
     story.agent("ann").merge(json!({"spec": {"hook": {"bead": "b-2"}}})).await;
-    story.players.release(&ann.child());
-    story.players.release(&town.child());
+    story.players.release(&ann.child()).await;
+    story.players.release(&town.child()).await;
     is_gone_whole(&story, &town).await;
     assert!(done(&ann).is_empty());
 }

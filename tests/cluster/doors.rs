@@ -107,14 +107,14 @@ async fn an_agent_deleted_alone_goes_with_all_that_it_has(story: Story) {
     let ann = story.agent("ann").get().await;
     let others: Vec<String> =
         story.children(&town.id()).await.into_iter().filter(|child| !child.contains("/ann")).collect();
-    story.players.hold(&ann.child());
+    story.players.hold(&ann.child()).await;
     story.agent("ann").delete().await;
     let going = story
         .agent("ann")
         .until("has a tombstone", |agent| agent.annotations().contains_key(names::TOMBSTONE))
         .await;
     assert!(going.annotations()[names::TOMBSTONE].starts_with(&ann.id()));
-    story.players.release(&ann.child());
+    story.players.release(&ann.child()).await;
     story.agent("ann").gone().await;
     assert_eq!(story.children(&ann.id()).await, [""; 0]);
     assert_eq!(story.children(&town.id()).await, others);
@@ -135,10 +135,10 @@ async fn k10_a_namespace_goes_in_whatever_state_its_towns_are(story: Story) {
     story.create_town("sleeps", workshop_with(json!({"suspended": true, "storage": {"size": "1Gi"}}))).await;
     story.town("sleeps").until("sleeps", |town| town.phase() == "Asleep").await;
     let going = busy_town(&story, "goes", &["bob"]).await;
-    story.players.hold(&going.child());
+    story.players.hold(&going.child()).await;
     story.town("goes").delete().await;
     story.town("goes").until("is being destroyed", |town| town.phase() == "Destroying").await;
-    story.players.run_new_pods(false);
+    story.players.run_new_pods(false).await;
     story.create_town("starts", workshop()).await;
     story.town("starts").until("is starting", |town| town.phase() == "Starting").await;
     story.create_town("fort", workshop_with(json!({"deletionProtection": true}))).await;
@@ -148,7 +148,7 @@ async fn k10_a_namespace_goes_in_whatever_state_its_towns_are(story: Story) {
     story.town("marked").until("is marked", |town| town.phase() == "Tombstoned").await;
     story.create_agent("unbound", "nowhere", polecat("b-1")).await;
     story.create_town("new", workshop()).await;
-    story.players.release(&going.child());
+    story.players.release(&going.child()).await;
     delete_namespace(&story).await;
     no_volume_is_left(&story).await;
 }
@@ -212,13 +212,13 @@ async fn k11_towns_go_with_their_definitions(story: Story) {
     story.create_town("fort", workshop_with(json!({"deletionProtection": true}))).await;
     story.town("fort").until("is idle", idle).await;
     let going = busy_town(&story, "goes", &["bob"]).await;
-    story.players.hold(&going.child());
+    story.players.hold(&going.child()).await;
     story.town("goes").delete().await;
     story.pod(&going.child()).until("is asked to end", |pod| pod.metadata.deletion_timestamp.is_some()).await;
 
     let crds = concat!(env!("CARGO_MANIFEST_DIR"), "/crds");
     story.cluster.kubectl(&["delete", "-f", crds, "--wait=false"]);
-    story.players.release(&going.child());
+    story.players.release(&going.child()).await;
     until("the definitions are gone", PATIENCE, async || {
         match story.cluster.kubectl(&["get", "-f", crds, "--ignore-not-found", "-o", "name"]) {
             left if left.is_empty() => Ok(()),
@@ -251,7 +251,7 @@ async fn without_the_policies_a_finalizer_stripped_by_hand_leaves_nothing_that_r
         .until("has a service", |town| town.status.as_ref().unwrap().service.is_some())
         .await;
     let service = service.status.unwrap().service.unwrap();
-    story.players.hold(&town.child());
+    story.players.hold(&town.child()).await;
     delete(&story, &anybody, "gas", PropagationPolicy::Background).await;
     story.pod(&town.child()).until("is asked to end", |pod| pod.metadata.deletion_timestamp.is_some()).await;
     assert!(story.seen::<Service>(&service).find().await.is_some());
@@ -265,7 +265,7 @@ async fn without_the_policies_a_finalizer_stripped_by_hand_leaves_nothing_that_r
     })
     .await;
     story.town("gas").gone().await;
-    story.players.release(&town.child());
+    story.players.release(&town.child()).await;
     // The garbage collector follows the ownerReferences; a volume has none, so that it may be kept.
     until("nothing of it runs", PATIENCE, async || match &left(&story).await[..] {
         [claim] if *claim == format!("PersistentVolumeClaim/{}", town.child()) => Ok(()),

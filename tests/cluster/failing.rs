@@ -189,7 +189,7 @@ async fn b6_t18_a_done_bead_never_starts_again(story: Story) {
 }
 
 async fn k15_what_keeps_a_pod_from_starting_is_said_in_its_own_words(story: Story) {
-    story.players.run_new_pods(false);
+    story.players.run_new_pods(false).await;
     story.create_town("slow", workshop()).await;
     let town = story.town("slow").until("is starting", |town| town.phase() == "Starting").await;
     let unscheduled = json!({"status": {"conditions": [{

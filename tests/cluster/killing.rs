@@ -72,7 +72,7 @@ async fn t8_killed_at_any_write_of_the_destruction_of_a_town_with_agents_it_ends
 /// the operator is killed, and started again.
 async fn at_each_write(story: &Story, writes: &[(&'static str, usize)], agents: &[&str]) {
     volumes_are_made_by_themselves(story).await;
-    let account = Account::create(&story.cluster);
+    let account = Account::create(&story.cluster).await;
     let way = Checkpoints::before(&story.cluster, account.kubeconfig()).await;
     // Nobody waits because somebody else is held up.
     let flags = [OPERATOR, PATIENT[0], PATIENT[1], "--concurrency=256", "--max-concurrent-starts=10000"];

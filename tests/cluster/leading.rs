@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use bed::Component;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::ResourceExt;
-use nix::sys::signal::Signal;
 use serde_json::json;
 use town_operator::api::names;
 
@@ -47,7 +46,7 @@ struct Two {
 
 impl Two {
     async fn start(story: &Story) -> Self {
-        let account = Account::create(&story.cluster);
+        let account = Account::create(&story.cluster).await;
         let leader = Operator::start(account.kubeconfig(), &TERMS).await;
         leads(&leader).await;
         let standby = Operator::start(account.kubeconfig(), &TERMS).await;
@@ -130,7 +129,7 @@ async fn k23_a_leader_that_is_killed_is_followed_when_its_lease_has_run_out(stor
 
 async fn i12_sigterm_hands_over_at_once_and_nobody_writes_out_of_turn(story: Story) {
     let mut two = Two::start(&story).await;
-    let account = Account::create(&story.cluster);
+    let account = Account::create(&story.cluster).await;
     for turn in 0..3 {
         let town = format!("gas-{turn}");
         story.create_town(&town, workshop()).await;
@@ -163,7 +162,7 @@ async fn k23_a_leader_that_was_paused_writes_nothing_more_and_ends(story: Story)
     story.create_town("gas", workshop()).await;
     story.create_agent("ann", "gas", polecat("b-1")).await;
     let ann = story.agent("ann").until("works", works).await;
-    two.leader.signal(Signal::SIGSTOP);
+    two.leader.pause();
     // What it will want to write about as soon as it can.
     story.players.succeed(&ann.child(), "").await;
     story.create_town("meanwhile", workshop()).await;
@@ -174,7 +173,7 @@ async fn k23_a_leader_that_was_paused_writes_nothing_more_and_ends(story: Story)
     story.agent("bob").until("works", works).await;
     // And what nobody has done yet.
     story.town("meanwhile").merge(json!({"spec": {"suspended": true}})).await;
-    two.leader.signal(Signal::SIGCONT);
+    two.leader.resume();
     ended_because(&two.leader, "");
     story.town("meanwhile").until("sleeps", asleep).await;
     two.took_turns(&story);
@@ -183,7 +182,7 @@ async fn k23_a_leader_that_was_paused_writes_nothing_more_and_ends(story: Story)
 }
 
 async fn k23_a_leader_that_is_cut_off_ends_and_what_it_sent_does_no_harm(story: Story) {
-    let account = Account::create(&story.cluster);
+    let account = Account::create(&story.cluster).await;
     let relay = Relay::before(&story.cluster, account.kubeconfig()).await;
     let leader = Operator::start(relay.kubeconfig(), &TERMS).await;
     leads(&leader).await;
@@ -194,7 +193,7 @@ async fn k23_a_leader_that_is_cut_off_ends_and_what_it_sent_does_no_harm(story: 
     let tired = story.town("tired").until("is idle", idle).await;
     story.create_town("goes", workshop()).await;
     let goes = story.town("goes").until("is idle", idle).await;
-    relay.cut();
+    relay.cut().await;
     story.town("goes").delete().await;
     ended_because(&two.leader, "not be renewed in time");
     two.second_leads(&story).await;

@@ -66,7 +66,7 @@ async fn a_town_without_a_template_is_only_its_agents(story: Story) {
 }
 
 async fn every_condition_is_there_from_the_first_status_on(story: Story) {
-    story.players.run_new_pods(false);
+    story.players.run_new_pods(false).await;
     story.create_town("new", workshop()).await;
     story.create_agent("new", "new", polecat("b-1")).await;
     let town = story.town("new").until("has a status", |town| !town.conditions().is_empty()).await;

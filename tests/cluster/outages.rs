@@ -119,7 +119,7 @@ impl Towns {
     /// just been asked for.
     async fn in_every_state(story: &Story, flags: &[&str]) -> Box<Self> {
         volumes_are_made_by_themselves(story).await;
-        let account = Account::create(&story.cluster);
+        let account = Account::create(&story.cluster).await;
         let way = Checkpoints::before(&story.cluster, account.kubeconfig()).await;
         let operator = Operator::start(way.kubeconfig(), flags).await;
         let going = ["half-gone", "gone-unheard", "asked"];

@@ -125,7 +125,7 @@ async fn the_finalizer_is_taken_off_by_the_operator_and_administrators(story: St
     // What goes waits for its pod.
     let pods = [story.town("gas").get().await.child(), story.agent("ann").get().await.child()];
     for pod in &pods {
-        story.players.hold(pod);
+        story.players.hold(pod).await;
     }
     for object in objects {
         // As an older version called it, too (K37).
@@ -176,7 +176,7 @@ async fn the_finalizer_is_taken_off_by_the_operator_and_administrators(story: St
         object.change(&people.administrator, finalizers(Value::Null)).await;
     }
     for pod in &pods {
-        story.players.release(pod);
+        story.players.release(pod).await;
         story.pod(pod).gone().await;
     }
 }
@@ -211,7 +211,7 @@ async fn only_administrators_abandon(story: Story) {
 }
 
 async fn b5_only_the_operator_writes_tombstones(story: Story) {
-    Account::create(&story.cluster);
+    Account::create(&story.cluster).await;
     let people = People::of(&story).await;
     let spec = json!({
         "kind": "Town", "namespace": story.namespace, "name": "gone", "uid": "11111111-2222-3333-4444-555555555555",
@@ -306,12 +306,12 @@ async fn t21_a_protected_town_is_deleted_by_nobody_but_its_namespace(story: Stor
     // As it says.
     let town = fort.change(&people.anybody, json!({"spec": {"deletionProtection": false}})).await;
     let town: Town = town.try_parse().unwrap();
-    story.players.hold(&town.child());
+    story.players.hold(&town.child()).await;
     fort.api(&people.anybody).delete("fort", &DeleteParams::default()).await.unwrap();
     // It goes already: saying it again does no harm, whatever the spec says now.
     fort.change(&people.anybody, json!({"spec": {"deletionProtection": true}})).await;
     fort.lets(&people.anybody, &Ask::Delete).await;
-    story.players.release(&town.child());
+    story.players.release(&town.child()).await;
     story.town("fort").gone().await;
     assert_eq!(story.children(&town.id()).await, [""; 0]);
 }

@@ -35,10 +35,10 @@ fn agent_that(state: &str) -> Value {
 }
 
 /// The address that played pods have in these stories; `None`, with a word, where there is no network.
-fn somewhere(story: &Story) -> Option<IpAddr> {
+async fn somewhere(story: &Story) -> Option<IpAddr> {
     let address = own_address();
     match address {
-        Some(address) => story.players.live_at(address),
+        Some(address) => story.players.live_at(address).await,
         None => println!("nobody can be asked on a machine without a network: the story is not told"),
     }
     address
@@ -49,7 +49,7 @@ fn has_work(town: &Town) -> bool {
 }
 
 async fn t12_what_a_pod_reports_keeps_its_town_awake(story: Story) {
-    let Some(address) = somewhere(&story) else { return };
+    let Some(address) = somewhere(&story).await else { return };
     let answers = Answers::with(address, agent_that("working")).await;
     story.create_town("busy", probed(&answers, json!({}))).await;
     let town = story.town("busy").until("runs", |town| has_work(town) && town.is("Ready")).await;
@@ -76,7 +76,7 @@ async fn t12_what_a_pod_reports_keeps_its_town_awake(story: Story) {
 }
 
 async fn t21_alarm_is_how_often_a_pod_is_asked(story: Story) {
-    let Some(address) = somewhere(&story) else { return };
+    let Some(address) = somewhere(&story).await else { return };
     let answers = Answers::with(address, agent_that("working")).await;
     story.create_town("busy", probed(&answers, json!({"alwaysOn": true}))).await;
     story.town("busy").until("runs", has_work).await;
@@ -102,7 +102,7 @@ async fn t21_alarm_is_how_often_a_pod_is_asked(story: Story) {
 }
 
 async fn k20_what_nobody_can_say_is_neither_work_nor_idleness(story: Story) {
-    let Some(address) = somewhere(&story) else { return };
+    let Some(address) = somewhere(&story).await else { return };
     let answers = Answers::with(address, agent_that("idle")).await;
     story.create_town("mute", probed(&answers, json!({"alarm": {"idle": "5s"}}))).await;
     story.town("mute").until("is idle", idle).await;
@@ -131,7 +131,7 @@ async fn k20_what_nobody_can_say_is_neither_work_nor_idleness(story: Story) {
 }
 
 async fn t21_a_session_agent_speaks_for_itself(story: Story) {
-    let Some(address) = somewhere(&story) else { return };
+    let Some(address) = somewhere(&story).await else { return };
     let answers = Answers::with(address, json!({})).await;
     let token = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "mine"}, "stringData": {"token": "open"}});
     story.create_object::<Secret>(token).await;

@@ -95,13 +95,13 @@ async fn each_state_means_to_tools_what_it_means(story: Story) {
     story.town("paused").merge(json!({"metadata": {"annotations": {names::PAUSED: "true"}}})).await;
     story.town("marked").merge(json!({"metadata": {"annotations": {names::TOMBSTONE: "by-a-backup"}}})).await;
     let ending = story.town("ending").get().await;
-    story.players.hold(&ending.child());
+    story.players.hold(&ending.child()).await;
     story.town("ending").delete().await;
     story.town("ending").until("is being destroyed", |town| town.phase() == "Destroying").await;
     story.create_agent("after", "ending", polecat("b-1")).await;
     let mut stuck = workshop();
     stuck["template"]["spec"]["containers"][0]["image"] = "town.test/never:1".into();
-    story.players.run_new_pods(false);
+    story.players.run_new_pods(false).await;
     story.create_town("dawn", stuck).await;
     story.create_agent("young", "shop", agent("crew", json!({}))).await;
 
@@ -144,7 +144,7 @@ async fn each_state_means_to_tools_what_it_means(story: Story) {
     }
     story.kubectl(&["wait", "--for=condition=Ready", "--timeout=5s", "tw/night", "ta/sleeper", "ta/done"]);
     story.kubectl(&["wait", "--for=condition=Stalled", "--timeout=5s", "tw/late", "ta/second"]);
-    story.players.release(&ending.child());
+    story.players.release(&ending.child()).await;
     story.town("ending").gone().await;
 }
 

@@ -65,14 +65,14 @@ async fn i11_c8_d9_what_fails_for_ever_costs_little(story: Story) {
     all.push((f, "SecretNotFound"));
 
     let f = Failing::of(&story, "image").await;
-    f.story.players.run_new_pods(false);
+    f.story.players.run_new_pods(false).await;
     f.story.create_town("gas", workshop_with(json!({"template": template_of("own:tpyo")}))).await;
     let town = f.story.town("gas").until("is starting", |town| town.phase() == "Starting").await;
     f.story.players.keep_waiting(&town.child(), "ImagePullBackOff", "no such tag").await;
     all.push((f, "ImagePullFailed"));
 
     let f = Failing::of(&story, "unschedulable").await;
-    f.story.players.run_new_pods(false);
+    f.story.players.run_new_pods(false).await;
     f.story.create_town("gas", workshop()).await;
     let town = f.story.town("gas").until("is starting", |town| town.phase() == "Starting").await;
     f.story.players.refuse(&town.child(), "0/3 nodes have wings").await;

@@ -107,11 +107,11 @@ async fn each_is_missed(story: &Story, rights: &[Right]) {
         let town = awake(story, &name, &cat).await;
         let ends = |pod: &Pod| pod.metadata.deletion_timestamp.is_some();
         if right.in_the_middle {
-            story.players.hold(&town.child());
+            story.players.hold(&town.child()).await;
             story.town(&name).delete().await;
             story.pod(&town.child()).until("is asked to end", ends).await;
             take(story, &role, right).await;
-            story.players.release(&town.child());
+            story.players.release(&town.child()).await;
         } else {
             take(story, &role, right).await;
             story.town(&name).delete().await;

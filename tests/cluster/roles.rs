@@ -51,11 +51,11 @@ async fn a_town_has_one_mayor(story: Story) {
         story.agent(crew).until("is there, as any number may be", there).await;
     }
 
-    story.players.hold(&ada.child());
+    story.players.hold(&ada.child()).await;
     story.agent("ada").delete().await;
     story.agent("ada").until("is being destroyed", |agent| agent.phase() == "Destroying").await;
     story.agent("bob").stays(Duration::from_secs(2), "waits until ada is gone", role_taken).await;
-    story.players.release(&ada.child());
+    story.players.release(&ada.child()).await;
     let bob = story.agent("bob").until("takes over", there).await;
     assert!(!bob.is("Stalled"));
 }

@@ -179,17 +179,16 @@ async fn a_new_bead_wakes_a_session_agents_town(story: Story) {
 }
 
 async fn k18_work_that_comes_while_a_town_falls_asleep_is_done(story: Story) {
-    story.create_town("edge", short()).await;
+    let town = story.create_town("edge", short()).await;
+    // The pod ignores its deletion, so the story meets the town half asleep, however soon the town falls asleep.
+    story.players.hold(&town.child()).await;
     story.create_agent("cat", "edge", json!({"role": "polecat", "rig": "core"})).await;
-    let town = story.town("edge").until("is idle", |town| town.phase() == "Idle").await;
-    let first = story.pod(&town.child()).get().await;
-    // The pod takes its time, so that the town is caught half asleep.
-    story.players.hold(&town.child());
+    let first = story.pod(&town.child()).until("is there", |_| true).await;
     story.pod(&town.child()).until("is asked to end", |pod| pod.metadata.deletion_timestamp.is_some()).await;
     assert_eq!(story.town("edge").get().await.phase(), "Draining");
     story.agent("cat").merge(json!({"spec": {"hook": {"bead": "b-1"}}})).await;
     let cat = story.agent("cat").until("works", |agent| agent.phase() == "Working").await;
-    story.players.release(&town.child());
+    story.players.release(&town.child()).await;
     story.pod(&town.child()).until("is another", |pod| pod.uid() != first.uid()).await;
     story.town("edge").until("runs", |town| town.phase() == "Running" && town.is("Ready")).await;
     story.players.succeed(&cat.child(), "").await;
@@ -199,7 +198,7 @@ async fn k18_work_that_comes_while_a_town_falls_asleep_is_done(story: Story) {
 async fn k18_suspending_while_a_town_wakes_ends_asleep(story: Story) {
     story.create_town("fickle", workshop_with(json!({"suspended": true}))).await;
     story.town("fickle").until("sleeps", asleep).await;
-    story.players.run_new_pods(false);
+    story.players.run_new_pods(false).await;
     story.town("fickle").merge(json!({"spec": {"suspended": false}})).await;
     let town = story.town("fickle").until("is starting", |town| town.phase() == "Starting").await;
     story.pod(&town.child()).until("is there", |_| true).await;

@@ -134,7 +134,7 @@ async fn k15_a_quota_keeps_an_agent_waiting_and_its_attempt_does_not_count(story
 async fn k15_an_agents_trouble_is_said_in_its_own_words(story: Story) {
     story.create_town("shop", workshop()).await;
     story.town("shop").until("is idle", idle).await;
-    story.players.run_new_pods(false);
+    story.players.run_new_pods(false).await;
     story.create_agent("cat", "shop", polecat("b-1")).await;
     story.create_agent("mayor", "shop", json!({"role": "mayor"})).await;
     for name in ["cat", "mayor"] {
@@ -158,7 +158,7 @@ async fn k15_an_agents_trouble_is_said_in_its_own_words(story: Story) {
 }
 
 async fn k17_a_claim_that_waits_for_its_volume_is_told_by_the_scheduler(story: Story) {
-    story.players.run_new_pods(false);
+    story.players.run_new_pods(false).await;
     let storage = json!({"storage": {"size": "1Gi", "storageClassName": "nobody-provides-it"}});
     story.create_town("shop", workshop_with(storage)).await;
     let town = story.town("shop").until("is starting", |town| town.phase() == "Starting").await;

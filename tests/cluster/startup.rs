@@ -100,7 +100,7 @@ async fn no_cluster_is_said_in_a_line() {
 }
 
 async fn definitions_that_are_missing_or_old_are_refused(story: Story) {
-    let account = Account::create(&story.cluster);
+    let account = Account::create(&story.cluster).await;
     let annotate = |revision: &str| {
         let patch = json!({"metadata": {"annotations": {names::SCHEMA_REVISION: revision}}}).to_string();
         story.cluster.kubectl(&["patch", "crd", "agents.gastown.dev", "--type=merge", "-p", &patch]);
@@ -131,7 +131,7 @@ async fn definitions_that_are_missing_or_old_are_refused(story: Story) {
 async fn another_install_id_is_refused(story: Story) {
     let first = story.cluster.operator(&[]).await;
     assert_eq!(first.terminate().0, 0);
-    let account = Account::create(&story.cluster);
+    let account = Account::create(&story.cluster).await;
     let other = Operator::launch(account.kubeconfig(), &["--install-id=somebody-else"]);
     assert_ne!(other.await_end(), 0);
     let log = other.log();

@@ -65,7 +65,7 @@ async fn i4_another_bead_waits_until_the_old_pod_is_gone(story: Story) {
     story.create_agent("cat", "shop", polecat("b-1")).await;
     let cat = story.agent("cat").until("works", works).await;
     let first = story.pod(&cat.child()).get().await;
-    story.players.hold(&cat.child());
+    story.players.hold(&cat.child()).await;
     story.agent("cat").merge(json!({"spec": {"hook": {"bead": "b-2"}}})).await;
     story.pod(&cat.child()).until("is asked to end", |pod| pod.metadata.deletion_timestamp.is_some()).await;
     story
@@ -76,7 +76,7 @@ async fn i4_another_bead_waits_until_the_old_pod_is_gone(story: Story) {
     let waiting = story.agent("cat").get().await;
     assert_eq!(done(&waiting).len(), 0, "taken off the hook is not done");
 
-    story.players.release(&cat.child());
+    story.players.release(&cat.child()).await;
     let second = story.pod(&cat.child()).until("is another", |pod| pod.uid() != first.uid()).await;
     let spec = serde_json::to_value(&second.spec).unwrap();
     let env = spec["containers"][0]["env"].as_array().unwrap();
@@ -183,10 +183,10 @@ async fn k16_what_was_told_to_stop_is_not_done(story: Story) {
     story.create_agent("cat", "shop", tried("b-1", 1)).await;
     let cat = story.agent("cat").until("works", works).await;
     let first = story.pod(&cat.child()).get().await;
-    story.players.hold(&cat.child());
+    story.players.hold(&cat.child()).await;
     story.pod(&cat.child()).delete().await;
     story.players.obey(&cat.child()).await;
-    story.players.release(&cat.child());
+    story.players.release(&cat.child()).await;
     story.pod(&cat.child()).until("is another", |pod| pod.uid() != first.uid()).await;
     let cat = story.agent("cat").until("works again", works).await;
     assert_eq!(
@@ -282,7 +282,7 @@ async fn a_deletions_time_moves_when_its_grace_is_cut_to_nothing(story: Story) {
     pod["metadata"] = json!({"name": "old", "finalizers": ["example.com/hold"]});
     let made: Pod = story.create_object(pod).await;
     story.players.run("old").await;
-    story.players.hold("old");
+    story.players.hold("old").await;
     let told = |pod: &Pod| {
         let grace = pod.metadata.deletion_grace_period_seconds.unwrap();
         pod.metadata.deletion_timestamp.as_ref().unwrap().0.as_second() - grace

@@ -83,13 +83,13 @@ async fn a13_k13_a_finalizer_that_moves_or_stands_twice_is_taken_off_and_no_othe
     let town = busy_town(&story, "gas", &["ann"]).await;
     let of = |finalizers: &[&str]| json!({"metadata": {"finalizers": finalizers}});
     story.town("gas").merge(of(&[FOREIGN[0], names::FINALIZER, FOREIGN[1], names::FINALIZER])).await;
-    story.players.hold(&town.child());
+    story.players.hold(&town.child()).await;
     story.town("gas").delete().await;
     let asked_to_end = |pod: &k8s_openapi::api::core::v1::Pod| pod.metadata.deletion_timestamp.is_some();
     story.pod(&town.child()).until("is asked to end", asked_to_end).await;
     // Somebody takes theirs off meanwhile, and ours stands where theirs stood.
     story.town("gas").merge(of(&[names::FINALIZER, FOREIGN[1], names::FINALIZER])).await;
-    story.players.release(&town.child());
+    story.players.release(&town.child()).await;
     story.town("gas").until("is let go by us", |town| town.finalizers() == [FOREIGN[1]]).await;
     assert_eq!(story.children(&town.id()).await, [""; 0]);
     is_on_record(&story, &town).await;

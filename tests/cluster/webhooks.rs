@@ -28,7 +28,7 @@ pub fn add(stories: &mut Stories) {
 }
 
 async fn k27_a_webhook_that_answers_late_leaves_nothing_of_a_town_that_goes(story: Story) {
-    let account = Account::create(&story.cluster);
+    let account = Account::create(&story.cluster).await;
     let way = Checkpoints::before(&story.cluster, account.kubeconfig()).await;
     let operator = Operator::start(way.kubeconfig(), &[OPERATOR]).await;
     let fates = ["timely", "dropped", "late"];
@@ -80,7 +80,7 @@ async fn k27_a_webhook_that_answers_late_leaves_nothing_of_a_town_that_goes(stor
     let agent = |agent: &Agent| waits(agent.status.as_ref().and_then(|status| status.destroy.as_ref()));
     story.agent("dropped-cat").until("waits for what may come late", agent).await;
     for going in late {
-        story.players.release(&going.pod);
+        story.players.release(&going.pod).await;
     }
     for (which, made) in [(dropped, 0), (late, 1)] {
         for going in which {
@@ -146,7 +146,7 @@ impl Going {
 
     /// The operator waits for the pod no more, and the webhook allows it.
     async fn comes_after_all(&self, story: &Story, webhook: &Webhook) {
-        story.players.hold(&self.pod);
+        story.players.hold(&self.pod).await;
         assert_eq!(webhook.review(&self.owner), Some(Review::Awaited), "of the pod of {}", self.owner);
         webhook.release(&self.owner);
         let asked_to_end = |pod: &Pod| pod.metadata.deletion_timestamp.is_some();

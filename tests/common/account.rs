@@ -3,11 +3,14 @@
 
 use std::path::{Path, PathBuf};
 
+use k8s_openapi::api::authorization::v1::SubjectAccessReview;
+use kube::api::{Api, PostParams};
 use serde_json::{Value, json};
 
 use super::chart::render;
 use super::cluster::Cluster;
 use super::operator::INSTALL_ID;
+use super::wait::{PATIENCE, until};
 
 /// Where the operator is installed.
 pub const NAMESPACE: &str = "town-system";
@@ -20,8 +23,9 @@ pub struct Account {
 }
 
 impl Account {
-    /// Makes namespace, service account, roles, bindings and policies as the chart has them, and a token.
-    pub fn create(cluster: &Cluster) -> Self {
+    /// Creates the namespace, the service account, the roles, the bindings and the policies of the chart, and a token,
+    /// and waits until the account has its rights.
+    pub async fn create(cluster: &Cluster) -> Self {
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}});
         cluster.try_kubectl(&["apply", "-f", "-"], &namespace.to_string()).unwrap();
         cluster.try_kubectl(&["apply", "-f", "-"], &manifests()).unwrap();
@@ -36,6 +40,13 @@ impl Account {
         config["users"][0]["user"] = json!({"token": token.trim()});
         let kubeconfig = cluster.scratch().join("operator.kubeconfig");
         std::fs::write(&kubeconfig, config.to_string()).unwrap();
+        // The authorizer learns of roles and bindings from watches, and an operator without rights ends.
+        has_right(cluster, &json!({"verb": "list", "group": "gastown.dev", "resource": "towns"})).await;
+        let group = "coordination.k8s.io";
+        let of_lease = json!({
+            "verb": "get", "group": group, "resource": "leases", "name": NAME, "namespace": NAMESPACE,
+        });
+        has_right(cluster, &of_lease).await;
         Self { kubeconfig }
     }
 
@@ -49,6 +60,21 @@ impl Account {
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
     }
+}
+
+/// Waits until the authorizer grants the service account this right.
+async fn has_right(cluster: &Cluster, right: &Value) {
+    let user = format!("system:serviceaccount:{NAMESPACE}:{NAME}");
+    let review = json!({"metadata": {}, "spec": {"user": user, "resourceAttributes": right}});
+    let review: SubjectAccessReview = serde_json::from_value(review).unwrap();
+    let reviews: Api<SubjectAccessReview> = Api::all(cluster.client());
+    until(&format!("{user} has the right {right}"), PATIENCE, async || {
+        let reviewed =
+            reviews.create(&PostParams::default(), &review).await.map_err(|error| error.to_string())?;
+        let status = reviewed.status.unwrap_or_default();
+        if status.allowed { Ok(()) } else { Err(format!("{status:?}")) }
+    })
+    .await;
 }
 
 /// The chart's service account, its roles, those for people, bindings and policies.

@@ -209,7 +209,7 @@ impl Cluster {
 
     /// Starts the operator with the rights that the chart gives it, and no more.
     pub async fn operator(&self, flags: &[&str]) -> Operator {
-        let account = Account::create(self);
+        let account = Account::create(self).await;
         Operator::start(account.kubeconfig(), flags).await
     }
 }

@@ -5,6 +5,7 @@ use std::fs::OpenOptions;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -92,9 +93,14 @@ impl Operator {
         self.await_ready().await;
     }
 
-    /// Sends a signal.
-    pub fn signal(&self, signal: Signal) {
-        self.process().signal(signal);
+    /// SIGSTOP, and waits until it does nothing more.
+    pub fn pause(&self) {
+        self.process().pause();
+    }
+
+    /// SIGCONT after a [`Self::pause`].
+    pub fn resume(&self) {
+        self.process().signal(Signal::SIGCONT);
     }
 
     /// How the Lease, its log and the audit log call it; not its restarts apart.
@@ -179,9 +185,22 @@ fn spawn(
     })
 }
 
-/// An address of this machine that nobody listens on.
+/// Ports below those that the bed takes, and below the range from which the kernel takes the ports of connections.
+const PORTS: std::ops::Range<u32> = 12_000..20_000;
+
+/// An address of this machine that no server listens on. No other story and no connection takes it before the
+/// operator listens there.
 pub fn free_address() -> SocketAddr {
-    TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr()).expect("a free port")
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    loop {
+        // Suites that run side by side begin at different places.
+        let number = std::process::id().wrapping_mul(97).wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed));
+        let port = PORTS.start + number % (PORTS.end - PORTS.start);
+        let address = SocketAddr::from(([127, 0, 0, 1], u16::try_from(port).expect("a port")));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
 }
 
 /// Whether a GET is answered with 200.

@@ -1,8 +1,11 @@
-//! Those who play a node: a control plane alone has no kubelet, so the test says what becomes of each pod.
+//! A played node: a control plane alone has no kubelet, so the test decides the fate of each pod.
 //!
-//! The node is an object that never had a machine; its Lease is renewed so that nobody takes it for lost.
-//! Pods must name a scheduler that does not exist (see [`super::story::template`]), so that on a cluster with
-//! real nodes they still come here.
+//! A setting of the players is in force when its future completes: the players then have no action under way that
+//! began under an older setting. A story awaits each setting, so it never races with the players.
+//!
+//! The node is an object without a machine. The players renew its Lease, so no controller takes it for lost.
+//! A pod must name a scheduler that does not exist (see [`super::story::template`]), so that a cluster with real
+//! nodes leaves it to the players.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
@@ -19,6 +22,7 @@ use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use super::clock::{in_seconds, now};
 use super::wait::{PATIENCE, until};
@@ -35,6 +39,8 @@ const NOWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1));
 /// What the players do by themselves.
 #[derive(Clone, Debug)]
 struct Script {
+    /// The number of changes of the script so far.
+    version: u64,
     /// Take every new pod to Running and Ready.
     run: bool,
     /// Let pods that are asked to end do so.
@@ -49,44 +55,68 @@ struct Script {
 pub struct Players {
     pods: Api<Pod>,
     script: watch::Sender<Script>,
+    /// The oldest version of the script that the players still act by.
+    in_force: watch::Receiver<u64>,
     task: JoinHandle<()>,
 }
 
 impl Players {
-    /// Calls them. From now on new pods run and become ready, and pods that are asked to end do so, both at
-    /// once, until something else is said.
+    /// Calls them. New pods run and become ready at once, and pods that are deleted end at once, until a setting
+    /// changes that.
     pub async fn call(client: Client, namespace: &str) -> Self {
         keep_node(&client).await;
         let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
-        let begin = Script { run: true, end: true, held: BTreeSet::new(), address: NOWHERE };
+        let begin = Script { version: 0, run: true, end: true, held: BTreeSet::new(), address: NOWHERE };
         let (script, seen) = watch::channel(begin);
-        let task = tokio::spawn(play(client, pods.clone(), seen));
-        Self { pods, script, task }
+        let (acknowledge, in_force) = watch::channel(0);
+        let (played, keeper) = (pods.clone(), client);
+        let task = tokio::spawn(async move {
+            tokio::select! {
+                () = play(played, seen, acknowledge) => {}
+                () = keep_renewing(keeper) => {}
+            }
+        });
+        Self { pods, script, in_force, task }
     }
 
     /// Whether new pods run and become ready by themselves.
-    pub fn run_new_pods(&self, run: bool) {
-        self.script.send_modify(|script| script.run = run);
+    pub fn run_new_pods(&self, run: bool) -> impl Future<Output = ()> {
+        self.change(move |script| script.run = run)
     }
 
-    /// Whether pods that are asked to end do so by themselves.
-    pub fn end_pods(&self, end: bool) {
-        self.script.send_modify(|script| script.end = end);
+    /// Whether pods that are deleted end by themselves.
+    pub fn end_pods(&self, end: bool) -> impl Future<Output = ()> {
+        self.change(move |script| script.end = end)
     }
 
     /// Gives new pods this address.
-    pub fn live_at(&self, address: IpAddr) {
-        self.script.send_modify(|script| script.address = address);
+    pub fn live_at(&self, address: IpAddr) -> impl Future<Output = ()> {
+        self.change(move |script| script.address = address)
     }
 
-    /// Makes a pod deaf to being asked to end, as one on a lost node is.
-    pub fn hold(&self, pod: &str) {
-        self.script.send_modify(|script| _ = script.held.insert(pod.to_owned()));
+    /// Lets a pod ignore its deletion, as a pod on a lost node does.
+    pub fn hold(&self, pod: &str) -> impl Future<Output = ()> {
+        self.change(move |script| _ = script.held.insert(pod.to_owned()))
     }
 
-    /// Lets a pod end that was held.
-    pub fn release(&self, pod: &str) {
-        self.script.send_modify(|script| _ = script.held.remove(pod));
+    /// Lets a held pod end.
+    pub fn release(&self, pod: &str) -> impl Future<Output = ()> {
+        self.change(move |script| _ = script.held.remove(pod))
+    }
+
+    /// Changes the script at once. The future completes when the change is in force.
+    fn change(&self, change: impl FnOnce(&mut Script)) -> impl Future<Output = ()> {
+        let mut version = 0;
+        self.script.send_modify(|script| {
+            change(script);
+            script.version += 1;
+            version = script.version;
+        });
+        let mut in_force = self.in_force.clone();
+        async move {
+            let acknowledged = timeout(PATIENCE, in_force.wait_for(|oldest| *oldest >= version)).await;
+            acknowledged.expect("the players acknowledge a setting in time").expect("the players live");
+        }
     }
 
     /// Waits until there is a pod of this name.
@@ -200,28 +230,31 @@ impl Drop for Players {
     }
 }
 
-/// Plays the pods of a namespace until it is told to stop.
-async fn play(client: Client, pods: Api<Pod>, mut script: watch::Receiver<Script>) {
-    let mut heartbeat = tokio::time::interval(Duration::from_secs(10));
+/// Plays the pods of a namespace until the players are dropped, and acknowledges each version of the script.
+async fn play(pods: Api<Pod>, mut script: watch::Receiver<Script>, acknowledge: watch::Sender<u64>) {
     let mut stage: BTreeMap<String, Pod> = BTreeMap::new();
     let mut events = watcher(pods.clone(), watcher::Config::default()).default_backoff().boxed();
-    // What could not be done is tried again, a little later: it may be the API server that is played with.
+    // A request that failed is sent again a little later: the story may stop the API server.
     let mut again = tokio::time::interval(Duration::from_millis(500));
     let mut owed = BTreeSet::new();
     let mut due: BTreeSet<String> = BTreeSet::new();
-    // One at a time for each pod, and some side by side.
+    // One action at a time for each pod; the actions for different pods run side by side.
     let mut acts = FuturesUnordered::new();
-    let mut busy: BTreeSet<String> = BTreeSet::new();
+    // Each pod with an action under way, and the version of the script that the action follows.
+    let mut busy: BTreeMap<String, u64> = BTreeMap::new();
     loop {
         while acts.len() < HANDS
-            && let Some(name) = due.difference(&busy).next().cloned()
+            && let Some(name) = due.iter().find(|name| !busy.contains_key(*name)).cloned()
         {
             due.remove(&name);
             let Some(pod) = stage.get(&name).cloned() else { continue };
-            busy.insert(name.clone());
             let (pods, script) = (&pods, script.borrow().clone());
+            busy.insert(name.clone(), script.version);
             acts.push(async move { (name, act(pods, &pod, &script).await) });
         }
+        let latest = script.borrow().version;
+        let oldest = busy.values().copied().min().unwrap_or(latest);
+        acknowledge.send_if_modified(|known| std::mem::replace(known, oldest) != oldest);
         tokio::select! {
             event = events.next() => match event {
                 Some(Ok(watcher::Event::Apply(pod) | watcher::Event::InitApply(pod))) => {
@@ -241,13 +274,12 @@ async fn play(client: Client, pods: Api<Pod>, mut script: watch::Receiver<Script
                 busy.remove(&name);
                 match done {
                     Ok(()) => {}
-                    // It changed meanwhile; the watch tells.
+                    // The pod changed meanwhile; its watch event follows.
                     Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {}
                     Err(_) => _ = owed.insert(name),
                 }
             }
             _ = again.tick() => due.append(&mut owed),
-            _ = heartbeat.tick() => { let _ = renew(&client).await; }
         }
     }
 }
@@ -395,6 +427,15 @@ async fn keep_node(client: &Client) {
         .patch_status(NODE, &PatchParams::default(), &Patch::Merge(status))
         .await
         .unwrap_or_else(|error| panic!("node: {error}"));
+}
+
+/// Renews the node's Lease for ever.
+async fn keep_renewing(client: Client) {
+    let mut heartbeat = tokio::time::interval(Duration::from_secs(10));
+    loop {
+        heartbeat.tick().await;
+        let _ = renew(&client).await;
+    }
 }
 
 /// Renews the node's Lease.

@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+/// How long the threads of a process may take to stop: a thread in the kernel stops when its call returns.
+const STOPPED: Duration = Duration::from_secs(30);
+
 type Order = (Command, Sender<io::Result<Child>>);
 
 static SPAWNER: LazyLock<Sender<Order>> = LazyLock::new(|| {
@@ -57,6 +60,18 @@ impl Process {
     pub fn signal(&mut self, signal: Signal) {
         if self.ended().is_none() {
             kill(Pid::from_raw(self.child.id().cast_signed()), signal).expect("a child of ours");
+        }
+    }
+
+    /// SIGSTOP, and waits until every thread is stopped.
+    pub fn pause(&mut self) {
+        let pid = self.child.id().cast_signed();
+        self.signal(Signal::SIGSTOP);
+        let deadline = Instant::now() + STOPPED;
+        while !bed::is_stopped(pid) {
+            assert!(self.ended().is_none(), "a process that has ended cannot be paused");
+            assert!(Instant::now() < deadline, "the process did not stop within {STOPPED:?}");
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 

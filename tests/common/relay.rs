@@ -1,13 +1,14 @@
-//! A way to the API server that can be cut: whoever is behind it keeps its connections and hears nothing.
+//! A relay before the API server that a story can cut: its clients keep their connections and receive nothing.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{OwnedRwLockWriteGuard, RwLock};
 use tokio::task::JoinHandle;
 
 use super::cluster::Cluster;
@@ -18,7 +19,9 @@ const PIECE: usize = 16 * 1024;
 /// A relay on a port of its own. Dropping it ends it.
 pub struct Relay {
     kubeconfig: PathBuf,
-    passes: watch::Sender<bool>,
+    gate: Arc<RwLock<()>>,
+    /// Held while the relay is cut.
+    cut: Mutex<Option<OwnedRwLockWriteGuard<()>>>,
     task: JoinHandle<()>,
 }
 
@@ -34,9 +37,9 @@ impl Relay {
         *server = format!("https://{here}").into();
         let file = cluster.scratch().join("relayed.kubeconfig");
         std::fs::write(&file, config.to_string()).unwrap();
-        let (passes, gate) = watch::channel(true);
-        let task = tokio::spawn(serve(listener, there, gate));
-        Self { kubeconfig: file, passes, task }
+        let gate = Arc::<RwLock<()>>::default();
+        let task = tokio::spawn(serve(listener, there, gate.clone()));
+        Self { kubeconfig: file, gate, cut: Mutex::default(), task }
     }
 
     /// The same kubeconfig, by way of the relay.
@@ -44,14 +47,15 @@ impl Relay {
         &self.kubeconfig
     }
 
-    /// From now on nothing passes, in either direction; nobody is told.
-    pub fn cut(&self) {
-        self.passes.send_replace(false);
+    /// When this returns nothing passes any more, in either direction. The connections stay open.
+    pub async fn cut(&self) {
+        let closed = self.gate.clone().write_owned().await;
+        *self.cut.lock().unwrap_or_else(PoisonError::into_inner) = Some(closed);
     }
 
-    /// From now on everything passes, what was held up first.
+    /// From now on everything passes, first the bytes that the cut held up.
     pub fn mend(&self) {
-        self.passes.send_replace(true);
+        *self.cut.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 
@@ -61,7 +65,7 @@ impl Drop for Relay {
     }
 }
 
-async fn serve(listener: TcpListener, there: String, gate: watch::Receiver<bool>) {
+async fn serve(listener: TcpListener, there: String, gate: Arc<RwLock<()>>) {
     while let Ok((outside, _)) = listener.accept().await {
         let (there, gate) = (there.clone(), gate.clone());
         tokio::spawn(async move {
@@ -73,11 +77,13 @@ async fn serve(listener: TcpListener, there: String, gate: watch::Receiver<bool>
     }
 }
 
-/// Passes on until one side ends; the other is told when both halves are dropped.
-async fn pump(from: OwnedReadHalf, to: OwnedWriteHalf, mut gate: watch::Receiver<bool>) {
+/// Passes bytes on until one side closes; the drop of both halves closes the other.
+async fn pump(from: OwnedReadHalf, to: OwnedWriteHalf, gate: Arc<RwLock<()>>) {
     let mut piece = vec![0; PIECE];
     while let Ok(read) = read(&from, &mut piece).await {
-        if read == 0 || gate.wait_for(|passes| *passes).await.is_err() || !write(&to, &piece[..read]).await {
+        // Held until the piece is written, so that a cut waits for it.
+        let _passes = gate.read().await;
+        if read == 0 || !write(&to, &piece[..read]).await {
             return;
         }
     }

@@ -1,7 +1,7 @@
 //! What keeps containers from running is said in its own words and tried again within bounds, and ends when its
 //! cause does.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Pod, ResourceQuota};
 use kube::ResourceExt;
@@ -48,10 +48,9 @@ async fn t17_c5_c6_a_town_that_keeps_crashing_rests_and_an_edit_starts_it_at_onc
     town.stays(Duration::from_secs(3), "rests", rests_on).await;
     assert!(scene.pods(&uid).await.is_empty());
 
-    let began = Instant::now();
+    // The next start by itself is half an hour away.
     town.merge(json!({"spec": {"template": runs(STAY)}})).await;
     let square = scene.town_pod("alpha").await;
-    assert!(began.elapsed() < Duration::from_secs(30), "at once, not after {:?}", began.elapsed());
     scene.assert_runs(&[square]).await;
     let well = town.get().await;
     assert!(!well.is("Degraded"), "{well:?}");
@@ -136,12 +135,11 @@ async fn k15_c7_an_image_that_cannot_be_pulled_is_named_within_seconds(scene: Sc
     const NOWHERE: &str = "localhost/nowhere/to-be-found:1";
     let mut template = runs(STAY);
     template["spec"]["containers"][0]["image"] = NOWHERE.into();
-    let began = Instant::now();
     scene.create_town("alpha", json!({"template": template})).await;
     let town = scene.town("alpha");
+    // The bound of a start, at which a town without a cause would say so too, is ten minutes.
     let what = "names the image";
     let named = town.until_within(PATIENCE, what, |town| town.is_degraded_by("ImagePullFailed")).await;
-    assert!(began.elapsed() < Duration::from_secs(30), "not within seconds: {:?}", began.elapsed());
     let said = named.message("Degraded");
     let begins = format!("container main: image {NOWHERE} cannot be pulled: ");
     assert!(said.strip_prefix(&begins).is_some_and(|why| why.contains("localhost")), "{said}");

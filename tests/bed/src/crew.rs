@@ -20,7 +20,7 @@ use nix::unistd::Pid;
 use crate::api::Client;
 use crate::component::{Component, Launch};
 use crate::error::{Doing, Error, tail};
-use crate::proc::LOOK;
+use crate::proc::{LOOK, is_stopped};
 
 /// How long a component may take to become ready. A loaded machine with one core makes it in a tenth.
 const READY: Duration = Duration::from_secs(90);
@@ -194,9 +194,20 @@ impl Crew {
         self.await_end(component, STOPPED)
     }
 
-    /// SIGSTOP: it keeps its connections and answers nothing.
+    /// SIGSTOP, and waits until every thread is stopped: the component keeps its connections and answers nothing.
     pub(crate) fn freeze(&self, component: Component) -> Result<(), Error> {
-        self.signal(component, Signal::SIGSTOP)
+        self.signal(component, Signal::SIGSTOP)?;
+        let deadline = Instant::now() + STOPPED;
+        while let Some(pid) = self.running(component) {
+            if is_stopped(pid.as_raw()) {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(Error::State(format!("{component} did not stop within {} s", STOPPED.as_secs())));
+            }
+            std::thread::sleep(LOOK);
+        }
+        Err(Error::State(format!("{component} does not run")))
     }
 
     /// SIGCONT.

@@ -23,6 +23,7 @@ pub use control_plane::ControlPlane;
 pub use error::Error;
 pub use node::{BUSYBOX, NodeCluster, Process, node_possible};
 pub use options::Options;
+pub use proc::is_stopped;
 pub use programs::Programs;
 
 /// The hidden commands that a node starts itself with; for the `bed` program alone.

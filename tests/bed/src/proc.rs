@@ -53,9 +53,20 @@ pub(crate) fn await_none(home: &Path) {
     }
 }
 
+/// Whether a signal has stopped every thread of a process.
+pub fn is_stopped(process: i32) -> bool {
+    let threads = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+    let mut states = threads.map(|thread| state(&thread.path().join("stat"))).peekable();
+    states.peek().is_some() && states.all(|state| state == Some('T'))
+}
+
+/// The state of a process or a thread, from its `stat` file.
+fn state(stat: &Path) -> Option<char> {
+    // The state follows the name, which is in parentheses and may hold anything.
+    fs::read_to_string(stat).ok()?.rsplit_once(") ")?.1.chars().next()
+}
+
 /// Whether a process has ended, be it reaped or not.
 pub(crate) fn is_gone(process: Pid) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-    // The state follows the name, which is in parentheses and may hold anything.
-    stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']))
+    state(Path::new(&format!("/proc/{process}/stat"))).is_none_or(|state| matches!(state, 'Z' | 'X'))
 }
