@@ -21,6 +21,8 @@ SHARD ?= 0/1
 
 # The simulation, optimised, with the switches that show that its tests would notice a missing check.
 EXPLORE := cargo test --locked --profile explore --features mutations --test simulation
+# Builds the program as the tests use it: `cargo run` would build every dependency once more, with other features.
+PROGRAM := cargo test -q --locked -p town-operator --test generated --no-run
 # How long `make explore` looks.
 MINUTES ?= 10
 # How many towns `make test-scale` has.
@@ -107,10 +109,11 @@ image: ## Build the container image into an archive (IMAGE=name, ENGINE=docker|p
 
 .PHONY: generate
 generate: ## Write the CustomResourceDefinitions and the table of metrics from the Rust types
-	cargo run -q --locked --bin town-operator -- crds --dir crds
+	$(PROGRAM)
+	$(TARGET)/debug/town-operator crds --dir crds
 	mkdir -p $(CHART)/files/crds docs
 	cp crds/*.yaml $(CHART)/files/crds/
-	cargo run -q --locked --bin town-operator -- metrics > docs/metrics.md
+	$(TARGET)/debug/town-operator metrics > docs/metrics.md
 
 .PHONY: manifests
 manifests: ## Render the chart to one file for kubectl apply -f
@@ -180,8 +183,9 @@ $(MUTANTS):
 lint-generated:
 	@rm -rf $(TARGET)/generated && mkdir -p $(TARGET)/generated
 	@mkdir $(TARGET)/generated/crds
-	@cargo run -q --locked --bin town-operator -- crds --dir $(TARGET)/generated/crds
-	@cargo run -q --locked --bin town-operator -- metrics > $(TARGET)/generated/metrics.md
+	@$(PROGRAM)
+	@$(TARGET)/debug/town-operator crds --dir $(TARGET)/generated/crds
+	@$(TARGET)/debug/town-operator metrics > $(TARGET)/generated/metrics.md
 	@diff -ru crds $(TARGET)/generated/crds && diff -ru crds $(CHART)/files/crds \
 	  && diff -u docs/metrics.md $(TARGET)/generated/metrics.md \
 	  || { echo "generated files are not current: run 'make generate' and commit what it writes" >&2; exit 1; }
