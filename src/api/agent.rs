@@ -118,7 +118,7 @@ pub struct AgentSpec {
     /// idle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub activity_probe: Option<ActivityProbe>,
-    /// How often a bead is tried.
+    /// retry bounds failed starts of the agent's pod and failed attempts at a bead.
     #[serde(default)]
     pub retry: Retry,
     /// The agent deletes itself this long after its bead is done or has failed for good; for mode Task, from
@@ -183,15 +183,17 @@ pub struct Hook {
     pub instructions: Option<String>,
 }
 
-/// How often a bead is tried.
+/// How often the operator starts an agent that fails.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Retry {
-    /// Starts of one bead within the window, from 1 to 100; past it the agent is Failed.
+    /// limit is the number of failed starts and failed attempts in a row, from 1 to 100, after which the agent is
+    /// Failed. The default is 5. A Failed agent keeps no town awake.
     #[serde(default = "retry_limit")]
     #[schemars(range(min = 1, max = 100))]
     pub limit: i32,
-    /// The window, from 1m to 24h. A Failed agent is tried once a window, which doubles up to 24h.
+    /// window is the pause between two attempts of a Failed agent, from 1m to 24h. The default is 30m. It doubles
+    /// with each failed attempt, up to 24h. A Session agent whose pod was Ready for this time starts a new count.
     #[serde(default = "retry_window")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1m') && duration(self) <= duration('24h')").message("spec.retry.window must be from 1m to 24h, written like 90s or 1h30m"))]
     pub window: Duration,
@@ -245,7 +247,11 @@ pub struct AgentStatus {
     /// The agent's volume claim.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub storage: Option<StorageStatus>,
-    /// Starts of a Session agent's pod after one that ended without our doing.
+    /// startTime is the time at which the operator began to start the agent's pod. It is absent once the pod of a
+    /// Session agent was Ready, or the pod of a Task agent ran. A start that takes longer than 10 minutes has failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<Time>,
+    /// restarts counts the failed starts and the disruptions of a Session agent's pod in a row.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restarts: Option<RestartsStatus>,
     /// How far destruction is.
@@ -259,9 +265,9 @@ pub struct AgentStatus {
 pub struct WorkStatus {
     /// The bead.
     pub bead: String,
-    /// Starts for this bead within the window.
+    /// attempts is the number of failed attempts at this bead in a row, an attempt that runs included.
     pub attempts: i32,
-    /// When the window in which attempts are counted began.
+    /// windowStartedAt is the time of the first attempt in the row.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub window_started_at: Option<Time>,
     /// When the last attempt began.
@@ -276,6 +282,17 @@ pub struct WorkStatus {
     /// The container's termination message, or why the attempt ended.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
+    /// disruptions is the number of attempts in a row that the cluster or a user ended. They do not count as failed
+    /// attempts, but they lengthen the pause before the next attempt.
+    #[serde(default, skip_serializing_if = "super::town::is_zero")]
+    pub disruptions: i32,
+    /// external is true if the cause of the last failed attempt lies outside of the container: image, quota,
+    /// admission, scheduling, volume or Secret.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub external: bool,
+    /// revision is a digest of what the failed attempts were made from. A change of it ends the count.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub revision: String,
     /// The last 32 beads that were done, the newest last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]

@@ -33,6 +33,10 @@ pub const PAUSED: &str = "gastown.dev/paused";
 pub const RESTART_AT: &str = "gastown.dev/restart-at";
 /// Annotation on a pod: a digest of the part of the specs that it was made from.
 pub const POD_REVISION: &str = "gastown.dev/pod-revision";
+/// Annotation on a pod: the names of the containers of its template, with commas. Every other container was injected.
+pub const POD_CONTAINERS: &str = "gastown.dev/containers";
+/// Annotation on a pod: `<generation of the town>.<generation of the agent, or 0>` of the specs that it was made from.
+pub const POD_GENERATION: &str = "gastown.dev/pod-generation";
 /// Annotation on a retained claim, instead of our labels: `<kind>/<namespace>/<name>` of its last owner.
 pub const RETAINED_FROM: &str = "gastown.dev/retained-from";
 /// Annotation on our `CustomResourceDefinition`s: an integer raised with every change of a schema.

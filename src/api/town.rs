@@ -362,7 +362,15 @@ pub struct TownStatus {
     /// How long pods of the town ran this month.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<UsageStatus>,
-    /// Starts of the town's pod after one that ended without our doing, and of its containers.
+    /// startTime is the time at which the operator began to start the town's pod. It is absent once the pod was
+    /// Ready. A start that is not Ready 10 minutes after this time has failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<Time>,
+    /// wakeRequestTime is the time at which the operator acted on the last `spec.wakeRequest`. Each failed agent
+    /// gets one attempt after it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wake_request_time: Option<Time>,
+    /// restarts counts the failed starts and the disruptions of the town's pod in a row.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restarts: Option<RestartsStatus>,
     /// How far destruction is.
@@ -417,7 +425,7 @@ pub struct PodStatus {
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // The signature that serde asks for.
-fn is_zero(number: &i32) -> bool {
+pub(super) fn is_zero(number: &i32) -> bool {
     *number == 0
 }
 
@@ -450,15 +458,33 @@ pub struct StorageStatus {
     pub uid: Option<String>,
 }
 
-/// Starts of a pod after one that ended without our doing, within a window.
+/// The failed starts and disruptions in a row of a pod that runs while its town is awake.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RestartsStatus {
-    /// Starts within the window.
+    /// count is the number of failed starts in a row. It ends when the pod was Ready for the length of the retry
+    /// window, or when the revision changes.
     pub count: i32,
-    /// When the window began.
+    /// windowStartedAt is the time of the first failed start in the row.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub window_started_at: Option<Time>,
+    /// disruptions is the number of disruptions in a row: evictions, preemptions, lost nodes and deletions by
+    /// others. A disruption is not a failed start, but it lengthens the pause before the next start.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub disruptions: i32,
+    /// failureTime is the time of the last failed start or disruption. The pause before the next start begins here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure_time: Option<Time>,
+    /// message is the cause of the last failed start, in the words of the component that reported it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// external is true if the cause of the last failed start lies outside of the container: image, quota,
+    /// admission, scheduling, volume or Secret.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub external: bool,
+    /// revision is a digest of what the failed starts were made from. A change of it ends the count.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub revision: String,
 }
 
 /// How far destruction is.

@@ -9,7 +9,7 @@ use super::live::LiveOwner;
 use super::project::{claim_facts, pod_facts};
 use super::secrets::all_there;
 use crate::api::names;
-use crate::lifecycle::{OwnerRef, Uid, label, mode};
+use crate::lifecycle::{self, OwnerRef, Uid, label, mode};
 use crate::resources;
 
 /// What is created.
@@ -65,10 +65,15 @@ pub(super) async fn create(
             live.awake(&install.0)?;
             let group = cluster.limits.volume_group;
             let (pod, needed) = match agent {
-                Some(agent) => (
-                    resources::agent_pod(agent, mode(agent), town, install, group),
-                    resources::needed_secrets_of_agent(agent, town),
-                ),
+                Some(agent) => {
+                    lifecycle::may_begin(agent).map_err(|why| Error::Conflict {
+                        what: format!("create the pod of agent {}: {why}", owner.key),
+                    })?;
+                    (
+                        resources::agent_pod(agent, mode(agent), town, install, group),
+                        resources::needed_secrets_of_agent(agent, town),
+                    )
+                }
                 None => (resources::town_pod(town, install, group), resources::needed_secrets_of_town(town)),
             };
             all_there(cluster, &owner.key.namespace, &needed).await?;

@@ -15,6 +15,9 @@ use crate::lifecycle::{
 };
 use crate::resources::token_secret_of;
 
+/// The kubelet begins its message so if it does not admit a pod (`pkg/kubelet/kubelet.go`, `rejectPod`).
+const REJECTED: &str = "Pod was rejected";
+
 /// As much of a termination message as the kubelet keeps, in bytes. Whoever writes a pod's status can write more.
 const TERMINATION_MESSAGE: usize = 4096;
 
@@ -31,6 +34,7 @@ pub(super) fn pod_facts(pod: &Pod) -> Option<PodFacts> {
         Some("Unknown") => PodPhase::Unknown,
         _ => PodPhase::Pending,
     };
+    let own = Own::of(meta);
     Some(PodFacts {
         key: ObjectKey::of(meta),
         uid: Uid::of(meta)?,
@@ -48,17 +52,21 @@ pub(super) fn pod_facts(pod: &Pod) -> Option<PodFacts> {
         stops_by: meta.deletion_timestamp.as_ref().map(|t| t.0),
         address: address(spec, status),
         not_ready_since: not_ready_since(status),
-        container_restarts: container_statuses(status).map(|c| c.restart_count).sum(),
+        ready_since: ready_since(status),
+        container_restarts: most_restarted(&own, spec, status).map_or(0, |c| c.restart_count.max(0)),
+        restarted_by_node: most_restarted(&own, spec, status).is_some_and(was_lost),
+        reason: status.reason.clone(),
+        rejected: phase == PodPhase::Failed
+            && status.message.as_deref().is_some_and(|message| message.starts_with(REJECTED)),
+        ran: matches!(phase, PodPhase::Running | PodPhase::Succeeded)
+            || container_statuses(status).filter(|c| own.has(&c.name)).any(has_run),
+        generations: annotation(meta, names::POD_GENERATION).and_then(generations),
         revision: annotation(meta, names::POD_REVISION).map(str::to_owned),
         restart_at: annotation(meta, names::RESTART_AT).map(str::to_owned),
         finalizers: meta.finalizers.clone().unwrap_or_default(),
         hook: annotation(meta, names::HOOK).and_then(|text| serde_json::from_str::<Hook>(text).ok()),
-        termination: termination(spec, status, phase),
-        disrupted: condition_is(status, "DisruptionTarget", "True")
-            || matches!(
-                status.reason.as_deref(),
-                Some("Evicted" | "Preempting" | "NodeLost" | "NodeShutdown")
-            ),
+        termination: termination(&own, spec, status, phase),
+        disrupted: condition_is(status, "DisruptionTarget", "True"),
         reported_untouched: status.observed_generation == Some(1),
         last_crash: last_crash(spec, status),
         token_secret: token_secret_of(spec).map(str::to_owned),
@@ -137,6 +145,11 @@ fn address(spec: &PodSpec, status: &PodStatus) -> Option<String> {
     status.pod_ip.clone().filter(|ip| !ip.is_empty() && spec.host_network != Some(true))
 }
 
+fn ready_since(status: &PodStatus) -> Option<Timestamp> {
+    let ready = status.conditions.iter().flatten().find(|c| c.type_ == "Ready")?;
+    ready.last_transition_time.as_ref().filter(|_| ready.status == "True").map(|t| t.0)
+}
+
 fn not_ready_since(status: &PodStatus) -> Option<Timestamp> {
     let ready = status.conditions.iter().flatten().find(|c| c.type_ == "Ready")?;
     ready.last_transition_time.as_ref().filter(|_| ready.status != "True").map(|t| t.0)
@@ -145,6 +158,62 @@ fn not_ready_since(status: &PodStatus) -> Option<Timestamp> {
 /// The init containers first: they are what others wait for.
 fn container_statuses(status: &PodStatus) -> impl Iterator<Item = &ContainerStatus> {
     status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten())
+}
+
+/// The containers of the template that a pod was made from. A pod of an older operator does not name them: then every
+/// container counts.
+struct Own<'a>(Option<Vec<&'a str>>);
+
+impl<'a> Own<'a> {
+    fn of(meta: &'a ObjectMeta) -> Self {
+        Self(annotation(meta, names::POD_CONTAINERS).map(|names| names.split(',').collect()))
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.0.as_ref().is_none_or(|own| own.contains(&name))
+    }
+}
+
+/// The container of the template that the kubelet restarted most often. A sidecar (an init container that is restarted
+/// always) is a helper: its crash is not the crash of the agent.
+fn most_restarted<'a>(own: &Own<'_>, spec: &PodSpec, status: &'a PodStatus) -> Option<&'a ContainerStatus> {
+    let sidecar = |name: &str| {
+        spec.init_containers
+            .iter()
+            .flatten()
+            .any(|c| c.name == name && c.restart_policy.as_deref() == Some("Always"))
+    };
+    container_statuses(status)
+        .filter(|c| own.has(&c.name) && !sidecar(&c.name))
+        .max_by_key(|c| c.restart_count)
+}
+
+/// Whether the kubelet lost the container that ended last, and does not know its exit code: its node rebooted.
+fn was_lost(container: &ContainerStatus) -> bool {
+    container.last_state.as_ref().and_then(|state| state.terminated.as_ref()).is_some_and(is_lost)
+}
+
+fn is_lost(end: &ContainerStateTerminated) -> bool {
+    match end.reason.as_deref() {
+        Some("ContainerStatusUnknown") => true,
+        Some("Unknown") => end.exit_code == 255,
+        _ => false,
+    }
+}
+
+/// Whether the container runs, or has run before.
+fn has_run(container: &ContainerStatus) -> bool {
+    [&container.state, &container.last_state]
+        .into_iter()
+        .flatten()
+        .any(|state| state.running.is_some() || state.terminated.is_some())
+        || container.restart_count > 0
+}
+
+/// The generations of the town and of the agent, from `<town>.<agent>`.
+fn generations(text: &str) -> Option<(i64, i64)> {
+    let (town, agent) = text.split_once('.')?;
+    Some((town.parse().ok()?, agent.parse().ok()?))
 }
 
 fn condition_is(status: &PodStatus, type_: &str, value: &str) -> bool {
@@ -158,21 +227,28 @@ fn stop_requested(meta: &ObjectMeta) -> Option<Timestamp> {
     Some(end.checked_sub(grace).unwrap_or(end))
 }
 
-/// How the containers ended, once the pod has. An init container counts where it kept the others from running.
-fn termination(spec: &PodSpec, status: &PodStatus, phase: PodPhase) -> Option<Termination> {
-    if !matches!(phase, PodPhase::Succeeded | PodPhase::Failed) {
-        return None;
-    }
+/// How the containers of the template ended, once all have and none is started again. An injected container may run on.
+/// An init container counts where it kept the others from running.
+fn termination(own: &Own<'_>, spec: &PodSpec, status: &PodStatus, phase: PodPhase) -> Option<Termination> {
+    let over = matches!(phase, PodPhase::Succeeded | PodPhase::Failed);
     let ended = |all: &'_ Option<Vec<ContainerStatus>>| -> Vec<_> {
         let ended = |c: &ContainerStatus| Some((c.name.clone(), c.state.as_ref()?.terminated.clone()?));
-        all.iter().flatten().filter_map(ended).collect()
+        all.iter().flatten().filter(|c| own.has(&c.name)).filter_map(ended).collect()
     };
-    let (mains, inits) = (ended(&status.container_statuses), ended(&status.init_container_statuses));
+    let mains = ended(&status.container_statuses);
+    if !over {
+        let wanted = spec.containers.iter().filter(|c| own.has(&c.name)).count();
+        let final_ = spec.restart_policy.as_deref() == Some("Never");
+        if !final_ || wanted == 0 || mains.len() < wanted {
+            return None;
+        }
+    }
+    let inits = ended(&status.init_container_statuses);
     let failed = |(_, end): &&(String, ContainerStateTerminated)| end.exit_code != 0;
     let telling = mains
         .iter()
         .find(failed)
-        .or_else(|| inits.iter().find(failed).filter(|_| phase == PodPhase::Failed))
+        .or_else(|| inits.iter().find(failed).filter(|_| phase == PodPhase::Failed && mains.is_empty()))
         .or(mains.first());
     let said = telling.and_then(|(name, end)| said_at_its_end(name, end, spec));
     let message = said.or_else(|| status.message.clone()).unwrap_or_default();
@@ -180,6 +256,8 @@ fn termination(spec: &PodSpec, status: &PodStatus, phase: PodPhase) -> Option<Te
         exit_code: telling.map_or_else(|| i32::from(phase == PodPhase::Failed), |(_, end)| end.exit_code),
         at: mains.iter().filter_map(|(_, end)| end.finished_at.as_ref().map(|t| t.0)).max(),
         message: cut(message.trim(), TERMINATION_MESSAGE).to_owned(),
+        out_of_memory: telling.is_some_and(|(_, end)| is_oom(end)),
+        lost: telling.is_some_and(|(_, end)| is_lost(end)),
     })
 }
 
@@ -230,10 +308,12 @@ fn cut(text: &str, bytes: usize) -> &str {
     &text[..text.floor_char_boundary(bytes)]
 }
 
-/// The scheduler's word that no node takes the pod.
+/// The scheduler's reason why the pod is on no node: no node takes it, a gate holds it, or the scheduler failed.
 fn unschedulable(status: &PodStatus) -> Option<&PodCondition> {
     status.conditions.iter().flatten().find(|c| {
-        c.type_ == "PodScheduled" && c.status == "False" && c.reason.as_deref() == Some("Unschedulable")
+        c.type_ == "PodScheduled"
+            && c.status == "False"
+            && matches!(c.reason.as_deref(), Some("Unschedulable" | "SchedulingGated" | "SchedulerError"))
     })
 }
 
@@ -280,6 +360,13 @@ fn container_trouble(container: &ContainerStatus, spec: &PodSpec) -> Option<(&'s
             });
             Some((reason::CONTAINER_FAILED, format!("container {name} keeps ending{text}")))
         }
+        "CreateContainerConfigError" if message.contains("runAsNonRoot") => Some((
+            reason::CONTAINER_FAILED,
+            format!(
+                "container {name}: {message}; set securityContext.runAsUser to a number other than 0, or \
+                 securityContext.runAsNonRoot to false, in the spec of the pod template"
+            ),
+        )),
         other => Some((reason::CONTAINER_FAILED, format!("container {name}: {other}: {message}"))),
     }
 }
@@ -289,6 +376,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::lifecycle::Ending;
 
     /// A pod as the API server stores it, of the town with UID t and the agent with UID a.
     fn facts(metadata: &Value, status: Value) -> PodFacts {
@@ -453,22 +541,143 @@ mod tests {
         assert_eq!(end("Running", json!([terminated("a", 1, "00:00:10")])), None, "others still run");
     }
 
+    /// A pod as the kubelet, the scheduler or a controller leaves it, and how it ended.
     #[test]
-    fn who_was_thrown_out_did_not_fail_by_itself() {
-        for reason in ["Evicted", "Preempting", "NodeLost", "NodeShutdown"] {
-            assert!(with_status(json!({"phase": "Failed", "reason": reason})).disrupted, "{reason}");
+    fn status_of_a_pod_tells_how_it_ended() {
+        let disrupted = |by: &str| json!([condition("DisruptionTarget", "True", by, "")]);
+        let ended =
+            |code: i32| json!([terminated("main", code, "00:00:10"), terminated("side", 0, "00:00:10")]);
+        let by = |code: i32, reason: &str| {
+            let mut main = terminated("main", code, "00:00:10");
+            main["state"]["terminated"]["reason"] = json!(reason);
+            json!([main])
+        };
+        let own_limit = "Pod ephemeral local storage usage exceeds the total limit of containers 1Mi.";
+        let cases = [
+            ("exit code 0", json!({"phase": "Succeeded", "containerStatuses": ended(0)}), Ending::Completed),
+            (
+                "exit code 3",
+                json!({"phase": "Failed", "containerStatuses": ended(3)}),
+                Ending::ContainerFailed,
+            ),
+            (
+                "an init container failed",
+                json!({"phase": "Failed", "initContainerStatuses": ended(1), "containerStatuses": []}),
+                Ending::ContainerFailed,
+            ),
+            (
+                "killed for its memory",
+                json!({"phase": "Failed", "containerStatuses": by(137, "OOMKilled")}),
+                Ending::OutOfMemory,
+            ),
+            (
+                "evicted for its own limit (kubelet, eviction_manager.go)",
+                json!({"phase": "Failed", "reason": "Evicted", "message": own_limit, "containerStatuses": ended(137)}),
+                Ending::OwnLimit,
+            ),
+            (
+                "node pressure, and the container ends with 0 on SIGTERM (kubernetes/kubernetes#118310)",
+                json!({"phase": "Succeeded", "reason": "Evicted", "containerStatuses": ended(0),
+                       "conditions": disrupted("TerminationByKubelet")}),
+                Ending::Disrupted,
+            ),
+            (
+                "eviction API",
+                json!({"phase": "Failed", "containerStatuses": ended(143),
+                       "conditions": disrupted("EvictionByEvictionAPI")}),
+                Ending::Disrupted,
+            ),
+            (
+                "scheduler preemption",
+                json!({"phase": "Failed", "conditions": disrupted("PreemptionByScheduler")}),
+                Ending::Disrupted,
+            ),
+            (
+                "pod garbage collection on a lost node",
+                json!({"phase": "Failed", "conditions": disrupted("DeletionByPodGC")}),
+                Ending::Disrupted,
+            ),
+            (
+                "graceful node shutdown without a condition",
+                json!({"phase": "Failed", "reason": "Terminated", "containerStatuses": ended(143)}),
+                Ending::Disrupted,
+            ),
+            (
+                "kubelet preemption without a condition",
+                json!({"phase": "Failed", "reason": "Preempting", "containerStatuses": ended(143)}),
+                Ending::Disrupted,
+            ),
+            (
+                "not admitted",
+                json!({"phase": "Failed", "reason": "OutOfcpu",
+                       "message": "Pod was rejected: Node didn't have enough resource: cpu"}),
+                Ending::Rejected,
+            ),
+            (
+                "not admitted by a node under pressure",
+                json!({"phase": "Failed", "reason": "Evicted",
+                       "message": "Pod was rejected: The node had condition: [MemoryPressure]."}),
+                Ending::Rejected,
+            ),
+            (
+                "failed before any container ran",
+                json!({"phase": "Failed", "reason": "Other"}),
+                Ending::NeverRan,
+            ),
+            (
+                "deadline",
+                json!({"phase": "Failed", "reason": "DeadlineExceeded", "containerStatuses": ended(143)}),
+                Ending::DeadlineExceeded,
+            ),
+            (
+                "node reboot",
+                json!({"phase": "Failed", "containerStatuses": by(255, "Unknown")}),
+                Ending::ContainersLost,
+            ),
+            (
+                "container lost by the kubelet",
+                json!({"phase": "Failed", "containerStatuses": by(137, "ContainerStatusUnknown")}),
+                Ending::ContainersLost,
+            ),
+        ];
+        for (case, status, ending) in cases {
+            assert_eq!(with_status(status).ending(), Some(ending), "{case}");
         }
-        let drained = condition("DisruptionTarget", "True", "EvictionByEvictionAPI", "");
-        assert!(with_status(json!({"phase": "Failed", "conditions": [drained]})).disrupted);
-        let spared = condition("DisruptionTarget", "False", "", "");
-        assert!(!with_status(json!({"phase": "Failed", "conditions": [spared]})).disrupted);
-        assert!(!with_status(json!({"phase": "Failed", "reason": "DeadlineExceeded"})).disrupted);
-        let evicted = with_status(
-            json!({"phase": "Failed", "reason": "Evicted", "message": "the node was low on memory"}),
+        let going = json!({"deletionTimestamp": "2030-01-01T00:00:40Z", "deletionGracePeriodSeconds": 40});
+        let pod = facts(&going, json!({"phase": "Succeeded", "containerStatuses": ended(0)}));
+        assert_eq!(pod.ending(), Some(Ending::Deleted), "it ended after it was told to stop");
+        let stale = condition("DisruptionTarget", "False", "", "");
+        let pod =
+            with_status(json!({"phase": "Failed", "conditions": [stale], "containerStatuses": ended(1)}));
+        assert_eq!(
+            pod.ending(),
+            Some(Ending::ContainerFailed),
+            "a condition that the controller manager reset"
         );
-        let (_, text) = evicted.trouble.unwrap();
-        assert!(text.contains("low on memory"), "{text}");
-        assert_eq!(evicted.termination.unwrap().message, "the node was low on memory");
+        assert_eq!(with_status(json!({"phase": "Running", "containerStatuses": ended(0)})).ending(), None);
+    }
+
+    // reports:P10
+    #[test]
+    fn injected_container_does_not_keep_the_work_of_a_task_from_being_over() {
+        let names = json!({"annotations": {names::POD_CONTAINERS: "main"}});
+        let running = json!({"name": "side", "image": "proxy", "imageID": "", "ready": true, "restartCount": 0,
+                             "state": {"running": {}}});
+        let with = |main: Value, policy: &str| {
+            let status = json!({"phase": "Running", "containerStatuses": [main, running]});
+            let mut pod = json!({"metadata": {"name": "p", "namespace": "ns", "uid": "p"},
+                "spec": {"containers": [{"name": "main"}, {"name": "side"}], "restartPolicy": policy}});
+            pod["metadata"]["annotations"] = names["annotations"].clone();
+            pod["status"] = status;
+            pod_facts(&serde_json::from_value(pod).unwrap()).unwrap()
+        };
+        assert_eq!(with(terminated("main", 0, "00:00:10"), "Never").ending(), Some(Ending::Completed));
+        assert_eq!(with(terminated("main", 2, "00:00:10"), "Never").ending(), Some(Ending::ContainerFailed));
+        assert_eq!(with(terminated("main", 0, "00:00:10"), "Always").ending(), None, "it is started again");
+        let mut crashed = running.clone();
+        crashed["restartCount"] = json!(7);
+        let pod = facts(&names, json!({"phase": "Running", "containerStatuses": [crashed]}));
+        assert_eq!(pod.container_restarts, 0, "the crash of a helper is not the agent's");
     }
 
     #[test]
@@ -477,14 +686,13 @@ mod tests {
         let pod = with_status(json!({"phase": "Pending", "conditions": [unscheduled]}));
         assert_eq!(pod.trouble, Some((reason::UNSCHEDULABLE, "0/1 nodes are available".into())));
         assert_eq!(pod.trouble_since, Some(time("00:00:30")));
-        for (status, why) in [("True", "Unschedulable"), ("False", "SchedulingGated")] {
-            let other = condition("PodScheduled", status, why, "");
-            assert_eq!(
-                with_status(json!({"phase": "Pending", "conditions": [other]})).trouble,
-                None,
-                "{status} {why}"
-            );
+        for why in ["SchedulingGated", "SchedulerError"] {
+            let held = condition("PodScheduled", "False", why, "its own words");
+            let pod = with_status(json!({"phase": "Pending", "conditions": [held]}));
+            assert_eq!(pod.trouble, Some((reason::UNSCHEDULABLE, "its own words".into())), "{why}");
         }
+        let other = condition("PodScheduled", "True", "Unschedulable", "");
+        assert_eq!(with_status(json!({"phase": "Pending", "conditions": [other]})).trouble, None);
     }
 
     #[test]
@@ -624,7 +832,11 @@ mod tests {
             "phase": "Running", "initContainerStatuses": [restarted(1)],
             "containerStatuses": [restarted(2), restarted(4)],
         }));
-        assert_eq!(pod.container_restarts, 7);
+        assert_eq!(pod.container_restarts, 4, "a reboot restarts all of them, and is one incident");
+        let mut lost = restarted(4);
+        lost["lastState"] = json!({"terminated": {"exitCode": 255, "reason": "Unknown"}});
+        let pod = with_status(json!({"phase": "Running", "containerStatuses": [restarted(1), lost]}));
+        assert!(pod.restarted_by_node);
     }
 
     #[test]

@@ -211,6 +211,9 @@ fn session_activity(
     now: Timestamp,
 ) -> AgentActivity {
     let hook = unfinished(agent);
+    if super::retry::is_past_limit(agent) {
+        return AgentActivity::Failed;
+    }
     if hook.is_some_and(|hook| gave_up(agent, &hook.bead)) {
         return AgentActivity::Failed;
     }

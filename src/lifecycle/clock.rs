@@ -29,8 +29,3 @@ pub(super) fn back_off(count: i32) -> SignedDuration {
         _ => 600,
     })
 }
-
-/// `span` after a stored time; now, where there is none.
-pub(super) fn due(since: Option<&Time>, span: SignedDuration, now: Timestamp) -> Timestamp {
-    since.map_or(now, |t| after(t.0, span))
-}

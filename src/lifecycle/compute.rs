@@ -9,12 +9,13 @@ use super::facts::TownSnapshot;
 use super::ids::{OwnerRef, service_name};
 use super::needs;
 use super::plan::{Action, Notice};
-use super::pods::{STARTING_TEXT, pod_conditions, show_back_off, show_leaving, slow_at, why_ended};
+use super::pods::{STARTING_TEXT, pod_conditions, show_back_off, show_leaving, why_ended};
 use super::probe;
-use super::restart::{self, Next};
+use super::restart::{self, Next, Starts};
+use super::retry::Limit;
 use super::update::{self, Update};
+use crate::api::TownStatus;
 use crate::api::condition::{self, reason};
-use crate::api::{RestartsStatus, TownStatus};
 
 /// What is to be done about it, and how it stands.
 #[derive(Default)]
@@ -58,18 +59,20 @@ pub(super) fn compute(
             result.actions.extend(volume.actions);
             result.notice = volume.notice;
         }
-        Err(why) => {
+        Err(why) if why.1 || s.pod().is_none() => {
             result.blocked = why.1;
             needs::show_unusable(c, why);
             return result;
         }
+        // The pod that is there runs on while its claim is deleted.
+        Err(why) => c.degraded(why.0, why.2),
     }
     result.actions.extend(service(s, status));
-    let restarts = restarts(s, status, now);
-    let crashed = restarts != status.restarts;
-    status.restarts = restarts;
-    let next = next(s, status, crashed, now);
-    pod(s, status, c, (activity, next), now, &mut result);
+    let decided = starts(s, status).decide(now);
+    status.restarts = decided.restarts;
+    status.start_time = decided.began.map(stamp);
+    result.look_again = decided.look_again;
+    pod(s, status, c, (activity, decided.next), now, &mut result);
     result
 }
 
@@ -92,23 +95,25 @@ fn service(s: &TownSnapshot, status: &mut TownStatus) -> Option<Action> {
     }
 }
 
-/// The record of failed starts, with what the kubelet has started anew.
-fn restarts(s: &TownSnapshot, status: &TownStatus, now: Timestamp) -> Option<RestartsStatus> {
-    match s.pod() {
-        Some(pod) if pod.deleting() || pod.ended() => status.restarts.clone(),
-        Some(pod) => restart::count_crashes(pod, status.pod.as_ref(), status.restarts.as_ref(), now),
-        None => status.restarts.clone(),
+/// What the next step for the pod rests on.
+fn starts<'a>(s: &'a TownSnapshot, status: &'a TownStatus) -> Starts<'a> {
+    let before = s.town.status.as_ref().map_or(&[][..], |b| b.conditions.as_slice());
+    let degraded = before.iter().find(|c| c.type_ == condition::DEGRADED && c.status == "True");
+    Starts {
+        pod: s.pod(),
+        record: status.pod.as_ref(),
+        restarts: status.restarts.as_ref(),
+        began: status.start_time.as_ref().map(|t| t.0),
+        revision: &s.revision,
+        limit: Limit::OF_TOWN,
+        woke_at: status.woke_at.as_ref().map(|t| t.0),
+        refused: degraded.map(|c| c.message.as_str()),
     }
 }
 
-fn next(s: &TownSnapshot, status: &TownStatus, crashed: bool, now: Timestamp) -> Next {
-    match s.pod() {
-        // What failed was made from another spec.
-        Some(pod) if pod.ended() && !pod.deleting() && update::outdated(pod, &s.revision) => {
-            Next::Delete(None)
-        }
-        pod => restart::next_bounded(pod, status.pod.as_ref(), status.restarts.as_ref(), crashed, now),
-    }
+/// What the town's pod would be made from now.
+fn wanted(s: &TownSnapshot) -> update::Wanted<'_> {
+    update::Wanted { revision: &s.revision, generations: (s.town.metadata.generation.unwrap_or_default(), 0) }
 }
 
 fn pod(
@@ -124,9 +129,11 @@ fn pod(
         Next::Keep => {
             let Some(pod) = s.pod() else { return };
             let idle = *activity == TownActivity::None;
-            let update = update::update(&s.town.metadata, pod, &s.revision, idle);
+            let was_ready = status.start_time.is_none();
+            let update = update::update(&s.town.metadata, pod, wanted(s), idle, was_ready);
             if let Update::Now(why) = update {
                 status.restarts = None;
+                status.start_time = None;
                 status.pod = restart::gone(status.pod.as_ref());
                 result.actions.extend(delete);
                 c.reconciling(reason::STARTING, format!("replacing the pod: {why}"));
@@ -144,46 +151,62 @@ fn pod(
             let before = s.town.status.as_ref().map_or(&[][..], |b| b.conditions.as_slice());
             // One that was given up says so until its successor starts.
             c.keep(condition::DEGRADED, before, &[reason::START_FAILED]);
-            restart::excuse(s.pod(), &mut status.pod);
-            result.look_again = show_leaving(s.pod(), c, now);
+            status.pod = restart::gone(status.pod.as_ref());
+            result.look_again = earlier(result.look_again, show_leaving(s.pod(), c, now));
+        }
+        // The pod that failed was made from another spec: a new start need not wait.
+        Next::BackOff(_) if s.pod().is_some_and(|pod| update::outdated(pod, wanted(s))) => {
+            status.restarts = None;
+            status.start_time = None;
+            status.pod = restart::gone(status.pod.as_ref());
+            result.actions.extend(delete);
+            c.reconciling(reason::STARTING, "replacing a failed pod that was made from an older spec");
         }
         Next::BackOff(at) => {
             result.retry = Some(at);
-            show_back_off(s.pod(), at, c);
+            show_back_off(s.pod(), status.restarts.as_ref(), at, c);
+            if s.pod().is_none() {
+                status.pod = restart::gone(status.pod.as_ref());
+            }
         }
         Next::Hold(until) => {
             result.retry = Some(until);
             status.pod = restart::gone(status.pod.as_ref());
             result.actions.extend(delete);
+            let restarts = status.restarts.clone().unwrap_or_default();
             let text = format!(
-                "the pod's last {} starts failed within 30 minutes{}; the next one is at {}, or when the spec changes",
-                restart::LIMIT,
-                s.pod().map_or_else(String::new, |pod| {
-                    format!(", last: {}", pod.last_crash.clone().unwrap_or_else(|| why_ended(pod)))
-                }),
+                "{} starts of the town's pod failed in a row, the last because: {}; the next start is at {}, or when \
+                 the spec changes",
+                restarts.count,
+                restarts.message,
                 stamp(until).0
             );
-            let before = s.town.status.as_ref().map_or(&[][..], |b| b.conditions.as_slice());
             c.reconciling(reason::START_FAILED, "waiting before the next start");
             c.degraded(reason::START_FAILED, text);
-            // What the last one died of is known only while it is there.
-            c.keep(condition::DEGRADED, before, &[reason::START_FAILED]);
         }
-        Next::Delete(restarts) => {
+        Next::Replace => {
             let Some(pod) = s.pod() else { return };
-            status.restarts = restarts;
             status.pod = restart::gone(status.pod.as_ref());
             result.actions.extend(delete);
-            c.reconciling(reason::STARTING, format!("{}; replacing it", why_ended(pod)));
+            let why = match &status.restarts {
+                Some(restarts) if !pod.ended() => restarts.message.clone(),
+                _ => why_ended(pod),
+            };
+            c.reconciling(reason::STARTING, format!("{why}; replacing the pod"));
+            if !pod.ended() {
+                c.degraded(reason::NOT_READY, format!("{why}; replacing the pod"));
+            }
         }
-        Next::Create(_) if !s.may_start => {
+        Next::Create if !s.may_start => {
             result.waits_to_start = true;
+            result.look_again = None;
+            // The time in the queue is no part of the start.
+            status.start_time = s.town.status.as_ref().and_then(|before| before.start_time.clone());
             c.reconciling(reason::WAITING_FOR_TURN, "waiting for its turn: only so many towns start at once");
         }
-        Next::Create(restarts) => {
+        Next::Create => {
             result.actions.extend(probe::own_token(s.town.spec.activity_probe.as_ref()));
             result.actions.push(Action::CreatePod);
-            status.restarts = restarts;
             status.pod = restart::gone(status.pod.as_ref());
             c.reconciling(reason::STARTING, STARTING_TEXT);
         }
@@ -192,13 +215,11 @@ fn pod(
 
 /// Whether the pod of a town that is awake is to be started, or has been and nothing is known to be wrong.
 pub(super) fn starting(s: &TownSnapshot, status: &TownStatus, now: Timestamp) -> bool {
-    match next(s, status, false, now) {
-        Next::Create(_) => true,
+    let decided = starts(s, status).decide(now);
+    match decided.next {
+        Next::Create => true,
         Next::Keep => s.pod().is_some_and(|pod| {
-            !pod.ready
-                && pod.trouble.is_none()
-                && pod.container_restarts == 0
-                && slow_at(pod).is_none_or(|at| now < at)
+            !pod.ready && pod.trouble.is_none() && pod.container_restarts == 0 && decided.began.is_some()
         }),
         _ => false,
     }

@@ -160,6 +160,12 @@ pub struct TownFacts {
     pub active: bool,
     /// Its rigs.
     pub rigs: Vec<RigFacts>,
+    /// `metadata.generation`.
+    pub generation: i64,
+    /// When it was last woken.
+    pub woke_at: Option<Timestamp>,
+    /// When a wake request was last acted on.
+    pub wake_request_time: Option<Timestamp>,
     /// How often pods are asked for their activity, while the town has work and while it has none.
     pub alarm: (SignedDuration, SignedDuration),
     /// Whether it has a pod template for agents that bring none.
@@ -212,6 +218,9 @@ impl TownFacts {
                 .iter()
                 .map(|r| RigFacts { name: r.name.clone(), max_polecats: r.max_polecats })
                 .collect(),
+            generation: meta.generation.unwrap_or_default(),
+            woke_at: status.and_then(|s| s.woke_at.as_ref()).map(|t| t.0),
+            wake_request_time: status.and_then(|s| s.wake_request_time.as_ref()).map(|t| t.0),
             alarm: (town.spec.alarm.active.get(), town.spec.alarm.idle.get()),
             has_agent_template: town.spec.agent_template.is_some(),
             drain_timeout: town.spec.drain.timeout.get(),
@@ -357,17 +366,30 @@ pub struct PodFacts {
     pub address: Option<String>,
     /// Since when the condition Ready is not True.
     pub not_ready_since: Option<Timestamp>,
-    /// How often the kubelet has started its containers anew.
+    /// Since when the condition Ready is True.
+    pub ready_since: Option<Timestamp>,
+    /// How often the kubelet has restarted a container of the template: the most of any of them. Injected containers
+    /// and sidecars do not count.
     pub container_restarts: i32,
+    /// The last restart came from the node: the kubelet lost the containers, as in a reboot.
+    pub restarted_by_node: bool,
+    /// `status.reason`, as the kubelet or the garbage collector gives it.
+    pub reason: Option<String>,
+    /// The kubelet did not admit the pod.
+    pub rejected: bool,
+    /// A container of the template has run, or may have.
+    pub ran: bool,
+    /// The generations of the town and of the agent that the pod was made from.
+    pub generations: Option<(i64, i64)>,
     /// The revision that it was made with.
     pub revision: Option<String>,
     /// The value of the annotation `restart-at` that it was made with.
     pub restart_at: Option<String>,
     /// The hook it was made with or given since.
     pub hook: Option<Hook>,
-    /// How its containers ended, once all have.
+    /// How the containers of the template ended, once all have and none is started again.
     pub termination: Option<Termination>,
-    /// Ended by eviction, preemption or node loss, not by its own doing.
+    /// The condition DisruptionTarget is True: the cluster ends the pod.
     pub disrupted: bool,
     /// Its status speaks of it as it was made: when that was reported, nobody had told it to stop.
     pub reported_untouched: bool,
@@ -390,19 +412,6 @@ impl PodFacts {
     /// Nothing of it runs any more.
     pub fn ended(&self) -> bool {
         matches!(self.phase, PodPhase::Succeeded | PodPhase::Failed) || self.released_by_kubelet
-    }
-
-    /// Exit 0, of its own accord: a container that ends because it was told to stop is not done. Where its
-    /// status is older than that, it was not. Once the kubelet has let the pod go (grace 0), when it was told is no
-    /// longer known, so then nothing else counts: work is rather done again than lost.
-    pub fn done(&self) -> bool {
-        self.phase == PodPhase::Succeeded
-            && match (self.stop_requested, self.termination.as_ref().and_then(|t| t.at)) {
-                (None, _) => true,
-                (Some(_), _) if self.reported_untouched => true,
-                (Some(told), Some(ended)) => ended < told && !self.released_by_kubelet,
-                (Some(_), None) => false,
-            }
     }
 }
 
@@ -430,6 +439,10 @@ pub struct Termination {
     pub at: Option<Timestamp>,
     /// The termination message, or the reason.
     pub message: String,
+    /// A container was killed for its memory.
+    pub out_of_memory: bool,
+    /// The kubelet lost a container and does not know its exit code.
+    pub lost: bool,
 }
 
 /// A volume claim, as far as decisions need it.

@@ -14,6 +14,7 @@ mod clock;
 mod compute;
 mod conditions;
 mod destroy;
+mod ending;
 mod expiry;
 mod facts;
 mod guard;
@@ -27,6 +28,7 @@ mod probe;
 mod quantity;
 mod record;
 mod restart;
+mod retry;
 mod roles;
 mod session;
 mod sleep;
@@ -43,6 +45,7 @@ pub use activity::mode;
 pub use agent::{decide_agent, needs_live_town};
 pub use conditions::{Failure, overlay};
 pub use destroy::{goes_with_town, tombstone_time};
+pub use ending::{Ending, Row, TABLE};
 pub use facts::{
     AgentSnapshot, ChildFacts, ClaimFacts, Freshness, PodFacts, PodPhase, ProbeFacts, Record, Remains,
     RigFacts, ServiceFacts, Standing, Termination, TombstoneFacts, TownFacts, TownSnapshot, TownView,
@@ -57,6 +60,7 @@ pub use probe::token_secret;
 pub use record::{VOLUME, expires_at, present, tombstone_name};
 pub use restart::pod_record;
 pub use roles::standing;
+pub use task::may_begin;
 pub use town::{PENDING, decide_town, is_new, needs_live, starting};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;

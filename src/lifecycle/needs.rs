@@ -19,6 +19,8 @@ pub(super) struct Volume {
     pub(super) actions: Vec<Action>,
     /// What to say: a claim that was there is gone, and a new one is made.
     pub(super) notice: Option<Notice>,
+    /// Why it cannot be used now, if a start waits for it.
+    pub(super) unusable: Option<Unusable>,
 }
 
 /// Why a volume cannot be used now: a condition reason, whether a person must act, and a text.
@@ -43,7 +45,7 @@ pub(super) fn volume(
             at: now,
             note: format!("volume claim {name} ({uid}) is gone, and what was on it; an empty one is made"),
         });
-        return Ok(Volume { actions: vec![Action::CreateClaim], notice });
+        return Ok(Volume { actions: vec![Action::CreateClaim], notice, unusable: None });
     };
     let name = &claim.child.key.name;
     if claim.child.deleting {
@@ -60,7 +62,7 @@ pub(super) fn volume(
         uid: claim.child.uid.clone(),
         size: size.clone(),
     });
-    Ok(Volume { actions: actions.into_iter().collect(), notice: None })
+    Ok(Volume { actions: actions.into_iter().collect(), notice: None, unusable: None })
 }
 
 /// What status says of a claim.

@@ -7,7 +7,7 @@ use super::conditions::Conditions;
 use super::facts::PodFacts;
 use super::plan::Action;
 use crate::api::condition::reason;
-use crate::api::names;
+use crate::api::{RestartsStatus, names};
 
 /// One text from the create until the pod is Ready: what does not change is not written.
 pub(super) const STARTING_TEXT: &str = "waiting for the pod to be Ready";
@@ -41,9 +41,9 @@ pub(super) fn pod_conditions(
             c.degraded(why, text.clone());
             (false, None)
         }
-        // It may still come: whether a start has failed is never read off a clock.
+        // The pod was Ready before: it may be at work, and is not replaced for this.
         _ if slow_at.is_some_and(|at| at <= now) => {
-            let text = format!("pod {} has not been Ready for 10 minutes; it is left to try", pod.key.name);
+            let text = format!("pod {} has not been Ready for 10 minutes", pod.key.name);
             c.reconciling(reason::NOT_READY, text.clone());
             c.degraded(reason::NOT_READY, text);
             (false, None)
@@ -56,7 +56,7 @@ pub(super) fn pod_conditions(
 }
 
 /// When a pod that is not Ready has not been for too long to go without a word.
-pub(super) fn slow_at(pod: &PodFacts) -> Option<Timestamp> {
+fn slow_at(pod: &PodFacts) -> Option<Timestamp> {
     pod.not_ready_since.max(pod.created).map(|since| after(since, SLOW))
 }
 
@@ -119,14 +119,33 @@ pub(super) fn why_ended(pod: &PodFacts) -> String {
     }
 }
 
-/// A pod that ended, or went, is replaced after a while.
-pub(super) fn show_back_off(pod: Option<&PodFacts>, at: Timestamp, c: &mut Conditions) {
-    let why = pod.map_or_else(|| "the pod is gone".to_owned(), why_ended);
+/// The pod ended, or did not come, and the next start waits.
+pub(super) fn show_back_off(
+    pod: Option<&PodFacts>,
+    restarts: Option<&RestartsStatus>,
+    at: Timestamp,
+    c: &mut Conditions,
+) {
+    let why = match (pod, restarts) {
+        (Some(pod), _) => why_ended(pod),
+        (None, Some(restarts)) if !restarts.message.is_empty() => restarts.message.clone(),
+        (None, _) => "the pod was deleted".to_owned(),
+    };
     let text = format!("{why}; the next start is at {}", stamp(at).0);
     c.reconciling(reason::BACK_OFF, text.clone());
-    // Why it ended counts for more than that it did.
+    if pod.is_none() && restarts.is_none_or(|restarts| restarts.count == 0) {
+        // A disruption is no failure.
+        return;
+    }
+    // The cause of the end is more useful than the end.
     let oom = pod.and_then(|p| p.trouble.as_ref()).is_some_and(|(why, _)| *why == reason::OOM_KILLED);
-    c.degraded(if oom { reason::OOM_KILLED } else { reason::CONTAINER_FAILED }, text);
+    let failed = restarts.is_some_and(|restarts| restarts.external && restarts.count > 0);
+    let why = match (oom, failed && pod.is_none()) {
+        (true, _) => reason::OOM_KILLED,
+        (false, true) => reason::START_FAILED,
+        (false, false) => reason::CONTAINER_FAILED,
+    };
+    c.degraded(why, text);
 }
 
 /// Delete a pod that is not going yet; release one that nothing runs of any more.

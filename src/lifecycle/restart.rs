@@ -1,127 +1,263 @@
-//! When a pod may be started again after it ended without our doing.
+//! The one pod that a Town or a Session agent has while the town is awake: when it is started, kept, replaced, and given
+//! up for a while.
 //!
-//! Shared by the town's pod and those of Session agents. Starts are counted within a window, and the
-//! wait grows with the count, so that a pod that keeps failing costs a bounded number of requests.
+//! Invariant kept here: a start that fails is counted once, with its cause, whether a pod came of it or not; what the
+//! cluster or the operator itself ended is not counted; and a pod that is Ready is never deleted for what another
+//! container did.
 
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use k8s_openapi::jiff::Timestamp;
 
-use super::clock::{after, back_off, stamp};
+use super::clock::{after, earlier, stamp};
+use super::ending::Ending;
 use super::facts::PodFacts;
+use super::pods::why_ended;
+use super::retry::{Limit, START_WITHIN, disrupted};
 use crate::api::{PodStatus, RestartsStatus};
-
-/// Restarts are counted within this time.
-const WINDOW: SignedDuration = SignedDuration::from_mins(30);
-/// So many failed starts of a town's pod within that time, and the next one waits for its end.
-pub(super) const LIMIT: i32 = 5;
 
 /// What to do about the one pod that an owner may have.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Next {
-    /// There is one; leave it.
+    /// The pod stays.
     Keep,
-    /// It is on its way out; wait.
+    /// The pod is being deleted.
     Wait,
-    /// It has failed; not before this time may it be replaced.
+    /// The next start is due at this time. An ended pod stays until then.
     BackOff(Timestamp),
-    /// It has failed and its time is up: delete it, and record these restarts.
-    Delete(Option<RestartsStatus>),
-    /// There is none: create one, and record these restarts.
-    Create(Option<RestartsStatus>),
-    /// It has failed too often: it must not run, and none may be started before this time.
+    /// The start failed: the pod is deleted.
+    Replace,
+    /// There is no pod, and one is created.
+    Create,
+    /// The starts are past the limit: a pod that is there is deleted, and the next start is due at this time.
     Hold(Timestamp),
 }
 
-/// The next step for a town's pod. Unlike an agent's, it is given up for a while when it fails too often.
-/// `crashed`: it has since it was last looked at, and was started anew so fast that it may look Ready.
-pub(super) fn next_bounded(
-    pod: Option<&PodFacts>,
-    record: Option<&PodStatus>,
-    restarts: Option<&RestartsStatus>,
-    crashed: bool,
-    now: Timestamp,
-) -> Next {
-    let until = restarts
-        .filter(|r| r.count >= LIMIT)
-        .and_then(|r| r.window_started_at.as_ref())
-        .map(|t| after(t.0, WINDOW))
-        .filter(|until| now < *until);
-    match (until, pod) {
-        (Some(_), Some(p)) if p.deleting() => Next::Wait,
-        (Some(_), Some(p)) if p.ready && !crashed => Next::Keep,
-        (Some(until), _) => Next::Hold(until),
-        (None, _) => next(pod, record, restarts, now),
-    }
+/// What the decision rests on.
+#[derive(Clone, Copy)]
+pub(super) struct Starts<'a> {
+    /// The pod.
+    pub(super) pod: Option<&'a PodFacts>,
+    /// The pod that status names.
+    pub(super) record: Option<&'a PodStatus>,
+    /// The failures so far.
+    pub(super) restarts: Option<&'a RestartsStatus>,
+    /// When the current start began; `None` once the pod was Ready.
+    pub(super) began: Option<Timestamp>,
+    /// A digest of what the pod is made from.
+    pub(super) revision: &'a str,
+    /// The bound.
+    pub(super) limit: Limit,
+    /// When the town was last woken. The operator itself ended pods that are older.
+    pub(super) woke_at: Option<Timestamp>,
+    /// Why no pod came of the start, in the API server's words, if that is known.
+    pub(super) refused: Option<&'a str>,
 }
 
-/// Counts what the kubelet has started anew in the pod since that was last looked at: each is a start that
-/// failed.
-pub(super) fn count_crashes(
-    pod: &PodFacts,
-    record: Option<&PodStatus>,
-    restarts: Option<&RestartsStatus>,
-    now: Timestamp,
-) -> Option<RestartsStatus> {
-    let known =
-        record.filter(|r| r.uid.as_deref() == Some(pod.uid.as_str())).map_or(0, |r| r.container_restarts);
-    let more = pod.container_restarts.saturating_sub(known);
-    if more <= 0 {
-        return restarts.cloned();
-    }
-    let first = raised(restarts, in_window(restarts, now), now);
-    Some(RestartsStatus { count: first.count.saturating_add(more - 1), ..first })
+/// The decision.
+pub(super) struct Decided {
+    /// What to do.
+    pub(super) next: Next,
+    /// The failures, with what was found now.
+    pub(super) restarts: Option<RestartsStatus>,
+    /// When the current start began; `None`: the pod was Ready, or the start has failed.
+    pub(super) began: Option<Timestamp>,
+    /// When to decide again.
+    pub(super) look_again: Option<Timestamp>,
 }
 
-/// The next step for an owner whose pod should run.
-pub(super) fn next(
-    pod: Option<&PodFacts>,
-    record: Option<&PodStatus>,
-    restarts: Option<&RestartsStatus>,
-    now: Timestamp,
-) -> Next {
-    let count = in_window(restarts, now);
-    match pod {
-        Some(p) if p.deleting() => Next::Wait,
-        // Evicted, preempted, its node lost: not its own doing, and not counted.
-        Some(p) if p.ended() && p.disrupted => {
-            // One that is evicted as soon as it starts must still not be started hot.
-            let due = p.created.map_or(now, |created| after(created, back_off(1)));
-            if due > now { Next::BackOff(due) } else { Next::Delete(restarts.cloned()) }
+impl Starts<'_> {
+    /// The next step for the pod.
+    pub(super) fn decide(&self, now: Timestamp) -> Decided {
+        let restarts = self.current(now);
+        match self.pod {
+            Some(pod) if pod.deleting() => self.leaving(pod, restarts),
+            Some(pod) if self.is_counted(pod) => {
+                Decided { next: Next::Replace, restarts, began: None, look_again: None }
+            }
+            Some(pod) if pod.ended() => self.ended(pod, restarts, now),
+            Some(pod) => self.living(pod, restarts, now),
+            None => self.absent(restarts, now),
         }
-        Some(p) if p.ended() => {
-            let ended = p.termination.as_ref().and_then(|t| t.at).or(p.created);
-            let due = ended.map_or(now, |ended| after(ended, back_off(count.saturating_add(1))));
-            if due > now { Next::BackOff(due) } else { Next::Delete(Some(raised(restarts, count, now))) }
+    }
+
+    /// Whether the failure of this pod is on record, and its deletion has not succeeded yet: it is not counted twice.
+    fn is_counted(&self, pod: &PodFacts) -> bool {
+        let failed = self.restarts.and_then(|r| r.failure_time.as_ref()).map(|t| t.0);
+        let taken_off = self.record.is_some_and(|r| r.uid.is_none());
+        taken_off && !pod.ready && pod.created.zip(failed).is_some_and(|(created, failed)| created < failed)
+    }
+
+    /// The failures that still count: not those of another revision, nor those before a long time Ready.
+    fn current(&self, now: Timestamp) -> Option<RestartsStatus> {
+        let restarts = self.restarts.filter(|r| r.revision.is_empty() || r.revision == self.revision)?;
+        let steady = self.forgiven_at().is_some_and(|at| at <= now);
+        (!steady).then(|| restarts.clone())
+    }
+
+    /// When the pod will have been Ready for long enough to end the row of failures.
+    fn forgiven_at(&self) -> Option<Timestamp> {
+        let pod = self.pod.filter(|pod| pod.ready && !pod.deleting())?;
+        self.restarts?;
+        pod.ready_since.map(|since| after(since, self.limit.window))
+    }
+
+    /// A pod that somebody else deletes was disrupted, which is noted once: the caller takes it off the record. What the
+    /// operator deletes is off the record already, or is older than the last wake.
+    fn leaving(&self, pod: &PodFacts, restarts: Option<RestartsStatus>) -> Decided {
+        let told = pod.stop_requested.unwrap_or_default();
+        let known = self.record.and_then(|r| r.uid.as_deref()) == Some(pod.uid.as_str());
+        let by_others = known && self.woke_at.is_none_or(|woke| woke <= told);
+        let restarts = if by_others { Some(self.disruption(pod, restarts, told)) } else { restarts };
+        Decided { next: Next::Wait, restarts, began: self.began(), look_again: None }
+    }
+
+    fn ended(&self, pod: &PodFacts, restarts: Option<RestartsStatus>, now: Timestamp) -> Decided {
+        let last = pod.termination.as_ref().and_then(|t| t.at).or(pod.not_ready_since).or(pod.created);
+        let last = last.unwrap_or(now).min(now);
+        let counts = pod.ending().is_some_and(Ending::fails_start);
+        let raised = if counts {
+            self.failure(restarts.as_ref(), 1, last, &why_ended(pod), !pod.ran)
+        } else if self.began.is_some() && self.is_late(now) {
+            self.failure(restarts.as_ref(), 1, now, &why_ended(pod), true)
+        } else {
+            self.disruption(pod, restarts.clone(), last)
+        };
+        let began = self.began.filter(|_| !counts && !self.is_late(now));
+        let due = self.due(&raised, now);
+        if due <= now || self.limit.is_past(raised.count) {
+            return Decided { next: Next::Replace, restarts: Some(raised), began, look_again: None };
         }
-        Some(_) => Next::Keep,
-        // A pod that was recorded and is gone ended without our doing: what we end, we take off the record.
-        None if record.is_some_and(|r| r.uid.is_some()) => {
-            let last = record.and_then(|r| r.started_at.as_ref()).map(|t| t.0);
-            let due = last.map_or(now, |last| after(last, back_off(count)));
-            if due > now { Next::BackOff(due) } else { Next::Create(Some(raised(restarts, count, now))) }
+        Decided { next: Next::BackOff(due), restarts, began: self.began, look_again: None }
+    }
+
+    fn living(&self, pod: &PodFacts, restarts: Option<RestartsStatus>, now: Timestamp) -> Decided {
+        let crashes = self.crashes(pod);
+        let restarts = if crashes > 0 {
+            let cause =
+                pod.last_crash.clone().unwrap_or_else(|| format!("pod {} was restarted", pod.key.name));
+            Some(self.failure(restarts.as_ref(), crashes, now, &cause, false))
+        } else {
+            restarts
+        };
+        let held = restarts.as_ref().filter(|r| self.limit.is_past(r.count)).map(|r| self.due(r, now));
+        if let Some(until) = held.filter(|until| now < *until)
+            && !(pod.ready && crashes == 0)
+        {
+            return Decided { next: Next::Hold(until), restarts, began: None, look_again: None };
         }
-        None => Next::Create(restarts.cloned()),
+        if !pod.ready && self.is_late(now) {
+            let restarts = self.failure(restarts.as_ref(), 1, now, &not_ready_text(pod), !pod.ran);
+            return Decided { next: Next::Replace, restarts: Some(restarts), began: None, look_again: None };
+        }
+        let began = self.began().filter(|_| !pod.ready);
+        let forgiven_at = self.forgiven_at().filter(|at| restarts.is_some() && now < *at);
+        let look_again = earlier(began.map(|began| after(began, START_WITHIN)), forgiven_at);
+        Decided { next: Next::Keep, restarts, began, look_again }
+    }
+
+    fn absent(&self, restarts: Option<RestartsStatus>, now: Timestamp) -> Decided {
+        let (mut restarts, mut began) = (restarts, self.began());
+        if let Some(record) = self.record.filter(|r| r.uid.is_some()) {
+            // What the operator ends it takes off the record. How this pod ended nobody has seen.
+            let older =
+                record.started_at.as_ref().zip(self.woke_at).is_some_and(|(made, woke)| made.0 < woke);
+            let raised = if older {
+                RestartsStatus { failure_time: Some(stamp(now)), ..restarts.unwrap_or_default() }
+            } else {
+                self.failure(
+                    restarts.as_ref(),
+                    1,
+                    now,
+                    "the pod vanished, and how it ended is not known",
+                    false,
+                )
+            };
+            restarts = Some(raised);
+            began = None;
+        } else if self.is_late(now) {
+            let cause = self.refused.unwrap_or("no pod became Ready within 10 minutes");
+            restarts = Some(self.failure(restarts.as_ref(), 1, now, cause, true));
+            began = None;
+        }
+        let due = restarts.as_ref().map_or(now, |known| self.due(known, now));
+        let past = restarts.as_ref().is_some_and(|known| self.limit.is_past(known.count));
+        let next = match (now < due, past) {
+            (false, _) => Next::Create,
+            (true, true) => Next::Hold(due),
+            (true, false) => Next::BackOff(due),
+        };
+        let began = if next == Next::Create { began.or(Some(now)) } else { began };
+        Decided { next, restarts, began, look_again: began.map(|began| after(began, START_WITHIN)) }
+    }
+
+    /// Whether the current start takes longer than a start may.
+    fn is_late(&self, now: Timestamp) -> bool {
+        self.began().is_some_and(|began| after(began, START_WITHIN) <= now)
+    }
+
+    /// When the current start began. A pod that status does not name yet was never seen Ready: its start was not recorded.
+    fn began(&self) -> Option<Timestamp> {
+        let unrecorded =
+            |pod: &&PodFacts| self.record.and_then(|r| r.uid.as_deref()) != Some(pod.uid.as_str());
+        let starts = |pod: &&PodFacts| !pod.ready && !pod.ended() && !pod.deleting();
+        self.began.or_else(|| self.pod.filter(starts).filter(unrecorded)?.created)
+    }
+
+    /// When the next start may begin.
+    fn due(&self, restarts: &RestartsStatus, now: Timestamp) -> Timestamp {
+        // A clock that was ahead must not stop the starts for ever.
+        let last = restarts
+            .failure_time
+            .as_ref()
+            .or(restarts.window_started_at.as_ref())
+            .map_or(now, |t| t.0.min(now));
+        self.limit.next_start(restarts.count, restarts.disruptions, last)
+    }
+
+    /// How many starts of the pod's containers failed since status was written. The restart of a node is no failure of
+    /// the container, however many containers it restarts.
+    fn crashes(&self, pod: &PodFacts) -> i32 {
+        let known = self.record.filter(|r| r.uid.as_deref() == Some(pod.uid.as_str()));
+        let more = pod.container_restarts.saturating_sub(known.map_or(0, |r| r.container_restarts)).max(0);
+        if pod.restarted_by_node { more.saturating_sub(1) } else { more }
+    }
+
+    fn failure(
+        &self,
+        before: Option<&RestartsStatus>,
+        failures: i32,
+        at: Timestamp,
+        cause: &str,
+        external: bool,
+    ) -> RestartsStatus {
+        let count = before.map_or(0, |r| r.count);
+        let first = before.filter(|_| count > 0).and_then(|r| r.window_started_at.clone());
+        RestartsStatus {
+            count: count.saturating_add(failures),
+            window_started_at: Some(first.unwrap_or_else(|| stamp(at))),
+            disruptions: before.map_or(0, |r| r.disruptions),
+            failure_time: Some(stamp(at)),
+            message: cause.to_owned(),
+            external,
+            revision: self.revision.to_owned(),
+        }
+    }
+
+    fn disruption(&self, pod: &PodFacts, before: Option<RestartsStatus>, at: Timestamp) -> RestartsStatus {
+        let mut restarts = before.unwrap_or_default();
+        let ran = pod.started.or(pod.created).map(|from| (from, at));
+        let deleted = pod.deleting() && !pod.disrupted;
+        restarts.disruptions = disrupted(restarts.disruptions, ran, deleted);
+        restarts.failure_time = Some(stamp(at));
+        self.revision.clone_into(&mut restarts.revision);
+        restarts
     }
 }
 
-fn in_window(restarts: Option<&RestartsStatus>, now: Timestamp) -> i32 {
-    restarts
-        .filter(|r| r.window_started_at.as_ref().is_some_and(|t| now < after(t.0, WINDOW)))
-        .map_or(0, |r| r.count)
-}
-
-fn raised(restarts: Option<&RestartsStatus>, count: i32, now: Timestamp) -> RestartsStatus {
-    let window = restarts.filter(|_| count > 0).and_then(|r| r.window_started_at.clone());
-    RestartsStatus {
-        count: count.saturating_add(1),
-        window_started_at: Some(window.unwrap_or_else(|| stamp(now))),
-    }
-}
-
-/// A pod that is evicted, preempted or lost with its node is taken off the record: its successor counts as no
-/// restart.
-pub(super) fn excuse(pod: Option<&PodFacts>, record: &mut Option<PodStatus>) {
-    if pod.is_some_and(|pod| pod.disrupted) {
-        *record = gone(record.as_ref());
+/// What a pod shows that was not Ready within the time that a start may take.
+pub(super) fn not_ready_text(pod: &PodFacts) -> String {
+    match &pod.trouble {
+        Some((_, text)) => text.clone(),
+        None => format!("pod {} was not Ready within 10 minutes", pod.key.name),
     }
 }
 

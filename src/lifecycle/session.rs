@@ -6,16 +6,17 @@ use super::activity::{AgentActivity, Heard, agent_activity, heard};
 use super::clock::stamp;
 use super::conditions::Conditions;
 use super::facts::{AgentSnapshot, TownFacts};
-use super::needs::{self, has_template, no_template, unusable_volume, volume};
+use super::needs::{self, Volume, has_template, no_template, unusable_volume, volume};
 use super::plan::{Action, Plan};
 use super::pods::{STARTING_TEXT, end_pod, pod_conditions, show_back_off, show_leaving};
 use super::probe;
-use super::restart::{self, Next};
+use super::restart::{self, Next, Starts};
+use super::retry::{self, Limit};
 use super::status::{agent_status, finish_agent, show_pod};
-use super::task::note_end;
+use super::task::{End, note_end};
 use super::update::{self, Update};
 use crate::api::condition::{self, reason};
-use crate::api::{AgentStatus, Outcome, ReportedAgent, WorkStatus};
+use crate::api::{AgentStatus, Outcome, ReportedAgent, RestartsStatus, WorkStatus};
 
 /// The longest text of a pod's that is kept.
 const MESSAGE: usize = 1024;
@@ -29,8 +30,9 @@ pub(super) fn decide(s: &AgentSnapshot, town: &TownFacts, now: Timestamp) -> Pla
     if !has_template(s, town) {
         return no_template(s, status, c, now);
     }
+    let revision = starts_from(s);
     if !town.awake {
-        // Its pod is the town's to delete.
+        // The town deletes the pods of a town that falls asleep.
         if s.pod.is_some() || needs::still_blocked(s) {
             return Plan::nothing();
         }
@@ -38,53 +40,125 @@ pub(super) fn decide(s: &AgentSnapshot, town: &TownFacts, now: Timestamp) -> Pla
             return unusable_volume(s, status, c, lost, now);
         }
         status.pod = restart::gone(status.pod.as_ref());
-        status.restarts = None;
+        status.start_time = None;
+        // The failures stay on record: an agent that cannot start does not wake its town again and again.
+        status.restarts = status.restarts.filter(|r| r.count > 0 && r.revision == revision);
+        if let Some(restarts) = status.restarts.clone().filter(|r| limit(s, town).is_past(r.count)) {
+            return failed(s, status, c, &restarts, None, now);
+        }
         c.ready(reason::ASLEEP, "the town is asleep");
         return finish_agent(s, status, c, "Asleep", now);
     }
     let volume = match volume(s.agent.spec.storage.as_ref(), s.claim.as_ref(), &mut status.storage, now) {
         Ok(volume) => volume,
-        Err(why) => return unusable_volume(s, status, c, why, now),
+        Err(why) if why.1 => return unusable_volume(s, status, c, why, now),
+        Err(why) => {
+            c.degraded(why.0, why.2.clone());
+            Volume { actions: Vec::new(), notice: None, unusable: Some(why) }
+        }
     };
     let mut actions = volume.actions;
-    if s.pod.is_none() && update::edited(status.observed_generation, &s.agent.metadata) {
-        status.restarts = None;
+    let degraded = s.agent.status.iter().flat_map(|before| &before.conditions);
+    let degraded = degraded.filter(|c| c.type_ == condition::DEGRADED && c.status == "True");
+    let refused = volume.unusable.as_ref().map(|why| why.2.clone());
+    let refused = refused.or_else(|| degraded.map(|c| c.message.clone()).next());
+    let decided = Starts {
+        pod: s.pod.as_ref(),
+        record: status.pod.as_ref(),
+        restarts: status.restarts.as_ref(),
+        began: status.start_time.as_ref().map(|t| t.0),
+        revision: &revision,
+        limit: limit(s, town),
+        woke_at: town.woke_at,
+        refused: refused.as_deref(),
     }
-    let plan = match next(s, &status, now) {
+    .decide(now);
+    status.restarts = decided.restarts;
+    status.start_time = decided.began.map(stamp);
+    let plan = match decided.next {
         Next::Keep => keep(s, town, status, c, actions, now),
         Next::Wait => {
-            restart::excuse(s.pod.as_ref(), &mut status.pod);
+            status.pod = restart::gone(status.pod.as_ref());
             let overdue_at = show_leaving(s.pod.as_ref(), &mut c, now);
             finish_agent(s, status, c, "Starting", now).look_again_at(overdue_at)
         }
-        Next::BackOff(at) | Next::Hold(at) => {
-            show_back_off(s.pod.as_ref(), at, &mut c);
+        Next::BackOff(_) if s.pod.as_ref().is_some_and(|pod| update::outdated(pod, wanted(s, town))) => {
+            status.restarts = None;
+            replace(s, status, c, "replacing a failed pod that was made from an older spec", now)
+        }
+        Next::BackOff(at) => {
+            show_back_off(s.pod.as_ref(), status.restarts.as_ref(), at, &mut c);
+            if s.pod.is_none() {
+                status.pod = restart::gone(status.pod.as_ref());
+            }
             finish_agent(s, status, c, "Starting", now).retry_at(Some(at))
         }
-        Next::Delete(restarts) => {
-            status.restarts = restarts;
-            replace(s, status, c, "replacing a pod that ended", now)
+        Next::Hold(at) => {
+            let restarts = status.restarts.clone().unwrap_or_default();
+            status.pod = restart::gone(status.pod.as_ref());
+            let end = s.pod.iter().flat_map(end_pod).collect();
+            failed(s, status, c, &restarts, Some(at), now).with_actions(end).retry_at(Some(at))
         }
-        Next::Create(restarts) => {
+        Next::Replace => {
+            let why = status.restarts.as_ref().map(|r| r.message.clone()).filter(|why| !why.is_empty());
+            let why = why.unwrap_or_else(|| "the pod ended".to_owned());
+            replace(s, status, c, format!("{why}; replacing the pod"), now)
+        }
+        // The start has begun, and waits for its volume.
+        Next::Create if volume.unusable.is_some() => {
+            let (why, _, text) = volume.unusable.unwrap_or_default();
+            c.reconciling(why, text);
+            finish_agent(s, status, c, "Starting", now)
+        }
+        Next::Create => {
             actions.extend(probe::own_token(s.agent.spec.activity_probe.as_ref()));
             actions.push(Action::CreatePod);
-            status.restarts = restarts;
             status.pod = restart::gone(status.pod.as_ref());
             c.reconciling(reason::STARTING, STARTING_TEXT);
             finish_agent(s, status, c, "Starting", now).with_actions(actions)
         }
     };
-    plan.announcing(volume.notice)
+    plan.announcing(volume.notice).look_again_at(decided.look_again)
 }
 
-fn next(s: &AgentSnapshot, status: &AgentStatus, now: Timestamp) -> Next {
-    match &s.pod {
-        // What failed was made from another spec.
-        Some(pod) if pod.ended() && !pod.deleting() && update::outdated(pod, &s.revision) => {
-            Next::Delete(None)
-        }
-        pod => restart::next(pod.as_ref(), status.pod.as_ref(), status.restarts.as_ref(), now),
+/// The bound on failed starts of the agent.
+fn limit(s: &AgentSnapshot, town: &TownFacts) -> Limit {
+    Limit::of(&s.agent, town.wake_request_time)
+}
+
+/// A digest of what the agent's starts are made from. A change of its pod, its bead or `restart-at` is a new chance.
+fn starts_from(s: &AgentSnapshot) -> String {
+    retry::revision(&s.agent, &s.revision)
+}
+
+/// What the agent's pod would be made from now.
+fn wanted<'a>(s: &'a AgentSnapshot, town: &TownFacts) -> update::Wanted<'a> {
+    update::Wanted {
+        revision: &s.revision,
+        generations: (town.generation, s.agent.metadata.generation.unwrap_or_default()),
     }
+}
+
+/// Past the limit of failed starts: the agent is no work, and is started once a window.
+fn failed(
+    s: &AgentSnapshot,
+    status: AgentStatus,
+    mut c: Conditions,
+    restarts: &RestartsStatus,
+    next: Option<Timestamp>,
+    now: Timestamp,
+) -> Plan<AgentStatus> {
+    let next = match next {
+        Some(at) => format!("the next start is at {}, or when the agent changes", stamp(at).0),
+        None => "the next start follows when the town is awake, or when the agent changes".to_owned(),
+    };
+    let text = format!(
+        "{} starts failed in a row (spec.retry.limit {}), the last because: {}; {next}",
+        restarts.count, s.agent.spec.retry.limit, restarts.message
+    );
+    c.set(condition::READY, false, reason::RETRY_LIMIT_EXCEEDED, text.clone());
+    c.degraded(reason::RETRY_LIMIT_EXCEEDED, text);
+    finish_agent(s, status, c, "Failed", now)
 }
 
 /// The pod makes room for another.
@@ -96,6 +170,7 @@ fn replace(
     now: Timestamp,
 ) -> Plan<AgentStatus> {
     status.pod = restart::gone(status.pod.as_ref());
+    status.start_time = None;
     c.reconciling(reason::STARTING, text);
     let end = s.pod.iter().flat_map(end_pod).collect();
     finish_agent(s, status, c, "Starting", now).with_actions(end)
@@ -117,7 +192,8 @@ fn keep(
     let busy =
         matches!(activity, AgentActivity::Working | AgentActivity::Stalled(true) | AgentActivity::Unknown);
     let idle = !town.active && !busy;
-    let update = update::update(&s.agent.metadata, pod, &s.revision, idle);
+    let was_ready = status.start_time.is_none();
+    let update = update::update(&s.agent.metadata, pod, wanted(s, town), idle, was_ready);
     if let Update::Now(why) = update {
         status.restarts = None;
         return replace(s, status, c, format!("replacing the pod: {why}"), now);
@@ -177,7 +253,7 @@ fn show_activity(
     if let (Some(work), AgentActivity::Done | AgentActivity::Failed) = (delivered, activity) {
         let outcome = if activity == AgentActivity::Done { Outcome::Done } else { Outcome::Failed };
         let bead = work.bead.clone();
-        note_end(status, &bead, (outcome, message(entry)), now);
+        note_end(status, &bead, End::reported(outcome, message(entry)), now);
     }
     let was = before.and_then(|b| b.phase.as_deref());
     let phase = match activity {

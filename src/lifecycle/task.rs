@@ -3,51 +3,58 @@
 //! Invariants kept here: an attempt is recorded before its pod is created, and its outcome before the
 //! pod is let go; a bead recorded as done never starts a pod again.
 
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use k8s_openapi::jiff::Timestamp;
 
 use super::activity::{is_done, unfinished};
-use super::clock::{after, back_off, due, stamp};
+use super::clock::{after, earlier, stamp};
 use super::conditions::Conditions;
+use super::ending::Ending;
 use super::facts::{AgentSnapshot, PodFacts, PodPhase, Standing, TownFacts};
 use super::needs::{has_template, no_template, unusable_volume, volume};
 use super::plan::{Action, Plan};
 use super::pods::{STARTING_TEXT, end_pod, is_overdue, overdue_at, pod_conditions, show_leaving, why_ended};
+use super::restart::not_ready_text;
+use super::retry::{self, Limit, START_WITHIN, disrupted};
 use super::roles::place;
 use super::status::{agent_status, finish_agent, show_pod};
 use super::{needs, restart, update};
 use crate::api::condition::{self, reason};
-use crate::api::{Agent, AgentStatus, Duration, Outcome, Retry, WorkStatus};
+use crate::api::{Agent, AgentStatus, Duration, Mode, Outcome, WorkStatus};
 
 /// How many done beads are remembered.
 const REMEMBERED: usize = 32;
-/// A Failed agent is tried at least this often while its town is awake.
-const LONGEST_WINDOW: SignedDuration = SignedDuration::from_hours(24);
 
 /// What should happen to a bound Task agent of a live town.
 pub(super) fn decide(s: &AgentSnapshot, town: &TownFacts, now: Timestamp) -> Plan<AgentStatus> {
     let status = agent_status(s);
     match &s.pod {
-        Some(pod) if pod.ended() => match unrecorded(s, &status, pod) {
-            Some(bead) => record(s, status, town, &bead, outcome(pod), now),
+        Some(pod) if pod.work_is_over() => match unrecorded(s, &status, pod) {
+            Some(bead) => record(s, status, town, &bead, end_of(pod, Some(town)), now),
             // While it is there, a create of its name that comes late has no effect: the bead is not begun again.
-            None if finished(s, pod) && s.creates_settle_at.is_some_and(|at| now < at) => {
+            None if pod.ended() && finished(s, pod) && s.creates_settle_at.is_some_and(|at| now < at) => {
                 Plan::nothing().look_again_at(s.creates_settle_at)
             }
-            // What it did is recorded: let it go.
+            // The outcome is recorded: the pod is released, and deleted if an injected container runs on.
             None => Plan::act(end_pod(pod)),
         },
         Some(pod) if pod.deleting() => leaving(s, status, pod, now),
-        Some(pod) if !wanted(s, pod) => Plan::act(end_pod(pod)),
+        Some(pod) if !wanted(s, pod) || is_superseded(&status, pod) => Plan::act(end_pod(pod)),
         // Only while nothing of it runs yet is a new template worth an attempt; a person's word always is.
         Some(pod)
             if update::restart_asked(&s.agent.metadata, pod)
-                || (pod.phase == PodPhase::Pending && update::outdated(pod, &s.revision)) =>
+                || (pod.phase == PodPhase::Pending && update::outdated(pod, made_from(s, town))) =>
         {
             Plan::act(end_pod(pod))
         }
-        // While the town falls asleep its pods are the town's to delete.
+        // The town deletes the pods of a town that falls asleep.
         Some(_) if !town.awake && !town.draining => Plan::nothing(),
-        Some(pod) => at_work(s, status, pod, now),
+        Some(pod) => match open_attempt(&status) {
+            Some(work) if pod.phase == PodPhase::Pending && start_is_late(&status, work, now) => {
+                let bead = work.bead.clone();
+                record(s, status, town, &bead, End::late(not_ready_text(pod), !pod.ran), now)
+            }
+            _ => at_work(s, status, pod, now),
+        },
         None => match open_attempt(&status) {
             Some(work) if status.pod.as_ref().is_some_and(|p| p.uid.is_some()) => {
                 let bead = work.bead.clone();
@@ -57,9 +64,45 @@ pub(super) fn decide(s: &AgentSnapshot, town: &TownFacts, now: Timestamp) -> Pla
                 let bead = work.bead.clone();
                 record(s, status, town, &bead, vanished(town), now)
             }
+            Some(work) if start_is_late(&status, work, now) => {
+                let bead = work.bead.clone();
+                record(s, status, town, &bead, End::late(refused(s), true), now)
+            }
             _ => resting(s, status, town, now),
         },
     }
+}
+
+/// What the agent's pod would be made from now.
+fn made_from<'a>(s: &'a AgentSnapshot, town: &TownFacts) -> update::Wanted<'a> {
+    update::Wanted {
+        revision: &s.revision,
+        generations: (town.generation, s.agent.metadata.generation.unwrap_or_default()),
+    }
+}
+
+/// Whether the attempt of the pod has an outcome already: its start took too long. A pod that was created after that
+/// outcome is another attempt.
+fn is_superseded(status: &AgentStatus, pod: &PodFacts) -> bool {
+    let Some(work) = &status.work else { return false };
+    let its_bead = pod.hook.as_ref().is_some_and(|hook| hook.bead == work.bead);
+    its_bead && work.outcome == Some(Outcome::Failed) && !came_late(status, pod)
+}
+
+/// Whether the start of the attempt takes longer than a start may. Interruptions do not begin it anew.
+fn start_is_late(status: &AgentStatus, work: &WorkStatus, now: Timestamp) -> bool {
+    let began = status.start_time.as_ref().or(work.started_at.as_ref());
+    began.is_some_and(|began| after(began.0, START_WITHIN) <= now)
+}
+
+/// Why no pod came of the attempt, in the API server's words where they are known.
+fn refused(s: &AgentSnapshot) -> String {
+    let conditions = s.agent.status.iter().flat_map(|before| &before.conditions);
+    let degraded = conditions.filter(|c| c.type_ == condition::DEGRADED && c.status == "True");
+    degraded
+        .map(|c| c.message.clone())
+        .next()
+        .unwrap_or_else(|| "no pod was created within 10 minutes".into())
 }
 
 /// The pod was told to stop; if it does not, that is said.
@@ -91,6 +134,21 @@ fn open_attempt(status: &AgentStatus) -> Option<&WorkStatus> {
     status.work.as_ref().filter(|w| w.started_at.is_some() && w.finished_at.is_none())
 }
 
+/// Whether a pod may be created for the agent as the API server shows it now. A Task pod is created for the bead of the
+/// open attempt only: the hook may have changed since the attempt was recorded. The error says why not.
+pub fn may_begin(agent: &Agent) -> Result<(), String> {
+    if super::activity::mode(agent) != Mode::Task {
+        return Ok(());
+    }
+    let attempt = agent.status.as_ref().and_then(open_attempt).map(|work| work.bead.as_str());
+    let hook = agent.spec.hook.as_ref().map(|hook| hook.bead.as_str());
+    match (attempt, hook) {
+        (Some(attempt), Some(bead)) if attempt == bead && !is_done(agent, bead) => Ok(()),
+        (_, None) => Err("nothing is on its hook".into()),
+        (_, Some(bead)) => Err(format!("no attempt at bead {bead} is on record")),
+    }
+}
+
 /// The bead of an ended pod whose outcome is not recorded yet. An attempt that has an outcome is not given
 /// another; a pod of which there is no record at all (a restored status) counts only if it is done.
 fn unrecorded(s: &AgentSnapshot, status: &AgentStatus, pod: &PodFacts) -> Option<String> {
@@ -100,23 +158,66 @@ fn unrecorded(s: &AgentSnapshot, status: &AgentStatus, pod: &PodFacts) -> Option
     (open || (pod.done() && !on_record)).then(|| bead.clone())
 }
 
-/// How an attempt ended, and the text for people.
-type End = (Outcome, String);
+/// How an attempt ended.
+pub(super) struct End {
+    outcome: Outcome,
+    message: String,
+    /// The cause lies outside of the container.
+    external: bool,
+    /// From when to when the pod ran, if it did.
+    ran: Option<(Timestamp, Timestamp)>,
+    /// The pod was deleted, and not by a disruption of the cluster.
+    deleted: bool,
+    /// The operator ended the attempt because the town sleeps: the next attempt need not wait.
+    by_operator: bool,
+    /// The start is over: the next attempt has its full time to start.
+    started: bool,
+}
 
-/// Whoever was told to stop and had not finished was interrupted, whoever told it.
-fn outcome(pod: &PodFacts) -> End {
-    if pod.done() {
-        return (Outcome::Done, pod.termination.as_ref().map(|t| t.message.clone()).unwrap_or_default());
+impl End {
+    /// An end that the agent itself reports.
+    pub(super) fn reported(outcome: Outcome, message: String) -> Self {
+        Self {
+            outcome,
+            message,
+            external: false,
+            ran: None,
+            deleted: false,
+            by_operator: false,
+            started: true,
+        }
     }
-    let outcome = if pod.deleting() || pod.disrupted { Outcome::Interrupted } else { Outcome::Failed };
-    (outcome, why_ended(pod))
+
+    /// The start took too long.
+    fn late(message: String, external: bool) -> Self {
+        Self { external, ..Self::reported(Outcome::Failed, message) }
+    }
+}
+
+/// The end of a pod whose work is over, by the table of endings.
+fn end_of(pod: &PodFacts, town: Option<&TownFacts>) -> End {
+    let ending = pod.ending().unwrap_or(Ending::NeverRan);
+    let message = match ending {
+        Ending::Completed => pod.termination.as_ref().map(|t| t.message.clone()).unwrap_or_default(),
+        _ => why_ended(pod),
+    };
+    let until = pod.stop_requested.or(pod.termination.as_ref().and_then(|t| t.at)).or(pod.not_ready_since);
+    End {
+        outcome: ending.row().outcome,
+        message,
+        external: ending.is_external(),
+        ran: pod.started.zip(until),
+        deleted: ending == Ending::Deleted,
+        by_operator: ending == Ending::Deleted && town.is_some_and(|town| !town.awake),
+        started: pod.ran || ending.row().counts,
+    }
 }
 
 fn vanished(town: &TownFacts) -> End {
     if town.awake {
-        (Outcome::Failed, "the pod vanished without an outcome".into())
+        End::reported(Outcome::Failed, "the pod vanished, and how it ended is not known".into())
     } else {
-        (Outcome::Interrupted, "the town fell asleep".into())
+        End { by_operator: true, ..End::reported(Outcome::Interrupted, "the town fell asleep".into()) }
     }
 }
 
@@ -147,28 +248,39 @@ fn note_claim(s: &AgentSnapshot, status: &mut AgentStatus) {
 pub(super) fn note_unread_end(s: &AgentSnapshot, status: &mut AgentStatus, now: Timestamp) -> bool {
     let Some(pod) = s.pod.as_ref().filter(|p| p.ended()) else { return false };
     let Some(bead) = unrecorded(s, status, pod) else { return false };
-    note_end(status, &bead, outcome(pod), now);
+    note_end(status, &bead, end_of(pod, None), now);
     status.pod = restart::gone(status.pod.as_ref());
     true
 }
 
-pub(super) fn note_end(status: &mut AgentStatus, bead: &str, (outcome, message): End, now: Timestamp) {
+/// Puts the end of an attempt on record.
+pub(super) fn note_end(status: &mut AgentStatus, bead: &str, end: End, now: Timestamp) {
     let mut work = status.work.take().unwrap_or_default();
     if work.bead != bead {
         work = WorkStatus { bead: bead.to_owned(), attempts: 1, done: work.done, ..WorkStatus::default() };
     }
     work.finished_at = Some(stamp(now));
-    work.outcome = Some(outcome);
-    work.message = message;
-    match outcome {
+    work.outcome = Some(end.outcome);
+    work.message = end.message;
+    match end.outcome {
         Outcome::Done => {
             work.done.push(bead.to_owned());
             let surplus = work.done.len().saturating_sub(REMEMBERED);
             work.done.drain(..surplus);
+            work.disruptions = 0;
+            work.external = false;
         }
-        // Not the work's fault: this start does not count.
-        Outcome::Interrupted => work.attempts = work.attempts.saturating_sub(1).max(0),
-        Outcome::Failed => {}
+        // Not the work's fault: this start does not count, but the pause grows.
+        Outcome::Interrupted => {
+            work.attempts = work.attempts.saturating_sub(1).max(0);
+            if !end.by_operator {
+                work.disruptions = disrupted(work.disruptions, end.ran, end.deleted);
+            }
+        }
+        Outcome::Failed => work.external = end.external,
+    }
+    if end.started {
+        status.start_time = None;
     }
     status.work = Some(work);
     status.last_activity_at = Some(stamp(now));
@@ -188,11 +300,14 @@ fn at_work(s: &AgentSnapshot, mut status: AgentStatus, pod: &PodFacts, now: Time
     note_claim(s, &mut status);
     let mut later = None;
     let phase = if pod.phase == PodPhase::Running {
+        status.start_time = None;
         c.ready(reason::WORKING_ON, format!("pod {} works", pod.key.name));
         c.set(condition::WORKING, true, reason::WORK, "");
         "Working"
     } else {
         later = pod_conditions(pod, &mut c, now).1;
+        let began = status.start_time.as_ref().or(status.work.as_ref().and_then(|w| w.started_at.as_ref()));
+        later = earlier(later, began.map(|began| after(began.0, START_WITHIN)).filter(|at| now < *at));
         "Starting"
     };
     finish_agent(s, status, c, phase, now).look_again_at(later)
@@ -227,10 +342,19 @@ fn resting(
         return outlived(s, status, c, "Done", now);
     }
     c.set(condition::FINISHED, false, reason::UNFINISHED, unfinished_text(&hook.bead));
-    if let Some(work) = status.work.as_mut().filter(|w| edited(&s.agent) && w.finished_at.is_some()) {
+    let revision = retry::revision(&s.agent, &s.revision);
+    if let Some(work) = status.work.as_mut().filter(|w| w.finished_at.is_some())
+        && !work.revision.is_empty()
+        && work.revision != revision
+    {
         // What failed before gets a new chance, whenever its turn comes.
-        work.attempts = 0;
-        work.window_started_at = None;
+        *work = WorkStatus {
+            bead: std::mem::take(&mut work.bead),
+            done: std::mem::take(&mut work.done),
+            revision,
+            ..WorkStatus::default()
+        };
+        status.start_time = None;
     }
     if !has_template(s, town) {
         return no_template(s, status, c, now);
@@ -274,29 +398,29 @@ fn resting(
         actions.push(Action::CreatePod);
     } else {
         status.work = Some(next_attempt(s, status.work.take(), &hook.bead, now));
+        status.start_time.get_or_insert_with(|| stamp(now));
         // The attempt must be on record before its pod exists; the next look creates it.
     }
     c.reconciling(reason::STARTING, STARTING_TEXT);
-    finish_agent(s, status, c, "Starting", now).with_actions(actions).announcing(volume.notice)
-}
-
-/// Whether the spec was edited since the agent was last looked at.
-fn edited(agent: &Agent) -> bool {
-    update::edited(agent.status.as_ref().and_then(|before| before.observed_generation), &agent.metadata)
+    let late_at = status.start_time.as_ref().map(|began| after(began.0, START_WITHIN)).filter(|at| now < *at);
+    finish_agent(s, status, c, "Starting", now)
+        .with_actions(actions)
+        .announcing(volume.notice)
+        .look_again_at(late_at)
 }
 
 /// When an agent that is past its limit for the bead on its hook is tried again; `None`: it is not past it.
 pub(super) fn tried_again_at(agent: &Agent) -> Option<Timestamp> {
-    let hook = agent.spec.hook.as_ref().filter(|_| !edited(agent))?;
+    let edited = update::edited(agent.status.as_ref().and_then(|s| s.observed_generation), &agent.metadata);
+    let hook = agent.spec.hook.as_ref().filter(|_| !edited)?;
     let work = agent.status.as_ref()?.work.as_ref().filter(|work| work.bead == hook.bead)?;
-    window_ends_at(&agent.spec.retry, work)
+    failed_until(Limit::of(agent, None), work)
 }
 
-/// When the window ends that begins with the last attempt, where that reached the limit.
-fn window_ends_at(retry: &Retry, work: &WorkStatus) -> Option<Timestamp> {
-    let beyond = work.attempts - retry.limit;
-    let finished = work.finished_at.as_ref().filter(|_| beyond >= 0)?;
-    Some(after(finished.0, doubled(retry.window.get(), beyond)))
+/// Until when an agent whose attempts reached the limit is Failed; `None`: they did not.
+fn failed_until(limit: Limit, work: &WorkStatus) -> Option<Timestamp> {
+    let finished = work.finished_at.as_ref().filter(|_| limit.is_past(work.attempts))?;
+    Some(limit.next_start(work.attempts, work.disruptions, finished.0))
 }
 
 /// Done, or failed for good: an agent whose `ttlAfterFinished` is over deletes itself.
@@ -326,18 +450,19 @@ fn not_yet(
     work: &WorkStatus,
     now: Timestamp,
 ) -> Option<Plan<AgentStatus>> {
-    work.finished_at.as_ref()?;
-    if edited(&s.agent) {
-        return None;
-    }
+    // A clock that was ahead must not stop the attempts for ever.
+    let finished = work.finished_at.as_ref()?.0.min(now);
     let retry = &s.agent.spec.retry;
+    let limit = Limit::of(&s.agent, town.wake_request_time);
+    let at = limit.next_start(work.attempts, work.disruptions, finished);
     let mut c = Conditions::of_agent();
-    if let Some(at) = window_ends_at(retry, work) {
+    if limit.is_past(work.attempts) {
         if now < at || !town.awake {
             let text = format!(
-                "bead {} was started {} times (spec.retry.limit {}), last: {}; the next attempt is at {}",
-                work.bead,
+                "{} attempts at bead {} failed in a row (spec.retry.limit {}), the last because: {}; the next attempt is \
+                 at {}",
                 work.attempts,
+                work.bead,
                 retry.limit,
                 work.message,
                 stamp(at).0
@@ -345,13 +470,12 @@ fn not_yet(
             c.set(condition::READY, false, reason::RETRY_LIMIT_EXCEEDED, text.clone());
             c.degraded(reason::RETRY_LIMIT_EXCEEDED, text);
             c.set(condition::FINISHED, false, reason::UNFINISHED, unfinished_text(&work.bead));
-            // A sleeping town has no timers for attempts; Failed never wakes one.
+            // The town, if it sleeps, decides when a failed agent wakes it.
             let timer = town.awake.then_some(at);
             return Some(outlived(s, status.clone(), c, "Failed", now).retry_at(timer));
         }
         return None;
     }
-    let at = due(work.finished_at.as_ref(), back_off(work.attempts.max(1)), now);
     if !town.awake || now >= at {
         return None;
     }
@@ -362,29 +486,26 @@ fn not_yet(
     Some(finish_agent(s, status.clone(), c, "Starting", now).retry_at(Some(at)))
 }
 
-/// The window after `beyond` failed attempts past the limit: doubled each time, at most a day.
-fn doubled(window: SignedDuration, beyond: i32) -> SignedDuration {
-    let factor = 1_i32.checked_shl(u32::try_from(beyond.clamp(0, 12)).unwrap_or(0)).unwrap_or(1);
-    window.checked_mul(factor).unwrap_or(LONGEST_WINDOW).min(LONGEST_WINDOW)
-}
-
-/// The record of the attempt that is about to begin.
+/// The record of the attempt that is about to begin. The count of failed attempts goes on: it ends with a done bead,
+/// another bead, or a change of what the attempts are made from.
 fn next_attempt(s: &AgentSnapshot, before: Option<WorkStatus>, bead: &str, now: Timestamp) -> WorkStatus {
-    let retry = &s.agent.spec.retry;
     let done = before.as_ref().map(|w| w.done.clone()).unwrap_or_default();
-    let counted = before.filter(|w| w.bead == bead).filter(|w| {
-        // Past the limit the count goes on, so that the window doubles; below it a new window starts anew.
-        w.attempts >= retry.limit
-            || w.window_started_at.as_ref().is_some_and(|t| now < after(t.0, retry.window.get()))
-    });
+    let revision = retry::revision(&s.agent, &s.revision);
+    let counted = before.filter(|w| w.bead == bead && (w.revision.is_empty() || w.revision == revision));
     WorkStatus {
         bead: bead.to_owned(),
         attempts: counted.as_ref().map_or(0, |w| w.attempts).saturating_add(1),
-        window_started_at: counted.and_then(|w| w.window_started_at).or_else(|| Some(stamp(now))),
+        window_started_at: counted
+            .as_ref()
+            .and_then(|w| w.window_started_at.clone())
+            .or_else(|| Some(stamp(now))),
         started_at: Some(stamp(now)),
         finished_at: None,
         outcome: None,
         message: String::new(),
+        disruptions: counted.as_ref().map_or(0, |w| w.disruptions),
+        external: counted.is_some_and(|w| w.external),
+        revision,
         done,
     }
 }

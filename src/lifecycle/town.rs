@@ -16,7 +16,6 @@ use super::probe::{self, LastLook};
 use super::restart;
 use super::sleep;
 use super::status::{finish_town, paused_town};
-use super::update;
 use super::{has_finalizer, is_held, is_paused, label, tombstone};
 use crate::api::condition::{self, reason};
 use crate::api::{AsleepReason, ExpiryPolicy, Tombstone, Town, TownStatus, names};
@@ -145,10 +144,6 @@ fn awake(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<TownS
     if let Some(decree) = sleep::decree(s, &status, now) {
         return drain(s, status, decree, now);
     }
-    if update::edited(status.observed_generation, &s.town.metadata) {
-        // What failed before gets a new chance.
-        status.restarts = None;
-    }
     let mut c = Conditions::of_town();
     if status.phase.as_deref() == Some(TOMBSTONED) {
         // The idle clock is as old as the tombstone, and its agents have not said yet what they have to do.
@@ -157,6 +152,7 @@ fn awake(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<TownS
     if sleep::wake_requested(s, &status) {
         status.handled_wake_request.clone_from(&s.town.spec.wake_request);
         status.woke_at = Some(stamp(now));
+        status.wake_request_time = Some(stamp(now));
     }
     let was_active = is_true(&status.conditions, condition::ACTIVE);
     let activity = activity::of_town(s, now);
@@ -266,6 +262,7 @@ fn fall_asleep(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan
     status.draining_since = None;
     status.pod = restart::gone(status.pod.as_ref());
     status.restarts = None;
+    status.start_time = None;
     idle::forget(&mut status);
     asleep_status(s, status, now)
 }

@@ -1,6 +1,6 @@
 //! When a pod is replaced because what it was made from has changed.
 //!
-//! Invariant kept here: nobody is disturbed at work for a new template, unless a person asks for it.
+//! Invariant kept here: a new template never disturbs a pod that was Ready before, unless a person asks for it.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
@@ -22,23 +22,41 @@ pub(super) enum Update {
     Now(&'static str),
 }
 
-/// Whether the pod of this object is to be replaced; `idle`: nobody would be disturbed.
-pub(super) fn update(meta: &ObjectMeta, pod: &PodFacts, revision: &str, idle: bool) -> Update {
+/// What a pod would be made from now.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    /// The digest of it.
+    pub(super) revision: &'a str,
+    /// The generations of the town and of the agent, 0 where there is none.
+    pub(super) generations: (i64, i64),
+}
+
+/// Whether the pod of this object is to be replaced. `idle`: nobody would be disturbed. `was_ready`: the pod was Ready
+/// before, so that it may be at work; a moment in which it is not Ready changes nothing of that.
+pub(super) fn update(
+    meta: &ObjectMeta,
+    pod: &PodFacts,
+    wanted: Wanted<'_>,
+    idle: bool,
+    was_ready: bool,
+) -> Update {
     if restart_asked(meta, pod) {
         Update::Now("the annotation gastown.dev/restart-at changed")
-    } else if !outdated(pod, revision) {
+    } else if !outdated(pod, wanted) {
         Update::No
-    } else if idle || !pod.ready {
+    } else if idle || !was_ready {
         Update::Now("the spec it was made from changed")
     } else {
         Update::Pending
     }
 }
 
-/// Whether the pod was made from another spec. One that does not say was made by an older operator, and is
-/// left alone.
-pub(super) fn outdated(pod: &PodFacts, revision: &str) -> bool {
-    pod.revision.as_deref().is_some_and(|made_from| made_from != revision)
+/// Whether the pod was made from an older spec. A pod without a revision was made by an older operator and is left alone.
+/// A pod of a newer generation was made from a spec that this reconcile has not seen yet.
+pub(super) fn outdated(pod: &PodFacts, wanted: Wanted<'_>) -> bool {
+    let newer =
+        pod.generations.is_some_and(|made| wanted.generations.0 < made.0 || wanted.generations.1 < made.1);
+    !newer && pod.revision.as_deref().is_some_and(|made_from| made_from != wanted.revision)
 }
 
 /// Whether a person asks for another pod.

@@ -34,7 +34,8 @@ const AGENT_PATH: &str = "/agent";
 /// The town's pod; `None` where its spec has no template.
 pub fn town_pod(town: &Town, install: &Install, group: VolumeGroup) -> Option<Pod> {
     let parts = TownParts::of(town)?;
-    let metadata = marked(of_town(town, install)?, town, revision(&parts))?;
+    let mut metadata = marked(of_town(town, install)?, town, revision(&parts))?;
+    note_origin(&mut metadata, parts.template, town, None);
     let mut pod = from_template(parts.template, metadata);
     let spec = pod.spec.get_or_insert_default();
     set_env(spec, &[("GASTOWN_TOWN", &town.name_any())]);
@@ -60,6 +61,7 @@ pub fn agent_pod(
     if let Some(hook) = &agent.spec.hook {
         metadata.annotations.get_or_insert_default().insert(names::HOOK.to_owned(), hook_annotation(hook));
     }
+    note_origin(&mut metadata, parts.template, town, Some(agent));
     let mut pod = from_template(parts.template, metadata);
     let spec = pod.spec.get_or_insert_default();
     let name = agent.name_any();
@@ -115,6 +117,20 @@ fn marked<K: Resource<DynamicType = ()>>(
         annotations.insert(names::RESTART_AT.to_owned(), restart_at.clone());
     }
     Some(metadata)
+}
+
+/// Notes the containers of the template, so that an injected container is not taken for one of them, and the generations
+/// of the specs, so that a reconcile that sees an older spec does not replace the pod.
+fn note_origin(metadata: &mut ObjectMeta, template: &PodTemplateSpec, town: &Town, agent: Option<&Agent>) {
+    let annotations = metadata.annotations.get_or_insert_default();
+    if let Some(spec) = &template.spec {
+        let containers = spec.init_containers.iter().flatten().chain(&spec.containers);
+        let containers: Vec<_> = containers.map(|container| container.name.as_str()).collect();
+        annotations.insert(names::POD_CONTAINERS.to_owned(), containers.join(","));
+    }
+    let agent = agent.and_then(|agent| agent.metadata.generation).unwrap_or_default();
+    let generations = format!("{}.{agent}", town.metadata.generation.unwrap_or_default());
+    annotations.insert(names::POD_GENERATION.to_owned(), generations);
 }
 
 /// Whether the claim is one that we made: it then has the name of the pod.

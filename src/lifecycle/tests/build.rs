@@ -314,8 +314,13 @@ impl TownBuilder {
         self.status(|s| s.pod = Some(pod_status("gas", created)))
     }
 
+    /// Its start began then, and its pod was not Ready since.
+    pub fn start_began(self, at: Timestamp) -> Self {
+        self.status(|s| s.start_time = Some(Time(at)))
+    }
+
     pub fn restarts(self, count: i32, since: Timestamp) -> Self {
-        self.status(|s| s.restarts = Some(RestartsStatus { count, window_started_at: Some(Time(since)) }))
+        self.status(|s| s.restarts = Some(failures(count, since)))
     }
 
     pub fn not_adopted(self) -> Self {
@@ -436,6 +441,18 @@ fn pod_status(owner: &str, created: Timestamp) -> PodStatus {
         uid: Some(uid(&format!("{owner}-pod")).to_string()),
         node: None,
         started_at: Some(Time(created)),
+    }
+}
+
+/// So many failed starts in a row, the last at this time.
+pub fn failures(count: i32, last: Timestamp) -> RestartsStatus {
+    let failure_time = Some(Time(last));
+    RestartsStatus {
+        count,
+        window_started_at: failure_time.clone(),
+        failure_time,
+        message: "exit code 1".into(),
+        ..RestartsStatus::default()
     }
 }
 
@@ -636,6 +653,11 @@ impl AgentBuilder {
         self.status(|s| s.pod = Some(PodStatus { started_at: Some(Time(minute(0))), ..PodStatus::default() }))
     }
 
+    /// Its start began then, and its pod was not Ready since.
+    pub fn start_began(self, at: Timestamp) -> Self {
+        self.status(|s| s.start_time = Some(Time(at)))
+    }
+
     /// Recorded as having a pod that was created then.
     pub fn recorded_pod(self, created: Timestamp) -> Self {
         let record = pod_status(self.0.agent.metadata.name.as_deref().unwrap(), created);
@@ -643,7 +665,7 @@ impl AgentBuilder {
     }
 
     pub fn restarts(self, count: i32, since: Timestamp) -> Self {
-        self.status(|s| s.restarts = Some(RestartsStatus { count, window_started_at: Some(Time(since)) }))
+        self.status(|s| s.restarts = Some(failures(count, since)))
     }
 
     /// Recorded as having been given the bead.
@@ -832,7 +854,13 @@ pub fn pod(owner: &str) -> PodBuilder {
         stops_by: None,
         address: Some("10.0.0.1".into()),
         not_ready_since: None,
+        ready_since: None,
         container_restarts: 0,
+        restarted_by_node: false,
+        reason: None,
+        rejected: false,
+        ran: false,
+        generations: None,
         revision: Some("r1".into()),
         restart_at: None,
         reported_untouched: false,
@@ -872,6 +900,8 @@ impl PodBuilder {
     pub fn ready(mut self) -> Self {
         self.0.phase = PodPhase::Running;
         self.0.ready = true;
+        self.0.ran = true;
+        self.0.ready_since = self.0.created;
         self.0.node = Some("node-1".into());
         self.0.started = self.0.created;
         self
@@ -887,7 +917,13 @@ impl PodBuilder {
         self = self.ready();
         self.0.ready = false;
         self.0.phase = if code == 0 { PodPhase::Succeeded } else { PodPhase::Failed };
-        self.0.termination = Some(Termination { exit_code: code, at: Some(at), message: String::new() });
+        self.0.termination = Some(Termination {
+            exit_code: code,
+            at: Some(at),
+            message: String::new(),
+            out_of_memory: false,
+            lost: false,
+        });
         self
     }
 
@@ -915,6 +951,7 @@ impl PodBuilder {
         self = self.ready();
         self.0.ready = false;
         self.0.phase = PodPhase::Failed;
+        self.0.reason = Some("Evicted".into());
         self.0.disrupted = true;
         self
     }

@@ -273,7 +273,9 @@ fn t17_a_pod_that_crashes_five_times_is_given_up_until_the_window_is_over_or_the
     for _ in 0..5 {
         scene.later("1m").crashes("gas");
     }
-    scene.edit_town("a person mends the spec", |t| t.spec.drain.timeout = crate::api::Duration::new("1m"));
+    scene.edit_town("a person mends the spec", |t| {
+        t.spec.template.as_mut().unwrap().spec.as_mut().unwrap().hostname = Some("mended".into());
+    });
     assert_eq!(scene.phase("gas"), "Idle");
     scene.told(
         "
@@ -301,27 +303,19 @@ fn t17_a_pod_that_crashes_five_times_is_given_up_until_the_window_is_over_or_the
          00:05:00 -- the container of gas crashes
          00:05:00 gas    Starting   delete pod gas, report
          00:05:00 -- 30m pass
-         00:31:00 gas    Starting   create pod, report
-         00:31:00 gas    Idle       report
+         00:35:00 gas    Starting   create pod, report
+         00:35:00 gas    Idle       report
          00:35:00 -- 1m pass
          00:36:00 -- the container of gas crashes
-         00:36:00 gas    Starting   report
-         00:36:00 gas    Idle       report
+         00:36:00 gas    Starting   delete pod gas, report
          00:36:00 -- 1m pass
          00:37:00 -- the container of gas crashes
-         00:37:00 gas    Starting   report
-         00:37:00 gas    Idle       report
          00:37:00 -- 1m pass
          00:38:00 -- the container of gas crashes
-         00:38:00 gas    Starting   report
-         00:38:00 gas    Idle       report
          00:38:00 -- 1m pass
          00:39:00 -- the container of gas crashes
-         00:39:00 gas    Starting   report
-         00:39:00 gas    Idle       report
          00:39:00 -- 1m pass
          00:40:00 -- the container of gas crashes
-         00:40:00 gas    Starting   delete pod gas, report
          00:40:00 -- a person mends the spec
          00:40:00 gas    Starting   create pod, report
          00:40:00 gas    Idle       report
@@ -635,12 +629,12 @@ fn k14_a_node_that_is_lost_holds_the_town_until_the_pod_is_proven_gone() {
 }
 
 #[test]
-fn d1_a_pod_that_never_gets_ready_is_said_and_left_to_try() {
+fn pod_that_never_gets_ready_is_replaced_until_the_limit_and_then_once_a_window() {
     let mut scene = Scene::of(town().backlog(1, 0, 0));
     scene.edit_town("its next pod does not get ready", |t| annotate(t, names::RESTART_AT, "x"));
     scene.node(Node::Unready).killed("gas").later("1h");
     assert_eq!(scene.phase("gas"), "Starting");
-    scene.node(Node::Works).happens("at last");
+    scene.node(Node::Works).later("1h");
     assert_eq!(scene.phase("gas"), "Running");
     scene.told(
         "
@@ -654,11 +648,32 @@ fn d1_a_pod_that_never_gets_ready_is_said_and_left_to_try() {
          00:00:00 gas    Running    report
          00:00:00 -- the pod of gas is deleted by hand
          00:00:00 gas    Starting   report
-         00:00:00 gas    Starting   create pod, report
+         00:00:00 gas    Starting   report
          00:00:00 -- 1h pass
-         00:10:00 gas    Starting   report
-         01:00:00 -- at last
-         01:00:00 gas    Running    report
+         00:00:30 gas    Starting   create pod, report
+         00:10:30 gas    Starting   delete pod gas, report
+         00:10:30 gas    Starting   report
+         00:10:30 gas    Starting   report
+         00:11:00 gas    Starting   create pod, report
+         00:21:00 gas    Starting   delete pod gas, report
+         00:21:00 gas    Starting   report
+         00:21:00 gas    Starting   report
+         00:22:00 gas    Starting   create pod, report
+         00:32:00 gas    Starting   delete pod gas, report
+         00:32:00 gas    Starting   report
+         00:32:00 gas    Starting   report
+         00:34:00 gas    Starting   create pod, report
+         00:44:00 gas    Starting   delete pod gas, report
+         00:44:00 gas    Starting   report
+         00:44:00 gas    Starting   report
+         00:49:00 gas    Starting   create pod, report
+         00:59:00 gas    Starting   delete pod gas, report
+         00:59:00 gas    Starting   report
+         00:59:00 gas    Starting   report
+         01:00:00 -- 1h pass
+         01:29:00 gas    Starting   create pod, report
+         01:29:00 gas    Running    report
+         01:59:00 gas    Running    report
         ",
     );
 }

@@ -18,22 +18,72 @@ fn with(pod: PodBuilder) -> TownBuilder {
     town().awake().always_on().pod(pod)
 }
 
+// decisions 1.3; reports:P7, reports:P11
 #[test]
-fn d1_a_pod_that_is_not_ready_for_ten_minutes_is_said_and_left_to_try() {
-    for (case, pod) in [("never was", pod("gas")), ("is not any more", pod("gas").unready(minute(0)))] {
-        let town = with(pod);
-        let early = town.decide(second(599));
-        assert_eq!((early.is(DEGRADED), early.look_again), (false, Some(minute(10))), "{case}");
-        assert!(starting(&town.0, second(599)), "{case}: it takes its turn");
-        let plan = town.decide(minute(10));
-        assert_eq!((plan.phase(), plan.does().as_str()), ("Starting", ""), "{case}: unknown is not failed");
-        assert_eq!((plan.reason(DEGRADED), plan.is(RECONCILING)), (reason::NOT_READY, true), "{case}");
-        assert!(!starting(&town.0, minute(10)), "{case}: another town's turn");
-        assert_eq!(plan.look_again, None, "{case}");
-    }
-    let late = with(pod("gas").created(minute(0)).unready(minute(100)));
+fn start_that_is_not_ready_within_ten_minutes_has_failed() {
+    let town = with(pod("gas"));
+    let early = town.decide(second(599));
+    assert_eq!((early.is(DEGRADED), early.look_again), (false, Some(minute(10))));
+    assert!(starting(&town.0, second(599)));
+    let plan = town.decide(minute(10));
+    assert_eq!((plan.phase(), plan.does().as_str()), ("Starting", "delete pod gas-pod"));
+    let failed = plan.status.clone().unwrap().restarts.unwrap();
+    assert_eq!((failed.count, failed.external), (1, true), "none of its containers ran");
+    assert!(failed.message.contains("pod gas-pod was not Ready within 10 minutes"), "{}", failed.message);
+    let mut gone = town.after(&plan);
+    gone.0.pods.clear();
+    assert_eq!(gone.decide(second(629)).look_again, Some(second(630)), "30 s after the failure");
+    assert_eq!(gone.decide(second(630)).does(), "create pod");
+    let mut hangs = pod("gas").unready(minute(0));
+    hangs.0.trouble = Some((reason::CONTAINER_FAILED, "the probe does not answer".into()));
+    let plan = with(hangs).start_began(minute(0)).recorded_pod(minute(0)).decide(minute(10));
+    let failed = plan.status.unwrap().restarts.unwrap();
+    assert_eq!((failed.external, failed.message.as_str()), (false, "the probe does not answer"));
+}
+
+#[test]
+fn pod_that_was_ready_before_is_left_alone_and_the_condition_says_so() {
+    let late = with(pod("gas").created(minute(0)).unready(minute(100))).recorded_pod(minute(0));
     assert!(!late.decide(minute(109)).is(DEGRADED), "ten minutes since it was Ready last");
-    assert!(late.decide(minute(110)).is(DEGRADED));
+    let plan = late.decide(minute(110));
+    assert_eq!((plan.does().as_str(), plan.reason(DEGRADED)), ("", reason::NOT_READY));
+}
+
+#[test]
+fn start_of_which_no_pod_comes_fails_with_the_words_of_the_refusal() {
+    let refused = town().awake().always_on().start_began(minute(0)).status(|s| {
+        super::build::set(&mut s.conditions, DEGRADED, true, reason::QUOTA_EXCEEDED);
+        s.conditions.last_mut().unwrap().message = "exceeded quota: pods".into();
+    });
+    assert_eq!(refused.decide(second(599)).does(), "create pod", "it is tried again meanwhile");
+    let plan = refused.decide(minute(10));
+    let failed = plan.status.clone().unwrap().restarts.unwrap();
+    assert_eq!((plan.does().as_str(), failed.count, failed.external), ("", 1, true));
+    assert_eq!(failed.message, "exceeded quota: pods");
+    let again = refused.after(&plan).decide(second(630));
+    assert_eq!(again.does(), "create pod");
+    assert_eq!(again.status.unwrap().start_time.unwrap().0, second(630), "the next start has its full time");
+}
+
+// code:A3, code:A15, reports:P7
+#[test]
+fn session_agent_that_cannot_start_is_failed_after_its_limit_and_is_no_work() {
+    let mut agent = mayor().asked().hook("b1").retry(2, "30m");
+    let mut now = minute(0);
+    for failures in 1..=2 {
+        let plan = agent.decide(now);
+        assert_eq!(plan.does(), "create token, create pod", "{failures}");
+        agent = agent.after(&plan);
+        now = now.checked_add(k8s_openapi::jiff::SignedDuration::from_mins(10)).unwrap();
+        let plan = agent.decide(now);
+        assert_eq!(plan.status.as_ref().unwrap().restarts.as_ref().unwrap().count, failures);
+        agent = agent.after(&plan);
+        now = plan.look_again.unwrap();
+    }
+    let plan = agent.decide(now.checked_sub(k8s_openapi::jiff::SignedDuration::from_secs(1)).unwrap());
+    assert_eq!(plan.phase(), "Failed");
+    let town = running_town().with(agent.after(&plan)).decide(minute(31));
+    assert_eq!(town.phase(), "Draining", "the town has no other work");
 }
 
 #[test]
@@ -45,16 +95,6 @@ fn what_the_containers_of_a_pod_did_that_ends_are_no_failed_starts() {
         let plan = with(pod.crashed(3)).recorded_pod(minute(0)).decide(second(61));
         assert_eq!(restarts(&plan), None, "{case}");
     }
-}
-
-#[test]
-fn t15_a_start_that_takes_long_is_ready_when_it_is() {
-    let slow = with(pod("gas")).settled(minute(10));
-    assert_eq!(slow.decide(minute(11)).reason(DEGRADED), reason::NOT_READY);
-    let mut came = slow;
-    came.0.pods = vec![pod("gas").ready().0];
-    let plan = came.decide(minute(12));
-    assert_eq!((plan.phase(), plan.is(DEGRADED)), ("Idle", false));
 }
 
 #[test]
@@ -74,47 +114,55 @@ fn k15_a_reason_that_the_cluster_gives_is_shown_within_seconds_in_its_words() {
 
 #[test]
 fn each_crash_that_the_kubelet_answers_with_a_new_start_counts_once() {
-    let town = with(pod("gas").ready().crashed(2)).recorded_pod(minute(0));
+    let mut twice = pod("gas").ready().crashed(2);
+    twice.0.ready_since = Some(minute(20));
+    let town = with(twice).recorded_pod(minute(0));
     let plan = town.decide(minute(20));
     assert_eq!((plan.does().as_str(), restarts(&plan)), ("", Some((2, 20))));
     let counted = town.after(&plan);
     assert_eq!(restarts(&counted.decide(minute(21))), Some((2, 20)), "not again");
     let mut more = counted;
     more.0.pods[0].container_restarts = 3;
-    assert_eq!(restarts(&more.decide(minute(25))), Some((3, 20)), "in the same window");
-    assert_eq!(restarts(&more.decide(minute(50))), Some((1, 50)), "in the next one");
+    more.0.pods[0].ready_since = Some(minute(25));
+    assert_eq!(restarts(&more.decide(minute(25))), Some((3, 20)), "in the same row");
 }
 
 #[test]
-fn t17_after_five_failed_starts_in_half_an_hour_the_pod_is_deleted_and_the_next_waits_for_the_windows_end() {
+fn town_past_its_limit_deletes_the_pod_and_tries_again_once_a_window() {
     let fifth =
         with(pod("gas").unready(minute(12)).crashed(5)).recorded_pod(minute(0)).restarts(4, minute(2));
     let mut fifth = fifth.status(|s| s.pod.as_mut().unwrap().container_restarts = 4);
+    fifth.0.pods[0].last_crash = Some("container main ended with exit code 3".into());
     let plan = fifth.decide(minute(12));
     assert_eq!((plan.phase(), plan.does().as_str()), ("Starting", "delete pod gas-pod"));
     assert_eq!((plan.reason(DEGRADED), restarts(&plan)), (reason::START_FAILED, Some((5, 2))));
-    assert!(
-        plan.message(DEGRADED).contains("5 starts failed within 30 minutes"),
-        "{}",
-        plan.message(DEGRADED)
-    );
-    assert!(plan.message(DEGRADED).contains("2030-01-01T00:32:00Z"), "{}", plan.message(DEGRADED));
+    for part in [
+        "5 starts of the town's pod failed in a row",
+        "container main ended with exit code 3",
+        "2030-01-01T00:42:00Z",
+    ] {
+        assert!(plan.message(DEGRADED).contains(part), "{}", plan.message(DEGRADED));
+    }
     assert!(!starting(&fifth.0, minute(12)));
     fifth = fifth.after(&plan);
     let mut gone = fifth.clone();
     gone.0.pods.clear();
     let waits = gone.decide(minute(20));
-    assert_eq!((waits.does().as_str(), waits.look_again), ("", Some(minute(32))));
+    assert_eq!((waits.does().as_str(), waits.look_again), ("", Some(minute(42))));
     assert_eq!(waits.reason(DEGRADED), reason::START_FAILED);
-    assert_eq!(waits.message(DEGRADED), plan.message(DEGRADED), "what the last one died of is still said");
+    assert_eq!(waits.message(DEGRADED), plan.message(DEGRADED), "the cause is still shown");
     let settled = gone.clone().after(&waits);
     assert_eq!(settled.decide(minute(25)).status, settled.0.town.status, "said once");
-    let half_open = settled.decide(minute(32));
+    let half_open = settled.decide(minute(42));
     assert_eq!((half_open.does().as_str(), half_open.is(DEGRADED)), ("create pod", false));
     let mut again = settled.after(&half_open);
-    again.0.pods = vec![pod("gas").created(minute(32)).exited(1, minute(33)).0];
-    assert_eq!(again.decide(minute(33)).reason(READY), reason::BACK_OFF, "the next window begins with one");
-    assert_eq!(restarts(&again.decide(minute(34))), Some((1, 34)));
+    again.0.pods = vec![pod("gas").created(minute(42)).exited(1, minute(43)).0];
+    let plan = again.decide(minute(43));
+    assert_eq!(
+        (plan.does().as_str(), restarts(&plan).unwrap().0),
+        ("delete pod gas-pod", 6),
+        "one attempt a window"
+    );
 }
 
 #[test]
@@ -125,23 +173,22 @@ fn c6_the_count_of_failed_starts_survives_a_restart_of_the_operator() {
     assert_eq!(held.decide(minute(40)).does(), "create pod");
 }
 
+// code:A17
 #[test]
-fn an_edit_of_the_spec_is_a_new_chance() {
-    let held = || town().awake().always_on().restarts(5, minute(10));
+fn change_of_the_pod_is_a_new_chance_and_another_edit_is_none() {
+    let held = || {
+        town().awake().always_on().restarts(5, minute(10)).status(|s| {
+            s.restarts.as_mut().unwrap().revision = "r1".into();
+        })
+    };
     assert_eq!(held().decide(minute(20)).does(), "");
-    let plan = held().edited().decide(minute(20));
+    assert_eq!(
+        held().edited().backlog(1, 0, 0).decide(minute(20)).does(),
+        "",
+        "a tracker writes the backlog"
+    );
+    let plan = held().edited().revision("r2").decide(minute(20));
     assert_eq!((plan.does().as_str(), restarts(&plan)), ("create pod", None));
-    let same = held().status(|s| s.observed_generation = Some(1));
-    assert_eq!(same.decide(minute(20)).does(), "", "only an edit is");
-}
-
-#[test]
-fn an_edit_is_a_new_chance_also_while_the_last_pod_is_still_going() {
-    let going = pod("gas").unready(minute(12)).told_to_stop(minute(13)).stops_by(minute(14));
-    let edited = with(going).restarts(5, minute(10)).edited();
-    let mut gone = edited.settled(minute(13));
-    gone.0.pods.clear();
-    assert_eq!(gone.decide(minute(14)).does(), "create pod");
 }
 
 #[test]
@@ -161,15 +208,9 @@ fn a_pod_that_came_up_after_all_is_kept() {
 }
 
 #[test]
-fn c9_a_successful_start_alone_does_not_clear_the_record() {
+fn successful_start_alone_does_not_clear_the_record() {
     let up = with(pod("gas").created(minute(11)).ready()).recorded_pod(minute(11)).restarts(4, minute(10));
     assert_eq!(restarts(&up.decide(minute(12))), Some((4, 10)));
-}
-
-#[test]
-fn an_agents_pod_is_never_given_up() {
-    let crashing = mayor().pod(|p| p.unready(minute(1)).crashed(50)).restarts(50, minute(0));
-    assert_eq!(crashing.decide(minute(2)).does(), "");
 }
 
 #[test]

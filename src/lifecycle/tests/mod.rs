@@ -10,6 +10,7 @@ mod build;
 mod conditions;
 mod days;
 mod destroy;
+mod ending;
 mod expiry;
 mod failing;
 mod idle;

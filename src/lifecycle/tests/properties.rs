@@ -199,6 +199,11 @@ impl Dice<'_> {
         pod.stop_requested = self.one_in(4).then(|| self.time());
         pod.released_by_kubelet = pod.deleting() && self.one_in(3);
         pod.disrupted = self.one_in(6);
+        pod.rejected = self.one_in(9);
+        pod.ran = !self.one_in(4);
+        pod.ready_since = self.one_in(2).then(|| self.time());
+        pod.restarted_by_node = self.one_in(4);
+        pod.reason = self.pick(&[None, None, Some("Evicted".into()), Some("DeadlineExceeded".into())]);
         pod.install = self.pick(&[pod.install.clone(), pod.install.clone(), Some("elsewhere".into()), None]);
         pod.hook = (!self.one_in(4)).then(|| hook(self.bead()));
         pod.finalizers =
@@ -298,6 +303,7 @@ impl Dice<'_> {
             draining_since: self.one_in(3).then(|| Time(self.time())),
             handled_wake_request: self.pick(&[String::new(), "please".into()]),
             restarts: self.one_in(2).then(|| self.restarts()),
+            start_time: self.one_in(3).then(|| Time(self.time())),
             destroy: self.destroy(),
             ..TownStatus::default()
         }
@@ -305,7 +311,12 @@ impl Dice<'_> {
 
     fn restarts(&mut self) -> crate::api::RestartsStatus {
         let count = self.pick(&[1, 2, 5, 9]);
-        crate::api::RestartsStatus { count, window_started_at: Some(Time(self.time())) }
+        crate::api::RestartsStatus {
+            disruptions: self.pick(&[0, 0, 1, 9]),
+            external: self.one_in(2),
+            revision: self.pick(&[String::new(), "r1".into(), "r0".into()]),
+            ..super::build::failures(count, self.time())
+        }
     }
 
     fn agent(&mut self, name: &str) -> AgentBuilder {
@@ -356,6 +367,7 @@ impl Dice<'_> {
         status.conditions = self.conditions(&condition::OF_AGENT);
         status.pod = self.pod_record();
         status.restarts = self.one_in(3).then(|| self.restarts());
+        status.start_time = self.one_in(3).then(|| Time(self.time()));
         status.destroy = self.destroy();
         status.phase =
             self.pick(&[Some("Idle".to_owned()), None, Some("Done".into()), Some("Failed".into())]);

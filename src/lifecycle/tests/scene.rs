@@ -446,7 +446,14 @@ fn raise(meta: &mut ObjectMeta) {
 fn exit(pod: &mut PodFacts, code: i32, now: Timestamp) {
     pod.phase = if code == 0 { PodPhase::Succeeded } else { PodPhase::Failed };
     pod.ready = false;
-    pod.termination = Some(Termination { exit_code: code, at: Some(now), message: String::new() });
+    pod.ran = true;
+    pod.termination = Some(Termination {
+        exit_code: code,
+        at: Some(now),
+        message: String::new(),
+        out_of_memory: false,
+        lost: false,
+    });
 }
 
 // What the operator does.
@@ -846,7 +853,13 @@ impl Scene {
             stops_by: None,
             address: Some("10.0.0.1".into()),
             not_ready_since: None,
+            ready_since: None,
             container_restarts: 0,
+            restarted_by_node: false,
+            reason: None,
+            rejected: false,
+            ran: false,
+            generations: None,
             reported_untouched: false,
             last_crash: None,
             revision: Some(revision(template)),
@@ -924,16 +937,20 @@ impl Scene {
                     Node::Fails => exit(pod, 1, now),
                     Node::Unready => {
                         pod.phase = PodPhase::Running;
+                        pod.ran = true;
                         pod.not_ready_since = pod.created;
                     }
                     Node::Works | Node::Hangs => {
                         pod.phase = PodPhase::Running;
+                        pod.ran = true;
                         pod.ready = true;
+                        pod.ready_since = Some(self.now);
                     }
                 }
                 changed = true;
             } else if pod.phase == PodPhase::Running && !pod.ready && node == Node::Works && !pod.deleting() {
                 pod.ready = true;
+                pod.ready_since = Some(self.now);
                 pod.not_ready_since = None;
                 changed = true;
             }

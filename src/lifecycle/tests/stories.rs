@@ -266,14 +266,15 @@ fn a_pod_that_is_killed_or_evicted_is_replaced_and_costs_no_attempt() {
          00:06:00 toast  Starting   report
          00:06:00 toast  Starting   release pod
          00:06:00 -- 1m pass
-         00:06:30 toast  Starting   report
-         00:06:30 toast  Starting   create pod
-         00:06:30 toast  Working    report
+         00:07:00 toast  Starting   report
+         00:07:00 toast  Starting   create pod
+         00:07:00 toast  Working    report
          00:07:00 -- the pod of gas is deleted by hand
          00:07:00 gas    Starting   report
-         00:07:00 gas    Starting   create pod, report
-         00:07:00 gas    Running    report
+         00:07:00 gas    Starting   report
          00:07:00 -- 1m pass
+         00:07:30 gas    Starting   create pod, report
+         00:07:30 gas    Running    report
          00:08:00 -- the container of toast exits with 0
          00:08:00 toast  Done       report
          00:08:00 gas    Idle       report (no agent has work any more)

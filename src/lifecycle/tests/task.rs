@@ -241,12 +241,10 @@ fn five_starts_within_half_an_hour_are_the_limit() {
 }
 
 #[test]
-fn starts_are_counted_within_the_window() {
+fn failed_attempts_are_counted_in_a_row() {
     let failed = |began| toast().attempt("b1", 4, minute(began)).ended(Failed, minute(100));
-    let within = work(&failed(80).decide(minute(109)));
-    assert_eq!((within.attempts, within.window_started_at.unwrap().0), (5, minute(80)));
-    let beyond = work(&failed(80).decide(minute(110)));
-    assert_eq!((beyond.attempts, beyond.window_started_at.unwrap().0), (1, minute(110)));
+    let next = work(&failed(10).decide(minute(110)));
+    assert_eq!((next.attempts, next.window_started_at.unwrap().0), (5, minute(10)));
 }
 
 #[test]
@@ -335,7 +333,9 @@ fn an_attempt_whose_pod_vanished_has_failed_unless_the_town_slept() {
 
 #[test]
 fn an_interrupted_attempt_is_taken_up_again_soon_and_does_not_count() {
-    let woken = toast().attempt("b1", 0, minute(0)).ended(Interrupted, minute(10));
+    let slept = toast().attempt("b1", 0, minute(0)).ended(Interrupted, minute(10));
+    assert_eq!(work(&slept.decide(minute(10))).attempts, 1, "the town slept: at once");
+    let woken = slept.status(|s| s.work.as_mut().unwrap().disruptions = 1);
     let early = woken.decide(second(629));
     assert_eq!((early.phase(), early.look_again), ("Starting", Some(second(630))));
     let next = work(&woken.decide(second(630)));
@@ -410,32 +410,105 @@ fn an_agent_whose_name_was_taken_says_so_while_its_town_sleeps_until_it_is_edite
     assert_eq!(edited.decide(minute(2)).phase(), "Asleep", "a new chance");
 }
 
+/// Past its limit, with attempts of which the pod had the revision r1.
+fn past_limit() -> AgentBuilder {
+    let failed = toast()
+        .attempt("b1", 4, minute(0))
+        .ended(Failed, minute(0))
+        .status(|s| s.work.as_mut().unwrap().attempts = 4);
+    let begun = failed.decide(minute(10));
+    let begun = failed.after(&begun).pod(|p| p.exited(1, minute(11)));
+    let ended = begun.decide(minute(11));
+    let mut ended = begun.after(&ended);
+    ended.0.pod = None;
+    ended
+}
+
+// code:A17
 #[test]
-fn an_edit_of_the_spec_gives_one_that_has_failed_a_new_chance() {
-    let failed = || toast().failed("b1", minute(0)).status(|s| s.phase = Some("Failed".into()));
-    assert_eq!(failed().decide(minute(1)).phase(), "Failed");
-    let plan = failed().edited().decide(minute(1));
-    assert_eq!((plan.phase(), work(&plan).attempts), ("Starting", 1));
-    let same = failed().status(|s| s.observed_generation = Some(1));
-    assert_eq!(same.decide(minute(1)).phase(), "Failed", "only an edit does");
-    let backing_off = toast().hook("b1").attempt("b1", 3, minute(0)).ended(Failed, minute(0));
-    let plan = backing_off.edited().decide(second(1));
-    assert_eq!((plan.phase(), work(&plan).attempts), ("Starting", 1), "nor does it wait");
+fn change_of_the_pod_gives_a_failed_agent_a_new_chance_and_another_edit_gives_none() {
+    assert_eq!(past_limit().decide(minute(12)).phase(), "Failed");
+    assert_eq!(
+        past_limit().edited().ttl("1h").decide(minute(12)).phase(),
+        "Failed",
+        "the edit does not concern its pod"
+    );
+    for (case, agent) in
+        [("its template", past_limit().revision("r2")), ("restart-at", past_limit().restart_at("now"))]
+    {
+        let plan = agent.edited().decide(minute(12));
+        assert_eq!((plan.phase(), work(&plan).attempts), ("Starting", 1), "{case}");
+    }
 }
 
 #[test]
-fn a_new_chance_is_not_lost_while_it_cannot_be_taken() {
+fn new_chance_is_not_lost_while_it_cannot_be_taken() {
     let asleep = town().asleep(Idle);
     let full = Standing::RigFull { position: 1, limit: 1 };
-    let failed = || toast().failed("b1", minute(0)).status(|s| s.phase = Some("Failed".into())).edited();
+    let changed = || past_limit().revision("r2").edited();
     for (case, held) in [
-        ("its town sleeps", failed().of(&asleep)),
-        ("its rig is full", failed().standing(full)),
-        ("its volume is not there", failed().storage().claim(super::build::going(claim("toast")))),
+        ("its town sleeps", changed().of(&asleep)),
+        ("its rig is full", changed().standing(full)),
+        ("its volume is not there", changed().storage().claim(super::build::going(claim("toast")))),
     ] {
-        let free = held.settled(minute(1)).of(&running_town()).standing(Standing::Free).claim(claim("toast"));
-        let plan = free.decide(minute(2));
+        let free =
+            held.settled(minute(12)).of(&running_town()).standing(Standing::Free).claim(claim("toast"));
+        let plan = free.decide(minute(13));
         assert_eq!((plan.phase(), work(&plan).attempts), ("Starting", 1), "{case}");
+    }
+}
+
+#[test]
+fn wake_request_gives_a_failed_agent_one_attempt() {
+    let asked = |at| {
+        running_town().status(|s| {
+            s.wake_request_time = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at));
+        })
+    };
+    let plan = past_limit().of(&asked(minute(10))).decide(minute(12));
+    assert_eq!(plan.phase(), "Failed", "the request is older than the failure");
+    let plan = past_limit().of(&asked(minute(12))).decide(minute(12));
+    assert_eq!((plan.phase(), work(&plan).attempts), ("Starting", 6));
+}
+
+// code:A15, reports:P11
+#[test]
+fn attempt_whose_pod_does_not_run_within_ten_minutes_has_failed() {
+    let stuck =
+        || tried().recorded_pod(minute(0)).pod(|p| p.trouble(reason::IMAGE_PULL, "the image is not there"));
+    assert_eq!(stuck().decide(second(599)).look_again, Some(minute(10)));
+    let plan = stuck().decide(minute(10));
+    let failed = work(&plan);
+    assert_eq!(
+        (plan.does().as_str(), failed.outcome, failed.attempts),
+        ("", Some(Failed), 1),
+        "the record comes first"
+    );
+    assert_eq!((failed.message.as_str(), failed.external), ("the image is not there", true));
+    assert_eq!(stuck().after(&plan).decide(minute(10)).does(), "delete pod toast-pod");
+    let refused = tried().status(|s| {
+        super::build::set(&mut s.conditions, DEGRADED, true, reason::QUOTA_EXCEEDED);
+        s.conditions.last_mut().unwrap().message = "exceeded quota: pods".into();
+    });
+    assert_eq!(refused.decide(second(599)).does(), "create pod");
+    let failed = work(&refused.decide(minute(10)));
+    assert_eq!((failed.outcome, failed.message.as_str()), (Some(Failed), "exceeded quota: pods"));
+}
+
+// reports:P10
+#[test]
+fn work_is_done_when_the_containers_of_the_template_are_and_an_injected_one_runs_on() {
+    let beside = |code| {
+        tried().running().pod(|p| {
+            let mut p = p.exited(code, minute(5));
+            p.0.phase = crate::lifecycle::PodPhase::Running;
+            p
+        })
+    };
+    for (code, outcome) in [(0, Done), (1, Failed)] {
+        let plan = beside(code).decide(minute(6));
+        assert_eq!((plan.does().as_str(), work(&plan).outcome), ("", Some(outcome)), "{code}");
+        assert_eq!(beside(code).after(&plan).decide(minute(6)).does(), "delete pod toast-pod", "{code}");
     }
 }
 
@@ -547,4 +620,21 @@ fn a_pod_whose_agent_was_killed_is_let_go_by_its_town() {
     assert!(does.contains("release pod toast-pod"), "{does}");
     town.0.ownerless.clear();
     assert!(!town.decide(minute(6)).does().contains("release"), "one that an agent may still read stays");
+}
+
+// code:A11
+#[test]
+fn pod_of_a_task_is_created_for_the_bead_of_the_open_attempt_only() {
+    let may = |agent: AgentBuilder| crate::lifecycle::may_begin(&agent.0.agent).is_ok();
+    assert!(may(tried()));
+    assert!(may(mayor().hook("b1")), "a Session agent has no attempts");
+    for (case, agent) in [
+        ("another bead is on the hook", polecat("toast").hook("b2").attempt("b1", 1, minute(0))),
+        ("the hook is empty", polecat("toast").attempt("b1", 1, minute(0))),
+        ("the bead is done", toast().done(&["b1"]).attempt("b1", 1, minute(0))),
+        ("the attempt has ended", tried().ended(Failed, minute(1))),
+        ("no attempt is on record", toast()),
+    ] {
+        assert!(!may(agent), "{case}");
+    }
 }

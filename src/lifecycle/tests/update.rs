@@ -57,22 +57,38 @@ fn d12_nobody_is_disturbed_at_work_for_a_new_template() {
 }
 
 #[test]
-fn a_pod_that_is_not_ready_is_replaced_at_once_whatever_the_work() {
-    for (case, pod) in [("starting", pod("gas")), ("not Ready any more", pod("gas").unready(minute(0)))] {
-        let town = changed(town().awake().pod(pod).with(polecat("toast").hook("b1")));
-        assert_eq!(town.decide(minute(1)).does(), "delete pod gas-pod", "{case}");
-    }
-    let going = changed(town().awake().pod(pod("gas").ready().told_to_stop(minute(1))));
-    assert_eq!(going.decide(minute(1)).does(), "", "one that goes anyway is waited for");
+fn pod_that_was_never_ready_is_replaced_at_once_whatever_the_work() {
+    let town = changed(town().awake().pod(pod("gas")).with(polecat("toast").hook("b1")));
+    assert_eq!(town.decide(minute(1)).does(), "delete pod gas-pod");
+    let going = changed(super::build::town().awake().pod(pod("gas").ready().told_to_stop(minute(1))));
+    assert_eq!(going.decide(minute(1)).does(), "", "a pod that goes anyway is waited for");
+}
+
+// code:A13
+#[test]
+fn pod_that_was_ready_before_is_kept_at_work_while_it_is_not_ready_for_a_moment() {
+    let busy = town().awake().recorded_pod(minute(0)).with(polecat("toast").hook("b1"));
+    let plan = changed(busy.pod(pod("gas").unready(minute(1)))).decide(minute(1));
+    assert_eq!((plan.does().as_str(), plan.reason(RECONCILING)), ("", reason::UPDATE_PENDING));
+}
+
+// code:A19
+#[test]
+fn pod_of_a_newer_spec_is_not_replaced_by_a_reconcile_that_sees_an_older_one() {
+    let mut stale = changed(running_town());
+    stale.0.pods[0].generations = Some((2, 0));
+    assert_eq!(stale.decide(minute(1)).does(), "");
+    let seen = stale.edited();
+    assert_eq!(seen.decide(minute(1)).does(), "delete pod gas-pod");
 }
 
 #[test]
 fn a_failed_pod_is_replaced_by_one_of_the_new_template_without_back_off() {
-    let failed = town().awake().pod(pod("gas").exited(1, minute(1))).restarts(4, minute(0));
+    let failed = town().awake().pod(pod("gas").exited(1, minute(1))).restarts(3, minute(0));
     assert_eq!(failed.decide(minute(1)).does(), "", "it would wait");
     let plan = changed(failed).decide(minute(1));
     assert_eq!((plan.does().as_str(), plan.status.unwrap().restarts), ("delete pod gas-pod", None));
-    let failed = mayor().pod(|p| p.exited(1, minute(1))).restarts(4, minute(0));
+    let failed = mayor().pod(|p| p.exited(1, minute(1))).restarts(3, minute(0));
     let plan = failed.revision(NEW).decide(minute(1));
     assert_eq!((plan.does().as_str(), plan.status.unwrap().restarts), ("delete pod mayor-pod", None));
 }
