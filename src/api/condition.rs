@@ -132,6 +132,8 @@ pub mod reason {
     pub const EXPIRY_IN_PAST: &str = "ExpiryInPast";
     /// `spec.expiry` says Destroy and is past, but `spec.deletionProtection` is true: the town sleeps instead.
     pub const DELETION_PROTECTED: &str = "DeletionProtected";
+    /// `spec.deletionProtection` is true, but no admission policy refuses a delete.
+    pub const DELETION_UNPROTECTED: &str = "DeletionUnprotected";
     /// The pod was made from an older spec, and is replaced when that disturbs nobody.
     pub const UPDATE_PENDING: &str = "UpdatePending";
     /// Reconciliation is paused.

@@ -118,6 +118,8 @@ pub struct Limits {
     pub max_concurrent_probes: u16,
     /// The group that new volumes belong to.
     pub volume_group: VolumeGroup,
+    /// Whether the admission policies of the chart are installed.
+    pub admission_policies: bool,
 }
 
 #[cfg(test)]
@@ -131,6 +133,7 @@ impl Limits {
         agent_tombstones: false,
         max_concurrent_probes: 1,
         volume_group: VolumeGroup(None),
+        admission_policies: true,
     };
 }
 

@@ -63,6 +63,7 @@ fn watched_town(cluster: &Cluster, town: Arc<Town>, uid: Uid) -> TownSnapshot {
         revision: resources::town_revision(&town),
         may_start: true,
         attach_max_hold: cluster.limits.attach_max_hold,
+        admission_policies: cluster.limits.admission_policies,
         town,
         install: cluster.install.0.clone(),
         forbidden_by: None,

@@ -72,6 +72,11 @@ impl Conditions {
         }
     }
 
+    /// Whether something is wrong already.
+    pub(super) fn is_degraded(&self) -> bool {
+        self.0.iter().any(|(type_, status, ..)| *type_ == condition::DEGRADED && *status == TRUE)
+    }
+
     /// Something went wrong that the operator goes on about by itself.
     pub(super) fn degraded(&mut self, reason: &'static str, message: impl Into<String>) {
         self.set(condition::DEGRADED, true, reason, message);

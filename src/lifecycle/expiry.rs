@@ -59,6 +59,19 @@ pub(super) fn show_protected(s: &TownSnapshot, status: &TownStatus, c: &mut Cond
     }
 }
 
+/// A protected town says so when no admission policy refuses its deletion. Another fault of the town has precedence.
+pub(super) fn show_unguarded(s: &TownSnapshot, c: &mut Conditions) {
+    let deleting = s.town.metadata.deletion_timestamp.is_some();
+    if s.town.spec.deletion_protection && !s.admission_policies && !deleting && !c.is_degraded() {
+        c.degraded(
+            reason::DELETION_UNPROTECTED,
+            "spec.deletionProtection is true, but the admission policies of the chart are not installed (the operator \
+             runs without --admission-policies): nothing refuses a delete of the town; ask an administrator to install \
+             them, or set spec.deletionProtection to false",
+        );
+    }
+}
+
 /// What is to be said of an expiry that is near, and when to look again for it.
 pub(super) fn coming(
     s: &TownSnapshot,

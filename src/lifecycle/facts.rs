@@ -60,6 +60,8 @@ pub struct TownSnapshot {
     pub may_start: bool,
     /// How long the input of an attached person can keep the town awake.
     pub attach_max_hold: SignedDuration,
+    /// Whether admission policies refuse the deletion of a protected town.
+    pub admission_policies: bool,
     /// The record of a destroyed town of the same namespace and name that forbids this one.
     pub forbidden_by: Option<Arc<Tombstone>>,
     /// Where the above was read.

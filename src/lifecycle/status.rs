@@ -8,6 +8,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use super::activity::{self, mode};
 use super::clock::after;
 use super::conditions::Conditions;
+use super::expiry;
 use super::facts::{AgentSnapshot, TownSnapshot};
 use super::plan::Plan;
 use super::usage;
@@ -21,10 +22,11 @@ const COUNTS_EVERY: SignedDuration = SignedDuration::from_secs(60);
 pub(super) fn finish_town(
     s: &TownSnapshot,
     mut status: TownStatus,
-    c: Conditions,
+    mut c: Conditions,
     phase: &str,
     now: Timestamp,
 ) -> Plan<TownStatus> {
+    expiry::show_unguarded(s, &mut c);
     let before = s.town.status.as_ref();
     status.observed_generation = s.town.metadata.generation;
     status.phase = Some(phase.to_owned());

@@ -69,6 +69,10 @@ pub(super) struct RunArgs {
     /// none, for clusters that set one at admission, such as OpenShift.
     #[arg(long, env = "TOWN_OPERATOR_VOLUME_GROUP", default_value = "65532")]
     pub(super) volume_group: VolumeGroup,
+    /// The admission policies of the chart are installed. Without them nothing refuses the deletion of a town with
+    /// deletionProtection, and its condition Degraded says so.
+    #[arg(long, env = "TOWN_OPERATOR_ADMISSION_POLICIES")]
+    pub(super) admission_policies: bool,
     /// Longest time for which the input of an attached person keeps a town awake.
     #[arg(long, env = "TOWN_OPERATOR_ATTACH_MAX_HOLD", default_value = "12h")]
     pub(super) attach_max_hold: api::Duration,

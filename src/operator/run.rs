@@ -99,6 +99,7 @@ pub(super) async fn run(args: RunArgs) -> Result<(), Box<dyn std::error::Error>>
         agent_tombstones: args.agent_tombstones,
         max_concurrent_probes: args.max_concurrent_probes,
         volume_group: args.volume_group,
+        admission_policies: args.admission_policies,
     };
     let (looks, asked) = cluster::looks();
     let shared = Arc::new(Cluster::new(client, install, metrics.clone(), limits, looks, Clock::system()));

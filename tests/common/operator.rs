@@ -165,7 +165,7 @@ fn spawn(
     let log = OpenOptions::new().create(true).append(true).open(log_file(directory)).expect("a log file");
     Process::spawn(env!("CARGO_BIN_EXE_town-operator"), |command| {
         command.env("KUBECONFIG", kubeconfig).stdout(log.try_clone().expect("a log file")).stderr(log);
-        command.arg(format!("--health-addr={health}")).args(["--log-format", "json"]);
+        command.arg(format!("--health-addr={health}")).args(["--log-format", "json", "--admission-policies"]);
         for (flag, default) in [
             ("--install-id", INSTALL_ID),
             ("--lease-namespace", NAMESPACE),

@@ -94,6 +94,7 @@ pub fn town() -> TownBuilder {
         revision: "r1".into(),
         may_start: true,
         attach_max_hold: SignedDuration::from_hours(12),
+        admission_policies: true,
         town: Arc::new(town),
         uid: uid("gas"),
         install: HERE.into(),

@@ -51,6 +51,25 @@ fn what_a_tombstone_or_a_pause_holds_is_not_destroyed_by_its_expiry() {
     assert_eq!(busy(Destroy).foreign().decide(minute(30)).does(), "");
 }
 
+// L7: spec.deletionProtection is void without the policies.
+#[test]
+fn protected_town_is_degraded_when_no_policy_refuses_its_deletion() {
+    let unguarded = |builder: TownBuilder| {
+        let mut builder = builder;
+        builder.0.admission_policies = false;
+        builder
+    };
+    for town in [town().protected(), busy(Sleep).protected(), town().asleep(AsleepReason::Idle).protected()] {
+        let plan = unguarded(town.clone()).decide(minute(1));
+        assert_eq!((plan.is(DEGRADED), plan.reason(DEGRADED)), (true, reason::DELETION_UNPROTECTED));
+        assert!(plan.message(DEGRADED).contains("--admission-policies"), "{}", plan.message(DEGRADED));
+        assert_ne!(town.decide(minute(1)).reason(DEGRADED), reason::DELETION_UNPROTECTED);
+    }
+    assert!(!unguarded(busy(Sleep)).decide(minute(1)).is(DEGRADED), "the town asks for no protection");
+    let expired = unguarded(busy(Destroy).protected()).decide(minute(30));
+    assert_eq!(expired.reason(DEGRADED), reason::DELETION_PROTECTED, "the other fault has precedence");
+}
+
 #[test]
 fn a_protected_town_sleeps_instead_of_being_destroyed_and_says_so() {
     let says_so = |plan: &Plan<TownStatus>| {

@@ -486,6 +486,7 @@ impl Scene {
             revision: revision(town.spec.template.as_ref()),
             may_start: self.may_start,
             attach_max_hold: SignedDuration::from_hours(12),
+            admission_policies: true,
             remains: live.then(|| Remains {
                 agents: Ok(agents.clone()),
                 pods: Ok(self.pods.clone()),

@@ -198,6 +198,7 @@ impl Operator {
             agent_tombstones: true,
             max_concurrent_probes: 4,
             volume_group: VolumeGroup::default(),
+            admission_policies: true,
         };
         let (looks, asked) = looks();
         let cluster = world.get(id::NAMESPACE, "", "kube-system").expect("every cluster has it");
