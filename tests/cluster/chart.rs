@@ -1,6 +1,7 @@
 //! The chart, on a real API server.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
 use kube::ResourceExt;
@@ -11,7 +12,7 @@ use town_operator::lifecycle::ChildKind;
 use town_operator::resources::Install;
 
 use crate::common::account::{NAME, NAMESPACE};
-use crate::common::chart::render;
+use crate::common::chart::{render, try_render};
 use crate::common::operator::INSTALL_ID;
 use crate::common::story::Story;
 use crate::common::wait::{PATIENCE, until};
@@ -25,13 +26,33 @@ pub fn add(stories: &mut Stories) {
     stories.with_the_operator(its_policies_are_those_that_all_stories_run_under);
     stories.with_the_operator(a8_whatever_the_operator_may_create_is_in_the_table_of_what_it_destroys);
     stories.plain(policies_can_be_left_out);
+    stories.plain(pod_of_the_operator_names_no_user_and_asks_for_its_token);
+    stories.plain(chart_demands_a_name_when_it_makes_no_service_account);
+    stories.plain(chart_asks_for_the_version_that_the_operator_asks_for);
+    stories.plain(readme_of_the_chart_describes_every_value);
     stories.plain(install_id_is_cut_when_the_default_is_long_or_has_a_dot);
 }
 
 async fn all_of_it_is_taken(story: Story) {
     for values in [
         &[][..],
-        &["metrics.service.enabled=true", "admissionPolicies.administrators.groups={town admins,O=x&y}"],
+        &[
+            "metrics.service.enabled=true",
+            "admissionPolicies.administrators.groups={town admins,O=x&y}",
+            "admissionPolicies.administrators.serviceAccounts[0].namespace=velero",
+            "admissionPolicies.administrators.serviceAccounts[0].name=velero",
+            "admissionPolicies.podAddresses=true",
+            "networkPolicy.enabled=true",
+            "networkPolicy.from[0].namespaceSelector.matchLabels.team=monitoring",
+            "podDisruptionBudget.enabled=true",
+            "deploymentAnnotations.team=blue",
+            "volumes[0].name=more",
+            "volumeMounts[0].name=more",
+            "volumeMounts[0].mountPath=/more",
+            "extraArgs={--concurrency=3}",
+            "volumeGroup=1000680000",
+            "replicas=2",
+        ],
     ] {
         let all = render(NAME, NAMESPACE, &[], values);
         let on_trial = [
@@ -133,4 +154,62 @@ fn policies(values: &[&str]) -> String {
     let all = render(NAME, NAMESPACE, &[], values);
     let is_one = |document: &&str| document.contains("kind: ValidatingAdmissionPolicy");
     all.split("\n---\n").filter(is_one).collect::<Vec<_>>().join("\n---\n")
+}
+
+// C3, S13.
+async fn pod_of_the_operator_names_no_user_and_asks_for_its_token() {
+    let values = ["extraArgs={--concurrency=3}"];
+    let deployment = render(NAME, NAMESPACE, &["deployment"], &values);
+    for wanted in [
+        "runAsNonRoot: true",
+        "automountServiceAccountToken: true",
+        "kubernetes.io/os: linux",
+        "- --volume-group=65532\n",
+        "- --admission-policies\n",
+    ] {
+        assert!(deployment.contains(wanted), "{wanted}: {deployment}");
+    }
+    for refused in ["runAsUser", "runAsGroup", "fsGroup"] {
+        assert!(!deployment.contains(refused), "OpenShift refuses a fixed {refused}: {deployment}");
+    }
+    let own = deployment.find("--concurrency=16").unwrap();
+    let extra = deployment.find("--concurrency=3").unwrap();
+    assert!(own < extra, "the operator takes the last value");
+    let account = render(NAME, NAMESPACE, &["serviceaccount"], &[]);
+    assert!(account.contains("automountServiceAccountToken: false"), "{account}");
+    let none = render(NAME, NAMESPACE, &["deployment"], &["volumeGroup=", "admissionPolicies.enabled=false"]);
+    assert!(none.contains("- --volume-group=\n"), "{none}");
+    assert!(!none.contains("--admission-policies"), "{none}");
+    let large = render(NAME, NAMESPACE, &["deployment"], &["volumeGroup=1000680000"]);
+    assert!(large.contains("- --volume-group=1000680000\n"), "{large}");
+}
+
+// S13: the rights would go to the account `default`, which every pod of the namespace has.
+async fn chart_demands_a_name_when_it_makes_no_service_account() {
+    let none = try_render(NAME, NAMESPACE, &[], &["serviceAccount.create=false"]).unwrap_err();
+    assert!(none.contains("serviceAccount"), "{none}");
+    let named =
+        render(NAME, NAMESPACE, &["rbac"], &["serviceAccount.create=false", "serviceAccount.name=mine"]);
+    assert!(named.contains("name: mine\n"), "{named}");
+}
+
+// C1.
+async fn chart_asks_for_the_version_that_the_operator_asks_for() {
+    let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/helm/town-operator/Chart.yaml");
+    let chart = std::fs::read_to_string(chart).unwrap();
+    assert!(chart.contains("kubeVersion: \">=1.32.0-0\""), "{chart}");
+}
+
+async fn readme_of_the_chart_describes_every_value() {
+    let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/helm/town-operator");
+    let read = |file: &str| std::fs::read_to_string(chart.join(file)).unwrap();
+    let (values, readme, schema) = (read("values.yaml"), read("README.md"), read("values.schema.json"));
+    let schema: Value = serde_json::from_str(&schema).unwrap();
+    let keys = values.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_alphabetic()));
+    let keys: Vec<&str> = keys.map(|line| line.split(':').next().unwrap()).collect();
+    assert!(keys.len() > 30, "{keys:?}");
+    for key in keys {
+        assert!(readme.contains(&format!("`{key}")), "README.md does not describe {key}");
+        assert!(schema["properties"].get(key).is_some(), "values.schema.json does not have {key}");
+    }
 }

@@ -1,6 +1,7 @@
 //! Rights that the admission policies ask the authorizer for: `delete` of what an update would delete, `dispatch` of
 //! work and nothing else, `administer` of the whole cluster.
 
+use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use serde_json::{Value, json};
@@ -23,6 +24,7 @@ pub fn add(stories: &mut Stories) {
     stories.with_the_operator(dispatcher_hands_out_work_and_changes_nothing_else);
     stories.with_the_operator(namespace_with_a_protected_town_is_deleted_under_all_policies);
     stories.alone(administrators_are_the_users_that_may_administer_towns_everywhere);
+    stories.alone(addresses_of_pods_are_written_by_nodes_and_administrators);
     stories.plain(fields_of_a_dispatcher_are_fields_of_the_spec);
 }
 
@@ -224,6 +226,40 @@ async fn administrators_are_the_users_that_may_administer_towns_everywhere(story
     }
     let other = every_verb(&story, "system:serviceaccount:velero:default", &["others"]).await;
     town.refuses(&other, &abandon, &words).await;
+}
+
+// S9 and decisions 5.6.
+async fn addresses_of_pods_are_written_by_nodes_and_administrators(story: Story) {
+    story.cluster.create_namespace(NAMESPACE).await;
+    let values = [&format!("installId={INSTALL_ID}"), "admissionPolicies.podAddresses=true"];
+    let manifests = render(NAME, NAMESPACE, &["rbac", "serviceaccount", "admission-policies"], &values);
+    story.cluster.try_kubectl(&["apply", "-f", "-"], &manifests).unwrap();
+    let people = People::of(&story).await;
+    let node = every_verb(&story, "a-node", &["system:nodes"]).await;
+    let pod = |name: &str, labels: Value| {
+        json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": labels},
+            "spec": template()["spec"],
+        })
+    };
+    let ours = json!({names::INSTALL: story.cluster.install_label()});
+    story.create_object::<Pod>(pod("ours", ours)).await;
+    story.create_object::<Pod>(pod("theirs", json!({}))).await;
+    let (ours, theirs) = (Object::of::<Pod>(&story, "ours"), Object::of::<Pod>(&story, "theirs"));
+    let words = ["-pod-addresses'", "Only nodes and administrators"];
+    for status in [
+        json!({"podIP": "10.96.0.1", "podIPs": [{"ip": "10.96.0.1"}]}),
+        json!({"podIPs": [{"ip": "10.0.0.9"}]}),
+    ] {
+        let ask = Ask::Status(json!({"status": status}));
+        for who in [&people.anybody, &people.tenant] {
+            ours.refuses(who, &ask, &words).await;
+            theirs.lets(who, &ask).await;
+        }
+        ours.lets(&node, &ask).await;
+        ours.lets(&people.administrator, &ask).await;
+    }
+    ours.lets(&people.tenant, &Ask::Status(json!({"status": {"message": "held"}}))).await;
 }
 
 // Decisions 1.7 and 1.9: nothing hangs.

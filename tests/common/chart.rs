@@ -7,6 +7,16 @@ use super::cluster::{program, run};
 
 /// Renders these templates of the chart, all if none is named, for a release of this name with these values.
 pub fn render(release: &str, namespace: &str, templates: &[&str], values: &[&str]) -> String {
+    try_render(release, namespace, templates, values).unwrap_or_else(|said| panic!("helm template: {said}"))
+}
+
+/// The same, or what helm complains of.
+pub fn try_render(
+    release: &str,
+    namespace: &str,
+    templates: &[&str],
+    values: &[&str],
+) -> Result<String, String> {
     let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/helm/town-operator");
     let mut helm = Command::new(program("helm"));
     helm.args(["template", release, "--namespace", namespace]).arg(chart);
@@ -16,5 +26,5 @@ pub fn render(release: &str, namespace: &str, templates: &[&str], values: &[&str
     for value in values {
         helm.args(["--set", value]);
     }
-    run(helm, "").unwrap_or_else(|said| panic!("helm template: {said}"))
+    run(helm, "")
 }
