@@ -16,7 +16,7 @@ use crate::common::story::{Story, template};
 use crate::common::wait::{PATIENCE, until};
 use crate::people::{People, bound, every_verb, role};
 use crate::stage::Stories;
-use crate::words::{Told, asleep, idle, workshop_with};
+use crate::words::{Told, asleep, idle, template_of, workshop_with};
 
 pub fn add(stories: &mut Stories) {
     stories.with_the_operator(update_deletes_nothing_without_the_verb_delete);
@@ -148,13 +148,13 @@ async fn dispatcher_hands_out_work_and_changes_nothing_else(story: Story) {
     }
     let words = ["-dispatch'", "may change only these fields", "hook, backlog, wakeRequest, suspended"];
     for (object, change) in [
-        (&town, spec(json!({"template": template()}))),
+        (&town, spec(json!({"template": template_of("other")}))),
         (&town, spec(json!({"agentTemplate": null}))),
         (&town, spec(json!({"sleepAfter": "1m"}))),
         (&town, spec(json!({"deletionProtection": true}))),
         (&town, spec(json!({"wakeRequest": "monday", "alwaysOn": true}))),
-        (&agent, spec(json!({"template": template()}))),
-        (&agent, spec(json!({"hook": {"bead": "b-1"}, "template": template()}))),
+        (&agent, spec(json!({"template": template_of("other")}))),
+        (&agent, spec(json!({"hook": {"bead": "b-1"}, "template": template_of("other")}))),
         (&agent, spec(json!({"ttlAfterFinished": "1h"}))),
         (&town, json!({"metadata": {"labels": {"team": "blue"}}})),
         (&town, json!({"metadata": {"annotations": {names::RESTART_AT: "now"}}})),
@@ -248,8 +248,8 @@ async fn addresses_of_pods_are_written_by_nodes_and_administrators(story: Story)
     let (ours, theirs) = (Object::of::<Pod>(&story, "ours"), Object::of::<Pod>(&story, "theirs"));
     let words = ["-pod-addresses'", "Only nodes and administrators"];
     for status in [
-        json!({"podIP": "10.96.0.1", "podIPs": [{"ip": "10.96.0.1"}]}),
-        json!({"podIPs": [{"ip": "10.0.0.9"}]}),
+        json!({"podIP": "10.96.0.1"}),
+        json!({"podIP": "10.96.0.1", "podIPs": [{"ip": "10.96.0.1"}, {"ip": "fd00::1"}]}),
     ] {
         let ask = Ask::Status(json!({"status": status}));
         for who in [&people.anybody, &people.tenant] {
