@@ -6,7 +6,9 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::crds::NOT_OBSERVED;
 use super::duration::Duration;
+use super::open::known;
 use super::pod_template;
 use super::storage::Storage;
 use super::town::{ActivityProbe, DestroyStatus, PodStatus, RestartsStatus, StorageStatus};
@@ -52,6 +54,7 @@ use super::town::{ActivityProbe, DestroyStatus, PodStatus, RestartsStatus, Stora
         description = "The agent's pod"
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    validation = Rule::new("(has(self.spec.identity) ? self.spec.identity : self.metadata.name) == (has(oldSelf.spec.identity) ? oldSelf.spec.identity : oldSelf.metadata.name)").message("spec.identity cannot be changed or removed; where it is absent it is metadata.name").field_path(".spec.identity"),
     printcolumn(
         name = "Node",
         type_ = "string",
@@ -77,9 +80,8 @@ use super::town::{ActivityProbe, DestroyStatus, PodStatus, RestartsStatus, Stora
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!(self.role in ['refinery', 'polecat']) || has(self.rig)").message("spec.rig is required for the roles refinery and polecat: name one of the town's rigs"),
-    validation = Rule::new("!has(oldSelf.identity) || (has(self.identity) && self.identity == oldSelf.identity)").message("spec.identity cannot be changed or removed once it is set"),
+    validation = Rule::new("!has(oldSelf.rig) || (has(self.rig) && self.rig == oldSelf.rig)").message("spec.rig cannot be changed or removed once it is set: create a new agent for the other rig"),
     validation = Rule::new("(has(self.mode) ? self.mode : (self.role == 'polecat' ? 'Task' : 'Session')) == (has(oldSelf.mode) ? oldSelf.mode : (oldSelf.role == 'polecat' ? 'Task' : 'Session'))").message("spec.mode cannot be changed, neither by itself nor by a role with another default; make a new agent"),
-    validation = Rule::new("!has(oldSelf.storage) || has(self.storage)").message("spec.storage cannot be removed once it is set; make a new agent without it"),
     validation = Rule::new("!has(self.activityProbe) || (has(self.mode) ? self.mode == 'Session' : self.role != 'polecat')").message("spec.activityProbe is for agents of mode Session: a Task agent works as long as its pod runs"),
     validation = Rule::new("!has(self.activityProbe) || !has(self.template) || !has(self.template.spec.hostNetwork) || !self.template.spec.hostNetwork").message("spec.activityProbe and hostNetwork do not go together: the token would leave on an address that is the node's"),
     validation = Rule::new("!has(self.ttlAfterFinished) || (has(self.mode) ? self.mode == 'Task' : self.role == 'polecat')").message("spec.ttlAfterFinished is for agents of mode Task: no other finishes"),
@@ -92,13 +94,15 @@ pub struct AgentSpec {
     pub town: String,
     /// What the agent does in its town.
     pub role: Role,
-    /// The rig that the agent works on, one of the town's; required for refinery and polecat.
+    /// The rig that the agent works on, one of the town's; required for refinery and polecat. Cannot be changed or
+    /// removed once it is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub rig: Option<String>,
-    /// Who the agent is across pods; the object's name where absent. Cannot be changed once set.
+    /// Name of the agent that stays the same across pods; the object's name where absent. Cannot be changed. No
+    /// control characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[^\x00-\x1f\x7f-\x9f]*$"))]
     pub identity: Option<String>,
     /// Task: a pod exists only while the bead on the hook is unfinished; exit 0 is done. Session: the
     /// pod lives while the town is awake. Default by role: polecat Task, others Session.
@@ -142,6 +146,16 @@ pub enum Role {
     Crew,
 }
 
+impl Agent {
+    /// The agent as the operator sees it: without the status that the schema gives to an object that no operator has
+    /// looked at yet.
+    #[must_use]
+    pub fn observed(mut self) -> Self {
+        self.status = self.status.filter(|status| status.observed_generation != Some(NOT_OBSERVED));
+        self
+    }
+}
+
 impl Role {
     /// The role's name, as in the API.
     pub fn as_str(self) -> &'static str {
@@ -169,12 +183,12 @@ pub enum Mode {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Hook {
-    /// Name of the piece of work.
-    #[schemars(length(min = 1, max = 253))]
+    /// Name of the piece of work. No control characters.
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[^\x00-\x1f\x7f-\x9f]*$"))]
     pub bead: String,
-    /// One line for people.
+    /// One line for people. No control characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 1024))]
+    #[schemars(length(max = 1024), regex(pattern = r"^[^\x00-\x1f\x7f-\x9f]*$"))]
     pub title: Option<String>,
     /// What is to be done; at most 65,536 bytes, without control characters other than tab and line breaks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -224,12 +238,17 @@ pub struct AgentStatus {
     /// Failed, Asleep, Blocked, Tombstoned or Destroying.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phase: Option<String>,
-    /// The mode in force.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The mode in force: Task or Session.
+    #[serde(default, deserialize_with = "known", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     pub mode: Option<Mode>,
     /// The identity in force.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub identity: Option<String>,
+    /// The rig of the spec, once the town has listed it. The agent is destroyed when the town no longer lists this
+    /// rig; an agent of a rig that the town never listed is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rig: Option<String>,
     /// Ready, Reconciling, Stalled, PodScheduled, Working, Finished, Degraded, DeletionBlocked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
@@ -241,6 +260,10 @@ pub struct AgentStatus {
     /// The bead that was last started or delivered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub work: Option<WorkStatus>,
+    /// What the agent came with, where it was restored from a backup without its status. It does not begin that bead
+    /// until the hook or the annotation `gastown.dev/restart-at` changes: nothing says whether it is done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restored: Option<RestoredStatus>,
     /// When the agent was last seen to work.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_activity_at: Option<Time>,
@@ -276,8 +299,10 @@ pub struct WorkStatus {
     /// When the last attempt ended; absent while it runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Time>,
-    /// How the last attempt ended.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// How the last attempt ended. Done: exit 0; this bead never starts a pod again. Failed: any other end of the
+    /// container's own. Interrupted: the operator or the node ended it; it does not count against the limit.
+    #[serde(default, deserialize_with = "known", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     pub outcome: Option<Outcome>,
     /// The container's termination message, or why the attempt ended.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -297,6 +322,22 @@ pub struct WorkStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub done: Vec<String>,
+    /// Digests of the last 1,000 beads that were done, the newest last, in base64: 8 bytes each, the first of the
+    /// SHA-256 of the name.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 10668))]
+    pub done_digests: String,
+}
+
+/// What an agent came with that a backup tool created without its status.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RestoredStatus {
+    /// The bead that was on the hook.
+    pub bead: String,
+    /// The value of the annotation `gastown.dev/restart-at`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub restart_at: String,
 }
 
 /// How an attempt at a bead ended.

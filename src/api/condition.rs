@@ -32,6 +32,8 @@ pub const OF_AGENT: [&str; 8] =
 
 /// Reasons of conditions and events.
 pub mod reason {
+    /// The operator has not looked at the object yet.
+    pub const NOT_OBSERVED: &str = "NotObserved";
     /// The agent works on its bead.
     pub const WORKING_ON: &str = "Working";
     /// Everything is as it should be; nothing to say.
@@ -72,6 +74,8 @@ pub mod reason {
     pub const TOWN_TERMINATING: &str = "TownTerminating";
     /// The agent is bound to a town that is gone, and nothing proves that it was destroyed.
     pub const TOWN_GONE: &str = "TownGone";
+    /// The agent was restored from a backup without its status: nothing says whether the bead on its hook is done.
+    pub const RESTORED_WITHOUT_STATUS: &str = "RestoredWithoutStatus";
     /// The API server refused a request: admission, permissions, or what was asked for.
     pub const REQUEST_REFUSED: &str = "RequestRefused";
     /// A quota refused to create a child.

@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::core::CustomResourceExt;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::names;
 use super::{Agent, Tombstone, Town};
+use super::{condition, names, storage};
 
 /// Raised with every change of a schema. At start-up the operator refuses CRDs that are older.
-pub const SCHEMA_REVISION: i64 = 3;
+pub const SCHEMA_REVISION: i64 = 4;
+
+/// `status.observedGeneration` of an object that the operator has not looked at yet.
+pub(super) const NOT_OBSERVED: i64 = -1;
 
 /// All our CRDs, ready to install.
 pub fn crds() -> Result<Vec<CustomResourceDefinition>, serde_json::Error> {
@@ -38,23 +41,66 @@ fn finish(crd: CustomResourceDefinition) -> Result<CustomResourceDefinition, ser
     let mut value = serde_json::to_value(crd)?;
     // With `nullable` a null would be stored and count as set in CEL's has(); without it, it is dropped.
     remove_key(&mut value, "nullable");
-    default_phase(&mut value);
+    bound_times(&mut value);
+    finish_schema(&mut value);
     let mut crd: CustomResourceDefinition = serde_json::from_value(value)?;
     crd.metadata.annotations =
         Some(BTreeMap::from([(names::SCHEMA_REVISION.to_owned(), SCHEMA_REVISION.to_string())]));
     Ok(crd)
 }
 
-/// A Tombstone says Destroying from the moment that it is there: the status that a create brings is dropped, so
-/// the schema has to say it.
-fn default_phase(crd: &mut Value) {
-    let kind = crd.pointer("/spec/names/kind").and_then(Value::as_str);
-    let status = "/spec/versions/0/schema/openAPIV3Schema/properties/status";
-    if kind == Some(<Tombstone as kube::core::Resource>::kind(&()).as_ref())
-        && let Some(status) = crd.pointer_mut(status)
-    {
-        status["default"] = Value::Object(serde_json::Map::new());
+/// The times that both the API server and the operator read: in UTC, with at most nine decimals.
+const TIME: &str =
+    r"^[12][0-9]{3}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,9})?Z$";
+
+/// The API server takes more for a time than the operator can read: a comma, a second 60, the year 9999.
+fn bound_times(schema: &mut Value) {
+    match schema {
+        Value::Object(map) => {
+            if map.get("format").is_some_and(|format| format == "date-time") && !map.contains_key("pattern") {
+                map.insert("pattern".into(), TIME.into());
+            }
+            map.values_mut().for_each(bound_times);
+        }
+        Value::Array(items) => items.iter_mut().for_each(bound_times),
+        _ => {}
     }
+}
+
+/// The status that an object has before the operator has looked at it, and the rules that need the whole object. The
+/// API server drops the status that a create brings, so the schema has to give it.
+fn finish_schema(crd: &mut Value) {
+    let kind = crd.pointer("/spec/names/kind").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let Some(root) = crd.pointer_mut("/spec/versions/0/schema/openAPIV3Schema") else { return };
+    let status = match kind.as_str() {
+        "Town" => not_observed(&condition::OF_TOWN),
+        "Agent" => not_observed(&condition::OF_AGENT),
+        // Destroying from the moment that it is there.
+        _ => json!({}),
+    };
+    if let Some(Value::Object(schema)) = root.pointer_mut("/properties/status") {
+        schema.insert("default".into(), status);
+    }
+    if kind != "Tombstone"
+        && let Value::Object(root) = root
+        && let Value::Array(rules) = root.entry("x-kubernetes-validations").or_insert_with(|| json!([]))
+    {
+        rules.extend(storage::transitions());
+    }
+}
+
+/// Tools that wait for an object take one without a status for ready. So it has one from the start.
+fn not_observed(types: &[&str]) -> Value {
+    let unknown = |type_: &&str| {
+        json!({
+            "type": type_, "status": "Unknown", "reason": condition::reason::NOT_OBSERVED,
+            "message": "the operator has not looked at this object yet",
+            "lastTransitionTime": "1970-01-01T00:00:00Z",
+        })
+    };
+    json!({
+        "observedGeneration": NOT_OBSERVED, "conditions": types.iter().map(unknown).collect::<Vec<_>>(),
+    })
 }
 
 fn remove_key(value: &mut Value, key: &str) {

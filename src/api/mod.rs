@@ -10,6 +10,7 @@ pub mod condition;
 mod crds;
 mod duration;
 pub mod names;
+mod open;
 mod pod_template;
 mod storage;
 #[cfg(test)]
@@ -18,7 +19,9 @@ mod tombstone;
 mod town;
 
 pub use activity::{ActivityReport, ReportedAgent, ReportedState};
-pub use agent::{Agent, AgentSpec, AgentStatus, Hook, Mode, Outcome, Retry, Role, WorkStatus};
+pub use agent::{
+    Agent, AgentSpec, AgentStatus, Hook, Mode, Outcome, RestoredStatus, Retry, Role, WorkStatus,
+};
 pub use crds::YamlError;
 pub use crds::{SCHEMA_REVISION, crds, to_yaml};
 pub use duration::Duration;

@@ -22,6 +22,8 @@ pub const TOWN_UID: &str = "gastown.dev/town-uid";
 pub const AGENT_UID: &str = "gastown.dev/agent-uid";
 /// Label on every child, Town and Agent: which installation made or runs it.
 pub const INSTALL: &str = "gastown.dev/install";
+/// Annotation on an Agent: its own UID, written when it is adopted. A copy of it from a backup has another UID.
+pub const ADOPTED_UID: &str = "gastown.dev/adopted-uid";
 /// Annotation on every child: `<kind>/<namespace>/<name>` of its owner, so that the owner can be
 /// looked up (there is no read by UID).
 pub const OWNER: &str = "gastown.dev/owner";
@@ -42,10 +44,13 @@ pub const RETAINED_FROM: &str = "gastown.dev/retained-from";
 /// Annotation on our `CustomResourceDefinition`s: an integer raised with every change of a schema.
 pub const SCHEMA_REVISION: &str = "gastown.dev/schema-revision";
 
+/// Label on every child: what part of a town it is, `town` or `agent`.
+pub const COMPONENT: &str = "gastown.dev/component";
+/// Velero's label on an object that no backup is to hold: a restored one would run, or stand, beside the operator's own.
+pub const EXCLUDE_FROM_BACKUP: &str = "velero.io/exclude-from-backup";
+
 /// Recommended label: the application's name.
 pub const APP_NAME: &str = "app.kubernetes.io/name";
-/// Recommended label: the name of the Town or Agent, cut to the length of a label.
-pub const APP_INSTANCE: &str = "app.kubernetes.io/instance";
 /// Recommended label: what part of a town an object is, `town` or `agent`.
 pub const APP_COMPONENT: &str = "app.kubernetes.io/component";
 /// Recommended label: who manages an object.

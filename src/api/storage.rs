@@ -4,6 +4,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 /// A PersistentVolumeClaim: one that the operator makes and that goes with its owner (`size`), or one that
 /// exists and is never deleted (`existingClaim`).
@@ -12,20 +13,17 @@ use serde::{Deserialize, Serialize};
 #[x_kube(
     validation = Rule::new("has(self.size) != has(self.existingClaim)").message("storage needs either size (a claim is made) or existingClaim (one that exists is used)"),
     validation = Rule::new("!has(self.existingClaim) || !(has(self.storageClassName) || has(self.accessModes) || has(self.dataSource) || has(self.retainPolicy))").message("storage with existingClaim takes no storageClassName, accessModes, dataSource or retainPolicy: the claim is used as it is, and never deleted"),
-    validation = Rule::new("has(self.size) == has(oldSelf.size) && (!has(self.size) || quantity(string(self.size)).compareTo(quantity(string(oldSelf.size))) >= 0)").message("storage.size can only grow, and stay where it is set"),
-    validation = Rule::new("has(self.existingClaim) == has(oldSelf.existingClaim) && (!has(self.existingClaim) || self.existingClaim == oldSelf.existingClaim)").message("storage.existingClaim cannot be changed once it is set"),
-    validation = Rule::new("has(self.storageClassName) == has(oldSelf.storageClassName) && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)").message("storage.storageClassName cannot be changed once storage is set"),
-    validation = Rule::new("has(self.accessModes) == has(oldSelf.accessModes) && (!has(self.accessModes) || self.accessModes == oldSelf.accessModes)").message("storage.accessModes cannot be changed once storage is set"),
-    validation = Rule::new("has(self.dataSource) == has(oldSelf.dataSource) && (!has(self.dataSource) || self.dataSource == oldSelf.dataSource)").message("storage.dataSource cannot be changed once storage is set"),
+    validation = Rule::new("!has(self.accessModes) || self.accessModes.size() == 1 || !('ReadWriteOncePod' in self.accessModes)").message("storage.accessModes must name ReadWriteOncePod alone, or not at all"),
 )]
 pub struct Storage {
-    /// Size of the volume, for example `1Gi`; greater than zero. It can grow, where the StorageClass allows.
+    /// Size of the volume, for example `1Gi`; greater than zero. It can grow, where the StorageClass allows, and be
+    /// lowered again to the capacity that the volume has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("quantity(string(self)).isGreaterThan(quantity('0'))").message("size must be a quantity greater than 0, for example 1Gi"))]
     pub size: Option<Quantity>,
     /// StorageClass of the volume; the cluster's default where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
     pub storage_class_name: Option<String>,
     /// Access modes of the volume; ReadWriteOnce where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -42,6 +40,53 @@ pub struct Storage {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
     pub existing_claim: Option<String>,
+}
+
+/// A rule between an object as it was and as it is to be. It stands at the root of the schema, because it needs the
+/// status beside the spec.
+struct Transition {
+    rule: &'static str,
+    message: &'static str,
+}
+
+/// Holds once the operator has made a claim for the storage of the old spec. Until then each mistake can be corrected.
+const CLAIM_IS_MADE: &str = "has(oldSelf.spec.storage) && has(oldSelf.spec.storage.size) && has(oldSelf.status) && \
+     has(oldSelf.status.storage) && has(oldSelf.status.storage.uid)";
+
+/// What of `spec.storage` cannot be changed once its claim is made.
+const ONCE_MADE: [Transition; 5] = [
+    Transition {
+        rule: "has(self.spec.storage) && has(self.spec.storage.size)",
+        message: "spec.storage cannot be removed, nor changed to existingClaim, once its claim is made",
+    },
+    Transition {
+        rule: "!has(self.spec.storage) || !has(self.spec.storage.size) || \
+               quantity(string(self.spec.storage.size)).compareTo(quantity(string(oldSelf.spec.storage.size))) >= 0 || \
+               (has(oldSelf.status.storage.capacity) && quantity(string(self.spec.storage.size)).compareTo(quantity(string(oldSelf.status.storage.capacity))) >= 0)",
+        message: "storage.size can only grow once its claim is made, or be lowered to the capacity of the volume (status.storage.capacity)",
+    },
+    Transition {
+        rule: "!has(self.spec.storage) || (has(self.spec.storage.storageClassName) == has(oldSelf.spec.storage.storageClassName) && \
+               (!has(self.spec.storage.storageClassName) || self.spec.storage.storageClassName == oldSelf.spec.storage.storageClassName))",
+        message: "storage.storageClassName cannot be changed once its claim is made",
+    },
+    Transition {
+        rule: "!has(self.spec.storage) || (has(self.spec.storage.accessModes) ? self.spec.storage.accessModes : ['ReadWriteOnce']) == \
+               (has(oldSelf.spec.storage.accessModes) ? oldSelf.spec.storage.accessModes : ['ReadWriteOnce'])",
+        message: "storage.accessModes cannot be changed once its claim is made",
+    },
+    Transition {
+        rule: "!has(self.spec.storage) || (has(self.spec.storage.dataSource) == has(oldSelf.spec.storage.dataSource) && \
+               (!has(self.spec.storage.dataSource) || self.spec.storage.dataSource == oldSelf.spec.storage.dataSource))",
+        message: "storage.dataSource cannot be changed once its claim is made",
+    },
+];
+
+/// The rules of `spec.storage` of a Town or Agent.
+pub(super) fn transitions() -> impl Iterator<Item = Value> {
+    ONCE_MADE.iter().map(|Transition { rule, message }| {
+        json!({"rule": format!("!({CLAIM_IS_MADE}) || ({rule})"), "message": message, "fieldPath": ".spec.storage"})
+    })
 }
 
 impl Storage {

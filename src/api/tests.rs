@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Agent, ExpiryPolicy, Mode, Retry, Town};
+use super::{Agent, DestroyStep, ExpiryPolicy, Mode, Retry, Town, crds};
 
 fn town(spec: Value, status: Value) -> Town {
     let object = json!({
@@ -53,7 +53,7 @@ fn k37_a_town_from_before_a_field_existed_has_its_default() {
     assert_eq!((spec.backlog.merge_requests, spec.backlog.triage, spec.backlog.unassigned), (0, 0, 0));
     assert_eq!((spec.ports, spec.activity_probe, spec.expiry), (vec![], None, None));
     let rig = &spec.rigs[0];
-    assert_eq!((rig.branch.as_str(), rig.max_polecats, &rig.git_url), ("main", 8, &None));
+    assert_eq!((rig.branch(), rig.max_polecats(), &rig.git_url), ("main", 8, &None));
     assert_eq!(rig.credentials_secret_name, None);
     let storage = spec.storage.unwrap();
     assert!(!storage.is_retained() && storage.existing_claim.is_none() && storage.data_source.is_none());
@@ -113,4 +113,101 @@ fn what_is_read_is_written_back_as_it_was() {
     let old = town_of_revision_1();
     let again: Town = serde_json::from_value(serde_json::to_value(&old).unwrap()).unwrap();
     assert_eq!(again, old);
+}
+
+// A4 of the review of the API: an older operator reads what a newer one wrote.
+#[test]
+fn object_with_unknown_words_in_its_status_can_be_read() {
+    let destroy = json!({"startedAt": "2026-01-01T00:00:00Z", "step": "Bury"});
+    let town =
+        town(json!({}), json!({"asleepReason": "OwnerSuspended", "phase": "Dreaming", "destroy": destroy}));
+    let status = town.status.unwrap();
+    assert_eq!((status.asleep_reason, status.phase.as_deref()), (None, Some("Dreaming")));
+    assert_eq!(status.destroy.unwrap().step, DestroyStep::Tombstone);
+    let work = json!({"bead": "b", "attempts": 1, "outcome": "Postponed"});
+    let agent = agent(json!({"town": "t", "role": "crew"}), json!({"mode": "Batch", "work": work}));
+    let status = agent.status.unwrap();
+    assert_eq!((status.mode, status.work.unwrap().outcome), (None, None));
+}
+
+/// Visits each node of the schemas of all kinds, with its path.
+fn visit(each: &mut dyn FnMut(&str, &Value)) {
+    fn walk(path: &str, schema: &Value, each: &mut dyn FnMut(&str, &Value)) {
+        each(path, schema);
+        for (name, inner) in schema["properties"].as_object().into_iter().flatten() {
+            walk(&format!("{path}.{name}"), inner, each);
+        }
+        for (key, mark) in [("items", "[]"), ("additionalProperties", "{}")] {
+            if schema[key].is_object() {
+                walk(&format!("{path}{mark}"), &schema[key], each);
+            }
+        }
+    }
+    for crd in crds().unwrap() {
+        let schema = serde_json::to_value(&crd.spec.versions[0].schema).unwrap();
+        walk(&crd.spec.names.kind, &schema["openAPIV3Schema"], each);
+    }
+}
+
+// A4: the schema of a status must not refuse what a newer operator wrote.
+#[test]
+fn status_of_towns_and_agents_has_no_closed_list_of_words() {
+    visit(&mut |path, schema| {
+        let of_core = path.contains(".conditions[]");
+        let ours = path.starts_with("Town.status") || path.starts_with("Agent.status");
+        assert!(!ours || of_core || schema["enum"].is_null(), "{path}");
+    });
+}
+
+// A2 of the review of the API: a tool that compares a list as a whole sees each default in it as a difference.
+#[test]
+fn schema_has_no_default_inside_a_list_but_for_the_key_of_ports() {
+    let mut protocols = 0;
+    visit(&mut |path, schema| {
+        if path.ends_with(".ports[].protocol") {
+            protocols += 1;
+            assert_eq!(schema["default"], "TCP", "{path}");
+        } else {
+            assert!(!path.contains("[]") || schema["default"].is_null(), "{path}");
+        }
+    });
+    assert_eq!(protocols, 6, "containers and init containers of three templates");
+}
+
+// A1 of the review of the API.
+#[test]
+fn each_list_says_how_it_is_merged_and_each_key_of_it_has_a_value() {
+    visit(&mut |path, schema| {
+        if schema["type"] != "array" || path.starts_with("Tombstone") {
+            return;
+        }
+        let kind = schema["x-kubernetes-list-type"].as_str();
+        if path.contains("emplate.spec") {
+            assert!(kind.is_some(), "{path}");
+            assert!(schema["maxItems"].is_number(), "{path} has no bound");
+        }
+        for key in schema["x-kubernetes-list-map-keys"].as_array().into_iter().flatten() {
+            let item = &schema["items"];
+            let required = item["required"].as_array().into_iter().flatten().any(|name| name == key);
+            let default = &item["properties"][key.as_str().unwrap()]["default"];
+            assert!(required || !default.is_null(), "{path}: {key}");
+        }
+    });
+}
+
+#[test]
+fn object_that_no_operator_has_looked_at_has_no_status_for_decisions() {
+    for crd in crds().unwrap().iter().take(2) {
+        let schema = serde_json::to_value(&crd.spec.versions[0].schema).unwrap();
+        let default = schema["openAPIV3Schema"]["properties"]["status"]["default"].clone();
+        assert_eq!(default["observedGeneration"], -1);
+        assert!(default["conditions"].as_array().unwrap().iter().all(|c| c["status"] == "Unknown"));
+        if crd.spec.names.kind == "Town" {
+            assert_eq!(town(json!({}), default).observed().status, None);
+        } else {
+            assert_eq!(agent(json!({"town": "t", "role": "crew"}), default).observed().status, None);
+        }
+    }
+    let seen = town(json!({}), json!({"observedGeneration": 1}));
+    assert_eq!(seen.clone().observed(), seen);
 }

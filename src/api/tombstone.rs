@@ -16,7 +16,6 @@ use super::duration::Duration;
     kind = "Tombstone",
     status = "TombstoneStatus",
     derive = "PartialEq",
-    category = "gastown",
     selectable = ".spec.namespace",
     selectable = ".spec.name",
     selectable = ".spec.uid",

@@ -1,12 +1,15 @@
 //! The `Town`: a workspace in which agents work.
 
 use k8s_openapi::api::core::v1::PodTemplateSpec;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::crds::NOT_OBSERVED;
 use super::duration::Duration;
+use super::open::{known, known_or_default};
 use super::pod_template;
 use super::storage::Storage;
 use super::tombstone::TombstonePolicy;
@@ -72,7 +75,6 @@ use super::tombstone::TombstonePolicy;
     validation = Rule::new("!has(self.ports) || has(self.template)").message("spec.ports needs spec.template: without a pod of the town's own nothing would answer"),
     validation = Rule::new("!has(self.activityProbe) || has(self.template)").message("spec.activityProbe needs spec.template: without a pod of the town's own nothing would answer"),
     validation = Rule::new("!has(self.activityProbe) || !has(self.template) || !has(self.template.spec.hostNetwork) || !self.template.spec.hostNetwork").message("spec.activityProbe and hostNetwork do not go together: the token would leave on an address that is the node's"),
-    validation = Rule::new("!has(oldSelf.storage) || has(self.storage)").message("spec.storage cannot be removed once it is set; make a new town without it"),
 )]
 pub struct TownSpec {
     /// The town's own containers: one pod while the town is awake. Absent: the town is only its agents.
@@ -132,9 +134,9 @@ pub struct TownSpec {
     /// The record that outlives the town.
     #[serde(default)]
     pub tombstone: TombstonePolicy,
-    /// Change it to anything new to wake the town once; empty is no request.
+    /// Change it to anything new to wake the town once; empty is no request. No control characters.
     #[serde(default, skip_serializing_if = "String::is_empty")]
-    #[schemars(length(max = 253))]
+    #[schemars(length(max = 253), regex(pattern = r"^[^\x00-\x1f\x7f-\x9f]*$"))]
     pub wake_request: String,
 }
 
@@ -151,29 +153,35 @@ pub struct Rig {
     pub name: String,
     /// Where the repository is; its agents find it in `GASTOWN_RIG_URL`. Credentials do not belong here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 2048), regex(pattern = r"^\S+$"))]
-    #[x_kube(validation = Rule::new("!self.matches('^[a-zA-Z][a-zA-Z0-9+.-]*://[^/@]*:[^/@]*@')").message("spec.rigs[].gitUrl must not hold a password: name a Secret in credentialsSecretName"))]
+    #[schemars(length(min = 1, max = 2048), regex(pattern = r"^[^\s\x00-\x1f\x7f-\x9f]+$"))]
+    #[x_kube(validation = Rule::new("!self.matches('^[a-zA-Z][a-zA-Z0-9+.-]*://[^/@]*:[^/@]*@') && !self.matches('^[hH][tT][tT][pP][sS]?://[^/?#]*@')").message("spec.rigs[].gitUrl must not hold a password, nor a user or a token where it is http or https: name a Secret in credentialsSecretName"))]
     pub git_url: Option<String>,
-    /// The branch that work starts from; its agents find it in `GASTOWN_RIG_BRANCH`.
-    #[serde(default = "branch")]
-    #[schemars(length(min = 1, max = 255), regex(pattern = r"^\S+$"))]
-    pub branch: String,
+    /// The branch that work starts from, `main` where absent; its agents find it in `GASTOWN_RIG_BRANCH`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 255), regex(pattern = r"^[^\s\x00-\x1f\x7f-\x9f]+$"))]
+    pub branch: Option<String>,
     /// A Secret that agents of the rig find, read-only, at `/var/run/gastown/git`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
     pub credentials_secret_name: Option<String>,
-    /// Polecats of the rig that may work at once, from 0 to 1000; further ones wait in order of creation.
-    #[serde(default = "max_polecats")]
+    /// Polecats of the rig that may work at once, from 0 to 1000, 8 where absent; further ones wait in order of
+    /// creation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1000))]
-    pub max_polecats: i32,
+    pub max_polecats: Option<i32>,
 }
 
-fn branch() -> String {
-    "main".to_owned()
-}
+// The schema has no defaults inside lists: tools that compare a list as a whole would see a difference for ever.
+impl Rig {
+    /// The branch that work starts from.
+    pub fn branch(&self) -> &str {
+        self.branch.as_deref().unwrap_or("main")
+    }
 
-fn max_polecats() -> i32 {
-    8
+    /// Polecats of the rig that may work at once.
+    pub fn max_polecats(&self) -> i32 {
+        self.max_polecats.unwrap_or(8)
+    }
 }
 
 /// A port of the town's pod that its Service offers.
@@ -320,8 +328,10 @@ pub struct TownStatus {
     #[schemars(length(max = 32))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
-    /// Why the town sleeps, or is about to.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Why the town sleeps, or is about to. Idle: no work for `sleepAfter`. Suspended: `spec.suspended`. Expired:
+    /// `spec.expiry` is past. ActivityUnknown: for too long it could not be found out whether the town has work.
+    #[serde(default, deserialize_with = "known", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     pub asleep_reason: Option<AsleepReason>,
     /// The town's own pod.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -448,14 +458,17 @@ pub struct AgentCounts {
 }
 
 /// A volume claim of ours.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StorageStatus {
     /// Name of the claim.
     pub claim: String,
-    /// UID of the claim.
+    /// UID of the claim, where the operator made it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uid: Option<String>,
+    /// Capacity of the volume behind the claim: `spec.storage.size` can be lowered to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<Quantity>,
 }
 
 /// The failed starts and disruptions in a row of a pod that runs while its town is awake.
@@ -493,7 +506,9 @@ pub struct RestartsStatus {
 pub struct DestroyStatus {
     /// When destruction began.
     pub started_at: Time,
-    /// The step under way when this was last written.
+    /// The step under way when this was last written: Tombstone, Drain, Credentials, Agents, Compute, Rest or Verify.
+    #[serde(default, deserialize_with = "known_or_default")]
+    #[schemars(with = "String")]
     pub step: DestroyStep,
     /// What is awaited.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -503,9 +518,10 @@ pub struct DestroyStatus {
 
 /// The steps of destruction, in their order. A step begins only when the one before it is proven
 /// done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum DestroyStep {
     /// The tombstone is made durable.
+    #[default]
     Tombstone,
     /// Agents that work are let finish, for a bounded time.
     Drain,
@@ -519,6 +535,16 @@ pub enum DestroyStep {
     Rest,
     /// Every kind is listed once more.
     Verify,
+}
+
+impl Town {
+    /// The town as the operator sees it: without the status that the schema gives to an object that no operator has
+    /// looked at yet.
+    #[must_use]
+    pub fn observed(mut self) -> Self {
+        self.status = self.status.filter(|status| status.observed_generation != Some(NOT_OBSERVED));
+        self
+    }
 }
 
 impl DestroyStep {

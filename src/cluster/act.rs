@@ -190,7 +190,7 @@ async fn retain(
     key: &ObjectKey,
     uid: &Uid,
 ) -> Result<(), Error> {
-    let ours = [names::TOWN_UID, names::AGENT_UID, names::INSTALL, names::APP_MANAGED_BY];
+    let ours = [names::TOWN_UID, names::AGENT_UID, names::INSTALL, names::COMPONENT, names::APP_MANAGED_BY];
     let labels: Value = ours.into_iter().map(|label| (label.to_owned(), Value::Null)).collect();
     let from = format!("{}/{}", subject.kind_name(), owner.key);
     let annotations = json!({names::OWNER: null, names::RETAINED_FROM: from});
@@ -214,13 +214,15 @@ async fn adopt(
         finalizers.push(names::FINALIZER.into());
     }
     let mut labels = json!({names::INSTALL: cluster.install.0});
+    let mut annotations = json!({});
     let mut gates = Vec::new();
     if let Some(uid) = town_uid {
+        annotations[names::ADOPTED_UID] = json!(owner.uid.as_str());
         labels[names::TOWN_UID] = json!(uid.as_str());
         gates.push(cluster.gates.shared(uid).await.ok_or_else(|| closed(uid))?);
         LiveOwner::prove(cluster, &gates, &subject.town_ref(uid), None).await?;
     }
-    let change = json!({"finalizers": finalizers, "labels": labels});
+    let change = json!({"finalizers": finalizers, "labels": labels, "annotations": annotations});
     let fresh = !is_held(subject.meta());
     let result = merge_own(cluster, subject, owner, change, outcome).await;
     if fresh && result.is_ok() {

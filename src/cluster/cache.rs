@@ -270,7 +270,7 @@ mod tests {
             deleting: false,
             finalizers: vec![],
         };
-        ClaimFacts { child, lost: false, requested: None }
+        ClaimFacts { child, lost: false, requested: None, capacity: None }
     }
 
     #[test]

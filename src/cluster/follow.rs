@@ -41,7 +41,7 @@ impl Followed for Town {
     }
 
     fn kept(self) -> Option<Self> {
-        Some(self)
+        Some(self.observed())
     }
 
     fn concerned(cluster: &Cluster, changed: &Self) -> Vec<Look> {
@@ -71,7 +71,7 @@ impl Followed for Agent {
     }
 
     fn kept(self) -> Option<Self> {
-        Some(self)
+        Some(self.observed())
     }
 
     fn concerned(cluster: &Cluster, changed: &Self) -> Vec<Look> {

@@ -24,20 +24,27 @@ pub(super) trait Known:
     const NAME: &'static str;
     /// Its watch; none for what is only ever read live.
     const WATCHED: Option<Kind>;
+    /// The object as decisions see it.
+    fn observed(self) -> Self {
+        self
+    }
 }
 
 macro_rules! known {
-    ($($object:ty: $name:literal, $watched:expr;)*) => {
+    ($($object:ty: $name:literal, $watched:expr $(, $observed:path)?;)*) => {
         $(impl Known for $object {
             const NAME: &'static str = $name;
             const WATCHED: Option<Kind> = $watched;
+            $(fn observed(self) -> Self {
+                $observed(self)
+            })?
         })*
     };
 }
 
 known! {
-    Town: "Town", Some(Kind::Town);
-    Agent: "Agent", Some(Kind::Agent);
+    Town: "Town", Some(Kind::Town), Town::observed;
+    Agent: "Agent", Some(Kind::Agent), Agent::observed;
     Pod: "Pod", Some(Kind::Pod);
     PersistentVolumeClaim: "PersistentVolumeClaim", Some(Kind::Claim);
     Service: "Service", Some(Kind::Service);

@@ -15,7 +15,7 @@ use super::error::Error;
 use super::read::{get, unknown};
 use super::remains::Search;
 use super::{Cluster, lock, tombstones};
-use crate::api::{Agent, Recreate, Town, names};
+use crate::api::{Agent, Recreate, TombstoneKind, Town, names};
 use crate::lifecycle::{
     AgentSnapshot, ClaimFacts, Freshness, ObjectKey, PodFacts, ProbeFacts, ServiceFacts, Standing, TownFacts,
     TownSnapshot, TownView, Uid, goes_with_town, is_new, label, needs_live, needs_live_town, standing,
@@ -125,7 +125,8 @@ async fn look_at_town(cluster: &Cluster, key: &ObjectKey) -> Result<Option<TownS
         let records = cluster.tombstones.of(&Group::NamesTown(key.clone()));
         let refused = records.iter().any(|t| t.recreate == Recreate::Refuse && t.of.uid != snapshot.uid);
         if refused || is_new(&snapshot.town) {
-            snapshot.forbidden_by = tombstones::forbids(cluster, key, &snapshot.uid).await?.map(Arc::new);
+            snapshot.forbidden_by =
+                tombstones::forbids(cluster, TombstoneKind::Town, key, &snapshot.uid).await?.map(Arc::new);
         }
         snapshot.ownerless = ownerless(cluster, &snapshot).await?;
         return Ok(Some(snapshot));
@@ -183,9 +184,16 @@ pub async fn observe_agent(cluster: &Cluster, key: &ObjectKey) -> Result<Option<
         TownView::Present(Freshness::Live, facts) => Some(&facts.uid) != bound.as_ref(),
         _ => false,
     };
-    let town_destroyed = match bound.filter(|_| elsewhere && !deleting) {
-        Some(bound) => tombstones::exists(cluster, &bound).await?,
-        None => false,
+    let town_record = match bound.as_ref().filter(|_| elsewhere && !deleting) {
+        Some(bound) => tombstones::of_town(cluster, bound).await?,
+        None => None,
+    };
+    let forbidden_by = match &bound {
+        // A bound agent was asked about before.
+        None if cluster.limits.agent_tombstones && !deleting => {
+            tombstones::forbids(cluster, TombstoneKind::Agent, key, &uid).await?.map(Arc::new)
+        }
+        _ => None,
     };
     let mut remains = None;
     if deleting {
@@ -212,7 +220,8 @@ pub async fn observe_agent(cluster: &Cluster, key: &ObjectKey) -> Result<Option<
         agent,
         uid,
         town,
-        town_destroyed,
+        town_record,
+        forbidden_by,
         remains,
     }))
 }

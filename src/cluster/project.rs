@@ -83,6 +83,7 @@ pub(super) fn claim_facts(claim: &PersistentVolumeClaim) -> Option<ClaimFacts> {
         child: child_facts(ChildKind::PersistentVolumeClaim, meta)?,
         lost: claim.status.as_ref().is_some_and(|s| s.phase.as_deref() == Some("Lost")),
         requested: requests.and_then(|r| r.get("storage")).cloned(),
+        capacity: claim.status.as_ref().and_then(|s| s.capacity.as_ref()?.get("storage")).cloned(),
     })
 }
 

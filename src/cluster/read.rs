@@ -43,7 +43,7 @@ pub(super) async fn get<K: Known>(cluster: &Cluster, key: &ObjectKey) -> Result<
             Some(definition) if is_absent(cluster, definition).await? => Ok(None),
             _ => Err(error),
         },
-        found => found,
+        found => found.map(|object| object.map(K::observed)),
     }
 }
 
@@ -63,7 +63,7 @@ pub(super) async fn list<K: Known>(
     let there = |meta: &ObjectMeta| Guard::Absence.holds() || meta.deletion_timestamp.is_none();
     let all = all.into_iter().filter(|item| matters(item.meta()) && there(item.meta()));
     all.map(|guarded| {
-        guarded.0.map_err(|bad| Error::Undecodable {
+        guarded.0.map(K::observed).map_err(|bad| Error::Undecodable {
             kind: K::NAME,
             name: bad.metadata.name.unwrap_or_default(),
             message: bad.error,

@@ -3,6 +3,8 @@
 //! Invariant kept here: a record is written once and never made to say less; it is taken for absent only when the
 //! API server says that it is, and that its kind is there.
 
+use std::sync::Arc;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, DeleteParams, ListParams, Patch, Preconditions};
 use serde_json::json;
@@ -49,9 +51,13 @@ pub(super) async fn create(cluster: &Cluster, spec: TombstoneSpec) -> Result<(),
     let name = tombstone_name(spec.kind, &Uid::new(&spec.uid));
     let mut tombstone = Tombstone::new(&name, spec);
     tombstone.metadata.labels = Some(
-        [(names::INSTALL, cluster.install.0.as_str()), (names::APP_MANAGED_BY, names::MANAGER)]
-            .map(|(key, value)| (key.to_owned(), value.to_owned()))
-            .into(),
+        [
+            (names::INSTALL, cluster.install.0.as_str()),
+            (names::APP_MANAGED_BY, names::MANAGER),
+            (names::EXCLUDE_FROM_BACKUP, "true"),
+        ]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into(),
     );
     let made = api(cluster).create(&post_params(), &tombstone).await;
     match made.map_err(|e| Error::api(format!("create {KIND} {name}"), e)) {
@@ -102,20 +108,21 @@ pub(super) async fn close(cluster: &Cluster, name: &str, status: &TombstoneStatu
         .map_err(|e| Error::known(what(), e))
 }
 
-/// Whether there is a record that the town of this UID was destroyed, or is being destroyed.
-pub(super) async fn exists(cluster: &Cluster, town: &Uid) -> Result<bool, Error> {
+/// The record of the destruction of the town of this UID; `None`: there is none.
+pub(super) async fn of_town(cluster: &Cluster, town: &Uid) -> Result<Option<Arc<Tombstone>>, Error> {
     match read(cluster, TombstoneKind::Town, town).await {
-        Record::There(_) => Ok(true),
-        Record::Missing | Record::NotKept => Ok(false),
+        Record::There(record) => Ok(Some(record)),
+        Record::Missing | Record::NotKept => Ok(None),
         Record::Unknown(unknown) => Err(Error::Unread { kind: unknown.kind, message: unknown.message }),
     }
 }
 
-/// The record that forbids a new town of this namespace and name; `None`: there is none.
+/// The record that forbids a new town or agent of this namespace and name; `None`: there is none.
 pub(super) async fn forbids(
     cluster: &Cluster,
+    kind: TombstoneKind,
     key: &ObjectKey,
-    town: &Uid,
+    uid: &Uid,
 ) -> Result<Option<Tombstone>, Error> {
     let selector = format!("spec.namespace={},spec.name={}", key.namespace, key.name);
     let params = ListParams::default().fields(&selector);
@@ -125,9 +132,7 @@ pub(super) async fn forbids(
         found => found?,
     };
     let forbids = |t: &Tombstone| {
-        t.spec.kind == TombstoneKind::Town
-            && t.spec.recreate == Recreate::Refuse
-            && t.spec.uid != town.as_str()
+        t.spec.kind == kind && t.spec.recreate == Recreate::Refuse && t.spec.uid != uid.as_str()
     };
     Ok(found.into_iter().filter(|t| ours(cluster, t) && forbids(t)).max_by_key(|t| t.spec.expires_at.0))
 }

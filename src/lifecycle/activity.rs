@@ -9,7 +9,7 @@ use super::clock::after;
 use super::conditions::{gives, is_true};
 use super::facts::{PodFacts, PodPhase, ProbeFacts, TownSnapshot};
 use super::ids::Uid;
-use super::{probe, roles};
+use super::{done, probe, roles};
 use crate::api::{
     Agent, AgentCounts, Backlog, Hook, Mode, Outcome, ReportedAgent, ReportedState, condition,
     condition::reason,
@@ -130,7 +130,7 @@ pub fn mode(agent: &Agent) -> Mode {
 
 /// Whether the bead was recorded as done: it never starts a pod again.
 pub(super) fn is_done(agent: &Agent, bead: &str) -> bool {
-    agent.status.as_ref().and_then(|s| s.work.as_ref()).is_some_and(|w| w.done.iter().any(|d| d == bead))
+    agent.status.as_ref().and_then(|s| s.work.as_ref()).is_some_and(|work| done::is_done(work, bead))
 }
 
 /// The hook's bead, unless it is done.

@@ -8,9 +8,9 @@ use super::facts::{AgentSnapshot, Freshness, Standing, TownFacts, TownView};
 use super::plan::{Action, Plan};
 use super::pods::end_pod;
 use super::status::{agent_status, finish_agent, paused_agent};
-use super::{destroy, has_finalizer, is_paused, label, restart, session, task, tombstone};
+use super::{destroy, has_finalizer, is_paused, label, restart, restored, session, task, tombstone};
 use crate::api::condition::reason;
-use crate::api::{Agent, AgentStatus, Mode, Role, names};
+use crate::api::{Agent, AgentStatus, Mode, Role, Tombstone, names};
 
 /// Whether a decision about this agent needs its town read live: where the cached town would have it
 /// stopped or destroyed, the cache is not proof enough.
@@ -19,7 +19,14 @@ pub fn needs_live_town(agent: &Agent, cached: Option<&TownFacts>) -> bool {
         return true;
     }
     let Some(bound) = bound_to(agent) else { return false };
-    cached.is_none_or(|town| town.uid != bound || lost_rig(agent, town))
+    cached.is_none_or(|town| town.uid != bound || rig_removed(agent, town))
+}
+
+/// Whether the town listed the agent's rig once, and no longer does. An agent whose rig the town never listed waits for
+/// it: a tool may apply the agent before the town.
+pub(super) fn rig_removed(agent: &Agent, town: &TownFacts) -> bool {
+    let listed = agent.status.as_ref().and_then(|status| status.rig.as_ref());
+    listed.is_some() && listed == agent.spec.rig.as_ref() && lost_rig(agent, town)
 }
 
 /// Whether the town does not list the rig that the agent names.
@@ -44,6 +51,13 @@ pub fn decide_agent(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
         );
         return stopped(s, "Tombstoned", reason::TOMBSTONED, text, now);
     }
+    if restored::is_new_copy(&s.agent) && s.agent.spec.hook.is_some() {
+        // Recorded before the agent is bound again: from then on it is no longer known as a copy.
+        return restored_without_status(s, now);
+    }
+    if let Some(record) = &s.forbidden_by {
+        return forbidden(s, record, now);
+    }
     let Some(bound) = bound_to(&s.agent) else { return bind(s, now) };
     match &s.town {
         // Not known whether there is a town: leave everything as it is, and ask again.
@@ -62,15 +76,23 @@ pub fn decide_agent(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
             ),
             now,
         ),
-        TownView::Present(freshness, town) if lost_rig(&s.agent, town) && !town.deleting => match freshness {
-            Freshness::Live => {
-                Plan::act(vec![Action::DeleteAgent(super::ObjectKey::of(meta), s.uid.clone())])
+        TownView::Present(freshness, town) if rig_removed(&s.agent, town) && !town.deleting => {
+            match freshness {
+                Freshness::Live => {
+                    Plan::act(vec![Action::DeleteAgent(super::ObjectKey::of(meta), s.uid.clone())])
+                }
+                Freshness::Cached => Plan::nothing(),
             }
-            Freshness::Cached => Plan::nothing(),
-        },
+        }
         // Bound, but without our finalizer (it was stripped): put it back before anything is made.
         TownView::Present(_, town) if !has_finalizer(meta, names::FINALIZER) => bind_to(town),
         TownView::Present(_, town) if is_paused(meta) || town.paused => paused_agent(s, now),
+        TownView::Present(_, town) if lost_rig(&s.agent, town) && !town.deleting => {
+            stopped(s, "Blocked", reason::RIG_NOT_FOUND, rig_not_found(s, town), now)
+        }
+        TownView::Present(..) if restored::held_bead(&agent_status(s)).is_some() => {
+            restored_without_status(s, now)
+        }
         TownView::Present(_, town) => match mode(&s.agent) {
             _ if matches!(s.standing, Standing::RoleTaken { .. }) => role_taken(s, now),
             Mode::Task => task::decide(s, town, now),
@@ -102,17 +124,21 @@ fn bind(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
         }
         TownView::Present(_, town) if lost_rig(&s.agent, town) => {
             let mut c = Conditions::of_agent();
-            let rig = s.agent.spec.rig.as_deref().unwrap_or_default();
-            let known: Vec<_> = town.rigs.iter().map(|r| r.name.as_str()).collect();
-            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-            c.stalled(
-                reason::RIG_NOT_FOUND,
-                format!("spec.rig {rig} is not among the rigs of town {name} ({known}); add it to the town's spec.rigs"),
-            );
+            c.stalled(reason::RIG_NOT_FOUND, rig_not_found(s, town));
             finish_agent(s, agent_status(s), c, "Blocked", now)
         }
         TownView::Present(_, town) => bind_to(town),
     }
+}
+
+fn rig_not_found(s: &AgentSnapshot, town: &TownFacts) -> String {
+    let rig = s.agent.spec.rig.as_deref().unwrap_or_default();
+    let known: Vec<_> = town.rigs.iter().map(|r| r.name.as_str()).collect();
+    let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+    format!(
+        "spec.rig {rig} is not among the rigs of town {} ({known}); add it to the town's spec.rigs",
+        s.agent.spec.town
+    )
 }
 
 /// Our finalizer and the town's UID, in one patch. The town's own adoption comes first; its change calls us.
@@ -124,16 +150,43 @@ fn bind_to(town: &TownFacts) -> Plan<AgentStatus> {
     }
 }
 
-/// Bound to a town that is gone. With the record of its destruction, the agent goes, too. Where nothing proves that
-/// it was destroyed (a restored backup), its pod is stopped, its data kept, and it is never bound to a successor.
+/// The agent was restored without its status: its bead may be done already.
+fn restored_without_status(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
+    let status = agent_status(s);
+    let bead = restored::held_bead(&status).unwrap_or_default();
+    let text = format!(
+        "this agent was restored from a backup without its status, which would say whether bead {bead} is done: no pod \
+         is started for it; change spec.hook, or the annotation {} to run the bead again",
+        names::RESTART_AT
+    );
+    stopped(s, "Blocked", reason::RESTORED_WITHOUT_STATUS, text, now)
+}
+
+/// The record of a destroyed agent of this name forbids a new one.
+fn forbidden(s: &AgentSnapshot, record: &Tombstone, now: Timestamp) -> Plan<AgentStatus> {
+    let text = format!(
+        "an agent of this name was destroyed, and its record forbids a new one (spec.tombstone.recreate: Refuse of its \
+         town) until {}: wait, or delete tombstone {}, or take another name",
+        record.spec.expires_at.0,
+        record.metadata.name.as_deref().unwrap_or_default()
+    );
+    stopped(s, "Blocked", reason::TOMBSTONE_EXISTS, text, now)
+}
+
+/// The agent is bound to a town that is gone. An agent that the record of the town's destruction names, or that is not
+/// younger than that destruction, is deleted. Any other agent (a copy from a backup) keeps its data, runs no pod, and
+/// is never bound to a successor.
 fn town_gone(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
-    if s.town_destroyed {
+    if s.town_record.as_ref().is_some_and(|record| restored::went_with(s, record)) {
         let key = super::ObjectKey::of(&s.agent.metadata);
         return Plan::act(vec![Action::DeleteAgent(key, s.uid.clone())]);
     }
     let text = format!(
-        "the town {} that this agent was bound to is gone; delete the agent, or make a new one for the new town",
-        s.agent.spec.town
+        "the town {} that this agent was bound to ({}) is gone; delete the agent; or, if it was restored from a backup, \
+         remove its label {} to bind it to the town that has this name now",
+        s.agent.spec.town,
+        label(&s.agent.metadata, names::TOWN_UID).unwrap_or_default(),
+        names::TOWN_UID
     );
     stopped(s, "Blocked", reason::TOWN_GONE, text, now)
 }

@@ -50,6 +50,8 @@ pub(super) fn compute(
         result.actions.extend(
             s.pod().filter(|p| !p.deleting()).map(|p| Action::DeletePod(p.key.clone(), p.uid.clone())),
         );
+        // Ports go with the template: so does the Service.
+        result.actions.extend(service(s, status));
         status.pod = restart::gone(status.pod.as_ref());
         result.running = true;
         return result;
@@ -77,7 +79,7 @@ pub(super) fn compute(
 }
 
 /// The Service follows `spec.ports`.
-fn service(s: &TownSnapshot, status: &mut TownStatus) -> Option<Action> {
+pub(super) fn service(s: &TownSnapshot, status: &mut TownStatus) -> Option<Action> {
     let ports = &s.town.spec.ports;
     status.service =
         OwnerRef::of(&s.town.metadata).filter(|_| !ports.is_empty()).map(|town| service_name(&town));

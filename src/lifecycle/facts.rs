@@ -103,8 +103,10 @@ pub struct AgentSnapshot {
     pub install: String,
     /// The town that it names.
     pub town: TownView,
-    /// There is a record that the town which it is bound to was destroyed.
-    pub town_destroyed: bool,
+    /// The record of the destruction of the town that it is bound to.
+    pub town_record: Option<Arc<Tombstone>>,
+    /// The record of a destroyed agent of the same namespace and name that forbids this one.
+    pub forbidden_by: Option<Arc<Tombstone>>,
     /// Its pod.
     pub pod: Option<PodFacts>,
     /// Its volume claim.
@@ -218,7 +220,7 @@ impl TownFacts {
                 .spec
                 .rigs
                 .iter()
-                .map(|r| RigFacts { name: r.name.clone(), max_polecats: r.max_polecats })
+                .map(|r| RigFacts { name: r.name.clone(), max_polecats: r.max_polecats() })
                 .collect(),
             generation: meta.generation.unwrap_or_default(),
             woke_at: status.and_then(|s| s.woke_at.as_ref()).map(|t| t.0),
@@ -456,6 +458,8 @@ pub struct ClaimFacts {
     pub lost: bool,
     /// The size that it asks for.
     pub requested: Option<Quantity>,
+    /// The size that its volume has.
+    pub capacity: Option<Quantity>,
 }
 
 /// A child, as far as its destruction needs it.

@@ -35,7 +35,7 @@ pub(super) fn volume(
 ) -> Result<Volume, Unusable> {
     let Some(wanted) = wanted else { return Ok(Volume::default()) };
     if let Some(name) = &wanted.existing_claim {
-        *record = Some(StorageStatus { claim: name.clone(), uid: None });
+        *record = Some(StorageStatus { claim: name.clone(), ..StorageStatus::default() });
         return Ok(Volume::default());
     }
     let Some(claim) = found else {
@@ -67,7 +67,11 @@ pub(super) fn volume(
 
 /// What status says of a claim.
 pub fn claim_record(claim: &ClaimFacts) -> StorageStatus {
-    StorageStatus { claim: claim.child.key.name.clone(), uid: Some(claim.child.uid.to_string()) }
+    StorageStatus {
+        claim: claim.child.key.name.clone(),
+        uid: Some(claim.child.uid.to_string()),
+        capacity: claim.capacity.clone(),
+    }
 }
 
 /// The volume behind a claim is gone: a person must act, whether the town is awake or not.

@@ -53,7 +53,7 @@ pub(super) fn of_agent(s: &AgentSnapshot, remains: &Remains, now: Timestamp) -> 
         TownView::Present(_, town) if bound_to(&s.agent).as_ref() == Some(&town.uid) => Some(town),
         _ => None,
     };
-    let rig_removed = town.is_some_and(|town| super::agent::lost_rig(&s.agent, town));
+    let rig_removed = town.is_some_and(|town| super::agent::rig_removed(&s.agent, town));
     let cause = match () {
         () if remains.namespace_terminating => Cause::Namespace,
         () if rig_removed => Cause::RigRemoved,

@@ -69,7 +69,7 @@ pub(super) fn takes_place(s: &TownSnapshot, agent: &Agent) -> bool {
     let rig = s.town.spec.rigs.iter().find(|rig| agent.spec.rig.as_ref() == Some(&rig.name));
     gives(conditions, condition::READY, reason::RIG_FULL)
         && !is_paused(&agent.metadata)
-        && rig.is_some_and(|rig| turn(agent, rig.max_polecats, &s.agents) == Standing::Free)
+        && rig.is_some_and(|rig| turn(agent, rig.max_polecats(), &s.agents) == Standing::Free)
 }
 
 /// Those at it come first; those that have failed last, in the order of their next attempts: so whoever's time has

@@ -5,6 +5,7 @@ use k8s_openapi::jiff::Timestamp;
 use super::activity::{AgentActivity, Heard, agent_activity, heard};
 use super::clock::stamp;
 use super::conditions::Conditions;
+use super::done;
 use super::facts::{AgentSnapshot, TownFacts};
 use super::needs::{self, Volume, has_template, no_template, unusable_volume, volume};
 use super::plan::{Action, Plan};
@@ -207,13 +208,8 @@ fn keep(
         && let Some(hook) = hook
         && status.work.as_ref().is_none_or(|w| w.bead != hook.bead)
     {
-        let done = status.work.map(|w| w.done).unwrap_or_default();
-        status.work = Some(WorkStatus {
-            bead: hook.bead.clone(),
-            started_at: Some(stamp(now)),
-            done,
-            ..WorkStatus::default()
-        });
+        let record = done::record_of(&hook.bead, status.work.take());
+        status.work = Some(WorkStatus { started_at: Some(stamp(now)), ..record });
         show_hook(s, &mut c, &status);
     }
     if update == Update::Pending {

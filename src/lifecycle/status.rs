@@ -6,14 +6,15 @@
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::activity::{self, mode};
+use super::agent::lost_rig;
 use super::clock::after;
 use super::conditions::Conditions;
 use super::expiry;
-use super::facts::{AgentSnapshot, TownSnapshot};
+use super::facts::{AgentSnapshot, TownSnapshot, TownView};
 use super::plan::Plan;
-use super::usage;
+use super::{restored, usage};
 use crate::api::condition::{self, reason};
-use crate::api::{AgentStatus, TownStatus};
+use crate::api::{AgentStatus, StorageStatus, TownStatus};
 
 /// Agent counts that changed alone are reported this long after the last report.
 const COUNTS_EVERY: SignedDuration = SignedDuration::from_secs(60);
@@ -37,6 +38,7 @@ pub(super) fn finish_town(
         let mut same = status.clone();
         same.agents.clone_from(&b.agents);
         same.pod.clone_from(&b.pod);
+        keep_capacity(same.storage.as_mut(), b.storage.as_ref());
         same == *b
     });
     if !unchanged {
@@ -56,6 +58,13 @@ pub(super) fn finish_town(
         Plan::report(status)
     } else {
         Plan::report(before).look_again_at(Some(due))
+    }
+}
+
+/// The capacity of a volume rides on other changes.
+fn keep_capacity(now: Option<&mut StorageStatus>, before: Option<&StorageStatus>) {
+    if let (Some(now), Some(before)) = (now, before) {
+        now.capacity.clone_from(&before.capacity);
     }
 }
 
@@ -80,6 +89,13 @@ pub(super) fn agent_status(s: &AgentSnapshot) -> AgentStatus {
     let mut status = s.agent.status.clone().unwrap_or_default();
     status.mode = Some(mode(&s.agent));
     status.identity = s.agent.spec.identity.clone().or_else(|| s.agent.metadata.name.clone());
+    if let TownView::Present(_, town) = &s.town
+        && activity::bound_to(&s.agent).as_ref() == Some(&town.uid)
+        && !lost_rig(&s.agent, town)
+    {
+        status.rig.clone_from(&s.agent.spec.rig);
+    }
+    restored::keep(&s.agent, &mut status);
     status
 }
 
@@ -108,6 +124,7 @@ pub(super) fn finish_agent(
     if let Some(before) = before {
         let mut same = status.clone();
         same.pod.clone_from(&before.pod);
+        keep_capacity(same.storage.as_mut(), before.storage.as_ref());
         for (slot, old) in same.conditions.iter_mut().zip(&before.conditions) {
             if slot.type_ == condition::POD_SCHEDULED && old.type_ == condition::POD_SCHEDULED {
                 *slot = old.clone();

@@ -17,12 +17,9 @@ use super::restart::not_ready_text;
 use super::retry::{self, Limit, START_WITHIN, disrupted};
 use super::roles::place;
 use super::status::{agent_status, finish_agent, show_pod};
-use super::{needs, restart, update};
+use super::{done, needs, restart, update};
 use crate::api::condition::{self, reason};
 use crate::api::{Agent, AgentStatus, Duration, Mode, Outcome, WorkStatus};
-
-/// How many done beads are remembered.
-const REMEMBERED: usize = 32;
 
 /// What should happen to a bound Task agent of a live town.
 pub(super) fn decide(s: &AgentSnapshot, town: &TownFacts, now: Timestamp) -> Plan<AgentStatus> {
@@ -257,16 +254,14 @@ pub(super) fn note_unread_end(s: &AgentSnapshot, status: &mut AgentStatus, now: 
 pub(super) fn note_end(status: &mut AgentStatus, bead: &str, end: End, now: Timestamp) {
     let mut work = status.work.take().unwrap_or_default();
     if work.bead != bead {
-        work = WorkStatus { bead: bead.to_owned(), attempts: 1, done: work.done, ..WorkStatus::default() };
+        work = WorkStatus { attempts: 1, ..done::record_of(bead, Some(work)) };
     }
     work.finished_at = Some(stamp(now));
     work.outcome = Some(end.outcome);
     work.message = end.message;
     match end.outcome {
         Outcome::Done => {
-            work.done.push(bead.to_owned());
-            let surplus = work.done.len().saturating_sub(REMEMBERED);
-            work.done.drain(..surplus);
+            done::remember(&mut work, bead);
             work.disruptions = 0;
             work.external = false;
         }
@@ -336,7 +331,7 @@ fn resting(
         c.ready(reason::NO_HOOK, "nothing is on the hook");
         return finish_agent(s, status, c, "Idle", now);
     };
-    if status.work.as_ref().is_some_and(|w| w.done.contains(&hook.bead)) {
+    if status.work.as_ref().is_some_and(|work| done::is_done(work, &hook.bead)) {
         c.ready(reason::DONE, format!("bead {} is done", hook.bead));
         c.set(condition::FINISHED, true, reason::DONE, format!("bead {} is done", hook.bead));
         return outlived(s, status, c, "Done", now);
@@ -348,12 +343,8 @@ fn resting(
         && work.revision != revision
     {
         // What failed before gets a new chance, whenever its turn comes.
-        *work = WorkStatus {
-            bead: std::mem::take(&mut work.bead),
-            done: std::mem::take(&mut work.done),
-            revision,
-            ..WorkStatus::default()
-        };
+        let before = std::mem::take(work);
+        *work = WorkStatus { revision, ..done::record_of(&before.bead.clone(), Some(before)) };
         status.start_time = None;
     }
     if !has_template(s, town) {
@@ -489,23 +480,19 @@ fn not_yet(
 /// The record of the attempt that is about to begin. The count of failed attempts goes on: it ends with a done bead,
 /// another bead, or a change of what the attempts are made from.
 fn next_attempt(s: &AgentSnapshot, before: Option<WorkStatus>, bead: &str, now: Timestamp) -> WorkStatus {
-    let done = before.as_ref().map(|w| w.done.clone()).unwrap_or_default();
+    let record = done::record_of(bead, before.clone());
     let revision = retry::revision(&s.agent, &s.revision);
     let counted = before.filter(|w| w.bead == bead && (w.revision.is_empty() || w.revision == revision));
     WorkStatus {
-        bead: bead.to_owned(),
         attempts: counted.as_ref().map_or(0, |w| w.attempts).saturating_add(1),
         window_started_at: counted
             .as_ref()
             .and_then(|w| w.window_started_at.clone())
             .or_else(|| Some(stamp(now))),
         started_at: Some(stamp(now)),
-        finished_at: None,
-        outcome: None,
-        message: String::new(),
         disruptions: counted.as_ref().map_or(0, |w| w.disruptions),
         external: counted.is_some_and(|w| w.external),
         revision,
-        done,
+        ..record
     }
 }

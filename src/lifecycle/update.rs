@@ -67,5 +67,5 @@ pub(super) fn restart_asked(meta: &ObjectMeta, pod: &PodFacts) -> bool {
 
 /// Whether the spec was edited since the status was last written: what failed before gets a new chance.
 pub(super) fn edited(observed: Option<i64>, meta: &ObjectMeta) -> bool {
-    observed.is_some() && observed != meta.generation
+    observed.is_some_and(|generation| generation > 0) && observed != meta.generation
 }

@@ -69,11 +69,13 @@ fn child<K: Resource<DynamicType = ()>>(
 ) -> ObjectMeta {
     let name = owner.name_any();
     let namespace = owner.namespace().unwrap_or_default();
+    // No `app.kubernetes.io/instance`: Argo CD takes an object without an owner that has its application's name there
+    // for a part of the application, and prunes it. A claim has no owner.
     let mut labels = BTreeMap::from([
         (names::TOWN_UID.to_owned(), town_uid.to_string()),
         (names::INSTALL.to_owned(), install.0.clone()),
+        (names::COMPONENT.to_owned(), component.to_owned()),
         (names::APP_NAME.to_owned(), "town".to_owned()),
-        (names::APP_INSTANCE.to_owned(), label_value(&name)),
         (names::APP_COMPONENT.to_owned(), component.to_owned()),
         (names::APP_MANAGED_BY.to_owned(), names::MANAGER.to_owned()),
     ]);
@@ -95,7 +97,8 @@ pub(super) fn owner_reference<K: Resource<DynamicType = ()>>(owner: &K) -> Optio
     Some(OwnerReference { block_owner_deletion: Some(false), ..owner.controller_owner_ref(&())? })
 }
 
-/// A name cut to what a label may hold.
-fn label_value(name: &str) -> String {
-    name.chars().take(63).collect::<String>().trim_end_matches(['-', '.']).to_owned()
+/// Marks a child that the operator makes anew after a restore: no backup is to hold it.
+pub(super) fn not_in_backups(metadata: &mut ObjectMeta) {
+    let labels = metadata.labels.get_or_insert_default();
+    labels.insert(names::EXCLUDE_FROM_BACKUP.to_owned(), "true".to_owned());
 }

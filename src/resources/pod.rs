@@ -1,7 +1,7 @@
 //! The pod of a town or an agent: the user's template, and what we add to it.
 //!
-//! We add, and never clobber: labels, annotations, environment variables, volumes and mounts that the
-//! template brings under our names stay the user's, except the labels that ownership rests on.
+//! The operator adds and never replaces: labels, annotations, environment variables, volumes and mounts that the
+//! template brings under our names stay the user's, except those under `gastown.dev/`, by which objects are owned.
 //!
 //! Added to every container, init containers and sidecars too:
 //! - the environment `GASTOWN_TOWN`; for agents `GASTOWN_AGENT`, `GASTOWN_IDENTITY`, `GASTOWN_ROLE`,
@@ -9,7 +9,12 @@
 //!   ports `GASTOWN_TOWN_HOST`, the name of its Service;
 //! - the owner's storage at `/town` or `/agent`;
 //! - for agents the hook, `/var/run/gastown/hook.json`, and their rig's credentials, `/var/run/gastown/git/`;
-//! - the token of an `activityProbe`, `/var/run/gastown/token`.
+//! - the token of an `activityProbe`, `/var/run/gastown/token`;
+//! - where it has the owner's storage, Git's `safe.directory` for it, unless the template sets `GIT_CONFIG_*`: the root
+//!   of a volume belongs to root, and Git refuses a repository of another user;
+//! - where the template gives it a user, a `HOME` that this user can write to, unless the template sets one.
+//!
+//! The variables come first, so that those of the template can refer to them, and reach the container unchanged.
 //!
 //! To the pod: no API token and no addresses of the namespace's Services in the environment, unless the user
 //! asks for them; and the defaults of [`security`](super::security).
@@ -20,16 +25,20 @@ use k8s_openapi::api::core::v1::{Container, EnvVar, Pod, PodSpec, PodTemplateSpe
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Resource, ResourceExt};
 
-use super::meta::{Install, of_agent, of_town, owner_reference};
+use super::meta::{Install, not_in_backups, of_agent, of_town, owner_reference};
 use super::revision::{AgentParts, TownParts, revision};
 use super::security::{VolumeGroup, restrict};
-use super::volumes::{hook_file, mount_claim, mount_credentials, mount_files, token_file};
+use super::volumes::{hook_file, mount_claim, mount_credentials, mount_files, mount_home, token_file};
 use crate::api::{Agent, Hook, Mode, Town, names};
 
 /// Where the town's volume is mounted.
 const TOWN_PATH: &str = "/town";
 /// Where an agent's volume is mounted.
 const AGENT_PATH: &str = "/agent";
+/// Begins the recommended labels and annotations.
+const RECOMMENDED: &str = "app.kubernetes.io/";
+/// Begins the variables by which Git is configured.
+const GIT_CONFIG: &str = "GIT_CONFIG_";
 
 /// The town's pod; `None` where its spec has no template.
 pub fn town_pod(town: &Town, install: &Install, group: VolumeGroup) -> Option<Pod> {
@@ -38,11 +47,13 @@ pub fn town_pod(town: &Town, install: &Install, group: VolumeGroup) -> Option<Po
     note_origin(&mut metadata, parts.template, town, None);
     let mut pod = from_template(parts.template, metadata);
     let spec = pod.spec.get_or_insert_default();
-    set_env(spec, &[("GASTOWN_TOWN", &town.name_any())]);
+    let storage = parts.claim.as_ref().map(|_| TOWN_PATH);
+    set_env(spec, &[("GASTOWN_TOWN", &town.name_any())], storage);
     mount_files(spec, parts.token_secret.as_deref().map(token_file).into_iter().collect());
     if let Some(claim) = &parts.claim {
         mount_claim(spec, "town-storage", claim, TOWN_PATH);
     }
+    mount_home(spec);
     restrict(spec, group.0.filter(|_| is_ours(parts.claim.as_ref(), &pod.metadata)));
     Some(pod)
 }
@@ -85,7 +96,7 @@ pub fn agent_pod(
             env.push(("GASTOWN_BEAD", &hook.bead));
         }
     }
-    set_env(spec, &env);
+    set_env(spec, &env, parts.claim.as_ref().map(|_| AGENT_PATH));
     let token = parts.token_secret.as_deref().map(token_file);
     mount_files(spec, [hook_file()].into_iter().chain(token).collect());
     if let Some(secret) = parts.rig_credentials {
@@ -94,6 +105,7 @@ pub fn agent_pod(
     if let Some(claim) = &parts.claim {
         mount_claim(spec, "agent-storage", claim, AGENT_PATH);
     }
+    mount_home(spec);
     restrict(spec, group.0.filter(|_| is_ours(parts.claim.as_ref(), &pod.metadata)));
     Some(pod)
 }
@@ -111,6 +123,7 @@ fn marked<K: Resource<DynamicType = ()>>(
     revision: String,
 ) -> Option<ObjectMeta> {
     metadata.owner_references = Some(vec![owner_reference(owner)?]);
+    not_in_backups(&mut metadata);
     let annotations = metadata.annotations.get_or_insert_default();
     annotations.insert(names::POD_REVISION.to_owned(), revision);
     if let Some(restart_at) = owner.annotations().get(names::RESTART_AT) {
@@ -151,12 +164,16 @@ fn from_template(template: &PodTemplateSpec, mut metadata: ObjectMeta) -> Pod {
     Pod { metadata, spec: Some(spec), status: None }
 }
 
-/// Adds the user's entries where we have none of that name, and none under our own prefix: by those,
-/// objects are found and owned.
+/// Adds the user's entries where the operator has none of that name, and none under our own prefix: by those, objects
+/// are found and owned. The recommended labels describe the user's application: there the user's value stays.
 fn merge(ours: &mut Option<BTreeMap<String, String>>, theirs: Option<&BTreeMap<String, String>>) {
     let ours = ours.get_or_insert_default();
     for (key, value) in theirs.into_iter().flatten().filter(|(key, _)| !key.starts_with(names::PREFIX)) {
-        ours.entry(key.clone()).or_insert_with(|| value.clone());
+        if key.starts_with(RECOMMENDED) {
+            ours.insert(key.clone(), value.clone());
+        } else {
+            ours.entry(key.clone()).or_insert_with(|| value.clone());
+        }
     }
 }
 
@@ -165,17 +182,21 @@ pub(super) fn containers(spec: &mut PodSpec) -> impl Iterator<Item = &mut Contai
     spec.init_containers.iter_mut().flatten().chain(spec.containers.iter_mut())
 }
 
-fn set_env(spec: &mut PodSpec, env: &[(&str, &str)]) {
+/// Puts our variables before those of each container. `storage`: where it has the owner's volume.
+fn set_env(spec: &mut PodSpec, env: &[(&str, &str)], storage: Option<&str>) {
     for container in containers(spec) {
         let theirs = container.env.get_or_insert_default();
-        for (name, value) in env {
-            if !theirs.iter().any(|e| e.name == *name) {
-                theirs.push(EnvVar {
-                    name: (*name).to_owned(),
-                    value: Some((*value).to_owned()),
-                    value_from: None,
-                });
-            }
-        }
+        let git = storage.filter(|_| !theirs.iter().any(|e| e.name.starts_with(GIT_CONFIG))).map(|path| {
+            [("GIT_CONFIG_COUNT", "1"), ("GIT_CONFIG_KEY_0", "safe.directory"), ("GIT_CONFIG_VALUE_0", path)]
+        });
+        let ours = env.iter().copied().chain(git.into_iter().flatten());
+        let ours = ours.filter(|(name, _)| !theirs.iter().any(|e| e.name == *name));
+        let ours: Vec<_> = ours.map(|(name, value)| literal(name, value)).collect();
+        theirs.splice(..0, ours);
     }
+}
+
+/// A variable with exactly this value. The kubelet expands `$(NAME)` in values, and takes `$$` for `$`.
+pub(super) fn literal(name: &str, value: &str) -> EnvVar {
+    EnvVar { name: name.to_owned(), value: Some(value.replace('$', "$$")), value_from: None }
 }

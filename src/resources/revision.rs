@@ -89,7 +89,7 @@ impl<'a> AgentParts<'a> {
             role: spec.role.as_str(),
             rig: spec.rig.as_deref(),
             rig_url: rig.and_then(|rig| rig.git_url.as_deref()),
-            rig_branch: rig.map(|rig| rig.branch.as_str()),
+            rig_branch: rig.map(Rig::branch),
             rig_credentials: rig.and_then(|rig| rig.credentials_secret_name.as_deref()),
             claim: spec.storage.as_ref().map(|storage| claim_name(storage, &owner)),
             token_secret: spec

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 
-use super::meta::{Install, of_agent, of_town, owner_reference};
+use super::meta::{Install, not_in_backups, of_agent, of_town, owner_reference};
 use super::revision::rig_of;
 use crate::api::{ActivityProbe, Agent, Town};
 
@@ -38,6 +38,7 @@ fn secret<K: Resource<DynamicType = ()>>(
         return None;
     }
     metadata.owner_references = Some(vec![owner_reference(owner)?]);
+    not_in_backups(&mut metadata);
     Some(Secret {
         metadata,
         type_: Some("Opaque".into()),

@@ -5,13 +5,12 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::meta::{Install, of_town, owner_reference};
+use super::meta::{Install, not_in_backups, of_town, owner_reference};
 use crate::api::{Port, Town, names};
 use crate::lifecycle::{OwnerRef, service_name};
 
-/// What the town's pod is selected by: labels that no template can change. The component keeps the pods of
-/// its agents out.
-const SELECTED_BY: [&str; 3] = [names::TOWN_UID, names::INSTALL, names::APP_COMPONENT];
+/// The labels that select the town's pod. No template can change them. The component keeps the pods of its agents out.
+const SELECTED_BY: [&str; 3] = [names::TOWN_UID, names::INSTALL, names::COMPONENT];
 
 /// The Service that offers the town's ports; `None` where its spec has none.
 pub fn town_service(town: &Town, install: &Install) -> Option<Service> {
@@ -21,6 +20,7 @@ pub fn town_service(town: &Town, install: &Install) -> Option<Service> {
     let mut metadata = of_town(town, install)?;
     metadata.name = Some(service_name(&OwnerRef::of(&town.metadata)?));
     metadata.owner_references = Some(vec![owner_reference(town)?]);
+    not_in_backups(&mut metadata);
     let labels = metadata.labels.clone().unwrap_or_default();
     let selector: BTreeMap<String, String> =
         labels.into_iter().filter(|(key, _)| SELECTED_BY.contains(&key.as_str())).collect();

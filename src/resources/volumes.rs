@@ -5,12 +5,12 @@
 //! at one of our paths stays there.
 
 use k8s_openapi::api::core::v1::{
-    DownwardAPIProjection, DownwardAPIVolumeFile, KeyToPath, ObjectFieldSelector,
-    PersistentVolumeClaimVolumeSource, PodSpec, ProjectedVolumeSource, SecretProjection, SecretVolumeSource,
-    Volume, VolumeMount, VolumeProjection,
+    Container, DownwardAPIProjection, DownwardAPIVolumeFile, EmptyDirVolumeSource, KeyToPath,
+    ObjectFieldSelector, PersistentVolumeClaimVolumeSource, PodSpec, ProjectedVolumeSource, SecretProjection,
+    SecretVolumeSource, Volume, VolumeMount, VolumeProjection,
 };
 
-use super::pod::containers;
+use super::pod::{containers, literal};
 use super::secret::TOKEN_KEY;
 use crate::api::names;
 
@@ -20,6 +20,12 @@ const RUN_PATH: &str = "/var/run/gastown";
 const FILES: &str = "gastown";
 /// Where an agent finds the credentials of its rig.
 const GIT_PATH: &str = "/var/run/gastown/git";
+/// The variable that names a user's home.
+const HOME: &str = "HOME";
+/// The home of a user that the template sets.
+const HOME_PATH: &str = "/home/gastown";
+/// The volume of that home.
+const HOME_VOLUME: &str = "gastown-home";
 
 /// Mounts a claim in every container.
 pub(super) fn mount_claim(spec: &mut PodSpec, volume: &str, claim: &str, path: &str) {
@@ -79,21 +85,50 @@ pub(super) fn mount_credentials(spec: &mut PodSpec, secret: &str) {
     mount(spec, volume, GIT_PATH, true);
 }
 
+/// Gives each container whose user the template sets a home that this user can write to: the home of the image is
+/// that of the image's own user. A template that sets `HOME` keeps it.
+pub(super) fn mount_home(spec: &mut PodSpec) {
+    let user_of_pod = spec.security_context.as_ref().and_then(|context| context.run_as_user);
+    let lacks_home = |container: &Container| {
+        let own = container.security_context.as_ref().and_then(|context| context.run_as_user);
+        own.or(user_of_pod).is_some_and(|user| user != 0)
+            && !container.env.iter().flatten().any(|variable| variable.name == HOME)
+    };
+    let mut any = false;
+    for container in containers(spec).filter(|container| lacks_home(container)) {
+        any = true;
+        container.env.get_or_insert_default().insert(0, literal(HOME, HOME_PATH));
+        mount_into(container, HOME_VOLUME, HOME_PATH, false);
+    }
+    if any {
+        let source = EmptyDirVolumeSource::default();
+        add(spec, Volume { name: HOME_VOLUME.into(), empty_dir: Some(source), ..Volume::default() });
+    }
+}
+
 fn mount(spec: &mut PodSpec, volume: Volume, path: &str, read_only: bool) {
     let name = volume.name.clone();
+    add(spec, volume);
+    for container in containers(spec) {
+        mount_into(container, &name, path, read_only);
+    }
+}
+
+fn add(spec: &mut PodSpec, volume: Volume) {
     let volumes = spec.volumes.get_or_insert_default();
-    if !volumes.iter().any(|v| v.name == name) {
+    if !volumes.iter().any(|v| v.name == volume.name) {
         volumes.push(volume);
     }
-    for container in containers(spec) {
-        let mounts = container.volume_mounts.get_or_insert_default();
-        if !mounts.iter().any(|m| m.mount_path.trim_end_matches('/') == path) {
-            mounts.push(VolumeMount {
-                name: name.clone(),
-                mount_path: path.to_owned(),
-                read_only: read_only.then_some(true),
-                ..VolumeMount::default()
-            });
-        }
+}
+
+fn mount_into(container: &mut Container, volume: &str, path: &str, read_only: bool) {
+    let mounts = container.volume_mounts.get_or_insert_default();
+    if !mounts.iter().any(|m| m.mount_path.trim_end_matches('/') == path) {
+        mounts.push(VolumeMount {
+            name: volume.to_owned(),
+            mount_path: path.to_owned(),
+            read_only: read_only.then_some(true),
+            ..VolumeMount::default()
+        });
     }
 }

@@ -326,7 +326,7 @@ fn is_marked<K: ResourceExt>(child: &K, town_uid: &str, kind: &str, owner: &str,
     assert_eq!(child.annotations()[names::OWNER], format!("{kind}/{namespace}/{owner}"));
     assert_eq!(child.labels()[names::APP_MANAGED_BY], names::MANAGER);
     assert_eq!(child.labels()[names::APP_COMPONENT], kind.to_lowercase());
-    assert!(owner.starts_with(&child.labels()[names::APP_INSTANCE]));
+    assert_eq!(child.labels()[names::COMPONENT], kind.to_lowercase());
     assert!(child.labels().contains_key(names::APP_NAME));
 }
 

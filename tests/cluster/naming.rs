@@ -38,7 +38,7 @@ async fn k36_the_longest_names_are_carried_whole(story: Story) {
                 let pod = story.pod(&child).get().await;
                 let kind = if owner == &name { "Town" } else { "Agent" };
                 assert_eq!(pod.annotations()[names::OWNER], format!("{kind}/{}/{owner}", story.namespace));
-                assert!(owner.starts_with(&pod.labels()[names::APP_INSTANCE]));
+                assert_eq!(pod.labels()[names::COMPONENT], kind.to_lowercase());
                 let env = serde_json::to_value(&pod.spec).unwrap()["containers"][0]["env"].clone();
                 let told = json!({"name": "GASTOWN_TOWN", "value": name});
                 assert!(env.as_array().unwrap().contains(&told), "{env}");

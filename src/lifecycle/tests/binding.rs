@@ -154,9 +154,27 @@ fn only_a_live_read_says_that_a_town_is_gone() {
     }
 }
 
+/// Its rig was listed once.
+fn listed(agent: AgentBuilder) -> AgentBuilder {
+    agent.status(|s| s.rig = Some("rig".into()))
+}
+
+// A1.
+#[test]
+fn agent_of_a_rig_that_the_town_never_listed_waits_and_is_kept() {
+    let unlisted = polecat("toast").hook("b1").of_live(&running_town().rigs(&["other"]));
+    let plan = unlisted.decide(minute(1));
+    assert_eq!((plan.does().as_str(), plan.reason(STALLED)), ("", reason::RIG_NOT_FOUND));
+    let moved = listed(polecat("toast")).edit(|a| a.spec.rig = Some("orchrad".into()));
+    let plan = moved.of_live(&running_town()).decide(minute(1));
+    assert_eq!((plan.does().as_str(), plan.reason(STALLED)), ("", reason::RIG_NOT_FOUND));
+    let plan = polecat("toast").hook("b1").of(&running_town()).decide(minute(1));
+    assert_eq!(plan.status.unwrap().rig.as_deref(), Some("rig"), "the record that the town lists it");
+}
+
 #[test]
 fn an_agent_of_a_removed_rig_is_destroyed() {
-    let plan = polecat("toast").of_live(&running_town().rigs(&["other"])).decide(minute(1));
+    let plan = listed(polecat("toast")).of_live(&running_town().rigs(&["other"])).decide(minute(1));
     assert_eq!((plan.does().as_str(), plan.status), ("delete agent toast", None));
     let rigless = mayor().of_live(&running_town().rigs(&[])).decide(minute(1));
     assert_eq!(rigless.does(), "create pod", "who names no rig loses none");
@@ -164,7 +182,7 @@ fn an_agent_of_a_removed_rig_is_destroyed() {
 
 #[test]
 fn only_a_live_read_says_that_a_rig_was_removed() {
-    let plan = polecat("toast").hook("b1").of(&running_town().rigs(&["other"])).decide(minute(1));
+    let plan = listed(polecat("toast").hook("b1")).of(&running_town().rigs(&["other"])).decide(minute(1));
     assert_eq!((plan.does().as_str(), plan.status), ("", None));
 }
 
@@ -183,7 +201,8 @@ fn whatever_would_have_consequences_is_read_live() {
     };
     assert!(!needs(&toast, Some(&running_town())), "all is well");
     assert!(needs(&toast, None), "no town in the cache");
-    assert!(needs(&toast, Some(&running_town().rigs(&[]))), "no such rig in the cache");
+    assert!(needs(&listed(toast.clone()), Some(&running_town().rigs(&[]))), "no longer its rig in the cache");
+    assert!(!needs(&toast, Some(&running_town().rigs(&[]))), "a rig that was never listed");
     assert!(needs(&toast.clone().bound_to(&Uid::new("old")), Some(&running_town())), "another town");
     assert!(needs(&toast.clone().deleting(minute(0)), Some(&running_town())), "being deleted");
     assert!(!needs(&toast.unbound(), None), "not bound: nothing to lose");

@@ -426,7 +426,7 @@ pub fn claim(owner: &str) -> ClaimFacts {
         deleting: false,
         finalizers: Vec::new(),
     };
-    ClaimFacts { child, lost: false, requested: None }
+    ClaimFacts { child, lost: false, requested: None, capacity: None }
 }
 
 /// Another state of a claim.
@@ -482,7 +482,8 @@ fn agent(name: &str, spec: &serde_json::Value) -> AgentBuilder {
         pod: None,
         claim: None,
         remains: None,
-        town_destroyed: false,
+        town_record: None,
+        forbidden_by: None,
         blocked_after: SignedDuration::from_mins(10),
     };
     AgentBuilder(snapshot).of(&running_town())

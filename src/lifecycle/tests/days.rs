@@ -370,13 +370,17 @@ fn d12_a_new_template_waits_until_nobody_is_disturbed() {
 
 #[test]
 fn polecats_take_turns_on_a_rig() {
-    let mut scene = Scene::of(town().edit(|t| t.spec.rigs[0].max_polecats = 1));
+    let mut scene = Scene::of(town().edit(|t| t.spec.rigs[0].max_polecats = Some(1)));
     let wave = |name: &str| -> AgentBuilder { polecat(name).hook("b1") };
     scene.agent(wave("toast")).agent(wave("nux")).agent(wave("ace"));
     scene.later("5m").exits("toast", 0);
     scene.later("5m").exits("nux", 0).later("5m");
-    scene.edit_town("the rig takes no more", |t| t.spec.rigs[0].max_polecats = 0).exits("ace", 1);
-    scene.later("5m").edit_town("and again", |t| t.spec.rigs[0].max_polecats = 1).later("5m").exits("ace", 0);
+    scene.edit_town("the rig takes no more", |t| t.spec.rigs[0].max_polecats = Some(0)).exits("ace", 1);
+    scene
+        .later("5m")
+        .edit_town("and again", |t| t.spec.rigs[0].max_polecats = Some(1))
+        .later("5m")
+        .exits("ace", 0);
     scene.told(
         "
          00:00:00 -- the town is created

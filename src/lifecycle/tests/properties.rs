@@ -173,7 +173,7 @@ impl Dice<'_> {
 
     fn storage_record(&mut self) -> Option<StorageStatus> {
         let uid = self.pick(&[None, Some("some-uid".to_owned())]);
-        self.one_in(2).then(|| StorageStatus { claim: "gas-claim".into(), uid })
+        self.one_in(2).then(|| StorageStatus { claim: "gas-claim".into(), uid, capacity: None })
     }
 
     /// The spec's revision; pods are made from "r1".

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use k8s_openapi::jiff::Timestamp;
 
 use super::build::{
-    AgentBuilder, Read, TownBuilder, child, claim, claims_left, minute, pod, polecat, running_town, second,
-    town, uid, unanswered,
+    AgentBuilder, Read, TownBuilder, child, claim, claims_left, mayor, minute, pod, polecat, running_town,
+    second, town, uid, unanswered,
 };
 use crate::api::AsleepReason::Idle;
 use crate::api::condition::{DELETION_BLOCKED, STALLED, reason};
@@ -190,7 +190,10 @@ fn the_record_of_an_agent_says_why_it_went_and_stays_as_long_as_its_town_says() 
     assert_eq!(begun(done().ttl("5m"), &town()).cause, Cause::TTL);
     assert_eq!(begun(done().ttl("6m"), &town()).cause, Cause::Deleted, "before its time");
     assert_eq!(begun(polecat("toast").ttl("1s"), &town()).cause, Cause::Deleted, "it never finished");
-    assert_eq!(begun(done().ttl("5m"), &town().rigs(&["other"])).cause, Cause::RigRemoved);
+    assert_eq!(
+        begun(done().status(|s| s.rig = Some("rig".into())).ttl("5m"), &town().rigs(&["other"])).cause,
+        Cause::RigRemoved
+    );
     let other_town = town().edit(|t| t.metadata.uid = Some("another".into())).rigs(&["other"]);
     let stranger = begun(polecat("toast"), &other_town);
     assert_eq!(stranger.cause, Cause::Deleted, "the rigs of a town that is not its own say nothing");
@@ -490,16 +493,93 @@ fn a_town_of_a_name_that_a_record_forbids_runs_nothing_and_says_until_when() {
     }
 }
 
+// Decisions 5.1, O2.
 #[test]
-fn an_agent_goes_with_the_record_of_its_town_and_stays_without() {
-    let left = |destroyed| {
-        let mut agent = polecat("toast").running().townless(Freshness::Live);
-        agent.0.town_destroyed = destroyed;
-        agent.decide(minute(1))
+fn agent_goes_with_the_record_of_its_town_unless_it_is_a_copy_from_a_backup() {
+    let record = |children: serde_json::Value| -> Arc<Tombstone> {
+        let spec = serde_json::json!({
+            "kind": "Town", "namespace": "ns", "name": "gas", "uid": "gas", "deletedAt": minute(10).to_string(),
+            "cause": "Deleted", "expiresAt": minute(99).to_string(), "children": children,
+        });
+        Arc::new(Tombstone::new("town-gas", serde_json::from_value(spec).unwrap()))
     };
-    assert_eq!(left(true).does(), "delete agent toast");
-    assert_eq!(
-        (left(false).reason(STALLED), left(false).does().as_str()),
-        (reason::TOWN_GONE, "delete pod toast-pod")
-    );
+    let named = serde_json::json!([{"kind": "Agent", "namespace": "ns", "name": "toast", "uid": uid("toast").as_str()}]);
+    let left = |record: Option<Arc<Tombstone>>, created: i64| {
+        let mut agent = polecat("toast").running().townless(Freshness::Live);
+        agent.0.town_record = record;
+        let agent = agent.edit(|a| {
+            a.metadata.creation_timestamp =
+                Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(minute(created)));
+        });
+        agent.decide(minute(20))
+    };
+    let none = serde_json::json!([]);
+    for (case, record, created) in [
+        ("older than the destruction", record(none.clone()), 9),
+        ("as old as the destruction", record(none.clone()), 10),
+        ("younger, and named by the inventory", record(named), 11),
+    ] {
+        assert_eq!(left(Some(record), created).does(), "delete agent toast", "{case}");
+    }
+    for (case, record) in [("younger than the destruction", Some(record(none))), ("no record", None)] {
+        let plan = left(record, 11);
+        assert_eq!(
+            (plan.reason(STALLED), plan.does().as_str()),
+            (reason::TOWN_GONE, "delete pod toast-pod"),
+            "{case}"
+        );
+    }
+}
+
+/// An agent of a backup: its metadata is there, its status is not.
+fn copy(agent: AgentBuilder) -> AgentBuilder {
+    agent.edit(|a| {
+        a.status = None;
+        let annotations = a.metadata.annotations.get_or_insert_default();
+        annotations.insert(names::ADOPTED_UID.into(), "another".into());
+    })
+}
+
+// Decisions 5.1.
+#[test]
+fn restored_agent_without_status_does_not_begin_the_bead_that_it_came_with() {
+    for agent in [polecat("toast").hook("b1"), mayor().hook("b1")] {
+        let restored = copy(agent.clone()).of(&running_town());
+        let plan = restored.decide(minute(1));
+        assert_eq!((plan.does().as_str(), plan.reason(STALLED)), ("", reason::RESTORED_WITHOUT_STATUS));
+        assert!(plan.message(STALLED).contains("b1") && plan.message(STALLED).contains("restart-at"));
+        // Bound again by a person, and no longer known as a copy.
+        let bound = restored.after(&plan).edit(|a| {
+            let own = a.metadata.uid.clone().unwrap();
+            a.metadata.annotations.get_or_insert_default().insert(names::ADOPTED_UID.into(), own);
+        });
+        let plan = bound.decide(minute(2));
+        assert_eq!((plan.does().as_str(), plan.reason(STALLED)), ("", reason::RESTORED_WITHOUT_STATUS));
+        let other = bound.clone().hook("b2").decide(minute(2));
+        assert_ne!(other.reason(STALLED), reason::RESTORED_WITHOUT_STATUS, "another bead is begun");
+        let again = bound.edit(|a| {
+            a.metadata.annotations.get_or_insert_default().insert(names::RESTART_AT.into(), "now".into());
+        });
+        assert_ne!(
+            again.decide(minute(2)).reason(STALLED),
+            reason::RESTORED_WITHOUT_STATUS,
+            "a person asks for it"
+        );
+        let first = agent.of(&running_town()).decide(minute(1));
+        assert_ne!(first.reason(STALLED), reason::RESTORED_WITHOUT_STATUS, "an agent that is no copy");
+    }
+}
+
+// P20.
+#[test]
+fn agent_that_its_record_forbids_is_not_bound_and_runs_nothing() {
+    let spec = serde_json::json!({
+        "kind": "Agent", "namespace": "ns", "name": "toast", "uid": "old", "deletedAt": minute(0).to_string(),
+        "cause": "TTL", "expiresAt": minute(99).to_string(), "recreate": "Refuse",
+    });
+    let mut agent = polecat("toast").hook("b1").unbound();
+    agent.0.forbidden_by = Some(Arc::new(Tombstone::new("agent-old", serde_json::from_value(spec).unwrap())));
+    let plan = agent.decide(minute(1));
+    assert_eq!((plan.does().as_str(), plan.reason(STALLED)), ("", reason::TOMBSTONE_EXISTS));
+    assert!(plan.message(STALLED).contains("agent-old"), "{}", plan.message(STALLED));
 }

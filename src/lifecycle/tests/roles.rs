@@ -41,7 +41,7 @@ fn taken(holder: &str) -> Standing {
 
 /// A rig that takes so many polecats at once.
 fn narrow(limit: i32) -> TownBuilder {
-    running_town().edit(|t| t.spec.rigs[0].max_polecats = limit)
+    running_town().edit(|t| t.spec.rigs[0].max_polecats = Some(limit))
 }
 
 fn waits(position: usize, limit: i32) -> Standing {

@@ -552,7 +552,8 @@ impl Scene {
                 ..Remains::of(Record::NotKept)
             }),
             creates_settle_at: None,
-            town_destroyed: false,
+            town_record: None,
+            forbidden_by: None,
             install: HERE.into(),
             blocked_after: SignedDuration::from_mins(10),
             agent,
@@ -821,9 +822,9 @@ impl Scene {
             Who::Agent(name) => &self.agents[name].spec.storage,
         };
         let requested = wanted.as_ref().and_then(|s| s.size.clone());
-        let storage = StorageStatus { claim: key.name.clone(), uid: Some(uid.to_string()) };
+        let storage = StorageStatus { claim: key.name.clone(), uid: Some(uid.to_string()), capacity: None };
         let child = a_child(ChildKind::PersistentVolumeClaim, key, uid, town_uid, agent_uid);
-        self.claims.push(ClaimFacts { child, lost: false, requested });
+        self.claims.push(ClaimFacts { child, lost: false, requested, capacity: None });
         storage
     }
 

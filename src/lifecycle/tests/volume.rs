@@ -24,7 +24,7 @@ fn sized(size: &str) -> Value {
 
 fn recorded(owner: &str) -> StorageStatus {
     let claim = claim(owner);
-    StorageStatus { claim: claim.child.key.name, uid: Some(claim.child.uid.to_string()) }
+    StorageStatus { claim: claim.child.key.name, uid: Some(claim.child.uid.to_string()), capacity: None }
 }
 
 /// A task whose next step is its first attempt, or its pod.
@@ -41,7 +41,7 @@ fn a_claim_that_the_user_names_is_used_and_nothing_is_made() {
     let plan = town().awake().volume(&existing()).decide(minute(1));
     assert_eq!(plan.does(), "create pod");
     let status = plan.status.unwrap().storage;
-    assert_eq!(status, Some(StorageStatus { claim: "mine".into(), uid: None }));
+    assert_eq!(status, Some(StorageStatus { claim: "mine".into(), ..StorageStatus::default() }));
     let plan = mayor().volume(&existing()).decide(minute(1));
     assert_eq!(
         (plan.does().as_str(), plan.status.unwrap().storage.unwrap().claim.as_str()),
@@ -140,7 +140,8 @@ fn a_claim_that_was_there_and_is_gone_is_made_anew_and_that_is_said() {
     let first = super::build::town().awake().storage().decide(minute(1));
     assert!(first.notices.is_empty(), "a first one is no news");
     let user = super::build::town().awake().storage();
-    let user = user.status(|s| s.storage = Some(StorageStatus { claim: "mine".into(), uid: None }));
+    let user =
+        user.status(|s| s.storage = Some(StorageStatus { claim: "mine".into(), ..StorageStatus::default() }));
     assert!(user.decide(minute(1)).notices.is_empty(), "nor one in place of what was not ours");
     let mayor = mayor().storage().status(|s| s.storage = Some(recorded("mayor"))).decide(minute(1));
     assert_eq!((mayor.does().as_str(), mayor.notices.len()), ("create claim, create pod", 1));

@@ -123,7 +123,9 @@ fn take(scene: &mut Scene, turn: Turn) {
             t.spec.storage.as_mut().unwrap().size = Some(Quantity("3Gi".into()));
         }),
         Turn::ClaimGone(who) => scene.claim_deleted(who),
-        Turn::MaxPolecats(n) => scene.edit_town("the rig is narrowed", |t| t.spec.rigs[0].max_polecats = n),
+        Turn::MaxPolecats(n) => {
+            scene.edit_town("the rig is narrowed", |t| t.spec.rigs[0].max_polecats = Some(n))
+        }
         Turn::OperatorRestarts => scene.operator_restarts(),
         Turn::KilledAfter(writes) => {
             scene.killed_after(writes);
@@ -180,7 +182,7 @@ proptest! {
         scene.may_start(true).reports("gas", quiet()).reports("mayor", quiet());
         scene.node(Node::Works).edit_town("all is well", |t| {
             t.spec.suspended = false;
-            t.spec.rigs[0].max_polecats = 8;
+            t.spec.rigs[0].max_polecats = Some(8);
             t.metadata.annotations = None;
         });
         // Who is past its limit is tried once a window, of a day at most, while the town is awake.

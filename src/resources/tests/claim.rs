@@ -4,6 +4,7 @@ use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use serde_json::json;
 
 use super::{agent, here, pod_of, pod_of_town, town};
+use crate::api::names;
 use crate::resources::{agent_claim, town_claim};
 
 fn claims() -> [PersistentVolumeClaim; 2] {
@@ -35,7 +36,9 @@ fn a_claim_has_the_name_and_the_labels_of_the_pod_that_mounts_it() {
     let pods = [pod_of_town(json!({})), pod_of(&agent(json!({})))];
     for (claim, pod) in claims().into_iter().zip(pods) {
         assert_eq!(claim.metadata.name, pod.metadata.name);
-        assert_eq!(claim.metadata.labels, pod.metadata.labels);
+        let mut labels = pod.metadata.labels.unwrap();
+        labels.remove(names::EXCLUDE_FROM_BACKUP);
+        assert_eq!(claim.metadata.labels, Some(labels));
     }
 }
 

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{AGENT, TOWN, agent, annotation, here, label, pod_of, pod_of_town, template, town};
 use crate::api::names;
 use crate::lifecycle::Uid;
-use crate::resources::{Install, VolumeGroup, town_pod};
+use crate::resources::{Install, VolumeGroup, town_claim, town_pod, town_service, town_token};
 
 #[test]
 fn every_child_can_be_found_by_the_uids_of_its_owners_and_by_who_made_it() {
@@ -19,8 +19,8 @@ fn every_child_can_be_found_by_the_uids_of_its_owners_and_by_who_made_it() {
         assert_eq!(label(pod, names::APP_NAME), "town");
         assert_eq!(pod.metadata.namespace.as_deref(), Some("ns"));
     }
-    assert_eq!((label(&town, names::APP_INSTANCE), label(&town, names::APP_COMPONENT)), ("gas", "town"));
-    assert_eq!((label(&agent, names::APP_INSTANCE), label(&agent, names::APP_COMPONENT)), ("toast", "agent"));
+    assert_eq!((label(&town, names::COMPONENT), label(&town, names::APP_COMPONENT)), ("town", "town"));
+    assert_eq!((label(&agent, names::COMPONENT), label(&agent, names::APP_COMPONENT)), ("agent", "agent"));
     assert_eq!(annotation(&town, names::OWNER), "Town/ns/gas");
     assert_eq!(annotation(&agent, names::OWNER), "Agent/ns/toast");
 }
@@ -31,12 +31,44 @@ fn names_are_made_of_the_owners_name_and_uid() {
     assert_eq!(pod_of(&agent(json!({}))).metadata.name.as_deref(), Some("toast-bbbbbbbb"));
 }
 
+// O1, P3: Argo CD prunes an object without an owner that has the name of its application in this label.
 #[test]
-fn a_long_name_is_cut_to_what_a_label_holds() {
-    let mut long = town(json!({}));
-    long.metadata.name = Some(format!("{}.{}", "x".repeat(62), "y".repeat(100)));
-    let pod = town_pod(&long, &here(), VolumeGroup::default()).unwrap();
-    assert_eq!(label(&pod, names::APP_INSTANCE), "x".repeat(62), "and does not end in a dot");
+fn child_has_no_instance_label_that_another_tool_takes_for_its_own() {
+    let town = town(json!({"storage": {"size": "1Gi"}, "template": template(json!({}))}));
+    let claim = town_claim(&town, &here()).unwrap().metadata;
+    for labels in [claim.labels, pod_of_town(json!({})).metadata.labels] {
+        assert!(!labels.unwrap().contains_key("app.kubernetes.io/instance"));
+    }
+}
+
+// O2, P4: Velero restores what a backup holds; a restored pod would run beside the one that the operator creates.
+#[test]
+fn child_that_is_made_anew_is_in_no_backup_and_a_claim_is() {
+    let parts = json!({"template": template(json!({})), "storage": {"size": "1Gi"}, "activityProbe": {"port": 80},
+        "ports": [{"name": "http", "port": 80}]});
+    let town = town(parts);
+    let pod = town_pod(&town, &here(), VolumeGroup::default()).unwrap().metadata;
+    let service = town_service(&town, &here()).unwrap().metadata;
+    let token = town_token(&town, &here(), "t").unwrap().metadata;
+    for metadata in [pod, service, token] {
+        assert_eq!(metadata.labels.unwrap()[names::EXCLUDE_FROM_BACKUP], "true");
+    }
+    let claim = town_claim(&town, &here()).unwrap().metadata;
+    assert!(!claim.labels.unwrap().contains_key(names::EXCLUDE_FROM_BACKUP));
+}
+
+// A26.
+#[test]
+fn recommended_labels_of_a_template_are_kept() {
+    let mut theirs = template(json!({}));
+    theirs["metadata"] = json!({"labels": {
+        "app.kubernetes.io/name": "shop", "app.kubernetes.io/component": "web", "app.kubernetes.io/instance": "one",
+    }});
+    let pod = pod_of_town(json!({"template": theirs}));
+    assert_eq!(label(&pod, names::APP_NAME), "shop");
+    assert_eq!(label(&pod, names::APP_COMPONENT), "web");
+    assert_eq!(label(&pod, "app.kubernetes.io/instance"), "one");
+    assert_eq!((label(&pod, names::COMPONENT), label(&pod, names::TOWN_UID)), ("town", TOWN));
 }
 
 // I-cross-namespace, I-block-owner-deletion: an ownerReference names an owner in the same namespace, and holds it up in no way.
@@ -57,7 +89,7 @@ fn a_pod_is_collected_with_its_owner_and_does_not_hold_it() {
 fn nobody_can_claim_another_owner_by_a_template() {
     let mut theirs = template(json!({}));
     theirs["metadata"] = json!({
-        "labels": {names::TOWN_UID: "x", names::AGENT_UID: "x", names::INSTALL: "x", names::APP_MANAGED_BY: "x"},
+        "labels": {names::TOWN_UID: "x", names::AGENT_UID: "x", names::INSTALL: "x", names::COMPONENT: "agent"},
         "annotations": {names::OWNER: "x", names::HOOK: "x", names::TOMBSTONE: "x"},
         "finalizers": ["x/x"],
         "ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": "x", "uid": "x"}],
@@ -67,7 +99,7 @@ fn nobody_can_claim_another_owner_by_a_template() {
     let town = pod_of_town(json!({"template": theirs}));
     assert_eq!((label(&town, names::TOWN_UID), label(&town, names::INSTALL)), (TOWN, "here"));
     assert_eq!(label(&town, names::AGENT_UID), "", "a town's pod is nobody's else");
-    assert_eq!(label(&town, names::APP_MANAGED_BY), names::MANAGER);
+    assert_eq!(label(&town, names::COMPONENT), "town");
     assert_eq!(annotation(&town, names::OWNER), "Town/ns/gas");
     assert_eq!((annotation(&town, names::HOOK), annotation(&town, names::TOMBSTONE)), ("", ""));
     let agent = pod_of(&agent(json!({"template": theirs, "hook": {"bead": "b1"}})));

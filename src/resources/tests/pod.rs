@@ -1,5 +1,6 @@
 //! Pods: what becomes of the template.
 
+use k8s_openapi::api::core::v1::Container;
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
@@ -161,4 +162,81 @@ fn what_a_person_wrote_into_the_template_stays() {
     assert!(volumes.iter().all(|v| v.empty_dir.is_some()), "{volumes:?}");
     assert_eq!(spec.termination_grace_period_seconds, Some(7));
     assert_eq!(spec.node_selector.as_ref().unwrap()["disk"], "fast");
+}
+
+/// The names of a container's variables, in order.
+fn order(container: &Container) -> Vec<&str> {
+    container.env.iter().flatten().map(|variable| variable.name.as_str()).collect()
+}
+
+// A27, P6.
+#[test]
+fn variables_come_before_those_of_the_template_and_arrive_unchanged() {
+    let mine = json!([{"name": "MINE", "value": "$(GASTOWN_BEAD)"}]);
+    let template = json!({"spec": {"containers": [{"name": "main", "env": mine}]}});
+    let hook = json!({"bead": "fix-$$-$(GASTOWN_TOWN)"});
+    let pod = pod_of(&agent(json!({"template": template, "hook": hook, "identity": "a$$b"})));
+    let container = &spec(&pod).containers[0];
+    assert_eq!(order(container).last(), Some(&"MINE"), "{:?}", order(container));
+    assert_eq!(env(container, "MINE"), Some("$(GASTOWN_BEAD)"), "a template may refer to our variables");
+    // The kubelet makes one `$` of two.
+    assert_eq!(env(container, "GASTOWN_BEAD"), Some("fix-$$$$-$$(GASTOWN_TOWN)"));
+    assert_eq!(env(container, "GASTOWN_IDENTITY"), Some("a$$$$b"));
+}
+
+// P17.
+#[test]
+fn git_trusts_the_root_of_the_volume_unless_the_template_configures_git() {
+    let git = |container: &Container| {
+        ["GIT_CONFIG_COUNT", "GIT_CONFIG_KEY_0", "GIT_CONFIG_VALUE_0"]
+            .map(|name| env(container, name).map(str::to_owned))
+    };
+    let safe = |path: &str| ["1", "safe.directory", path].map(|text| Some(text.to_owned()));
+    let storage = json!({"size": "1Gi"});
+    let town = pod_of_town(json!({"storage": storage}));
+    assert_eq!(git(&spec(&town).containers[0]), safe("/town"));
+    let agent_pod = pod_of(&agent(json!({"storage": storage})));
+    assert_eq!(git(&spec(&agent_pod).containers[0]), safe("/agent"));
+    assert_eq!(git(&spec(&pod_of_town(json!({}))).containers[0]), [None, None, None], "no volume");
+    let own = json!([{"name": "GIT_CONFIG_GLOBAL", "value": "/etc/git"}]);
+    let template = json!({"spec": {"containers": [{"name": "main", "env": own}]}});
+    let pod = pod_of_town(json!({"storage": storage, "template": template}));
+    assert_eq!(git(&spec(&pod).containers[0]), [None, None, None]);
+}
+
+// P17.
+#[test]
+fn user_that_the_template_sets_has_a_home_that_it_can_write_to() {
+    let user = |id: i64| json!({"runAsUser": id});
+    let with = |pod: Value, container: Value| {
+        let container = merged(json!({"name": "main"}), container);
+        pod_of_town(json!({"template": {"spec": merged(json!({"containers": [container]}), pod)}}))
+    };
+    for (pod, container) in [
+        (json!({"securityContext": user(1000)}), json!({})),
+        (json!({}), json!({"securityContext": user(1000)})),
+    ] {
+        let pod = with(pod, container);
+        let container = &spec(&pod).containers[0];
+        assert_eq!(
+            (env(container, "HOME"), at(container, "/home/gastown")),
+            (Some("/home/gastown"), Some("gastown-home"))
+        );
+        let home = spec(&pod).volumes.iter().flatten().find(|volume| volume.name == "gastown-home").unwrap();
+        assert!(home.empty_dir.is_some());
+    }
+    let own = json!({"env": [{"name": "HOME", "value": "/mine"}], "securityContext": user(1000)});
+    for (case, pod) in [
+        ("the user of the image has the home of the image", with(json!({}), json!({}))),
+        ("root has its own", with(json!({"securityContext": user(0)}), json!({}))),
+        ("the template sets one", with(json!({}), own)),
+    ] {
+        assert_eq!(at(&spec(&pod).containers[0], "/home/gastown"), None, "{case}");
+        assert_ne!(env(&spec(&pod).containers[0], "HOME"), Some("/home/gastown"), "{case}");
+    }
+}
+
+fn merged(mut one: Value, other: Value) -> Value {
+    json_patch::merge(&mut one, &other);
+    one
 }

@@ -8,30 +8,42 @@ use crate::common::story::{Story, template};
 use crate::stage::Stories;
 
 pub fn add(stories: &mut Stories) {
-    stories.on_the_api(what_is_set_for_good_can_be_neither_changed_nor_removed);
-    stories.on_the_api(storage_can_grow_and_change_its_fate_and_nothing_else);
+    stories.on_the_api_without_operator(what_is_set_for_good_can_be_neither_changed_nor_removed);
+    stories.on_the_api_without_operator(storage_can_grow_and_change_its_fate_and_nothing_else);
     stories.on_the_api(what_may_change_can_be_changed);
 }
 
 async fn what_is_set_for_good_can_be_neither_changed_nor_removed(story: Story) {
     let storage = json!({"size": "1Gi"});
     story.create_town("stored", json!({"template": template(), "storage": storage})).await;
-    let whole = json!({"role": "crew", "identity": "ada", "storage": storage, "mode": "Session"});
+    let whole =
+        json!({"role": "crew", "rig": "core", "identity": "ada", "storage": storage, "mode": "Session"});
     story.create_agent("whole", "stored", whole).await;
+    story.create_agent("nameless", "stored", json!({"role": "crew"})).await;
+    claims_are_made(&story, "stored", "whole", "1Gi").await;
     story.create_agent("by-role", "stored", json!({"role": "polecat", "rig": "r"})).await;
 
     let town = |spec: Value| patch::<Town>(&story, "stored", json!({"spec": spec}));
     let agent = |spec: Value| patch::<Agent>(&story, "whole", json!({"spec": spec}));
     let by_role = |spec: Value| patch::<Agent>(&story, "by-role", json!({"spec": spec}));
-    let stays = "cannot be changed or removed once it is set";
+    let nameless = |spec: Value| patch::<Agent>(&story, "nameless", json!({"spec": spec}));
+    let stays = "cannot be changed or removed";
     let mode: Words = &["spec.mode cannot be changed", "make a new agent"];
     all_were_refused(vec![
-        (town(json!({"storage": null})).await, &["spec.storage cannot be removed", "make a new town"]),
+        (town(json!({"storage": null})).await, &["spec.storage cannot be removed", "once its claim is made"]),
         (town(json!({"template": null})).await, &["spec.storage needs spec.template"]),
         (agent(json!({"town": "other"})).await, &["spec.town cannot be changed", "make a new agent"]),
         (agent(json!({"identity": "bob"})).await, &["spec.identity", stays]),
         (agent(json!({"identity": null})).await, &["spec.identity", stays]),
-        (agent(json!({"storage": null})).await, &["spec.storage cannot be removed", "make a new agent"]),
+        // A28: an identity that is absent is the name.
+        (nameless(json!({"identity": "bob"})).await, &["spec.identity", stays]),
+        // A1: a rig that the town does not list would destroy the agent and its volume.
+        (agent(json!({"rig": "orchrad"})).await, &["spec.rig", stays, "new agent"]),
+        (agent(json!({"rig": null})).await, &["spec.rig", stays]),
+        (
+            agent(json!({"storage": null})).await,
+            &["spec.storage cannot be removed", "once its claim is made"],
+        ),
         (agent(json!({"mode": "Task"})).await, mode),
         (by_role(json!({"mode": "Session"})).await, mode),
         (by_role(json!({"role": "crew"})).await, mode),
@@ -48,19 +60,22 @@ async fn storage_can_grow_and_change_its_fate_and_nothing_else(story: Story) {
     {
         story.create_town(name, json!({"template": template(), "storage": storage})).await;
         story.create_agent(name, name, json!({"role": "crew", "storage": storage})).await;
+        if name != "theirs" {
+            claims_are_made(&story, name, name, "1500Mi").await;
+        }
     }
     let grows: Words = &["spec.storage", "storage.size can only grow"];
-    let existing: Words = &["spec.storage", "storage.existingClaim cannot be changed"];
+    let form: Words = &["spec.storage cannot be removed, nor changed to existingClaim"];
     let class: Words = &["spec.storage", "storage.storageClassName cannot be changed"];
     let modes: Words = &["spec.storage", "storage.accessModes cannot be changed"];
     let source: Words = &["spec.storage", "storage.dataSource cannot be changed"];
     let mut outcomes = Vec::new();
     for (name, change, wanted) in [
         ("plain", json!({"size": "1Gi"}), grows),
-        ("plain", json!({"size": "2047Mi"}), grows),
-        ("plain", json!({"size": null, "existingClaim": "c"}), grows),
+        ("plain", json!({"size": "1499Mi"}), grows),
+        ("plain", json!({"size": null, "existingClaim": "c"}), form),
         ("plain", json!({"storageClassName": "fast"}), class),
-        ("plain", json!({"accessModes": ["ReadWriteOnce"]}), modes),
+        ("plain", json!({"accessModes": ["ReadWriteMany"]}), modes),
         ("plain", json!({"dataSource": snapshot}), source),
         ("whole", json!({"storageClassName": "slow"}), class),
         ("whole", json!({"storageClassName": null}), class),
@@ -68,8 +83,6 @@ async fn storage_can_grow_and_change_its_fate_and_nothing_else(story: Story) {
         ("whole", json!({"accessModes": null}), modes),
         ("whole", json!({"dataSource": {"name": "tuesday"}}), source),
         ("whole", json!({"dataSource": null}), source),
-        ("theirs", json!({"existingClaim": "d"}), existing),
-        ("theirs", json!({"existingClaim": null, "size": "1Gi"}), existing),
     ] {
         let change = json!({"spec": {"storage": change}});
         outcomes.push((patch::<Town>(&story, name, change.clone()).await, wanted));
@@ -81,7 +94,12 @@ async fn storage_can_grow_and_change_its_fate_and_nothing_else(story: Story) {
         ("plain", json!({"size": "2Gi"})),
         ("plain", json!({"size": "2048Mi"})),
         ("plain", json!({"size": "3Gi"})),
+        // A29: a size that the StorageClass refuses can be taken back, to the capacity that the volume has.
+        ("plain", json!({"size": "1500Mi"})),
+        ("plain", json!({"accessModes": ["ReadWriteOnce"]})),
         ("plain", json!({"retainPolicy": "Retain"})),
+        // The operator neither made this claim nor deletes it.
+        ("theirs", json!({"existingClaim": "d"})),
         ("whole", json!({"size": "1Ti", "retainPolicy": "Delete"})),
         ("theirs", json!({"existingClaim": "c"})),
     ] {
@@ -94,6 +112,8 @@ async fn storage_can_grow_and_change_its_fate_and_nothing_else(story: Story) {
 async fn what_may_change_can_be_changed(story: Story) {
     story.create_town("free", json!({})).await;
     story.create_agent("free", "free", json!({"role": "crew"})).await;
+    let mistaken = json!({"size": "1Gi", "storageClassName": "fsat"});
+    story.create_town("mistaken", json!({"template": template(), "storage": mistaken})).await;
     let outcomes = [
         patch::<Town>(&story, "free", json!({"spec": {"sleepAfter": "1h", "suspended": true}})).await,
         patch::<Town>(&story, "free", json!({"spec": {"template": template(), "alwaysOn": true}})).await,
@@ -106,12 +126,28 @@ async fn what_may_change_can_be_changed(story: Story) {
             .await,
         patch::<Town>(&story, "free", json!({"spec": {"expiry": {"at": "2001-01-01T00:00:00Z"}}})).await,
         patch::<Agent>(&story, "free", json!({"spec": {"activityProbe": {"port": 80}}})).await,
-        patch::<Agent>(&story, "free", json!({"spec": {"identity": "ada", "storage": {"size": "1Gi"}}}))
+        patch::<Agent>(&story, "free", json!({"spec": {"identity": "free", "storage": {"size": "1Gi"}}}))
             .await,
+        patch::<Agent>(&story, "free", json!({"spec": {"rig": "core"}})).await,
+        // A29: no claim was made yet.
+        patch::<Town>(
+            &story,
+            "mistaken",
+            json!({"spec": {"storage": {"storageClassName": "fast", "size": "1Mi"}}}),
+        )
+        .await,
+        patch::<Town>(&story, "mistaken", json!({"spec": {"storage": null}})).await,
         patch::<Agent>(&story, "free", json!({"spec": {"mode": "Session", "role": "mayor"}})).await,
         patch::<Agent>(&story, "free", json!({"spec": {"hook": {"bead": "b"}, "retry": {"limit": 1}}})).await,
     ];
-    assert_eq!(outcomes, [const { Ok(()) }; 10]);
+    assert_eq!(outcomes, [const { Ok(()) }; 13]);
+}
+
+/// Says what the operator says once it has made the claims of a town and of an agent.
+async fn claims_are_made(story: &Story, town: &str, agent: &str, capacity: &str) {
+    let status = json!({"status": {"storage": {"claim": "c", "uid": "u", "capacity": capacity}}});
+    story.town(town).merge_status(status.clone()).await;
+    story.agent(agent).merge_status(status).await;
 }
 
 /// Compares what was said to each change with what must be said.

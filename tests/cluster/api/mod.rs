@@ -2,6 +2,7 @@
 
 mod accepted;
 mod changed;
+mod decoded;
 mod refused;
 mod shown;
 
@@ -17,6 +18,7 @@ pub fn add(stories: &mut Stories) {
     refused::add(stories);
     accepted::add(stories);
     changed::add(stories);
+    decoded::add(stories);
     shown::add(stories);
 }
 

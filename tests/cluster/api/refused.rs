@@ -15,6 +15,7 @@ pub fn add(stories: &mut Stories) {
     stories.on_the_api(bad_rigs_are_refused);
     stories.on_the_api(bad_agents_are_refused);
     stories.on_the_api(bad_hooks_are_refused);
+    stories.on_the_api(template_that_no_pod_can_be_made_of_is_refused);
     stories.on_the_api(unknown_fields_are_refused_by_name);
 }
 
@@ -122,6 +123,10 @@ async fn bad_storage_is_refused(story: Story) {
             ],
         ),
         (json!({"size": "1Gi", "accessModes": []}), &["spec.storage.accessModes", "at least 1"]),
+        (
+            json!({"size": "1Gi", "accessModes": ["ReadWriteOnce", "ReadWriteOncePod"]}),
+            &["storage.accessModes must name ReadWriteOncePod alone"],
+        ),
         (json!({"size": "1Gi", "storageClassName": ""}), &["spec.storage.storageClassName", "at least 1"]),
         (
             json!({"size": "1Gi", "retainPolicy": "Keep"}),
@@ -208,7 +213,7 @@ async fn bad_ports_and_probes_are_refused(story: Story) {
 async fn bad_rigs_are_refused(story: Story) {
     let rigs = |rigs: Value| json!({"rigs": rigs});
     let rig = |more: Value| json!({"rigs": [merged(json!({"name": "core"}), more)]});
-    let password = &["spec.rigs[0].gitUrl", "must not hold a password", "credentialsSecretName"];
+    let password: Words = &["spec.rigs[0].gitUrl", "must not hold a password", "credentialsSecretName"];
     let table: Refusals = vec![
         (rigs(json!([{"name": "Core"}])), &["spec.rigs[0].name", "\"Core\"", "[a-z0-9]"]),
         (rigs(json!([{"name": "a".repeat(64)}])), &["spec.rigs[0].name", "63"]),
@@ -223,6 +228,11 @@ async fn bad_rigs_are_refused(story: Story) {
         (rig(json!({"gitUrl": "https://git.test/a\n"})), &["spec.rigs[0].gitUrl", "\\S"]),
         (rig(json!({"gitUrl": "u".repeat(2049)})), &["spec.rigs[0].gitUrl", "2048"]),
         (rig(json!({"gitUrl": "https://ada:secret@git.test/a"})), password),
+        // L1: the form in which GitHub takes a token.
+        (rig(json!({"gitUrl": "https://ghp_token@git.test/a"})), password),
+        (rig(json!({"gitUrl": "HTTP://token@git.test/a"})), password),
+        (rig(json!({"gitUrl": "https://git.test/\u{7}"})), &["spec.rigs[0].gitUrl", "should match"]),
+        (rig(json!({"branch": "\u{1b}[2J"})), &["spec.rigs[0].branch", "should match"]),
         (rig(json!({"gitUrl": "h2.x-y://ada:secret@git.test/a"})), password),
         (rig(json!({"gitUrl": "https://:token@git.test/a"})), password),
         (rig(json!({"gitUrl": "svn+ssh://ada:se@cret@git.test/a"})), password),
@@ -269,6 +279,7 @@ async fn bad_agents_are_refused(story: Story) {
         (agent(json!({"rig": "Core"})), &["spec.rig", "\"Core\"", "[a-z0-9]"]),
         (agent(json!({"rig": "r".repeat(64)})), &["spec.rig", "63"]),
         (agent(json!({"identity": ""})), &["spec.identity", "at least 1"]),
+        (agent(json!({"identity": "a\u{1b}[2J"})), &["spec.identity", "should match"]),
         (agent(json!({"identity": "i".repeat(254)})), &["spec.identity", "253"]),
         (agent(json!({"mode": "Batch"})), &["spec.mode", "\"Batch\"", "Task", "Session"]),
         (agent(json!({"retry": {"limit": 0}})), &["spec.retry.limit", "greater than or equal to 1"]),
@@ -294,6 +305,36 @@ async fn bad_agents_are_refused(story: Story) {
     all_are_refused::<Agent>(&story, table).await;
 }
 
+// A2, P9, S3, S11.
+async fn template_that_no_pod_can_be_made_of_is_refused(story: Story) {
+    let pod =
+        |spec: Value| json!({"template": {"spec": merged(json!({"containers": [{"name": "main"}]}), spec)}});
+    let container =
+        |more: Value| json!({"template": {"spec": {"containers": [merged(json!({"name": "main"}), more)]}}});
+    let numbered = |n: usize| -> Vec<Value> { (0..n).map(|n| json!({"name": format!("n{n}")})).collect() };
+    let grace = "terminationGracePeriodSeconds";
+    let table: Refusals = vec![
+        (
+            pod(json!({grace: 0})),
+            &["spec.template.spec.terminationGracePeriodSeconds", "greater than or equal to 1"],
+        ),
+        (pod(json!({"containers": numbered(33)})), &["spec.template.spec.containers", "at most 32 items"]),
+        (container(json!({"env": numbered(257)})), &["env", "at most 256 items"]),
+        (container(json!({"args": vec!["a"; 257]})), &["args", "at most 256 items"]),
+        (container(json!({"env": [{"name": "A", "value": "v".repeat(32769)}]})), &["env[0].value", "32768"]),
+        (container(json!({"env": [{"name": "A"}, {"name": "A"}]})), &["env[1]", "Duplicate value"]),
+        (
+            container(json!({"livenessProbe": {"httpGet": {"port": 3_000_000_000_i64}}})),
+            &["livenessProbe.httpGet.port", "less than or equal to 65535"],
+        ),
+        (
+            container(json!({"resources": {"limits": {"memory": "lots"}}})),
+            &["resources.limits", "should match"],
+        ),
+    ];
+    all_are_refused::<Town>(&story, table).await;
+}
+
 async fn bad_hooks_are_refused(story: Story) {
     let hook = |hook: Value| json!({"town": "t", "role": "crew", "hook": hook});
     let instructions = |text: &str| hook(json!({"bead": "b", "instructions": text}));
@@ -301,6 +342,9 @@ async fn bad_hooks_are_refused(story: Story) {
     let mut table: Refusals = vec![
         (hook(json!({})), &["spec.hook.bead", "Required value"]),
         (hook(json!({"bead": ""})), &["spec.hook.bead", "at least 1"]),
+        // A34: no runtime takes a NUL in an environment variable.
+        (hook(json!({"bead": "b\0"})), &["spec.hook.bead", "should match"]),
+        (hook(json!({"bead": "b", "title": "two\nlines"})), &["spec.hook.title", "should match"]),
         (hook(json!({"bead": "b".repeat(254)})), &["spec.hook.bead", "253"]),
         (hook(json!({"bead": "b", "title": "é".repeat(1025)})), &["spec.hook.title", "1024"]),
         (instructions(&"i".repeat(65537)), &["spec.hook.instructions", "65536"]),

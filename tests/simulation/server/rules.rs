@@ -16,12 +16,18 @@ thread_local! {
 pub struct Rules(Vec<(String, CompiledSchema)>);
 
 impl Rules {
-    /// Reads them from a schema. A rule at the root of the object, above spec and status, is none that we have.
+    /// Reads them from a schema. Rules at the root of the object, above spec and status, have the part "".
     pub fn new(schema: &Value) -> Self {
-        assert!(schema.get("x-kubernetes-validations").is_none(), "a rule at the root is not looked at");
         let parts = schema["properties"].as_object().into_iter().flatten();
         let with_rules = parts.filter(|(_, schema)| has_rules(schema));
-        Self(with_rules.map(|(part, schema)| (part.clone(), compile_schema(schema))).collect())
+        let mut rules: Vec<_> =
+            with_rules.map(|(part, schema)| (part.clone(), compile_schema(schema))).collect();
+        if schema.get("x-kubernetes-validations").is_some() {
+            let mut root = schema.clone();
+            root["properties"].as_object_mut().into_iter().flatten().for_each(|(_, part)| forget_rules(part));
+            rules.push((String::new(), compile_schema(&root)));
+        }
+        Self(rules)
     }
 
     /// Whether there are none.
@@ -33,14 +39,16 @@ impl Rules {
     pub fn faults(&self, object: &Value, old: Option<&Value>) -> Vec<Fault> {
         let mut faults = Vec::new();
         for (part, schema) in &self.0 {
-            let Some(value) = object.get(part) else { continue };
-            let old = old.and_then(|old| old.get(part));
-            if old == Some(value) {
+            let whole = part.is_empty();
+            let Some(value) = (if whole { Some(object) } else { object.get(part) }) else { continue };
+            let old = if whole { old } else { old.and_then(|old| old.get(part)) };
+            // The rules at the root are about the spec.
+            if old.is_some_and(|old| if whole { old["spec"] == value["spec"] } else { old == value }) {
                 continue;
             }
             let found = VALIDATOR.with_borrow(|validator| validator.validate_compiled(schema, value, old));
             for error in found.err().into_iter().flatten() {
-                let inside = if error.field_path.is_empty() { "" } else { "." };
+                let inside = if whole || error.field_path.is_empty() { "" } else { "." };
                 let field = format!("{part}{inside}{}", error.field_path);
                 let mut fault = Fault::invalid(field, &Value::from("object"), &error.message);
                 if error.reason.as_deref() == Some("FieldValueForbidden") {
@@ -50,6 +58,17 @@ impl Rules {
             }
         }
         faults
+    }
+}
+
+fn forget_rules(schema: &mut Value) {
+    match schema {
+        Value::Object(map) => {
+            map.remove("x-kubernetes-validations");
+            map.values_mut().for_each(forget_rules);
+        }
+        Value::Array(items) => items.iter_mut().for_each(forget_rules),
+        _ => {}
     }
 }
 

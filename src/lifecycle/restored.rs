@@ -1,0 +1,46 @@
+//! An agent that a backup tool created from a backup.
+//!
+//! Invariants kept here: an agent that came back without its status does not begin the bead that it came with, because
+//! nothing says whether that bead is done; and an agent that is younger than the destruction of its town is no part of
+//! what was destroyed.
+
+use super::facts::AgentSnapshot;
+use super::{annotation, is_held};
+use crate::api::{Agent, AgentStatus, RestoredStatus, Tombstone, names};
+
+/// Whether the object is a copy: another object of this name was adopted, and had another UID.
+fn is_copy(agent: &Agent) -> bool {
+    let adopted = annotation(&agent.metadata, names::ADOPTED_UID);
+    adopted.is_some() && adopted != agent.metadata.uid.as_deref()
+}
+
+/// Whether the agent is a copy that the operator looks at for the first time.
+pub(super) fn is_new_copy(agent: &Agent) -> bool {
+    agent.status.is_none() && is_copy(agent) && is_held(&agent.metadata)
+}
+
+/// The bead that the agent came with, while it must not begin it.
+pub(super) fn held_bead(status: &AgentStatus) -> Option<&str> {
+    status.restored.as_ref().map(|came_with| came_with.bead.as_str())
+}
+
+/// Records what a copy came with, and forgets it once a person has changed the hook or `restart-at`.
+pub(super) fn keep(agent: &Agent, status: &mut AgentStatus) {
+    let now = agent.spec.hook.as_ref().map(|hook| RestoredStatus {
+        bead: hook.bead.clone(),
+        restart_at: annotation(&agent.metadata, names::RESTART_AT).unwrap_or_default().to_owned(),
+    });
+    if is_new_copy(agent) {
+        status.restored = now;
+    } else if status.restored != now {
+        status.restored = None;
+    }
+}
+
+/// Whether the agent is a part of what that record says was destroyed. A younger agent that the inventory does not name
+/// is a copy from a backup.
+pub(super) fn went_with(s: &AgentSnapshot, record: &Tombstone) -> bool {
+    let named = record.spec.children.iter().any(|child| child.uid == s.uid.as_str());
+    let created = s.agent.metadata.creation_timestamp.as_ref();
+    named || created.is_some_and(|created| created.0 <= record.spec.deleted_at.0)
+}
