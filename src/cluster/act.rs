@@ -62,7 +62,7 @@ pub async fn act(cluster: &Cluster, subject: Subject<'_>, actions: &[Action], no
             outcome.error.get_or_insert(error);
             if !go_on {
                 // The first start that fails makes room for another town.
-                cluster.starts.release(&owner.uid);
+                cluster.starts.release(&owner.uid, now);
                 break;
             }
         }

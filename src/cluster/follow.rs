@@ -199,7 +199,7 @@ impl Cluster {
             }
             Event::Apply(object) => {
                 let revision = revision(&object);
-                let key = ObjectKey::of(object.meta());
+                let (key, uid) = (ObjectKey::of(object.meta()), Uid::of(object.meta()));
                 match self.read_watched(object).await {
                     Some(object) => {
                         let changed = index.apply(object, revision);
@@ -210,7 +210,12 @@ impl Cluster {
                         }
                     }
                     // What cannot be read is not acted on.
-                    None => drop(index.delete(&key, revision)),
+                    None => {
+                        drop(index.delete(&key, revision));
+                        if let Some(uid) = uid {
+                            self.starts.release(&uid, self.now());
+                        }
+                    }
                 }
             }
             Event::Delete(object) => {

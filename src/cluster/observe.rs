@@ -25,12 +25,20 @@ use crate::resources;
 
 /// Everything that a decision about the town rests on; `None`: there is no such town.
 pub async fn observe_town(cluster: &Cluster, key: &ObjectKey) -> Result<Option<TownSnapshot>, Error> {
-    let Some(mut snapshot) = Box::pin(look_at_town(cluster, key)).await? else { return Ok(None) };
+    let observed = Box::pin(look_at_town(cluster, key)).await?;
     let now = cluster.now();
-    if starting(&snapshot, now) {
-        snapshot.may_start = cluster.starts.turn(&snapshot.uid, key, now);
+    let Some(mut snapshot) = observed else {
+        // Gone, or another installation's: what was known by this name holds no place any more.
+        cluster.starts.release_named(key, now);
+        return Ok(None);
+    };
+    let pod = snapshot.pod().filter(|pod| !pod.deleting() && !pod.ended());
+    if !starting(&snapshot, now) {
+        cluster.starts.release(&snapshot.uid, now);
+    } else if let Some(created) = pod.and_then(|pod| pod.created) {
+        cluster.starts.keep(&snapshot.uid, created, now);
     } else {
-        cluster.starts.release(&snapshot.uid);
+        snapshot.may_start = cluster.starts.turn(&snapshot.uid, key, now);
     }
     Ok(Some(snapshot))
 }
@@ -44,8 +52,10 @@ pub fn take_over(cluster: &Cluster) {
         let Some(uid) = Uid::of(&town.metadata) else { continue };
         let key = ObjectKey::of(&town.metadata);
         let snapshot = watched_town(cluster, town, uid);
-        if snapshot.pod().is_some() && starting(&snapshot, now) {
-            cluster.starts.turn(&snapshot.uid, &key, now);
+        if let Some(created) = snapshot.pod().and_then(|pod| pod.created)
+            && starting(&snapshot, now)
+        {
+            cluster.starts.resume(&snapshot.uid, &key, created, now);
         }
     }
 }

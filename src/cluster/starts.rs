@@ -1,81 +1,158 @@
-//! Whose turn it is to start: only so many towns start at once, and the others wait, the oldest first.
+//! Turns to start: only so many towns start at once, and namespaces share the places fairly.
 //!
 //! A town that starts pulls images, mounts volumes and takes room on a node; a thousand at once would keep each
-//! other from getting anywhere. Invariant kept here: no more towns hold a place than there are places, and a
-//! place that is free goes to whoever has waited longest.
+//! other from getting anywhere. Invariants kept here: [`FairQueue`] says whose turn it is, so that the towns of one
+//! tenant do not keep those of another from waking; a turn ends after [`TURN`], so that a pod that never becomes
+//! Ready holds no place for longer; a town that is gone, foreign or unreadable holds none.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::Mutex;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
+use super::fair::FairQueue;
 use super::lock;
 use super::looks::{Look, Looks};
 use crate::lifecycle::{ObjectKey, Uid};
+use crate::telemetry::Metrics;
 
-/// The places, and those who wait for one.
+/// The longest time for which a town that is not Ready holds a place.
+const TURN: SignedDuration = SignedDuration::from_mins(2);
+
+/// The places, and the towns that hold one or wait for one.
 pub(super) struct Starts {
-    places: usize,
     state: Mutex<State>,
     looks: Looks,
+    metrics: Arc<Metrics>,
 }
 
-#[derive(Default)]
 struct State {
-    starting: HashSet<Uid>,
-    /// Since when, and where to look.
-    waiting: HashMap<Uid, (Timestamp, ObjectKey)>,
-    /// The same in order.
-    queue: BTreeSet<(Timestamp, Uid)>,
+    queue: FairQueue<Uid>,
+    /// Towns that hold a place, and until when.
+    starting: HashMap<Uid, (ObjectKey, Timestamp)>,
+    /// Towns that wait, and since when.
+    waiting: HashMap<Uid, (ObjectKey, Timestamp)>,
 }
 
 impl Starts {
     /// All places are free.
-    pub(super) fn new(places: u16, looks: Looks) -> Self {
-        Self { places: usize::from(places), state: Mutex::default(), looks }
+    pub(super) fn new(places: u16, looks: Looks, metrics: Arc<Metrics>) -> Self {
+        let (starting, waiting) = (HashMap::new(), HashMap::new());
+        let state = Mutex::new(State { queue: FairQueue::new(places), starting, waiting });
+        Self { state, looks, metrics }
     }
 
-    /// Whether it is this town's turn: it holds a place, or there is one for it before which nobody waits. Else
-    /// it waits, since its first asking, and is looked at when a place is free for it.
+    /// Whether this town may create its pod now: it holds a place, or gets one. Else it waits, since its first
+    /// call, and is looked at when it has a place.
     pub(super) fn turn(&self, uid: &Uid, key: &ObjectKey, now: Timestamp) -> bool {
         let mut state = lock(&self.state);
-        if state.starting.contains(uid) {
-            return true;
+        state.end_turns(now);
+        if !state.starting.contains_key(uid) && !state.waiting.contains_key(uid) {
+            state.waiting.insert(uid.clone(), (key.clone(), now));
+            state.queue.push(&key.namespace, uid.clone());
         }
-        let since = state.waiting.get(uid).map_or(now, |(since, _)| *since);
-        let free = self.places.saturating_sub(state.starting.len());
-        let older = state.queue.range(..(since, uid.clone())).take(free).count();
-        if older < free {
-            state.no_longer_waits(uid);
-            state.starting.insert(uid.clone());
-            return true;
-        }
-        state.waiting.insert(uid.clone(), (since, key.clone()));
-        state.queue.insert((since, uid.clone()));
-        false
+        self.admit(&mut state, now, Some(uid));
+        state.starting.contains_key(uid)
     }
 
-    /// The town has started, does not want to any more, or is gone. Those whose turn it is now are looked at.
-    pub(super) fn release(&self, uid: &Uid) {
+    /// The pod of this town was created at this time, and is not Ready: its turn ends accordingly. A town that has
+    /// a pod does not wait for a place.
+    pub(super) fn keep(&self, uid: &Uid, created: Timestamp, now: Timestamp) {
         let mut state = lock(&self.state);
-        if !state.starting.remove(uid) && !state.no_longer_waits(uid) {
-            return;
+        state.leave_queue(uid);
+        if let Some((_, until)) = state.starting.get_mut(uid) {
+            *until = after_turn(created);
         }
-        let free = self.places.saturating_sub(state.starting.len());
-        for (_, next) in state.queue.iter().take(free) {
-            if let Some((_, key)) = state.waiting.get(next) {
+        state.end_turns(now);
+        self.admit(&mut state, now, None);
+    }
+
+    /// A leader before this process let this town start at this time.
+    pub(super) fn resume(&self, uid: &Uid, key: &ObjectKey, created: Timestamp, now: Timestamp) {
+        let until = after_turn(created);
+        let mut state = lock(&self.state);
+        if now < until && !state.starting.contains_key(uid) {
+            state.queue.hold(&key.namespace);
+            state.starting.insert(uid.clone(), (key.clone(), until));
+        }
+    }
+
+    /// The town has started, failed to start, does not want to start any more, or is gone.
+    pub(super) fn release(&self, uid: &Uid, now: Timestamp) {
+        let mut state = lock(&self.state);
+        let held = state.end_turn(uid);
+        if state.leave_queue(uid) || held {
+            self.admit(&mut state, now, None);
+        }
+    }
+
+    /// The same for whatever town is known by this name: none of this installation, or none that can be read.
+    pub(super) fn release_named(&self, key: &ObjectKey, now: Timestamp) {
+        let named: Vec<Uid> = {
+            let state = lock(&self.state);
+            let known = state.starting.iter().chain(&state.waiting);
+            known.filter(|(_, (known, _))| known == key).map(|(uid, _)| uid.clone()).collect()
+        };
+        for uid in named {
+            self.release(&uid, now);
+        }
+    }
+
+    /// When the turn of this town ends; `None`: it holds no place. The town is looked at then, so that the place
+    /// does not stay with it.
+    pub(super) fn turn_ends(&self, uid: &Uid) -> Option<Timestamp> {
+        lock(&self.state).starting.get(uid).map(|(_, until)| *until)
+    }
+
+    /// Gives the free places to those whose turn it is. All but `asking` are looked at, to use them.
+    fn admit(&self, state: &mut State, now: Timestamp, asking: Option<&Uid>) {
+        while let Some(uid) = state.queue.admit() {
+            let Some((key, since)) = state.waiting.remove(&uid) else { continue };
+            self.metrics.waited_for_start(now.duration_since(since).max(SignedDuration::ZERO).unsigned_abs());
+            if asking != Some(&uid) {
                 self.looks.ask(Look::Town(key.clone()));
             }
+            state.starting.insert(uid, (key, after_turn(now)));
         }
+        self.metrics.starts_waiting(state.queue.waiting());
     }
 }
 
 impl State {
-    /// Whether it waited.
-    fn no_longer_waits(&mut self, uid: &Uid) -> bool {
-        let Some((since, _)) = self.waiting.remove(uid) else { return false };
-        self.queue.remove(&(since, uid.clone()))
+    /// Returns the places of towns whose turn is over.
+    fn end_turns(&mut self, now: Timestamp) {
+        let over: Vec<Uid> = self
+            .starting
+            .iter()
+            .filter(|(_, (_, until))| *until <= now)
+            .map(|(uid, _)| uid.clone())
+            .collect();
+        for uid in over {
+            self.end_turn(&uid);
+        }
     }
+
+    /// Returns the place of a town. Returns whether it held one.
+    fn end_turn(&mut self, uid: &Uid) -> bool {
+        let held = self.starting.remove(uid);
+        if let Some((key, _)) = &held {
+            self.queue.release(&key.namespace);
+        }
+        held.is_some()
+    }
+
+    /// Takes a town out of the queue. Returns whether it waited.
+    fn leave_queue(&mut self, uid: &Uid) -> bool {
+        let waited = self.waiting.remove(uid);
+        if let Some((key, _)) = &waited {
+            self.queue.remove(&key.namespace, uid);
+        }
+        waited.is_some()
+    }
+}
+
+fn after_turn(began: Timestamp) -> Timestamp {
+    began.checked_add(TURN).unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]
@@ -87,31 +164,43 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
-    /// So many places, and towns that ask for them by name.
+    /// So many places, and towns that ask for them by `<namespace>/<name>`.
     struct Scene {
         starts: Starts,
+        metrics: Arc<Metrics>,
         asked: tokio::sync::mpsc::UnboundedReceiver<Look>,
     }
 
     impl Scene {
         fn with(places: u16) -> Self {
             let (looks, asked) = looks();
-            Self { starts: Starts::new(places, looks), asked }
+            let metrics = Arc::new(Metrics::default());
+            Self { starts: Starts::new(places, looks, metrics.clone()), metrics, asked }
         }
 
         fn turn(&self, name: &str, now: i64) -> bool {
             self.starts.turn(&Uid::new(name), &key(name), at(now))
         }
 
-        /// Who is to be looked at after this town has given up its place.
-        fn release(&mut self, name: &str) -> Vec<Look> {
-            self.starts.release(&Uid::new(name));
+        /// The towns that are to be looked at after this one has given up its place.
+        fn release(&mut self, name: &str, now: i64) -> Vec<Look> {
+            self.starts.release(&Uid::new(name), at(now));
+            self.asked()
+        }
+
+        fn asked(&mut self) -> Vec<Look> {
             std::iter::from_fn(|| self.asked.try_recv().ok()).collect()
+        }
+
+        fn holds(&self, namespace: &str) -> usize {
+            let state = lock(&self.starts.state);
+            state.starting.values().filter(|(key, _)| key.namespace == namespace).count()
         }
     }
 
     fn key(name: &str) -> ObjectKey {
-        ObjectKey { namespace: "ns".into(), name: name.into() }
+        let (namespace, name) = name.split_once('/').unwrap();
+        ObjectKey { namespace: namespace.into(), name: name.into() }
     }
 
     fn look(name: &str) -> Look {
@@ -119,58 +208,135 @@ mod tests {
     }
 
     #[test]
-    fn no_more_start_at_once_than_may() {
+    fn town_keeps_its_place_and_others_wait_when_all_are_taken() {
         let scene = Scene::with(2);
-        assert!(scene.turn("a", 1) && scene.turn("b", 2));
-        assert!(!scene.turn("c", 3) && !scene.turn("d", 4));
-        assert!(scene.turn("a", 5) && scene.turn("b", 5), "who has a place keeps it");
-        assert!(!scene.turn("c", 6));
+        assert!(scene.turn("a/1", 1) && scene.turn("b/1", 2));
+        assert!(!scene.turn("c/1", 3) && !scene.turn("d/1", 4));
+        assert!(scene.turn("a/1", 5) && scene.turn("b/1", 5));
+        assert!(!scene.turn("c/1", 6));
     }
 
     #[test]
-    fn a_place_that_is_free_goes_to_who_has_waited_longest() {
+    fn free_place_is_kept_for_the_town_that_waits_longest() {
         let mut scene = Scene::with(1);
-        assert!(scene.turn("a", 1));
-        assert!(!scene.turn("old", 2) && !scene.turn("young", 3));
-        assert!(!scene.turn("old", 4), "asking again does not cost the place in the queue");
-        assert_eq!(scene.release("a"), [look("old")]);
-        assert!(!scene.turn("young", 5) && !scene.turn("new", 6), "it is kept for the oldest");
-        assert!(scene.turn("old", 7));
-        assert_eq!(scene.release("old"), [look("young")]);
-        assert!(scene.turn("young", 8));
+        assert!(scene.turn("a/1", 1));
+        assert!(!scene.turn("a/old", 2) && !scene.turn("a/young", 3));
+        assert!(!scene.turn("a/old", 4), "a second call does not cost the position");
+        assert_eq!(scene.release("a/1", 5), [look("a/old")]);
+        assert!(!scene.turn("a/young", 6) && !scene.turn("a/new", 7));
+        assert!(scene.turn("a/old", 8));
+        assert_eq!(scene.release("a/old", 9), [look("a/young")]);
+        assert!(scene.turn("a/young", 10));
     }
 
     #[test]
-    fn whose_turn_it_is_need_not_wait_for_another_whose_turn_it_is_too() {
-        let mut scene = Scene::with(2);
-        assert!(scene.turn("a", 1) && scene.turn("b", 1));
-        assert!(!scene.turn("old", 2) && !scene.turn("young", 3) && !scene.turn("youngest", 4));
-        assert_eq!(scene.release("a"), [look("old")]);
-        assert_eq!(scene.release("b"), [look("old"), look("young")]);
-        assert!(scene.turn("young", 5), "two places, one older");
-        assert!(!scene.turn("youngest", 5), "the other is kept");
-        assert!(scene.turn("old", 6));
-    }
-
-    #[test]
-    fn a_town_that_is_gone_leaves_its_place_and_the_queue() {
+    fn town_that_leaves_the_queue_or_its_place_lets_the_next_one_in() {
         let mut scene = Scene::with(1);
-        assert!(scene.turn("a", 1));
-        assert!(!scene.turn("old", 2) && !scene.turn("young", 3));
-        assert_eq!(scene.release("old"), [], "nothing is free");
-        assert_eq!(scene.release("a"), [look("young")]);
-        assert_eq!(scene.release("a"), [], "who has no place gives none back");
-        assert!(scene.turn("young", 4));
-        assert!(!scene.turn("old", 5), "who comes back comes last");
+        assert!(scene.turn("a/1", 1));
+        assert!(!scene.turn("a/old", 2) && !scene.turn("a/young", 3));
+        assert_eq!(scene.release("a/old", 4), [], "nothing is free");
+        assert_eq!(scene.release("a/1", 4), [look("a/young")]);
+        assert_eq!(scene.release("a/1", 4), [], "a town without a place returns none");
+        assert_eq!(scene.release("a/young", 4), []);
+        assert!(scene.turn("a/old", 5));
+    }
+
+    // S5.
+    #[test]
+    fn turn_ends_after_two_minutes_without_ready() {
+        let mut scene = Scene::with(1);
+        assert!(scene.turn("a/1", 0));
+        assert!(!scene.turn("b/1", 10));
+        assert_eq!(scene.starts.turn_ends(&Uid::new("a/1")), Some(at(120)));
+        // Its pod came later, and its turn counts from there.
+        scene.starts.keep(&Uid::new("a/1"), at(20), at(21));
+        assert_eq!(scene.starts.turn_ends(&Uid::new("a/1")), Some(at(140)));
+        scene.starts.keep(&Uid::new("a/1"), at(20), at(139));
+        assert_eq!(scene.asked(), []);
+        scene.starts.keep(&Uid::new("a/1"), at(20), at(140));
+        assert_eq!(scene.asked(), [look("b/1")]);
+        assert!(scene.turn("b/1", 141));
+        scene.starts.keep(&Uid::new("a/1"), at(20), at(142));
+        assert_eq!(scene.starts.turn_ends(&Uid::new("a/1")), None, "it gets no second turn for the same pod");
+        assert!(!scene.turn("a/1", 143), "the next start waits for another turn");
+    }
+
+    // S5.
+    #[test]
+    fn town_of_one_tenant_starts_within_a_turn_while_another_tenant_has_200_that_never_become_ready() {
+        for places in [1, 2, 3, 4, 20] {
+            let mut scene = Scene::with(places);
+            let greedy: Vec<String> = (0..200).map(|number| format!("a/{number}")).collect();
+            let mut pods: HashMap<&str, i64> = HashMap::new();
+            let mut woken = None;
+            for now in 0..600 {
+                for name in &greedy {
+                    match pods.get(name.as_str()) {
+                        Some(created) => scene.starts.keep(&Uid::new(name.as_str()), at(*created), at(now)),
+                        None if scene.turn(name, now) => drop(pods.insert(name, now)),
+                        None => {}
+                    }
+                }
+                if now >= 30 && woken.is_none() && scene.turn("b/1", now) {
+                    woken = Some(now);
+                }
+                if woken.is_none() && now > 30 {
+                    assert!(scene.holds("a") <= usize::from(places / 4).max(1), "at {now}");
+                }
+            }
+            let waited = woken.expect("it starts") - 30;
+            // With one place there is none to leave free.
+            assert!(if places == 1 { waited <= 120 } else { waited == 0 }, "{places} places: {waited} s");
+            assert!(
+                pods.len() >= 4 * usize::from(places).div_ceil(2),
+                "and the others go on: {}",
+                pods.len()
+            );
+            scene.asked();
+        }
+    }
+
+    // A32.
+    #[test]
+    fn town_that_is_foreign_or_unreadable_releases_its_place_and_its_position() {
+        let mut scene = Scene::with(1);
+        assert!(scene.turn("a/1", 1));
+        assert!(!scene.turn("a/2", 2) && !scene.turn("b/1", 3));
+        scene.starts.release_named(&key("a/2"), at(4));
+        scene.starts.release_named(&key("a/1"), at(4));
+        assert_eq!(scene.asked(), [look("b/1")]);
     }
 
     #[test]
-    fn who_leaves_the_queue_lets_the_next_one_in() {
+    fn place_that_is_given_and_not_used_is_returned() {
         let mut scene = Scene::with(1);
-        assert!(scene.turn("a", 1));
-        assert!(!scene.turn("old", 2) && !scene.turn("young", 3));
-        assert_eq!(scene.release("a"), [look("old")]);
-        assert_eq!(scene.release("old"), [look("young")], "it was its turn, and it does not want to");
-        assert!(scene.turn("young", 4));
+        assert!(scene.turn("a/1", 0) && !scene.turn("b/1", 1) && !scene.turn("c/1", 2));
+        assert_eq!(scene.release("a/1", 3), [look("b/1")]);
+        assert!(!scene.turn("c/1", 122));
+        assert!(scene.turn("c/1", 123), "the operator could not look at the other town");
+    }
+
+    #[test]
+    fn towns_of_the_leader_before_hold_places_for_the_rest_of_their_turns() {
+        let scene = Scene::with(1);
+        for (name, created) in [("a/1", 100), ("a/2", 110), ("a/3", -100)] {
+            scene.starts.resume(&Uid::new(name), &key(name), at(created), at(120));
+        }
+        assert_eq!(scene.holds("a"), 2, "of the third one the turn is over");
+        assert!(!scene.turn("b/1", 121) && !scene.turn("b/1", 225));
+        assert!(scene.turn("b/1", 230));
+    }
+
+    #[test]
+    fn waits_are_measured() {
+        let mut scene = Scene::with(1);
+        assert!(scene.turn("a/1", 0) && !scene.turn("b/1", 10) && !scene.turn("c/1", 10));
+        assert_eq!(scene.metrics.value("starts_waiting"), Some(2.0));
+        scene.release("a/1", 17);
+        assert_eq!(scene.metrics.value("starts_waiting"), Some(1.0));
+        assert_eq!(scene.metrics.value("start_wait_seconds_count"), Some(2.0));
+        assert_eq!(scene.metrics.value("start_wait_seconds_sum"), Some(7.0));
+        scene.release("c/1", 18);
+        assert_eq!(scene.metrics.value("starts_waiting"), Some(0.0));
     }
 }

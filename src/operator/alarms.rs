@@ -28,11 +28,6 @@ impl Alarms {
         Duration::try_from(now.duration_since(at)).ok()
     }
 
-    /// The object is gone.
-    pub(super) fn forget(&self, key: &ObjectKey) {
-        self.lock().remove(key);
-    }
-
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.lock().is_empty()

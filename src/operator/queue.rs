@@ -1,61 +1,41 @@
-//! The work queues: one for towns, one for agents.
+//! The work queues: one for each kind that is reconciled.
 //!
-//! `kube`'s applier does the queueing: one reconcile of an object at a time, many objects at once, a
-//! later look in time. What it needs to know of an object is only who it is; the facts stand in the
-//! indices of the cluster.
+//! Invariants kept here: an object is reconciled once at a time, and again if it was asked for meanwhile; namespaces
+//! share the places fairly ([`FairQueue`]), so that the objects of one tenant do not delay those of another; an
+//! object that fails is retried ever more rarely; nothing is kept of an object that is gone.
 
-use std::collections::HashMap;
-use std::convert::Infallible;
-use std::fmt::Debug;
+use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
-use std::hash::Hash;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use futures::channel::mpsc;
+use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use k8s_openapi::jiff::Timestamp;
-use kube::Resource;
-use kube::core::PartialObjectMeta;
-use kube::runtime::controller::{Action, Config, Error as ApplierError, applier};
-use kube::runtime::reflector::{ObjectRef, store::Writer};
-use kube::runtime::watcher::Event;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::Looked;
 use super::alarms::Alarms;
-use crate::cluster::Error;
+use crate::cluster::{Error, FairQueue};
 use crate::lifecycle::ObjectKey;
 use crate::telemetry::Metrics;
 
-/// Longest time for one reconcile. Every request in it has a bound of its own; this one guards the slot.
+/// Longest time for one reconcile. Every request in it has a bound of its own; this one guards the place.
 const DEADLINE: Duration = Duration::from_mins(2);
 /// The longest wait between two attempts at an object that keeps failing.
 const LONGEST_WAIT: Duration = Duration::from_mins(5);
 
-/// Where triggers are put in.
-pub(super) struct Queue<K: Resource> {
-    sender: mpsc::UnboundedSender<ObjectRef<PartialObjectMeta<K>>>,
-}
+/// The end of a queue where objects are put in.
+#[derive(Clone)]
+pub(super) struct Queue(mpsc::UnboundedSender<ObjectKey>);
 
-/// Tells the queue which objects exist.
-pub(super) struct Known<K: Resource<DynamicType = ()> + 'static>(Writer<PartialObjectMeta<K>>)
-where
-    PartialObjectMeta<K>: Clone + Resource<DynamicType = ()>;
-
-impl<K: Resource<DynamicType = ()>> Clone for Queue<K> {
-    fn clone(&self) -> Self {
-        Self { sender: self.sender.clone() }
-    }
-}
-
-impl<K: Resource<DynamicType = ()>> Queue<K> {
+impl Queue {
     /// Asks for a look at an object.
     pub(super) fn look_at(&self, key: &ObjectKey) {
         // The other end is gone only while the process ends.
-        let named = ObjectRef::new(&key.name);
-        let named = if key.namespace.is_empty() { named } else { named.within(&key.namespace) };
-        let _ = self.sender.unbounded_send(named);
+        let _ = self.0.send(key.clone());
     }
 }
 
@@ -87,90 +67,159 @@ impl Failed {
     }
 }
 
+/// The objects that are due, that are reconciled now, and that are due later.
+struct Schedule {
+    due: FairQueue<ObjectKey>,
+    /// Whether an object that is reconciled now was asked for meanwhile.
+    running: HashMap<ObjectKey, bool>,
+    times: HashMap<ObjectKey, Instant>,
+    /// The same in order.
+    order: BTreeSet<(Instant, ObjectKey)>,
+}
+
+impl Schedule {
+    fn new(concurrency: u16) -> Self {
+        let (running, times) = (HashMap::new(), HashMap::new());
+        Self { due: FairQueue::new(concurrency), running, times, order: BTreeSet::new() }
+    }
+
+    /// The object is due now, or as soon as its reconcile has ended.
+    fn ask(&mut self, key: ObjectKey) {
+        if let Some(asked) = self.running.get_mut(&key) {
+            *asked = true;
+            return;
+        }
+        if let Some(at) = self.times.remove(&key) {
+            self.order.remove(&(at, key.clone()));
+        }
+        self.due.push(&key.namespace.clone(), key);
+    }
+
+    /// The next object to reconcile, if a place is free for it.
+    fn take(&mut self, now: Instant) -> Option<ObjectKey> {
+        while let Some((at, key)) = self.order.first().cloned()
+            && at <= now
+        {
+            self.ask(key);
+        }
+        let key = self.due.admit()?;
+        self.running.insert(key.clone(), false);
+        Some(key)
+    }
+
+    /// A reconcile has ended; the object is due again at this time.
+    fn ended(&mut self, key: ObjectKey, again: Option<Instant>) {
+        self.due.release(&key.namespace);
+        if self.running.remove(&key) == Some(true) {
+            self.ask(key);
+        } else if let Some(at) = again {
+            self.times.insert(key.clone(), at);
+            self.order.insert((at, key));
+        }
+    }
+
+    /// When the next object is due that is not due yet.
+    fn next_time(&self) -> Option<Instant> {
+        self.order.first().map(|(at, _)| *at)
+    }
+}
+
 struct Context<R> {
     reconcile: R,
-    kind: String,
+    kind: &'static str,
     metrics: Arc<Metrics>,
     alarms: Alarms,
     failures: Mutex<HashMap<ObjectKey, u32>>,
 }
 
-/// Makes a queue, and the future that works on it until every [`Queue`] handle is gone.
-pub(super) fn queue<K, R>(
+/// Makes a queue, and the future that works on it until every [`Queue`] is gone.
+pub(super) fn queue<R: Reconcile>(
+    kind: &'static str,
     concurrency: u16,
     reconcile: R,
     metrics: Arc<Metrics>,
-) -> (Queue<K>, Known<K>, impl Future<Output = ()> + Send + 'static)
-where
-    K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
-    PartialObjectMeta<K>: Resource<DynamicType = ()> + Clone,
-    R: Reconcile,
-{
-    let (sender, triggers) = mpsc::unbounded();
-    let writer = Writer::<PartialObjectMeta<K>>::new(());
-    let kind = K::kind(&()).into_owned();
-    let context =
-        Arc::new(Context { reconcile, kind, metrics, alarms: Alarms::default(), failures: Mutex::default() });
-    let kept = context.clone();
-    let applied = applier(
-        |object: Arc<PartialObjectMeta<K>>, context: Arc<Context<R>>| {
-            async move { look(&ObjectKey::of(&object.metadata), &context).await }.boxed()
-        },
-        |object, failed, context| Action::requeue(context.failed(&ObjectKey::of(&object.metadata), failed)),
-        context,
-        writer.as_reader(),
-        triggers.map(Ok::<_, Infallible>),
-        Config::default().concurrency(concurrency),
-    );
-    let work = applied.for_each(move |result| {
-        match result {
-            Ok(_) | Err(ApplierError::ReconcilerFailed(..)) => {}
-            // Gone before its turn came: nothing to do.
-            Err(ApplierError::ObjectNotFound(gone)) => {
-                kept.forget(&ObjectKey { namespace: gone.namespace.unwrap_or_default(), name: gone.name });
-            }
-            Err(error) => tracing::error!(%error, "the queue"),
-        }
-        std::future::ready(())
-    });
-    (Queue { sender }, Known(writer), work)
+) -> (Queue, impl Future<Output = ()> + Send + 'static) {
+    let (sender, asked) = mpsc::unbounded_channel();
+    let (alarms, failures) = (Alarms::default(), Mutex::default());
+    let context = Context { reconcile, kind, metrics, alarms, failures };
+    (Queue(sender), work(asked, Schedule::new(concurrency), context))
 }
 
-async fn look<R: Reconcile>(key: &ObjectKey, context: &Context<R>) -> Result<Action, Failed> {
+/// Reconciles what is due. After the last [`Queue`] is gone, what is under way is finished and nothing is begun.
+async fn work<R: Reconcile>(
+    mut asked: mpsc::UnboundedReceiver<ObjectKey>,
+    mut schedule: Schedule,
+    context: Context<R>,
+) {
+    let mut under_way = FuturesUnordered::new();
+    let mut open = true;
+    loop {
+        while open && let Some(key) = schedule.take(Instant::now()) {
+            let context = &context;
+            let look = async move {
+                let wait = look(&key, context).await;
+                (key, wait.and_then(|wait| Instant::now().checked_add(wait)))
+            };
+            under_way.push(look.boxed());
+        }
+        if !open && under_way.is_empty() {
+            return;
+        }
+        let next = schedule.next_time();
+        tokio::select! {
+            key = asked.recv(), if open => match key {
+                Some(key) => {
+                    schedule.ask(key);
+                    while let Ok(key) = asked.try_recv() {
+                        schedule.ask(key);
+                    }
+                }
+                None => open = false,
+            },
+            Some((key, again)) = under_way.next() => schedule.ended(key, again),
+            () = time_comes(next), if open => {}
+        }
+    }
+}
+
+async fn time_comes(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// One look at an object. How long to wait until the next one; `None`: until somebody asks for it.
+async fn look<R: Reconcile>(key: &ObjectKey, context: &Context<R>) -> Option<Duration> {
     if let Some(late) = context.alarms.taken(key, Timestamp::now()) {
-        context.metrics.looked_late(&context.kind, late);
+        context.metrics.looked_late(context.kind, late);
     }
     let began = Instant::now();
     let guarded = AssertUnwindSafe(context.reconcile.reconcile(key.clone())).catch_unwind();
     let ended = tokio::time::timeout(DEADLINE, guarded).await;
-    context.metrics.reconciled(&context.kind, began.elapsed());
+    context.metrics.reconciled(context.kind, began.elapsed());
     let looked = match ended {
-        Ok(Ok(result)) => result?,
-        Ok(Err(_)) => return Err(Failed::Panicked),
-        Err(_) => return Err(Failed::Deadline),
+        Ok(Ok(Ok(looked))) => looked,
+        Ok(Ok(Err(error))) => return Some(context.failed(key, &Failed::Error(error))),
+        Ok(Err(_)) => return Some(context.failed(key, &Failed::Panicked)),
+        Err(_) => return Some(context.failed(key, &Failed::Deadline)),
     };
     if let Some(at) = looked.look_again {
         context.alarms.set(key, at, Timestamp::now());
     }
-    let look_again = looked.look_again.map(until);
+    let wait = looked.look_again.map(until);
     if let Some(error) = looked.failed {
         let retry = context.failed(key, &Failed::Error(error));
-        return Ok(Action::requeue(look_again.map_or(retry, |wait| wait.min(retry))));
+        return Some(wait.map_or(retry, |wait| wait.min(retry)));
     }
     context.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
-    Ok(look_again.map_or_else(Action::await_change, Action::requeue))
+    wait
 }
 
 impl<R> Context<R> {
-    /// Forgets an object that is gone.
-    fn forget(&self, key: &ObjectKey) {
-        self.alarms.forget(key);
-        self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
-    }
-
     /// Counts a failure of an object. Returns how long to wait before the next attempt.
     fn failed(&self, key: &ObjectKey, failed: &Failed) -> Duration {
-        self.metrics.reconcile_failed(&self.kind, failed.reason());
+        self.metrics.reconcile_failed(self.kind, failed.reason());
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         let count = failures.entry(key.clone()).or_default();
         *count = count.saturating_add(1);
@@ -205,30 +254,6 @@ fn back_off(count: u32) -> Duration {
     base.mul_f64(rand::random_range(0.75..1.25))
 }
 
-impl<K> Known<K>
-where
-    K: Resource<DynamicType = ()> + Clone + 'static,
-    PartialObjectMeta<K>: Resource<DynamicType = ()> + Clone,
-    ObjectRef<PartialObjectMeta<K>>: Eq + Hash,
-{
-    /// Follows a watch; of each object only its name is kept.
-    pub(super) fn follow<O: Resource<DynamicType = ()>>(&mut self, event: &Event<O>) {
-        let name_of = |object: &O| {
-            let mut meta = k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta::default();
-            meta.name.clone_from(&object.meta().name);
-            meta.namespace.clone_from(&object.meta().namespace);
-            PartialObjectMeta::<K> { types: None, metadata: meta, _phantom: std::marker::PhantomData }
-        };
-        self.0.apply_watcher_event(&match event {
-            Event::Init => Event::Init,
-            Event::InitDone => Event::InitDone,
-            Event::InitApply(object) => Event::InitApply(name_of(object)),
-            Event::Apply(object) => Event::Apply(name_of(object)),
-            Event::Delete(object) => Event::Delete(name_of(object)),
-        });
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -245,7 +270,7 @@ mod tests {
     fn context(outcome: fn() -> Result<Looked, Error>) -> Context<Always> {
         Context {
             reconcile: Always(outcome),
-            kind: "Town".into(),
+            kind: "Town",
             metrics: Arc::default(),
             alarms: Alarms::default(),
             failures: Mutex::default(),
@@ -260,10 +285,7 @@ mod tests {
     async fn looked_twice(outcome: fn() -> Result<Looked, Error>) -> Arc<Metrics> {
         let context = context(outcome);
         for _ in 0..2 {
-            // As the applier does.
-            if let Err(failed) = look(&key(), &context).await {
-                context.failed(&key(), &failed);
-            }
+            look(&key(), &context).await;
         }
         context.metrics
     }
@@ -304,10 +326,12 @@ mod tests {
     #[tokio::test]
     async fn nothing_is_kept_of_an_object_that_is_gone() {
         let later = || Ok(Looked { look_again: Some(Timestamp::MAX), failed: Some(conflict()) });
-        let context = context(later);
-        assert!(look(&key(), &context).await.is_ok());
+        let mut context = context(later);
+        assert!(look(&key(), &context).await.is_some());
         assert!(!context.alarms.is_empty() && !context.failures.lock().unwrap().is_empty());
-        context.forget(&key());
+        // Its deletion is news, and there is nothing to look at any more.
+        context.reconcile = Always(|| Ok(Looked::default()));
+        assert_eq!(look(&key(), &context).await, None);
         assert!(context.alarms.is_empty() && context.failures.lock().unwrap().is_empty());
     }
 
@@ -329,5 +353,108 @@ mod tests {
             assert!(wait <= LONGEST_WAIT.mul_f64(1.25), "{count}: {wait:?}");
         }
         assert!(back_off(12) > back_off(3));
+    }
+
+    /// Reconciles that last until they are let go; the objects are told in the order in which they began.
+    struct Slow {
+        began: mpsc::UnboundedSender<ObjectKey>,
+        go_on: Arc<tokio::sync::Semaphore>,
+    }
+
+    impl Reconcile for Slow {
+        async fn reconcile(&self, key: ObjectKey) -> Result<Looked, Error> {
+            // Stories end while reconciles are under way.
+            let _ = self.began.send(key);
+            self.go_on.acquire().await.unwrap().forget();
+            Ok(Looked::default())
+        }
+    }
+
+    fn slow() -> (Slow, mpsc::UnboundedReceiver<ObjectKey>, Arc<tokio::sync::Semaphore>) {
+        let (began, begins) = mpsc::unbounded_channel();
+        let go_on = Arc::new(tokio::sync::Semaphore::new(0));
+        (Slow { began, go_on: go_on.clone() }, begins, go_on)
+    }
+
+    fn in_namespace(namespace: &str, number: usize) -> ObjectKey {
+        ObjectKey { namespace: namespace.into(), name: format!("t-{number}") }
+    }
+
+    #[tokio::test]
+    async fn object_of_one_namespace_is_reconciled_while_those_of_another_take_long() {
+        let (slow, mut begins, go_on) = slow();
+        let (queue, work) = queue("Town", 4, slow, Arc::default());
+        let work = tokio::spawn(work);
+        for number in 0..50 {
+            queue.look_at(&in_namespace("greedy", number));
+        }
+        for _ in 0..3 {
+            assert_eq!(begins.recv().await.unwrap().namespace, "greedy");
+        }
+        queue.look_at(&in_namespace("modest", 0));
+        assert_eq!(begins.recv().await.unwrap().namespace, "modest", "a place was left for it");
+        // Both wait, so each gets its quarter and no more.
+        for number in 1..5 {
+            queue.look_at(&in_namespace("modest", number));
+        }
+        for permits in [4, 2, 2] {
+            go_on.add_permits(permits);
+            let mut next = [begins.recv().await.unwrap().namespace, begins.recv().await.unwrap().namespace];
+            next.sort();
+            assert_eq!(next, ["greedy", "modest"]);
+            assert!(begins.try_recv().is_err());
+        }
+        work.abort();
+    }
+
+    #[tokio::test]
+    async fn object_is_reconciled_once_at_a_time_and_again_when_it_was_asked_for_meanwhile() {
+        let (slow, mut begins, go_on) = slow();
+        let metrics: Arc<Metrics> = Arc::default();
+        let (queue, work) = queue("Town", 4, slow, metrics.clone());
+        let work = tokio::spawn(work);
+        for _ in 0..3 {
+            queue.look_at(&key());
+        }
+        assert_eq!(begins.recv().await, Some(key()));
+        for _ in 0..3 {
+            queue.look_at(&key());
+        }
+        queue.look_at(&in_namespace("other", 0));
+        assert_eq!(begins.recv().await, Some(in_namespace("other", 0)), "and not the same object again");
+        go_on.add_permits(2);
+        assert_eq!(begins.recv().await, Some(key()));
+        // The queue ends when its last handle is gone and what is under way is finished.
+        drop(queue);
+        assert!(!work.is_finished());
+        go_on.add_permits(1);
+        work.await.unwrap();
+        assert_eq!(metrics.value(r#"reconciles_total{kind="Town"}"#), Some(3.0));
+        assert_eq!(begins.recv().await, None);
+    }
+
+    #[test]
+    fn object_is_due_at_its_time_or_when_it_is_asked_for_before() {
+        let mut schedule = Schedule::new(4);
+        let now = Instant::now();
+        let later = |seconds| now + Duration::from_secs(seconds);
+        let (one, other) = (in_namespace("a", 1), in_namespace("a", 2));
+        for (key, again) in [(&one, 10), (&other, 20)] {
+            schedule.ask(key.clone());
+            assert_eq!(schedule.take(now).as_ref(), Some(key));
+            schedule.ended(key.clone(), Some(later(again)));
+        }
+        assert_eq!((schedule.take(later(9)), schedule.next_time()), (None, Some(later(10))));
+        assert_eq!(schedule.take(later(10)), Some(one.clone()));
+        schedule.ask(other.clone());
+        assert_eq!(schedule.take(later(10)), Some(other.clone()), "before its time");
+        schedule.ended(other, None);
+        schedule.ended(one, None);
+        assert_eq!(
+            (schedule.take(later(30)), schedule.next_time()),
+            (None, None),
+            "and not again at its time"
+        );
+        assert!(schedule.times.is_empty() && schedule.running.is_empty());
     }
 }

@@ -28,7 +28,9 @@ pub async fn reconcile_town(cluster: &Arc<Cluster>, key: &ObjectKey) -> Result<L
     // Marked as draining, nothing may start: the mark waits for creates under way and keeps others out.
     let outcome = cluster::act(cluster, Subject::Town(&snapshot.town), &plan.actions, now).await;
     let _alone = if plan.exclusive { Some(cluster.gates.exclusive(&snapshot.uid).await) } else { None };
-    let (look_again, asks) = (next_look(&plan, &snapshot.uid, now), std::mem::take(&mut plan.asks));
+    let turn_ends = cluster.turn_ends(&snapshot.uid);
+    let look_again = [next_look(&plan, &snapshot.uid, now), turn_ends].into_iter().flatten().min();
+    let asks = std::mem::take(&mut plan.asks);
     cluster::report(cluster, &*snapshot.town, &snapshot.uid, plan, &outcome, now).await?;
     for ask in asks {
         cluster::ask(cluster, ask);

@@ -24,7 +24,6 @@ pub(super) async fn watch<K: Followed>(
     cluster: Arc<Cluster>,
     config: watcher::Config,
     stop: CancellationToken,
-    mut follow: impl FnMut(&Event<DeserializeGuard<K>>),
     mut listing: Listing,
 ) {
     let kind = K::kind(&());
@@ -47,7 +46,6 @@ pub(super) async fn watch<K: Followed>(
                     if !matches!(event, Event::Init) && std::mem::take(&mut failing) {
                         tracing::info!(%kind, "the watch is back");
                     }
-                    follow(&event);
                     let done = matches!(event, Event::InitDone);
                     Box::pin(cluster.follow(event)).await;
                     if done {
@@ -62,8 +60,7 @@ pub(super) async fn watch<K: Followed>(
                     failing = true;
                     if answer(&error) == Some(404) && cluster.is_undefined::<K>().await {
                         // No such kind, so no such object: that is a list, too.
-                        for event in [Event::Init, Event::InitDone] {
-                            follow(&event);
+                        for event in [Event::<DeserializeGuard<K>>::Init, Event::InitDone] {
                             Box::pin(cluster.follow(event)).await;
                         }
                         end(&listing, &mut ended, round);
