@@ -41,6 +41,11 @@ pub const POD_CONTAINERS: &str = "gastown.dev/containers";
 pub const POD_GENERATION: &str = "gastown.dev/pod-generation";
 /// Annotation on a retained claim, instead of our labels: `<kind>/<namespace>/<name>` of its last owner.
 pub const RETAINED_FROM: &str = "gastown.dev/retained-from";
+/// Annotation on the Lease of an installation: the UID of the Lease, written by a holder that gave it up after its
+/// last write. A Lease that somebody created, replaced or restored does not carry its own UID here.
+pub const FREED: &str = "gastown.dev/freed";
+/// Annotation on the Lease of an installation: `<namespace>/<name>` of the release whose operator led last.
+pub const RELEASE: &str = "gastown.dev/release";
 /// Annotation on our `CustomResourceDefinition`s: an integer raised with every change of a schema.
 pub const SCHEMA_REVISION: &str = "gastown.dev/schema-revision";
 

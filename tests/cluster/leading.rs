@@ -7,8 +7,9 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::ResourceExt;
 use serde_json::json;
 use town_operator::api::names;
+use town_operator::cluster::lease_name;
 
-use crate::common::account::{Account, NAME, NAMESPACE};
+use crate::common::account::{Account, LEASE_NAMESPACE};
 use crate::common::operator::{INSTALL_ID, Operator, answers};
 use crate::common::relay::Relay;
 use crate::common::requests::Requests;
@@ -35,6 +36,8 @@ pub fn add(stories: &mut Stories) {
     stories.alone(k23_a_leader_that_is_cut_off_ends_and_what_it_sent_does_no_harm);
     stories.alone(k23_behind_a_frozen_api_server_a_leader_ends);
     stories.alone(k23_a_lease_that_is_deleted_or_taken_by_hand_ends_its_leader);
+    stories.alone(i12_a_lease_that_is_pruned_and_applied_again_is_not_free_while_its_leader_is_paused);
+    stories.alone(i12_a_release_that_is_installed_again_at_once_waits_for_the_leader_of_the_last);
     stories.alone(i12_sigterm_hands_over_at_once_and_nobody_writes_out_of_turn);
 }
 
@@ -90,7 +93,11 @@ fn gauge(operator: &Operator, line: &str) -> bool {
 }
 
 fn lease(story: &Story) -> Seen<Lease> {
-    Seen::new(story.client(), NAMESPACE, NAME)
+    Seen::new(story.client(), LEASE_NAMESPACE, &lease_name(INSTALL_ID))
+}
+
+fn delete_lease(story: &Story) {
+    story.cluster.kubectl(&["delete", "lease", &lease_name(INSTALL_ID), "-n", LEASE_NAMESPACE]);
 }
 
 fn holder(lease: &Lease) -> String {
@@ -102,7 +109,8 @@ pub fn ended_because(operator: &Operator, why: &str) {
     assert_ne!(operator.await_end(), 0);
     let log = operator.log();
     let last = log.lines().last().unwrap_or_default();
-    assert!(last.contains("lease town-system/town-operator is lost") && last.contains(why), "{log}");
+    let lost = format!("lease {LEASE_NAMESPACE}/{} is lost", lease_name(INSTALL_ID));
+    assert!(last.contains(&lost) && last.contains(why), "{log}");
 }
 
 async fn k23_a_leader_that_is_killed_is_followed_when_its_lease_has_run_out(story: Story) {
@@ -226,7 +234,7 @@ async fn k23_a_lease_that_is_deleted_or_taken_by_hand_ends_its_leader(story: Sto
     let two = Two::start(&story).await;
     story.create_town("gas", workshop()).await;
     let town = story.town("gas").until("is idle", idle).await;
-    story.cluster.kubectl(&["delete", "lease", NAME, "-n", NAMESPACE]);
+    delete_lease(&story);
     ended_because(&two.leader, "");
     // Its successor makes a new one, and waits until nobody can hold the old one any more.
     let made = lease(&story).until("is made anew", |lease| !holder(lease).is_empty()).await;
@@ -244,4 +252,47 @@ async fn k23_a_lease_that_is_deleted_or_taken_by_hand_ends_its_leader(story: Sto
     two.standby.restart().await;
     leads(&two.standby).await;
     assert_eq!(story.town("gas").get().await.pod_uid(), town.pod_uid(), "the town has noticed nothing");
+}
+
+// C4. A tool that prunes what it does not know and applies its own copy leaves an empty Lease.
+async fn i12_a_lease_that_is_pruned_and_applied_again_is_not_free_while_its_leader_is_paused(story: Story) {
+    let two = Two::start(&story).await;
+    story.create_town("gas", workshop()).await;
+    story.town("gas").until("is idle", idle).await;
+    two.leader.signal(Signal::SIGSTOP);
+    two.standby.signal(Signal::SIGSTOP);
+    delete_lease(&story);
+    let metadata = json!({"name": lease_name(INSTALL_ID), "namespace": LEASE_NAMESPACE});
+    let empty = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata});
+    story.try_apply(&empty.to_string()).unwrap();
+    let recreated = Instant::now();
+    two.standby.signal(Signal::SIGCONT);
+    two.second_leads(&story).await;
+    // The last term of the paused leader had ended by then.
+    assert!(recreated.elapsed() > Duration::from_secs(6), "it led after {:?}", recreated.elapsed());
+    two.leader.signal(Signal::SIGCONT);
+    ended_because(&two.leader, "");
+    two.took_turns(&story);
+}
+
+// C4. `helm uninstall` and `helm install`, with the operator of the first release still there.
+async fn i12_a_release_that_is_installed_again_at_once_waits_for_the_leader_of_the_last(story: Story) {
+    let account = Account::create(&story.cluster);
+    let leader = Operator::start(account.kubeconfig(), &TERMS).await;
+    leads(&leader).await;
+    story.create_town("gas", workshop()).await;
+    story.town("gas").until("is idle", idle).await;
+    leader.signal(Signal::SIGSTOP);
+    Account::uninstall(&story.cluster);
+    // Another name and another namespace: the install id alone tells that they are one installation.
+    let account = Account::create(&story.cluster);
+    let flags = [&TERMS[..], &["--release=elsewhere/another-name"]].concat();
+    let installed = Instant::now();
+    let standby = Operator::start(account.kubeconfig(), &flags).await;
+    let two = Two { leader, standby };
+    two.second_leads(&story).await;
+    assert!(installed.elapsed() > Duration::from_secs(6), "it led after {:?}", installed.elapsed());
+    two.leader.signal(Signal::SIGCONT);
+    ended_because(&two.leader, "");
+    two.took_turns(&story);
 }

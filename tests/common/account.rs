@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use kube::api::{Api, PostParams};
 use serde_json::{Value, json};
+use town_operator::api::names;
+use town_operator::cluster::lease_name;
 
 use super::chart::render;
 use super::cluster::Cluster;
@@ -14,8 +16,10 @@ use super::wait::{PATIENCE, until};
 
 /// Where the operator is installed.
 pub const NAMESPACE: &str = "town-system";
-/// The name of its service account, its roles and its Lease.
+/// The name of its service account and its roles.
 pub const NAME: &str = "town-operator";
+/// Where its Lease is.
+pub const LEASE_NAMESPACE: &str = "kube-system";
 
 /// A service account with the chart's rights, and a kubeconfig of its own.
 pub struct Account {
@@ -29,10 +33,17 @@ impl Account {
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}});
         cluster.try_kubectl(&["apply", "-f", "-"], &namespace.to_string()).unwrap();
         cluster.try_kubectl(&["apply", "-f", "-"], &manifests()).unwrap();
-        // There is no Lease to wait for: nobody has led before.
-        let metadata = json!({"name": NAME, "namespace": NAMESPACE});
+        // No operator has led before, so none need wait for the end of another: the Lease is as its last holder
+        // would have left it.
+        let name = lease_name(INSTALL_ID);
+        let metadata = json!({"name": name, "namespace": LEASE_NAMESPACE});
         let lease = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata});
-        cluster.try_kubectl(&["apply", "-f", "-"], &lease.to_string()).unwrap();
+        if cluster.try_kubectl(&["create", "-f", "-"], &lease.to_string()).is_ok() {
+            let lease = ["lease", &name, "-n", LEASE_NAMESPACE];
+            let uid = cluster.kubectl(&[&["get"], &lease[..], &["-o", "jsonpath={.metadata.uid}"]].concat());
+            let mark = format!("{}={}", names::FREED, uid.trim());
+            cluster.kubectl(&[&["annotate"], &lease[..], &[mark.as_str()]].concat());
+        }
 
         let token = cluster.kubectl(&["create", "token", NAME, "-n", NAMESPACE, "--duration=24h"]);
         let text = cluster.kubectl(&["config", "view", "--raw", "--flatten", "--minify", "-o", "json"]);
@@ -50,10 +61,18 @@ impl Account {
         Self { kubeconfig }
     }
 
+    /// Deletes what the chart has made, as `helm uninstall`.
+    pub fn uninstall(cluster: &Cluster) {
+        cluster.try_kubectl(&["delete", "--ignore-not-found", "-f", "-"], &manifests()).unwrap();
+    }
+
     /// Takes all of that away again.
     pub fn remove(cluster: &Cluster) {
         let _ = cluster.try_kubectl(&["delete", "--ignore-not-found", "-f", "-"], &manifests());
         let _ = cluster.try_kubectl(&["delete", "namespace", NAMESPACE, "--ignore-not-found"], "");
+        let lease = lease_name(INSTALL_ID);
+        let _ = cluster
+            .try_kubectl(&["delete", "lease", &lease, "-n", LEASE_NAMESPACE, "--ignore-not-found"], "");
     }
 
     /// A kubeconfig with its token.

@@ -6,7 +6,8 @@
 //! - Another takes the Lease only after it has not seen it change for `lease`, which is longer, each by its own
 //!   clock; no two clocks are ever compared. It takes the very object that it saw: a renewal that came between wins.
 //! - A Lease that its holder gave up, after its last write, is taken at once. So is one that an earlier process in the
-//!   same pod held: it is dead, or this one would not have been started.
+//!   same pod held: it is dead, or this one would not have been started. An empty Lease without the mark of a holder
+//!   that gave it up is none of these: somebody created or replaced it, and the holder before may lead still.
 //! - A Lease that is not there may have been deleted under its holder. Whoever makes it anew begins to lead when
 //!   that holder can no longer write.
 //!
@@ -143,7 +144,7 @@ pub struct Candidate<O> {
     lost: Option<Lost>,
 }
 
-impl<O: Clone> Candidate<O> {
+impl<O: Clone + PartialEq> Candidate<O> {
     /// One who knows nothing yet.
     pub fn new(me: Identity, terms: Terms) -> Self {
         let (reads_from, writes_from) = (Moment::ZERO, Moment::ZERO);
@@ -215,7 +216,7 @@ impl<O: Clone> Candidate<O> {
         let (holder, lease) = (self.me.holder.clone(), Some(self.terms.lease));
         Step::Write(Write {
             over,
-            record: Record { holder, lease, acquired, renewed: Some(renewed), transitions },
+            record: Record { holder, lease, acquired, renewed: Some(renewed), transitions, freed: false },
         })
     }
 
@@ -227,7 +228,8 @@ impl<O: Clone> Candidate<O> {
             let why = says.map_or(Lost::Deleted, |record| Lost::Taken(record.holder.clone()));
             self.lose(why, now);
         }
-        let same = self.seen.as_ref().filter(|_| self.record() == says).map(|seen| seen.since);
+        // Two records that say the same are not the same if the object changed between them: others may have led.
+        let same = self.seen.as_ref().filter(|seen| seen.lease == lease).map(|seen| seen.since);
         self.seen = Some(Seen { lease, since: same.unwrap_or(now) });
     }
 

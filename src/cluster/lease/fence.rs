@@ -16,6 +16,10 @@ use super::clock::Moment;
 use super::election::Term;
 use crate::lifecycle::Guard;
 
+/// Where the API server answers reviews.
+const REVIEWS: [&str; 2] =
+    ["/apis/authentication.k8s.io/v1/tokenreviews", "/apis/authorization.k8s.io/v1/subjectaccessreviews"];
+
 /// Lets a client's writes pass in a term only. A layer that belongs below all that waits.
 #[derive(Clone, Debug)]
 pub struct Fence {
@@ -82,7 +86,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        if matches!(*request.method(), Method::GET | Method::HEAD) {
+        if matches!(*request.method(), Method::GET | Method::HEAD) || is_review(&request) {
             return Box::pin(self.inner.call(request));
         }
         if !self.fence.is_open() {
@@ -99,6 +103,11 @@ where
             answer.as_mut().poll(cx)
         }))
     }
+}
+
+/// Whether a request asks who somebody is, or what somebody may do. It is a POST, and changes nothing.
+fn is_review<B>(request: &Request<B>) -> bool {
+    *request.method() == Method::POST && REVIEWS.contains(&request.uri().path())
 }
 
 #[cfg(test)]
@@ -175,6 +184,25 @@ mod tests {
         for method in [Method::GET, Method::HEAD] {
             assert_eq!(outcome(method, None).await, (Ok("answer"), 1), "who stands by may read");
         }
+    }
+
+    // S10.
+    #[test]
+    fn review_of_a_token_is_a_question_and_no_write() {
+        let asks = |method: Method, path: &str| {
+            is_review(
+                &Request::builder()
+                    .method(method)
+                    .uri(format!("https://x{path}?fieldManager=m"))
+                    .body(())
+                    .unwrap(),
+            )
+        };
+        for path in REVIEWS {
+            assert!(asks(Method::POST, path), "{path}");
+            assert!(!asks(Method::DELETE, path) && !asks(Method::POST, &format!("{path}/x")), "{path}");
+        }
+        assert!(!asks(Method::POST, "/api/v1/namespaces/ns/pods"));
     }
 
     #[tokio::test]

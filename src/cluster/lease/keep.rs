@@ -8,12 +8,11 @@ use futures::stream::BoxStream;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
-use kube::ResourceExt;
-use kube::api::Api;
+use kube::api::{Api, ListParams};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use kube::{Client, ResourceExt};
+use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::clock::{Moment, now};
@@ -33,14 +32,20 @@ const TRY: Duration = Duration::from_secs(5);
 pub struct Candidacy {
     /// The Lease's namespace.
     pub namespace: String,
-    /// The Lease's name.
-    pub name: String,
-    /// The install id that it keeps.
+    /// The install id, which names the Lease.
     pub install: String,
+    /// The release that runs this process, as `<namespace>/<name>`; empty: not known.
+    pub release: String,
     /// This process.
     pub me: Identity,
     /// How long, and how often.
     pub terms: Terms,
+}
+
+/// The name of the Lease of an installation. It follows from the install id, so that all operators of an installation
+/// stand for the same Lease, whichever release they belong to.
+pub fn lease_name(install_id: &str) -> String {
+    format!("{}-{install_id}", names::MANAGER)
 }
 
 /// Why this process may not run as the installation that it says it is, or cannot know.
@@ -58,10 +63,16 @@ pub enum LeaseError {
         #[source]
         source: kube::Error,
     },
+    /// No thread could be started for the Lease.
+    #[error("the thread that renews the lease cannot be started: {0}")]
+    NoThread(#[source] std::io::Error),
+    /// The thread for the Lease ended before the Lease was read.
+    #[error("the thread that renews the lease ended; this is a bug")]
+    ThreadEnded,
     /// It was installed under another id.
     #[error(
-        "lease {lease} says that this installation is '{kept}', not '{given}': everything it made carries that id; \
-         start with --install-id {kept}, or use another --lease-name for a new installation"
+        "lease {lease} says that this installation is '{kept}', not '{given}': everything that it made carries that \
+         id; start with --install-id {kept}, or delete this lease when nothing of '{kept}' is left"
     )]
     OtherInstall {
         /// Namespace and name.
@@ -99,7 +110,8 @@ enum Standing {
 pub struct Leadership {
     standing: watch::Receiver<Standing>,
     resign: CancellationToken,
-    task: JoinHandle<()>,
+    /// Its other end is dropped when the Lease is kept no more.
+    ended: oneshot::Receiver<()>,
 }
 
 impl Leadership {
@@ -130,42 +142,68 @@ impl Leadership {
     /// Gives up: from now on no write is sent, and another may lead at once.
     pub async fn resign(self) {
         self.resign.cancel();
-        // It logs what went wrong.
-        let _ = self.task.await;
+        // The thread logs what went wrong.
+        let _ = self.ended.await;
     }
 }
 
 /// Nobody keeps the Lease.
 const GONE: &str = "the lease is kept no more; this is a bug";
 
-/// Stands for leadership until [`Leadership::resign`], or until a term that began is lost.
+/// Stands for leadership until [`Leadership::resign`], or until a term that began is lost. The Lease is kept on a
+/// thread and a runtime of its own: work that occupies all other threads does not end a term.
 pub async fn stand(
     candidacy: Candidacy,
     office: Office,
     metrics: Arc<Metrics>,
 ) -> Result<Leadership, LeaseError> {
-    let client = connect_unfenced(&candidacy.me).await.map_err(LeaseError::Client)?;
+    let me = candidacy.me.clone();
+    stand_with(candidacy, office, metrics, async move || connect_unfenced(&me).await).await
+}
+
+/// The same with a client that is made on the thread, where the connections of the client live.
+async fn stand_with(
+    candidacy: Candidacy,
+    office: Office,
+    metrics: Arc<Metrics>,
+    connect: impl AsyncFnOnce() -> Result<Client, kube::Error> + Send + 'static,
+) -> Result<Leadership, LeaseError> {
     let (sender, standing) = watch::channel(Standing::Undecided);
-    let mut keeper = Keeper {
-        api: Api::namespaced(client, &candidacy.namespace),
-        candidate: Candidate::new(candidacy.me.clone(), candidacy.terms),
-        within: TRY.min(candidacy.terms.deadline / 2),
-        candidacy,
-        office,
-        standing: sender,
-        metrics,
-    };
-    let lease = keeper.lease();
-    let found = keeper.api.get_opt(&keeper.candidacy.name).await;
-    let found = found.map_err(|source| LeaseError::Unread { lease, source })?;
-    keeper.saw(found)?;
+    let (begins, begun) = oneshot::channel();
+    let (ends, ended) = oneshot::channel::<()>();
     let resign = CancellationToken::new();
-    let task = tokio::spawn(keeper.keep(resign.clone()));
-    Ok(Leadership { standing, resign, task })
+    let resigned = resign.clone();
+    // Made and run on the thread: it need not be able to change threads.
+    let keep = async move || {
+        let began = match connect().await {
+            Ok(client) => Keeper::begin(client, candidacy, office, sender, metrics).await,
+            Err(error) => Err(LeaseError::Client(error)),
+        };
+        match began {
+            Ok(keeper) => {
+                // A start that was given up meanwhile has no use for the Lease.
+                if begins.send(Ok(())).is_ok() {
+                    keeper.keep(resigned).await;
+                }
+            }
+            Err(error) => drop(begins.send(Err(error))),
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(LeaseError::NoThread)?;
+    let thread = std::thread::Builder::new().name("lease".into());
+    let spawned = thread.spawn(move || {
+        runtime.block_on(keep());
+        drop(ends);
+    });
+    spawned.map_err(LeaseError::NoThread)?;
+    begun.await.map_err(|_| LeaseError::ThreadEnded)??;
+    Ok(Leadership { standing, resign, ended })
 }
 
 struct Keeper {
     api: Api<Lease>,
+    name: String,
     candidacy: Candidacy,
     candidate: Candidate<Lease>,
     within: Duration,
@@ -183,8 +221,61 @@ enum Change {
 }
 
 impl Keeper {
+    /// Reads the Lease for the first time.
+    async fn begin(
+        client: Client,
+        candidacy: Candidacy,
+        office: Office,
+        standing: watch::Sender<Standing>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, LeaseError> {
+        let mut keeper = Self {
+            api: Api::namespaced(client, &candidacy.namespace),
+            name: lease_name(&candidacy.install),
+            candidate: Candidate::new(candidacy.me.clone(), candidacy.terms),
+            within: TRY.min(candidacy.terms.deadline / 2),
+            candidacy,
+            office,
+            standing,
+            metrics,
+        };
+        keeper.was_installed_with_this_id().await?;
+        let found = keeper.api.get_opt(&keeper.name).await;
+        let found = found.map_err(|source| LeaseError::Unread { lease: keeper.lease(), source })?;
+        keeper.saw(found)?;
+        Ok(keeper)
+    }
+
+    /// Refuses a release that led under another id before: everything that it made would be left alone.
+    async fn was_installed_with_this_id(&self) -> Result<(), LeaseError> {
+        if self.candidacy.release.is_empty() {
+            return Ok(());
+        }
+        let ours = ListParams::default().labels(&format!("{}={}", names::APP_MANAGED_BY, names::MANAGER));
+        let leases = self.api.list(&ours).await;
+        let lease = format!("{}/*", self.candidacy.namespace);
+        for lease in leases.map_err(|source| LeaseError::Unread { lease, source })? {
+            if lease.annotations().get(names::RELEASE) == Some(&self.candidacy.release) {
+                self.is_ours(&lease)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses a Lease that keeps another install id.
+    fn is_ours(&self, lease: &Lease) -> Result<(), LeaseError> {
+        match lease.annotations().get(names::INSTALL) {
+            Some(kept) if *kept != self.candidacy.install => Err(LeaseError::OtherInstall {
+                lease: format!("{}/{}", self.candidacy.namespace, lease.name_any()),
+                kept: kept.clone(),
+                given: self.candidacy.install.clone(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
     fn lease(&self) -> String {
-        format!("{}/{}", self.candidacy.namespace, self.candidacy.name)
+        format!("{}/{}", self.candidacy.namespace, self.name)
     }
 
     /// Does what the candidate asks for, until it ends.
@@ -207,7 +298,7 @@ impl Keeper {
                 }
                 Step::Wait(until) => {
                     // One who waits for another's end is told of each change, and asks only where that fails.
-                    let changes = changes.get_or_insert_with(|| watch_lease(&self.api, &self.candidacy.name));
+                    let changes = changes.get_or_insert_with(|| watch_lease(&self.api, &self.name));
                     let poll = now() + self.candidacy.terms.retry;
                     let until = if broken { until.min(poll) } else { until };
                     tokio::select! {
@@ -240,7 +331,7 @@ impl Keeper {
 
     async fn read(&mut self) -> Result<(), LeaseError> {
         let sent = now();
-        match self.answered(self.api.get_opt(&self.candidacy.name)).await {
+        match self.answered(self.api.get_opt(&self.name)).await {
             Ok(found) => return self.saw(found),
             Err(error) => {
                 tracing::warn!(lease = self.lease(), %error, "the lease could not be read");
@@ -277,28 +368,30 @@ impl Keeper {
     /// The Lease is replaced as it was read, or made; never without its revision, and never another by that name.
     async fn put(&self, lease: &Lease) -> Result<Lease, kube::Error> {
         match lease.metadata.uid {
-            Some(_) => self.api.replace(&self.candidacy.name, &post_params(), lease).await,
+            Some(_) => self.api.replace(&self.name, &post_params(), lease).await,
             None => self.api.create(&post_params(), lease).await,
         }
     }
 
     fn filled_in(&self, write: Write<Lease>) -> Lease {
         let mut lease = write.over.unwrap_or_else(|| Lease {
-            metadata: ObjectMeta { name: Some(self.candidacy.name.clone()), ..ObjectMeta::default() },
+            metadata: ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() },
             spec: None,
         });
         lease.labels_mut().insert(names::APP_MANAGED_BY.to_owned(), names::MANAGER.to_owned());
-        lease.annotations_mut().insert(names::INSTALL.to_owned(), self.candidacy.install.clone());
+        let annotations = lease.annotations_mut();
+        annotations.insert(names::INSTALL.to_owned(), self.candidacy.install.clone());
+        if !self.candidacy.release.is_empty() {
+            annotations.insert(names::RELEASE.to_owned(), self.candidacy.release.clone());
+        }
         write.record.write(&mut lease);
         lease
     }
 
     /// The Lease was read; it must be this installation's.
     fn saw(&mut self, found: Option<Lease>) -> Result<(), LeaseError> {
-        let kept = found.as_ref().and_then(|lease| lease.annotations().get(names::INSTALL));
-        if let Some(kept) = kept.filter(|kept| **kept != self.candidacy.install) {
-            let (kept, given) = (kept.clone(), self.candidacy.install.clone());
-            return Err(LeaseError::OtherInstall { lease: self.lease(), kept, given });
+        if let Some(lease) = &found {
+            self.is_ours(lease)?;
         }
         let found = found.map(|lease| {
             let record = Record::of(&lease);
@@ -398,4 +491,169 @@ fn watch_lease(api: &Api<Lease>, name: &str) -> BoxStream<'static, Change> {
         })
     });
     changes.boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::{Condvar, Mutex};
+    use std::time::Instant;
+
+    use http::{Method, Request, Response, StatusCode};
+    use http_body_util::BodyExt;
+    use kube::client::Body;
+    use serde_json::{Value, json};
+    use tower::service_fn;
+
+    use super::*;
+
+    /// Short terms, in the proportions of the real ones.
+    const TERMS: Terms = Terms {
+        lease: Duration::from_secs(2),
+        deadline: Duration::from_millis(1000),
+        retry: Duration::from_millis(100),
+        margin: Duration::from_millis(50),
+    };
+
+    /// An API server that knows nothing but Leases.
+    #[derive(Default)]
+    struct Server {
+        leases: Mutex<Leases>,
+        written: Condvar,
+    }
+
+    #[derive(Default)]
+    struct Leases {
+        all: BTreeMap<String, Value>,
+        writes: u64,
+    }
+
+    impl Server {
+        fn with(leases: &[Value]) -> Arc<Self> {
+            let server = Self::default();
+            for lease in leases {
+                let name = lease["metadata"]["name"].as_str().unwrap().to_owned();
+                server.leases.lock().unwrap().all.insert(name, lease.clone());
+            }
+            Arc::new(server)
+        }
+
+        fn client(self: Arc<Self>) -> Client {
+            let serve = move |request: Request<Body>| {
+                let server = self.clone();
+                async move {
+                    let (parts, body) = request.into_parts();
+                    let body = body.collect().await.unwrap().to_bytes();
+                    let (status, answer) = server.answer(&parts.method, parts.uri.path(), &body);
+                    let answer = Body::from(answer.to_string().into_bytes());
+                    Ok::<_, std::io::Error>(Response::builder().status(status).body(answer).unwrap())
+                }
+            };
+            Client::new(service_fn(serve), "default")
+        }
+
+        fn answer(&self, method: &Method, path: &str, body: &[u8]) -> (StatusCode, Value) {
+            let mut leases = self.leases.lock().unwrap();
+            let name = path.rsplit('/').next().unwrap().to_owned();
+            if *method == Method::GET && name == "leases" {
+                let items: Vec<_> = leases.all.values().collect();
+                return (StatusCode::OK, json!({"metadata": {}, "items": items}));
+            }
+            if *method == Method::GET {
+                let absent = json!({"kind": "Status", "status": "Failure", "code": 404, "reason": "NotFound",
+                    "message": "no such Lease", "metadata": {}});
+                let found = leases.all.get(&name).cloned();
+                return found.map_or((StatusCode::NOT_FOUND, absent), |lease| (StatusCode::OK, lease));
+            }
+            let mut lease: Value = serde_json::from_slice(body).unwrap();
+            leases.writes += 1;
+            lease["metadata"]["resourceVersion"] = leases.writes.to_string().into();
+            lease["metadata"]["uid"] = "one".into();
+            leases.all.insert(lease["metadata"]["name"].as_str().unwrap().into(), lease.clone());
+            self.written.notify_all();
+            (StatusCode::OK, lease)
+        }
+
+        /// Blocks this thread while the Lease is renewed, for so long. Returns whether it was.
+        fn is_renewed_for(&self, time: Duration) -> bool {
+            let began = Instant::now();
+            let mut leases = self.leases.lock().unwrap();
+            while began.elapsed() < time {
+                let before = leases.writes;
+                let wait = self.written.wait_timeout_while(leases, TERMS.deadline, |l| l.writes == before);
+                let (now, late) = wait.unwrap();
+                if late.timed_out() {
+                    return false;
+                }
+                leases = now;
+            }
+            true
+        }
+    }
+
+    fn candidacy(install: &str) -> Candidacy {
+        Candidacy {
+            namespace: "ns".into(),
+            install: install.into(),
+            release: "town-system/town-operator".into(),
+            me: Identity::new("me", None, "1"),
+            terms: TERMS,
+        }
+    }
+
+    fn freed(install: &str) -> Value {
+        json!({"metadata": {"name": lease_name(install), "uid": "one", "resourceVersion": "0",
+            "annotations": {names::FREED: "one"}}})
+    }
+
+    // S4.
+    #[test]
+    fn lease_is_renewed_while_all_worker_threads_are_busy() {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let server = Server::with(&[freed("a")]);
+        let (office, _fence) = office();
+        let serves = server.clone();
+        let stands = stand_with(candidacy("a"), office, Arc::default(), async move || Ok(serves.client()));
+        let mut leadership = runtime.block_on(stands).unwrap();
+        runtime.block_on(leadership.won()).unwrap();
+        // Both worker threads are occupied for longer than a leader may go without a renewal.
+        let busy: Vec<_> = (0..2)
+            .map(|_| {
+                let server = server.clone();
+                runtime.spawn(async move { server.is_renewed_for(TERMS.deadline * 2) })
+            })
+            .collect();
+        for busy in busy {
+            assert!(runtime.block_on(busy).unwrap(), "the Lease was not renewed");
+        }
+        assert_eq!(*leadership.standing.borrow(), Standing::Leading);
+        runtime.block_on(leadership.resign());
+        let lease = server.leases.lock().unwrap().all[&lease_name("a")].clone();
+        assert_eq!(lease["metadata"]["annotations"][names::FREED], "one", "it was given up: {lease}");
+        assert_eq!(lease["metadata"]["annotations"][names::RELEASE], "town-system/town-operator");
+    }
+
+    #[tokio::test]
+    async fn release_that_led_under_another_install_id_is_refused() {
+        let kept = json!({"metadata": {"name": lease_name("old"), "uid": "one", "resourceVersion": "0",
+            "annotations": {names::INSTALL: "old", names::RELEASE: "town-system/town-operator"}}});
+        let start = async |install: &str, release: &str| {
+            let (office, _fence) = office();
+            let server = Server::with(std::slice::from_ref(&kept));
+            let candidacy = Candidacy { release: release.into(), ..candidacy(install) };
+            stand_with(candidacy, office, Arc::default(), async move || Ok(server.client())).await
+        };
+        let refused = start("new", "town-system/town-operator").await.err().unwrap().to_string();
+        for part in ["ns/town-operator-old", "'old', not 'new'", "--install-id old"] {
+            assert!(refused.contains(part), "{refused}");
+        }
+        for (install, release) in
+            [("old", "town-system/town-operator"), ("new", "other/town-operator"), ("new", "")]
+        {
+            let started = start(install, release).await;
+            assert!(started.is_ok(), "{install} by '{release}'");
+            started.unwrap().resign().await;
+        }
+    }
 }

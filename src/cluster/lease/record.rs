@@ -5,6 +5,9 @@ use std::time::Duration;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt;
+
+use crate::api::names;
 
 /// The smallest step of a Lease's times.
 const TICK: SignedDuration = SignedDuration::from_micros(1);
@@ -23,6 +26,8 @@ pub struct Record {
     pub renewed: Option<Timestamp>,
     /// How often it has changed hands.
     pub transitions: i32,
+    /// Its last holder gave up this very Lease after its last write.
+    pub freed: bool,
 }
 
 impl Record {
@@ -36,11 +41,17 @@ impl Record {
             acquired: spec.acquire_time.map(|time| time.0),
             renewed: spec.renew_time.map(|time| time.0),
             transitions: spec.lease_transitions.unwrap_or_default(),
+            freed: lease.metadata.uid.is_some()
+                && lease.annotations().get(names::FREED) == lease.metadata.uid.as_ref(),
         }
     }
 
     /// Lets a Lease say this. What else it says stays.
     pub fn write(self, lease: &mut Lease) {
+        match lease.metadata.uid.clone().filter(|_| self.freed) {
+            Some(uid) => drop(lease.annotations_mut().insert(names::FREED.to_owned(), uid)),
+            None => drop(lease.annotations_mut().remove(names::FREED)),
+        }
         let spec = lease.spec.get_or_insert_default();
         *spec = LeaseSpec {
             holder_identity: Some(self.holder),
@@ -52,15 +63,15 @@ impl Record {
         };
     }
 
-    /// Its holder gave it up after its last write, or it never had one. A holder that somebody struck out by hand
-    /// has not, and has left the time of its last renewal.
+    /// Its holder gave it up after its last write. A holder that somebody struck out by hand has not; nor has that of a
+    /// Lease that was deleted and created again, replaced, or restored from a backup: it may lead still.
     pub fn is_free(&self) -> bool {
-        self.holder.is_empty() && self.renewed.is_none()
+        self.holder.is_empty() && self.freed
     }
 
     /// What its holder leaves behind that writes no more.
     pub(super) fn freed(&self) -> Self {
-        Self { transitions: self.transitions, ..Self::default() }
+        Self { transitions: self.transitions, freed: true, ..Self::default() }
     }
 
     /// The time of a renewal: now, and later than the last one whatever this machine's clock says, so that every
@@ -92,6 +103,7 @@ mod tests {
             acquired: Some(at(1)),
             renewed: Some(at(2)),
             transitions: 3,
+            freed: false,
         };
         record.clone().write(&mut lease);
         assert_eq!(Record::of(&lease), record);
@@ -108,7 +120,31 @@ mod tests {
         assert!(!held.is_free());
         assert!(!Record { holder: String::new(), ..held.clone() }.is_free(), "struck out by hand");
         assert!(held.freed().is_free() && held.freed().transitions == 3);
-        assert!(Record::default().is_free());
+        assert!(!Record::default().is_free(), "an empty Lease may have been created under a holder");
+    }
+
+    // C4.
+    #[test]
+    fn lease_is_free_only_with_the_mark_of_its_own_uid() {
+        let text = json!({"metadata": {"name": "l", "uid": "one"}, "spec": {"holderIdentity": "me"}});
+        let mut lease: Lease = serde_json::from_value(text).unwrap();
+        let held = Record::of(&lease);
+        held.freed().write(&mut lease);
+        assert!(Record::of(&lease).is_free());
+        // The same content in another object: restored, or deleted and created again from a file.
+        let mut restored = lease.clone();
+        restored.metadata.uid = Some("other".into());
+        assert!(!Record::of(&restored).is_free());
+        restored.metadata.uid = None;
+        assert!(!Record::of(&restored).is_free());
+        // Replaced without the mark.
+        let mut replaced = lease.clone();
+        replaced.metadata.annotations = None;
+        assert!(!Record::of(&replaced).is_free());
+        // The next holder removes it.
+        let next = Record { holder: "next".into(), renewed: Some(at(1)), ..Record::of(&lease) };
+        Record { freed: false, ..next }.write(&mut lease);
+        assert!(!lease.annotations().contains_key(names::FREED));
     }
 
     #[test]

@@ -33,6 +33,8 @@ struct Scene {
     ends: u8,
     /// How often the Lease is deleted.
     deletions: u8,
+    /// How often somebody puts an empty Lease in the place of the Lease, or of none.
+    recreations: u8,
     /// Whether the Lease is there at first, free.
     free: bool,
     rules: Rules,
@@ -49,6 +51,8 @@ enum Rules {
     ClocksCompared,
     /// A Lease that is gone is nobody's.
     MadeAnewAtOnce,
+    /// A Lease without a holder is free, whoever made it.
+    EmptyIsFree,
     /// A Lease is replaced whatever stands there now.
     WithoutRevision,
     /// A renewal counts from when its answer came.
@@ -66,6 +70,7 @@ struct World {
     kills: u8,
     ends: u8,
     deletions: u8,
+    recreations: u8,
 }
 
 #[derive(Clone)]
@@ -104,6 +109,7 @@ enum Happening {
     Killed(usize),
     ToldToEnd(usize),
     Deleted,
+    Recreated,
 }
 
 /// A world, with the number of the one that it came from, and how.
@@ -120,13 +126,14 @@ impl Scene {
     fn start(&self) -> World {
         World {
             now: 0,
-            lease: self.free.then(|| (0, Record::default())),
+            lease: self.free.then(|| (0, Record::default().freed())),
             revisions: 1,
             processes: [Process::new(self.terms, 0, 0), Process::new(self.terms, 1, 0)],
             requests: Vec::new(),
             kills: self.kills,
             ends: self.ends,
             deletions: self.deletions,
+            recreations: self.recreations,
         }
     }
 
@@ -181,6 +188,9 @@ impl Scene {
         if world.deletions > 0 && world.lease.is_some() {
             all.push(Happening::Deleted);
         }
+        if world.recreations > 0 {
+            all.push(Happening::Recreated);
+        }
         all.into_iter().filter_map(|what| Some((what, self.happens(world, what)?))).collect()
     }
 
@@ -223,6 +233,11 @@ impl Scene {
                 world.deletions -= 1;
                 world.lease = None;
             }
+            Happening::Recreated => {
+                world.recreations -= 1;
+                world.revisions += 1;
+                world.lease = Some((world.revisions, Record::default()));
+            }
         }
         Some(world)
     }
@@ -248,7 +263,15 @@ impl Scene {
             }
         }
         match step {
-            Step::Read => candidate.saw(world.lease.clone(), now),
+            Step::Read => {
+                let mut found = world.lease.clone();
+                if let Some((_, record)) = &mut found
+                    && self.rules == Rules::EmptyIsFree
+                {
+                    record.freed = record.holder.is_empty();
+                }
+                candidate.saw(found, now);
+            }
             Step::Write(write) => {
                 let request = Request { by: process, sent: now, write, answer: None, awaited: true };
                 world.requests.push(request);
@@ -332,13 +355,14 @@ impl Scene {
             match (world.processes.iter().position(own), world.processes.iter().position(before)) {
                 (Some(n), _) => number(n),
                 (None, Some(n)) => number(n) + 2,
-                (None, None) if record.holder.is_empty() => 4 + u32::from(record.renewed.is_some()),
+                (None, None) if record.holder.is_empty() => 4 + u32::from(!record.is_free()),
                 (None, None) => 6,
             }
         };
         let says = |record: &Record| holder(record) * 2 + u32::from(record.acquired.is_some());
         let millis = |time: Moment| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
-        let mut all = vec![u32::from(world.kills), u32::from(world.ends), u32::from(world.deletions)];
+        let left = [world.kills, world.ends, world.deletions, world.recreations];
+        let mut all: Vec<u32> = left.into_iter().map(u32::from).collect();
         all.extend(world.lease.iter().flat_map(|(revision, record)| [rank(*revision), says(record)]));
         for (process, Process { candidate, .. }) in world.processes.iter().enumerate() {
             let now = self.clock(world, process);
@@ -437,6 +461,7 @@ fn scene() -> Scene {
         kills: 0,
         ends: 0,
         deletions: 0,
+        recreations: 0,
         free: true,
         rules: Rules::Kept,
         rest: false,
@@ -486,6 +511,14 @@ fn i12_a_lease_that_is_made_anew_does_not_let_two_write() {
     holds(Scene { deletions: 1, depth: SOON, ..scene() });
 }
 
+// C4.
+#[test]
+fn i12_a_lease_that_is_recreated_or_replaced_does_not_let_two_write() {
+    holds(Scene { recreations: 1, depth: SOON, ..scene() });
+    holds(Scene { free: false, recreations: 1, depth: SOON, ..scene() });
+    holds(Scene { deletions: 1, recreations: 1, depth: 10, ..scene() });
+}
+
 #[test]
 fn i12_clocks_may_run_apart_as_far_as_the_terms_allow() {
     holds(Scene { rates: [1000, 1499], ..scene() });
@@ -510,6 +543,7 @@ fn i12_without_any_one_of_its_rules_two_may_write() {
     breaks(Scene { rules: Rules::ClocksCompared, ..scene() });
     breaks(Scene { rules: Rules::WithoutRevision, ..scene() });
     breaks(Scene { rules: Rules::CountedFromTheAnswer, late: true, ..scene() });
+    breaks(Scene { rules: Rules::EmptyIsFree, recreations: 1, ..scene() });
     breaks(Scene { rules: Rules::MadeAnewAtOnce, deletions: 1, ..scene() });
     breaks(tight(Duration::ZERO));
     breaks(Scene { rates: [750, 1500], ..scene() });
