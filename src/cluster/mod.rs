@@ -5,6 +5,7 @@
 //! the gate of its town; every delete names the UID that was planned; a status is written only over the
 //! very object that was decided on; what the API server does not answer is neither present nor absent.
 
+mod access;
 mod act;
 mod cache;
 mod client;
@@ -13,6 +14,7 @@ mod consistency;
 mod create;
 mod definitions;
 mod error;
+mod fair;
 mod follow;
 mod gate;
 mod kinds;
@@ -34,15 +36,18 @@ mod starts;
 mod tombstones;
 mod write;
 
+pub use access::MetricsAccess;
 pub use act::{Outcome, Subject, act};
 pub use cache::{Group, Index, Indexed};
 pub use client::{CallTimeouts, connect};
 pub use clock::Clock;
 pub use error::Error;
+pub use fair::FairQueue;
 pub use follow::Followed;
 pub use gate::Gates;
 pub use lease::{
-    Candidacy, Fence, Fenced, Identity, Leadership, LeaseError, Office, Term, Terms, office, stand,
+    Candidacy, Fence, Fenced, Identity, Leadership, LeaseError, Office, Term, Terms, lease_name, office,
+    stand,
 };
 pub use live::LiveOwner;
 pub use looks::{Look, Looks, looks};
@@ -149,6 +154,7 @@ impl Cluster {
     ) -> Self {
         Self {
             events: Events::new(client.clone(), metrics.clone()),
+            starts: starts::Starts::new(limits.max_concurrent_starts, looks.clone(), metrics.clone()),
             metrics,
             client,
             install,
@@ -161,7 +167,6 @@ impl Cluster {
             gates: Gates::new(clock.now()),
             probes: Probes::new(limits.max_concurrent_probes, looks.clone()),
             limits,
-            starts: starts::Starts::new(limits.max_concurrent_starts, looks.clone()),
             looks,
             clock,
             notices: notices::Notices::default(),
@@ -177,13 +182,18 @@ impl Cluster {
         self.clock.now()
     }
 
+    /// When the town must be looked at because its turn to start is over; `None`: it has none.
+    pub fn turn_ends(&self, uid: &Uid) -> Option<Timestamp> {
+        self.starts.turn_ends(uid)
+    }
+
     /// Forgets what was kept in memory for an object that is gone.
     pub fn forget(&self, uid: &Uid) {
         self.gates.forget(uid);
         self.own_writes.forget(uid);
         self.notices.forget(uid);
         self.receipts.forget(uid);
-        self.starts.release(uid);
+        self.starts.release(uid, self.now());
         self.probes.forget(uid);
         lock(&self.reported).remove(uid);
     }

@@ -16,12 +16,14 @@ pub(super) struct RunArgs {
     /// nothing of another installation. The id cannot be changed later.
     #[arg(long, env = "TOWN_OPERATOR_INSTALL_ID", default_value = "", hide_default_value = true)]
     pub(super) install_id: String,
-    /// Namespace of the Lease that says who leads, and keeps the install id.
-    #[arg(long, env = "TOWN_OPERATOR_LEASE_NAMESPACE", default_value = "", hide_default_value = true)]
+    /// Namespace of the Lease town-operator-<install id>, whose holder leads. All operators of an installation must
+    /// name the same one: with two Leases, two of them lead.
+    #[arg(long, env = "TOWN_OPERATOR_LEASE_NAMESPACE", default_value = "kube-system")]
     pub(super) lease_namespace: String,
-    /// Name of the Lease that says who leads, and keeps the install id.
-    #[arg(long, env = "TOWN_OPERATOR_LEASE_NAME", default_value = "town-operator")]
-    pub(super) lease_name: String,
+    /// Namespace and name of the release that runs this operator. The Lease keeps it: the start of a release under
+    /// another install id than before is refused. Empty: not checked.
+    #[arg(long, env = "TOWN_OPERATOR_RELEASE", default_value = "", hide_default_value = true)]
+    pub(super) release: String,
     /// What the Lease calls this process: the name of its pod. Empty: the host name.
     #[arg(long, env = "TOWN_OPERATOR_IDENTITY", default_value = "", hide_default_value = true)]
     pub(super) identity: String,
@@ -44,10 +46,18 @@ pub(super) struct RunArgs {
     /// What is logged: a level, or a comma-separated list of target=level.
     #[arg(long, env = "TOWN_OPERATOR_LOG", default_value = "info,kube=warn,hyper=warn,tower=warn")]
     pub(super) log: String,
-    /// Address that serves /healthz (liveness), /readyz (readiness) and /metrics.
+    /// Address that serves /healthz (liveness) and /readyz (readiness). With [::] these are all addresses, also on a
+    /// machine without IPv6.
     #[arg(long, env = "TOWN_OPERATOR_HEALTH_ADDR", default_value = "127.0.0.1:8080")]
     pub(super) health_addr: SocketAddr,
-    /// Towns, and agents, reconciled at the same time.
+    /// Address that serves /metrics.
+    #[arg(long, env = "TOWN_OPERATOR_METRICS_ADDR", default_value = "127.0.0.1:8081")]
+    pub(super) metrics_addr: SocketAddr,
+    /// Clients that may read the metrics.
+    #[arg(long, env = "TOWN_OPERATOR_METRICS_AUTH", value_enum, default_value_t = MetricsAuth::Token)]
+    pub(super) metrics_auth: MetricsAuth,
+    /// Towns, and agents, reconciled at the same time. Namespaces take turns, and while others wait a namespace has at
+    /// most a quarter of the places.
     #[arg(long, env = "TOWN_OPERATOR_CONCURRENCY", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(super) concurrency: u16,
     /// Time after which a deletion that does not get on is reported by the condition DeletionBlocked.
@@ -56,7 +66,8 @@ pub(super) struct RunArgs {
     /// The API server's --request-timeout: a create whose answer was lost may take effect until then.
     #[arg(long, env = "TOWN_OPERATOR_APISERVER_REQUEST_TIMEOUT", default_value = "60s")]
     pub(super) apiserver_request_timeout: api::Duration,
-    /// Towns that start at the same time; the others wait, the oldest first.
+    /// Towns that start at the same time. The others wait; namespaces take turns, and while others wait a namespace
+    /// has at most a quarter of the places. A town that is not Ready after 2 minutes returns its place.
     #[arg(long, env = "TOWN_OPERATOR_MAX_CONCURRENT_STARTS", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=10000))]
     pub(super) max_concurrent_starts: u16,
     /// Pods that are asked for their activity at the same time; the others wait for a few seconds.
@@ -78,6 +89,15 @@ pub(super) struct RunArgs {
     pub(super) attach_max_hold: api::Duration,
 }
 
+/// Clients that may read the metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum MetricsAuth {
+    /// Those whose bearer token the API server knows, and whose user may get the non-resource URL /metrics.
+    Token,
+    /// All that reach the address.
+    None,
+}
+
 /// Form of the log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum LogFormat {
@@ -92,7 +112,7 @@ impl RunArgs {
     pub(super) fn check(&self) -> Result<(), String> {
         for (flag, value, what) in [
             ("--install-id", &self.install_id, "which installation this is, for example 'team-a'"),
-            ("--lease-namespace", &self.lease_namespace, "the namespace of the Lease that says who leads"),
+            ("--lease-namespace", &self.lease_namespace, "the namespace of the Lease whose holder leads"),
         ] {
             if value.is_empty() {
                 return Err(format!("{flag} is required: {what} (the Helm chart sets it)"));

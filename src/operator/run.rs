@@ -4,21 +4,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
-use kube::runtime::watcher::{self, Event};
+use kube::Client;
+use kube::runtime::watcher;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 
 use super::census;
-use super::flags::RunArgs;
+use super::flags::{MetricsAuth, RunArgs};
 use super::lists::{Listing, Lists};
-use super::queue::{Known, Queue, Reconcile, queue};
+use super::queue::{Queue, Reconcile, queue};
 use super::watches::{ours, watch};
 use super::{Looked, reconcile_agent, reconcile_tombstone, reconcile_town};
 use crate::api::{Agent, Tombstone, Town};
-use crate::cluster::{self, Candidacy, Clock, Cluster, Error, Indexed, Leadership, Limits, Look};
+use crate::cluster::{
+    self, Candidacy, Clock, Cluster, Error, Indexed, Leadership, Limits, Look, MetricsAccess,
+};
 use crate::lifecycle::ObjectKey;
-use crate::telemetry::{self, Health, Metrics};
+use crate::telemetry::{self, Admits, Health, Metrics};
 
 /// Time for writes under way when the process is told to end.
 const FINISH_WITHIN: Duration = Duration::from_secs(8);
@@ -48,9 +51,9 @@ impl Reconcile for Tombstones {
 /// Where looks go.
 #[derive(Clone)]
 struct Queues {
-    towns: Queue<Town>,
-    agents: Queue<Agent>,
-    tombstones: Queue<Tombstone>,
+    towns: Queue,
+    agents: Queue,
+    tombstones: Queue,
 }
 
 impl Queues {
@@ -69,22 +72,34 @@ const KINDS: usize = 6;
 /// Runs until SIGTERM or SIGINT; leads, or stands by until it may. Errors are those of the start, and of a
 /// leader that must not go on: everything else is retried.
 pub(super) async fn run(args: RunArgs) -> Result<(), Box<dyn std::error::Error>> {
+    let health = Health::default();
+    // In one task with the reconciles: if one of them holds the thread, the beats stop and the process is not alive.
+    tokio::select! {
+        ended = Box::pin(work(args, health.clone())) => ended,
+        never = health.beats() => match never {},
+    }
+}
+
+async fn work(args: RunArgs, health: Health) -> Result<(), Box<dyn std::error::Error>> {
     let stop = CancellationToken::new();
     end_on_signal(stop.clone())?;
-    let health = Health::default();
     let metrics = Arc::new(Metrics::default());
-    telemetry::serve(args.health_addr, health.clone(), metrics.clone(), stop.clone())
+    telemetry::serve(args.health_addr, health.routes(), stop.clone())
         .await
         .map_err(|e| format!("cannot serve health on {} (--health-addr): {e}", args.health_addr))?;
     let candidacy = Candidacy {
         namespace: args.lease_namespace.clone(),
-        name: args.lease_name.clone(),
+        release: args.release.clone(),
         install: args.install_id.clone(),
         me: args.me(),
         terms: args.terms()?,
     };
     let (office, fence) = cluster::office();
     let client = cluster::connect(&fence, &candidacy.me).await.map_err(|e| format!("no cluster: {e}"))?;
+    let admits = (args.metrics_auth == MetricsAuth::Token).then(|| reviewed_by(&client));
+    telemetry::serve(args.metrics_addr, telemetry::metrics_routes(metrics.clone(), admits), stop.clone())
+        .await
+        .map_err(|e| format!("cannot serve metrics on {} (--metrics-addr): {e}", args.metrics_addr))?;
     cluster::check(&client).await?;
     let install = cluster::identify(&client, &args.install_id).await?;
     let me = candidacy.me.holder().to_owned();
@@ -103,10 +118,10 @@ pub(super) async fn run(args: RunArgs) -> Result<(), Box<dyn std::error::Error>>
     };
     let (looks, asked) = cluster::looks();
     let shared = Arc::new(Cluster::new(client, install, metrics.clone(), limits, looks, Clock::system()));
-    let (towns, known_towns, town_work) = queue(args.concurrency, Towns(shared.clone()), metrics.clone());
-    let (agents, known_agents, agent_work) = queue(args.concurrency, Agents(shared.clone()), metrics.clone());
-    let (tombstones, known_tombstones, tombstone_work) =
-        queue(args.concurrency, Tombstones(shared.clone()), metrics.clone());
+    let (towns, town_work) = queue("Town", args.concurrency, Towns(shared.clone()), metrics.clone());
+    let (agents, agent_work) = queue("Agent", args.concurrency, Agents(shared.clone()), metrics.clone());
+    let (tombstones, tombstone_work) =
+        queue("Tombstone", args.concurrency, Tombstones(shared.clone()), metrics.clone());
     let queues = Queues { towns, agents, tombstones };
 
     // Known before anything is listed: one who leads from the start need not list twice.
@@ -115,7 +130,7 @@ pub(super) async fn run(args: RunArgs) -> Result<(), Box<dyn std::error::Error>>
         () = stop.cancelled() => return finish(leadership).await,
     };
     let (mut lists, listing) = Lists::of(KINDS);
-    follow(&shared, (known_towns, known_agents, known_tombstones), &listing, &stop);
+    follow(&shared, &listing, &stop);
     let works = CancellationToken::new();
     tokio::spawn(take_looks(asked, queues.clone(), works.clone(), stop.clone()));
     let begun = async {
@@ -154,25 +169,26 @@ pub(super) async fn run(args: RunArgs) -> Result<(), Box<dyn std::error::Error>>
     finish(leadership).await
 }
 
+/// Lets those read the metrics whom the API server knows and allows it.
+fn reviewed_by(client: &Client) -> Admits {
+    let access = Arc::new(MetricsAccess::new(client.clone()));
+    Arc::new(move |token, path| {
+        let access = access.clone();
+        Box::pin(async move { access.admits(&token, path).await })
+    })
+}
+
 /// Watches every kind.
-fn follow(
-    shared: &Arc<Cluster>,
-    (mut towns, mut agents, mut tombstones): (Known<Town>, Known<Agent>, Known<Tombstone>),
-    listing: &Listing,
-    stop: &CancellationToken,
-) {
+fn follow(shared: &Arc<Cluster>, listing: &Listing, stop: &CancellationToken) {
     let (listing, stop) = (|| listing.clone(), || stop.clone());
     let everything = watcher::Config::default;
-    let follow_town = move |event: &Event<_>| towns.follow(event);
-    let follow_agent = move |event: &Event<_>| agents.follow(event);
-    let follow_tombstone = move |event: &Event<_>| tombstones.follow(event);
     let own = || ours(shared);
-    tokio::spawn(watch::<Town>(shared.clone(), everything(), stop(), follow_town, listing()));
-    tokio::spawn(watch::<Agent>(shared.clone(), everything(), stop(), follow_agent, listing()));
-    tokio::spawn(watch::<Tombstone>(shared.clone(), own(), stop(), follow_tombstone, listing()));
-    tokio::spawn(watch::<Pod>(shared.clone(), own(), stop(), |_| (), listing()));
-    tokio::spawn(watch::<PersistentVolumeClaim>(shared.clone(), own(), stop(), |_| (), listing()));
-    tokio::spawn(watch::<Service>(shared.clone(), own(), stop(), |_| (), listing()));
+    tokio::spawn(watch::<Town>(shared.clone(), everything(), stop(), listing()));
+    tokio::spawn(watch::<Agent>(shared.clone(), everything(), stop(), listing()));
+    tokio::spawn(watch::<Tombstone>(shared.clone(), own(), stop(), listing()));
+    tokio::spawn(watch::<Pod>(shared.clone(), own(), stop(), listing()));
+    tokio::spawn(watch::<PersistentVolumeClaim>(shared.clone(), own(), stop(), listing()));
+    tokio::spawn(watch::<Service>(shared.clone(), own(), stop(), listing()));
 }
 
 /// Waits for something, unless this process must end meanwhile.

@@ -1,55 +1,72 @@
-//! Liveness, readiness and metrics over HTTP.
+//! Liveness and readiness, for the kubelet: nothing of it is secret, and it answers whoever asks.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::StatusCode;
 use axum::routing::get;
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::watch;
+use tokio::time::Instant;
 
-use super::Metrics;
+/// How often the runtime shows that it is alive.
+const BEAT: Duration = Duration::from_secs(1);
+/// A runtime that has not shown it for so long is not alive.
+const ALIVE_WITHIN: Duration = Duration::from_secs(30);
 
-/// What Prometheus is told that it gets.
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// What the process says of itself.
+#[derive(Clone, Debug)]
+pub struct Health {
+    ready: Arc<AtomicBool>,
+    beat: Arc<watch::Sender<Instant>>,
+}
 
-/// Whether the process is ready.
-#[derive(Clone, Debug, Default)]
-pub struct Health(Arc<AtomicBool>);
+impl Default for Health {
+    fn default() -> Self {
+        Self { ready: Arc::default(), beat: Arc::new(watch::Sender::new(Instant::now())) }
+    }
+}
 
 impl Health {
     /// Every watch has its first list: decisions can be made.
     pub fn ready(&self) {
-        self.0.store(true, Ordering::Release);
+        self.ready.store(true, Ordering::Release);
+    }
+
+    /// Shows again and again that the task which polls this is polled. It belongs beside the work whose end by a lock
+    /// or an endless loop is to be noticed.
+    pub async fn beats(&self) -> std::convert::Infallible {
+        loop {
+            self.beat.send_replace(Instant::now());
+            tokio::time::sleep(BEAT).await;
+        }
+    }
+
+    /// Serves `/healthz` and `/readyz`.
+    pub fn routes(&self) -> Router {
+        let (alive, ready) = (self.clone(), self.clone());
+        Router::new()
+            .route("/healthz", get(healthz).with_state(alive))
+            .route("/readyz", get(readyz).with_state(ready))
     }
 
     fn is_ready(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.ready.load(Ordering::Acquire)
+    }
+
+    fn is_alive(&self) -> bool {
+        self.beat.borrow().elapsed() < ALIVE_WITHIN
     }
 }
 
-/// Serves `/healthz`, `/readyz` and `/metrics` until it is told to stop. Fails at once if the address is taken.
-pub async fn serve(
-    addr: SocketAddr,
-    health: Health,
-    metrics: Arc<Metrics>,
-    stop: CancellationToken,
-) -> std::io::Result<()> {
-    let listener = TcpListener::bind(addr).await?;
-    let app = Router::new()
-        .route("/healthz", get(|| async { "ok" }))
-        .route("/readyz", get(readyz).with_state(health))
-        .route("/metrics", get(scrape).with_state(metrics));
-    tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned()).await {
-            tracing::error!(%error, "the health server ended");
-        }
-    });
-    Ok(())
+async fn healthz(State(health): State<Health>) -> (StatusCode, &'static str) {
+    if health.is_alive() {
+        (StatusCode::OK, "ok")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "the operator has not got on with its work for 30 s")
+    }
 }
 
 async fn readyz(State(health): State<Health>) -> (StatusCode, &'static str) {
@@ -60,22 +77,33 @@ async fn readyz(State(health): State<Health>) -> (StatusCode, &'static str) {
     }
 }
 
-/// All that is measured, counted now.
-async fn scrape(State(metrics): State<Arc<Metrics>>) -> Response {
-    match metrics.encode() {
-        Ok(text) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    #[tokio::test(start_paused = true)]
+    async fn process_is_alive_while_its_runtime_gets_on() {
+        let health = Health::default();
+        let asked = async || healthz(State(health.clone())).await.0;
+        let work = async {
+            // As work that holds the thread would: it gets on only when it is polled.
+            tokio::time::sleep(ALIVE_WITHIN * 2).await;
+            assert_eq!(asked().await, StatusCode::OK);
+        };
+        tokio::select! {
+            never = health.beats() => match never {},
+            () = work => {}
+        }
+        // Nothing polls the beats any more.
+        tokio::time::sleep(ALIVE_WITHIN).await;
+        assert_eq!(asked().await, StatusCode::SERVICE_UNAVAILABLE);
+    }
+
     #[tokio::test]
-    async fn a_scrape_says_in_which_format_it_is() {
-        let response = scrape(State(Arc::default())).await;
-        assert_eq!(response.status(), StatusCode::OK);
-        assert_eq!(response.headers()[header::CONTENT_TYPE], OPEN_METRICS);
+    async fn process_is_ready_once_it_says_so() {
+        let health = Health::default();
+        assert_eq!(readyz(State(health.clone())).await.0, StatusCode::SERVICE_UNAVAILABLE);
+        health.ready();
+        assert_eq!(readyz(State(health)).await.0, StatusCode::OK);
     }
 }

@@ -4,13 +4,14 @@
 //! nothing is done for them while nobody does.
 
 use std::fmt;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
+use tokio::time::Instant;
 
 use super::catalogue::{Catalogue, Histograms, Label, Labelled, OTHER, Sum};
 
@@ -120,12 +121,17 @@ const INTRODUCTION: &str = "\
 
 Written by `make generate`; do not edit.
 
-The operator serves them at `/metrics`, in the OpenMetrics text format, on the address of `--health-addr`; the chart's
-`metrics.service.enabled` and `metrics.serviceMonitor.enabled` let Prometheus find them. No label names a town or an
+The operator serves them at `/metrics`, in the OpenMetrics text format, on the address of `--metrics-addr`, to
+clients whose bearer token the API server knows and whose user may `get` the non-resource URL `/metrics`
+(`--metrics-auth=none`: to all); the chart's `metrics.service.enabled` and `metrics.serviceMonitor.enabled` let
+Prometheus find them, and its ClusterRole `...-metrics-reader` grants the right. No label names a town or an
 agent: the number of series does not grow with the cluster. Counters begin anew with the process; towns and
 agents are counted once it is ready. `Other` stands for a word that is not listed.
 
 ";
+
+/// How long a census counts.
+const CENSUS_COUNTS_FOR: Duration = Duration::from_secs(5);
 
 /// Counts what is there, when somebody asks.
 type Census = Box<dyn Fn(&Metrics) + Send + Sync>;
@@ -136,6 +142,7 @@ type Census = Box<dyn Fn(&Metrics) + Send + Sync>;
 pub struct Metrics {
     catalogue: Catalogue,
     census: OnceLock<Census>,
+    census_taken: Mutex<Option<Instant>>,
     towns: Labelled<Gauge, 1>,
     agents: Labelled<Gauge, 2>,
     deletions_blocked: Labelled<Gauge, 1>,
@@ -151,6 +158,8 @@ pub struct Metrics {
     saved: Sum,
     failed_starts: Labelled<Counter, 2>,
     start_waits: Counter,
+    starts_waiting: Gauge,
+    start_wait: Histogram,
     back_offs: Labelled<Counter, 1>,
     probes: Labelled<Counter, 1>,
     probe_duration: Histogram,
@@ -168,6 +177,7 @@ impl Default for Metrics {
         c.add("build", "The version of the operator that runs", None, &[VERSION], version);
         Self {
             census: OnceLock::new(),
+            census_taken: Mutex::default(),
             towns: c.gauges(
                 "towns",
                 "Towns of this installation, and those of none yet, by phase",
@@ -224,6 +234,12 @@ impl Default for Metrics {
                 [KIND, START],
             ),
             start_waits: c.counter("start_waits", "Starts that had to wait for their turn"),
+            starts_waiting: c.gauge("starts_waiting", "Towns that wait for their turn to start"),
+            start_wait: c.seconds(
+                "start_wait",
+                "How long a town waited for its turn to start; 0 for a town that found a free place",
+                LONG,
+            ),
             back_offs: c.counters(
                 "back_offs",
                 "Times that the next start was put off because pods had failed",
@@ -256,7 +272,12 @@ impl Metrics {
     /// All of it in the OpenMetrics text format, counted now.
     pub fn encode(&self) -> Result<String, fmt::Error> {
         if let Some(census) = self.census.get() {
-            census(self);
+            // It walks every object: however often somebody asks, it is taken once in a while.
+            let mut taken = self.census_taken.lock().unwrap_or_else(PoisonError::into_inner);
+            if taken.is_none_or(|taken| taken.elapsed() >= CENSUS_COUNTS_FOR) {
+                *taken = Some(Instant::now());
+                census(self);
+            }
         }
         self.catalogue.encode()
     }
@@ -335,6 +356,16 @@ impl Metrics {
     /// A start has to wait for its turn.
     pub fn start_waits(&self) {
         self.start_waits.inc();
+    }
+
+    /// So many towns wait for their turn to start.
+    pub fn starts_waiting(&self, towns: usize) {
+        self.starts_waiting.set(i64::try_from(towns).unwrap_or(i64::MAX));
+    }
+
+    /// A town got its turn to start after so long.
+    pub fn waited_for_start(&self, time: Duration) {
+        self.start_wait.observe(time.as_secs_f64());
     }
 
     /// The next start is put off because the pod failed.
@@ -440,6 +471,11 @@ mod tests {
             [r#"failed_starts_total{kind="Town",reason="QuotaExceeded"} 1"#]
         );
         assert_eq!(changes(Metrics::start_waits), ["start_waits_total 1"]);
+        assert_eq!(changes(|m| m.starts_waiting(3)), ["starts_waiting 3"]);
+        assert_eq!(
+            changes(|m| m.waited_for_start(seconds(4))),
+            ["start_wait_seconds_count 1", "start_wait_seconds_sum 4.0"]
+        );
         assert_eq!(changes(|m| m.backed_off("Agent")), [r#"back_offs_total{kind="Agent"} 1"#]);
         for result in RESULT.words {
             let line = format!("probes_total{{result=\"{result}\"}} 1");
@@ -495,6 +531,24 @@ mod tests {
             (r#"tombstones{phase="Leaked"}"#, 0.0),
         ] {
             assert_eq!(metrics.value(series), Some(count), "{series}");
+        }
+    }
+
+    // S10.
+    #[tokio::test(start_paused = true)]
+    async fn census_is_taken_once_in_five_seconds_however_often_somebody_asks() {
+        let metrics = Metrics::default();
+        let taken = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let counts = taken.clone();
+        metrics.count_with(move |_| {
+            counts.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        });
+        for (wait, wanted) in [(0, 1), (4, 1), (1, 2), (1, 2), (5, 3)] {
+            tokio::time::sleep(seconds(wait)).await;
+            for _ in 0..3 {
+                metrics.encode().unwrap();
+            }
+            assert_eq!(taken.load(std::sync::atomic::Ordering::Relaxed), wanted);
         }
     }
 

@@ -6,7 +6,7 @@ use serde_json::json;
 use town_operator::api::{SCHEMA_REVISION, names};
 
 use crate::common::account::Account;
-use crate::common::operator::{INSTALL_ID, Operator, answers};
+use crate::common::operator::{INSTALL_ID, Operator, answers, get_with};
 use crate::common::story::{Story, operator_command};
 use crate::stage::Stories;
 use crate::words::{Told, workshop};
@@ -17,6 +17,7 @@ pub fn add(stories: &mut Stories) {
     stories.plain(no_cluster_is_said_in_a_line);
     stories.alone(definitions_that_are_missing_or_old_are_refused);
     stories.alone(another_install_id_is_refused);
+    stories.alone(metrics_are_served_to_those_whom_the_api_server_allows);
     stories.alone(t26_sigterm_ends_it_within_seconds_and_leaves_nothing_half_done);
 }
 
@@ -27,7 +28,7 @@ async fn help_documents_every_flag() {
     let flags = [
         ("--install-id", "TOWN_OPERATOR_INSTALL_ID"),
         ("--lease-namespace", "TOWN_OPERATOR_LEASE_NAMESPACE"),
-        ("--lease-name", "TOWN_OPERATOR_LEASE_NAME"),
+        ("--release", "TOWN_OPERATOR_RELEASE"),
         ("--identity", "TOWN_OPERATOR_IDENTITY"),
         ("--pod-uid", "TOWN_OPERATOR_POD_UID"),
         ("--lease-duration", "TOWN_OPERATOR_LEASE_DURATION"),
@@ -36,6 +37,8 @@ async fn help_documents_every_flag() {
         ("--log-format", "TOWN_OPERATOR_LOG_FORMAT"),
         ("--log", "TOWN_OPERATOR_LOG"),
         ("--health-addr", "TOWN_OPERATOR_HEALTH_ADDR"),
+        ("--metrics-addr", "TOWN_OPERATOR_METRICS_ADDR"),
+        ("--metrics-auth", "TOWN_OPERATOR_METRICS_AUTH"),
         ("--concurrency", "TOWN_OPERATOR_CONCURRENCY"),
         ("--deletion-blocked-after", "TOWN_OPERATOR_DELETION_BLOCKED_AFTER"),
         ("--apiserver-request-timeout", "TOWN_OPERATOR_APISERVER_REQUEST_TIMEOUT"),
@@ -56,7 +59,7 @@ async fn help_documents_every_flag() {
 async fn bad_flags_are_refused_by_name() {
     let table: [(&[&str], &[&str]); 11] = [
         (&[], &["--install-id", "required"]),
-        (&["--install-id=a"], &["--lease-namespace", "required"]),
+        (&["--install-id=a", "--lease-namespace="], &["--lease-namespace", "required"]),
         (&["--install-id=-a-", "--lease-namespace=x"], &["--install-id", "'-a-'", "is not an install id"]),
         (&["--deletion-blocked-after=10 min"], &["--deletion-blocked-after", "10 min", "90s or 1h30m"]),
         (&["--concurrency=0"], &["--concurrency", "1..=256"]),
@@ -88,7 +91,8 @@ async fn bad_flags_are_refused_by_name() {
 }
 
 async fn no_cluster_is_said_in_a_line() {
-    let flags = ["--install-id=a", "--lease-namespace=x", "--health-addr=127.0.0.1:0"];
+    let flags =
+        ["--install-id=a", "--lease-namespace=x", "--health-addr=127.0.0.1:0", "--metrics-addr=127.0.0.1:0"];
     let output = operator_command().args(flags).env("KUBECONFIG", "/nowhere/kubeconfig").output().unwrap();
     assert!(!output.status.success());
     let said = String::from_utf8(output.stderr).unwrap();
@@ -139,6 +143,29 @@ async fn another_install_id_is_refused(story: Story) {
     assert!(last.contains(INSTALL_ID) && last.contains("somebody-else"), "it names both: {log}");
     // The same one as before is welcome.
     Operator::start(account.kubeconfig(), &[]).await;
+}
+
+// S10.
+async fn metrics_are_served_to_those_whom_the_api_server_allows(story: Story) {
+    let operator = story.cluster.operator(&["--metrics-auth=token"]).await;
+    assert!(!answers(operator.health(), "/metrics"), "they have an address of their own");
+    let token = |account: &str| {
+        story.kubectl(&["create", "serviceaccount", account, "-n", &story.namespace]);
+        story.kubectl(&["create", "token", account, "-n", &story.namespace]).trim().to_owned()
+    };
+    let scraped = |token: &str| {
+        let header = format!("Authorization: Bearer {token}\r\n");
+        get_with(operator.metrics_address(), "/metrics", &header).map_err(|error| error.to_string())
+    };
+    let (prometheus, tenant) = (token("prometheus"), token("tenant"));
+    let subject = format!("--serviceaccount={}:prometheus", story.namespace);
+    let role = format!("--clusterrole={}-metrics-reader", crate::common::account::NAME);
+    story.kubectl(&["create", "clusterrolebinding", "metrics-story", &role, &subject]);
+    assert!(scraped("forged").unwrap_err().starts_with("HTTP/1.1 401"));
+    assert!(get_with(operator.metrics_address(), "/metrics", "").unwrap_err().to_string().contains(" 401 "));
+    assert!(scraped(&tenant).unwrap_err().starts_with("HTTP/1.1 403"));
+    assert!(scraped(&prometheus).unwrap().ends_with("# EOF\n"));
+    story.kubectl(&["delete", "clusterrolebinding", "metrics-story"]);
 }
 
 async fn t26_sigterm_ends_it_within_seconds_and_leaves_nothing_half_done(story: Story) {

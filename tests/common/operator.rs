@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
-use super::account::{NAME, NAMESPACE};
+use super::account::{LEASE_NAMESPACE, NAME};
 use super::process::Process;
 use super::suite::note;
 use super::wait::until;
@@ -20,14 +20,24 @@ use super::wait::until;
 /// The id of the installation that the suites run.
 pub const INSTALL_ID: &str = "town-tests";
 
+/// The release that it belongs to.
+const RELEASE: &str = "town-system/town-operator";
+
 /// How many lines of its log the message of a failed story shows.
 const LINES: usize = 60;
+
+/// Where an operator listens.
+#[derive(Clone, Copy)]
+struct Addresses {
+    health: SocketAddr,
+    metrics: SocketAddr,
+}
 
 /// A running operator. Dropping it ends it.
 pub struct Operator {
     kubeconfig: PathBuf,
     flags: Vec<String>,
-    health: SocketAddr,
+    addresses: Addresses,
     pod_uid: String,
     process: Mutex<Process>,
     directory: TempDir,
@@ -44,12 +54,12 @@ impl Operator {
     /// Starts one and does not wait.
     pub fn launch(kubeconfig: &Path, flags: &[&str]) -> Self {
         let directory = TempDir::new().expect("a scratch directory");
-        let health = free_address();
+        let addresses = Addresses { health: free_address(), metrics: free_address() };
         let flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
         // As in a pod: it is started again only when the process before is dead.
         let pod_uid = format!("pod-{:08x}", rand::random::<u32>());
-        let process = Mutex::new(spawn(kubeconfig, &flags, health, &pod_uid, directory.path()));
-        Self { kubeconfig: kubeconfig.into(), flags, health, pod_uid, process, directory }
+        let process = Mutex::new(spawn(kubeconfig, &flags, addresses, &pod_uid, directory.path()));
+        Self { kubeconfig: kubeconfig.into(), flags, addresses, pod_uid, process, directory }
     }
 
     fn process(&self) -> MutexGuard<'_, Process> {
@@ -62,7 +72,7 @@ impl Operator {
             if let Some(code) = self.process().ended() {
                 panic!("the operator ended with {code}:\n{}", self.log());
             }
-            if answers(self.health, "/readyz") { Ok(()) } else { Err(self.log()) }
+            if answers(self.addresses.health, "/readyz") { Ok(()) } else { Err(self.log()) }
         })
         .await;
     }
@@ -89,7 +99,7 @@ impl Operator {
     pub async fn restart(&self) {
         self.kill();
         *self.process() =
-            spawn(&self.kubeconfig, &self.flags, self.health, &self.pod_uid, self.directory.path());
+            spawn(&self.kubeconfig, &self.flags, self.addresses, &self.pod_uid, self.directory.path());
         self.await_ready().await;
     }
 
@@ -120,12 +130,17 @@ impl Operator {
 
     /// Where it answers health checks.
     pub fn health(&self) -> SocketAddr {
-        self.health
+        self.addresses.health
+    }
+
+    /// Where it serves its metrics.
+    pub fn metrics_address(&self) -> SocketAddr {
+        self.addresses.metrics
     }
 
     /// What it has measured, as Prometheus is told.
     pub fn metrics(&self) -> String {
-        get(self.health, "/metrics").unwrap_or_else(|error| panic!("GET /metrics: {error}"))
+        get(self.addresses.metrics, "/metrics").unwrap_or_else(|error| panic!("GET /metrics: {error}"))
     }
 
     /// All that it has logged, over restarts.
@@ -158,19 +173,22 @@ fn log_file(directory: &Path) -> PathBuf {
 fn spawn(
     kubeconfig: &Path,
     flags: &[String],
-    health: SocketAddr,
+    addresses: Addresses,
     pod_uid: &str,
     directory: &Path,
 ) -> Process {
     let log = OpenOptions::new().create(true).append(true).open(log_file(directory)).expect("a log file");
     Process::spawn(env!("CARGO_BIN_EXE_town-operator"), |command| {
         command.env("KUBECONFIG", kubeconfig).stdout(log.try_clone().expect("a log file")).stderr(log);
-        command.arg(format!("--health-addr={health}")).args(["--log-format", "json", "--admission-policies"]);
+        let Addresses { health, metrics } = addresses;
+        command.arg(format!("--health-addr={health}")).arg(format!("--metrics-addr={metrics}"));
+        command.args(["--log-format", "json", "--admission-policies"]);
         for (flag, default) in [
             ("--install-id", INSTALL_ID),
-            ("--lease-namespace", NAMESPACE),
-            ("--lease-name", NAME),
+            ("--lease-namespace", LEASE_NAMESPACE),
+            ("--release", RELEASE),
             ("--identity", NAME),
+            ("--metrics-auth", "none"),
             ("--pod-uid", pod_uid),
         ] {
             if !flags.iter().any(|given| given.starts_with(&format!("{flag}="))) {
@@ -210,9 +228,14 @@ pub fn answers(address: SocketAddr, path: &str) -> bool {
 
 /// What a GET is answered with; an error where that is not 200.
 fn get(address: SocketAddr, path: &str) -> std::io::Result<String> {
+    get_with(address, path, "")
+}
+
+/// The same with headers, each with its line end.
+pub fn get_with(address: SocketAddr, path: &str, headers: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
     stream.set_read_timeout(Some(Duration::from_secs(2)))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\n{headers}Connection: close\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     match answer.split_once("\r\n\r\n") {
