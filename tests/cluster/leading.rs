@@ -259,40 +259,40 @@ async fn i12_a_lease_that_is_pruned_and_applied_again_is_not_free_while_its_lead
     let two = Two::start(&story).await;
     story.create_town("gas", workshop()).await;
     story.town("gas").until("is idle", idle).await;
-    two.leader.signal(Signal::SIGSTOP);
-    two.standby.signal(Signal::SIGSTOP);
+    two.leader.pause();
+    two.standby.pause();
     delete_lease(&story);
     let metadata = json!({"name": lease_name(INSTALL_ID), "namespace": LEASE_NAMESPACE});
     let empty = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata});
     story.try_apply(&empty.to_string()).unwrap();
     let recreated = Instant::now();
-    two.standby.signal(Signal::SIGCONT);
+    two.standby.resume();
     two.second_leads(&story).await;
     // The last term of the paused leader had ended by then.
     assert!(recreated.elapsed() > Duration::from_secs(6), "it led after {:?}", recreated.elapsed());
-    two.leader.signal(Signal::SIGCONT);
+    two.leader.resume();
     ended_because(&two.leader, "");
     two.took_turns(&story);
 }
 
 // C4. `helm uninstall` and `helm install`, with the operator of the first release still there.
 async fn i12_a_release_that_is_installed_again_at_once_waits_for_the_leader_of_the_last(story: Story) {
-    let account = Account::create(&story.cluster);
+    let account = Account::create(&story.cluster).await;
     let leader = Operator::start(account.kubeconfig(), &TERMS).await;
     leads(&leader).await;
     story.create_town("gas", workshop()).await;
     story.town("gas").until("is idle", idle).await;
-    leader.signal(Signal::SIGSTOP);
+    leader.pause();
     Account::uninstall(&story.cluster);
     // Another name and another namespace: the install id alone tells that they are one installation.
-    let account = Account::create(&story.cluster);
+    let account = Account::create(&story.cluster).await;
     let flags = [&TERMS[..], &["--release=elsewhere/another-name"]].concat();
     let installed = Instant::now();
     let standby = Operator::start(account.kubeconfig(), &flags).await;
     let two = Two { leader, standby };
     two.second_leads(&story).await;
     assert!(installed.elapsed() > Duration::from_secs(6), "it led after {:?}", installed.elapsed());
-    two.leader.signal(Signal::SIGCONT);
+    two.leader.resume();
     ended_because(&two.leader, "");
     two.took_turns(&story);
 }

@@ -26,6 +26,7 @@ mod destroy;
 mod doors;
 mod expiry;
 mod failing;
+mod fairness;
 mod fields;
 mod fleet;
 mod killing;
@@ -100,6 +101,7 @@ fn main() -> ExitCode {
     tenants::add(&mut stories);
     sleep::add(&mut stories);
     failing::add(&mut stories);
+    fairness::add(&mut stories);
     starting::add(&mut stories);
     tasks::add(&mut stories);
     updates::add(&mut stories);

@@ -55,7 +55,7 @@ impl Account {
         has_right(cluster, &json!({"verb": "list", "group": "gastown.dev", "resource": "towns"})).await;
         let group = "coordination.k8s.io";
         let of_lease = json!({
-            "verb": "get", "group": group, "resource": "leases", "name": NAME, "namespace": NAMESPACE,
+            "verb": "get", "group": group, "resource": "leases", "name": lease_name(INSTALL_ID), "namespace": LEASE_NAMESPACE,
         });
         has_right(cluster, &of_lease).await;
         Self { kubeconfig }
