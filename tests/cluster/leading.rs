@@ -264,7 +264,7 @@ async fn i12_a_lease_that_is_pruned_and_applied_again_is_not_free_while_its_lead
     delete_lease(&story);
     let metadata = json!({"name": lease_name(INSTALL_ID), "namespace": LEASE_NAMESPACE});
     let empty = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata});
-    story.try_apply(&empty.to_string()).unwrap();
+    story.cluster.try_kubectl(&["create", "-f", "-"], &empty.to_string()).unwrap();
     let recreated = Instant::now();
     two.standby.resume();
     two.second_leads(&story).await;
