@@ -45,10 +45,11 @@ async fn t17_five_failed_starts_are_enough_for_a_while(story: Story) {
     let given_up = story.town("shaky").until("is given up for a while", start_failed).await;
     story.pod(&town.child()).gone().await;
     let message = given_up.message("Degraded");
-    let began = given_up.status.clone().unwrap().restarts.unwrap().window_started_at.unwrap();
-    let next = began.0 + SignedDuration::from_mins(30);
-    assert!(message.contains("5 starts failed within 30 minutes"), "{message}");
-    assert!(message.contains(&format!("the next one is at {next}")), "{message}");
+    let failed = given_up.status.clone().unwrap().restarts.unwrap().failure_time.unwrap();
+    let next = failed.0 + SignedDuration::from_mins(30);
+    assert!(message.contains("5 starts of the town's pod failed in a row"), "{message}");
+    assert!(message.contains("exit code 3"), "{message}");
+    assert!(message.contains(&format!("the next start is at {next}")), "{message}");
     assert!(given_up.is("Reconciling") && !given_up.is("Stalled"), "it goes on by itself");
 
     // It has no work, so it sleeps as any other; the morning is a new day.

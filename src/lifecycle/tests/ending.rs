@@ -1,6 +1,6 @@
 //! Every row of the table of endings, for the pod of a Town, of a Session agent and of a Task agent.
 
-use super::build::{PodBuilder, Read, failures, mayor, minute, pod, polecat, second, town};
+use super::build::{PodBuilder, failures, mayor, minute, pod, polecat, second, town};
 use crate::api::Outcome;
 use crate::lifecycle::{Ending, PodPhase, TABLE};
 

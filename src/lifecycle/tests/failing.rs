@@ -4,7 +4,7 @@ use super::build::{
     PodBuilder, Read, TownBuilder, mayor, minute, pod, polecat, running_town, second, sleep_at, town,
 };
 use crate::api::AsleepReason::{Idle, Suspended};
-use crate::api::condition::{DEGRADED, READY, RECONCILING, reason};
+use crate::api::condition::{DEGRADED, READY, reason};
 use crate::api::{Outcome, RestartsStatus, TownStatus, names};
 use crate::lifecycle::{Plan, starting};
 
