@@ -115,11 +115,13 @@ pub(super) fn next_attempt_of_failed(agent: &Agent) -> Option<Timestamp> {
     }
 }
 
-/// A digest of what the starts of an agent are made from: its pod, its bead, and `restart-at`. A change of it is a new
+/// A digest of what the starts of an agent are made from: its pod, its hook, and `restart-at`. A change of it is a new
 /// chance; an edit of anything else is none.
 pub(super) fn revision(agent: &Agent, pod: &str) -> String {
-    let bead = agent.spec.hook.as_ref().map(|hook| hook.bead.as_str()).unwrap_or_default();
+    // A Hook is three strings: it always has a JSON form.
+    let hook = agent.spec.hook.as_ref().map(|hook| serde_json::to_string(hook).unwrap_or_default());
+    let hook = hook.unwrap_or_default();
     let restart_at = annotation(&agent.metadata, names::RESTART_AT).unwrap_or_default();
-    let parts = Sha256::digest(format!("{pod}\n{restart_at}\n{bead}"));
+    let parts = Sha256::digest(format!("{pod}\n{restart_at}\n{hook}"));
     parts.iter().take(8).fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }

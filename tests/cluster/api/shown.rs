@@ -65,7 +65,10 @@ async fn kubectl_explain_reads_well(story: Story) {
         ("agent", "One who works in a town"),
         ("agent.spec.role", "ENUM: mayor refinery polecat crew"),
         ("agent.spec.mode", "Session: while the town is awake"),
-        ("agent.spec.retry.limit", "Starts of one bead within the window, from 1 to 100"),
+        (
+            "agent.spec.retry.limit",
+            "limit is the number of failed starts and failed attempts in a row, from 1 to 100",
+        ),
         ("agent.status.work.done", "The last 32 beads that were done"),
     ];
     for (path, wanted) in table {
