@@ -4,6 +4,8 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::{Deserialize, Serialize};
+use serde_json::error::Category;
+use serde_json::{Map, Value};
 
 use super::town::Backlog;
 
@@ -19,6 +21,27 @@ pub struct ActivityReport {
     pub attached: bool,
     /// When that person last put something in.
     pub last_input_at: Option<Time>,
+}
+
+impl ActivityReport {
+    /// The top-level fields. An answer that has none of them is one of another product, which says nothing of work.
+    const FIELDS: [&str; 4] = ["agents", "backlog", "attached", "lastInputAt"];
+
+    /// Reads an answer. The error says what is wrong with it and shows nothing of it.
+    pub fn parse(body: &[u8]) -> Result<Self, String> {
+        let wrong = |error: &serde_json::Error| {
+            let what = match error.classify() {
+                Category::Syntax | Category::Eof | Category::Io => "it is not JSON",
+                Category::Data => "it is not an activity answer",
+            };
+            format!("{what} (line {}, column {})", error.line(), error.column())
+        };
+        let fields: Map<String, Value> = serde_json::from_slice(body).map_err(|e| wrong(&e))?;
+        if !Self::FIELDS.iter().any(|field| fields.contains_key(*field)) {
+            return Err(format!("it has none of the fields {}", Self::FIELDS.join(", ")));
+        }
+        serde_json::from_slice(body).map_err(|e| wrong(&e))
+    }
 }
 
 /// One agent, as its pod reports it.
@@ -56,4 +79,52 @@ pub enum ReportedState {
     Done,
     /// The bead has failed.
     Failed,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Issue 11, item 10: recorded answers of other products.
+    #[test]
+    fn answer_of_another_product_is_malformed() {
+        for (product, body) in [
+            ("opencode /session/status, idle", "{}"),
+            ("opencode /session/status, busy", r#"{"ses_5f1": {"type": "busy"}}"#),
+            ("opencode /global/health", r#"{"healthy": true, "version": "1.18.33"}"#),
+            (
+                "jupyter-server /api/status",
+                r#"{"connections": 0, "kernels": 1, "last_activity": "2026-11-28T09:12:00.123456Z",
+                    "started": "2026-11-28T09:00:00.000000Z"}"#,
+            ),
+            (
+                "openhands agent-server /server_info",
+                r#"{"uptime": 12.5, "idle_time": 3.1, "title": "OpenHands Agent Server", "version": "1.58.2"}"#,
+            ),
+            ("code-server /healthz", r#"{"status": "alive", "lastHeartbeat": 1764320000000}"#),
+            ("a list", "[]"),
+            ("a string", r#""ok""#),
+            ("nothing", ""),
+            ("HTML", "<html>secret</html>"),
+            ("a wrong type", r#"{"agents": {"secret": 1}}"#),
+            ("an unknown state", r#"{"agents": [{"uid": "a", "state": "secret"}]}"#),
+            ("an agent without a UID", r#"{"agents": [{"state": "idle"}]}"#),
+        ] {
+            let error = ActivityReport::parse(body.as_bytes()).expect_err(product);
+            assert!(!error.contains("secret"), "{product}: the text shows no part of the body: {error}");
+        }
+    }
+
+    #[test]
+    fn answer_with_one_known_field_is_one() {
+        for body in [
+            r#"{"agents": []}"#,
+            r#"{"backlog": {}}"#,
+            r#"{"attached": false}"#,
+            r#"{"lastInputAt": null}"#,
+            r#"{"agents": [], "weather": "fair"}"#,
+        ] {
+            assert_eq!(ActivityReport::parse(body.as_bytes()), Ok(ActivityReport::default()), "{body}");
+        }
+    }
 }

@@ -118,6 +118,8 @@ pub mod reason {
     pub const NODE_LOST: &str = "NodeLost";
     /// It waits for its turn to start: only so many towns start at once.
     pub const WAITING_FOR_TURN: &str = "WaitingForTurn";
+    /// The agent's town has not started yet.
+    pub const TOWN_NOT_STARTED: &str = "TownNotStarted";
     /// Nobody can say whether the town has work.
     pub const ACTIVITY_UNKNOWN: &str = "ActivityUnknown";
     /// Work waits outside the cluster.

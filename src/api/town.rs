@@ -351,6 +351,14 @@ pub struct TownStatus {
     /// From when idle time is counted, where that is none of the other times: after its activity was unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idle_since: Option<Time>,
+    /// PodMarkTime is the earliest start of the idle clock while the town has a pod: the time at which the pod was
+    /// first Ready, or 10 minutes after the first pod of this start was created.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pod_mark_time: Option<Time>,
+    /// AcceptedTime is the time at which the operator first decided to run the town. An expiry that was past at the
+    /// creation of the town destroys it only if the town was accepted before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accepted_time: Option<Time>,
     /// Since when nobody can say whether the town has work; the idle clock stands still meanwhile.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub activity_unknown_since: Option<Time>,
@@ -432,6 +440,9 @@ pub struct PodStatus {
     /// How often the kubelet has started its containers anew.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub container_restarts: i32,
+    /// ReadyTime is the time at which the pod was first seen Ready. It is absent while the pod was never Ready.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ready_time: Option<Time>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // The signature that serde asks for.

@@ -53,7 +53,7 @@ pub use live::LiveOwner;
 pub use looks::{Look, Looks, looks};
 pub use observe::{observe_agent, observe_town, take_over};
 pub use preflight::{check, identify};
-pub use probe::{Probes, ask};
+pub use probe::{Cidr, Probes, ask, learn_addresses};
 pub use report::{Events, report};
 pub use tombstones::{Expiry, expire};
 

@@ -46,13 +46,14 @@ pub(super) fn pod_facts(pod: &Pod) -> Option<PodFacts> {
         node: spec.node_name.clone(),
         created: meta.creation_timestamp.as_ref().map(|t| t.0),
         started: status.start_time.as_ref().map(|t| t.0),
+        ready_since: ready_since(status),
+        host_ips: host_ips(status),
         stop_requested: stop_requested(meta),
         released_by_kubelet: meta.deletion_timestamp.is_some()
             && meta.deletion_grace_period_seconds == Some(0),
         stops_by: meta.deletion_timestamp.as_ref().map(|t| t.0),
         address: address(spec, status),
         not_ready_since: not_ready_since(status),
-        ready_since: ready_since(status),
         container_restarts: most_restarted(&own, spec, status).map_or(0, |c| c.restart_count.max(0)),
         restarted_by_node: most_restarted(&own, spec, status).is_some_and(was_lost),
         reason: status.reason.clone(),
@@ -146,9 +147,17 @@ fn address(spec: &PodSpec, status: &PodStatus) -> Option<String> {
     status.pod_ip.clone().filter(|ip| !ip.is_empty() && spec.host_network != Some(true))
 }
 
+/// The addresses of the pod's node.
+fn host_ips(status: &PodStatus) -> Vec<String> {
+    let all = status.host_ips.iter().flatten().map(|host| host.ip.clone());
+    let mut ips: Vec<_> = status.host_ip.clone().into_iter().chain(all).filter(|ip| !ip.is_empty()).collect();
+    ips.dedup();
+    ips
+}
+
 fn ready_since(status: &PodStatus) -> Option<Timestamp> {
-    let ready = status.conditions.iter().flatten().find(|c| c.type_ == "Ready")?;
-    ready.last_transition_time.as_ref().filter(|_| ready.status == "True").map(|t| t.0)
+    let ready = status.conditions.iter().flatten().find(|c| c.type_ == "Ready" && c.status == "True")?;
+    ready.last_transition_time.as_ref().map(|t| t.0)
 }
 
 fn not_ready_since(status: &PodStatus) -> Option<Timestamp> {

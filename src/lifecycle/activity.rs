@@ -3,16 +3,20 @@
 //! Only work counts: being there, being probed, watched or connected to is never work. What cannot be found
 //! out is neither work nor its absence.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::clock::after;
+use super::clock::{after, earlier};
 use super::conditions::{gives, is_true};
-use super::facts::{PodFacts, PodPhase, ProbeFacts, TownSnapshot};
+use super::facts::{PodFacts, PodPhase, ProbeFacts, TownSnapshot, pods_by_agent};
 use super::ids::Uid;
-use super::{done, probe, roles};
+use super::probe::{self, Known};
+use super::{done, is_paused, roles};
 use crate::api::{
-    Agent, AgentCounts, Backlog, Hook, Mode, Outcome, ReportedAgent, ReportedState, condition,
-    condition::reason,
+    ActivityReport, Agent, AgentCounts, Backlog, Hook, Mode, Outcome, ReportedAgent, ReportedState,
+    condition, condition::reason,
 };
 
 /// An agent that does not get on counts as work for this long after it last did something.
@@ -56,8 +60,8 @@ pub(super) enum TownActivity {
     Work(&'static str, &'static str),
     /// It has none.
     None,
-    /// Somebody is to be asked who has not been yet, or did not answer just now.
-    NotYetKnown,
+    /// A pod has not been asked yet, or did not answer just now. At this time it becomes unknown.
+    NotYetKnown(Option<Timestamp>),
     /// Nobody can say, since this time and for this reason.
     Unknown(Timestamp, String),
 }
@@ -70,21 +74,29 @@ pub(super) fn of_town(s: &TownSnapshot, now: Timestamp) -> TownActivity {
     if let Some(text) = of_own_pod(s, now) {
         return TownActivity::Work(reason::WORK, text);
     }
-    if let Some(text) = waiting_work(s) {
+    if let Some(text) = waiting_work(s, now) {
         return TownActivity::Work(reason::BACKLOG, text);
     }
-    unknown(s)
+    unknown(s, now)
+}
+
+/// The answer of the town's own pod, as long as it counts.
+fn town_report(s: &TownSnapshot, now: Timestamp) -> Option<&ActivityReport> {
+    match probe::own(s).known(probe::cadence(s), now)? {
+        Known::Answer(report, _) => Some(report),
+        Known::NotYet(_) | Known::Silent(..) => None,
+    }
 }
 
 /// What the town's own pod runs, whether there is an Agent for it or not.
 pub(super) fn of_own_pod(s: &TownSnapshot, now: Timestamp) -> Option<&'static str> {
-    let at_work = s.probe.report()?.agents.iter().any(|a| reported(a, None, now).is_work());
+    let at_work = town_report(s, now)?.agents.iter().any(|a| reported(a, None, now).is_work());
     at_work.then_some("the town's pod reports an agent at work")
 }
 
 /// Work that nobody does yet: the larger of what the spec says and what the town's pod reports counts.
-pub(super) fn waiting_work(s: &TownSnapshot) -> Option<&'static str> {
-    let reported = s.probe.report().map_or_else(Backlog::default, |r| r.backlog);
+pub(super) fn waiting_work(s: &TownSnapshot, now: Timestamp) -> Option<&'static str> {
+    let reported = town_report(s, now).map_or_else(Backlog::default, |r| r.backlog);
     let spec = s.town.spec.backlog;
     if spec.merge_requests.max(reported.merge_requests) > 0 {
         Some("merge requests wait")
@@ -97,27 +109,26 @@ pub(super) fn waiting_work(s: &TownSnapshot) -> Option<&'static str> {
     }
 }
 
-/// Whether everybody who is to be asked has answered.
-fn unknown(s: &TownSnapshot) -> TownActivity {
-    let mut result = TownActivity::None;
-    for facts in probe::answering(s) {
-        match &facts.last {
-            Some(Ok(_)) => {}
-            Some(Err(why)) if facts.failures >= probe::FAILURES => {
-                let since = facts.failing_since.unwrap_or(Timestamp::MAX);
-                let earlier = match &result {
-                    TownActivity::Unknown(known, _) => since < *known,
-                    _ => true,
-                };
-                if earlier {
-                    result = TownActivity::Unknown(since, why.clone());
+/// Whether every probed pod has answered.
+fn unknown(s: &TownSnapshot, now: Timestamp) -> TownActivity {
+    let cadence = probe::cadence(s);
+    let (mut silent, mut open) = (None::<(Timestamp, String)>, None::<Option<Timestamp>>);
+    for known in probe::every_pod(s).iter().filter_map(|asked| asked.known(cadence, now)) {
+        match known {
+            Known::Answer(..) => {}
+            Known::Silent(since, why) => {
+                if silent.as_ref().is_none_or(|(earliest, _)| since < *earliest) {
+                    silent = Some((since, why));
                 }
             }
-            _ if matches!(result, TownActivity::Unknown(..)) => {}
-            _ => result = TownActivity::NotYetKnown,
+            Known::NotYet(until) => open = Some(earlier(open.flatten(), until)),
         }
     }
-    result
+    match (silent, open) {
+        (Some((since, why)), _) => TownActivity::Unknown(since, why),
+        (None, Some(until)) => TownActivity::NotYetKnown(until),
+        (None, None) => TownActivity::None,
+    }
 }
 
 /// The mode of an agent: as its spec says, else by role.
@@ -142,7 +153,7 @@ pub(super) fn unfinished(agent: &Agent) -> Option<&Hook> {
 pub(super) fn agent_activity(
     agent: &Agent,
     pod: Option<&PodFacts>,
-    heard: Heard<'_>,
+    (heard, facts): (Heard<'_>, &ProbeFacts),
     now: Timestamp,
 ) -> AgentActivity {
     let conditions = agent.status.as_ref().map_or(&[][..], |s| s.conditions.as_slice());
@@ -151,7 +162,7 @@ pub(super) fn agent_activity(
         return if at_work { AgentActivity::Working } else { AgentActivity::Blocked };
     }
     if mode(agent) == Mode::Session {
-        return session_activity(agent, pod, heard, now);
+        return session_activity(agent, heard, facts, now);
     }
     match unfinished(agent) {
         None if agent.spec.hook.is_some() => AgentActivity::Done,
@@ -165,51 +176,57 @@ pub(super) fn agent_activity(
 /// What is heard of an agent that is not to be judged by its pod.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Heard<'a> {
-    /// Nobody is asked: without a word a Session agent is idle, however busy its container looks.
+    /// The agent has no probe, and the town's pod does not mention it: it is idle, however busy its container looks.
     Nothing,
-    /// It is to be asked, and has not answered.
+    /// The agent's pod is probed, and was never Ready: there is no answer to expect.
+    NoPod,
+    /// The agent's pod is probed, and its answer is missing, late or too old.
     NoAnswer,
-    /// What was answered to the question of that time; `None`: it was not mentioned.
+    /// The answer to the question of that time; `None`: it does not mention the agent.
     Answer(Option<&'a ReportedAgent>, Timestamp),
 }
 
-/// What the agent's own pod said, where it is to be asked, else what the town's said of it.
+/// What the agent's own pod said, where it is probed, else what the town's pod said of it.
 pub(super) fn heard<'a>(
     agent: &Agent,
-    own: Option<&'a ProbeFacts>,
-    town: Option<&'a ProbeFacts>,
+    own: Option<Known<'a>>,
+    town: Option<(&'a ActivityReport, Timestamp)>,
 ) -> Heard<'a> {
     let uid = agent.metadata.uid.as_deref().unwrap_or_default();
-    let find = |facts: &'a ProbeFacts| {
-        let entry = facts.report()?.agents.iter().find(|a| a.uid == uid);
-        Some((entry, facts.asked_at?))
-    };
+    let find = |report: &'a ActivityReport| report.agents.iter().find(|a| a.uid == uid);
     if agent.spec.activity_probe.is_some() {
-        own.and_then(find).map_or(Heard::NoAnswer, |(entry, asked_at)| Heard::Answer(entry, asked_at))
-    } else {
-        match town.and_then(find) {
-            Some((Some(entry), asked_at)) => Heard::Answer(Some(entry), asked_at),
-            _ => Heard::Nothing,
-        }
+        return match own {
+            None => Heard::NoPod,
+            Some(Known::NotYet(_) | Known::Silent(..)) => Heard::NoAnswer,
+            Some(Known::Answer(report, asked_at)) => Heard::Answer(find(report), asked_at),
+        };
+    }
+    match town.map(|(report, asked_at)| (find(report), asked_at)) {
+        Some((Some(entry), asked_at)) => Heard::Answer(Some(entry), asked_at),
+        _ => Heard::Nothing,
     }
 }
 
-/// The bead that a pod can mean when it says that one is done or has failed: that on the hook, once it is on
-/// record as delivered; and unless it says the name, only if it was asked after that.
-fn meant<'a>(agent: &'a Agent, entry: &ReportedAgent, asked_at: Timestamp) -> Option<&'a Hook> {
+/// The bead that a pod can mean when it says that one is done or has failed: that on the hook, once its delivery is on
+/// record. An answer that names no bead may still mean the bead before: it counts only if the agent was seen in
+/// another state since the delivery.
+fn meant<'a>(
+    agent: &'a Agent,
+    entry: &ReportedAgent,
+    asked_at: Timestamp,
+    unfinished_at: Option<Timestamp>,
+) -> Option<&'a Hook> {
     let hook = unfinished(agent)?;
-    let work = agent.status.as_ref()?.work.as_ref().filter(|work| work.bead == hook.bead)?;
-    let since = work.started_at.as_ref()?.0;
+    let status = agent.status.as_ref()?;
+    let work = status.work.as_ref().filter(|work| work.bead == hook.bead)?;
     // Stamps are whole seconds.
-    (entry.bead.is_some() || asked_at >= after(since, SignedDuration::from_secs(1))).then_some(hook)
+    let delivered = after(work.started_at.as_ref()?.0, SignedDuration::from_secs(1));
+    let worked_at = status.last_activity_at.as_ref().map(|at| at.0);
+    let seen = unfinished_at.into_iter().chain(worked_at).any(|at| delivered <= at);
+    (entry.bead.is_some() || (seen && delivered <= asked_at)).then_some(hook)
 }
 
-fn session_activity(
-    agent: &Agent,
-    pod: Option<&PodFacts>,
-    heard: Heard<'_>,
-    now: Timestamp,
-) -> AgentActivity {
+fn session_activity(agent: &Agent, heard: Heard<'_>, facts: &ProbeFacts, now: Timestamp) -> AgentActivity {
     let hook = unfinished(agent);
     if super::retry::is_past_limit(agent) {
         return AgentActivity::Failed;
@@ -218,23 +235,21 @@ fn session_activity(
         return AgentActivity::Failed;
     }
     let resting = |probed: bool| match hook {
-        // Who can say what it does is expected to take up what hangs there.
+        // An agent that can say what it does is expected to take up what hangs there.
         Some(_) if probed => AgentActivity::Pending,
         None if agent.spec.activity_probe.is_some() && agent.spec.hook.is_some() => AgentActivity::Done,
         _ => AgentActivity::Idle,
     };
-    let asked_in_vain = agent.spec.activity_probe.is_some() && !pod.is_some_and(probe::answers);
     match heard {
         Heard::Nothing => resting(false),
-        Heard::NoAnswer if !asked_in_vain => AgentActivity::Unknown,
-        Heard::Answer(Some(entry), asked_at) if !asked_in_vain => {
-            match reported(entry, meant(agent, entry, asked_at), now) {
+        Heard::NoAnswer => AgentActivity::Unknown,
+        Heard::Answer(Some(entry), asked_at) => {
+            match reported(entry, meant(agent, entry, asked_at, facts.unfinished_at), now) {
                 AgentActivity::Idle => resting(true),
                 activity => activity,
             }
         }
-        // Not mentioned, or there is nobody yet who could answer.
-        Heard::NoAnswer | Heard::Answer(..) => resting(true),
+        Heard::NoPod | Heard::Answer(None, _) => resting(true),
     }
 }
 
@@ -279,17 +294,59 @@ fn has_failed(agent: &Agent, bead: &str) -> bool {
     })
 }
 
-/// What one agent of the town is doing.
-pub(super) fn of_agent(s: &TownSnapshot, agent: &Agent, now: Timestamp) -> AgentActivity {
-    agent_activity(agent, s.pod_of(agent), heard(agent, s.probe_of(agent), Some(&s.probe)), now)
+/// The agents of a town as one decision sees them, indexed once.
+struct Members<'a> {
+    s: &'a TownSnapshot,
+    pods: HashMap<&'a str, &'a PodFacts>,
+    report: Option<(&'a ActivityReport, Timestamp)>,
+    cadence: SignedDuration,
+    now: Timestamp,
 }
 
-/// The agents of a town and what each is doing; those being deleted have no work.
+impl<'a> Members<'a> {
+    fn of(s: &'a TownSnapshot, pods: &'a [PodFacts], now: Timestamp) -> Self {
+        let cadence = probe::cadence(s);
+        let report = match probe::own(s).known(cadence, now) {
+            Some(Known::Answer(report, asked_at)) => Some((report, asked_at)),
+            _ => None,
+        };
+        Self { s, pods: pods_by_agent(pods), report, cadence, now }
+    }
+
+    fn pod_of(&self, agent: &Agent) -> Option<&'a PodFacts> {
+        self.pods.get(agent.metadata.uid.as_deref()?).copied()
+    }
+
+    fn activity(&self, agent: &'a Agent) -> AgentActivity {
+        let pod = self.pod_of(agent);
+        let asked = probe::of_agent(self.s, agent, pod);
+        let heard = heard(agent, asked.known(self.cadence, self.now), self.report);
+        agent_activity(agent, pod, (heard, asked.facts), self.now)
+    }
+
+    /// Whether the agent is at work in containers that run: a drain waits for nothing else.
+    fn works(&self, agent: &'a Agent) -> bool {
+        self.pod_of(agent).is_some_and(runs) && self.activity(agent) == AgentActivity::Working
+    }
+}
+
+/// Whether containers of the pod run, as far as its node says.
+fn runs(pod: &PodFacts) -> bool {
+    matches!(pod.phase, PodPhase::Running | PodPhase::Unknown) && !pod.ended()
+}
+
+/// The agents of a town and what each is doing. Agents that are being deleted have no work, and paused agents are not
+/// work.
 pub(super) fn agents(s: &TownSnapshot, now: Timestamp) -> impl Iterator<Item = (&Agent, AgentActivity)> {
+    let members = Members::of(s, &s.pods, now);
+    let with_room = roles::with_room(s);
     s.agents.iter().filter(|a| a.metadata.deletion_timestamp.is_none()).map(move |agent| {
-        match of_agent(s, agent, now) {
+        if is_paused(&agent.metadata) {
+            return (agent.as_ref(), AgentActivity::Blocked);
+        }
+        match members.activity(agent) {
             // A place that changes hands is work all the time.
-            AgentActivity::Blocked if roles::takes_place(s, agent) => {
+            AgentActivity::Blocked if roles::takes_place(agent, &with_room) => {
                 (agent.as_ref(), AgentActivity::Pending)
             }
             activity => (agent.as_ref(), activity),
@@ -297,44 +354,63 @@ pub(super) fn agents(s: &TownSnapshot, now: Timestamp) -> impl Iterator<Item = (
     })
 }
 
-/// Whether an agent is at work right now: what a drain waits for. Also those being deleted.
-pub(super) fn anyone_working(s: &TownSnapshot, now: Timestamp) -> bool {
-    s.agents
-        .iter()
-        .any(|a| s.pod_of(a).is_some_and(|p| !p.ended()) && of_agent(s, a, now) == AgentActivity::Working)
-        || s.pod().is_some_and(probe::answers)
-            && s.probe.report().is_some_and(|r| r.agents.iter().any(|a| a.state == ReportedState::Working))
+/// The agents that are at work right now, also those that are being deleted: what a drain waits for.
+pub(super) fn working<'a>(
+    s: &'a TownSnapshot,
+    agents: &'a [Arc<Agent>],
+    pods: &'a [PodFacts],
+    now: Timestamp,
+) -> Vec<&'a Agent> {
+    let members = Members::of(s, pods, now);
+    agents.iter().map(Arc::as_ref).filter(|agent| members.works(agent)).collect()
 }
 
-/// Whether the agent's pod does its bead right now.
-pub(super) fn working(
+/// Whether the town's own pod reports an agent at work right now.
+pub(super) fn own_pod_works(s: &TownSnapshot, now: Timestamp) -> bool {
+    s.pod().is_some_and(|pod| runs(pod) && !pod.deleting())
+        && town_report(s, now)
+            .is_some_and(|report| report.agents.iter().any(|a| a.state == ReportedState::Working))
+}
+
+/// Whether an agent is at work right now: what the drain before sleep waits for.
+pub(super) fn anyone_working(s: &TownSnapshot, now: Timestamp) -> bool {
+    own_pod_works(s, now) || !working(s, &s.agents, &s.pods, now).is_empty()
+}
+
+/// Whether the pod of one agent does its bead right now.
+pub(super) fn works(
     agent: &Agent,
-    pod: Option<&PodFacts>,
-    own: Option<&ProbeFacts>,
+    asked: &probe::Asked<'_>,
+    cadence: SignedDuration,
     now: Timestamp,
 ) -> bool {
-    pod.is_some_and(|p| !p.ended())
-        && agent_activity(agent, pod, heard(agent, own, None), now) == AgentActivity::Working
+    let heard = heard(agent, asked.known(cadence, now), None);
+    asked.pod.is_some_and(runs)
+        && agent_activity(agent, asked.pod, (heard, asked.facts), now) == AgentActivity::Working
 }
 
 /// Until when the input of a person counts as work, from what the pods report: the last input, but no later
 /// than `hold` after they were attached.
 pub(super) fn last_input(s: &TownSnapshot, attached: Timestamp, now: Timestamp) -> Option<Timestamp> {
-    let last = asked(s).filter_map(|facts| facts.last_input).max()?;
+    let agents = s.agents.iter().filter_map(|agent| s.probe_of(agent));
+    let last = std::iter::once(&s.probe).chain(agents).filter_map(|facts| facts.last_input).max()?;
     Some(last.min(now).min(after(attached, s.attach_max_hold)))
 }
 
-/// Whether a person is attached; `None`: nobody can say, as long as one who is asked does not answer.
-pub(super) fn attached(s: &TownSnapshot) -> Option<bool> {
-    let mut reports = asked(s).filter_map(ProbeFacts::report).peekable();
-    let heard = reports.peek().is_some() && probe::answering(s).all(|facts| facts.report().is_some());
-    let attached = reports.any(|r| r.attached && r.last_input_at.is_some());
-    (attached || heard).then_some(attached)
-}
-
-/// What is known of the town's own pod and those of its agents.
-fn asked(s: &TownSnapshot) -> impl Iterator<Item = &ProbeFacts> {
-    std::iter::once(&s.probe).chain(s.agents.iter().filter_map(|agent| s.probe_of(agent)))
+/// Whether a person is attached; `None`: unknown, as long as a probed pod does not answer.
+pub(super) fn attached(s: &TownSnapshot, now: Timestamp) -> Option<bool> {
+    let cadence = probe::cadence(s);
+    let (mut heard, mut silent) = (false, false);
+    for known in probe::every_pod(s).iter().filter_map(|asked| asked.known(cadence, now)) {
+        match known {
+            Known::Answer(report, _) if report.attached && report.last_input_at.is_some() => {
+                return Some(true);
+            }
+            Known::Answer(..) => heard = true,
+            Known::NotYet(_) | Known::Silent(..) => silent = true,
+        }
+    }
+    (heard && !silent).then_some(false)
 }
 
 /// The numbers for status.

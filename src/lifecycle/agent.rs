@@ -1,5 +1,7 @@
 //! The whole life of an agent: bound to a town once, run while the town lets it, gone with the town.
 
+use std::sync::Arc;
+
 use k8s_openapi::jiff::Timestamp;
 
 use super::activity::{bound_to, mode};
@@ -8,7 +10,7 @@ use super::facts::{AgentSnapshot, Freshness, Standing, TownFacts, TownView};
 use super::plan::{Action, Plan};
 use super::pods::end_pod;
 use super::status::{agent_status, finish_agent, paused_agent};
-use super::{destroy, has_finalizer, is_paused, label, restart, restored, session, task, tombstone};
+use super::{destroy, has_finalizer, is_paused, label, restart, restored, session, stamps, task, tombstone};
 use crate::api::condition::reason;
 use crate::api::{Agent, AgentStatus, Mode, Role, Tombstone, names};
 
@@ -36,6 +38,7 @@ pub(super) fn lost_rig(agent: &Agent, town: &TownFacts) -> bool {
 
 /// What should happen to an agent now.
 pub fn decide_agent(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
+    let s = &*stamps::of_agent(s, now);
     let meta = &s.agent.metadata;
     if label(meta, names::INSTALL).is_some_and(|install| install != s.install) {
         return Plan::nothing();
@@ -86,7 +89,8 @@ pub fn decide_agent(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
         }
         // Bound, but without our finalizer (it was stripped): put it back before anything is made.
         TownView::Present(_, town) if !has_finalizer(meta, names::FINALIZER) => bind_to(town),
-        TownView::Present(_, town) if is_paused(meta) || town.paused => paused_agent(s, now),
+        TownView::Present(_, town) if town.paused => paused_agent(s, now),
+        TownView::Present(..) if is_paused(meta) => paused(s, now),
         TownView::Present(_, town) if lost_rig(&s.agent, town) && !town.deleting => {
             stopped(s, "Blocked", reason::RIG_NOT_FOUND, rig_not_found(s, town), now)
         }
@@ -99,6 +103,21 @@ pub fn decide_agent(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
             Mode::Session => session::decide(s, town, now),
         },
     }
+}
+
+/// A paused agent: only a pod that was told to stop and has ended is let go, with its outcome on record first. Its town
+/// could not fall asleep otherwise.
+fn paused(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
+    let Some(pod) = s.pod.as_ref().filter(|pod| pod.ended() && pod.deleting()) else {
+        return paused_agent(s, now);
+    };
+    let mut status = agent_status(s);
+    if !task::note_unread_end(s, &mut status, now) {
+        return paused_agent(s, now).with_actions(end_pod(pod));
+    }
+    let mut read = s.clone();
+    Arc::make_mut(&mut read.agent).status = Some(status);
+    paused_agent(&read, now)
 }
 
 /// An agent that is not bound waits for a live town that lists its rig; it is never deleted by us.

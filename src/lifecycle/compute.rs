@@ -114,7 +114,7 @@ fn starts<'a>(s: &'a TownSnapshot, status: &'a TownStatus) -> Starts<'a> {
 }
 
 /// What the town's pod would be made from now.
-fn wanted(s: &TownSnapshot) -> update::Wanted<'_> {
+pub(super) fn wanted(s: &TownSnapshot) -> update::Wanted<'_> {
     update::Wanted { revision: &s.revision, generations: (s.town.metadata.generation.unwrap_or_default(), 0) }
 }
 

@@ -165,6 +165,11 @@ pub(super) fn is_true(conditions: &[Condition], type_: &str) -> bool {
     conditions.iter().any(|c| c.type_ == type_ && c.status == TRUE)
 }
 
+/// Whether a condition is True, or False; one that is Unknown or absent is neither.
+pub(super) fn says(conditions: &[Condition], type_: &str, is: bool) -> bool {
+    conditions.iter().any(|c| c.type_ == type_ && c.status == word(is))
+}
+
 /// Whether a condition gives this reason.
 pub(super) fn gives(conditions: &[Condition], type_: &str, reason: &str) -> bool {
     conditions.iter().any(|c| c.type_ == type_ && c.reason == reason)

@@ -10,15 +10,16 @@ use std::collections::BTreeSet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::activity::{bound_to, working};
+use super::activity::{self, bound_to};
 use super::clock::{after, stamp};
 use super::conditions::Conditions;
 use super::facts::{AgentSnapshot, ChildFacts, Record, Remains, TownSnapshot, TownView};
 use super::guard::Guard;
-use super::plan::{Action, Plan};
+use super::kinds::ChildKind;
+use super::plan::{Action, Plan, Questions};
 use super::status::{agent_status, finish_agent, finish_town};
 use super::steps::{self, Progress, awaited_agent};
-use super::{annotation, has_own_tombstone, is_held, record};
+use super::{annotation, has_own_tombstone, is_held, probe, record, session};
 use crate::api::condition::{self, reason};
 use crate::api::{
     Agent, AgentStatus, BlockedBy, DestroyStatus, DestroyStep, Storage, TombstoneKind, TombstoneSpec,
@@ -58,6 +59,11 @@ pub(super) fn town(s: &TownSnapshot, now: Timestamp) -> Plan<TownStatus> {
         }
         Some(progress) => {
             let unanswered = ask_again(&progress, destroy.started_at.0, s.blocked_after, now);
+            let questions = match progress.step {
+                // An agent that said that it works is asked whether it still does.
+                DestroyStep::Drain => probe::ask_all(s, s.town.spec.alarm.active.get(), now),
+                _ => Questions::default(),
+            };
             let (destroy, blocked, look_again) = awaiting(destroy, &progress, s.blocked_after, now);
             let c = conditions(Conditions::of_town(), meta, &destroy, blocked);
             status.destroy = Some(destroy);
@@ -67,7 +73,8 @@ pub(super) fn town(s: &TownSnapshot, now: Timestamp) -> Plan<TownStatus> {
                 .with_actions(progress.actions)
                 .look_again_at(progress.look_again)
                 .look_again_at(look_again)
-                .look_again_at(unanswered);
+                .look_again_at(unanswered)
+                .asking(questions);
             if progress.exclusive { plan.exclusively() } else { plan }
         }
     }
@@ -104,12 +111,19 @@ pub(super) fn agent(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
         }
         Some(progress) => {
             let unanswered = ask_again(&progress, began, s.blocked_after, now);
+            let questions = match (&s.town, progress.step) {
+                (TownView::Present(_, town), DestroyStep::Drain) => {
+                    session::asked(s).every(town.alarm.0, now)
+                }
+                _ => Questions::default(),
+            };
             let (destroy, blocked, look_again) = awaiting(destroy, &progress, s.blocked_after, now);
             say(destroy, blocked)
                 .with_actions(progress.actions)
                 .look_again_at(progress.look_again)
                 .look_again_at(look_again)
                 .look_again_at(unanswered)
+                .asking(questions)
         }
     }
 }
@@ -249,10 +263,20 @@ fn drain(s: &TownSnapshot, remains: &Remains, destroy: &DestroyStatus, now: Time
         });
     }
     let (Ok(agents), Ok(pods)) = (&remains.agents, &remains.pods) else { return None };
-    let busy = |a: &&std::sync::Arc<Agent>| {
-        working(a, pods.iter().find(|p| p.agent_uid == super::Uid::of(&a.metadata)), s.probe_of(a), now)
-    };
-    let awaited: Vec<_> = agents.iter().filter(busy).map(|a| awaited_agent(a, "it works; drain")).collect();
+    let busy = activity::working(s, agents, pods, now);
+    let mut awaited: Vec<_> = busy.into_iter().map(|a| awaited_agent(a, "it works; drain")).collect();
+    // As in the drain before sleep: the town's pod may report agents that have no pod of their own.
+    if awaited.is_empty()
+        && let Some(pod) = s.pod().filter(|_| activity::own_pod_works(s, now))
+    {
+        awaited.push(BlockedBy {
+            kind: ChildKind::Pod.as_str().into(),
+            name: pod.key.name.clone(),
+            uid: pod.uid.to_string(),
+            message: "it reports an agent at work; drain".into(),
+            ..BlockedBy::default()
+        });
+    }
     (!awaited.is_empty() && now < bound).then(|| Progress::waiting(DestroyStep::Drain, awaited, Some(bound)))
 }
 
@@ -282,7 +306,12 @@ fn agent_progress(
     let held = |progress: &Progress| !abandoned.contains(&progress.step);
     let busy = || {
         let pods = remains.pods.as_ref().ok()?;
-        let works = now < bound && working(&s.agent, pods.first(), Some(&s.probe), now);
+        let asked = probe::Asked { pod: pods.first(), ..session::asked(s) };
+        let cadence = match &s.town {
+            TownView::Present(_, town) => town.cadence(),
+            TownView::Absent(_) | TownView::Unknown(_) => SignedDuration::ZERO,
+        };
+        let works = now < bound && activity::works(&s.agent, &asked, cadence, now);
         let awaited = || vec![awaited_agent(&s.agent, "it works; drain")];
         works.then(|| Progress::waiting(DestroyStep::Drain, awaited(), Some(bound)))
     };

@@ -2,11 +2,10 @@
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::conditions::{Conditions, gives};
+use super::conditions::Conditions;
 use super::facts::TownSnapshot;
 use super::plan::Notice;
-use super::town::{PENDING, TOMBSTONED};
-use crate::api::condition::{self, reason};
+use crate::api::condition::reason;
 use crate::api::{ExpiryPolicy, TownStatus};
 
 /// What is coming is said this long before, where that much is left.
@@ -30,8 +29,7 @@ pub(super) fn expiry(s: &TownSnapshot, status: &TownStatus, now: Timestamp) -> E
     let Some(expiry) = &s.town.spec.expiry else { return Expiry::Never };
     let at = expiry.at.0;
     let created = s.town.metadata.creation_timestamp.as_ref().map(|t| t.0);
-    let unborn = gives(&status.conditions, condition::STALLED, reason::EXPIRY_IN_PAST);
-    let lived = !unborn && status.phase.as_deref().is_some_and(|p| p != PENDING && p != TOMBSTONED);
+    let lived = status.accepted_time.is_some();
     if !lived && created.is_none_or(|created| at <= created) {
         Expiry::InPast
     } else if at <= now {

@@ -9,8 +9,8 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use super::ids::{ObjectKey, OwnerRef, Uid};
 use super::kinds::ChildKind;
 use crate::api::{
-    ActivityReport, Agent, Hook, Port, Recreate, Tombstone, TombstoneChild, TombstoneKind, TombstonePhase,
-    TombstonePolicy, Town, condition, names,
+    ActivityReport, Agent, Hook, Port, Recreate, ReportedAgent, ReportedState, Tombstone, TombstoneChild,
+    TombstoneKind, TombstonePhase, TombstonePolicy, Town, condition, names,
 };
 
 /// Where the facts come from.
@@ -86,10 +86,27 @@ impl TownSnapshot {
         self.pods.iter().find(|p| p.agent_uid.as_ref() == Some(&uid))
     }
 
+    /// The pods of the agents, by the agent's UID. A decision that needs more than one of them reads them here, so that
+    /// it costs no search for each.
+    pub fn pods_by_agent(&self) -> HashMap<&str, &PodFacts> {
+        pods_by_agent(&self.pods)
+    }
+
     /// What the pod of an agent said.
     pub fn probe_of(&self, agent: &Agent) -> Option<&ProbeFacts> {
         self.agent_probes.get(&Uid::of(&agent.metadata)?)
     }
+}
+
+/// The pods of agents, by the agent's UID; of two pods of one agent the first.
+pub(super) fn pods_by_agent(pods: &[PodFacts]) -> HashMap<&str, &PodFacts> {
+    let mut index = HashMap::new();
+    for pod in pods {
+        if let Some(agent) = &pod.agent_uid {
+            index.entry(agent.as_str()).or_insert(pod);
+        }
+    }
+    index
 }
 
 /// Everything that a decision about an agent rests on.
@@ -156,6 +173,8 @@ pub struct TownFacts {
     pub tombstoned_at: Option<Timestamp>,
     /// Neither asleep, nor draining, nor suspended: pods may start.
     pub awake: bool,
+    /// Asleep, by its own status.
+    pub asleep: bool,
     /// Drains before sleeping or being destroyed.
     pub draining: bool,
     /// A person has paused what is done about it, and so about its agents.
@@ -201,7 +220,9 @@ impl TownFacts {
         let status = town.status.as_ref();
         let deleting = meta.deletion_timestamp.is_some();
         let draining = status.is_some_and(|s| s.draining_since.is_some());
-        let asleep = status.is_none_or(|s| super::conditions::is_true(&s.conditions, condition::ASLEEP));
+        let says = |type_, is| status.is_some_and(|s| super::conditions::says(&s.conditions, type_, is));
+        // A status that does not say whether the town sleeps is no decision yet.
+        let awake = says(condition::ASLEEP, false);
         let waits = status.and_then(|s| s.phase.as_deref()) == Some(super::town::PENDING);
         let label = super::label(meta, names::INSTALL);
         Some(Self {
@@ -212,10 +233,11 @@ impl TownFacts {
             tombstoned: super::tombstone(meta).is_some(),
             own_tombstone: super::has_own_tombstone(meta),
             tombstoned_at: super::tombstone(meta).and_then(super::tombstone_time),
-            awake: !deleting && !draining && !asleep && !town.spec.suspended && !waits,
+            awake: !deleting && !draining && awake && !town.spec.suspended && !waits,
+            asleep: says(condition::ASLEEP, true),
             draining: draining || deleting,
             paused: super::is_paused(meta),
-            active: status.is_some_and(|s| super::conditions::is_true(&s.conditions, condition::ACTIVE)),
+            active: says(condition::ACTIVE, true),
             rigs: town
                 .spec
                 .rigs
@@ -358,6 +380,10 @@ pub struct PodFacts {
     pub created: Option<Timestamp>,
     /// `status.startTime`.
     pub started: Option<Timestamp>,
+    /// Since when the condition Ready is True.
+    pub ready_since: Option<Timestamp>,
+    /// The addresses of its node.
+    pub host_ips: Vec<String>,
     /// When it was told to stop: the deletionTimestamp less the grace period.
     pub stop_requested: Option<Timestamp>,
     /// Deleted with no grace left: nothing of it runs, or somebody forced it.
@@ -370,8 +396,6 @@ pub struct PodFacts {
     pub address: Option<String>,
     /// Since when the condition Ready is not True.
     pub not_ready_since: Option<Timestamp>,
-    /// Since when the condition Ready is True.
-    pub ready_since: Option<Timestamp>,
     /// How often the kubelet has restarted a container of the template: the most of any of them. Injected containers
     /// and sidecars do not count.
     pub container_restarts: i32,
@@ -498,6 +522,8 @@ pub struct ServiceFacts {
 pub struct ProbeFacts {
     /// A question is under way.
     pub under_way: bool,
+    /// When the first question was put in the queue.
+    pub wanted_since: Option<Timestamp>,
     /// When the last question that was answered, or not, was sent.
     pub asked_at: Option<Timestamp>,
     /// When that was known.
@@ -506,6 +532,8 @@ pub struct ProbeFacts {
     pub last: Option<Result<Arc<ActivityReport>, String>>,
     /// When a person last put something in, by the last answer that said so: who has left may be gone from the next.
     pub last_input: Option<Timestamp>,
+    /// When the last question was sent whose answer showed the pod's own agent in another state than done or failed.
+    pub unfinished_at: Option<Timestamp>,
     /// Since when there has been no answer.
     pub failing_since: Option<Timestamp>,
     /// How many questions in a row had none.
@@ -513,8 +541,13 @@ pub struct ProbeFacts {
 }
 
 impl ProbeFacts {
-    /// Takes in an answer.
-    pub fn answered(&mut self, report: ActivityReport) {
+    /// Takes in an answer of the pod of this agent, or of a town.
+    pub fn answered(&mut self, report: ActivityReport, agent: Option<&Uid>) {
+        let own = |entry: &&ReportedAgent| agent.is_some_and(|uid| uid.as_str() == entry.uid);
+        let finished = |state| matches!(state, ReportedState::Done | ReportedState::Failed);
+        if report.agents.iter().find(own).is_some_and(|entry| !finished(entry.state)) {
+            self.unfinished_at = self.asked_at;
+        }
         self.failing_since = None;
         self.failures = 0;
         self.last_input = report.last_input_at.as_ref().map(|at| at.0).or(self.last_input);

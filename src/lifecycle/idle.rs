@@ -12,6 +12,7 @@ use super::conditions::{Conditions, is_true};
 use super::expiry::{SAID_BEFORE, soon};
 use super::facts::TownSnapshot;
 use super::plan::Notice;
+use super::retry::START_WITHIN;
 use super::sleep::{IdleClock, idle_clock, unknown_until, why_text};
 use crate::api::condition::{self, reason};
 use crate::api::{AsleepReason, TownStatus};
@@ -39,6 +40,7 @@ pub(super) fn keep(
     let before = s.town.status.as_ref().map_or(&[][..], |b| b.conditions.as_slice());
     let was_active = is_true(before, condition::ACTIVE);
     note_person(s, status, now);
+    note_pod(s, status, now);
     match activity {
         TownActivity::Work(why, text) => {
             if !was_active {
@@ -60,18 +62,18 @@ pub(super) fn keep(
             c.set(condition::ACTIVE, false, reason::NO_WORK, "no agent has work");
             run(s, status, now)
         }
-        TownActivity::NotYetKnown => {
+        TownActivity::NotYetKnown(until) => {
             c.keep(condition::ACTIVE, before, &KNOWN);
             c.keep(condition::DEGRADED, before, &[reason::ACTIVITY_UNKNOWN]);
             if !was_active && status.sleep_at.is_none() {
                 // What most answers lead to is shown at once: that is one write, and not two.
                 let recorded = status.last_active_at.as_ref().map(|t| t.0);
-                status.sleep_at = match idle_clock(s, status, recorded) {
+                status.sleep_at = match idle_clock(s, status, recorded, now) {
                     IdleClock::Runs { sleeps_at, .. } if now < sleeps_at => Some(stamp(sleeps_at)),
                     _ => None,
                 };
             }
-            Ok(Kept::default())
+            Ok(Kept { look_again: *until, notice: None })
         }
         TownActivity::Unknown(since, why) => {
             if was_active {
@@ -98,9 +100,30 @@ pub(super) fn keep(
     }
 }
 
+/// Keeps the pod mark: when the pod is first Ready, or the bound of a start after its creation, whichever comes first.
+/// Once the mark is reached no later pod of this time awake moves it, so a pod that is replaced again and again does
+/// not keep the town awake. A stamp of the API server that lies in the future is read as now, too.
+fn note_pod(s: &TownSnapshot, status: &mut TownStatus, now: Timestamp) {
+    if let Some(pod) = s.pod() {
+        let created = pod.created.unwrap_or(now).min(now);
+        let mark = status.pod_mark_time.as_ref().map_or_else(|| after(created, START_WITHIN), |mark| mark.0);
+        let ready = pod.ready.then(|| pod.ready_since.unwrap_or(created).min(now));
+        status.pod_mark_time = Some(stamp(ready.map_or(mark, |ready| ready.min(mark))));
+    }
+    let created = s.town.metadata.creation_timestamp.as_ref();
+    if created.is_some_and(|created| now < created.0) && status.idle_since.is_none() {
+        status.idle_since = Some(stamp(now));
+    }
+}
+
+/// The first pod of a start is about to be created: the mark is the same, whatever becomes of that pod.
+pub(super) fn note_start(status: &mut TownStatus, now: Timestamp) {
+    status.pod_mark_time.get_or_insert_with(|| stamp(after(now, START_WITHIN)));
+}
+
 /// A person comes, or goes: what they put in last is kept when they go.
 fn note_person(s: &TownSnapshot, status: &mut TownStatus, now: Timestamp) {
-    match activity::attached(s) {
+    match activity::attached(s, now) {
         Some(true) => status.attached_since = status.attached_since.take().or_else(|| Some(stamp(now))),
         Some(false) => {
             if let Some(since) = status.attached_since.take()
@@ -117,7 +140,7 @@ fn note_person(s: &TownSnapshot, status: &mut TownStatus, now: Timestamp) {
 /// The clock goes on where it stood: the time of not knowing does not count.
 fn resume(s: &TownSnapshot, status: &mut TownStatus, since: Timestamp, now: Timestamp) {
     let last = status.last_active_at.as_ref().map(|t| t.0);
-    if let IdleClock::Runs { since: idle, .. } = idle_clock(s, status, last) {
+    if let IdleClock::Runs { since: idle, .. } = idle_clock(s, status, last, now) {
         let shifted = after(idle, now.duration_since(since));
         status.idle_since = Some(stamp(shifted.min(now)));
     }
@@ -130,7 +153,7 @@ fn run(s: &TownSnapshot, status: &mut TownStatus, now: Timestamp) -> Result<Kept
     let input = attached
         .and_then(|attached| activity::last_input(s, attached, now))
         .filter(|at| recorded.is_none_or(|known| *at > known));
-    let sleeps_at = match idle_clock(s, status, input.or(recorded)) {
+    let sleeps_at = match idle_clock(s, status, input.or(recorded), now) {
         IdleClock::Runs { sleeps_at, .. } if sleeps_at <= now => return Err(AsleepReason::Idle),
         IdleClock::Runs { sleeps_at, .. } => sleeps_at,
         IdleClock::Off | IdleClock::Unknown => {
@@ -165,4 +188,5 @@ pub(super) fn forget(status: &mut TownStatus) {
     status.activity_unknown_since = None;
     status.idle_since = None;
     status.attached_since = None;
+    status.pod_mark_time = None;
 }

@@ -1,7 +1,8 @@
-//! Activity probes: whom to ask, when, and with what.
+//! Activity probes: which pods are asked, when, and what their answers are worth.
 //!
-//! Asking is never work, and an answer counts only for the very pod that was asked. Whoever sleeps or is being
-//! deleted is not asked.
+//! Invariants kept here: a probe is never work; an answer counts only for the pod that was asked, and only for three
+//! cadences; a probed pod that was Ready and does not answer is unknown, not idle. No pod is asked while its owner
+//! sleeps or is paused.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
@@ -9,54 +10,81 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use super::clock::after;
 use super::facts::{PodFacts, ProbeFacts, TownSnapshot};
 use super::ids::{ObjectKey, Uid, child_name};
+use super::is_paused;
 use super::plan::{Action, Ask, Questions};
-use crate::api::ActivityProbe;
+use crate::api::{ActivityProbe, ActivityReport, Agent, PodStatus};
 
-/// So many questions in a row without an answer make an activity unknown; fewer are a hiccup.
-pub(super) const FAILURES: u32 = 3;
-/// An answer older than this is too old for the last look before pods go.
-const FRESH: SignedDuration = SignedDuration::from_secs(10);
+/// After this many failed probes in a row the activity is unknown.
+pub const FAILURES: u32 = 3;
+/// An answer is worth this many cadences. An overloaded operator that asks late is tolerated up to here.
+const WORTH: i32 = 3;
+/// The time that one probe may take: an answer is late only after that.
+const WITHIN: SignedDuration = SignedDuration::from_secs(5);
+/// A pod that fails again and again is asked no more often than this, unless its cadence is longer.
+const FAILING_CADENCE: SignedDuration = SignedDuration::from_mins(1);
+/// The final check ends this long after the bound of the drain.
+const LAST_LOOK: SignedDuration = SignedDuration::from_secs(30);
 
 /// The Secret that holds the token for the owner's pod: the one that the spec names, or our own.
 pub fn token_secret(probe: &ActivityProbe, owner: &ObjectKey, uid: &Uid) -> String {
     probe.token_secret.clone().unwrap_or_else(|| child_name(&owner.name, uid))
 }
 
-/// What makes the token that a pod is asked with, where the spec names no Secret for it.
+/// The action that makes the token for a pod, where the spec names no Secret for it.
 pub(super) fn own_token(probe: Option<&ActivityProbe>) -> Option<Action> {
     probe.filter(|probe| probe.token_secret.is_none()).map(|_| Action::CreateToken)
 }
 
-/// Whether the pod can be asked: it is Ready, has an address of its own, and is not on its way out.
+/// Whether the pod can be asked: it is Ready and bound to a node, has an address of its own, and is not on its way
+/// out. No kubelet corrects the status of a pod that is bound to no node, so its address may be anyone's.
 pub(super) fn answers(pod: &PodFacts) -> bool {
-    pod.ready && !pod.deleting() && !pod.ended() && pod.address.is_some()
+    pod.ready && pod.node.is_some() && !pod.deleting() && !pod.ended() && pod.address.is_some()
 }
 
-/// What is known of somebody who was never asked.
+/// Whether this pod was Ready at any time, by itself or by the record of its owner.
+pub(super) fn was_ready(pod: &PodFacts, record: Option<&PodStatus>) -> bool {
+    pod.ready || record.is_some_and(|r| r.uid.as_deref() == Some(pod.uid.as_str()) && r.ready_time.is_some())
+}
+
+/// The facts about a pod that was never asked.
 static UNASKED: ProbeFacts = ProbeFacts {
     under_way: false,
+    wanted_since: None,
     asked_at: None,
     known_at: None,
     last: None,
     last_input: None,
+    unfinished_at: None,
     failing_since: None,
     failures: 0,
 };
 
-/// One who may be asked.
+/// A pod that may be asked.
 pub(super) struct Asked<'a> {
     /// The owner of the pod: a town or an agent.
     pub(super) owner: &'a ObjectMeta,
-    /// How its spec wants to be asked.
+    /// The probe in the owner's spec.
     pub(super) probe: Option<&'a ActivityProbe>,
-    /// Its pod.
+    /// The pod.
     pub(super) pod: Option<&'a PodFacts>,
-    /// What is known already.
+    /// What the owner's status records of the pod.
+    pub(super) record: Option<&'a PodStatus>,
+    /// What the pod answered.
     pub(super) facts: &'a ProbeFacts,
 }
 
-impl Asked<'_> {
-    /// The question, where there is somebody to ask and none is under way.
+/// What is known of the activity of a probed pod.
+pub(super) enum Known<'a> {
+    /// An answer, and the time at which its probe was sent.
+    Answer(&'a ActivityReport, Timestamp),
+    /// Not known yet; the time at which that becomes silence.
+    NotYet(Option<Timestamp>),
+    /// The pod is silent since this time, for this reason.
+    Silent(Timestamp, String),
+}
+
+impl<'a> Asked<'a> {
+    /// The question, where there is a pod to ask and no question is under way.
     fn question(&self) -> Option<Ask> {
         let probe = self.probe?;
         let pod = self.pod.filter(|pod| answers(pod) && !self.facts.under_way)?;
@@ -73,42 +101,89 @@ impl Asked<'_> {
         })
     }
 
-    /// Asks again when the last question is that old.
+    /// Asks again when the last question is that old. A pod that fails again and again is asked less often, so that
+    /// it takes few of the places for probes.
     pub(super) fn every(&self, cadence: SignedDuration, now: Timestamp) -> Questions {
         let Some(question) = self.question() else { return Questions::default() };
-        match self.facts.known_at.map(|at| after(at, cadence)).filter(|due| now < *due) {
+        let wait = if self.facts.failures > FAILURES {
+            let factor = 1_i32.checked_shl(self.facts.failures - FAILURES).unwrap_or(i32::MAX);
+            cadence.saturating_mul(factor).min(FAILING_CADENCE.max(cadence))
+        } else {
+            cadence
+        };
+        match self.facts.known_at.map(|at| after(at, wait)).filter(|due| now < *due) {
             Some(due) => Questions { now: Vec::new(), later: Some(due) },
             None => Questions { now: vec![question], later: None },
         }
     }
 
-    /// The last look: an answer to a question that was sent after `mark`, and not long ago.
+    /// What is known of the pod's activity; `None`: the pod is not probed, or has never been Ready.
+    pub(super) fn known(&self, cadence: SignedDuration, now: Timestamp) -> Option<Known<'a>> {
+        self.probe?;
+        let pod = self.pod.filter(|pod| !pod.deleting() && !pod.ended())?;
+        if !was_ready(pod, self.record) {
+            return None;
+        }
+        let name = &pod.key.name;
+        if !pod.ready {
+            let since = pod.not_ready_since.or(pod.created).map_or(now, |since| since.min(now));
+            return Some(Known::Silent(since, format!("pod {name} stopped being Ready")));
+        }
+        if !answers(pod) {
+            let since = pod.ready_since.or(pod.created).map_or(now, |since| since.min(now));
+            let text = format!("pod {name} has no address of its own at which it can be asked");
+            return Some(Known::Silent(since, text));
+        }
+        let facts = self.facts;
+        let worth = after_times(cadence, WORTH);
+        let late = |from: Timestamp| after(after(from, worth), WITHIN);
+        Some(match (&facts.last, facts.known_at) {
+            (Some(Err(why)), _) if facts.failures >= FAILURES => {
+                Known::Silent(facts.failing_since.unwrap_or(now), why.clone())
+            }
+            (Some(_), Some(at)) if late(at) <= now => Known::Silent(
+                after(at, cadence).min(now),
+                format!("pod {name} has not been asked since {at}"),
+            ),
+            (Some(Ok(report)), Some(at)) => Known::Answer(report, facts.asked_at.unwrap_or(at)),
+            (Some(Err(_)), Some(at)) => Known::NotYet(Some(late(at))),
+            _ => match facts.wanted_since {
+                Some(at) if late(at) <= now => Known::Silent(at, format!("pod {name} was not asked yet")),
+                wanted => Known::NotYet(wanted.map(late)),
+            },
+        })
+    }
+
+    /// The final check: an answer to a question that was sent after `mark`, or its failure.
     fn last_look(&self, mark: Timestamp, now: Timestamp) -> LastLook {
         if self.probe.is_none() || !self.pod.is_some_and(answers) {
-            return LastLook::NobodyToAsk;
+            return LastLook::NoPodToAsk;
         }
         // Marks are kept in whole seconds.
         let first = after(mark, SignedDuration::from_secs(1));
-        let fresh = self.facts.asked_at.is_some_and(|at| at >= first)
-            && self.facts.known_at.is_some_and(|at| now < after(at, FRESH));
+        let sent_after = self.facts.asked_at.is_some_and(|at| at >= first);
         match &self.facts.last {
-            Some(Ok(_)) if fresh => LastLook::Answered,
-            Some(Err(why)) if fresh => LastLook::NoAnswer(why.clone()),
+            Some(Ok(_)) if sent_after => LastLook::Answered,
+            Some(Err(why)) if sent_after => LastLook::NoAnswer(why.clone()),
             _ if now < first => LastLook::Ask(Questions { now: Vec::new(), later: Some(first) }),
             _ => LastLook::Ask(Questions { now: self.question().into_iter().collect(), later: None }),
         }
     }
 }
 
-/// What the last look before pods go has come to; the later in this list, the more it counts.
+fn after_times(cadence: SignedDuration, times: i32) -> SignedDuration {
+    cadence.checked_mul(times).unwrap_or(SignedDuration::MAX)
+}
+
+/// The result of the final check before the pods go; the later in this list, the more it counts.
 pub(super) enum LastLook {
-    /// There is nobody to ask.
-    NobodyToAsk,
-    /// The answer is there.
+    /// There is no pod to ask.
+    NoPodToAsk,
+    /// Every pod answered.
     Answered,
-    /// There is none, and why.
+    /// A pod did not answer, and why.
     NoAnswer(String),
-    /// It must be asked, or the answer awaited.
+    /// A pod must be asked, or its answer awaited.
     Ask(Questions),
 }
 
@@ -119,30 +194,56 @@ impl LastLook {
             (ask @ Self::Ask(_), _) | (_, ask @ Self::Ask(_)) => ask,
             (none @ Self::NoAnswer(_), _) | (_, none @ Self::NoAnswer(_)) => none,
             (Self::Answered, _) | (_, Self::Answered) => Self::Answered,
-            (Self::NobodyToAsk, Self::NobodyToAsk) => Self::NobodyToAsk,
+            (Self::NoPodToAsk, Self::NoPodToAsk) => Self::NoPodToAsk,
         }
     }
 }
 
+/// How often the pods of the town are asked while it has the recorded activity.
+pub(super) fn cadence(s: &TownSnapshot) -> SignedDuration {
+    let alarm = &s.town.spec.alarm;
+    let conditions = s.town.status.as_ref().map_or(&[][..], |status| status.conditions.as_slice());
+    if super::conditions::is_true(conditions, crate::api::condition::ACTIVE) {
+        alarm.active.get()
+    } else {
+        alarm.idle.get()
+    }
+}
+
 /// The town's own pod.
-fn own(s: &TownSnapshot) -> Asked<'_> {
-    let probe = s.town.spec.activity_probe.as_ref();
-    Asked { owner: &s.town.metadata, probe, pod: s.pod(), facts: &s.probe }
+pub(super) fn own(s: &TownSnapshot) -> Asked<'_> {
+    Asked {
+        owner: &s.town.metadata,
+        probe: s.town.spec.activity_probe.as_ref(),
+        pod: s.pod(),
+        record: s.town.status.as_ref().and_then(|status| status.pod.as_ref()),
+        facts: &s.probe,
+    }
 }
 
-/// Everybody of a town who may be asked: its own pod and those of its agents.
-fn everybody(s: &TownSnapshot) -> impl Iterator<Item = Asked<'_>> {
-    let agents = s.agents.iter().filter(|a| a.metadata.deletion_timestamp.is_none()).filter_map(|agent| {
-        let probe = Some(agent.spec.activity_probe.as_ref()?);
-        let pod = s.pod_of(agent);
-        Some(Asked { owner: &agent.metadata, probe, pod, facts: s.probe_of(agent).unwrap_or(&UNASKED) })
-    });
-    std::iter::once(own(s)).chain(agents)
+/// The pod of an agent of the town.
+pub(super) fn of_agent<'a>(s: &'a TownSnapshot, agent: &'a Agent, pod: Option<&'a PodFacts>) -> Asked<'a> {
+    Asked {
+        owner: &agent.metadata,
+        probe: agent.spec.activity_probe.as_ref(),
+        pod,
+        record: agent.status.as_ref().and_then(|status| status.pod.as_ref()),
+        facts: s.probe_of(agent).unwrap_or(&UNASKED),
+    }
 }
 
-/// What is known of everybody who can be asked now.
-pub(super) fn answering(s: &TownSnapshot) -> impl Iterator<Item = &ProbeFacts> {
-    everybody(s).filter(|a| a.probe.is_some() && a.pod.is_some_and(answers)).map(|asked| asked.facts)
+/// Every probed pod of a town: its own and those of its agents. Agents that are being deleted or are paused are not
+/// asked.
+pub(super) fn every_pod(s: &TownSnapshot) -> Vec<Asked<'_>> {
+    let pods = s.pods_by_agent();
+    let asked = |agent: &Agent| {
+        agent.spec.activity_probe.is_some()
+            && agent.metadata.deletion_timestamp.is_none()
+            && !is_paused(&agent.metadata)
+    };
+    let pod_of = |agent: &Agent| agent.metadata.uid.as_deref().and_then(|uid| pods.get(uid).copied());
+    let agents = s.agents.iter().filter(|agent| asked(agent)).map(|agent| of_agent(s, agent, pod_of(agent)));
+    std::iter::once(own(s)).chain(agents).collect()
 }
 
 /// Asks the town's own pod again when the last question is that old.
@@ -150,12 +251,24 @@ pub(super) fn ask_town(s: &TownSnapshot, cadence: SignedDuration, now: Timestamp
     own(s).every(cadence, now)
 }
 
-/// Asks everybody again whose last question is that old.
+/// Asks every pod again whose last question is that old.
 pub(super) fn ask_all(s: &TownSnapshot, cadence: SignedDuration, now: Timestamp) -> Questions {
-    everybody(s).map(|asked| asked.every(cadence, now)).fold(Questions::default(), Questions::and)
+    every_pod(s).iter().map(|asked| asked.every(cadence, now)).fold(Questions::default(), Questions::and)
 }
 
-/// The last look at everybody of a town, marked as draining at this time.
+/// The final check of every pod of a town that was marked as draining at this time. Past its bound a pod that was
+/// not asked yet, or has not answered yet, counts as one that does not answer.
 pub(super) fn last_look(s: &TownSnapshot, mark: Timestamp, now: Timestamp) -> LastLook {
-    everybody(s).map(|asked| asked.last_look(mark, now)).fold(LastLook::NobodyToAsk, LastLook::and)
+    let bound = after(after(mark, s.town.spec.drain.timeout.get()), LAST_LOOK);
+    let result =
+        every_pod(s).iter().map(|asked| asked.last_look(mark, now)).fold(LastLook::NoPodToAsk, LastLook::and);
+    match result {
+        LastLook::Ask(_) if bound <= now => {
+            LastLook::NoAnswer("not every pod answered within drain.timeout and 30 s".to_owned())
+        }
+        LastLook::Ask(questions) => {
+            LastLook::Ask(questions.and(Questions { now: Vec::new(), later: Some(bound) }))
+        }
+        result => result,
+    }
 }

@@ -274,5 +274,6 @@ pub fn pod_record(pod: &PodFacts) -> PodStatus {
         node: pod.node.clone(),
         started_at: pod.created.map(stamp),
         container_restarts: pod.container_restarts,
+        ready_time: None,
     }
 }

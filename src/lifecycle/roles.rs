@@ -3,6 +3,7 @@
 //! Invariant kept here: among the agents of one town all come to the same result, whoever is asked first: one
 //! mayor a town, one refinery a rig, and no more polecats at work on a rig than it takes.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use k8s_openapi::jiff::Timestamp;
@@ -42,8 +43,8 @@ fn holder(agent: &Agent, peers: &[Arc<Agent>], same_place: impl Fn(&Agent) -> bo
     }
 }
 
-/// Polecats with an unfinished bead work, so many a rig at once: those at it go on, then the oldest; last, with
-/// their next attempt, those that have failed.
+/// Polecats with an unfinished bead work, `maxPolecats` of a rig at once: first those whose attempt is under way, then
+/// the oldest, and last, in the order of their next attempts, those that have failed.
 fn turn(agent: &Agent, limit: i32, peers: &[Arc<Agent>]) -> Standing {
     if unfinished(agent).is_none() {
         return Standing::Free;
@@ -53,28 +54,58 @@ fn turn(agent: &Agent, limit: i32, peers: &[Arc<Agent>]) -> Standing {
         .iter()
         .map(Arc::as_ref)
         .filter(|peer| peer.metadata.uid != agent.metadata.uid)
-        .filter(|peer| peer.spec.role == Role::Polecat && peer.spec.rig == agent.spec.rig)
-        .filter(|peer| counts(peer) && unfinished(peer).is_some())
-        .filter(|peer| peer.metadata.deletion_timestamp.is_none() || at_it(peer))
+        .filter(|peer| peer.spec.rig == agent.spec.rig && contends(peer))
         .filter(|peer| rank(peer) < own)
         .count();
     let room = usize::try_from(limit).unwrap_or(0);
     if before < room { Standing::Free } else { Standing::RigFull { position: before - room + 1, limit } }
 }
 
-/// Whether an agent of the town that says that it waits for a place on its rig has room now: it takes that with its
-/// next look. Who is paused takes none.
-pub(super) fn takes_place(s: &TownSnapshot, agent: &Agent) -> bool {
-    let conditions = agent.status.as_ref().map_or(&[][..], |status| status.conditions.as_slice());
-    let rig = s.town.spec.rigs.iter().find(|rig| agent.spec.rig.as_ref() == Some(&rig.name));
-    gives(conditions, condition::READY, reason::RIG_FULL)
+/// Whether the agent takes part in the order of its rig. A paused agent takes no place.
+fn contends(agent: &Agent) -> bool {
+    agent.spec.role == Role::Polecat
+        && counts(agent)
+        && unfinished(agent).is_some()
+        && (agent.metadata.deletion_timestamp.is_none() || at_it(agent))
         && !is_paused(&agent.metadata)
-        && rig.is_some_and(|rig| turn(agent, rig.max_polecats(), &s.agents) == Standing::Free)
+}
+
+/// The UIDs of the polecats of a town that have room on their rigs. Each rig is ordered once.
+pub(super) fn with_room(s: &TownSnapshot) -> HashSet<&str> {
+    let mut rigs: HashMap<&str, Vec<_>> = HashMap::new();
+    for agent in s.agents.iter().filter(|agent| contends(agent)) {
+        if let Some(rig) = agent.spec.rig.as_deref() {
+            rigs.entry(rig).or_default().push((rank(agent), agent));
+        }
+    }
+    let mut room = HashSet::new();
+    for rig in &s.town.spec.rigs {
+        let Some(mut queue) = rigs.remove(rig.name.as_str()) else { continue };
+        let limit = usize::try_from(rig.max_polecats()).unwrap_or(0);
+        if limit < queue.len() {
+            if let Some(last) = limit.checked_sub(1) {
+                queue.select_nth_unstable_by(last, |(one, _), (other, _)| one.cmp(other));
+            }
+            queue.truncate(limit);
+        }
+        room.extend(queue.into_iter().filter_map(|(_, agent)| agent.metadata.uid.as_deref()));
+    }
+    room
+}
+
+/// Whether an agent that says that it waits for a place on its rig has room now: it takes the place at its next
+/// reconcile.
+pub(super) fn takes_place(agent: &Agent, with_room: &HashSet<&str>) -> bool {
+    let conditions = agent.status.as_ref().map_or(&[][..], |status| status.conditions.as_slice());
+    gives(conditions, condition::READY, reason::RIG_FULL)
+        && agent.metadata.uid.as_deref().is_some_and(|uid| with_room.contains(uid))
 }
 
 /// Those at it come first; those that have failed last, in the order of their next attempts: so whoever's time has
 /// come waits for nobody whose time has not.
 fn rank(agent: &Agent) -> (bool, Option<Timestamp>, (Option<Timestamp>, Option<&str>)) {
+    #[cfg(test)]
+    RANKED.with(|ranked| ranked.set(ranked.get() + 1));
     (!at_it(agent), task::tried_again_at(agent), age(agent))
 }
 
@@ -109,4 +140,10 @@ pub(super) fn place(position: usize) -> String {
         51..=200 => "among the next 200".into(),
         _ => "far back".into(),
     }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// How many agents this thread has ranked: what the order of a rig costs.
+    pub(super) static RANKED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }

@@ -8,12 +8,12 @@ use super::conditions::Conditions;
 use super::done;
 use super::facts::{AgentSnapshot, TownFacts};
 use super::needs::{self, Volume, has_template, no_template, unusable_volume, volume};
-use super::plan::{Action, Plan};
+use super::plan::{Action, Plan, Questions};
 use super::pods::{STARTING_TEXT, end_pod, pod_conditions, show_back_off, show_leaving};
 use super::probe;
 use super::restart::{self, Next, Starts};
 use super::retry::{self, Limit};
-use super::status::{agent_status, finish_agent, show_pod};
+use super::status::{agent_status, finish_agent, show_pod, show_town_sleeps};
 use super::task::{End, note_end};
 use super::update::{self, Update};
 use crate::api::condition::{self, reason};
@@ -47,12 +47,13 @@ pub(super) fn decide(s: &AgentSnapshot, town: &TownFacts, now: Timestamp) -> Pla
         if let Some(restarts) = status.restarts.clone().filter(|r| limit(s, town).is_past(r.count)) {
             return failed(s, status, c, &restarts, None, now);
         }
-        c.ready(reason::ASLEEP, "the town is asleep");
-        return finish_agent(s, status, c, "Asleep", now);
+        let phase = show_town_sleeps(s, town, &mut c);
+        return finish(s, status, c, phase, now);
     }
     let volume = match volume(s.agent.spec.storage.as_ref(), s.claim.as_ref(), &mut status.storage, now) {
         Ok(volume) => volume,
-        Err(why) if why.1 => return unusable_volume(s, status, c, why, now),
+        // A pod that is still there is asked what it does, whatever becomes of its claim.
+        Err(why) if why.1 => return unusable_volume(s, status, c, why, now).asking(ask(s, town, now)),
         Err(why) => {
             c.degraded(why.0, why.2.clone());
             Volume { actions: Vec::new(), notice: None, unusable: Some(why) }
@@ -81,7 +82,7 @@ pub(super) fn decide(s: &AgentSnapshot, town: &TownFacts, now: Timestamp) -> Pla
         Next::Wait => {
             status.pod = restart::gone(status.pod.as_ref());
             let overdue_at = show_leaving(s.pod.as_ref(), &mut c, now);
-            finish_agent(s, status, c, "Starting", now).look_again_at(overdue_at)
+            finish(s, status, c, "Starting", now).look_again_at(overdue_at)
         }
         Next::BackOff(_) if s.pod.as_ref().is_some_and(|pod| update::outdated(pod, wanted(s, town))) => {
             status.restarts = None;
@@ -92,7 +93,7 @@ pub(super) fn decide(s: &AgentSnapshot, town: &TownFacts, now: Timestamp) -> Pla
             if s.pod.is_none() {
                 status.pod = restart::gone(status.pod.as_ref());
             }
-            finish_agent(s, status, c, "Starting", now).retry_at(Some(at))
+            finish(s, status, c, "Starting", now).retry_at(Some(at))
         }
         Next::Hold(at) => {
             let restarts = status.restarts.clone().unwrap_or_default();
@@ -109,17 +110,50 @@ pub(super) fn decide(s: &AgentSnapshot, town: &TownFacts, now: Timestamp) -> Pla
         Next::Create if volume.unusable.is_some() => {
             let (why, _, text) = volume.unusable.unwrap_or_default();
             c.reconciling(why, text);
-            finish_agent(s, status, c, "Starting", now)
+            finish(s, status, c, "Starting", now)
         }
         Next::Create => {
             actions.extend(probe::own_token(s.agent.spec.activity_probe.as_ref()));
             actions.push(Action::CreatePod);
             status.pod = restart::gone(status.pod.as_ref());
             c.reconciling(reason::STARTING, STARTING_TEXT);
-            finish_agent(s, status, c, "Starting", now).with_actions(actions)
+            finish(s, status, c, "Starting", now).with_actions(actions)
         }
     };
     plan.announcing(volume.notice).look_again_at(decided.look_again)
+}
+
+/// The status to report. A bead that ended counts for more than what the agent, its pod or its town is at.
+fn finish(
+    s: &AgentSnapshot,
+    status: AgentStatus,
+    c: Conditions,
+    phase: &str,
+    now: Timestamp,
+) -> Plan<AgentStatus> {
+    let work = status.work.as_ref();
+    let ended = s.agent.spec.hook.as_ref().and_then(|hook| {
+        let failed = work.is_some_and(|w| w.bead == hook.bead && w.outcome == Some(Outcome::Failed));
+        let done = work.is_some_and(|w| done::is_done(w, &hook.bead));
+        if done { Some("Done") } else { failed.then_some("Failed") }
+    });
+    finish_agent(s, status, c, ended.unwrap_or(phase), now)
+}
+
+/// The question to the agent's pod.
+fn ask(s: &AgentSnapshot, town: &TownFacts, now: Timestamp) -> Questions {
+    asked(s).every(town.cadence(), now)
+}
+
+/// The agent's pod, as a probe sees it.
+pub(super) fn asked(s: &AgentSnapshot) -> probe::Asked<'_> {
+    probe::Asked {
+        owner: &s.agent.metadata,
+        probe: s.agent.spec.activity_probe.as_ref(),
+        pod: s.pod.as_ref(),
+        record: s.agent.status.as_ref().and_then(|status| status.pod.as_ref()),
+        facts: &s.probe,
+    }
 }
 
 /// The bound on failed starts of the agent.
@@ -174,7 +208,7 @@ fn replace(
     status.start_time = None;
     c.reconciling(reason::STARTING, text);
     let end = s.pod.iter().flat_map(end_pod).collect();
-    finish_agent(s, status, c, "Starting", now).with_actions(end)
+    finish(s, status, c, "Starting", now).with_actions(end)
 }
 
 /// The pod is there: it gets the hook it should have, what it was given is recorded, and it is asked what it
@@ -188,8 +222,8 @@ fn keep(
     now: Timestamp,
 ) -> Plan<AgentStatus> {
     let Some(pod) = &s.pod else { return Plan::nothing() };
-    let said = heard(&s.agent, Some(&s.probe), None);
-    let activity = agent_activity(&s.agent, Some(pod), said, now);
+    let said = heard(&s.agent, asked(s).known(town.cadence(), now), None);
+    let activity = agent_activity(&s.agent, Some(pod), (said, &s.probe), now);
     let busy =
         matches!(activity, AgentActivity::Working | AgentActivity::Stalled(true) | AgentActivity::Unknown);
     let idle = !town.active && !busy;
@@ -216,16 +250,7 @@ fn keep(
         c.set(condition::RECONCILING, true, reason::UPDATE_PENDING, update::PENDING_TEXT);
     }
     let phase = if ready { show_activity(s, &mut status, &mut c, said, activity, now) } else { "Starting" };
-    let asked = probe::Asked {
-        owner: &s.agent.metadata,
-        probe: s.agent.spec.activity_probe.as_ref(),
-        pod: s.pod.as_ref(),
-        facts: &s.probe,
-    };
-    finish_agent(s, status, c, phase, now)
-        .with_actions(actions)
-        .look_again_at(later)
-        .asking(asked.every(town.cadence(), now))
+    finish(s, status, c, phase, now).with_actions(actions).look_again_at(later).asking(ask(s, town, now))
 }
 
 /// Shows what a pod that is Ready says that the agent does; the phase that goes with it.
@@ -241,7 +266,7 @@ fn show_activity(
     let old = before.map_or(&[][..], |b| b.conditions.as_slice());
     let entry = match said {
         Heard::Answer(entry, _) => entry,
-        Heard::NoAnswer | Heard::Nothing => None,
+        Heard::NoAnswer | Heard::NoPod | Heard::Nothing => None,
     };
     let bead = s.agent.spec.hook.as_ref().map(|h| h.bead.as_str());
     // The pod can speak of a bead only once it has it.
@@ -285,15 +310,9 @@ fn show_activity(
             }
         }
         "Done" => {
-            let text = format!("bead {} is done", bead.unwrap_or_default());
-            c.set(condition::FINISHED, true, reason::DONE, text);
+            show_hook(s, c, status);
         }
-        "Failed" => {
-            let said = status.work.as_ref().map(|w| w.message.clone()).unwrap_or_default();
-            let text = format!("the agent reports that bead {} has failed: {said}", bead.unwrap_or_default());
-            c.set(condition::READY, false, reason::REPORTED_FAILED, text.clone());
-            c.degraded(reason::REPORTED_FAILED, text);
-        }
+        "Failed" => show_failed(c, bead.unwrap_or_default(), status),
         _ => {}
     }
     if let (Some(Err(why)), true) = (&s.probe.last, s.probe.failures >= probe::FAILURES) {
@@ -309,10 +328,23 @@ fn message(entry: Option<&ReportedAgent>) -> String {
     text.chars().filter(|c| !c.is_control()).take(MESSAGE).collect()
 }
 
+/// Shows what became of the bead on the hook. Done is final: neither sleep nor a missing answer takes it back.
 fn show_hook(s: &AgentSnapshot, c: &mut Conditions, status: &AgentStatus) {
-    if let Some(hook) = &s.agent.spec.hook {
-        let delivered = status.work.as_ref().is_some_and(|w| w.bead == hook.bead);
-        let text = if delivered { "delivered" } else { "not delivered yet" };
-        c.set(condition::FINISHED, false, reason::UNFINISHED, format!("bead {} is {text}", hook.bead));
+    let Some(hook) = &s.agent.spec.hook else { return };
+    let work = status.work.as_ref();
+    if work.is_some_and(|w| done::is_done(w, &hook.bead)) {
+        c.set(condition::FINISHED, true, reason::DONE, format!("bead {} is done", hook.bead));
+        return;
     }
+    let delivered = work.is_some_and(|w| w.bead == hook.bead);
+    let text = if delivered { "delivered" } else { "not delivered yet" };
+    c.set(condition::FINISHED, false, reason::UNFINISHED, format!("bead {} is {text}", hook.bead));
+}
+
+/// Shows that the agent gave the bead up.
+fn show_failed(c: &mut Conditions, bead: &str, status: &AgentStatus) {
+    let said = status.work.as_ref().map(|w| w.message.clone()).unwrap_or_default();
+    let text = format!("the agent reports that bead {bead} has failed: {said}");
+    c.set(condition::READY, false, reason::REPORTED_FAILED, text.clone());
+    c.degraded(reason::REPORTED_FAILED, text);
 }

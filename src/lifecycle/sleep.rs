@@ -10,7 +10,7 @@ use super::activity::{self, AgentActivity};
 use super::clock::after;
 use super::expiry::{Expiry, expiry};
 use super::facts::TownSnapshot;
-use super::probe;
+use super::{is_paused, probe, retry};
 use crate::api::{Agent, AsleepReason, ExpiryPolicy, Mode, TownStatus};
 
 /// A town of which nobody can say whether it has work sleeps after so many times `sleepAfter`.
@@ -18,29 +18,29 @@ const UNKNOWN_TIMES: i32 = 3;
 
 /// The idle clock of a town that is awake and has no work.
 pub(super) enum IdleClock {
-    /// It never sleeps on its own.
+    /// The town never sleeps on its own.
     Off,
-    /// A pod exists whose start is not known: nobody can say how long it has been idle.
+    /// No stamp says when it began.
     Unknown,
-    /// It has been idle since this time, and sleeps at the other if no work comes.
+    /// It runs since this time; the town sleeps at the other time if no work comes.
     Runs { since: Timestamp, sleeps_at: Timestamp },
 }
 
 /// Reads the idle clock. `last_active` is when work was last seen.
-pub(super) fn idle_clock(s: &TownSnapshot, status: &TownStatus, last_active: Option<Timestamp>) -> IdleClock {
+pub(super) fn idle_clock(
+    s: &TownSnapshot,
+    status: &TownStatus,
+    last_active: Option<Timestamp>,
+    now: Timestamp,
+) -> IdleClock {
     if s.town.spec.always_on {
         return IdleClock::Off;
     }
-    let pod_started = match s.pod() {
-        Some(pod) => match pod.started {
-            Some(started) => Some(started),
-            None => return IdleClock::Unknown,
-        },
-        None => None,
-    };
-    let created = s.town.metadata.creation_timestamp.as_ref().map(|t| t.0);
-    let stamps = [status.woke_at.as_ref(), status.idle_since.as_ref()].map(|stamp| stamp.map(|t| t.0));
-    match stamps.into_iter().chain([created, pod_started, last_active]).flatten().max() {
+    let created = s.town.metadata.creation_timestamp.as_ref().filter(|created| created.0 <= now);
+    // A mark that is not reached yet holds the clock only while there is a pod that may reach it.
+    let mark = status.pod_mark_time.as_ref().filter(|mark| s.pod().is_some() || mark.0 <= now);
+    let stamps = [status.woke_at.as_ref(), status.idle_since.as_ref(), created, mark];
+    match stamps.into_iter().flatten().map(|stamp| stamp.0).chain(last_active).max() {
         Some(since) => IdleClock::Runs { since, sleeps_at: after(since, s.town.spec.sleep_after.get()) },
         None => IdleClock::Unknown,
     }
@@ -92,6 +92,8 @@ pub(super) fn wake(s: &TownSnapshot, status: &TownStatus, now: Timestamp) -> Opt
         // town would wake again and again for one who waits for a person.
         let asleep = !s.pod_of(agent).is_some_and(probe::answers);
         match activity {
+            _ if failed_to_start(agent) => tries_again(s, status, agent, now),
+            AgentActivity::Failed => tries_again(s, status, agent, now),
             AgentActivity::Pending if session && asleep => session_wake(agent, name),
             AgentActivity::Working | AgentActivity::Pending | AgentActivity::Stalled(true) => {
                 Some(format!("agent {name} has an unfinished bead"))
@@ -100,7 +102,8 @@ pub(super) fn wake(s: &TownSnapshot, status: &TownStatus, now: Timestamp) -> Opt
             _ => None,
         }
     });
-    let others = || activity::of_own_pod(s, now).or_else(|| activity::waiting_work(s)).map(str::to_owned);
+    let others =
+        || activity::of_own_pod(s, now).or_else(|| activity::waiting_work(s, now)).map(str::to_owned);
     agent.or_else(others)
 }
 
@@ -108,6 +111,40 @@ pub(super) fn wake(s: &TownSnapshot, status: &TownStatus, now: Timestamp) -> Opt
 pub(super) fn wake_requested(s: &TownSnapshot, status: &TownStatus) -> bool {
     let request = &s.town.spec.wake_request;
     !request.is_empty() && *request != status.handled_wake_request
+}
+
+/// Whether the last starts of a Session agent failed and nothing of them has changed since: the agent reconciles its
+/// record away when its spec, its hook or `restart-at` changes.
+fn failed_to_start(agent: &Agent) -> bool {
+    activity::mode(agent) == Mode::Session
+        && agent.status.as_ref().and_then(|s| s.restarts.as_ref()).is_some_and(|r| r.count > 0)
+}
+
+/// Why an agent that failed wakes its sleeping town: its next attempt is due. A town that falls asleep does not turn back
+/// for that.
+fn tries_again(s: &TownSnapshot, status: &TownStatus, agent: &Agent, now: Timestamp) -> Option<String> {
+    let due = status.draining_since.is_none() && next_attempt(s, agent).is_some_and(|at| at <= now);
+    let name = agent.metadata.name.as_deref().unwrap_or_default();
+    due.then(|| {
+        format!("agent {name} failed for a cause outside of its container, and its next attempt is due")
+    })
+}
+
+/// The next attempt of an agent that failed for a cause outside of its container. A wake of the town is an attempt: the
+/// next one follows a window later, so that a town that sleeps before the start has failed is not woken again at once.
+fn next_attempt(s: &TownSnapshot, agent: &Agent) -> Option<Timestamp> {
+    let at = retry::next_attempt_of_failed(agent).filter(|_| !is_paused(&agent.metadata))?;
+    let woke_at = s.town.status.as_ref().and_then(|status| status.woke_at.as_ref()).map(|t| t.0);
+    match woke_at {
+        Some(woke_at) if at <= woke_at => Some(after(woke_at, agent.spec.retry.window.get())),
+        _ => Some(at),
+    }
+}
+
+/// When a sleeping town wakes for the next attempt of an agent that failed; `None`: no agent does that.
+pub(super) fn wakes_at(s: &TownSnapshot) -> Option<Timestamp> {
+    let living = s.agents.iter().filter(|agent| agent.metadata.deletion_timestamp.is_none());
+    living.filter_map(|agent| next_attempt(s, agent)).min()
 }
 
 /// A Session agent wakes its town to be started the first time, and to be given a new bead.

@@ -7,14 +7,15 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::activity::{self, mode};
 use super::agent::lost_rig;
-use super::clock::after;
+use super::clock::{after, stamp};
 use super::conditions::Conditions;
 use super::expiry;
-use super::facts::{AgentSnapshot, TownSnapshot, TownView};
+use super::facts::{AgentSnapshot, PodFacts, TownFacts, TownSnapshot, TownView};
 use super::plan::Plan;
+use super::town::PENDING;
 use super::{restored, usage};
 use crate::api::condition::{self, reason};
-use crate::api::{AgentStatus, StorageStatus, TownStatus};
+use crate::api::{AgentStatus, PodStatus, StorageStatus, TownStatus};
 
 /// Agent counts that changed alone are reported this long after the last report.
 const COUNTS_EVERY: SignedDuration = SignedDuration::from_secs(60);
@@ -29,6 +30,7 @@ pub(super) fn finish_town(
 ) -> Plan<TownStatus> {
     expiry::show_unguarded(s, &mut c);
     let before = s.town.status.as_ref();
+    note_ready(&mut status.pod, before.and_then(|before| before.pod.as_ref()), s.pod(), now);
     status.observed_generation = s.town.metadata.generation;
     status.phase = Some(phase.to_owned());
     status.conditions =
@@ -39,6 +41,7 @@ pub(super) fn finish_town(
         same.agents.clone_from(&b.agents);
         same.pod.clone_from(&b.pod);
         keep_capacity(same.storage.as_mut(), b.storage.as_ref());
+        same.pod_mark_time.clone_from(&b.pod_mark_time);
         same == *b
     });
     if !unchanged {
@@ -71,7 +74,7 @@ fn keep_capacity(now: Option<&mut StorageStatus>, before: Option<&StorageStatus>
 /// Nothing is done while reconciliation is paused, and the status says so; the rest of it stays.
 pub(super) fn paused_town(s: &TownSnapshot, now: Timestamp) -> Plan<TownStatus> {
     let mut status = s.town.status.clone().unwrap_or_default();
-    status.phase.get_or_insert_with(|| super::town::PENDING.to_owned());
+    status.phase.get_or_insert_with(|| PENDING.to_owned());
     status.conditions = Conditions::of_town().paused(&status.conditions, s.town.metadata.generation, now);
     Plan::report(status)
 }
@@ -79,7 +82,7 @@ pub(super) fn paused_town(s: &TownSnapshot, now: Timestamp) -> Plan<TownStatus> 
 /// As [`paused_town`], for an agent.
 pub(super) fn paused_agent(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
     let mut status = agent_status(s);
-    status.phase.get_or_insert_with(|| super::town::PENDING.to_owned());
+    status.phase.get_or_insert_with(|| PENDING.to_owned());
     status.conditions = Conditions::of_agent().paused(&status.conditions, s.agent.metadata.generation, now);
     Plan::report(status)
 }
@@ -97,6 +100,32 @@ pub(super) fn agent_status(s: &AgentSnapshot) -> AgentStatus {
     }
     restored::keep(&s.agent, &mut status);
     status
+}
+
+/// Shows that the town runs no pod; the phase that goes with it. An agent that was never looked at before does not say
+/// Asleep of a town that is not asleep.
+pub(super) fn show_town_sleeps(s: &AgentSnapshot, town: &TownFacts, c: &mut Conditions) -> &'static str {
+    let phase = s.agent.status.as_ref().and_then(|status| status.phase.as_deref());
+    if town.asleep || phase.is_some_and(|phase| phase != PENDING) {
+        c.ready(reason::ASLEEP, "the town is asleep");
+        return "Asleep";
+    }
+    c.reconciling(reason::TOWN_NOT_STARTED, format!("town {} has not started", s.agent.spec.town));
+    PENDING
+}
+
+/// The record of the pod, with the time at which it was first Ready.
+fn note_ready(
+    record: &mut Option<PodStatus>,
+    before: Option<&PodStatus>,
+    pod: Option<&PodFacts>,
+    now: Timestamp,
+) {
+    let Some(record) = record.as_mut().filter(|record| record.uid.is_some()) else { return };
+    let known = before.filter(|before| before.uid == record.uid).and_then(|before| before.ready_time.clone());
+    let ready = pod.filter(|pod| pod.ready && record.uid.as_deref() == Some(pod.uid.as_str()));
+    record.ready_time =
+        known.or_else(|| ready.map(|pod| stamp(pod.ready_since.map_or(now, |since| since.min(now)))));
 }
 
 /// Shows what the agent's pod is up to.
@@ -117,6 +146,7 @@ pub(super) fn finish_agent(
     now: Timestamp,
 ) -> Plan<AgentStatus> {
     let before = s.agent.status.as_ref();
+    note_ready(&mut status.pod, before.and_then(|before| before.pod.as_ref()), s.pod.as_ref(), now);
     status.observed_generation = s.agent.metadata.generation;
     status.phase = Some(phase.to_owned());
     status.conditions =

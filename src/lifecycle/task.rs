@@ -16,7 +16,7 @@ use super::pods::{STARTING_TEXT, end_pod, is_overdue, overdue_at, pod_conditions
 use super::restart::not_ready_text;
 use super::retry::{self, Limit, START_WITHIN, disrupted};
 use super::roles::place;
-use super::status::{agent_status, finish_agent, show_pod};
+use super::status::{agent_status, finish_agent, show_pod, show_town_sleeps};
 use super::{done, needs, restart, update};
 use crate::api::condition::{self, reason};
 use crate::api::{Agent, AgentStatus, Duration, Mode, Outcome, WorkStatus};
@@ -375,8 +375,8 @@ fn resting(
         if let Some(lost) = needs::lost(s.claim.as_ref()) {
             return unusable_volume(s, status, c, lost, now);
         }
-        c.ready(reason::ASLEEP, "the town is asleep");
-        return finish_agent(s, status, c, "Asleep", now);
+        let phase = show_town_sleeps(s, town, &mut c);
+        return finish_agent(s, status, c, phase, now);
     }
     let volume = match volume(s.agent.spec.storage.as_ref(), s.claim.as_ref(), &mut status.storage, now) {
         Ok(volume) => volume,

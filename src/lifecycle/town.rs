@@ -4,7 +4,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::activity;
 use super::clock::{after, stamp};
-use super::compute::compute;
+use super::compute::{self, compute};
 use super::conditions::{Conditions, is_true};
 use super::destroy;
 use super::expiry::{self, Expiry};
@@ -15,7 +15,9 @@ use super::pods::{delete_pods, end_pod, is_overdue, ours, overdue, overdue_at};
 use super::probe::{self, LastLook};
 use super::restart;
 use super::sleep;
+use super::stamps;
 use super::status::{finish_town, paused_town};
+use super::update;
 use super::{has_finalizer, is_held, is_paused, label, tombstone};
 use crate::api::condition::{self, reason};
 use crate::api::{AsleepReason, ExpiryPolicy, Tombstone, Town, TownStatus, names};
@@ -44,6 +46,7 @@ pub fn is_new(town: &Town) -> bool {
 
 /// What should happen to a town now.
 pub fn decide_town(s: &TownSnapshot, now: Timestamp) -> Plan<TownStatus> {
+    let s = &*stamps::of_town(s, now);
     let meta = &s.town.metadata;
     if label(meta, names::INSTALL).is_some_and(|install| install != s.install) {
         return Plan::nothing();
@@ -63,13 +66,14 @@ pub fn decide_town(s: &TownSnapshot, now: Timestamp) -> Plan<TownStatus> {
     if is_paused(meta) {
         return paused_town(s, now);
     }
-    let status = s.town.status.clone().unwrap_or_default();
+    let mut status = s.town.status.clone().unwrap_or_default();
     let expiry = expiry::expiry(s, &status, now);
     match expiry {
         Expiry::InPast => return expired_before_birth(s, status, now),
         Expiry::Due(ExpiryPolicy::Destroy) => return Plan::act(vec![Action::DeleteSelf]),
         _ => {}
     }
+    status.accepted_time.get_or_insert_with(|| stamp(now));
     let plan = if status.draining_since.is_some() {
         draining(s, status, now)
     } else if is_true(&status.conditions, condition::ASLEEP) {
@@ -163,14 +167,26 @@ fn awake(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<TownS
     status.asleep_reason = None;
     c.set(condition::ASLEEP, false, reason::AWAKE, "");
     let compute = compute(s, &mut status, &mut c, &activity, now);
-    if !compute.running {
+    let replaced = s.pod().is_some_and(|pod| {
+        pod.ready
+            && (update::outdated(pod, compute::wanted(s)) || update::restart_asked(&s.town.metadata, pod))
+            && compute.actions.contains(&Action::DeletePod(pod.key.clone(), pod.uid.clone()))
+    });
+    if replaced {
+        // The successor of a pod that was replaced on purpose starts the clock anew.
+        status.pod_mark_time = None;
+    }
+    if compute.actions.contains(&Action::CreatePod) {
+        idle::note_start(&mut status, now);
+    }
+    if !compute.running && status.pod_mark_time.as_ref().is_none_or(|mark| now < mark.0) {
         // The clock may yet move with the start of the pod: it is shown once it is settled.
         status.sleep_at = None;
     }
     let work = match activity {
         activity::TownActivity::Work(..) => true,
         // As it was: a question without an answer changes nothing yet.
-        activity::TownActivity::NotYetKnown => was_active,
+        activity::TownActivity::NotYetKnown(_) => was_active,
         activity::TownActivity::None | activity::TownActivity::Unknown(..) => false,
     };
     let phase = match (compute.running, work) {
@@ -264,7 +280,8 @@ fn fall_asleep(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan
     status.restarts = None;
     status.start_time = None;
     idle::forget(&mut status);
-    asleep_status(s, status, now)
+    let wakes_at = sleep::wakes_at(s).filter(|at| now < *at && sleep::decree(s, &status, now).is_none());
+    asleep_status(s, status, now).retry_at(wakes_at)
 }
 
 fn asleep_status(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<TownStatus> {
@@ -296,12 +313,14 @@ fn asleep(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<Town
     }
     // Whoever made a pod of a sleeping town (a create that came late) did not make it for long.
     let strays = delete_pods(&s.pods, &s.install);
-    asleep_status(s, status, now).with_actions(strays)
+    let wakes_at = sleep::wakes_at(s).filter(|at| now < *at && sleep::decree(s, &status, now).is_none());
+    asleep_status(s, status, now).with_actions(strays).retry_at(wakes_at)
 }
 
 /// Whether the town's own pod is to be started, or has been and nothing is known to be wrong with it: only so
 /// many towns do that at once. The first start that fails makes room for another town.
 pub fn starting(s: &TownSnapshot, now: Timestamp) -> bool {
+    let s = &*stamps::of_town(s, now);
     let meta = &s.town.metadata;
     let dead = meta.deletion_timestamp.is_some()
         || tombstone(meta).is_some()
@@ -321,5 +340,5 @@ pub fn starting(s: &TownSnapshot, now: Timestamp) -> bool {
     if is_true(&status.conditions, condition::ASLEEP) {
         return sleep::wake(s, status, now).is_some();
     }
-    super::compute::starting(s, status, now)
+    compute::starting(s, status, now)
 }

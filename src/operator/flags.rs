@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use clap::{Args, ValueEnum};
 
 use crate::api;
-use crate::cluster::{Identity, Terms};
+use crate::cluster::{self, Identity, Terms};
 use crate::resources::{Install, VolumeGroup};
 
 /// Flags of the controller; each can also be set by the environment variable shown with it.
@@ -73,6 +73,10 @@ pub(super) struct RunArgs {
     /// Pods that are asked for their activity at the same time; the others wait for a few seconds.
     #[arg(long, env = "TOWN_OPERATOR_MAX_CONCURRENT_PROBES", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(super) max_concurrent_probes: u16,
+    /// Ranges of addresses that pods have, comma-separated, for example 10.244.0.0/16: activity probes go to no other.
+    /// Empty: to every address but those of nodes, of the API server and of Services.
+    #[arg(long, env = "TOWN_OPERATOR_PROBE_CIDRS", value_delimiter = ',')]
+    pub(super) probe_cidrs: Vec<cluster::Cidr>,
     /// Agents that are deleted alone leave a Tombstone of their own, as towns do.
     #[arg(long, env = "TOWN_OPERATOR_AGENT_TOMBSTONES")]
     pub(super) agent_tombstones: bool,

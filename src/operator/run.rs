@@ -118,6 +118,7 @@ async fn work(args: RunArgs, health: Health) -> Result<(), Box<dyn std::error::E
     };
     let (looks, asked) = cluster::looks();
     let shared = Arc::new(Cluster::new(client, install, metrics.clone(), limits, looks, Clock::system()));
+    cluster::learn_addresses(&shared, args.probe_cidrs).await;
     let (towns, town_work) = queue("Town", args.concurrency, Towns(shared.clone()), metrics.clone());
     let (agents, agent_work) = queue("Agent", args.concurrency, Agents(shared.clone()), metrics.clone());
     let (tombstones, tombstone_work) =

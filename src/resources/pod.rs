@@ -4,7 +4,8 @@
 //! template brings under our names stay the user's, except those under `gastown.dev/`, by which objects are owned.
 //!
 //! Added to every container, init containers and sidecars too:
-//! - the environment `GASTOWN_TOWN`; for agents `GASTOWN_AGENT`, `GASTOWN_IDENTITY`, `GASTOWN_ROLE`,
+//! - the environment `GASTOWN_TOWN`, `GASTOWN_TOWN_UID`; for agents `GASTOWN_AGENT`, `GASTOWN_AGENT_UID`, by which an
+//!   activity answer names the agent, `GASTOWN_IDENTITY`, `GASTOWN_ROLE`,
 //!   `GASTOWN_RIG`, `GASTOWN_RIG_URL`, `GASTOWN_RIG_BRANCH`, in a Task `GASTOWN_BEAD`, and where the town has
 //!   ports `GASTOWN_TOWN_HOST`, the name of its Service;
 //! - the owner's storage at `/town` or `/agent`;
@@ -48,7 +49,8 @@ pub fn town_pod(town: &Town, install: &Install, group: VolumeGroup) -> Option<Po
     let mut pod = from_template(parts.template, metadata);
     let spec = pod.spec.get_or_insert_default();
     let storage = parts.claim.as_ref().map(|_| TOWN_PATH);
-    set_env(spec, &[("GASTOWN_TOWN", &town.name_any())], storage);
+    let uid = town.uid().unwrap_or_default();
+    set_env(spec, &[("GASTOWN_TOWN", &town.name_any()), ("GASTOWN_TOWN_UID", &uid)], storage);
     mount_files(spec, parts.token_secret.as_deref().map(token_file).into_iter().collect());
     if let Some(claim) = &parts.claim {
         mount_claim(spec, "town-storage", claim, TOWN_PATH);
@@ -76,9 +78,12 @@ pub fn agent_pod(
     let mut pod = from_template(parts.template, metadata);
     let spec = pod.spec.get_or_insert_default();
     let name = agent.name_any();
+    let (town_uid, agent_uid) = (town.uid().unwrap_or_default(), agent.uid().unwrap_or_default());
     let mut env = vec![
         ("GASTOWN_TOWN", parts.town),
+        ("GASTOWN_TOWN_UID", &town_uid),
         ("GASTOWN_AGENT", &name),
+        ("GASTOWN_AGENT_UID", &agent_uid),
         ("GASTOWN_IDENTITY", &parts.identity),
         ("GASTOWN_ROLE", parts.role),
     ];

@@ -132,7 +132,7 @@ async fn k20_what_nobody_can_say_is_neither_work_nor_idleness(story: Story) {
 
 async fn t21_a_session_agent_speaks_for_itself(story: Story) {
     let Some(address) = somewhere(&story).await else { return };
-    let answers = Answers::with(address, json!({})).await;
+    let answers = Answers::with(address, json!({"agents": []})).await;
     let token = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "mine"}, "stringData": {"token": "open"}});
     story.create_object::<Secret>(token).await;
     story.create_town("hall", workshop_with(json!({"alarm": {"active": "1s", "idle": "5s"}}))).await;

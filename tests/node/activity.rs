@@ -31,7 +31,7 @@ printf 'Content-Type: application/json\r\n\r\n'
 cat {volume}/report
 END
         chmod +x {volume}/www/cgi-bin/activity
-        [ -e {volume}/report ] || echo '{{}}' > {volume}/report
+        [ -e {volume}/report ] || echo '{{"agents": []}}' > {volume}/report
         httpd -p 8000 -h {volume}/www
         {STAY}
         "#

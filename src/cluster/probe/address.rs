@@ -3,7 +3,15 @@
 //! Invariant kept here: a question, and the token in it, goes to an address that a pod can have, never to the node
 //! itself or to the cloud's metadata service. The address is taken from a pod's status, which others write.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::ServiceCIDR;
+use kube::api::ListParams;
+use kube::{Api, Client};
 
 /// Where clouds answer with credentials, outside of the link-local addresses.
 const METADATA: [IpAddr; 4] = [
@@ -32,9 +40,171 @@ pub(super) fn may_ask(address: IpAddr) -> bool {
         && !METADATA.contains(&address)
 }
 
+/// A range of addresses, written like `10.244.0.0/16`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cidr {
+    address: IpAddr,
+    bits: u8,
+}
+
+impl Cidr {
+    /// The range of this address alone.
+    fn of(address: IpAddr) -> Self {
+        let address = address.to_canonical();
+        Self { address, bits: if address.is_ipv4() { 32 } else { 128 } }
+    }
+
+    fn contains(&self, address: IpAddr) -> bool {
+        let bits = u32::from(self.bits);
+        match (self.address, address.to_canonical()) {
+            (IpAddr::V4(one), IpAddr::V4(other)) => {
+                let mask = u32::MAX.checked_shl(32 - bits).unwrap_or(0);
+                one.to_bits() & mask == other.to_bits() & mask
+            }
+            (IpAddr::V6(one), IpAddr::V6(other)) => {
+                let mask = u128::MAX.checked_shl(128 - bits).unwrap_or(0);
+                one.to_bits() & mask == other.to_bits() & mask
+            }
+            _ => false,
+        }
+    }
+}
+
+impl FromStr for Cidr {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parsed = text.split_once('/').and_then(|(address, bits)| {
+            let address: IpAddr = address.parse().ok()?;
+            let bits: u8 = bits.parse().ok()?;
+            (bits <= if address.is_ipv4() { 32 } else { 128 }).then_some(Self { address, bits })
+        });
+        parsed.ok_or_else(|| format!("'{text}' is not a range of addresses like 10.244.0.0/16"))
+    }
+}
+
+impl fmt::Display for Cidr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.bits)
+    }
+}
+
+/// The addresses of one cluster that a probe may go to.
+#[derive(Debug, Default)]
+pub(super) struct Reach {
+    allowed: Vec<Cidr>,
+    refused: Vec<(Cidr, &'static str)>,
+}
+
+impl Reach {
+    pub(super) fn new(allowed: Vec<Cidr>, refused: Vec<(Cidr, &'static str)>) -> Self {
+        Self { allowed, refused }
+    }
+
+    /// Why no pod is asked at this address; `hosts` are the addresses of its node.
+    pub(super) fn refusal(&self, address: IpAddr, hosts: &[String]) -> Option<String> {
+        let of_node = hosts.iter().filter_map(|host| host.parse::<IpAddr>().ok());
+        if of_node.map(|host| host.to_canonical()).any(|host| host == address.to_canonical()) {
+            return Some(format!("address {address} is not probed: it is an address of the pod's node"));
+        }
+        if let Some((_, what)) = self.refused.iter().find(|(range, _)| range.contains(address)) {
+            return Some(format!("address {address} is not probed: it belongs to {what}"));
+        }
+        let outside = !self.allowed.is_empty() && !self.allowed.iter().any(|range| range.contains(address));
+        outside.then(|| format!("address {address} is not probed: it is outside of --probe-cidrs"))
+    }
+}
+
+/// The addresses of the API server and the ranges of Services, as far as they can be read: an API server that does not
+/// serve one of these kinds, or does not let the operator read it, adds nothing.
+pub(super) async fn of_cluster(client: &Client) -> Vec<(Cidr, &'static str)> {
+    let mut refused = Vec::new();
+    let mut add = |text: &str, what| {
+        let range = text.parse::<Cidr>().ok().or_else(|| text.parse().ok().map(Cidr::of));
+        refused.extend(range.map(|range| (range, what)));
+    };
+    match Api::<ServiceCIDR>::all(client.clone()).list(&ListParams::default()).await {
+        Ok(all) => {
+            let ranges = all.items.iter().filter_map(|range| range.spec.as_ref()?.cidrs.as_ref()).flatten();
+            ranges.for_each(|range| add(range, "a range of Services (ServiceCIDR)"));
+        }
+        Err(error) => tracing::info!(%error, "the ranges of Services are not known"),
+    }
+    match Api::<Service>::namespaced(client.clone(), "default").get_opt("kubernetes").await {
+        Ok(service) => {
+            let ips = service.and_then(|service| service.spec?.cluster_ips).unwrap_or_default();
+            ips.iter().for_each(|ip| add(ip, "the API server"));
+        }
+        Err(error) => tracing::info!(%error, "the Service of the API server is not known"),
+    }
+    match Api::<EndpointSlice>::namespaced(client.clone(), "default").get_opt("kubernetes").await {
+        Ok(slice) => {
+            let addresses = slice.and_then(|slice| slice.endpoints).unwrap_or_default();
+            addresses
+                .iter()
+                .flat_map(|endpoint| &endpoint.addresses)
+                .for_each(|ip| add(ip, "the API server"));
+        }
+        Err(error) => tracing::info!(%error, "the addresses of the API server are not known"),
+    }
+    refused
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    // Review sec:S9.
+    #[test]
+    fn address_of_the_node_the_api_server_and_services_is_refused() {
+        let refused = vec![
+            ("10.96.0.0/12".parse().unwrap(), "a range of Services (ServiceCIDR)"),
+            (Cidr::of("192.168.3.9".parse().unwrap()), "the API server"),
+        ];
+        let reach = Reach::new(Vec::new(), refused);
+        let hosts = ["192.168.3.4".to_owned(), "fd00::4".to_owned()];
+        for (address, why) in [
+            ("10.244.1.7", None),
+            ("10.112.0.1", None),
+            ("10.96.0.1", Some("Services")),
+            ("10.111.255.255", Some("Services")),
+            ("::ffff:10.96.0.1", Some("Services")),
+            ("192.168.3.9", Some("the API server")),
+            ("192.168.3.4", Some("the pod's node")),
+            ("::ffff:192.168.3.4", Some("the pod's node")),
+            ("fd00::4", Some("the pod's node")),
+            ("fd00::5", None),
+        ] {
+            let refusal = reach.refusal(address.parse().unwrap(), &hosts);
+            assert_eq!(refusal.is_some(), why.is_some(), "{address}: {refusal:?}");
+            assert!(refusal.unwrap_or_default().contains(why.unwrap_or_default()), "{address}");
+        }
+    }
+
+    #[test]
+    fn address_outside_of_the_allowed_ranges_is_refused() {
+        let allowed = ["10.244.0.0/16", "fd00:10:244::/56"].map(|range| range.parse().unwrap()).to_vec();
+        let reach = Reach::new(allowed, Vec::new());
+        for (address, may) in [
+            ("10.244.255.1", true),
+            ("10.245.0.1", false),
+            ("fd00:10:244::7", true),
+            ("fd00:10:245::7", false),
+        ] {
+            assert_eq!(reach.refusal(address.parse().unwrap(), &[]).is_none(), may, "{address}");
+        }
+    }
+
+    #[test]
+    fn range_is_parsed_only_when_it_is_one() {
+        for text in ["0.0.0.0/0", "10.0.0.0/8", "::/0", "fd00::/128"] {
+            assert_eq!(text.parse::<Cidr>().unwrap().to_string(), text);
+        }
+        for text in ["", "10.0.0.0", "10.0.0.0/33", "fd00::/129", "a/8", "10.0.0.0/-1"] {
+            assert!(text.parse::<Cidr>().is_err(), "{text}");
+        }
+        assert!("0.0.0.0/0".parse::<Cidr>().unwrap().contains("8.8.8.8".parse().unwrap()));
+    }
 
     #[test]
     fn pods_are_asked_and_neither_the_node_itself_nor_the_clouds_metadata() {

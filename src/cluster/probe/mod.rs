@@ -2,10 +2,11 @@
 //!
 //! Invariants kept here: an answer counts for the very pod that was asked, by its UID and its address, and for no
 //! other; a pod is asked once at a time; a pod that answers slowly, wrongly or not at all costs the others nothing
-//! but a place for a few seconds, and after its first failure not even one of theirs; of a pod that is gone
-//! nothing is kept.
+//! but a place for a few seconds, and after its first failure not even one of theirs; the pods of one namespace do not
+//! keep those of another waiting; of a pod that is gone nothing is kept.
 
 mod address;
+mod places;
 mod question;
 mod token;
 
@@ -17,15 +18,17 @@ use std::time::Duration;
 use http::HeaderValue;
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
-use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 
+pub use self::address::Cidr;
+use self::address::Reach;
+use self::places::{Place, Places};
 use self::question::{NoAnswer, plain};
 use super::follow::owners;
 use super::looks::{Look, Looks};
 use super::{Cluster, lock};
 use crate::api::ActivityReport;
-use crate::lifecycle::{Ask, ObjectKey, PodFacts, ProbeFacts, Uid};
+use crate::lifecycle::{Ask, FAILURES, ObjectKey, PodFacts, ProbeFacts, Uid};
 
 /// Longest time for a question: its token, the connection, and the whole answer.
 const WITHIN: Duration = Duration::from_secs(5);
@@ -41,9 +44,11 @@ const STALE: &str = "Stale";
 pub struct Probes {
     bounds: Bounds,
     /// Places for questions.
-    places: Semaphore,
+    places: Arc<Places>,
     /// Of those, the ones for pods that did not answer the last question.
-    doubtful: Semaphore,
+    doubtful: Arc<Places>,
+    /// The addresses that are refused in this cluster.
+    reach: Mutex<Reach>,
     looks: Looks,
     pods: Mutex<HashMap<Uid, Known>>,
 }
@@ -91,8 +96,9 @@ impl Probes {
     fn within(bounds: Bounds, looks: Looks) -> Self {
         Self {
             bounds,
-            places: Semaphore::new(bounds.at_once.into()),
-            doubtful: Semaphore::new((bounds.at_once / 4).max(1).into()),
+            places: Places::new(bounds.at_once.into()),
+            doubtful: Places::new((bounds.at_once / 4).max(1).into()),
+            reach: Mutex::default(),
             looks,
             pods: Mutex::default(),
         }
@@ -101,6 +107,11 @@ impl Probes {
     /// What is known of this very pod.
     pub fn facts(&self, pod: &Uid) -> ProbeFacts {
         lock(&self.pods).get(pod).map(|known| known.facts.clone()).unwrap_or_default()
+    }
+
+    /// Refuses these addresses from now on, and where `allowed` names any, every address outside of them.
+    pub(super) fn restrict(&self, allowed: Vec<Cidr>, refused: Vec<(Cidr, &'static str)>) {
+        *lock(&self.reach) = Reach::new(allowed, refused);
     }
 
     /// The pod is gone, and has left the index.
@@ -116,19 +127,25 @@ impl Probes {
             return false;
         }
         let facts = &mut pods.entry(ask.uid.clone()).or_default().facts;
+        facts.wanted_since.get_or_insert_with(|| cluster.now());
         !std::mem::replace(&mut facts.under_way, true)
     }
 
     async fn carry_out(&self, cluster: &Cluster, ask: &Ask) {
-        let _place = self.turn(&ask.uid).await;
+        let _place = self.turn(ask).await;
         // Another may have its address by now, and is not to have its token.
         if there(cluster, ask) {
             let asked_at = cluster.now();
             let begun = Instant::now();
-            let answer = self.answer(&cluster.client, ask, begun + self.bounds.within).await;
+            let answer = match self.refusal(cluster, ask) {
+                Some(why) => Err(NoAnswer::NotAllowed(why)),
+                None => self.answer(&cluster.client, ask, begun + self.bounds.within).await,
+            };
             cluster.metrics.probe_took(begun.elapsed());
-            let result =
-                if there(cluster, ask) { self.record(ask, (asked_at, cluster.now()), answer) } else { STALE };
+            let result = match pod(cluster, ask).filter(|pod| pod.address.as_ref() == Some(&ask.address)) {
+                Some(pod) => self.record(ask, pod.agent_uid.as_ref(), (asked_at, cluster.now()), answer),
+                None => STALE,
+            };
             cluster.metrics.probed(result);
         }
         if let Some(known) = lock(&self.pods).get_mut(&ask.uid) {
@@ -141,11 +158,18 @@ impl Probes {
 
     /// Waits for a place. Those who did not answer the last question share a part of the places, so that they
     /// never take all.
-    async fn turn(&self, pod: &Uid) -> (Option<SemaphorePermit<'_>>, Option<SemaphorePermit<'_>>) {
-        let failed = lock(&self.pods).get(pod).is_some_and(|known| known.facts.failures > 0);
-        // The semaphores are never closed.
-        let doubtful = if failed { self.doubtful.acquire().await.ok() } else { None };
-        (doubtful, self.places.acquire().await.ok())
+    async fn turn(&self, ask: &Ask) -> (Option<Place>, Option<Place>) {
+        let failed = lock(&self.pods).get(&ask.uid).is_some_and(|known| known.facts.failures > 0);
+        let namespace = &ask.pod.namespace;
+        let doubtful = if failed { self.doubtful.take(namespace).await } else { None };
+        (doubtful, self.places.take(namespace).await)
+    }
+
+    /// Why the pod is not asked at its address.
+    fn refusal(&self, cluster: &Cluster, ask: &Ask) -> Option<String> {
+        let address: IpAddr = ask.address.parse().ok()?;
+        let hosts = pod(cluster, ask).map(|pod| pod.host_ips.clone()).unwrap_or_default();
+        lock(&self.reach).refusal(address, &hosts)
     }
 
     /// Asks with the token that is known; where that opens nothing, with the one that is there now.
@@ -197,6 +221,7 @@ impl Probes {
     fn record(
         &self,
         ask: &Ask,
+        agent: Option<&Uid>,
         (asked_at, known_at): (Timestamp, Timestamp),
         answer: Result<ActivityReport, NoAnswer>,
     ) -> &'static str {
@@ -206,18 +231,27 @@ impl Probes {
         facts.known_at = Some(known_at);
         match answer {
             Ok(report) => {
-                facts.answered(report);
+                facts.answered(report, agent);
                 ANSWERED
             }
             Err(why) => {
                 facts.failing_since.get_or_insert(asked_at);
-                facts.failures = facts.failures.saturating_add(1);
+                // What is not allowed is no hiccup: it is shown at once.
+                let certain = matches!(why, NoAnswer::NotAllowed(_));
+                facts.failures = facts.failures.saturating_add(1).max(if certain { FAILURES } else { 0 });
                 let (pod, port, path) = (&ask.pod.name, ask.probe.port, plain(&ask.probe.path));
                 facts.last = Some(Err(format!("pod {pod} was asked for {path} at port {port}: {why}")));
                 why.result()
             }
         }
     }
+}
+
+/// Learns which addresses of this cluster no pod has: those of the API server and the ranges of Services, as far as the
+/// API server tells. To be called before any pod is asked.
+pub async fn learn_addresses(cluster: &Cluster, allowed: Vec<Cidr>) {
+    let refused = address::of_cluster(&cluster.client).await;
+    cluster.probes.restrict(allowed, refused);
 }
 
 /// Whether the pod is there, at the address that it is asked at.

@@ -48,6 +48,9 @@ pub(super) enum NoAnswer {
     /// There is no connection to it, or it broke.
     #[error("it cannot be reached: {0}")]
     Unreachable(String),
+    /// Its address is one that no pod is asked at.
+    #[error("{0}")]
+    NotAllowed(String),
     /// There is no token to ask it with, or it does not take it.
     #[error("{0}")]
     Unauthorized(String),
@@ -61,7 +64,7 @@ impl NoAnswer {
             Self::TimedOut(_) => "TimedOut",
             Self::TooLarge(_) => "TooLarge",
             Self::Malformed(_) => "Malformed",
-            Self::Unreachable(_) => "Unreachable",
+            Self::Unreachable(_) | Self::NotAllowed(_) => "Unreachable",
             Self::Unauthorized(_) => "Unauthorized",
         }
     }
@@ -125,8 +128,7 @@ async fn read(ask: &Ask, response: Response<Incoming>) -> Result<ActivityReport,
         _ => {}
     }
     let body = Limited::new(response.into_body(), BODY).collect().await.map_err(unread)?.to_bytes();
-    let report: ActivityReport =
-        serde_json::from_slice(&body).map_err(|error| NoAnswer::Malformed(plain(&error.to_string())))?;
+    let report = ActivityReport::parse(&body).map_err(NoAnswer::Malformed)?;
     if report.agents.len() > AGENTS {
         return Err(NoAnswer::TooLarge(format!("more than {AGENTS} agents")));
     }

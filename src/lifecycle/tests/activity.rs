@@ -1,5 +1,7 @@
 //! Has the town work? Each term alone keeps it awake, and nothing else does.
 
+use k8s_openapi::jiff::SignedDuration;
+
 use super::build::{
     AgentBuilder, Read, TownBuilder, mayor, minute, pod, polecat, running_town, sleep_at, town,
 };
@@ -15,8 +17,9 @@ fn toast() -> AgentBuilder {
 /// What an agent is doing that nobody was asked about.
 fn doing_now(agent: &AgentBuilder) -> AgentActivity {
     let snapshot = &agent.0;
-    let heard = heard(&snapshot.agent, Some(&snapshot.probe), None);
-    agent_activity(&snapshot.agent, snapshot.pod.as_ref(), heard, minute(1))
+    let asked = crate::lifecycle::session::asked(snapshot);
+    let heard = heard(&snapshot.agent, asked.known(SignedDuration::from_mins(1), minute(1)), None);
+    agent_activity(&snapshot.agent, snapshot.pod.as_ref(), (heard, &snapshot.probe), minute(1))
 }
 
 #[test]

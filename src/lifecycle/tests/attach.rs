@@ -19,8 +19,9 @@ fn typing() -> TownBuilder {
 fn t11_c2_what_an_attached_person_puts_in_moves_the_clock() {
     let plan = running_town().heard(minute(21), typed(minute(20))).decide(minute(21));
     assert_eq!((sleep_at(&plan), attached_since(&plan)), (Some(minute(50)), Some(minute(21))));
-    assert_eq!(typing().decide(minute(49)).phase(), "Idle");
-    assert_eq!(typing().decide(minute(50)).phase(), "Draining", "30 minutes after the last input");
+    let silent = || typing().heard(minute(49), typed(minute(20)));
+    assert_eq!(silent().decide(minute(49)).phase(), "Idle");
+    assert_eq!(silent().decide(minute(50)).phase(), "Draining", "30 minutes after the last input");
 }
 
 #[test]

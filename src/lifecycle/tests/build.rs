@@ -121,6 +121,11 @@ pub fn running_town() -> TownBuilder {
     town().awake().pod(started)
 }
 
+/// A running town whose rig takes so many polecats at once.
+pub fn narrow_rig(limit: i32) -> TownBuilder {
+    running_town().edit(|t| t.spec.rigs[0].max_polecats = Some(limit))
+}
+
 #[derive(Clone, Debug)]
 pub struct TownBuilder(pub TownSnapshot);
 
@@ -159,7 +164,7 @@ impl TownBuilder {
     /// Its pod was asked then, and answered that.
     pub fn heard(mut self, at: Timestamp, report: ActivityReport) -> Self {
         self = self.asked();
-        take_in(&mut self.0.probe, at, report);
+        take_in(&mut self.0.probe, at, report, None);
         self
     }
 
@@ -243,7 +248,10 @@ impl TownBuilder {
     }
 
     pub fn awake(self) -> Self {
-        self.status(|s| set(&mut s.conditions, condition::ASLEEP, false, reason::AWAKE))
+        self.status(|s| {
+            set(&mut s.conditions, condition::ASLEEP, false, reason::AWAKE);
+            s.accepted_time = Some(Time(minute(0)));
+        })
     }
 
     /// Recorded as having work.
@@ -276,6 +284,7 @@ impl TownBuilder {
     pub fn asleep(self, why: AsleepReason) -> Self {
         self.status(|s| {
             set(&mut s.conditions, condition::ASLEEP, true, reason::IDLE);
+            s.accepted_time = Some(Time(minute(0)));
             s.asleep_reason = Some(why);
         })
     }
@@ -442,6 +451,7 @@ fn pod_status(owner: &str, created: Timestamp) -> PodStatus {
         uid: Some(uid(&format!("{owner}-pod")).to_string()),
         node: None,
         started_at: Some(Time(created)),
+        ready_time: None,
     }
 }
 
@@ -555,7 +565,14 @@ impl AgentBuilder {
     /// Its pod was asked then, and answered that.
     pub fn heard(mut self, at: Timestamp, report: ActivityReport) -> Self {
         self = self.asked();
-        take_in(&mut self.0.probe, at, report);
+        let uid = self.0.uid.clone();
+        take_in(&mut self.0.probe, at, report, Some(&uid));
+        self
+    }
+
+    /// Its pod was seen in another state than done or failed by a question that was sent then.
+    pub fn seen_unfinished(mut self, at: Timestamp) -> Self {
+        self.0.probe.unfinished_at = Some(at);
         self
     }
 
@@ -798,14 +815,14 @@ pub fn child(kind: ChildKind, owner: &str) -> ChildFacts {
 /// What is known of a pod that was asked then and answered that.
 pub fn answered(at: Timestamp, report: ActivityReport) -> ProbeFacts {
     let mut facts = ProbeFacts::default();
-    take_in(&mut facts, at, report);
+    take_in(&mut facts, at, report, None);
     facts
 }
 
-fn take_in(facts: &mut ProbeFacts, at: Timestamp, report: ActivityReport) {
+fn take_in(facts: &mut ProbeFacts, at: Timestamp, report: ActivityReport, agent: Option<&Uid>) {
     facts.asked_at = Some(at);
     facts.known_at = Some(at);
-    facts.answered(report);
+    facts.answered(report, agent);
 }
 
 /// What is known of a pod that has not answered so many questions since then.
@@ -877,6 +894,7 @@ pub fn pod(owner: &str) -> PodBuilder {
         node: None,
         created: Some(minute(0)),
         started: None,
+        host_ips: Vec::new(),
         stop_requested: None,
         released_by_kubelet: false,
         finalizers: Vec::new(),
@@ -909,8 +927,10 @@ impl PodBuilder {
         self
     }
 
-    pub fn started(mut self, at: Option<Timestamp>) -> Self {
-        self.0.started = at;
+    /// Ready since then.
+    pub fn ready_since(mut self, at: Timestamp) -> Self {
+        self = self.ready();
+        self.0.ready_since = Some(at);
         self
     }
 
@@ -918,6 +938,7 @@ impl PodBuilder {
     pub fn exited(mut self, code: i32, at: Timestamp) -> Self {
         self = self.ready();
         self.0.ready = false;
+        self.0.ready_since = None;
         self.0.phase = if code == 0 { PodPhase::Succeeded } else { PodPhase::Failed };
         self.0.termination = Some(Termination {
             exit_code: code,
@@ -939,6 +960,7 @@ impl PodBuilder {
     pub fn unready(mut self, since: Timestamp) -> Self {
         self = self.ready();
         self.0.ready = false;
+        self.0.ready_since = None;
         self.0.not_ready_since = Some(since);
         self
     }
@@ -952,6 +974,7 @@ impl PodBuilder {
     pub fn evicted(mut self) -> Self {
         self = self.ready();
         self.0.ready = false;
+        self.0.ready_since = None;
         self.0.phase = PodPhase::Failed;
         self.0.reason = Some("Evicted".into());
         self.0.disrupted = true;

@@ -191,7 +191,7 @@ fn a_mayor_works_waits_and_is_done() {
          13:11:00 gas    Draining   report
          13:11:01 gas    Draining   delete pod mayor, delete pod gas
          13:11:01 gas    Asleep     report
-         13:11:01 mayor  Asleep     report
+         13:11:01 mayor  Done       report
         ",
     );
 }

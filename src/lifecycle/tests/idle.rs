@@ -1,6 +1,6 @@
 //! The idle clock: when it runs, when it stands still, and that it survives whatever happens to the operator.
 
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::build::{
     Read, TownBuilder, mayor, minute, pod, polecat, quiet, running_town, says, second, sleep_at, town, uid,
@@ -25,7 +25,7 @@ fn unknown_since_ten(now: i64) -> TownBuilder {
 
 #[test]
 fn c12_the_clock_never_starts_before_the_pod_the_wake_or_the_last_work() {
-    let pod_at = |m| town().awake().pod(pod("gas").ready().started(Some(minute(m))));
+    let pod_at = |m| town().awake().pod(pod("gas").created(minute(m)).ready());
     for (case, town, since) in [
         ("the pod started last", pod_at(20).woke(minute(10)).last_active(minute(5)), 20),
         ("it was woken last", pod_at(5).woke(minute(20)).last_active(minute(10)), 20),
@@ -38,11 +38,101 @@ fn c12_the_clock_never_starts_before_the_pod_the_wake_or_the_last_work() {
     }
 }
 
+// Review P22.
 #[test]
-fn c12_a_pod_whose_start_nobody_knows_keeps_its_town_from_sleeping() {
-    let unknown = town().awake().pod(pod("gas").ready().started(None));
-    let plan = unknown.decide(minute(600));
-    assert_eq!((plan.phase(), sleep_at(&plan), plan.look_again), ("Idle", None, None));
+fn town_sleeps_when_its_pod_is_never_ready() {
+    let unscheduled = || pod("gas").trouble(reason::UNSCHEDULABLE, "0/3 nodes are available");
+    let starting = town().awake().woke(minute(0)).pod(unscheduled());
+    assert_eq!(starting.decide(minute(9)).phase(), "Starting");
+    let (before, after) = (starting.decide(second(40 * 60 - 1)), starting.decide(minute(40)));
+    assert_eq!((before.phase(), before.look_again), ("Starting", Some(minute(40))), "10 and 30 minutes");
+    assert_eq!((after.phase(), after.status.as_ref().unwrap().asleep_reason), ("Draining", Some(Idle)));
+    // The start of the clock is the same for all pods of the start.
+    let mut replaced = starting.settled(minute(11));
+    replaced.0.pods = vec![unscheduled().created(minute(39)).0];
+    assert_eq!(replaced.decide(minute(40)).phase(), "Draining");
+    let evicted_again = town().awake().woke(minute(0)).decide(minute(0));
+    let evicted_again = town().awake().after(&evicted_again).pod(pod("gas").created(minute(39)));
+    assert_eq!(evicted_again.decide(minute(40)).phase(), "Draining", "though no decision saw the first one");
+}
+
+#[test]
+fn idle_clock_starts_when_the_pod_is_first_ready() {
+    let starting = town().awake().woke(minute(0)).pod(pod("gas")).settled(minute(1));
+    let mut ready = starting;
+    ready.0.pods = vec![pod("gas").ready_since(minute(4)).0];
+    let settled = ready.settled(minute(4));
+    assert_eq!(sleep_at(&settled.decide(minute(5))), Some(minute(34)));
+    // A later readiness does not move it.
+    let mut flapped = settled;
+    flapped.0.pods = vec![pod("gas").ready_since(minute(20)).0];
+    assert_eq!(flapped.decide(minute(34)).phase(), "Draining");
+    let mut replaced = flapped.clone();
+    replaced.0.pods = vec![pod("gas").created(minute(30)).ready_since(minute(31)).0];
+    assert_eq!(
+        replaced.decide(minute(34)).phase(),
+        "Draining",
+        "nor does a pod that took the place of another"
+    );
+}
+
+#[test]
+fn idle_clock_starts_anew_when_a_person_has_the_pod_replaced() {
+    let idle = running_town().settled(minute(1)).restart_at("now");
+    let plan = idle.decide(minute(29));
+    assert_eq!(plan.does(), "delete pod gas-pod");
+    let mut going = idle.after(&plan);
+    going.0.pods.clear();
+    let created = going.settled(minute(29));
+    let mut successor = pod("gas").created(minute(29)).ready_since(minute(30));
+    successor.0.restart_at = Some("now".into());
+    assert_eq!(sleep_at(&created.pod(successor).decide(minute(30))), Some(minute(60)));
+}
+
+// Review code:A10c.
+#[test]
+fn answer_older_than_three_cadences_is_no_answer() {
+    let idle = running_town().heard(minute(10), quiet()).settled(minute(10));
+    let bound = 13 * 60 + 5;
+    assert_eq!(idle.decide(second(bound - 1)).reason(ACTIVE), reason::NO_WORK);
+    let plan = idle.decide(second(bound));
+    assert_eq!(
+        (plan.reason(ACTIVE), plan.reason(DEGRADED)),
+        (reason::ACTIVITY_UNKNOWN, reason::ACTIVITY_UNKNOWN)
+    );
+    assert!(
+        plan.message(DEGRADED).contains("pod gas-pod has not been asked since"),
+        "{}",
+        plan.message(DEGRADED)
+    );
+    let busy = running_town().heard(minute(10), says("x", ReportedState::Working)).settled(minute(10));
+    assert!(busy.decide(second(619)).is(ACTIVE));
+    assert!(!busy.decide(second(620)).is(ACTIVE), "the cadence of a town with work is 5 s");
+}
+
+#[test]
+fn pod_that_is_never_asked_becomes_unknown() {
+    let mut waiting = running_town().asked();
+    waiting.0.probe.wanted_since = Some(minute(1));
+    waiting.0.probe.under_way = true;
+    let bound = second(4 * 60 + 5);
+    let plan = waiting.decide(minute(2));
+    assert_eq!((plan.reason(ACTIVE), plan.look_again), (reason::NO_WORK, Some(bound)));
+    assert_eq!(waiting.decide(bound).reason(ACTIVE), reason::ACTIVITY_UNKNOWN);
+}
+
+#[test]
+fn town_sleeps_within_a_bound_when_its_pod_has_no_address_to_ask() {
+    let mut town = running_town().asked();
+    town.0.pods[0].address = None;
+    let plan = town.decide(minute(1));
+    assert_eq!(plan.reason(ACTIVE), reason::ACTIVITY_UNKNOWN);
+    assert!(plan.message(DEGRADED).contains("no address of its own"), "{}", plan.message(DEGRADED));
+    let asleep = town.after(&plan).decide(minute(90));
+    assert_eq!(
+        (asleep.phase(), asleep.status.as_ref().unwrap().asleep_reason),
+        ("Draining", Some(ActivityUnknown))
+    );
 }
 
 #[test]
@@ -74,7 +164,8 @@ fn k31_steps_of_the_clock_are_borne() {
         let plan = worked_at_ten().decide(now);
         assert_eq!(plan.phase(), phase, "{case}");
         if phase == "Idle" {
-            assert_eq!(sleep_at(&plan), Some(minute(40)), "{case}: the stamps stand");
+            let bound = now.saturating_add(SignedDuration::from_mins(30)).unwrap();
+            assert_eq!(sleep_at(&plan), Some(bound), "{case}: a stamp in the future is read as now");
         }
         assert!(plan.look_again.is_none_or(|at| at > now), "{case}");
     }
@@ -200,7 +291,7 @@ fn k20_unknown_stops_the_clock_and_it_goes_on_where_it_stood() {
     let plan = known.decide(minute(50));
     assert_eq!(sleep_at(&plan), Some(minute(70)));
     assert!(!plan.is(DEGRADED) && plan.status.as_ref().unwrap().activity_unknown_since.is_none());
-    let known = known.after(&plan);
+    let known = known.after(&plan).heard(minute(69), quiet());
     assert_eq!(known.decide(second(70 * 60 - 1)).phase(), "Idle");
     assert_eq!(known.decide(minute(70)).phase(), "Draining");
 }

@@ -126,3 +126,15 @@ fn a_town_that_was_paused_or_marked_before_it_lived_is_not_destroyed_by_an_expir
         assert_eq!((plan.phase(), plan.does().as_str()), ("Blocked", ""), "{case}");
     }
 }
+
+// Review code:A10.
+#[test]
+fn paused_agent_lets_its_finished_pod_go_when_its_town_sleeps() {
+    let falling = running_town().draining(Idle, minute(30));
+    let agent = polecat("toast").hook("b1").attempt("b1", 1, minute(0)).of(&falling);
+    let agent = agent.pod(|p| p.exited(1, minute(20)).told_to_stop(minute(30))).paused();
+    let plan = agent.decide(minute(31));
+    let work = plan.status.clone().unwrap().work.unwrap();
+    assert_eq!((plan.does().as_str(), work.outcome.is_some()), ("", true), "the outcome is on record first");
+    assert_eq!(agent.after(&plan).decide(minute(31)).does(), "release pod toast-pod");
+}

@@ -1,6 +1,6 @@
 //! Whom the operator asks for their activity, when, and what the last look before sleep makes of the answers.
 
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::build::{
     AgentBuilder, PodBuilder, Read, TownBuilder, answered, mayor, minute, pod, polecat, quiet, running_town,
@@ -181,8 +181,6 @@ fn the_last_look_asks_anew_after_the_mark() {
 fn the_last_look_lets_the_pods_go_once_a_fresh_answer_says_that_there_is_no_work() {
     let plan = look(falling(), answered(second(1801), quiet()), second(1802));
     assert_eq!((plan.phase(), plan.does().as_str()), ("Draining", "delete pod gas-pod"));
-    let stale = look(falling(), answered(second(1801), quiet()), second(1811));
-    assert_eq!((stale.asks.len(), stale.does().as_str()), (1, ""), "ten seconds are too old");
 }
 
 #[test]
@@ -253,6 +251,67 @@ fn the_last_look_asks_everybody() {
     assert!(busy.decide(second(1802)).note.is_some());
     let gone = running_town().draining(Idle, minute(30)).with(sits("toast").deleting(minute(1)));
     assert_eq!(names(&gone.decide(second(1801))), Vec::<String>::new(), "who is being deleted is not asked");
+}
+
+// Review code:A7.
+#[test]
+fn final_check_needs_one_answer_of_each_pod_after_the_mark() {
+    let town = (0_i64..20).fold(running_town().draining(Idle, minute(30)), |town, n| {
+        let agent = polecat(&format!("p{n}")).edit(|a| a.spec.mode = Some(crate::api::Mode::Session));
+        town.with(agent.heard(second(1801 + 5 * n), quiet()).started().running())
+    });
+    assert!(town.decide(second(1801 + 100)).does().starts_with("delete pod gas-pod"));
+}
+
+#[test]
+fn final_check_ends_after_the_bound_of_the_drain_and_30_seconds() {
+    let town = |why| {
+        let mut town = running_town().asked().drain("2m").draining(why, minute(30));
+        town.0.probe.under_way = true;
+        town
+    };
+    let bound = minute(32) + SignedDuration::from_secs(30);
+    let waits = town(Idle).decide(minute(31));
+    assert_eq!((waits.phase(), waits.does().as_str(), waits.look_again), ("Draining", "", Some(bound)));
+    let plan = town(Idle).decide(bound);
+    assert_eq!((plan.phase(), plan.does().as_str()), ("Idle", ""), "a silent pod turns it back");
+    assert_eq!(
+        town(ActivityUnknown).decide(bound).does(),
+        "delete pod gas-pod",
+        "unless that is why it sleeps"
+    );
+}
+
+#[test]
+fn failing_pod_is_asked_less_often() {
+    let waits = |failures| {
+        let mayor = mayor().started().running().of(&running_town().active());
+        let plan = mayor.silent(failures, minute(1), minute(20)).decide(minute(20));
+        plan.look_again.map(|at| at.duration_since(minute(20)).as_secs())
+    };
+    assert_eq!([3, 4, 5, 6, 7, 99].map(waits), [5, 10, 20, 40, 60, 60].map(Some));
+}
+
+#[test]
+fn pod_that_is_bound_to_no_node_is_not_asked() {
+    let mut town = running_town().asked();
+    town.0.pods[0].node = None;
+    assert_eq!(names(&town.decide(minute(1))), Vec::<String>::new());
+}
+
+// Review code:A41.
+#[test]
+fn drain_of_a_destroyed_town_asks_those_at_work_whether_they_still_are() {
+    let destroying = |state| {
+        let mayor = mayor().started().running().heard(minute(30), says("mayor", state));
+        running_town().with(mayor).destroying(minute(30)).remains_as_seen()
+    };
+    let plan = destroying(ReportedState::Working).decide(minute(31));
+    assert_eq!((names(&plan), plan.does().as_str()), (vec!["mayor-pod".to_owned()], ""));
+    assert!(!destroying(ReportedState::Idle).decide(second(1801)).does().is_empty(), "it need not wait");
+    let own = running_town().heard(minute(30), says("x", ReportedState::Working));
+    let own = own.destroying(minute(30)).remains_as_seen();
+    assert_eq!(own.decide(second(1801)).does(), "", "what the town's own pod reports counts, too");
 }
 
 #[test]

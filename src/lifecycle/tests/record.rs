@@ -583,3 +583,15 @@ fn agent_that_its_record_forbids_is_not_bound_and_runs_nothing() {
     assert_eq!((plan.does().as_str(), plan.reason(STALLED)), ("", reason::TOMBSTONE_EXISTS));
     assert!(plan.message(STALLED).contains("agent-old"), "{}", plan.message(STALLED));
 }
+
+// Review code:A22.
+#[test]
+fn town_is_not_destroyed_by_an_expiry_before_its_birth_when_the_record_that_held_it_goes() {
+    let mut held = town().expires(minute(-5), ExpiryPolicy::Destroy);
+    held.0.forbidden_by = Some(Arc::new(recorded(vec![])));
+    let mut freed = held.settled(minute(1));
+    freed.0.forbidden_by = None;
+    let plan = freed.decide(minute(2));
+    assert_eq!((plan.phase(), plan.does().as_str()), ("Blocked", ""));
+    assert_eq!(plan.reason(STALLED), reason::EXPIRY_IN_PAST);
+}

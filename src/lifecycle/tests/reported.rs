@@ -1,5 +1,7 @@
 //! A Session agent that says itself what it does: its phase, its conditions, and the outcome of its bead.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
 use super::build::{
     AgentBuilder, Read, TownBuilder, entry, mayor, minute, quiet, running_town, says, second, stalled, town,
 };
@@ -53,6 +55,7 @@ fn what_an_agent_that_is_not_ready_said_before_is_not_shown() {
 fn done_with_the_bead_on_its_hook_is_recorded_once_and_for_ever() {
     for bead in [None, Some("b1")] {
         let done = hooked().heard(minute(9), states(ReportedState::Done, bead, "all merged"));
+        let done = done.seen_unfinished(minute(5));
         let plan = done.decide(minute(9));
         assert_eq!((plan.phase(), plan.is(FINISHED), plan.is(READY)), ("Done", true, true), "{bead:?}");
         let recorded = work(&plan);
@@ -62,7 +65,7 @@ fn done_with_the_bead_on_its_hook_is_recorded_once_and_for_ever() {
             (vec!["b1".to_owned()], Some(minute(9)))
         );
         let settled = done.after(&plan);
-        let again = settled.decide(minute(20));
+        let again = settled.decide(second(10 * 60));
         assert_eq!(again.status, settled.0.agent.status, "{bead:?}: once");
         let idle = settled.heard(minute(30), says("mayor", ReportedState::Idle)).decide(minute(30));
         assert_eq!((idle.phase(), work(&idle).done), ("Done", vec!["b1".to_owned()]), "{bead:?}: for ever");
@@ -167,7 +170,7 @@ fn a_message_can_neither_flood_nor_garble_the_status() {
         assert_eq!(plan.message(condition).len(), 1024, "{state:?}");
     }
     for state in [ReportedState::Done, ReportedState::Failed] {
-        let plan = hooked().heard(minute(1), states(state, None, &flood)).decide(minute(1));
+        let plan = hooked().heard(minute(1), states(state, Some("b1"), &flood)).decide(minute(1));
         assert_eq!(work(&plan).message.len(), 1024, "{state:?}");
         let status = serde_json::to_string(&plan.status).unwrap();
         assert!(status.len() < 10_000, "{state:?}: {}", status.len());
@@ -222,7 +225,7 @@ fn a_lie_about_others_changes_nothing_for_them() {
 #[test]
 fn k21_a_mayor_that_waits_for_a_person_lets_its_town_sleep_and_stay_asleep() {
     for report in [says("mayor", ReportedState::Waiting), stalled("mayor", minute(-60))] {
-        let waits = hooked().heard(minute(1), report).settled(minute(1));
+        let waits = hooked().heard(minute(1), report.clone()).settled(minute(1)).heard(minute(60), report);
         let town_of = |t: TownBuilder, agent: &AgentBuilder| t.with(agent.clone());
         assert_eq!(town_of(running_town(), &waits).decide(minute(60)).phase(), "Draining");
         let mut gone = waits.clone().of(&town().asleep(AsleepReason::Idle));
@@ -233,13 +236,47 @@ fn k21_a_mayor_that_waits_for_a_person_lets_its_town_sleep_and_stay_asleep() {
     }
 }
 
+// Review code:A4.
 #[test]
-fn done_without_a_name_that_was_asked_for_in_the_second_of_the_delivery_does_not_count() {
-    let said = |asked: i64, bead| {
-        let agent = hooked().heard(second(asked), states(ReportedState::Done, bead, ""));
-        work(&agent.decide(minute(1))).outcome
-    };
-    // The delivery stands on record as of second 0, and such stamps are whole seconds.
-    assert_eq!((said(0, None), said(1, None)), (None, Some(Outcome::Done)));
-    assert_eq!(said(0, Some("b1")), Some(Outcome::Done), "who names the bead means it");
+fn done_without_a_bead_ends_the_bead_only_after_another_state_was_seen() {
+    let outcome = |agent: AgentBuilder| work(&agent.decide(minute(1))).outcome;
+    for (state, ended) in [(ReportedState::Done, Outcome::Done), (ReportedState::Failed, Outcome::Failed)] {
+        let said = |asked: i64, bead| hooked().heard(second(asked), states(state, bead, ""));
+        // The delivery stands on record as of second 0, and such stamps are whole seconds.
+        assert_eq!(outcome(said(5, None)), None, "{state:?}: it may mean the bead before");
+        assert_eq!(outcome(said(5, None).seen_unfinished(second(0))), None, "{state:?}: in that second");
+        assert_eq!(outcome(said(5, None).seen_unfinished(second(3))), Some(ended), "{state:?}");
+        assert_eq!(outcome(said(0, Some("b1"))), Some(ended), "{state:?}: who names the bead means it");
+        let recorded = said(5, None).status(|s| s.last_activity_at = Some(Time(second(3))));
+        assert_eq!(outcome(recorded), Some(ended), "{state:?}: also by the record of an operator before");
+    }
+}
+
+// Review code:A12.
+#[test]
+fn finished_stays_true_when_the_town_sleeps_or_a_probe_fails() {
+    let done = hooked().heard(minute(9), states(ReportedState::Done, Some("b1"), "")).settled(minute(9));
+    for (case, agent) in [
+        ("one probe fails", done.clone().silent(1, minute(10), minute(10))),
+        ("the pod does not answer", done.clone().silent(3, minute(10), minute(12))),
+        ("the operator has just started", {
+            let mut agent = done.clone();
+            agent.0.probe = crate::lifecycle::ProbeFacts::default();
+            agent
+        }),
+        ("it does something else", done.clone().heard(minute(12), says("mayor", ReportedState::Working))),
+        ("the town sleeps", {
+            let mut agent = done.clone().of(&town().asleep(AsleepReason::Idle));
+            agent.0.pod = None;
+            agent
+        }),
+        ("its pod starts", {
+            let mut agent = done.clone();
+            agent.0.pod = None;
+            agent
+        }),
+    ] {
+        let plan = agent.decide(minute(12));
+        assert_eq!((plan.phase(), plan.is(FINISHED)), ("Done", true), "{case}");
+    }
 }

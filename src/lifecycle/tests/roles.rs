@@ -152,6 +152,7 @@ fn who_has_nothing_to_do_or_has_failed_takes_no_place() {
         ("done", at(polecat("p").hook("b1").done(&["b1"]), 1)),
         ("failed", at(polecat("p").failed("b1", minute(2)), 1)),
         ("tombstoned", at(polecat("p").hook("b1").tombstone("x"), 1)),
+        ("paused", at(polecat("p").hook("b1").paused(), 1)),
         ("being deleted, not at work", at(polecat("p").hook("b1").deleting(minute(3)), 1)),
         ("a refinery", at(a(Role::Refinery, "p").hook("b1"), 1)),
     ] {

@@ -609,7 +609,10 @@ impl Scene {
             let ready = pod.is_some_and(|p| p.ready && !p.deleting() && !p.ended());
             assert!(ready, "{who:?} asks a pod that cannot answer:\n{}", self.story);
             let town = self.town.as_ref().unwrap();
-            let dead = town.metadata.deletion_timestamp.is_some() || tombstone(&town.metadata).is_some();
+            // A town that is destroyed asks only while it waits for those at work.
+            let began = town.metadata.deletion_timestamp.as_ref().map(|at| at.0);
+            let drained = began.is_some_and(|began| began + town.spec.drain.timeout.get() <= self.now);
+            let dead = drained || began.is_none() && tombstone(&town.metadata).is_some();
             assert!(!dead && self.phase("gas") != "Asleep", "the dead are asked:\n{}", self.story);
             let facts = self.probes.entry(ask.uid.clone()).or_default();
             assert!(!facts.under_way, "asked twice at once:\n{}", self.story);
@@ -876,6 +879,7 @@ impl Scene {
             node: None,
             created: Some(self.now),
             started: None,
+            host_ips: Vec::new(),
             stop_requested: None,
             released_by_kubelet: false,
             finalizers: if task { vec![names::RESULT_FINALIZER.into()] } else { vec![] },
@@ -971,10 +975,11 @@ impl Scene {
                 .get(owner_of(&ask.pod))
                 .cloned()
                 .unwrap_or_else(|| Ok(ActivityReport::default()));
+            let agent = self.pods.iter().find(|pod| pod.uid == ask.uid).and_then(|pod| pod.agent_uid.clone());
             facts.under_way = false;
             facts.known_at = Some(self.now);
             match answer {
-                Ok(report) => facts.answered(report),
+                Ok(report) => facts.answered(report, agent.as_ref()),
                 Err(why) => {
                     facts.failing_since.get_or_insert(self.now);
                     facts.failures += 1;

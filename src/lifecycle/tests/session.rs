@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 
-use super::build::{Read, claim, mayor, minute, running_town, town};
+use super::build::{Read, claim, mayor, minute, polecat, running_town, town};
 use crate::api::AsleepReason::{Idle, Suspended};
 use crate::api::condition::{FINISHED, POD_SCHEDULED, READY, STALLED, reason};
 
@@ -16,11 +16,10 @@ fn it_has_a_pod_while_the_town_is_awake() {
         ("asleep", town().asleep(Idle)),
         ("falling asleep", running_town().draining(Idle, minute(1))),
         ("suspended", running_town().suspended()),
-        ("not decided yet", town()),
         ("being deleted", running_town().deleting(minute(1))),
     ];
     for (case, town) in asleep {
-        let plan = mayor().of(&town).decide(minute(1));
+        let plan = mayor().started().status(|s| s.phase = Some("Idle".into())).of(&town).decide(minute(1));
         assert_eq!((plan.phase(), plan.does().as_str()), ("Asleep", ""), "{case}");
         let plan = mayor().of(&town).running().decide(minute(1));
         assert_eq!(
@@ -106,4 +105,23 @@ fn its_volume_comes_before_its_pod() {
     going.child.deleting = true;
     let plan = mayor().storage().claim(going).decide(minute(1));
     assert_eq!((plan.does().as_str(), plan.reason(READY)), ("", reason::CLAIM_UNUSABLE));
+}
+
+// Issue 11, item 10.
+#[test]
+fn new_agent_does_not_say_asleep_of_a_town_that_was_never_asleep() {
+    let waiting = town().not_its_turn().settled(minute(1));
+    for (case, town) in [
+        ("not decided yet", town()),
+        ("waiting for its turn", waiting),
+        ("suspended, and still awake", running_town().suspended()),
+        ("falling asleep", running_town().draining(Idle, minute(1))),
+    ] {
+        for agent in [mayor(), polecat("toast").hook("b1")] {
+            let plan = agent.of(&town).decide(minute(1));
+            assert_eq!((plan.phase(), plan.does().as_str()), ("Pending", ""), "{case}");
+            assert_eq!(plan.reason(READY), reason::TOWN_NOT_STARTED, "{case}");
+        }
+    }
+    assert_eq!(mayor().of(&town().asleep(Idle)).decide(minute(1)).phase(), "Asleep");
 }

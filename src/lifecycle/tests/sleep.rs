@@ -1,10 +1,12 @@
 //! Falling asleep in two phases, the last look, and waking.
 
 use super::build::{
-    AgentBuilder, Read, TownBuilder, mayor, minute, pod, polecat, running_town, second, sleep_at, town,
+    AgentBuilder, Read, TownBuilder, failures, mayor, minute, pod, polecat, running_town, says, second,
+    sleep_at, town,
 };
 use crate::api::AsleepReason::{Idle, Suspended};
 use crate::api::condition::{ACTIVE, ASLEEP, READY, RECONCILING};
+use crate::api::{ReportedState, RestartsStatus};
 use crate::lifecycle::{Freshness, PodPhase, Uid, needs_live};
 
 #[test]
@@ -13,7 +15,7 @@ fn a_town_sleeps_when_it_had_no_work_for_sleep_after() {
     let woken_at_ten = || running_town().woke(minute(10));
     let pod_since_ten = || town().awake().pod(pod("gas").created(minute(10)).ready());
     let created_at_ten = || {
-        let pod = pod("gas").ready().started(Some(minute(0)));
+        let pod = pod("gas").ready();
         town().awake().pod(pod).created(minute(10))
     };
     let bare = || town().awake().no_template();
@@ -42,12 +44,7 @@ fn a_town_sleeps_when_it_had_no_work_for_sleep_after() {
 #[test]
 fn some_towns_do_not_sleep_by_themselves() {
     let working = running_town().with(polecat("toast").hook("b1").running());
-    let unknown_start = town().awake().pod(pod("gas").ready().started(None));
-    for (case, town) in [
-        ("alwaysOn", running_town().always_on()),
-        ("has work", working),
-        ("nobody knows since when its pod runs", unknown_start),
-    ] {
+    for (case, town) in [("alwaysOn", running_town().always_on()), ("has work", working)] {
         let plan = town.decide(minute(600));
         assert!(["Idle", "Running"].contains(&plan.phase()), "{case}: {}", plan.phase());
         assert_eq!(plan.look_again, None, "{case}: no timer where there is no deadline");
@@ -101,6 +98,36 @@ fn a_town_that_falls_asleep_lets_its_agents_finish_for_a_bounded_time() {
         (late.phase(), late.does().as_str()),
         ("Draining", "delete pod gas-pod, delete pod toast-pod")
     );
+}
+
+#[test]
+fn drain_waits_only_for_agents_whose_containers_run() {
+    let pending = polecat("toast").hook("b1").attempt("b1", 1, minute(0)).pod(|p| p);
+    let town = running_town().suspended().drain("1h").draining(Suspended, minute(30)).with(pending);
+    assert_eq!(town.decide(minute(30)).does(), "delete pod gas-pod, delete pod toast-pod");
+}
+
+// Review code:A10.
+#[test]
+fn paused_agent_keeps_no_town_awake_and_wakes_none() {
+    let stale =
+        || mayor().asked().started().running().heard(minute(1), says("mayor", ReportedState::Working));
+    for (case, agent) in [
+        ("with a bead", polecat("toast").hook("b1")),
+        ("with an attempt under way", polecat("toast").hook("b1").attempt("b1", 1, minute(0)).running()),
+        ("that was never started", mayor()),
+        ("with a new bead", mayor().started().delivered("b0").hook("b1")),
+        ("that said that it works", stale()),
+        ("that was never asked", mayor().asked().started().running()),
+    ] {
+        let agent = agent.seen().paused();
+        let awake = running_town().with(agent.clone());
+        assert_eq!(awake.decide(minute(29)).phase(), "Idle", "{case}");
+        assert_eq!(awake.decide(minute(30)).phase(), "Draining", "{case}");
+        let falling = running_town().draining(Idle, minute(30)).with(agent.clone()).decide(minute(40));
+        assert_eq!(falling.note, None, "{case}: the final check does not turn back");
+        assert_eq!(town().asleep(Idle).with(agent).decide(minute(99)).phase(), "Asleep", "{case}");
+    }
 }
 
 #[test]
@@ -316,4 +343,39 @@ fn a_town_whose_node_does_not_say_is_not_ready_and_not_replaced() {
     lost.0.ready = false;
     let plan = town().awake().pod(lost).decide(minute(1));
     assert_eq!((plan.phase(), plan.does().as_str()), ("Starting", ""));
+}
+
+// Review code:A3.
+#[test]
+fn agent_that_cannot_start_turns_no_town_back_and_wakes_it_once_a_window() {
+    let failing = |external| {
+        let record = RestartsStatus { external, ..failures(1, minute(20)) };
+        mayor().seen().hook("b1").status(|s| s.restarts = Some(record))
+    };
+    for external in [false, true] {
+        let falling = running_town().draining(Idle, minute(60)).with(failing(external)).decide(minute(61));
+        assert_eq!((falling.note, falling.actions.is_empty()), (None, false), "external: {external}");
+    }
+    let asleep = |agent| town().asleep(Idle).woke(minute(10)).with(agent);
+    let own = asleep(failing(false)).decide(minute(600));
+    assert_eq!(
+        (own.phase(), own.look_again),
+        ("Asleep", None),
+        "a container that fails by itself wakes no town"
+    );
+    let waits = asleep(failing(true)).decide(minute(49));
+    assert_eq!(
+        (waits.phase(), waits.look_again),
+        ("Asleep", Some(minute(50))),
+        "20 and the window of 30 minutes"
+    );
+    let woken = asleep(failing(true)).decide(minute(50));
+    assert_eq!(woken.phase(), "Starting");
+    assert!(woken.note.as_ref().is_some_and(|n| n.contains("its next attempt is due")), "{:?}", woken.note);
+    // The town slept again before that start had failed.
+    let again = town().asleep(Idle).woke(minute(50)).with(failing(true)).decide(minute(52));
+    assert_eq!((again.phase(), again.look_again), ("Asleep", Some(minute(80))));
+    assert_eq!(asleep(failing(true).paused()).decide(minute(600)).phase(), "Asleep");
+    let suspended = town().asleep(Suspended).suspended().with(failing(true)).decide(minute(600));
+    assert_eq!((suspended.phase(), suspended.look_again), ("Asleep", None));
 }

@@ -1,5 +1,6 @@
 //! The five kinds of work, each of which alone keeps a town awake, and all that is none of them.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
 use super::build::{
@@ -7,7 +8,7 @@ use super::build::{
     sleep_at, stalled, town, typed,
 };
 use crate::api::AsleepReason::Idle;
-use crate::api::condition::{ACTIVE, reason};
+use crate::api::condition::{ACTIVE, DEGRADED, reason};
 use crate::api::{ActivityReport, Backlog, ReportedAgent, ReportedState};
 
 /// A mayor that was started long ago, with a pod.
@@ -17,12 +18,12 @@ fn seated() -> AgentBuilder {
 
 /// A town whose own pod says this of its mayor.
 fn told_by_town(report: ActivityReport) -> TownBuilder {
-    running_town().heard(minute(1), report).with(seated())
+    running_town().heard(minute(LATE), report).with(seated())
 }
 
 /// A town whose mayor's own pod says this.
 fn told_by_agent(report: ActivityReport) -> TownBuilder {
-    running_town().with(seated().heard(minute(1), report))
+    running_town().with(seated().heard(minute(LATE), report))
 }
 
 fn waits(merge_requests: i32, triage: i32, unassigned: i32) -> Backlog {
@@ -30,7 +31,7 @@ fn waits(merge_requests: i32, triage: i32, unassigned: i32) -> Backlog {
 }
 
 fn reports(backlog: Backlog) -> TownBuilder {
-    running_town().heard(minute(1), ActivityReport { backlog, ..quiet() })
+    running_town().heard(minute(LATE), ActivityReport { backlog, ..quiet() })
 }
 
 /// Long after the town would have fallen asleep.
@@ -60,17 +61,17 @@ fn t12_each_of_five_kinds_of_work_alone_keeps_the_town_awake() {
         ("2: a bead that nobody took up", running_town().with(polecat("toast").hook("b1")), reason::WORK),
         (
             "2: idle, says its own pod, with a hook",
-            running_town().with(hooked().heard(minute(1), says("mayor", ReportedState::Idle))),
+            running_town().with(hooked().heard(minute(LATE), says("mayor", ReportedState::Idle))),
             reason::WORK,
         ),
         (
             "2: idle, says the town's pod, with a hook",
-            running_town().heard(minute(1), says("mayor", ReportedState::Idle)).with(hooked()),
+            running_town().heard(minute(LATE), says("mayor", ReportedState::Idle)).with(hooked()),
             reason::WORK,
         ),
         (
             "2: to be asked, and not mentioned",
-            running_town().with(hooked().heard(minute(1), quiet())),
+            running_town().with(hooked().heard(minute(LATE), quiet())),
             reason::WORK,
         ),
         ("3: merge requests, by the spec", running_town().backlog(1, 0, 0), reason::BACKLOG),
@@ -91,7 +92,10 @@ fn c1_nothing_else_is_work() {
     let unlisted = |t: TownBuilder| t.rigs(&[]);
     let of_bead = |state| ReportedAgent { bead: Some("b0".into()), ..entry("mayor", state) };
     let hooked = || seated().hook("b1").delivered("b1");
-    let says_of_hook = |state| running_town().with(hooked().heard(minute(1), says("mayor", state)));
+    let says_of_hook = |state| {
+        let heard = hooked().heard(minute(LATE), says("mayor", state));
+        running_town().with(heard.seen_unfinished(minute(LATE)))
+    };
     for (case, town) in vec![
         ("being there", running_town().with(seated())),
         ("waiting for a person", told_by_town(says("mayor", ReportedState::Waiting))),
@@ -198,13 +202,33 @@ fn an_answer_of_an_agents_own_pod_counts_for_more_than_the_towns() {
     assert_eq!((plan.phase(), plan.is(ACTIVE)), ("Idle", false));
 }
 
+// Review P14.
 #[test]
-fn what_a_pod_said_counts_no_longer_when_it_can_no_longer_be_asked() {
-    let unready = || mayor().started().pod(|p| p.unready(minute(2)));
-    let said = unready().heard(minute(1), says("mayor", ReportedState::Working));
-    assert!(!running_town().with(said).decide(minute(3)).is(ACTIVE));
-    let hooked = unready().hook("b1").delivered("b1").heard(minute(1), says("mayor", ReportedState::Done));
-    assert!(running_town().with(hooked).decide(minute(3)).is(ACTIVE), "its bead waits for it");
+fn probed_agent_is_unknown_when_its_pod_stops_being_ready() {
+    let unready = |was_ready: bool| {
+        let agent = mayor().started().pod(|p| p.unready(minute(2))).recorded_pod(minute(0));
+        let agent = agent.heard(minute(1), says("mayor", ReportedState::Working));
+        running_town().with(agent.status(|s| {
+            s.pod.as_mut().unwrap().ready_time = was_ready.then(|| Time(minute(1)));
+        }))
+    };
+    let plan = unready(true).decide(minute(3));
+    assert_eq!(
+        (plan.condition(ACTIVE).status.as_str(), plan.reason(ACTIVE)),
+        ("Unknown", reason::ACTIVITY_UNKNOWN)
+    );
+    assert!(
+        plan.message(DEGRADED).contains("pod mayor-pod stopped being Ready"),
+        "{}",
+        plan.message(DEGRADED)
+    );
+    let status = plan.status.unwrap();
+    assert_eq!(status.activity_unknown_since.unwrap().0, minute(2), "since it stopped");
+    assert_eq!(
+        unready(false).decide(minute(3)).reason(ACTIVE),
+        reason::NO_WORK,
+        "one that never was Ready is not"
+    );
 }
 
 #[test]

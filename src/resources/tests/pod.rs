@@ -38,7 +38,14 @@ fn an_agents_own_template_comes_before_the_towns() {
 fn containers_learn_who_they_are_and_what_to_do() {
     let toast = agent(json!({"template": with_init(), "identity": "toast-the-first"}));
     let pod = pod_of(&toast);
+    let uid = toast.metadata.uid.clone().unwrap();
     for container in containers(&pod) {
+        // Issue 11, item 10: an activity answer names the agent by its UID.
+        assert_eq!(env(container, "GASTOWN_AGENT_UID"), Some(uid.as_str()));
+        assert_eq!(
+            env(container, "GASTOWN_TOWN_UID"),
+            pod.metadata.labels.as_ref().unwrap().get(names::TOWN_UID).map(String::as_str)
+        );
         for (name, value) in [
             ("GASTOWN_TOWN", "gas"),
             ("GASTOWN_AGENT", "toast"),

@@ -1,0 +1,100 @@
+//! The one place that reads the stamps of a status: a stamp in the future is read as now.
+//!
+//! An operator whose clock was ahead leaves such stamps. Without this rule a town does not sleep, a held pod does not
+//! start and a Failed agent is not tried before that time has come. The status that is decided carries the corrected
+//! stamp, so the clock runs on from it.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+use super::clock::{after, stamp};
+use super::facts::{AgentSnapshot, TownSnapshot};
+use super::retry::START_WITHIN;
+use crate::api::{AgentStatus, DestroyStatus, PodStatus, RestartsStatus, TownStatus, WorkStatus};
+
+/// The clocks of the API server and of two operators may differ by less than this. A stamp that is no further ahead
+/// is left as it is, so that a small difference costs no write.
+const SKEW: SignedDuration = SignedDuration::from_secs(5);
+
+/// The snapshot of a town with no stamp of its status in the future.
+pub(super) fn of_town(s: &TownSnapshot, now: Timestamp) -> Cow<'_, TownSnapshot> {
+    let Some(status) = s.town.status.as_ref() else { return Cow::Borrowed(s) };
+    let mut read = status.clone();
+    clamp_town(&mut read, now);
+    if read == *status {
+        return Cow::Borrowed(s);
+    }
+    let mut s = s.clone();
+    Arc::make_mut(&mut s.town).status = Some(read);
+    Cow::Owned(s)
+}
+
+/// The snapshot of an agent with no stamp of its status in the future.
+pub(super) fn of_agent(s: &AgentSnapshot, now: Timestamp) -> Cow<'_, AgentSnapshot> {
+    let Some(status) = s.agent.status.as_ref() else { return Cow::Borrowed(s) };
+    let mut read = status.clone();
+    clamp_agent(&mut read, now);
+    if read == *status {
+        return Cow::Borrowed(s);
+    }
+    let mut s = s.clone();
+    Arc::make_mut(&mut s.agent).status = Some(read);
+    Cow::Owned(s)
+}
+
+/// `sleepAt` is a deadline and no stamp. The pod mark may lie ahead by the bound of a start.
+pub(super) fn clamp_town(status: &mut TownStatus, now: Timestamp) {
+    for slot in [
+        &mut status.last_active_at,
+        &mut status.woke_at,
+        &mut status.idle_since,
+        &mut status.activity_unknown_since,
+        &mut status.attached_since,
+        &mut status.draining_since,
+        &mut status.accepted_time,
+        &mut status.start_time,
+        &mut status.wake_request_time,
+    ] {
+        clamp(slot.as_mut(), now);
+    }
+    clamp(status.pod_mark_time.as_mut(), after(now, START_WITHIN));
+    clamp(status.usage.as_mut().map(|usage| &mut usage.since), now);
+    clamp_shared(status.pod.as_mut(), status.restarts.as_mut(), status.destroy.as_mut(), now);
+}
+
+pub(super) fn clamp_agent(status: &mut AgentStatus, now: Timestamp) {
+    clamp(status.last_activity_at.as_mut(), now);
+    clamp(status.start_time.as_mut(), now);
+    if let Some(WorkStatus { window_started_at, started_at, finished_at, .. }) = status.work.as_mut() {
+        for slot in [window_started_at, started_at, finished_at] {
+            clamp(slot.as_mut(), now);
+        }
+    }
+    clamp_shared(status.pod.as_mut(), status.restarts.as_mut(), status.destroy.as_mut(), now);
+}
+
+fn clamp_shared(
+    pod: Option<&mut PodStatus>,
+    restarts: Option<&mut RestartsStatus>,
+    destroy: Option<&mut DestroyStatus>,
+    now: Timestamp,
+) {
+    if let Some(pod) = pod {
+        clamp(pod.started_at.as_mut(), now);
+        clamp(pod.ready_time.as_mut(), now);
+    }
+    if let Some(restarts) = restarts {
+        clamp(restarts.window_started_at.as_mut(), now);
+        clamp(restarts.failure_time.as_mut(), now);
+    }
+    clamp(destroy.map(|destroy| &mut destroy.started_at), now);
+}
+
+fn clamp(slot: Option<&mut Time>, now: Timestamp) {
+    if let Some(slot) = slot.filter(|slot| slot.0 > after(now, SKEW)) {
+        *slot = stamp(now);
+    }
+}
