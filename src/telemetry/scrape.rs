@@ -28,7 +28,7 @@ pub enum Admission {
     Unauthenticated,
     /// It is known, and may not.
     Forbidden,
-    /// Nobody could say.
+    /// The API server did not answer.
     Unknown,
 }
 

@@ -44,6 +44,7 @@ async fn help_documents_every_flag() {
         ("--apiserver-request-timeout", "TOWN_OPERATOR_APISERVER_REQUEST_TIMEOUT"),
         ("--max-concurrent-starts", "TOWN_OPERATOR_MAX_CONCURRENT_STARTS"),
         ("--max-concurrent-probes", "TOWN_OPERATOR_MAX_CONCURRENT_PROBES"),
+        ("--volume-group", "TOWN_OPERATOR_VOLUME_GROUP"),
         ("--attach-max-hold", "TOWN_OPERATOR_ATTACH_MAX_HOLD"),
     ];
     for (flag, variable) in flags {
