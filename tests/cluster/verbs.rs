@@ -46,11 +46,11 @@ async fn update_deletes_nothing_without_the_verb_delete(story: Story) {
     story.town("gas").until("is idle", idle).await;
     story.agent("ann").until("is bound", |agent| !agent.finalizers().is_empty()).await;
     let (town, agent) = (Object::town(&story, "gas"), Object::agent(&story, "ann"));
-    let owner = json!([{
+    let references = json!([{
         "apiVersion": "v1", "kind": "ConfigMap", "name": "none", "uid": "11111111-2222-3333-4444-555555555555",
     }]);
     let destroy = json!({"at": "2030-01-01T00:00:00Z", "policy": "Destroy"});
-    let (past, owned) = ("2020-01-01T00:00:00Z", json!({"metadata": {"ownerReferences": owner}}));
+    let (past, owned) = ("2020-01-01T00:00:00Z", json!({"metadata": {"ownerReferences": references}}));
     for (object, change, words) in [
         (&town, spec(json!({"expiry": destroy})), "needs the verb delete on the town"),
         (
