@@ -76,7 +76,9 @@ pub(super) fn schema(generator: &mut SchemaGenerator) -> Schema {
             if let Some(Value::Object(fields)) =
                 properties.get_mut("spec").and_then(|s| s.get_mut("properties"))
             {
-                NOT_IN_A_TEMPLATE.into_iter().for_each(|field| drop(fields.remove(field)));
+                for field in NOT_IN_A_TEMPLATE {
+                    fields.remove(field);
+                }
             }
             properties.iter_mut().for_each(|(name, inner)| bound(name, inner));
         }

@@ -553,6 +553,7 @@ mod tests {
 
     /// A pod as the kubelet, the scheduler or a controller leaves it, and how it ended.
     #[test]
+    #[allow(clippy::too_many_lines)] // One table.
     fn status_of_a_pod_tells_how_it_ended() {
         let disrupted = |by: &str| json!([condition("DisruptionTarget", "True", by, "")]);
         let ended =

@@ -155,18 +155,28 @@ fn unrecorded(s: &AgentSnapshot, status: &AgentStatus, pod: &PodFacts) -> Option
     (open || (pod.done() && !on_record)).then(|| bead.clone())
 }
 
+/// By what an attempt was ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum EndedBy {
+    /// The containers, or the time that a start may take.
+    Itself,
+    /// The cluster: eviction, preemption, a lost node.
+    Cluster,
+    /// A user who deleted the pod.
+    User,
+    /// The operator, because the town sleeps: the next attempt need not wait.
+    Operator,
+}
+
 /// How an attempt ended.
 pub(super) struct End {
     outcome: Outcome,
     message: String,
+    ended_by: EndedBy,
     /// The cause lies outside of the container.
     external: bool,
     /// From when to when the pod ran, if it did.
     ran: Option<(Timestamp, Timestamp)>,
-    /// The pod was deleted, and not by a disruption of the cluster.
-    deleted: bool,
-    /// The operator ended the attempt because the town sleeps: the next attempt need not wait.
-    by_operator: bool,
     /// The start is over: the next attempt has its full time to start.
     started: bool,
 }
@@ -174,15 +184,7 @@ pub(super) struct End {
 impl End {
     /// An end that the agent itself reports.
     pub(super) fn reported(outcome: Outcome, message: String) -> Self {
-        Self {
-            outcome,
-            message,
-            external: false,
-            ran: None,
-            deleted: false,
-            by_operator: false,
-            started: true,
-        }
+        Self { outcome, message, ended_by: EndedBy::Itself, external: false, ran: None, started: true }
     }
 
     /// The start took too long.
@@ -194,19 +196,25 @@ impl End {
 /// The end of a pod whose work is over, by the table of endings.
 fn end_of(pod: &PodFacts, town: Option<&TownFacts>) -> End {
     let ending = pod.ending().unwrap_or(Ending::NeverRan);
+    let row = ending.row();
     let message = match ending {
         Ending::Completed => pod.termination.as_ref().map(|t| t.message.clone()).unwrap_or_default(),
         _ => why_ended(pod),
     };
     let until = pod.stop_requested.or(pod.termination.as_ref().and_then(|t| t.at)).or(pod.not_ready_since);
+    let ended_by = match ending {
+        Ending::Deleted if town.is_some_and(|town| !town.awake) => EndedBy::Operator,
+        Ending::Deleted => EndedBy::User,
+        _ if row.outcome == Outcome::Interrupted => EndedBy::Cluster,
+        _ => EndedBy::Itself,
+    };
     End {
-        outcome: ending.row().outcome,
+        outcome: row.outcome,
         message,
+        ended_by,
         external: ending.is_external(),
         ran: pod.started.zip(until),
-        deleted: ending == Ending::Deleted,
-        by_operator: ending == Ending::Deleted && town.is_some_and(|town| !town.awake),
-        started: pod.ran || ending.row().counts,
+        started: pod.ran || row.counts,
     }
 }
 
@@ -214,7 +222,8 @@ fn vanished(town: &TownFacts) -> End {
     if town.awake {
         End::reported(Outcome::Failed, "the pod vanished, and how it ended is not known".into())
     } else {
-        End { by_operator: true, ..End::reported(Outcome::Interrupted, "the town fell asleep".into()) }
+        let ended_by = EndedBy::Operator;
+        End { ended_by, ..End::reported(Outcome::Interrupted, "the town fell asleep".into()) }
     }
 }
 
@@ -268,8 +277,8 @@ pub(super) fn note_end(status: &mut AgentStatus, bead: &str, end: End, now: Time
         // Not the work's fault: this start does not count, but the pause grows.
         Outcome::Interrupted => {
             work.attempts = work.attempts.saturating_sub(1).max(0);
-            if !end.by_operator {
-                work.disruptions = disrupted(work.disruptions, end.ran, end.deleted);
+            if end.ended_by != EndedBy::Operator {
+                work.disruptions = disrupted(work.disruptions, end.ran, end.ended_by == EndedBy::User);
             }
         }
         Outcome::Failed => work.external = end.external,

@@ -107,7 +107,7 @@ mod tests {
         let gone = ObjectKey { namespace: "ns".into(), name: "gone".into() };
         for looked in [
             reconcile_town(&cluster, &gone).await,
-            reconcile_agent(&cluster, &gone).await,
+            Box::pin(reconcile_agent(&cluster, &gone)).await,
             reconcile_tombstone(&cluster, &gone).await,
         ] {
             let Looked { look_again, failed } = looked.unwrap();

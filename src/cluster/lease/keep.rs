@@ -175,11 +175,11 @@ async fn stand_with(
     let resigned = resign.clone();
     // Made and run on the thread: it need not be able to change threads.
     let keep = async move || {
-        let began = match connect().await {
+        let keeper = match connect().await {
             Ok(client) => Keeper::begin(client, candidacy, office, sender, metrics).await,
             Err(error) => Err(LeaseError::Client(error)),
         };
-        match began {
+        match keeper {
             Ok(keeper) => {
                 // A start that was given up meanwhile has no use for the Lease.
                 if begins.send(Ok(())).is_ok() {
@@ -510,7 +510,7 @@ mod tests {
     /// Short terms, in the proportions of the real ones.
     const TERMS: Terms = Terms {
         lease: Duration::from_secs(2),
-        deadline: Duration::from_millis(1000),
+        deadline: Duration::from_secs(1),
         retry: Duration::from_millis(100),
         margin: Duration::from_millis(50),
     };
@@ -613,8 +613,9 @@ mod tests {
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let server = Server::with(&[freed("a")]);
         let (office, _fence) = office();
-        let serves = server.clone();
-        let stands = stand_with(candidacy("a"), office, Arc::default(), async move || Ok(serves.client()));
+        let for_the_thread = server.clone();
+        let stands =
+            stand_with(candidacy("a"), office, Arc::default(), async move || Ok(for_the_thread.client()));
         let mut leadership = runtime.block_on(stands).unwrap();
         runtime.block_on(leadership.won()).unwrap();
         // Both worker threads are occupied for longer than a leader may go without a renewal.
