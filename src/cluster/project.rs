@@ -11,7 +11,7 @@ use crate::api::condition::reason;
 use crate::api::{Hook, Port, Tombstone, TombstoneSpec, names};
 use crate::lifecycle::{
     ChildFacts, ChildKind, ClaimFacts, ObjectKey, OwnerRef, PodFacts, PodPhase, ServiceFacts, Termination,
-    TombstoneFacts, Uid, VolumeFacts, annotation, label,
+    TombstoneFacts, Uid, VolumeFacts, annotation, label, plain,
 };
 use crate::resources::token_secret_of;
 
@@ -274,7 +274,7 @@ fn termination(own: &Own<'_>, spec: &PodSpec, status: &PodStatus, phase: PodPhas
 /// The container's termination message, or the kubelet's word for its end. What was killed for its memory could
 /// not say why.
 fn said_at_its_end(name: &str, end: &ContainerStateTerminated, spec: &PodSpec) -> Option<String> {
-    let message = end.message.clone().filter(|m| !m.trim().is_empty());
+    let message = end.message.as_deref().map(plain).filter(|m| !m.trim().is_empty());
     if !is_oom(end) {
         return message.or_else(|| end.reason.clone());
     }

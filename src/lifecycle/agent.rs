@@ -201,11 +201,10 @@ fn town_gone(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
         return Plan::act(vec![Action::DeleteAgent(key, s.uid.clone())]);
     }
     let text = format!(
-        "the town {} that this agent was bound to ({}) is gone; delete the agent; or, if it was restored from a backup, \
-         remove its label {} to bind it to the town that has this name now",
+        "the town {} that this agent was bound to ({}) is gone: no pod of the agent runs, its data is kept; delete the \
+         agent, or create it again without its labels of gastown.dev for the town that has this name now",
         s.agent.spec.town,
         label(&s.agent.metadata, names::TOWN_UID).unwrap_or_default(),
-        names::TOWN_UID
     );
     stopped(s, "Blocked", reason::TOWN_GONE, text, now)
 }

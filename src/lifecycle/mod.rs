@@ -40,6 +40,7 @@ mod steps;
 mod task;
 #[cfg(test)]
 mod tests;
+mod text;
 mod town;
 mod update;
 mod usage;
@@ -64,6 +65,7 @@ pub use record::{VOLUME, expires_at, present, tombstone_name};
 pub use restart::pod_record;
 pub use roles::standing;
 pub use task::may_begin;
+pub use text::plain;
 pub use town::{PENDING, decide_town, is_new, needs_live, starting};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;

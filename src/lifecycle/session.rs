@@ -15,6 +15,7 @@ use super::restart::{self, Next, Starts};
 use super::retry::{self, Limit};
 use super::status::{agent_status, finish_agent, show_pod, show_town_sleeps};
 use super::task::{End, note_end};
+use super::text::plain;
 use super::update::{self, Update};
 use crate::api::condition::{self, reason};
 use crate::api::{AgentStatus, Outcome, ReportedAgent, RestartsStatus, WorkStatus};
@@ -322,10 +323,9 @@ fn show_activity(
     phase
 }
 
-/// What a pod says of an agent, short and without what could do harm on a screen.
+/// The message of a pod about an agent, short and as a terminal can show it.
 fn message(entry: Option<&ReportedAgent>) -> String {
-    let text = entry.and_then(|e| e.message.as_deref()).unwrap_or_default();
-    text.chars().filter(|c| !c.is_control()).take(MESSAGE).collect()
+    plain(entry.and_then(|e| e.message.as_deref()).unwrap_or_default()).chars().take(MESSAGE).collect()
 }
 
 /// Shows what became of the bead on the hook. Done is final: neither sleep nor a missing answer takes it back.

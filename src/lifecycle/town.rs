@@ -311,10 +311,15 @@ fn asleep(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<Town
     if let Some(decree) = sleep::decree(s, &status, now) {
         status.asleep_reason = Some(decree);
     }
+    // Ports that were removed take their Service along at once. A Service of ports that were added waits for the pod.
+    let surplus = if s.town.spec.ports.is_empty() { compute::service(s, &mut status) } else { None };
     // Whoever made a pod of a sleeping town (a create that came late) did not make it for long.
     let strays = delete_pods(&s.pods, &s.install);
     let wakes_at = sleep::wakes_at(s).filter(|at| now < *at && sleep::decree(s, &status, now).is_none());
-    asleep_status(s, status, now).with_actions(strays).retry_at(wakes_at)
+    asleep_status(s, status, now)
+        .with_actions(strays)
+        .with_actions(surplus.into_iter().collect())
+        .retry_at(wakes_at)
 }
 
 /// Whether the town's own pod is to be started, or has been and nothing is known to be wrong with it: only so

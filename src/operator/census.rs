@@ -1,11 +1,12 @@
 //! Counts the towns and agents that there are, as the watches have seen them.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 
 use crate::api::{Agent, Town, condition, names};
-use crate::lifecycle::{TombstoneFacts, label};
+use crate::lifecycle::{PodFacts, TombstoneFacts, Uid, label};
 use crate::telemetry::Metrics;
 
 /// The phase of an object that has no status yet.
@@ -28,6 +29,23 @@ pub(super) fn take(metrics: &Metrics, install: &str, mut towns: Vec<Arc<Town>>, 
 /// Counts the records of destructions; the watch brings only ours.
 pub(super) fn take_tombstones(metrics: &Metrics, tombstones: &[Arc<TombstoneFacts>]) {
     metrics.count_tombstones(tombstones.iter().map(|tombstone| tombstone.phase.as_str()));
+}
+
+/// Counts the pods of which neither the town nor the agent is there any more, or is there under another UID.
+pub(super) fn take_pods(
+    metrics: &Metrics,
+    install: &str,
+    pods: &[Arc<PodFacts>],
+    towns: &[Arc<Town>],
+    agents: &[Arc<Agent>],
+) {
+    let towns: HashSet<_> = towns.iter().filter_map(|town| Uid::of(&town.metadata)).collect();
+    let agents: HashSet<_> = agents.iter().filter_map(|agent| Uid::of(&agent.metadata)).collect();
+    let ours = pods.iter().filter(|pod| pod.install.as_deref() == Some(install));
+    metrics.count_pods_without_owner(ours.filter_map(|pod| match &pod.agent_uid {
+        Some(agent) => (!agents.contains(agent)).then_some("Agent"),
+        None => pod.town_uid.as_ref().is_some_and(|town| !towns.contains(town)).then_some("Town"),
+    }));
 }
 
 fn ours(meta: &ObjectMeta, install: &str) -> bool {
@@ -98,6 +116,38 @@ mod tests {
         ] {
             assert_eq!(metrics.value(series), Some(count), "{series}");
         }
+    }
+
+    // O2, P4.
+    #[test]
+    fn pod_of_an_owner_that_does_not_exist_is_counted() {
+        let pod = |town: &str, agent: Option<&str>, install: &str| {
+            let labels = json!({names::TOWN_UID: town, names::AGENT_UID: agent, names::INSTALL: install});
+            let pod = json!({"metadata": {"name": "p", "namespace": "ns", "uid": "p", "labels": labels}, "spec": {"containers": []}});
+            let mut pod: k8s_openapi::api::core::v1::Pod = serde_json::from_value(strip_nulls(pod)).unwrap();
+            pod.metadata.resource_version = Some("1".into());
+            Arc::new(crate::cluster::Followed::kept(pod).unwrap())
+        };
+        let with_uid = |mut town: Arc<Town>| {
+            Arc::make_mut(&mut town).metadata.uid = Some("t".into());
+            town
+        };
+        let metrics = Metrics::default();
+        let pods = [
+            pod("t", None, "ours"),
+            pod("gone", None, "ours"),
+            pod("t", Some("gone"), "ours"),
+            pod("gone", Some("gone"), "theirs"),
+        ];
+        take_pods(&metrics, "ours", &pods, &[with_uid(town(Some("Idle"), Some("ours")))], &[]);
+        assert_eq!(metrics.value(r#"pods_without_owner{kind="Town"}"#), Some(1.0));
+        assert_eq!(metrics.value(r#"pods_without_owner{kind="Agent"}"#), Some(1.0));
+    }
+
+    fn strip_nulls(mut pod: Value) -> Value {
+        let labels = pod["metadata"]["labels"].as_object_mut().unwrap();
+        labels.retain(|_, value| !value.is_null());
+        pod
     }
 
     /// The words that a label of a metric may say, `Other` left out.

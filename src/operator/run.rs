@@ -207,7 +207,9 @@ fn begin(shared: &Arc<Cluster>, queues: &Queues) {
     let seen = Arc::downgrade(shared);
     shared.metrics.count_with(move |metrics| {
         if let Some(seen) = seen.upgrade() {
-            census::take(metrics, &seen.install.0, seen.towns.all(), seen.agents.all());
+            let (towns, agents) = (seen.towns.all(), seen.agents.all());
+            census::take_pods(metrics, &seen.install.0, &seen.pods.all(), &towns, &agents);
+            census::take(metrics, &seen.install.0, towns, agents);
             census::take_tombstones(metrics, &seen.tombstones.all());
         }
     });

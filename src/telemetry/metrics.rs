@@ -147,6 +147,7 @@ pub struct Metrics {
     agents: Labelled<Gauge, 2>,
     deletions_blocked: Labelled<Gauge, 1>,
     tombstones: Labelled<Gauge, 1>,
+    pods_without_owner: Labelled<Gauge, 1>,
     receipts: Labelled<Counter, 1>,
     reconciles: Labelled<Counter, 1>,
     reconcile_duration: Histograms<1>,
@@ -197,6 +198,12 @@ impl Default for Metrics {
                 "tombstones",
                 "Records of what this installation has destroyed, or is destroying, by phase",
                 [TOMBSTONE_PHASE],
+            ),
+            pods_without_owner: c.gauges(
+                "pods_without_owner",
+                "Pods of this installation whose town or agent does not exist, by the kind of that owner: for example \
+                 restored from a backup",
+                [KIND],
             ),
             receipts: c.counters(
                 "receipts",
@@ -300,6 +307,11 @@ impl Metrics {
     /// The records of destructions, each by its phase.
     pub fn count_tombstones<'a>(&self, phases: impl Iterator<Item = &'a str>) {
         self.tombstones.count(phases.map(|phase| [phase]));
+    }
+
+    /// The pods whose owner does not exist, each by the kind of that owner.
+    pub fn count_pods_without_owner<'a>(&self, kinds: impl Iterator<Item = &'a str>) {
+        self.pods_without_owner.count(kinds.map(|kind| [kind]));
     }
 
     /// A destruction said what became of an object.
@@ -580,6 +592,7 @@ mod tests {
         metrics.count_agents(std::iter::empty());
         metrics.count_deletions_blocked(std::iter::empty());
         metrics.count_tombstones(std::iter::empty());
+        metrics.count_pods_without_owner(std::iter::empty());
         metrics
     }
 

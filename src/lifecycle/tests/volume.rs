@@ -251,3 +251,12 @@ fn the_service_follows_the_ports() {
     let asleep = super::build::town().asleep(AsleepReason::Idle).ports(&[80, 81]).service(&[80]);
     assert_eq!(asleep.decide(minute(1)).does(), "", "a sleeping town is left alone");
 }
+
+// A24.
+#[test]
+fn service_goes_when_its_ports_go_whether_the_town_has_a_pod_or_sleeps() {
+    let bare = running_town().no_template().service(&[80]).decide(minute(1));
+    assert!(bare.does().contains("delete service gas-service"), "{}", bare.does());
+    let asleep = town().asleep(AsleepReason::Idle).service(&[80]).decide(minute(1));
+    assert_eq!(asleep.does(), "delete service gas-service");
+}

@@ -224,8 +224,8 @@ async fn bad_rigs_are_refused(story: Story) {
             &["spec.rigs", "201", "at most 200 items"],
         ),
         (rig(json!({"gitUrl": ""})), &["spec.rigs[0].gitUrl", "at least 1"]),
-        (rig(json!({"gitUrl": "https://git.test/a b"})), &["spec.rigs[0].gitUrl", "a b", "\\S"]),
-        (rig(json!({"gitUrl": "https://git.test/a\n"})), &["spec.rigs[0].gitUrl", "\\S"]),
+        (rig(json!({"gitUrl": "https://git.test/a b"})), &["spec.rigs[0].gitUrl", "a b", "should match"]),
+        (rig(json!({"gitUrl": "https://git.test/a\n"})), &["spec.rigs[0].gitUrl", "should match"]),
         (rig(json!({"gitUrl": "u".repeat(2049)})), &["spec.rigs[0].gitUrl", "2048"]),
         (rig(json!({"gitUrl": "https://ada:secret@git.test/a"})), password),
         // L1: the form in which GitHub takes a token.
@@ -237,7 +237,7 @@ async fn bad_rigs_are_refused(story: Story) {
         (rig(json!({"gitUrl": "https://:token@git.test/a"})), password),
         (rig(json!({"gitUrl": "svn+ssh://ada:se@cret@git.test/a"})), password),
         (rig(json!({"branch": ""})), &["spec.rigs[0].branch", "at least 1"]),
-        (rig(json!({"branch": "my branch"})), &["spec.rigs[0].branch", "\"my branch\"", "\\S"]),
+        (rig(json!({"branch": "my branch"})), &["spec.rigs[0].branch", "\"my branch\"", "should match"]),
         (rig(json!({"branch": "b".repeat(256)})), &["spec.rigs[0].branch", "255"]),
         (
             rig(json!({"credentialsSecretName": "My_Secret"})),
