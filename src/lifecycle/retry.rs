@@ -57,8 +57,9 @@ impl Limit {
         if !self.is_past(failures) {
             return after(last, back_off(failures.max(disruptions)));
         }
-        // Stamps are whole seconds: a request in the second of the failure counts.
-        if let Some(asked) = self.asked.filter(|asked| last <= *asked) {
+        // Stamps are whole seconds. A request in the second of the failure is taken for the one that led to it: otherwise
+        // a start that fails at once would be tried again without a pause.
+        if let Some(asked) = self.asked.filter(|asked| last < *asked) {
             return asked;
         }
         after(last, self.pause(failures))
