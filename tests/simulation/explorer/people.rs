@@ -45,7 +45,7 @@ pub fn others(world: &World) -> Vec<(Key, Object)> {
 /// Objects with names and labels like ours: of somebody who is no operator, and of another installation.
 fn belongings_of_others() -> Vec<Value> {
     let labels = |install: Option<&str>| {
-        let mut labels = json!({names::APP_MANAGED_BY: names::MANAGER, names::APP_INSTANCE: "gas"});
+        let mut labels = json!({names::APP_MANAGED_BY: names::MANAGER, "app.kubernetes.io/instance": "gas"});
         if let Some(install) = install {
             labels[names::INSTALL] = install.into();
             labels[names::TOWN_UID] = "00000000-0000-4000-8000-000000000000".into();
