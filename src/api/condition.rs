@@ -160,6 +160,10 @@ pub mod reason {
     pub const BLOCKED: &str = "Blocked";
     /// The time of a Tombstone has come, but something that it speaks of is still there (event).
     pub const STILL_THERE: &str = "StillThere";
+    /// An object carries the UID of one of our objects and the install label of another operator (event).
+    pub const OTHER_INSTALLATION: &str = "OtherInstallation";
+    /// An object carries the UID of a town or agent in another namespace (event).
+    pub const OWNER_ELSEWHERE: &str = "OwnerElsewhere";
     /// Not being deleted.
     pub const NOT_DELETING: &str = "NotDeleting";
 }

@@ -1,5 +1,8 @@
 //! What the watches have seen, found by owner.
 //!
+//! Invariant kept here: an object is found by its owner only in the owner's namespace. The labels of an object in
+//! another namespace prove nothing, because another tenant writes them.
+//!
 //! Each kind has one index. It is fed by one watch; a relist replaces it as a whole, so that what went
 //! while the watch was down goes with it. It also remembers how far the watch has come, see
 //! [`super::consistency`].
@@ -12,16 +15,19 @@ use tokio::sync::watch;
 
 use crate::api::{Agent, TombstoneKind, Town, names};
 use crate::lifecycle::{
-    ChildFacts, ClaimFacts, ObjectKey, PodFacts, ServiceFacts, TombstoneFacts, Uid, label,
+    ChildFacts, ClaimFacts, ObjectKey, OwnerId, PodFacts, ServiceFacts, TombstoneFacts, Uid, label,
 };
 
 /// By what objects are found.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Group {
-    /// The town of this UID, and what carries it.
-    Town(Uid),
-    /// The agent of this UID, and what carries it.
-    Agent(Uid),
+    /// The town of this UID in this namespace, and the objects of this namespace that carry the UID.
+    Town(OwnerId),
+    /// The agent of this UID in this namespace, and the objects of this namespace that carry the UID.
+    Agent(OwnerId),
+    /// The town or agent of this UID, in whatever namespace: only to name an object that claims it from another
+    /// namespace.
+    Anywhere(Uid),
     /// The agents that name this town, bound or not, and the records of destroyed towns of this name.
     NamesTown(ObjectKey),
 }
@@ -44,7 +50,8 @@ impl Indexed for Town {
         Uid::of(&self.metadata)
     }
     fn groups(&self) -> Vec<Group> {
-        owners(Uid::of(&self.metadata).as_ref(), None)
+        let itself = OwnerId::of(&self.metadata).map(Group::Town);
+        itself.into_iter().chain(Uid::of(&self.metadata).map(Group::Anywhere)).collect()
     }
 }
 
@@ -56,11 +63,13 @@ impl Indexed for Agent {
         Uid::of(&self.metadata)
     }
     fn groups(&self) -> Vec<Group> {
-        let town =
-            ObjectKey { namespace: self.namespace().unwrap_or_default(), name: self.spec.town.clone() };
-        let bound = label(&self.metadata, names::TOWN_UID).map(|uid| Group::Town(Uid::new(uid)));
-        let itself = Uid::of(&self.metadata).map(Group::Agent);
-        bound.into_iter().chain(itself).chain([Group::NamesTown(town)]).collect()
+        let namespace = self.namespace().unwrap_or_default();
+        let bound = label(&self.metadata, names::TOWN_UID).map(Uid::new);
+        let bound = bound.map(|uid| Group::Town(OwnerId::new(&namespace, &uid)));
+        let itself = OwnerId::of(&self.metadata).map(Group::Agent);
+        let anywhere = Uid::of(&self.metadata).map(Group::Anywhere);
+        let named = Group::NamesTown(ObjectKey { namespace, name: self.spec.town.clone() });
+        bound.into_iter().chain(itself).chain(anywhere).chain([named]).collect()
     }
 }
 
@@ -72,7 +81,7 @@ impl Indexed for PodFacts {
         Some(self.uid.clone())
     }
     fn groups(&self) -> Vec<Group> {
-        owners(self.town_uid.as_ref(), self.agent_uid.as_ref())
+        owners(&self.key.namespace, self.town_uid.as_ref(), self.agent_uid.as_ref())
     }
 }
 
@@ -99,7 +108,7 @@ impl Indexed for ChildFacts {
         Some(self.uid.clone())
     }
     fn groups(&self) -> Vec<Group> {
-        owners(self.town_uid.as_ref(), self.agent_uid.as_ref())
+        owners(&self.key.namespace, self.town_uid.as_ref(), self.agent_uid.as_ref())
     }
 }
 
@@ -121,8 +130,10 @@ macro_rules! indexed_as_child {
 
 indexed_as_child!(ClaimFacts, ServiceFacts);
 
-fn owners(town: Option<&Uid>, agent: Option<&Uid>) -> Vec<Group> {
-    town.cloned().map(Group::Town).into_iter().chain(agent.cloned().map(Group::Agent)).collect()
+fn owners(namespace: &str, town: Option<&Uid>, agent: Option<&Uid>) -> Vec<Group> {
+    let town = town.map(|uid| Group::Town(OwnerId::new(namespace, uid)));
+    let agent = agent.map(|uid| Group::Agent(OwnerId::new(namespace, uid)));
+    town.into_iter().chain(agent).collect()
 }
 
 /// The objects of one kind.
@@ -259,6 +270,10 @@ mod tests {
     use super::*;
     use crate::lifecycle::ChildKind;
 
+    fn town(namespace: &str, uid: &str) -> Group {
+        Group::Town(OwnerId::new(namespace, &Uid::new(uid)))
+    }
+
     fn pod(name: &str, town: &str) -> ClaimFacts {
         let child = ChildFacts {
             kind: ChildKind::PersistentVolumeClaim,
@@ -278,8 +293,22 @@ mod tests {
         let index = Index::default();
         index.apply(pod("a", "t1"), None);
         index.apply(pod("a", "t2"), None);
-        assert!(index.of(&Group::Town(Uid::new("t1"))).is_empty());
-        assert_eq!(index.of(&Group::Town(Uid::new("t2"))).len(), 1);
+        assert!(index.of(&town("ns", "t1")).is_empty());
+        assert_eq!(index.of(&town("ns", "t2")).len(), 1);
+    }
+
+    // security.md S1: whichever namespace sorts first.
+    #[test]
+    fn an_object_in_another_namespace_is_not_found_by_its_labels() {
+        let index = Index::default();
+        index.apply(pod("own", "t"), None);
+        for theirs in ["a-team", "z-team"] {
+            let mut forged = pod("forged", "t");
+            forged.child.key.namespace = theirs.into();
+            index.apply(forged, None);
+        }
+        let found: Vec<_> = index.of(&town("ns", "t")).iter().map(|c| c.child.key.to_string()).collect();
+        assert_eq!(found, ["ns/own"]);
     }
 
     #[test]
@@ -303,7 +332,7 @@ mod tests {
         index.relist();
         index.incoming(pod("stays", "t"), None);
         assert_eq!(
-            index.of(&Group::Town(Uid::new("t"))).len(),
+            index.of(&town("ns", "t")).len(),
             1,
             "nothing changes before the list is complete"
         );

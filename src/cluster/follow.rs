@@ -14,8 +14,10 @@ use super::cache::{Group, Index, Indexed};
 use super::looks::Look;
 use super::project::{claim_facts, pod_facts, service_facts, tombstone_facts};
 use crate::api::condition::{self, reason};
-use crate::api::{Agent, Role, Tombstone, Town};
-use crate::lifecycle::{ClaimFacts, ObjectKey, PodFacts, ServiceFacts, TombstoneFacts, Uid};
+use crate::api::{Agent, Role, Tombstone, Town, names};
+use crate::lifecycle::{
+    ChildFacts, ClaimFacts, ObjectKey, OwnerId, PodFacts, ServiceFacts, TombstoneFacts, Uid, label,
+};
 
 /// A kind that is watched.
 pub trait Followed: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static {
@@ -27,6 +29,10 @@ pub trait Followed: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwne
     fn kept(self) -> Option<Self::Kept>;
     /// Whom a change of it concerns.
     fn concerned(cluster: &Cluster, changed: &Self::Kept) -> Vec<Look>;
+    /// The labels by which an object of this kind names its owners; `None`: this kind is no child.
+    fn child(_kept: &Self::Kept) -> Option<Child> {
+        None
+    }
     /// Whether what is there now says more than what was there before did.
     fn says_more(_now: &Self::Kept, _before: &Self::Kept) -> bool {
         true
@@ -89,6 +95,11 @@ impl Followed for Agent {
         }
         looks
     }
+
+    fn child(kept: &Self) -> Option<Child> {
+        let town = label(&kept.metadata, names::TOWN_UID).map(Uid::new);
+        Some(Child { key: kept.key(), uid: Uid::of(&kept.metadata)?, owners: [town, None] })
+    }
 }
 
 impl Followed for Pod {
@@ -103,7 +114,12 @@ impl Followed for Pod {
     }
 
     fn concerned(cluster: &Cluster, changed: &PodFacts) -> Vec<Look> {
-        owners(cluster, changed.town_uid.as_ref(), changed.agent_uid.as_ref())
+        owners(cluster, &changed.key.namespace, changed.town_uid.as_ref(), changed.agent_uid.as_ref())
+    }
+
+    fn child(kept: &PodFacts) -> Option<Child> {
+        let PodFacts { key, uid, town_uid, agent_uid, .. } = kept.clone();
+        Some(Child { key, uid, owners: [town_uid, agent_uid] })
     }
 }
 
@@ -119,7 +135,12 @@ impl Followed for PersistentVolumeClaim {
     }
 
     fn concerned(cluster: &Cluster, changed: &ClaimFacts) -> Vec<Look> {
-        owners(cluster, changed.child.town_uid.as_ref(), changed.child.agent_uid.as_ref())
+        let child = &changed.child;
+        owners(cluster, &child.key.namespace, child.town_uid.as_ref(), child.agent_uid.as_ref())
+    }
+
+    fn child(kept: &ClaimFacts) -> Option<Child> {
+        Some(Child::of(&kept.child))
     }
 }
 
@@ -135,7 +156,11 @@ impl Followed for Service {
     }
 
     fn concerned(cluster: &Cluster, changed: &ServiceFacts) -> Vec<Look> {
-        owners(cluster, changed.child.town_uid.as_ref(), None)
+        owners(cluster, &changed.child.key.namespace, changed.child.town_uid.as_ref(), None)
+    }
+
+    fn child(kept: &ServiceFacts) -> Option<Child> {
+        Some(Child::of(&kept.child))
     }
 }
 
@@ -156,12 +181,73 @@ impl Followed for Tombstone {
     }
 }
 
+/// A child, and whom its labels name.
+pub struct Child {
+    key: ObjectKey,
+    uid: Uid,
+    owners: [Option<Uid>; 2],
+}
+
+impl Child {
+    fn of(child: &ChildFacts) -> Self {
+        let ChildFacts { key, uid, town_uid, agent_uid, .. } = child.clone();
+        Self { key, uid, owners: [town_uid, agent_uid] }
+    }
+
+    /// Whether a town or agent in another namespace has one of the UIDs.
+    fn is_misplaced(&self, cluster: &Cluster) -> bool {
+        self.owners.iter().flatten().any(|uid| {
+            let group = Group::Anywhere(uid.clone());
+            let elsewhere = |key: ObjectKey| key.namespace != self.key.namespace;
+            cluster.towns.of(&group).iter().any(|town| elsewhere(town.key()))
+                || cluster.agents.of(&group).iter().any(|agent| elsewhere(agent.key()))
+        })
+    }
+}
+
+/// Reports an object that carries the UID of a town or agent in another namespace. It belongs to nobody: nothing is
+/// read off it, and it is neither changed nor deleted.
+fn report_if_misplaced<K: Followed>(cluster: &Cluster, kept: &K::Kept) {
+    let Some(child) = K::child(kept).filter(|child| child.is_misplaced(cluster)) else { return };
+    let meta = ObjectMeta {
+        namespace: Some(child.key.namespace.clone()),
+        name: Some(child.key.name.clone()),
+        uid: Some(child.uid.to_string()),
+        ..ObjectMeta::default()
+    };
+    let note = format!(
+        "this {} carries the label {} or {} of an object in another namespace: it belongs to no town, and the \
+         operator leaves it alone. Delete it, or remove its labels of gastown.dev.",
+        K::kind(&()),
+        names::TOWN_UID,
+        names::AGENT_UID
+    );
+    cluster.reports.add::<K>(&meta, reason::OWNER_ELSEWHERE, &note, cluster.now());
+}
+
+/// Reports all objects that carry the UID of a town or agent in another namespace.
+pub(super) fn report_misplaced(cluster: &Cluster) {
+    fn all<K: Followed>(cluster: &Cluster) {
+        K::index(cluster).all().iter().for_each(|kept| report_if_misplaced::<K>(cluster, kept));
+    }
+    all::<Pod>(cluster);
+    all::<PersistentVolumeClaim>(cluster);
+    all::<Service>(cluster);
+    all::<Agent>(cluster);
+}
+
 /// Whom a change of a child concerns: its agent, and its town, which must see all of its pods gone before it
 /// sleeps.
-pub(super) fn owners(cluster: &Cluster, town: Option<&Uid>, agent: Option<&Uid>) -> Vec<Look> {
+pub(super) fn owners(
+    cluster: &Cluster,
+    namespace: &str,
+    town: Option<&Uid>,
+    agent: Option<&Uid>,
+) -> Vec<Look> {
+    let in_namespace = |uid: &Uid| OwnerId::new(namespace, uid);
     let agents: Vec<_> =
-        agent.into_iter().flat_map(|uid| cluster.agents.of(&Group::Agent(uid.clone()))).collect();
-    let towns = town.into_iter().flat_map(|uid| cluster.towns.of(&Group::Town(uid.clone())));
+        agent.into_iter().flat_map(|uid| cluster.agents.of(&Group::Agent(in_namespace(uid)))).collect();
+    let towns = town.into_iter().flat_map(|uid| cluster.towns.of(&Group::Town(in_namespace(uid))));
     let towns = towns.filter(|town| !agents.iter().any(|agent| only_awaits(town, agent)));
     let towns = towns.map(|town| Look::Town(town.key()));
     agents.iter().map(|agent| Look::Agent(agent.key())).chain(towns).collect()
@@ -203,6 +289,7 @@ impl Cluster {
                 match self.read_watched(object).await {
                     Some(object) => {
                         let changed = index.apply(object, revision);
+                        changed.first().inspect(|now| report_if_misplaced::<K>(self, now));
                         if !matches!(&changed[..], [now, before] if !K::says_more(now, before)) {
                             for object in &changed {
                                 self.tell::<K>(object);

@@ -15,7 +15,7 @@ use super::observe::bound_agents;
 use super::report::Report;
 use crate::api::condition::{self, reason};
 use crate::api::{Agent, AgentStatus, Mode, Town, TownStatus};
-use crate::lifecycle::{Uid, mode};
+use crate::lifecycle::{ObjectKey, OwnerRef, Uid, mode};
 use crate::telemetry::Metrics;
 
 /// The phase in which a pod is awaited.
@@ -24,7 +24,8 @@ const STARTING: &str = "Starting";
 /// A town's status changed.
 pub(super) fn town(cluster: &Cluster, town: &Town, uid: &Uid, status: &TownStatus, now: Timestamp) {
     starts(&cluster.metrics, town, status);
-    sleep(&cluster.metrics, town, &bound_agents(cluster, uid), status, now);
+    let owner = OwnerRef { key: ObjectKey::of(&town.metadata), uid: uid.clone() };
+    sleep(&cluster.metrics, town, &bound_agents(cluster, &owner), status, now);
 }
 
 /// An agent's status changed.

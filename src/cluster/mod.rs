@@ -31,6 +31,7 @@ mod read;
 mod receipts;
 mod remains;
 mod report;
+mod reports;
 mod secrets;
 mod starts;
 mod tombstones;
@@ -55,6 +56,7 @@ pub use observe::{observe_agent, observe_town, take_over};
 pub use preflight::{check, identify};
 pub use probe::{Cidr, Probes, ask, learn_addresses};
 pub use report::{Events, report};
+pub use reports::write_reports;
 pub use tombstones::{Expiry, expire};
 
 use std::collections::HashMap;
@@ -102,6 +104,7 @@ pub struct Cluster {
     notices: notices::Notices,
     own_writes: consistency::OwnWrites,
     receipts: receipts::Receipts,
+    reports: reports::Reports,
     reported: Mutex<HashMap<Uid, Timestamp>>,
     absent: definitions::Absent,
 }
@@ -172,6 +175,7 @@ impl Cluster {
             notices: notices::Notices::default(),
             own_writes: consistency::OwnWrites::default(),
             receipts: receipts::Receipts::default(),
+            reports: reports::Reports::default(),
             reported: Mutex::default(),
             absent: definitions::Absent::default(),
         }

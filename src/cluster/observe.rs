@@ -13,13 +13,13 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use super::cache::Group;
 use super::error::Error;
 use super::read::{get, unknown};
-use super::remains::Search;
+use super::remains::{Search, named_claim, named_pod};
 use super::{Cluster, lock, tombstones};
-use crate::api::{Agent, Recreate, TombstoneKind, Town, names};
+use crate::api::{Agent, Recreate, StorageStatus, TombstoneKind, Town, names};
 use crate::lifecycle::{
-    AgentSnapshot, ClaimFacts, Freshness, ObjectKey, PodFacts, ProbeFacts, ServiceFacts, Standing, TownFacts,
-    TownSnapshot, TownView, Uid, goes_with_town, is_new, label, needs_live, needs_live_town, standing,
-    starting,
+    AgentSnapshot, ChildFacts, ClaimFacts, Freshness, ObjectKey, OwnerId, OwnerRef, PodFacts, ProbeFacts,
+    ServiceFacts, Standing, TownFacts, TownSnapshot, TownView, Uid, goes_with_town, is_named_child, is_new,
+    label, needs_live, needs_live_town, service_name, standing, starting,
 };
 use crate::resources;
 
@@ -48,6 +48,8 @@ pub async fn observe_town(cluster: &Cluster, key: &ObjectKey) -> Result<Option<T
 pub fn take_over(cluster: &Cluster) {
     let now = cluster.now();
     cluster.gates.alone_since(now);
+    cluster.reports.begin();
+    super::follow::report_misplaced(cluster);
     for town in cluster.towns.all() {
         let Some(uid) = Uid::of(&town.metadata) else { continue };
         let key = ObjectKey::of(&town.metadata);
@@ -62,12 +64,19 @@ pub fn take_over(cluster: &Cluster) {
 
 /// The town as the watches show it.
 fn watched_town(cluster: &Cluster, town: Arc<Town>, uid: Uid) -> TownSnapshot {
+    let owner = OwnerRef { key: ObjectKey::of(&town.metadata), uid: uid.clone() };
+    let group = Group::Town(OwnerId::new(&owner.key.namespace, &uid));
+    let agents = bound_agents(cluster, &owner);
+    let pods = ours(cluster.pods.of(&group).iter().map(|p| (**p).clone()), cluster);
+    let (pods, strays) = lived_on(&town, &uid, &agents, pods);
+    let recorded = town.status.as_ref().and_then(|s| s.storage.as_ref());
     let mut snapshot = TownSnapshot {
-        agents: bound_agents(cluster, &uid),
-        pods: ours(cluster.pods.of(&Group::Town(uid.clone())).iter().map(|p| (**p).clone()), cluster),
+        agents,
+        pods,
+        strays,
         ownerless: Vec::new(),
-        claim: own_claim(cluster.claims.of(&Group::Town(uid.clone())), None, cluster),
-        service: own_service(cluster, &uid),
+        claim: own_claim(cluster, &owner, None, recorded, cluster.claims.of(&group)),
+        service: own_service(cluster, &owner, cluster.services.of(&group)),
         probe: ProbeFacts::default(),
         agent_probes: HashMap::new(),
         revision: resources::town_revision(&town),
@@ -87,6 +96,29 @@ fn watched_town(cluster: &Cluster, town: Arc<Town>, uid: Uid) -> TownSnapshot {
     snapshot
 }
 
+/// Parts the pods that carry the town's UID: the town's own and its agents', each under the name that its owner
+/// gives, and all others. No decision about the life of the town reads the others.
+fn lived_on(
+    town: &Town,
+    uid: &Uid,
+    agents: &[Arc<Agent>],
+    pods: Vec<PodFacts>,
+) -> (Vec<PodFacts>, Vec<PodFacts>) {
+    let recorded = town.status.as_ref().and_then(|s| s.pod.as_ref());
+    let owner = OwnerRef { key: ObjectKey::of(&town.metadata), uid: uid.clone() };
+    let agents: HashMap<_, _> = agents.iter().filter_map(|a| Some((Uid::of(&a.metadata)?, a))).collect();
+    pods.into_iter().partition(|pod| match &pod.agent_uid {
+        None => is_named_child(&owner, recorded.and_then(named_pod), &pod.key.name, &pod.uid),
+        Some(uid) => agents.get(uid).is_some_and(|agent| is_pod_of_agent(agent, uid, pod)),
+    })
+}
+
+fn is_pod_of_agent(agent: &Agent, uid: &Uid, pod: &PodFacts) -> bool {
+    let recorded = agent.status.as_ref().and_then(|s| s.pod.as_ref());
+    let owner = OwnerRef { key: ObjectKey::of(&agent.metadata), uid: uid.clone() };
+    is_named_child(&owner, recorded.and_then(named_pod), &pod.key.name, &pod.uid)
+}
+
 /// What the pods of the snapshot said of their activity.
 fn show_answers(cluster: &Cluster, snapshot: &mut TownSnapshot) {
     snapshot.probe = answer_of(cluster, snapshot.pod());
@@ -103,11 +135,12 @@ fn answer_of(cluster: &Cluster, pod: Option<&PodFacts>) -> ProbeFacts {
 /// Pods that have ended, were told to go, and wait for an agent that is not there: somebody took our finalizer off
 /// it by hand. Only a live read says so.
 async fn ownerless(cluster: &Cluster, snapshot: &TownSnapshot) -> Result<Vec<PodFacts>, Error> {
-    let known = |uid: &Uid| !cluster.agents.of(&Group::Agent(uid.clone())).is_empty();
+    let namespace = snapshot.town.metadata.namespace.as_deref().unwrap_or_default();
+    let known = |uid: &Uid| !cluster.agents.of(&Group::Agent(OwnerId::new(namespace, uid))).is_empty();
     let waits = |pod: &&PodFacts| {
         pod.ended() && pod.deleting() && pod.agent_uid.as_ref().is_some_and(|uid| !known(uid))
     };
-    let mut pods: Vec<_> = snapshot.pods.iter().filter(waits).cloned().collect();
+    let mut pods: Vec<_> = snapshot.all_pods().filter(waits).cloned().collect();
     if !pods.is_empty() {
         let agents = Search::of_town(cluster, &snapshot.town, &snapshot.uid).agents(&snapshot.town).await?;
         let there: Vec<_> = agents.iter().filter_map(|agent| Uid::of(&agent.metadata)).collect();
@@ -133,6 +166,8 @@ async fn look_at_town(cluster: &Cluster, key: &ObjectKey) -> Result<Option<TownS
     if !needs_live(&snapshot.town) {
         // A record that the watch shows, or may not show yet.
         let records = cluster.tombstones.of(&Group::NamesTown(key.clone()));
+        // The town is not being destroyed: what was read live of it before is not remembered.
+        cluster.receipts.forget(&snapshot.uid);
         let refused = records.iter().any(|t| t.recreate == Recreate::Refuse && t.of.uid != snapshot.uid);
         if refused || is_new(&snapshot.town) {
             snapshot.forbidden_by =
@@ -151,9 +186,9 @@ async fn look_at_town(cluster: &Cluster, key: &ObjectKey) -> Result<Option<TownS
         snapshot.remains = Some(Box::pin(search.remains_of_town(&town)).await);
     } else {
         // The last look before sleep: what cannot be read is no reason to go on.
-        let (agents, pods) = futures::join!(search.agents(&town), search.pods());
-        snapshot.agents = agents?;
-        snapshot.pods = pods?;
+        snapshot.agents = search.agents(&town).await?;
+        let pods = search.pods_with_those_of(&snapshot.agents).await?;
+        (snapshot.pods, snapshot.strays) = lived_on(&town, &snapshot.uid, &snapshot.agents, pods);
         show_answers(cluster, &mut snapshot);
         snapshot.ownerless = ownerless(cluster, &snapshot).await?;
     }
@@ -195,7 +230,7 @@ pub async fn observe_agent(cluster: &Cluster, key: &ObjectKey) -> Result<Option<
         _ => false,
     };
     let town_record = match bound.as_ref().filter(|_| elsewhere && !deleting) {
-        Some(bound) => tombstones::of_town(cluster, bound).await?,
+        Some(bound) => tombstones::of_town(cluster, &OwnerId::new(&key.namespace, bound)).await?,
         None => None,
     };
     let forbidden_by = match &bound {
@@ -212,16 +247,24 @@ pub async fn observe_agent(cluster: &Cluster, key: &ObjectKey) -> Result<Option<
         remains = Some(Box::pin(search.remains_of_agent(&agent, &town, with_town)).await);
     }
     let standing = match &town {
-        TownView::Present(_, facts) => standing(&agent, facts, &bound_agents(cluster, &facts.uid)),
+        TownView::Present(_, facts) => {
+            let town = ObjectKey { namespace: key.namespace.clone(), name: agent.spec.town.clone() };
+            let town = OwnerRef { key: town, uid: facts.uid.clone() };
+            standing(&agent, facts, &bound_agents(cluster, &town))
+        }
         _ => Standing::Free,
     };
-    let pods = ours(cluster.pods.of(&Group::Agent(uid.clone())).iter().map(|p| (**p).clone()), cluster);
+    let owner = OwnerRef { key: key.clone(), uid: uid.clone() };
+    let group = Group::Agent(OwnerId::new(&key.namespace, &uid));
+    let mut pods = ours(cluster.pods.of(&group).iter().map(|p| (**p).clone()), cluster);
+    pods.retain(|pod| is_pod_of_agent(&agent, &uid, pod));
     let pod = pods.into_iter().next();
+    let recorded = agent.status.as_ref().and_then(|s| s.storage.as_ref());
     let creates_settle_at = creates_settle_at(cluster, &uid, pod.as_ref());
     Ok(Some(AgentSnapshot {
         probe: answer_of(cluster, pod.as_ref()),
         pod,
-        claim: own_claim(cluster.claims.of(&Group::Agent(uid.clone())), Some(&uid), cluster),
+        claim: own_claim(cluster, &owner, Some(&uid), recorded, cluster.claims.of(&group)),
         revision,
         standing,
         creates_settle_at,
@@ -264,10 +307,12 @@ fn view(cluster: &Cluster, freshness: Freshness, town: Option<&Town>) -> TownVie
     facts.map_or(TownView::Absent(freshness), |facts| TownView::Present(freshness, Box::new(facts)))
 }
 
-/// The agents of this installation that are bound to the town, as watched.
-pub(super) fn bound_agents(cluster: &Cluster, town: &Uid) -> Vec<Arc<Agent>> {
-    let mut agents = cluster.agents.of(&Group::Town(town.clone()));
-    agents.retain(|a| label(&a.metadata, names::INSTALL) == Some(&cluster.install.0));
+/// The agents of this installation that are bound to the town, as watched: they carry its UID, and they name it.
+pub(super) fn bound_agents(cluster: &Cluster, town: &OwnerRef) -> Vec<Arc<Agent>> {
+    let mut agents = cluster.agents.of(&Group::Town(OwnerId::new(&town.key.namespace, &town.uid)));
+    agents.retain(|a| {
+        a.spec.town == town.key.name && label(&a.metadata, names::INSTALL) == Some(&cluster.install.0)
+    });
     agents
 }
 
@@ -276,25 +321,175 @@ fn ours(pods: impl Iterator<Item = PodFacts>, cluster: &Cluster) -> Vec<PodFacts
     pods.filter(|p| p.install.as_deref() == Some(&cluster.install.0)).collect()
 }
 
-fn own_claim(claims: Vec<Arc<ClaimFacts>>, agent: Option<&Uid>, cluster: &Cluster) -> Option<ClaimFacts> {
-    claims
-        .into_iter()
-        .find(|c| {
-            c.child.agent_uid.as_ref() == agent && c.child.install.as_deref() == Some(&cluster.install.0)
-        })
-        .map(|c| (*c).clone())
+/// The claim that the owner lives on: of this installation, under the name that the owner gives.
+fn own_claim(
+    cluster: &Cluster,
+    owner: &OwnerRef,
+    agent: Option<&Uid>,
+    recorded: Option<&StorageStatus>,
+    claims: Vec<Arc<ClaimFacts>>,
+) -> Option<ClaimFacts> {
+    let recorded = recorded.and_then(named_claim);
+    let own = |child: &ChildFacts| {
+        child.agent_uid.as_ref() == agent
+            && child.install.as_deref() == Some(&cluster.install.0)
+            && is_named_child(owner, recorded, &child.key.name, &child.uid)
+    };
+    claims.into_iter().find(|claim| own(&claim.child)).map(|claim| (*claim).clone())
 }
 
-fn own_service(cluster: &Cluster, town: &Uid) -> Option<ServiceFacts> {
-    let mut services = cluster.services.of(&Group::Town(town.clone())).into_iter();
-    services
-        .find(|s| s.child.agent_uid.is_none() && s.child.install.as_deref() == Some(&cluster.install.0))
-        .map(|s| (*s).clone())
+/// The Service of the town's pod: of this installation, under the name that the rule gives.
+fn own_service(cluster: &Cluster, town: &OwnerRef, services: Vec<Arc<ServiceFacts>>) -> Option<ServiceFacts> {
+    let own = |child: &ChildFacts| {
+        child.agent_uid.is_none()
+            && child.install.as_deref() == Some(&cluster.install.0)
+            && child.key.name == service_name(town)
+    };
+    services.into_iter().find(|service| own(&service.child)).map(|service| (*service).clone())
 }
 
 impl Cluster {
     /// The status of the object was written by this process just now.
     pub(super) fn reported_now(&self, uid: &Uid, now: Timestamp) {
         lock(&self.reported).insert(uid.clone(), now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{Request, Response};
+    use kube::Client;
+    use kube::client::Body;
+    use serde_json::{Value, json};
+    use tower::service_fn;
+
+    use super::super::project::{claim_facts, pod_facts, service_facts};
+    use super::super::{Clock, Limits, looks};
+    use super::*;
+    use crate::lifecycle::child_name;
+    use crate::resources::Install;
+
+    const TOWN: &str = "3f2a1b4c-0000-4000-8000-000000000000";
+    const ANN: &str = "4f2a1b4c-0000-4000-8000-000000000000";
+
+    /// A cluster whose watches have seen nothing yet, and whose API server must not be asked.
+    fn cluster() -> Cluster {
+        let server = service_fn(async |request: Request<Body>| -> Result<Response<Body>, std::io::Error> {
+            panic!("{} {}", request.method(), request.uri())
+        });
+        let (looks, _) = looks();
+        let install = Install("here".into());
+        let client = Client::new(server, "ns");
+        Cluster::new(client, install, Arc::default(), Limits::LEAST, looks, Clock::system())
+    }
+
+    fn meta(namespace: &str, name: &str, uid: &str, labels: &Value) -> Value {
+        let mut labels = labels.clone();
+        labels[names::INSTALL] = json!("here");
+        json!({"namespace": namespace, "name": name, "uid": uid, "labels": labels,
+            "finalizers": [names::FINALIZER]})
+    }
+
+    fn town(cluster: &Cluster, namespace: &str) -> (Arc<Town>, Uid) {
+        let town = json!({"apiVersion": "gastown.dev/v1alpha1", "kind": "Town",
+            "metadata": meta(namespace, "gas", TOWN, &json!({})),
+            "spec": {"template": {"spec": {"containers": []}}}});
+        let town: Town = serde_json::from_value(town).unwrap();
+        cluster.towns.apply(town.clone(), None);
+        (Arc::new(town), Uid::new(TOWN))
+    }
+
+    fn agent(cluster: &Cluster, namespace: &str, name: &str, uid: &str, of: &str) {
+        let agent = json!({"apiVersion": "gastown.dev/v1alpha1", "kind": "Agent",
+            "metadata": meta(namespace, name, uid, &json!({names::TOWN_UID: TOWN})),
+            "spec": {"town": of, "role": "crew"}});
+        cluster.agents.apply(serde_json::from_value(agent).unwrap(), None);
+    }
+
+    /// One child of each kind, with these labels.
+    fn children(cluster: &Cluster, namespace: &str, name: &str, labels: &Value) {
+        let uid = |kind: &str| format!("{kind}-{namespace}-{name}");
+        let metadata = meta(namespace, name, &uid("pod"), labels);
+        let pod = json!({"metadata": metadata, "spec": {"containers": []}, "status": {}});
+        cluster.pods.apply(pod_facts(&serde_json::from_value(pod).unwrap()).unwrap(), None);
+        let claim = json!({"metadata": meta(namespace, name, &uid("claim"), labels), "spec": {}});
+        cluster.claims.apply(claim_facts(&serde_json::from_value(claim).unwrap()).unwrap(), None);
+        let service = json!({"metadata": meta(namespace, name, &uid("service"), labels), "spec": {}});
+        cluster.services.apply(service_facts(&serde_json::from_value(service).unwrap()).unwrap(), None);
+    }
+
+    fn shown(snapshot: &TownSnapshot) -> [Option<String>; 3] {
+        [
+            snapshot.pod().map(|pod| pod.key.to_string()),
+            snapshot.claim.as_ref().map(|claim| claim.child.key.to_string()),
+            snapshot.service.as_ref().map(|service| service.child.key.to_string()),
+        ]
+    }
+
+    // security.md S1: the attacker's namespace sorts before and after the victim's.
+    #[test]
+    fn a_town_has_no_child_and_no_agent_in_another_namespace() {
+        let cluster = cluster();
+        let (town, uid) = town(&cluster, "m-team");
+        let own = child_name("gas", &uid);
+        for theirs in ["a-team", "z-team"] {
+            for name in ["forged", own.as_str()] {
+                children(&cluster, theirs, name, &json!({names::TOWN_UID: TOWN}));
+                children(&cluster, theirs, &format!("{name}-ann"), &json!({names::TOWN_UID: TOWN, names::AGENT_UID: ANN}));
+            }
+            agent(&cluster, theirs, "ann", &format!("ann-of-{theirs}"), "gas");
+        }
+        let snapshot = watched_town(&cluster, town.clone(), uid.clone());
+        assert_eq!(shown(&snapshot), [None, None, None]);
+        assert_eq!((snapshot.agents.len(), snapshot.all_pods().count()), (0, 0));
+
+        children(&cluster, "m-team", &own, &json!({names::TOWN_UID: TOWN}));
+        agent(&cluster, "m-team", "ann", ANN, "gas");
+        let snapshot = watched_town(&cluster, town, uid);
+        let expected = Some(format!("m-team/{own}"));
+        assert_eq!(shown(&snapshot), [expected.clone(), expected.clone(), expected]);
+        let agents: Vec<_> = snapshot.agents.iter().map(|a| ObjectKey::of(&a.metadata).to_string()).collect();
+        assert_eq!(agents, ["m-team/ann"]);
+        assert_eq!(snapshot.all_pods().count(), 1);
+    }
+
+    // security.md S1.
+    #[tokio::test]
+    async fn an_agent_has_no_child_in_another_namespace() {
+        let cluster = cluster();
+        town(&cluster, "m-team");
+        agent(&cluster, "m-team", "ann", ANN, "gas");
+        let own = child_name("ann", &Uid::new(ANN));
+        let labels = json!({names::TOWN_UID: TOWN, names::AGENT_UID: ANN});
+        for theirs in ["a-team", "z-team"] {
+            children(&cluster, theirs, &own, &labels);
+        }
+        let key = ObjectKey { namespace: "m-team".into(), name: "ann".into() };
+        let seen = observe_agent(&cluster, &key).await.unwrap().unwrap();
+        assert!(seen.pod.is_none() && seen.claim.is_none(), "{:?}", seen.pod);
+        children(&cluster, "m-team", "another", &labels);
+        children(&cluster, "m-team", &own, &labels);
+        let seen = observe_agent(&cluster, &key).await.unwrap().unwrap();
+        assert_eq!(seen.pod.unwrap().key.to_string(), format!("m-team/{own}"));
+        assert_eq!(seen.claim.unwrap().child.key.to_string(), format!("m-team/{own}"));
+    }
+
+    // security.md S1: labels in the owner's own namespace make a stray, which goes with the town.
+    #[test]
+    fn a_pod_under_another_name_is_a_stray_of_its_town() {
+        let cluster = cluster();
+        let (town, uid) = town(&cluster, "ns");
+        agent(&cluster, "ns", "ann", ANN, "gas");
+        agent(&cluster, "ns", "bob", "5f2a1b4c-0000-4000-8000-000000000000", "another");
+        children(&cluster, "ns", "a-forged", &json!({names::TOWN_UID: TOWN}));
+        children(&cluster, "ns", "b-forged", &json!({names::TOWN_UID: TOWN, names::AGENT_UID: ANN}));
+        let ann = child_name("ann", &Uid::new(ANN));
+        children(&cluster, "ns", &ann, &json!({names::TOWN_UID: TOWN, names::AGENT_UID: ANN}));
+        let snapshot = watched_town(&cluster, town, uid);
+        assert_eq!(shown(&snapshot), [None, None, None]);
+        assert_eq!(snapshot.agents.len(), 1, "an agent that names another town is not bound");
+        let pods = |pods: &[PodFacts]| pods.iter().map(|pod| pod.key.name.clone()).collect::<Vec<_>>();
+        assert_eq!(pods(&snapshot.pods), [ann]);
+        assert_eq!(pods(&snapshot.strays), ["a-forged", "b-forged"]);
     }
 }

@@ -18,10 +18,11 @@ use super::kinds::Known;
 use super::project::{child_facts, claim_facts, pod_facts, volume_facts};
 use super::read::{get, get_global, is_absent, list, pages, unknown};
 use super::tombstones;
+use crate::api::condition::reason;
 use crate::api::{Agent, PodStatus, StorageStatus, TombstoneChild, TombstoneKind, Town, names};
 use crate::lifecycle::{
     ChildFacts, ChildKind, ObjectKey, PodFacts, Record, Remains, TombstoneFacts, TownView, Uid, Unknown,
-    VOLUME, VolumeFacts, annotation, is_held, label, present, tombstone, tombstone_time,
+    VOLUME, VolumeFacts, annotation, child_name, is_held, label, present, tombstone, tombstone_time,
 };
 
 /// Where to look, past every cache, for what is left of an owner: in its namespace, by the label with its UID,
@@ -30,7 +31,10 @@ pub(super) struct Search<'a> {
     cluster: &'a Cluster,
     owner: &'a Uid,
     namespace: &'a str,
-    selector: String,
+    /// The name of the owner, from which the names of its children follow.
+    name: &'a str,
+    /// The label by which its children carry its UID.
+    label: &'static str,
     pod: Option<&'a PodStatus>,
     claim: Option<&'a StorageStatus>,
     /// An administrator gives something up: later steps may come while earlier ones are not done.
@@ -52,13 +56,14 @@ impl<'a> Search<'a> {
         cluster: &'a Cluster,
         meta: &'a ObjectMeta,
         owner: &'a Uid,
-        label: &str,
+        label: &'static str,
         record: Option<(Option<&'a PodStatus>, Option<&'a StorageStatus>)>,
     ) -> Self {
         let (pod, claim) = record.unwrap_or_default();
         let namespace = meta.namespace.as_deref().unwrap_or_default();
+        let name = meta.name.as_deref().unwrap_or_default();
         let gives_up = annotation(meta, names::ABANDON).is_some();
-        Self { cluster, owner, namespace, selector: format!("{label}={owner}"), pod, claim, gives_up }
+        Self { cluster, owner, namespace, name, label, pod, claim, gives_up }
     }
 
     /// What was destroyed, and left this record.
@@ -67,9 +72,9 @@ impl<'a> Search<'a> {
             TombstoneKind::Town => names::TOWN_UID,
             TombstoneKind::Agent => names::AGENT_UID,
         };
-        let (owner, namespace) = (&record.of.uid, record.of.key.namespace.as_str());
-        let selector = format!("{label}={owner}");
-        Self { cluster, owner, namespace, selector, pod: None, claim: None, gives_up: false }
+        let ObjectKey { namespace, name } = &record.of.key;
+        let owner = &record.of.uid;
+        Self { cluster, owner, namespace, name, label, pod: None, claim: None, gives_up: false }
     }
 
     /// Everything that carries the UID, of every kind in the table, and agents. An unread list is an error.
@@ -158,8 +163,12 @@ impl<'a> Search<'a> {
             Ok(listed) => self.with_known_claims(listed, &known).await,
             unread => unread,
         };
+        let listed_whole = match &remains.record {
+            Record::There(tombstone) => tombstone.spec.more_children.is_empty(),
+            Record::Missing | Record::NotKept | Record::Unknown(_) => true,
+        };
         remains.volumes = match &claims {
-            Ok(claims) => self.volumes(claims, &known).await,
+            Ok(claims) => self.volumes(claims, &known, listed_whole).await,
             Err(unknown) => Err(unknown.clone()),
         };
         remains.children.insert(ChildKind::Service, services);
@@ -185,33 +194,56 @@ impl<'a> Search<'a> {
         for child in lost {
             let found = self.by_name::<PersistentVolumeClaim>(&child.name, &child.uid).await;
             let found = found.map_err(|error| unknown(kind, &error))?;
-            claims.extend(found.filter(|claim| {
-                self.is_ours::<PersistentVolumeClaim>(&claim.metadata, Some(child.uid.as_str()))
-            }));
+            claims
+                .extend(found.filter(|claim| {
+                    self.is_ours::<PersistentVolumeClaim>(&claim.metadata, Found::ByRecord)
+                }));
         }
         Ok(claims)
     }
 
-    /// The volumes behind these claims, and behind those that are gone.
+    /// The volumes behind these claims, and behind those that are gone. A volume is a claim's only if it says so
+    /// itself, by the claim's UID. A recorded volume is the one of that UID, since names are given again, and it
+    /// still belongs to a claim of the owner: an administrator may have given it to another one. That is not asked
+    /// where the record does not list all claims.
     async fn volumes(
         &self,
         claims: &[PersistentVolumeClaim],
         known: &BTreeSet<TombstoneChild>,
+        listed_whole: bool,
     ) -> Result<Vec<VolumeFacts>, Unknown> {
-        let of = |claim: &PersistentVolumeClaim| claim.spec.as_ref()?.volume_name.clone();
-        let known: BTreeMap<_, _> = known
-            .iter()
-            .filter(|child| child.kind == VOLUME)
-            .map(|child| (child.name.clone(), child.uid.as_str()))
+        let recorded_claims = known.iter().filter(|child| child.kind == PersistentVolumeClaim::NAME);
+        let claim_uids: BTreeSet<&str> = recorded_claims
+            .map(|child| child.uid.as_str())
+            .chain(claims.iter().filter_map(|claim| claim.metadata.uid.as_deref()))
             .collect();
-        let names = claims.iter().filter_map(of).chain(known.keys().cloned()).collect::<BTreeSet<_>>();
-        let mut volumes = Vec::new();
-        for name in names {
-            let read = get_global::<PersistentVolume>(self.cluster, &name);
-            let found = self.unless_gone(known.get(&name).copied(), read).await;
-            volumes.extend(found.map_err(|error| unknown(VOLUME, &error))?.as_ref().and_then(volume_facts));
+        let of_a_claim = |volume: &VolumeFacts| {
+            volume.claim.as_ref().is_some_and(|claim| !listed_whole || claim_uids.contains(claim.as_str()))
+        };
+        // Each name, with the UID of the claim that names it, or its own UID in the record.
+        let named = claims.iter().filter_map(|claim| {
+            let name = claim.spec.as_ref()?.volume_name.clone()?;
+            Some((name, VolumeOf::Claim(claim.metadata.uid.as_deref()?)))
+        });
+        let recorded = known.iter().filter(|child| child.kind == VOLUME);
+        let recorded = recorded.map(|child| (child.name.clone(), VolumeOf::Record(&child.uid)));
+        let mut volumes: BTreeMap<Uid, VolumeFacts> = BTreeMap::new();
+        for (name, of) in named.chain(recorded).collect::<BTreeSet<_>>() {
+            let read = async {
+                let found = get_global::<PersistentVolume>(self.cluster, &name).await?;
+                Ok(found.as_ref().and_then(volume_facts).filter(|volume| of.is(volume) && of_a_claim(volume)))
+            };
+            let recorded = match of {
+                VolumeOf::Record(uid) => Some(uid),
+                VolumeOf::Claim(_) => None,
+            };
+            if recorded.is_some_and(|uid| volumes.contains_key(&Uid::new(uid))) {
+                continue;
+            }
+            let found = self.unless_gone(recorded, read).await.map_err(|error| unknown(VOLUME, &error))?;
+            volumes.extend(found.map(|volume| (volume.uid.clone(), volume)));
         }
-        Ok(volumes)
+        Ok(volumes.into_values().collect())
     }
 
     /// Only for the record: what cannot be read is taken for no.
@@ -220,15 +252,30 @@ impl<'a> Search<'a> {
         namespace.is_some_and(|namespace| namespace.metadata.deletion_timestamp.is_some())
     }
 
-    pub(super) async fn pods(&self) -> Result<Vec<PodFacts>, Unknown> {
-        let recorded = self.pod.and_then(|pod| Some((pod.name.as_deref()?, pod.uid.as_deref()?)));
-        let pods = self.whole::<Pod>(recorded).await?;
+    async fn pods(&self) -> Result<Vec<PodFacts>, Unknown> {
+        let pods = self.whole::<Pod>(self.pod.and_then(named_pod)).await?;
         Ok(pods.iter().filter_map(pod_facts).collect())
     }
 
+    /// The pods of a town and those that the records of its agents name: a pod whose labels were removed runs on.
+    pub(super) async fn pods_with_those_of(&self, agents: &[Arc<Agent>]) -> Result<Vec<PodFacts>, Unknown> {
+        let mut pods = self.pods().await?;
+        for agent in agents {
+            let Some(uid) = Uid::of(&agent.metadata) else { continue };
+            let search = Search::of_agent(self.cluster, agent, &uid);
+            let Some((name, pod)) = search.pod.and_then(named_pod) else { continue };
+            if pods.iter().any(|listed| listed.uid.as_str() == pod) {
+                continue;
+            }
+            let found = search.by_name::<Pod>(name, pod).await.map_err(|error| unknown(Pod::NAME, &error))?;
+            let ours = found.filter(|found| search.is_ours::<Pod>(&found.metadata, Found::ByStatus));
+            pods.extend(ours.as_ref().and_then(pod_facts));
+        }
+        Ok(pods)
+    }
+
     async fn claims(&self) -> Result<Vec<PersistentVolumeClaim>, Unknown> {
-        let recorded = self.claim.and_then(|claim| Some((claim.claim.as_str(), claim.uid.as_deref()?)));
-        self.whole(recorded).await
+        self.whole(self.claim.and_then(named_claim)).await
     }
 
     /// What is listed of a kind, and the one that the record names if it is there under its UID.
@@ -240,7 +287,11 @@ impl<'a> Search<'a> {
             {
                 all.extend(self.by_name::<K>(name, uid).await?);
             }
-            all.retain(|object| self.is_ours::<K>(object.meta(), recorded.map(|(_, uid)| uid)));
+            let found = |meta: &ObjectMeta| match recorded {
+                Some((_, uid)) if meta.uid.as_deref() == Some(uid) => Found::ByStatus,
+                _ => Found::ByLabel,
+            };
+            all.retain(|object| self.is_ours::<K>(object.meta(), found(object.meta())));
             Ok(all)
         };
         read.await.map_err(|error| unknown(K::NAME, &error))
@@ -281,31 +332,53 @@ impl<'a> Search<'a> {
             async move { api.list_metadata(&params).await }
         };
         let listed = pages(K::NAME, &self.params(), page).await.map_err(|error| unknown(K::NAME, &error))?;
-        let ours = listed.iter().filter(|object| self.is_ours::<K>(&object.metadata, None));
+        let ours = listed.iter().filter(|object| self.is_ours::<K>(&object.metadata, Found::ByLabel));
         Ok(ours.filter_map(|object| child_facts(kind, &object.metadata)).collect())
     }
 
     fn params(&self) -> ListParams {
-        ListParams::default().labels(&self.selector)
+        ListParams::default().labels(&format!("{}={}", self.label, self.owner))
     }
 
-    /// Whether an object is ours: it carries our install label, or it is the very one that our own record
-    /// names, stripped of its labels. Whatever else carries the owner's UID is left alone, and named.
-    fn is_ours<K: Known>(&self, meta: &ObjectMeta, recorded: Option<&str>) -> bool {
-        let uid = meta.uid.as_deref();
-        match label(meta, names::INSTALL) {
-            Some(install) if install == self.cluster.install.0 => return true,
-            // Let go on purpose, perhaps by an earlier process: it only looks stripped.
-            None if recorded.is_some() && annotation(meta, names::RETAINED_FROM).is_some() => {
-                self.cluster.receipts.retained(self.owner, Uid::of(meta));
-                return false;
-            }
-            None if recorded.is_some() && recorded == uid => return true,
-            _ => {}
+    /// Whether an object of the owner's namespace is the owner's. It carries the owner's UID and our install label;
+    /// or somebody removed labels, and a record names it. A status is no more than a hint, because tenants may be
+    /// able to write it: the object that it names must carry the owner's UID, or have the name that the rule gives.
+    fn is_ours<K: Known>(&self, meta: &ObjectMeta, found: Found) -> bool {
+        let owner = label(meta, self.label);
+        let install = label(meta, names::INSTALL);
+        if install.is_some_and(|install| install != self.cluster.install.0) {
+            self.cluster.reports.add::<K>(
+                meta,
+                reason::OTHER_INSTALLATION,
+                "this object carries the UID of an object of this operator and the install label of another \
+                 operator: this operator leaves it alone. Delete it, or correct its labels.",
+                self.cluster.now(),
+            );
+            return false;
         }
-        let (kind, object) = (K::NAME, ObjectKey::of(meta));
-        tracing::warn!(kind, %object, uid, "carries the owner's UID but not our install label: left alone");
-        false
+        if owner.is_some_and(|owner| owner != self.owner.as_str()) {
+            return false;
+        }
+        if install.is_some() && owner.is_some() {
+            return true;
+        }
+        // Let go on purpose, perhaps by an earlier process: it only looks stripped.
+        if found != Found::ByLabel && annotation(meta, names::RETAINED_FROM).is_some() {
+            self.cluster.receipts.retained(self.owner, Uid::of(meta));
+            return false;
+        }
+        match found {
+            Found::ByRecord => true,
+            Found::ByStatus => {
+                owner.is_some()
+                    || meta.name.as_deref() == Some(child_name(self.name, self.owner).as_str())
+            }
+            Found::ByLabel => {
+                let (kind, object) = (K::NAME, ObjectKey::of(meta));
+                tracing::debug!(kind, %object, "carries the owner's UID but no install label: left alone");
+                false
+            }
+        }
     }
 
     /// The agents bound to the town, and those whose label was stripped: all name it, which cannot be changed.
@@ -322,6 +395,45 @@ impl<'a> Search<'a> {
         let install =
             |a: &Agent| label(&a.metadata, names::INSTALL).is_none_or(|i| i == self.cluster.install.0);
         Ok(agents.filter(install).map(Arc::new).collect())
+    }
+}
+
+/// The pod that a status names, by name and UID.
+pub(super) fn named_pod(pod: &PodStatus) -> Option<(&str, &str)> {
+    Some((pod.name.as_deref()?, pod.uid.as_deref()?))
+}
+
+/// The claim that a status names, by name and UID.
+pub(super) fn named_claim(claim: &StorageStatus) -> Option<(&str, &str)> {
+    Some((claim.claim.as_str(), claim.uid.as_deref()?))
+}
+
+/// How an object was found.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Found {
+    /// By the label with the owner's UID.
+    ByLabel,
+    /// By name and UID in the owner's status.
+    ByStatus,
+    /// By name and UID in the record of the destruction, which the operator alone writes.
+    ByRecord,
+}
+
+/// By what a volume is known.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum VolumeOf<'a> {
+    /// A claim of this UID names it.
+    Claim(&'a str),
+    /// The record of the destruction names it, with this UID.
+    Record(&'a str),
+}
+
+impl VolumeOf<'_> {
+    fn is(self, volume: &VolumeFacts) -> bool {
+        match self {
+            Self::Claim(uid) => volume.claim.as_ref().is_some_and(|claim| claim.as_str() == uid),
+            Self::Record(uid) => volume.uid.as_str() == uid,
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::Api;
@@ -43,6 +44,11 @@ impl Events {
         reason: &str,
         note: &str,
     ) {
+        self.publish(&object.object_ref(&()), warning, reason, note).await;
+    }
+
+    /// Writes an event about the object of this reference.
+    pub(super) async fn publish(&self, object: &ObjectReference, warning: bool, reason: &str, note: &str) {
         let event = Event {
             type_: if warning { EventType::Warning } else { EventType::Normal },
             reason: reason.to_owned(),
@@ -50,7 +56,7 @@ impl Events {
             action: "Reconcile".into(),
             secondary: None,
         };
-        let written = self.recorder.publish(&event, &object.object_ref(&())).await;
+        let written = self.recorder.publish(&event, object).await;
         self.metrics.event(written.is_ok());
         if let Err(error) = written {
             tracing::debug!(%error, reason, "the event could not be written");

@@ -19,7 +19,7 @@ use crate::api::condition::reason;
 use crate::api::{
     Agent, Recreate, Tombstone, TombstoneChild, TombstoneKind, TombstoneSpec, TombstoneStatus, Town, names,
 };
-use crate::lifecycle::{ObjectKey, Record, Uid, label, tombstone_name};
+use crate::lifecycle::{ObjectKey, OwnerId, Record, Uid, label, tombstone_name};
 
 const KIND: &str = "Tombstone";
 
@@ -108,10 +108,11 @@ pub(super) async fn close(cluster: &Cluster, name: &str, status: &TombstoneStatu
         .map_err(|e| Error::known(what(), e))
 }
 
-/// The record of the destruction of the town of this UID; `None`: there is none.
-pub(super) async fn of_town(cluster: &Cluster, town: &Uid) -> Result<Option<Arc<Tombstone>>, Error> {
-    match read(cluster, TombstoneKind::Town, town).await {
-        Record::There(record) => Ok(Some(record)),
+/// The record of the destruction of this town; `None`: there is none. The record of a town in another namespace says
+/// nothing of it.
+pub(super) async fn of_town(cluster: &Cluster, town: &OwnerId) -> Result<Option<Arc<Tombstone>>, Error> {
+    match read(cluster, TombstoneKind::Town, &town.uid).await {
+        Record::There(record) => Ok((record.spec.namespace == town.namespace).then_some(record)),
         Record::Missing | Record::NotKept => Ok(None),
         Record::Unknown(unknown) => Err(Error::Unread { kind: unknown.kind, message: unknown.message }),
     }

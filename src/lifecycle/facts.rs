@@ -42,8 +42,10 @@ pub struct TownSnapshot {
     pub install: String,
     /// The agents bound to it.
     pub agents: Vec<Arc<Agent>>,
-    /// Every pod that carries its UID: its own and its agents'.
+    /// Its pod and the pods of its agents, each under the name that its owner gives.
     pub pods: Vec<PodFacts>,
+    /// Other pods of its namespace that carry its UID. Nothing is read off them; they go when the town sleeps.
+    pub strays: Vec<PodFacts>,
     /// Pods whose agent is proven gone without having let them go: nobody will read what they did.
     pub ownerless: Vec<PodFacts>,
     /// Its volume claim.
@@ -78,6 +80,11 @@ impl TownSnapshot {
     /// The town's own pod.
     pub fn pod(&self) -> Option<&PodFacts> {
         self.pods.iter().find(|p| p.agent_uid.is_none())
+    }
+
+    /// Its pods and its strays.
+    pub fn all_pods(&self) -> impl Iterator<Item = &PodFacts> {
+        self.pods.iter().chain(&self.strays)
     }
 
     /// The pod of an agent.

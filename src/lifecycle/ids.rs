@@ -72,6 +72,34 @@ impl OwnerRef {
     }
 }
 
+/// An owner as its children name it: by its UID, in their own namespace. A child never belongs to an owner in
+/// another namespace, whatever its labels say: tenants do not trust each other.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct OwnerId {
+    /// The namespace of the owner and of its children.
+    pub namespace: String,
+    /// The UID of the owner.
+    pub uid: Uid,
+}
+
+impl OwnerId {
+    /// The owner of this UID in this namespace.
+    pub fn new(namespace: &str, uid: &Uid) -> Self {
+        Self { namespace: namespace.to_owned(), uid: uid.clone() }
+    }
+
+    /// The identity of an object read from the API server.
+    pub fn of(meta: &ObjectMeta) -> Option<Self> {
+        Some(Self::new(meta.namespace.as_deref().unwrap_or_default(), &Uid::of(meta)?))
+    }
+}
+
+/// Whether an object may be the pod or claim that the owner lives on, by its name: the very object in the owner's
+/// record, given as name and UID, or the name that the naming rule gives. Labels alone do not make a child.
+pub fn is_named_child(owner: &OwnerRef, recorded: Option<(&str, &str)>, name: &str, uid: &Uid) -> bool {
+    recorded == Some((name, uid.as_str())) || child_name(&owner.key.name, &owner.uid) == name
+}
+
 /// The name of an owner's child: a readable prefix of at most 40 characters, then the first 8 hex
 /// digits of the owner's UID. Deterministic, so that a create whose answer was lost meets its own
 /// object when it is sent again, and two pods of one owner cannot exist.
@@ -102,5 +130,20 @@ mod tests {
         let long = format!("{}{}", "x".repeat(39), "-tail");
         assert_ne!(child_name(&long, &uid), child_name(&long, &other), "names that collide when cut");
         assert!(!child_name(&long, &uid).contains("--"));
+    }
+
+    #[test]
+    fn a_child_has_the_name_of_the_rule_or_is_the_recorded_object() {
+        let uid = Uid::new("3f2a1b4c-0000-4000-8000-000000000000");
+        let key = ObjectKey { namespace: "ns".into(), name: "gas".into() };
+        let owner = OwnerRef { key, uid };
+        let old = Uid::new("old");
+        let is = |recorded, name, uid: &Uid| is_named_child(&owner, recorded, name, uid);
+        assert!(is(None, "gas-3f2a1b4c", &old));
+        assert!(is(Some(("gas-old", "old")), "gas-3f2a1b4c", &old));
+        assert!(is(Some(("gas-old", "old")), "gas-old", &old));
+        assert!(!is(Some(("gas-old", "old")), "gas-old", &Uid::new("new")), "another object took the name");
+        assert!(!is(None, "gas-old", &old));
+        assert!(!is(Some(("gas-old", "old")), "a-gas", &old));
     }
 }

@@ -56,7 +56,7 @@ pub use facts::{
     Unknown, VolumeFacts,
 };
 pub use guard::Guard;
-pub use ids::{ObjectKey, OwnerRef, Uid, child_name, service_name};
+pub use ids::{ObjectKey, OwnerId, OwnerRef, Uid, child_name, is_named_child, service_name};
 pub use kinds::ChildKind;
 pub use needs::claim_record;
 pub use plan::{Action, Ask, Notice, Plan, Questions};

@@ -19,6 +19,9 @@ const PATIENCE: SignedDuration = SignedDuration::from_secs(3);
 /// A pod that is not Ready for this long is worth a word.
 const SLOW: SignedDuration = SignedDuration::from_mins(10);
 
+/// A pod that no watch tells of is read again after this time.
+const UNWATCHED_EVERY: SignedDuration = SignedDuration::from_secs(5);
+
 /// A pod may take this much longer to go than its grace period.
 const OVERDUE: SignedDuration = SignedDuration::from_secs(30);
 
@@ -161,14 +164,26 @@ pub(super) fn end_pod(pod: &PodFacts) -> Vec<Action> {
     actions
 }
 
-/// Pods that carry our install label; others with the town's UID are not ours.
+/// Pods that carry our install label, and those without any that a record names: somebody removed the label, and
+/// they run on. A pod of another installation is not ours.
 pub(super) fn ours(pod: &PodFacts, install: &str) -> bool {
-    pod.install.as_deref() == Some(install)
+    pod.install.as_deref().is_none_or(|its| its == install)
+}
+
+/// When to look again at pods that carry no install label: the watch does not tell of them.
+pub(super) fn unwatched_at<'a>(
+    pods: impl IntoIterator<Item = &'a PodFacts>,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    pods.into_iter().any(|pod| pod.install.is_none()).then(|| after(now, UNWATCHED_EVERY))
 }
 
 /// Takes down every pod of ours that is not going yet.
-pub(super) fn delete_pods(pods: &[PodFacts], install: &str) -> Vec<Action> {
-    pods.iter()
+pub(super) fn delete_pods<'a>(
+    pods: impl IntoIterator<Item = &'a PodFacts>,
+    install: &str,
+) -> Vec<Action> {
+    pods.into_iter()
         .filter(|p| ours(p, install) && !p.deleting())
         .map(|p| Action::DeletePod(p.key.clone(), p.uid.clone()))
         .collect()

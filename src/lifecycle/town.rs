@@ -11,7 +11,7 @@ use super::expiry::{self, Expiry};
 use super::facts::{Freshness, TownSnapshot};
 use super::idle;
 use super::plan::{Action, Plan};
-use super::pods::{delete_pods, end_pod, is_overdue, ours, overdue, overdue_at};
+use super::pods::{delete_pods, end_pod, is_overdue, ours, overdue, overdue_at, unwatched_at};
 use super::probe::{self, LastLook};
 use super::restart;
 use super::sleep;
@@ -124,7 +124,7 @@ fn not_run(
     status.sleep_at = None;
     status.draining_since = None;
     status.pod = restart::gone(status.pod.as_ref());
-    finish_town(s, status, c, phase, now).with_actions(delete_pods(&s.pods, &s.install))
+    finish_town(s, status, c, phase, now).with_actions(delete_pods(s.all_pods(), &s.install))
 }
 
 /// Nothing is started for it, and nothing is destroyed: nobody can have meant that.
@@ -228,7 +228,7 @@ fn draining_status(s: &TownSnapshot, status: TownStatus, now: Timestamp) -> Plan
     }
     idle::show_why(&status, &mut c);
     expiry::show_protected(s, &status, &mut c, now);
-    if let Some((why, text)) = s.pods.iter().find(|p| is_overdue(p, now)).map(overdue) {
+    if let Some((why, text)) = s.all_pods().find(|p| is_overdue(p, now)).map(overdue) {
         c.degraded(why, text);
     }
     c.reconciling(reason::DRAINING, format!("falling asleep: {}", sleep::why_text(status.asleep_reason)));
@@ -264,11 +264,12 @@ fn draining(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<To
         let questions = probe::ask_all(s, s.town.spec.alarm.active.get(), now);
         return draining_status(s, status, now).look_again_at(Some(bound)).asking(questions);
     }
-    if s.pods.iter().any(|p| ours(p, &s.install)) {
-        let overdue_at = s.pods.iter().filter_map(overdue_at).filter(|at| now < *at).min();
+    if s.all_pods().any(|p| ours(p, &s.install)) {
+        let overdue_at = s.all_pods().filter_map(overdue_at).filter(|at| now < *at).min();
         return draining_status(s, status, now)
-            .with_actions(delete_pods(&s.pods, &s.install))
-            .look_again_at(overdue_at);
+            .with_actions(delete_pods(s.all_pods(), &s.install))
+            .look_again_at(overdue_at)
+            .look_again_at(unwatched_at(s.all_pods(), now));
     }
     fall_asleep(s, status, now)
 }
@@ -314,7 +315,7 @@ fn asleep(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<Town
     // Ports that were removed take their Service along at once. A Service of ports that were added waits for the pod.
     let surplus = if s.town.spec.ports.is_empty() { compute::service(s, &mut status) } else { None };
     // Whoever made a pod of a sleeping town (a create that came late) did not make it for long.
-    let strays = delete_pods(&s.pods, &s.install);
+    let strays = delete_pods(s.all_pods(), &s.install);
     let wakes_at = sleep::wakes_at(s).filter(|at| now < *at && sleep::decree(s, &status, now).is_none());
     asleep_status(s, status, now)
         .with_actions(strays)

@@ -151,6 +151,7 @@ async fn work(args: RunArgs, health: Health) -> Result<(), Box<dyn std::error::E
     }
     works.cancel();
     begin(&shared, &queues);
+    tokio::spawn(write_reports(shared.clone(), stop.clone()));
     drop(queues);
 
     // The queues end when the watches have ended and what is under way has finished.
@@ -239,6 +240,11 @@ async fn take_looks(
             queues.put(&look);
         }
     }
+}
+
+/// Writes the events that no reconcile writes, until `stop`.
+async fn write_reports(shared: Arc<Cluster>, stop: CancellationToken) {
+    stop.run_until_cancelled(cluster::write_reports(&shared)).await;
 }
 
 fn end_on_signal(stop: CancellationToken) -> std::io::Result<()> {

@@ -266,7 +266,7 @@ fn pod(cluster: &Cluster, ask: &Ask) -> Option<Arc<PodFacts>> {
 /// Whom an answer concerns: the pod's agent, and its town, which stays awake as long as one agent has work.
 fn concerned(cluster: &Cluster, ask: &Ask) -> Vec<Look> {
     let Some(pod) = pod(cluster, ask) else { return Vec::new() };
-    owners(cluster, pod.town_uid.as_ref(), pod.agent_uid.as_ref())
+    owners(cluster, &pod.key.namespace, pod.town_uid.as_ref(), pod.agent_uid.as_ref())
 }
 
 #[cfg(test)]

@@ -497,6 +497,7 @@ impl Scene {
             forbidden_by: None,
             agents,
             pods: self.pods.clone(),
+            strays: Vec::new(),
             ownerless: Vec::new(),
             claim: self.claims.iter().find(|c| c.child.agent_uid.is_none()).cloned(),
             freshness: if live { Freshness::Live } else { Freshness::Cached },
