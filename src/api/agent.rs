@@ -1,6 +1,5 @@
 //! The `Agent`: one who works in a town.
 
-use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -9,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::crds::NOT_OBSERVED;
 use super::duration::Duration;
 use super::open::known;
-use super::pod_template;
+use super::pod_template::{self, PodTemplate};
 use super::storage::Storage;
 use super::town::{ActivityProbe, DestroyStatus, PodStatus, RestartsStatus, StorageStatus};
 
@@ -88,6 +87,10 @@ use super::town::{ActivityProbe, DestroyStatus, PodStatus, RestartsStatus, Stora
     validation = Rule::new("!(has(self.mode) ? self.mode == 'Task' : self.role == 'polecat') || !has(self.template) || !has(self.template.spec) || !has(self.template.spec.restartPolicy) || self.template.spec.restartPolicy == 'Never'").message("spec.template.spec.restartPolicy must be Never, or absent, for an agent of mode Task"),
 )]
 pub struct AgentSpec {
+    /// Why parts of the spec could not be decoded; they are absent here. It is no field of the API.
+    #[serde(skip_deserializing, skip_serializing_if = "pod_template::is_no_field")]
+    #[schemars(skip)]
+    pub unreadable: Option<String>,
     /// A Town in the same namespace; cannot be changed.
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
     #[x_kube(validation = Rule::new("self == oldSelf").message("spec.town cannot be changed; make a new agent in the other town"))]
@@ -111,7 +114,7 @@ pub struct AgentSpec {
     /// The agent's pod; the town's `agentTemplate` where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "pod_template::schema")]
-    pub template: Option<PodTemplateSpec>,
+    pub template: Option<PodTemplate>,
     /// The work on the agent's hook. Setting or changing `bead` wakes the town once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hook: Option<Hook>,

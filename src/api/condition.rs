@@ -164,6 +164,8 @@ pub mod reason {
     pub const OTHER_INSTALLATION: &str = "OtherInstallation";
     /// An object carries the UID of a town or agent in another namespace (event).
     pub const OWNER_ELSEWHERE: &str = "OwnerElsewhere";
+    /// The object has parts that the operator cannot decode: nothing is created from it.
+    pub const UNREADABLE: &str = "Unreadable";
     /// Not being deleted.
     pub const NOT_DELETING: &str = "NotDeleting";
 }

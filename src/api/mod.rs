@@ -25,6 +25,7 @@ pub use agent::{
 pub use crds::YamlError;
 pub use crds::{SCHEMA_REVISION, crds, to_yaml};
 pub use duration::Duration;
+pub use pod_template::PodTemplate;
 pub use storage::{AccessMode, DataSource, RetainPolicy, Storage};
 pub use tombstone::{
     Cause, KindCount, Receipt, ReceiptOutcome, Recreate, Tombstone, TombstoneChild, TombstoneKind,

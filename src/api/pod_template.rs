@@ -1,10 +1,11 @@
-//! The schema of an embedded pod template.
+//! An embedded pod template, and its schema.
 //!
 //! Invariants kept here: a template that the API server stores can be read by the operator; and server-side apply
 //! merges its lists as it merges those of a Pod.
 
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use schemars::{Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 /// Lists that core merges by keys, and those keys. All other lists are atomic there, as here.
@@ -63,6 +64,64 @@ const TEXT: u32 = 4096;
 const LONG_TEXT: u32 = 32768;
 /// Quantities, as the API server reads them.
 const QUANTITY: &str = r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$";
+
+/// A pod template as users write it, or its digest. The operator keeps only digests in memory: templates are large,
+/// and a pod is made from an object that was read live.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PodTemplate {
+    /// The template.
+    Whole(Box<PodTemplateSpec>),
+    /// A digest of the template. No pod can be made from it.
+    Digest(String),
+}
+
+impl PodTemplate {
+    /// The template, unless only its digest is known.
+    pub fn whole(&self) -> Option<&PodTemplateSpec> {
+        match self {
+            Self::Whole(template) => Some(template),
+            Self::Digest(_) => None,
+        }
+    }
+}
+
+/// For what stands in a struct and is no field of the API: it is never written.
+pub(super) fn is_no_field<T>(_: &T) -> bool {
+    true
+}
+
+#[cfg(test)]
+impl PodTemplate {
+    /// The spec of the template.
+    pub(crate) fn spec_mut(&mut self) -> &mut k8s_openapi::api::core::v1::PodSpec {
+        match self {
+            Self::Whole(template) => template.spec.as_mut().unwrap(),
+            Self::Digest(digest) => panic!("{digest} is a digest"),
+        }
+    }
+}
+
+impl From<PodTemplateSpec> for PodTemplate {
+    fn from(template: PodTemplateSpec) -> Self {
+        Self::Whole(Box::new(template))
+    }
+}
+
+impl<'de> Deserialize<'de> for PodTemplate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        PodTemplateSpec::deserialize(deserializer).map(Self::from)
+    }
+}
+
+impl Serialize for PodTemplate {
+    /// A digest is no template: nothing is written for it.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Whole(template) => template.serialize(serializer),
+            Self::Digest(_) => serializer.serialize_unit(),
+        }
+    }
+}
 
 /// The pod template's own schema without its descriptions: a CRD must stay small enough for plain
 /// `kubectl apply` (the last-applied annotation holds at most 262,144 bytes). Of the metadata only

@@ -1,6 +1,5 @@
 //! The `Town`: a workspace in which agents work.
 
-use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
@@ -10,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::crds::NOT_OBSERVED;
 use super::duration::Duration;
 use super::open::{known, known_or_default};
-use super::pod_template;
+use super::pod_template::{self, PodTemplate};
 use super::storage::Storage;
 use super::tombstone::TombstonePolicy;
 
@@ -77,14 +76,18 @@ use super::tombstone::TombstonePolicy;
     validation = Rule::new("!has(self.activityProbe) || !has(self.template) || !has(self.template.spec.hostNetwork) || !self.template.spec.hostNetwork").message("spec.activityProbe and hostNetwork do not go together: the token would leave on an address that is the node's"),
 )]
 pub struct TownSpec {
+    /// Why parts of the spec could not be decoded; they are absent here. It is no field of the API.
+    #[serde(skip_deserializing, skip_serializing_if = "pod_template::is_no_field")]
+    #[schemars(skip)]
+    pub unreadable: Option<String>,
     /// The town's own containers: one pod while the town is awake. Absent: the town is only its agents.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "pod_template::schema")]
-    pub template: Option<PodTemplateSpec>,
+    pub template: Option<PodTemplate>,
     /// Pod template of agents that bring none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "pod_template::schema")]
-    pub agent_template: Option<PodTemplateSpec>,
+    pub agent_template: Option<PodTemplate>,
     /// The town's volume, mounted at `/town` in every container of the town's pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<Storage>,

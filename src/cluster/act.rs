@@ -249,8 +249,8 @@ async fn merge_own(
     let metadata = json!({"metadata": metadata});
     let (key, uid) = (&owner.key, &owner.uid);
     let changed = match subject {
-        Subject::Town(_) => change::<Town>(cluster, uid, key, uid, metadata).await?.metadata,
-        Subject::Agent(_) => change::<Agent>(cluster, uid, key, uid, metadata).await?.metadata,
+        Subject::Town(_) => change::<Town>(cluster, uid, key, uid, metadata).await?,
+        Subject::Agent(_) => change::<Agent>(cluster, uid, key, uid, metadata).await?,
     };
     outcome.resource_version = changed.resource_version;
     Ok(())

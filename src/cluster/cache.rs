@@ -331,11 +331,7 @@ mod tests {
         index.apply(pod("gone", "t"), None);
         index.relist();
         index.incoming(pod("stays", "t"), None);
-        assert_eq!(
-            index.of(&town("ns", "t")).len(),
-            1,
-            "nothing changes before the list is complete"
-        );
+        assert_eq!(index.of(&town("ns", "t")).len(), 1, "nothing changes before the list is complete");
         let (concerned, gone) = index.relisted();
         let mut names: Vec<_> = concerned.iter().map(|c| c.child.key.name.as_str()).collect();
         names.sort_unstable();

@@ -4,15 +4,14 @@ use std::fmt::Debug;
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::core::DeserializeGuard;
 use kube::runtime::watcher::Event;
 use kube::{Resource, ResourceExt};
-use serde::de::DeserializeOwned;
 
 use super::Cluster;
 use super::cache::{Group, Index, Indexed};
+use super::decode::{Decode, Decoded, Undecodable};
 use super::looks::Look;
-use super::project::{claim_facts, pod_facts, service_facts, tombstone_facts};
+use super::project::{claim_facts, kept_agent, kept_town, pod_facts, service_facts, tombstone_facts};
 use crate::api::condition::{self, reason};
 use crate::api::{Agent, Role, Tombstone, Town, names};
 use crate::lifecycle::{
@@ -20,7 +19,7 @@ use crate::lifecycle::{
 };
 
 /// A kind that is watched.
-pub trait Followed: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static {
+pub trait Followed: Resource<DynamicType = ()> + Clone + Debug + Decode + Send + 'static {
     /// What is kept of an object.
     type Kept: Indexed;
     /// Where it is kept.
@@ -47,7 +46,7 @@ impl Followed for Town {
     }
 
     fn kept(self) -> Option<Self> {
-        Some(self.observed())
+        Some(kept_town(self.observed()))
     }
 
     fn concerned(cluster: &Cluster, changed: &Self) -> Vec<Look> {
@@ -77,7 +76,7 @@ impl Followed for Agent {
     }
 
     fn kept(self) -> Option<Self> {
-        Some(self.observed())
+        Some(kept_agent(self.observed()))
     }
 
     fn concerned(cluster: &Cluster, changed: &Self) -> Vec<Look> {
@@ -264,13 +263,13 @@ fn is_going(meta: &ObjectMeta) -> bool {
 
 impl Cluster {
     /// Takes what a watch brings.
-    pub async fn follow<K: Followed>(&self, event: Event<DeserializeGuard<K>>) {
+    pub fn follow<K: Followed>(&self, event: Event<Decoded<K>>) {
         let index = K::index(self);
         match event {
             Event::Init => index.relist(),
             Event::InitApply(object) => {
                 let revision = revision(&object);
-                if let Some(object) = self.read_watched(object).await {
+                if let Some(object) = self.read_watched(object) {
                     index.incoming(object, revision);
                 }
             }
@@ -286,7 +285,7 @@ impl Cluster {
             Event::Apply(object) => {
                 let revision = revision(&object);
                 let (key, uid) = (ObjectKey::of(object.meta()), Uid::of(object.meta()));
-                match self.read_watched(object).await {
+                match self.read_watched(object) {
                     Some(object) => {
                         let changed = index.apply(object, revision);
                         changed.first().inspect(|now| report_if_misplaced::<K>(self, now));
@@ -324,21 +323,14 @@ impl Cluster {
         }
     }
 
-    /// What is kept of an object. One that cannot be decoded stops no other: it is named, in the log and
-    /// in an event, and left alone.
-    async fn read_watched<K: Followed>(&self, object: DeserializeGuard<K>) -> Option<K::Kept> {
+    /// What is kept of an object. An object of which no more than the metadata can be decoded stops no other: it is
+    /// reported, and left alone.
+    fn read_watched<K: Followed>(&self, object: Decoded<K>) -> Option<K::Kept> {
         match object.0 {
             Ok(object) => object.kept(),
-            Err(bad) => {
-                let kind = K::kind(&());
-                let key = ObjectKey::of(&bad.metadata);
-                tracing::error!(%kind, object = %key, error = %bad.error, "cannot be read, and is left alone");
-                let note = format!(
-                    "this object cannot be read and is left alone until it is corrected: {}",
-                    bad.error
-                );
-                let whole = DeserializeGuard::<K>(Err(bad));
-                self.events.say(&whole, true, "Unreadable", &note).await;
+            Err(Undecodable { metadata, error }) => {
+                let note = format!("the operator cannot read this object, and leaves it alone: {error}");
+                self.reports.add::<K>(&metadata, reason::UNREADABLE, &note, self.now());
                 None
             }
         }

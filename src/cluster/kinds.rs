@@ -5,20 +5,14 @@ use std::fmt::Debug;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
 use kube::Resource;
-use serde::de::DeserializeOwned;
 
 use super::consistency::Kind;
+use super::decode::Decode;
 use crate::api::{Agent, Town};
 
 /// A kind of namespaced objects that we know how to look at.
 pub(super) trait Known:
-    Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-    + Clone
-    + Debug
-    + DeserializeOwned
-    + Send
-    + Sync
-    + 'static
+    Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + Decode + Send + Sync + 'static
 {
     /// Its name, as in the API.
     const NAME: &'static str;

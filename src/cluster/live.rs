@@ -41,7 +41,12 @@ impl<'gate> LiveOwner<'gate> {
             Some(agent) => Some(read_live::<Agent>(cluster, agent).await?),
             None => None,
         };
-        Ok(Self { town, agent, owner, gates })
+        let unreadable =
+            town.spec.unreadable.as_ref().or(agent.as_ref().and_then(|a| a.spec.unreadable.as_ref()));
+        match unreadable {
+            Some(error) => Err(Error::NotLive { why: format!("the spec cannot be read: {error}") }),
+            None => Ok(Self { town, agent, owner, gates }),
+        }
     }
 
     /// The town, as it is.

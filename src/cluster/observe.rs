@@ -427,15 +427,20 @@ mod tests {
     }
 
     // security.md S1: the attacker's namespace sorts before and after the victim's.
-    #[test]
-    fn a_town_has_no_child_and_no_agent_in_another_namespace() {
+    #[tokio::test]
+    async fn a_town_has_no_child_and_no_agent_in_another_namespace() {
         let cluster = cluster();
         let (town, uid) = town(&cluster, "m-team");
         let own = child_name("gas", &uid);
         for theirs in ["a-team", "z-team"] {
             for name in ["forged", own.as_str()] {
                 children(&cluster, theirs, name, &json!({names::TOWN_UID: TOWN}));
-                children(&cluster, theirs, &format!("{name}-ann"), &json!({names::TOWN_UID: TOWN, names::AGENT_UID: ANN}));
+                children(
+                    &cluster,
+                    theirs,
+                    &format!("{name}-ann"),
+                    &json!({names::TOWN_UID: TOWN, names::AGENT_UID: ANN}),
+                );
             }
             agent(&cluster, theirs, "ann", &format!("ann-of-{theirs}"), "gas");
         }
@@ -475,8 +480,8 @@ mod tests {
     }
 
     // security.md S1: labels in the owner's own namespace make a stray, which goes with the town.
-    #[test]
-    fn a_pod_under_another_name_is_a_stray_of_its_town() {
+    #[tokio::test]
+    async fn a_pod_under_another_name_is_a_stray_of_its_town() {
         let cluster = cluster();
         let (town, uid) = town(&cluster, "ns");
         agent(&cluster, "ns", "ann", ANN, "gas");

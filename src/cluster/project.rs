@@ -8,18 +8,59 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::api::condition::reason;
-use crate::api::{Hook, Port, Tombstone, TombstoneSpec, names};
+use crate::api::{Agent, Hook, PodTemplate, Port, Tombstone, TombstoneSpec, Town, names};
 use crate::lifecycle::{
     ChildFacts, ChildKind, ClaimFacts, ObjectKey, OwnerRef, PodFacts, PodPhase, ServiceFacts, Termination,
     TombstoneFacts, Uid, VolumeFacts, annotation, label, plain,
 };
-use crate::resources::token_secret_of;
+use crate::resources::{digest, token_secret_of};
 
 /// The kubelet begins its message so if it does not admit a pod (`pkg/kubelet/kubelet.go`, `rejectPod`).
 const REJECTED: &str = "Pod was rejected";
 
 /// As much of a termination message as the kubelet keeps, in bytes. Whoever writes a pod's status can write more.
 const TERMINATION_MESSAGE: usize = 4096;
+
+/// As much of the value of an annotation as is kept, in bytes.
+const ANNOTATION: usize = 1024;
+
+/// What is kept of a Town: no template, and no metadata that nothing reads.
+pub(super) fn kept_town(mut town: Town) -> Town {
+    keep_metadata(&mut town.metadata);
+    keep_digest(&mut town.spec.template);
+    keep_digest(&mut town.spec.agent_template);
+    town
+}
+
+/// What is kept of an Agent: no template, and no metadata that nothing reads.
+pub(super) fn kept_agent(mut agent: Agent) -> Agent {
+    keep_metadata(&mut agent.metadata);
+    keep_digest(&mut agent.spec.template);
+    agent
+}
+
+fn keep_digest(template: &mut Option<PodTemplate>) {
+    if let Some(template) = template {
+        *template = PodTemplate::Digest(digest(template));
+    }
+}
+
+fn keep_metadata(meta: &mut ObjectMeta) {
+    meta.managed_fields = None;
+    meta.owner_references = None;
+    let ours = |key: &String| key.starts_with(names::PREFIX);
+    if let Some(labels) = &mut meta.labels {
+        labels.retain(|key, _| ours(key));
+    }
+    if let Some(annotations) = &mut meta.annotations {
+        annotations.retain(|key, _| ours(key));
+        for value in annotations.values_mut() {
+            if value.len() > ANNOTATION {
+                *value = cut(value, ANNOTATION).to_owned();
+            }
+        }
+    }
+}
 
 /// The facts of a pod; `None` for one that was never stored.
 pub(super) fn pod_facts(pod: &Pod) -> Option<PodFacts> {

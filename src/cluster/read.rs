@@ -7,16 +7,18 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use kube::api::{Api, ListParams};
-use kube::core::{DeserializeGuard, ObjectList};
+use kube::core::ObjectList;
 use serde::de::DeserializeOwned;
 
+use super::decode::{Decoded, Undecodable};
 use super::error::{Error, says_gone};
 use super::kinds::Known;
 use super::{Cluster, definitions};
 use crate::lifecycle::{Guard, ObjectKey, Unknown};
 
-/// Objects asked for at once.
-const PAGE: u32 = 250;
+/// Objects asked for at once, by lists and by watches. An object can be as large as 1.5 MB, and a page is in memory as
+/// a whole.
+pub const PAGE: u32 = 20;
 
 /// A question that got no answer.
 pub(super) fn unknown(kind: &'static str, error: &Error) -> Unknown {
@@ -35,15 +37,16 @@ fn if_found<K>(read: kube::Result<K>) -> kube::Result<Option<K>> {
 /// One object, past every cache; `None` only where the API server says that there is no such object, or no such
 /// kind.
 pub(super) async fn get<K: Known>(cluster: &Cluster, key: &ObjectKey) -> Result<Option<K>, Error> {
-    let api: Api<K> = Api::namespaced(cluster.client.clone(), &key.namespace);
+    let api: Api<Decoded<K>> = Api::namespaced(cluster.client.clone(), &key.namespace);
     let found = if_found(api.get(&key.name).await);
-    match found.map_err(|e| Error::api(format!("read {} {key}", K::NAME), e)) {
+    let found = found.map_err(|e| Error::api(format!("read {} {key}", K::NAME), e));
+    match found.and_then(|found| found.map(decoded).transpose()) {
         // Of a kind that is gone not even the path is found.
         Err(error) if error.is_not_served() => match definitions::of_kind(K::NAME) {
             Some(definition) if is_absent(cluster, definition).await? => Ok(None),
             _ => Err(error),
         },
-        found => found.map(|object| object.map(K::observed)),
+        found => found,
     }
 }
 
@@ -54,22 +57,23 @@ pub(super) async fn list<K: Known>(
     params: &ListParams,
     matters: impl Fn(&ObjectMeta) -> bool,
 ) -> Result<Vec<K>, Error> {
-    let api: Api<DeserializeGuard<K>> = Api::namespaced(cluster.client.clone(), namespace);
+    let api: Api<Decoded<K>> = Api::namespaced(cluster.client.clone(), namespace);
     let page = |params: ListParams| {
         let api = api.clone();
         async move { api.list(&params).await }
     };
-    let all = pages(K::NAME, params, page).await?;
     let there = |meta: &ObjectMeta| Guard::Absence.holds() || meta.deletion_timestamp.is_none();
-    let all = all.into_iter().filter(|item| matters(item.meta()) && there(item.meta()));
-    all.map(|guarded| {
-        guarded.0.map(K::observed).map_err(|bad| Error::Undecodable {
-            kind: K::NAME,
-            name: bad.metadata.name.unwrap_or_default(),
-            message: bad.error,
-        })
+    let keep = |item: Decoded<K>| (matters(item.meta()) && there(item.meta())).then(|| decoded(item));
+    pages(K::NAME, params, page, keep).await?.into_iter().collect()
+}
+
+/// The object, or that it cannot be decoded.
+fn decoded<K: Known>(object: Decoded<K>) -> Result<K, Error> {
+    object.0.map(K::observed).map_err(|Undecodable { metadata, error }| Error::Undecodable {
+        kind: K::NAME,
+        name: metadata.name.unwrap_or_default(),
+        message: error,
     })
-    .collect()
 }
 
 /// One object that is in no namespace, past every cache; `None` only where the API server says that there is none.
@@ -92,12 +96,13 @@ pub(super) async fn is_absent(cluster: &Cluster, definition: &str) -> Result<boo
     Ok(get_global::<CustomResourceDefinition>(cluster, definition).await?.is_none())
 }
 
-/// A whole list, page by page.
-pub(super) async fn pages<T: Clone, F>(
+/// A whole list, page by page; of each page that which is kept.
+pub(super) async fn pages<T: Clone, U, F>(
     kind: &str,
     params: &ListParams,
     page: impl Fn(ListParams) -> F,
-) -> Result<Vec<T>, Error>
+    keep: impl Fn(T) -> Option<U>,
+) -> Result<Vec<U>, Error>
 where
     F: Future<Output = kube::Result<ObjectList<T>>>,
 {
@@ -108,7 +113,7 @@ where
             Err(_) if !Guard::FailClosed.holds() => return Ok(Vec::new()),
             page => page.map_err(|e| Error::api(format!("list {kind}"), e))?,
         };
-        all.extend(items);
+        all.extend(items.into_iter().filter_map(&keep));
         match metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => params = params.continue_token(&token),
             None => return Ok(all),

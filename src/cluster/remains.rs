@@ -9,7 +9,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolume, PersistentVolumeClaim, Pod, Secret, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{Api, ListParams};
+use kube::api::{Api, ListParams, PartialObjectMeta};
 
 use super::Cluster;
 use super::definitions::AGENTS;
@@ -194,10 +194,9 @@ impl<'a> Search<'a> {
         for child in lost {
             let found = self.by_name::<PersistentVolumeClaim>(&child.name, &child.uid).await;
             let found = found.map_err(|error| unknown(kind, &error))?;
-            claims
-                .extend(found.filter(|claim| {
-                    self.is_ours::<PersistentVolumeClaim>(&claim.metadata, Found::ByRecord)
-                }));
+            claims.extend(
+                found.filter(|claim| self.is_ours::<PersistentVolumeClaim>(&claim.metadata, Found::ByRecord)),
+            );
         }
         Ok(claims)
     }
@@ -331,9 +330,11 @@ impl<'a> Search<'a> {
             let api = api.clone();
             async move { api.list_metadata(&params).await }
         };
-        let listed = pages(K::NAME, &self.params(), page).await.map_err(|error| unknown(K::NAME, &error))?;
-        let ours = listed.iter().filter(|object| self.is_ours::<K>(&object.metadata, Found::ByLabel));
-        Ok(ours.filter_map(|object| child_facts(kind, &object.metadata)).collect())
+        let ours = |object: PartialObjectMeta<K>| {
+            let ours = self.is_ours::<K>(&object.metadata, Found::ByLabel);
+            child_facts(kind, &object.metadata).filter(|_| ours)
+        };
+        pages(K::NAME, &self.params(), page, ours).await.map_err(|error| unknown(K::NAME, &error))
     }
 
     fn params(&self) -> ListParams {
@@ -370,8 +371,7 @@ impl<'a> Search<'a> {
         match found {
             Found::ByRecord => true,
             Found::ByStatus => {
-                owner.is_some()
-                    || meta.name.as_deref() == Some(child_name(self.name, self.owner).as_str())
+                owner.is_some() || meta.name.as_deref() == Some(child_name(self.name, self.owner).as_str())
             }
             Found::ByLabel => {
                 let (kind, object) = (K::NAME, ObjectKey::of(meta));

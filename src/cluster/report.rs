@@ -5,9 +5,11 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::Api;
+use kube::api::PartialObjectMeta;
+use kube::core::Request;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Client, Resource, ResourceExt};
+use serde_json::json;
 
 use super::Cluster;
 use super::act::Outcome;
@@ -151,15 +153,25 @@ macro_rules! report {
                 status: $status,
                 resource_version: Option<String>,
             ) -> Result<Option<String>, kube::Error> {
-                let api: Api<$object> =
-                    Api::namespaced(cluster.client.clone(), &self.namespace().unwrap_or_default());
-                let mut object = self.clone();
-                object.status = Some(status);
-                object.metadata.managed_fields = None;
-                if resource_version.is_some() {
-                    object.metadata.resource_version = resource_version;
-                }
-                let written = api.replace_status(&self.name_any(), &post_params(), &object).await?;
+                // The API server takes no more than the status: the spec, which may be known in part only, and the
+                // other metadata are not sent.
+                let (namespace, name) = (self.namespace().unwrap_or_default(), self.name_any());
+                let object = json!({
+                    "apiVersion": Self::api_version(&()),
+                    "kind": Self::kind(&()),
+                    "metadata": {
+                        "namespace": namespace,
+                        "name": name,
+                        "uid": self.metadata.uid,
+                        "resourceVersion": resource_version.as_ref().or(self.metadata.resource_version.as_ref()),
+                    },
+                    "status": status,
+                });
+                let object = serde_json::to_vec(&object).map_err(kube::Error::SerdeError)?;
+                let request = Request::new(Self::url_path(&(), Some(&namespace)))
+                    .replace_subresource("status", &name, &post_params(), object)
+                    .map_err(kube::Error::BuildRequest)?;
+                let written: PartialObjectMeta<Self> = cluster.client.request(request).await?;
                 Ok(written.metadata.resource_version)
             }
 

@@ -128,7 +128,7 @@ pub(super) async fn forbids(
     let selector = format!("spec.namespace={},spec.name={}", key.namespace, key.name);
     let params = ListParams::default().fields(&selector);
     let page = |params: ListParams| async move { api(cluster).list(&params).await };
-    let found = match pages(KIND, &params, page).await {
+    let found = match pages(KIND, &params, page, Some).await {
         Err(error) if error.is_not_served() && is_absent(cluster, TOMBSTONES).await? => Vec::new(),
         found => found?,
     };

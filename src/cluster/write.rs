@@ -4,7 +4,7 @@
 //! meanwhile is never touched.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{Api, DeleteParams, PartialObjectMeta, Patch, PatchParams, PostParams, Preconditions};
 use serde_json::{Value, json};
 
 use super::Cluster;
@@ -20,15 +20,15 @@ pub(super) async fn change<K: Known>(
     key: &ObjectKey,
     uid: &Uid,
     mut change: Value,
-) -> Result<K, Error> {
+) -> Result<ObjectMeta, Error> {
     change["metadata"]["uid"] = json!(uid.as_str());
-    let api: Api<K> = Api::namespaced(cluster.client.clone(), &key.namespace);
+    let api = metadata_of::<K>(cluster, &key.namespace);
     let changed = api
         .patch(&key.name, &patch_params(), &Patch::Merge(change))
         .await
         .map_err(|e| Error::known(format!("update {} {key}", K::NAME), e))?;
-    cluster.wrote::<K>(by, changed.meta());
-    Ok(changed)
+    cluster.wrote::<K>(by, &changed.metadata);
+    Ok(changed.metadata)
 }
 
 /// Deletes exactly the object that was planned. One that is gone is success; where another has taken its name what was
@@ -61,13 +61,13 @@ async fn delete_if<K: Known>(
     key: &ObjectKey,
     preconditions: Preconditions,
 ) -> Result<Option<ObjectMeta>, Error> {
-    let api: Api<K> = Api::namespaced(cluster.client.clone(), &key.namespace);
+    let api = metadata_of::<K>(cluster, &key.namespace);
     let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
     let answer = api.delete(&key.name, &params).await;
     match answer.map_err(|e| Error::api(format!("delete {} {key}", K::NAME), e)) {
         Ok(answer) => Ok(answer.left().map(|object| {
-            cluster.wrote::<K>(by, object.meta());
-            object.meta().clone()
+            cluster.wrote::<K>(by, &object.metadata);
+            object.metadata
         })),
         Err(error) if error.is_not_found() => Ok(None),
         Err(error) => Err(error),
@@ -93,7 +93,7 @@ pub(super) async fn remove_finalizers<K: Known>(
     }
     let patch: json_patch::Patch = serde_json::from_value(Value::Array(operations))
         .map_err(|e| Error::api(what(), kube::Error::SerdeError(e)))?;
-    let api: Api<K> = Api::namespaced(cluster.client.clone(), &key.namespace);
+    let api = metadata_of::<K>(cluster, &key.namespace);
     match api.patch(&key.name, &patch_params(), &Patch::Json::<()>(patch)).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if says_gone(&status) => Ok(()),
@@ -101,6 +101,12 @@ pub(super) async fn remove_finalizers<K: Known>(
         Err(kube::Error::Api(status)) if status.code == 422 => Err(Error::Conflict { what: what() }),
         Err(error) => Err(Error::api(what(), error)),
     }
+}
+
+/// Objects of a kind, of whose answers no more than the metadata is decoded: a write that took effect does not fail
+/// because of what the object holds besides.
+fn metadata_of<K: Known>(cluster: &Cluster, namespace: &str) -> Api<PartialObjectMeta<K>> {
+    Api::namespaced(cluster.client.clone(), namespace)
 }
 
 /// How we create and replace: under our own name.

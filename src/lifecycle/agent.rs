@@ -31,9 +31,10 @@ pub(super) fn rig_removed(agent: &Agent, town: &TownFacts) -> bool {
     listed.is_some() && listed == agent.spec.rig.as_ref() && lost_rig(agent, town)
 }
 
-/// Whether the town does not list the rig that the agent names.
+/// Whether the town does not list the rig that the agent names. Nobody knows that while the town's spec cannot be
+/// read.
 pub(super) fn lost_rig(agent: &Agent, town: &TownFacts) -> bool {
-    agent.spec.rig.as_ref().is_some_and(|rig| !town.rigs.iter().any(|r| r.name == *rig))
+    !town.unreadable && agent.spec.rig.as_ref().is_some_and(|rig| !town.rigs.iter().any(|r| r.name == *rig))
 }
 
 /// What should happen to an agent now.
@@ -87,10 +88,18 @@ pub fn decide_agent(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
                 Freshness::Cached => Plan::nothing(),
             }
         }
-        // Bound, but without our finalizer (it was stripped): put it back before anything is made.
-        TownView::Present(_, town) if !has_finalizer(meta, names::FINALIZER) => bind_to(town),
+        // Bound, but without our finalizer or label (they were stripped): put them back before anything is made.
+        TownView::Present(_, town)
+            if !has_finalizer(meta, names::FINALIZER) || label(meta, names::INSTALL).is_none() =>
+        {
+            bind_to(town)
+        }
         TownView::Present(_, town) if town.paused => paused_agent(s, now),
         TownView::Present(..) if is_paused(meta) => paused(s, now),
+        // Its pod is left alone: the town takes it away when it sleeps.
+        TownView::Present(..) if s.agent.spec.unreadable.is_some() => {
+            finish_agent(s, agent_status(s), Conditions::of_agent(), "Blocked", now)
+        }
         TownView::Present(_, town) if lost_rig(&s.agent, town) && !town.deleting => {
             stopped(s, "Blocked", reason::RIG_NOT_FOUND, rig_not_found(s, town), now)
         }

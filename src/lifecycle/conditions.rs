@@ -101,6 +101,18 @@ impl Conditions {
         self.set(condition::STALLED, true, reason, message);
     }
 
+    /// Parts of the spec cannot be decoded: whatever was decided, nothing is created until a person corrects them.
+    pub(super) fn unreadable(&mut self, error: &str) {
+        self.set(condition::RECONCILING, false, reason::AS_EXPECTED, "");
+        self.stalled(
+            reason::UNREADABLE,
+            format!(
+                "the operator cannot read the spec: {error}; nothing is started until the spec is corrected, and the \
+                 object can be deleted"
+            ),
+        );
+    }
+
     /// The conditions as they stand, and that reconciliation is paused.
     pub(super) fn paused(
         mut self,

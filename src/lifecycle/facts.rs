@@ -198,6 +198,8 @@ pub struct TownFacts {
     pub wake_request_time: Option<Timestamp>,
     /// How often pods are asked for their activity, while the town has work and while it has none.
     pub alarm: (SignedDuration, SignedDuration),
+    /// Parts of its spec could not be decoded.
+    pub unreadable: bool,
     /// Whether it has a pod template for agents that bring none.
     pub has_agent_template: bool,
     /// Its bound on draining.
@@ -255,6 +257,7 @@ impl TownFacts {
             woke_at: status.and_then(|s| s.woke_at.as_ref()).map(|t| t.0),
             wake_request_time: status.and_then(|s| s.wake_request_time.as_ref()).map(|t| t.0),
             alarm: (town.spec.alarm.active.get(), town.spec.alarm.idle.get()),
+            unreadable: town.spec.unreadable.is_some(),
             has_agent_template: town.spec.agent_template.is_some(),
             drain_timeout: town.spec.drain.timeout.get(),
             tombstone: town.spec.tombstone.clone(),

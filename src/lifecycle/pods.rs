@@ -179,10 +179,7 @@ pub(super) fn unwatched_at<'a>(
 }
 
 /// Takes down every pod of ours that is not going yet.
-pub(super) fn delete_pods<'a>(
-    pods: impl IntoIterator<Item = &'a PodFacts>,
-    install: &str,
-) -> Vec<Action> {
+pub(super) fn delete_pods<'a>(pods: impl IntoIterator<Item = &'a PodFacts>, install: &str) -> Vec<Action> {
     pods.into_iter()
         .filter(|p| ours(p, install) && !p.deleting())
         .map(|p| Action::DeletePod(p.key.clone(), p.uid.clone()))

@@ -52,9 +52,10 @@ pub(super) fn unknown_until(s: &TownSnapshot, since: Timestamp) -> Timestamp {
     after(since, bound)
 }
 
-/// Why a town sleeps whatever its work, if it does.
+/// Why a town sleeps whatever its work, if it does. A town of which the spec cannot be read sleeps as if it were
+/// suspended: its agents finish within `drain.timeout`, and it costs nothing until the spec is corrected.
 pub(super) fn decree(s: &TownSnapshot, status: &TownStatus, now: Timestamp) -> Option<AsleepReason> {
-    if s.town.spec.suspended {
+    if s.town.spec.suspended || s.town.spec.unreadable.is_some() {
         return Some(AsleepReason::Suspended);
     }
     match expiry(s, status, now) {

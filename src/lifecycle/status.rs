@@ -31,6 +31,10 @@ pub(super) fn finish_town(
     expiry::show_unguarded(s, &mut c);
     let before = s.town.status.as_ref();
     note_ready(&mut status.pod, before.and_then(|before| before.pod.as_ref()), s.pod(), now);
+    let lives = s.town.metadata.deletion_timestamp.is_none();
+    if let Some(error) = s.town.spec.unreadable.as_deref().filter(|_| lives) {
+        c.unreadable(error);
+    }
     status.observed_generation = s.town.metadata.generation;
     status.phase = Some(phase.to_owned());
     status.conditions =
@@ -141,12 +145,16 @@ pub(super) fn show_pod(s: &AgentSnapshot, c: &mut Conditions) {
 pub(super) fn finish_agent(
     s: &AgentSnapshot,
     mut status: AgentStatus,
-    c: Conditions,
+    mut c: Conditions,
     phase: &str,
     now: Timestamp,
 ) -> Plan<AgentStatus> {
     let before = s.agent.status.as_ref();
     note_ready(&mut status.pod, before.and_then(|before| before.pod.as_ref()), s.pod.as_ref(), now);
+    let lives = s.agent.metadata.deletion_timestamp.is_none();
+    if let Some(error) = s.agent.spec.unreadable.as_deref().filter(|_| lives) {
+        c.unreadable(error);
+    }
     status.observed_generation = s.agent.metadata.generation;
     status.phase = Some(phase.to_owned());
     status.conditions =

@@ -24,6 +24,9 @@ pub(super) fn take(metrics: &Metrics, install: &str, mut towns: Vec<Arc<Town>>, 
     let blocked_towns = towns.iter().filter(|t| t.status.as_ref().is_some_and(|s| blocked(&s.conditions)));
     let blocked_agents = agents.iter().filter(|a| a.status.as_ref().is_some_and(|s| blocked(&s.conditions)));
     metrics.count_deletions_blocked(blocked_towns.map(|_| "Town").chain(blocked_agents.map(|_| "Agent")));
+    let unreadable_towns = towns.iter().filter(|town| town.spec.unreadable.is_some());
+    let unreadable_agents = agents.iter().filter(|agent| agent.spec.unreadable.is_some());
+    metrics.count_unreadable(unreadable_towns.map(|_| "Town").chain(unreadable_agents.map(|_| "Agent")));
 }
 
 /// Counts the records of destructions; the watch brings only ours.

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
 use kube::Client;
-use kube::runtime::watcher;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
@@ -14,7 +13,7 @@ use super::census;
 use super::flags::{MetricsAuth, RunArgs};
 use super::lists::{Listing, Lists};
 use super::queue::{Queue, Reconcile, queue};
-use super::watches::{ours, watch};
+use super::watches::{everything, ours, watch};
 use super::{Looked, reconcile_agent, reconcile_tombstone, reconcile_town};
 use crate::api::{Agent, Tombstone, Town};
 use crate::cluster::{
@@ -183,7 +182,6 @@ fn reviewed_by(client: &Client) -> Admits {
 /// Watches every kind.
 fn follow(shared: &Arc<Cluster>, listing: &Listing, stop: &CancellationToken) {
     let (listing, stop) = (|| listing.clone(), || stop.clone());
-    let everything = watcher::Config::default;
     let own = || ours(shared);
     tokio::spawn(watch::<Town>(shared.clone(), everything(), stop(), listing()));
     tokio::spawn(watch::<Agent>(shared.clone(), everything(), stop(), listing()));

@@ -5,18 +5,22 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use kube::api::Api;
-use kube::core::DeserializeGuard;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use tokio_util::sync::CancellationToken;
 
 use super::lists::Listing;
 use crate::api::names;
-use crate::cluster::{Cluster, Followed};
+use crate::cluster::{Cluster, Decoded, Followed, PAGE};
+
+/// Every object of a kind, listed in small pages.
+pub(super) fn everything() -> watcher::Config {
+    watcher::Config::default().page_size(PAGE)
+}
 
 /// Only what this installation has made.
 pub(super) fn ours(cluster: &Cluster) -> watcher::Config {
-    watcher::Config::default().labels(&format!("{}={}", names::INSTALL, cluster.install.0))
+    everything().labels(&format!("{}={}", names::INSTALL, cluster.install.0))
 }
 
 /// Watches a kind until `stop`, and lists it anew in each round of `listing`.
@@ -27,7 +31,7 @@ pub(super) async fn watch<K: Followed>(
     mut listing: Listing,
 ) {
     let kind = K::kind(&());
-    let api: Api<DeserializeGuard<K>> = Api::all(cluster.client.clone());
+    let api: Api<Decoded<K>> = Api::all(cluster.client.clone());
     let mut failing = false;
     let mut ended = None;
     while !stop.is_cancelled() {
@@ -47,7 +51,7 @@ pub(super) async fn watch<K: Followed>(
                         tracing::info!(%kind, "the watch is back");
                     }
                     let done = matches!(event, Event::InitDone);
-                    Box::pin(cluster.follow(event)).await;
+                    cluster.follow(event);
                     if done {
                         cluster.is_listed::<K>();
                         end(&listing, &mut ended, round);
@@ -60,8 +64,8 @@ pub(super) async fn watch<K: Followed>(
                     failing = true;
                     if answer(&error) == Some(404) && cluster.is_undefined::<K>().await {
                         // No such kind, so no such object: that is a list, too.
-                        for event in [Event::<DeserializeGuard<K>>::Init, Event::InitDone] {
-                            Box::pin(cluster.follow(event)).await;
+                        for event in [Event::<Decoded<K>>::Init, Event::InitDone] {
+                            cluster.follow(event);
                         }
                         end(&listing, &mut ended, round);
                         // A watch that ended so would go on where it was once the kind is back.

@@ -45,8 +45,8 @@ const GIT_CONFIG: &str = "GIT_CONFIG_";
 pub fn town_pod(town: &Town, install: &Install, group: VolumeGroup) -> Option<Pod> {
     let parts = TownParts::of(town)?;
     let mut metadata = marked(of_town(town, install)?, town, revision(&parts))?;
-    note_origin(&mut metadata, parts.template, town, None);
-    let mut pod = from_template(parts.template, metadata);
+    note_origin(&mut metadata, parts.template.whole()?, town, None);
+    let mut pod = from_template(parts.template.whole()?, metadata);
     let spec = pod.spec.get_or_insert_default();
     let storage = parts.claim.as_ref().map(|_| TOWN_PATH);
     let uid = town.uid().unwrap_or_default();
@@ -74,8 +74,8 @@ pub fn agent_pod(
     if let Some(hook) = &agent.spec.hook {
         metadata.annotations.get_or_insert_default().insert(names::HOOK.to_owned(), hook_annotation(hook));
     }
-    note_origin(&mut metadata, parts.template, town, Some(agent));
-    let mut pod = from_template(parts.template, metadata);
+    note_origin(&mut metadata, parts.template.whole()?, town, Some(agent));
+    let mut pod = from_template(parts.template.whole()?, metadata);
     let spec = pod.spec.get_or_insert_default();
     let name = agent.name_any();
     let (town_uid, agent_uid) = (town.uid().unwrap_or_default(), agent.uid().unwrap_or_default());

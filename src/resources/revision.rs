@@ -6,14 +6,13 @@
 //! what users wrote, never of what we add to it, and a part that is absent leaves no trace in it: a new
 //! version of the operator restarts no pod.
 
-use k8s_openapi::api::core::v1::PodTemplateSpec;
 use kube::ResourceExt;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
 use super::claim::claim_name;
 use super::service::town_host;
-use crate::api::{Agent, Rig, Town};
+use crate::api::{Agent, PodTemplate, Rig, Town};
 use crate::lifecycle::{OwnerRef, token_secret};
 
 /// The revision of a pod that would be made for the town now. Where none would be, it is that of nothing.
@@ -29,7 +28,8 @@ pub fn agent_revision(agent: &Agent, town: &Town) -> String {
 /// What a town's pod is made from.
 #[derive(Serialize)]
 pub(super) struct TownParts<'a> {
-    pub template: &'a PodTemplateSpec,
+    #[serde(serialize_with = "digested")]
+    pub template: &'a PodTemplate,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub claim: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -55,7 +55,8 @@ impl<'a> TownParts<'a> {
 /// What an agent's pod is made from.
 #[derive(Serialize)]
 pub(super) struct AgentParts<'a> {
-    pub template: &'a PodTemplateSpec,
+    #[serde(serialize_with = "digested")]
+    pub template: &'a PodTemplate,
     pub town: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub town_host: Option<String>,
@@ -104,6 +105,18 @@ impl<'a> AgentParts<'a> {
 pub(super) fn rig_of<'a>(agent: &Agent, town: &'a Town) -> Option<&'a Rig> {
     let name = agent.spec.rig.as_ref()?;
     town.spec.rigs.iter().find(|rig| rig.name == *name)
+}
+
+/// The template as its digest. A template that is kept whole and one of which the digest is kept are the same.
+pub fn digest(template: &PodTemplate) -> String {
+    match template {
+        PodTemplate::Whole(template) => revision(template),
+        PodTemplate::Digest(digest) => digest.clone(),
+    }
+}
+
+fn digested<S: Serializer>(template: &PodTemplate, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&digest(template))
 }
 
 /// 16 hex digits of the SHA-256 of the parts' JSON, its keys in order.

@@ -146,6 +146,7 @@ pub struct Metrics {
     towns: Labelled<Gauge, 1>,
     agents: Labelled<Gauge, 2>,
     deletions_blocked: Labelled<Gauge, 1>,
+    unreadable: Labelled<Gauge, 1>,
     tombstones: Labelled<Gauge, 1>,
     pods_without_owner: Labelled<Gauge, 1>,
     receipts: Labelled<Counter, 1>,
@@ -192,6 +193,11 @@ impl Default for Metrics {
             deletions_blocked: c.gauges(
                 "deletions_blocked",
                 "Objects whose deletion does not get on: DeletionBlocked is True",
+                [KIND],
+            ),
+            unreadable: c.gauges(
+                "unreadable",
+                "Objects of which parts cannot be decoded: nothing is created from them until they are corrected",
                 [KIND],
             ),
             tombstones: c.gauges(
@@ -322,6 +328,11 @@ impl Metrics {
     /// The objects whose deletion is blocked, each by its kind.
     pub fn count_deletions_blocked<'a>(&self, kinds: impl Iterator<Item = &'a str>) {
         self.deletions_blocked.count(kinds.map(|kind| [kind]));
+    }
+
+    /// The objects of which parts cannot be decoded, each by its kind.
+    pub fn count_unreadable<'a>(&self, kinds: impl Iterator<Item = &'a str>) {
+        self.unreadable.count(kinds.map(|kind| [kind]));
     }
 
     /// A look at an object has ended, however.
@@ -529,6 +540,7 @@ mod tests {
             m.count_towns(["Idle", "Singing"].into_iter());
             m.count_agents([["Working", "mayor"]].into_iter());
             m.count_deletions_blocked(["Agent"].into_iter());
+            m.count_unreadable(["Agent"].into_iter());
             m.count_tombstones(["Destroyed"].into_iter());
         });
         for (series, count) in [
@@ -539,6 +551,8 @@ mod tests {
             (r#"agents{phase="Working",role="crew"}"#, 0.0),
             (r#"deletions_blocked{kind="Agent"}"#, 1.0),
             (r#"deletions_blocked{kind="Town"}"#, 0.0),
+            (r#"unreadable{kind="Agent"}"#, 1.0),
+            (r#"unreadable{kind="Town"}"#, 0.0),
             (r#"tombstones{phase="Destroyed"}"#, 1.0),
             (r#"tombstones{phase="Leaked"}"#, 0.0),
         ] {
@@ -591,6 +605,7 @@ mod tests {
         metrics.count_towns(std::iter::empty());
         metrics.count_agents(std::iter::empty());
         metrics.count_deletions_blocked(std::iter::empty());
+        metrics.count_unreadable(std::iter::empty());
         metrics.count_tombstones(std::iter::empty());
         metrics.count_pods_without_owner(std::iter::empty());
         metrics

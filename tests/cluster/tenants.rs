@@ -1,19 +1,25 @@
 //! Two tenants, each with every right in a namespace of their own and none elsewhere.
 
-use k8s_openapi::api::core::v1::Pod;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
+use k8s_openapi::api::events::v1::Event;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 use town_operator::api::{Agent, Tombstone, Town, names};
 
+use crate::common::players::Players;
+use crate::common::seen::Seen;
 use crate::common::story::{Story, template};
 use crate::common::wait::{PATIENCE, until};
 use crate::remains::{busy_town, is_gone_whole, is_on_record};
 use crate::stage::Stories;
-use crate::words::{Told, polecat, workshop};
+use crate::words::{Told, asleep, done, polecat, works, workshop, workshop_with};
 
 pub fn add(stories: &mut Stories) {
     stories.with_the_operator(a5_t19_a_tenant_changes_nothing_of_anothers_town_by_asking_or_by_forging);
+    stories.with_the_operator(a_forged_child_changes_nothing_whichever_namespace_comes_first);
 }
 
 async fn a5_t19_a_tenant_changes_nothing_of_anothers_town_by_asking_or_by_forging(story: Story) {
@@ -84,6 +90,159 @@ async fn a5_t19_a_tenant_changes_nothing_of_anothers_town_by_asking_or_by_forgin
     story.town("gas").delete().await;
     is_gone_whole(&story, &town).await;
     is_on_record(&story, &town).await;
+}
+
+/// An attacker who may do everything in a namespace of his own.
+struct Attacker {
+    namespace: String,
+    client: Client,
+    players: Players,
+}
+
+impl Attacker {
+    async fn of(story: &Story, name: &str) -> Self {
+        let namespace = story.cluster.namespace(name).await;
+        let client = tenant(story, &namespace).await;
+        let players = Players::call(story.client(), &namespace).await;
+        Self { namespace, client, players }
+    }
+
+    /// Creates an object that carries the labels of a child of this town, and of this agent.
+    async fn forges<K: crate::common::seen::Kind>(
+        &self,
+        story: &Story,
+        name: &str,
+        (town, agent): (&Town, Option<&Agent>),
+        more: Value,
+    ) -> Seen<K> {
+        let mut labels = json!({names::TOWN_UID: town.id(), names::INSTALL: story.cluster.install_label()});
+        if let Some(agent) = agent {
+            labels[names::AGENT_UID] = agent.id().into();
+        }
+        let mut object = json!({
+            "apiVersion": K::api_version(&()), "kind": K::kind(&()), "metadata": {"name": name, "labels": labels},
+        });
+        json_patch::merge(&mut object, &more);
+        forge::<K>(story, &self.client, &self.namespace, object).await;
+        self.sees(name)
+    }
+
+    async fn creates<K: crate::common::seen::Kind>(&self, name: &str, spec: Value) -> Seen<K> {
+        let object = json!({"apiVersion": K::api_version(&()), "kind": K::kind(&()), "metadata": {"name": name},
+            "spec": spec});
+        let object: K = serde_json::from_value(object).unwrap();
+        let api: Api<K> = Api::namespaced(self.client.clone(), &self.namespace);
+        api.create(&PostParams::default(), &object).await.unwrap_or_else(|error| panic!("{name}: {error}"));
+        self.sees(name)
+    }
+
+    fn sees<K: crate::common::seen::Kind>(&self, name: &str) -> Seen<K> {
+        Seen::new(self.client.clone(), &self.namespace, name)
+    }
+}
+
+// security.md S1: the five sequences, from a namespace that comes before the victim's and one that comes after it.
+async fn a_forged_child_changes_nothing_whichever_namespace_comes_first(story: Story) {
+    let attackers = [Attacker::of(&story, "0").await, Attacker::of(&story, "zz").await];
+    assert!(attackers[0].namespace < story.namespace && story.namespace < attackers[1].namespace);
+
+    // Each attacker has a mayor that was started before the victim's.
+    for attacker in &attackers {
+        let own: Seen<Town> = attacker.creates("own", workshop()).await;
+        own.until("is there", |town| town.is("Ready")).await;
+        let _: Seen<Agent> = attacker.creates("am", json!({"role": "mayor", "town": "own"})).await;
+        attacker.sees::<Agent>("am").until("was started", |agent| agent.is("Ready")).await;
+    }
+    let town = busy_town(&story, "gas", &["ann"]).await;
+    let ann = story.agent("ann").get().await;
+    story.create_agent("mayor", "gas", json!({"role": "mayor"})).await;
+    let mayor = story.agent("mayor").until("is there", |agent| agent.is("Ready")).await;
+    // And one that has not started yet.
+    let spec = workshop_with(json!({
+        "suspended": true, "storage": {"size": "1Gi"}, "ports": [{"name": "web", "port": 8080}],
+    }));
+    story.create_town("late", spec).await;
+    let late = story.town("late").until("sleeps", asleep).await;
+
+    let mut forged = Vec::new();
+    for attacker in &attackers {
+        // A pod of the agent that has done its work.
+        let hook = json!({"metadata": {"annotations": {names::HOOK: r#"{"bead":"b-1"}"#}}, "spec": template()["spec"]});
+        let pod: Seen<Pod> = attacker.forges(&story, "a-done", (&town, Some(&ann)), hook).await;
+        pod.until("runs", |pod| pod.status.as_ref().and_then(|s| s.phase.as_deref()) == Some("Running"))
+            .await;
+        attacker.players.succeed("a-done", "").await;
+        forged.push(pod);
+        // An older mayor. Where the policies are installed only an administrator can do that.
+        let label = json!({"metadata": {"labels": {names::TOWN_UID: town.id()}}});
+        Seen::<Agent>::new(story.client(), &attacker.namespace, "am").merge(label).await;
+        // A pod of each town, a claim and a Service, under other names and under the names that the rule gives.
+        let pod_spec = json!({"spec": template()["spec"]});
+        for (name, of) in [("a-town", &town), ("a-late", &late), (late.child().as_str(), &late)] {
+            forged.push(attacker.forges(&story, name, (of, None), pod_spec.clone()).await);
+        }
+        let claim = json!({"spec": {"accessModes": ["ReadWriteOnce"], "volumeName": "none",
+            "resources": {"requests": {"storage": "1Gi"}}}});
+        let _: Seen<PersistentVolumeClaim> = attacker.forges(&story, "a-claim", (&late, None), claim).await;
+        let service = json!({"spec": {"ports": [{"name": "theirs", "port": 1}]}});
+        let _: Seen<Service> = attacker.forges(&story, "a-service", (&late, None), service).await;
+    }
+    let forged_pods = async || {
+        let mut pods = Vec::new();
+        for pod in &forged {
+            let pod = pod.get().await;
+            assert!(pod.metadata.deletion_timestamp.is_none(), "{}", pod.name_any());
+            pods.push(pod.metadata.uid);
+        }
+        pods
+    };
+    let theirs = forged_pods().await;
+    for attacker in &attackers {
+        let events: Api<Event> = Api::namespaced(attacker.client.clone(), &attacker.namespace);
+        until("the forged pod is named in an event", PATIENCE, async || {
+            let named = |event: &Event| {
+                event.reason.as_deref() == Some("OwnerElsewhere")
+                    && event.regarding.as_ref().is_some_and(|object| object.name.as_deref() == Some("a-done"))
+            };
+            let events = events.list(&ListParams::default()).await.map_err(|error| error.to_string())?;
+            events.items.iter().any(named).then_some(()).ok_or_else(|| "no event".into())
+        })
+        .await;
+    }
+
+    // The towns are looked at again, with everything that was forged.
+    story.town("gas").merge(json!({"spec": {"sleepAfter": "2h"}})).await;
+    let seen = story.town("gas").until("was looked at again", Told::is_current).await;
+    assert_eq!((seen.phase(), seen.pod_uid()), ("Running", town.pod_uid()));
+    story.agent("ann").touch().await;
+    let is_well = |agent: &Agent| works(agent) && done(agent).is_empty();
+    story.agent("ann").stays(Duration::from_secs(3), "works on, nothing done", is_well).await;
+    assert!(story.pod(&ann.child()).get().await.metadata.deletion_timestamp.is_none());
+    let now = story.agent("mayor").get().await;
+    assert_eq!((now.phase(), now.reason("Ready")), (mayor.phase(), "Running"), "the mayor keeps its role");
+    story.town("late").merge(json!({"spec": {"suspended": false}})).await;
+    let late = story
+        .town("late")
+        .until("starts with a pod of its own", |town| town.is("Ready") && !town.is("Asleep"))
+        .await;
+    let pod = story.pod(&late.child()).get().await;
+    assert_eq!(late.pod_uid(), pod.metadata.uid.as_deref());
+    let service = story.seen::<Service>(&late.child()).get().await;
+    assert_eq!(service.spec.unwrap().ports.unwrap()[0].port, 8080);
+    story.seen::<PersistentVolumeClaim>(&late.child()).get().await;
+
+    // A town sleeps and a town is destroyed, without those pods.
+    story.town("late").merge(json!({"spec": {"suspended": true}})).await;
+    story.town("late").until("sleeps", asleep).await;
+    story.town("gas").delete().await;
+    is_gone_whole(&story, &town).await;
+    assert_eq!(forged_pods().await, theirs);
+    for attacker in attackers {
+        let service = attacker.sees::<Service>("a-service").get().await;
+        assert_eq!(service.spec.unwrap().ports.unwrap()[0].port, 1);
+        drop(attacker.players);
+        story.cluster.remove_namespace(&attacker.namespace).await;
+    }
 }
 
 /// The town, its agent and its pods: all that a person or a controller can mean by changing them.

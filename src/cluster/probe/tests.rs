@@ -21,6 +21,7 @@ use super::super::project::pod_facts;
 use super::*;
 use crate::api::{ActivityProbe, Agent, ReportedState, Town, names};
 use crate::cluster::{Limits, observe_agent, observe_town};
+use crate::lifecycle::child_name;
 use crate::resources::Install;
 use crate::telemetry::Metrics;
 
@@ -108,7 +109,7 @@ impl Scene {
     /// The watch shows the pod at this address.
     fn place(&self, name: &str, address: &str) {
         let mut labels = json!({(names::TOWN_UID): "town", (names::INSTALL): "test"});
-        if name.starts_with("agent") {
+        if name.starts_with("agent") || name.starts_with("mayor") {
             labels[names::AGENT_UID] = json!("agent");
         }
         let pod = json!({"metadata": {"name": name, "namespace": "ns", "uid": name, "labels": labels},
@@ -348,8 +349,8 @@ async fn decisions_rest_on_what_the_pods_of_a_town_said() {
     let mut scene = Scene::with(bounds());
     let own = Door::saying(ok(&json!({"backlog": {"triage": 1}}))).await;
     let agents = Door::saying(ok(&json!({"backlog": {"triage": 2}}))).await;
-    scene.answer(&scene.pod("pod", own.port)).await;
-    scene.ask(&scene.pod("agent-pod", agents.port));
+    scene.answer(&scene.pod(&child_name("gas", &Uid::new("town")), own.port)).await;
+    scene.ask(&scene.pod(&child_name("mayor", &Uid::new("agent")), agents.port));
     assert_eq!(scene.look().await, Look::Agent(agent().key()));
 
     let triage = |facts: &ProbeFacts| facts.report().map(|report| report.backlog.triage);

@@ -101,7 +101,7 @@ pub fn town() -> TownBuilder {
         agents: Vec::new(),
         pods: Vec::new(),
         strays: Vec::new(),
-            ownerless: Vec::new(),
+        ownerless: Vec::new(),
         claim: None,
         freshness: Freshness::Cached,
         remains: None,

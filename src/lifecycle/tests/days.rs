@@ -13,7 +13,7 @@ fn annotate(town: &mut Town, key: &str, value: &str) {
 
 fn new_template(town: &mut Town) {
     for template in [&mut town.spec.template, &mut town.spec.agent_template] {
-        template.as_mut().unwrap().spec.as_mut().unwrap().hostname = Some("new".into());
+        template.as_mut().unwrap().spec_mut().hostname = Some("new".into());
     }
 }
 
@@ -274,7 +274,7 @@ fn t17_a_pod_that_crashes_five_times_is_given_up_until_the_window_is_over_or_the
         scene.later("1m").crashes("gas");
     }
     scene.edit_town("a person mends the spec", |t| {
-        t.spec.template.as_mut().unwrap().spec.as_mut().unwrap().hostname = Some("mended".into());
+        t.spec.template.as_mut().unwrap().spec_mut().hostname = Some("mended".into());
     });
     assert_eq!(scene.phase("gas"), "Idle");
     scene.told(

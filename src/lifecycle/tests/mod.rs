@@ -31,6 +31,7 @@ mod stories;
 mod task;
 mod terms;
 mod tombstone;
+mod unreadable;
 mod update;
 mod usage;
 mod volume;

@@ -9,12 +9,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::build::{AgentBuilder, HERE, TownBuilder, hook, minute};
-use crate::api::{ActivityReport, Agent, Duration, Mode, PodStatus, StorageStatus, Tombstone, Town, names};
+use crate::api::{
+    ActivityReport, Agent, Duration, Mode, PodStatus, PodTemplate, StorageStatus, Tombstone, Town, names,
+};
 use crate::lifecycle::{
     Action, AgentSnapshot, Ask, ChildFacts, ChildKind, ClaimFacts, Freshness, Notice, ObjectKey, OwnerRef,
     PodFacts, PodPhase, ProbeFacts, Record, Remains, ServiceFacts, Standing, Termination, TownFacts,
@@ -1005,8 +1006,8 @@ fn a_child(
 
 /// What a pod that is made from this template carries as its revision. Stories change nothing of one but the host's
 /// name.
-fn revision(template: Option<&PodTemplateSpec>) -> String {
-    let name = template.and_then(|t| t.spec.as_ref()?.hostname.as_deref());
+fn revision(template: Option<&PodTemplate>) -> String {
+    let name = template.and_then(|t| t.whole()?.spec.as_ref()?.hostname.as_deref());
     format!("{} {}", template.is_some(), name.unwrap_or_default())
 }
 

@@ -91,7 +91,7 @@ fn without_a_template_it_waits_for_a_person() {
     );
     let plan = mayor().of(&bare).running().decide(minute(1));
     assert_eq!(plan.does(), "delete pod mayor-pod", "what no template stands for does not run");
-    let own = mayor().of(&bare).edit(|a| a.spec.template = Some(PodTemplateSpec::default()));
+    let own = mayor().of(&bare).edit(|a| a.spec.template = Some(PodTemplateSpec::default().into()));
     assert_eq!(own.decide(minute(1)).does(), "create pod");
 }
 

@@ -106,7 +106,7 @@ fn take(scene: &mut Scene, turn: Turn) {
         }),
         Turn::Template(n) => scene.edit_town("a new template", |t| {
             for template in [&mut t.spec.template, &mut t.spec.agent_template] {
-                template.as_mut().unwrap().spec.as_mut().unwrap().hostname = Some(n.to_string());
+                template.as_mut().unwrap().spec_mut().hostname = Some(n.to_string());
             }
         }),
         Turn::Ports(yes) => scene.edit_town("ports or not", |t| {

