@@ -9,17 +9,19 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use kube::Resource;
 
 use super::cache::Group;
 use super::error::Error;
 use super::read::{get, unknown};
 use super::remains::{Search, named_claim, named_pod};
 use super::{Cluster, lock, tombstones};
+use crate::api::condition::reason;
 use crate::api::{Agent, Recreate, StorageStatus, TombstoneKind, Town, names};
 use crate::lifecycle::{
     AgentSnapshot, ChildFacts, ClaimFacts, Freshness, ObjectKey, OwnerId, OwnerRef, PodFacts, ProbeFacts,
-    ServiceFacts, Standing, TownFacts, TownSnapshot, TownView, Uid, goes_with_town, is_named_child, is_new,
-    label, needs_live, needs_live_town, service_name, standing, starting,
+    ServiceFacts, Standing, TownFacts, TownSnapshot, TownView, Uid, goes_with_town, is_held, is_named_child,
+    is_new, label, needs_live, needs_live_town, service_name, standing, starting,
 };
 use crate::resources;
 
@@ -154,6 +156,29 @@ fn foreign(cluster: &Cluster, meta: &ObjectMeta) -> bool {
     label(meta, names::INSTALL).is_some_and(|install| install != cluster.install.0)
 }
 
+/// Whether an object lost the label of the installation that runs it: this one carries the finalizer and no install
+/// label, and another installation has made its children. It is adopted and destroyed by that installation alone.
+async fn belongs_elsewhere<K: Resource<DynamicType = ()>>(
+    cluster: &Cluster,
+    meta: &ObjectMeta,
+    search: &Search<'_>,
+) -> Result<bool, Error> {
+    if !is_held(meta) || label(meta, names::INSTALL).is_some() {
+        return Ok(false);
+    }
+    let elsewhere = search.is_of_another_installation().await?;
+    if elsewhere {
+        let note = format!(
+            "this object carries the finalizer {} and no label {}, and its children carry the label of another \
+             operator: this operator leaves it alone. An administrator can put the label back.",
+            names::FINALIZER,
+            names::INSTALL
+        );
+        cluster.reports.add::<K>(meta, reason::OTHER_INSTALLATION, &note, cluster.now());
+    }
+    Ok(elsewhere)
+}
+
 async fn look_at_town(cluster: &Cluster, key: &ObjectKey) -> Result<Option<TownSnapshot>, Error> {
     let Some(cached) = cluster.towns.get(key) else { return Ok(None) };
     if foreign(cluster, &cached.metadata) {
@@ -162,6 +187,9 @@ async fn look_at_town(cluster: &Cluster, key: &ObjectKey) -> Result<Option<TownS
     let Some(uid) = Uid::of(&cached.metadata) else { return Ok(None) };
     cluster.sees_own_writes(&uid).await;
     let Some(cached) = cluster.towns.get(key) else { return Ok(None) };
+    if belongs_elsewhere::<Town>(cluster, &cached.metadata, &Search::of_town(cluster, &cached, &uid)).await? {
+        return Ok(None);
+    }
     let mut snapshot = watched_town(cluster, cached, uid);
     if !needs_live(&snapshot.town) {
         // A record that the watch shows, or may not show yet.
@@ -207,6 +235,9 @@ pub async fn observe_agent(cluster: &Cluster, key: &ObjectKey) -> Result<Option<
     let Some(uid) = Uid::of(&cached.metadata) else { return Ok(None) };
     cluster.sees_own_writes(&uid).await;
     let Some(mut agent) = cluster.agents.get(key) else { return Ok(None) };
+    if belongs_elsewhere::<Agent>(cluster, &agent.metadata, &Search::of_agent(cluster, &agent, &uid)).await? {
+        return Ok(None);
+    }
     let deleting = agent.metadata.deletion_timestamp.is_some();
     if deleting {
         let Some(live) = get::<Agent>(cluster, key).await? else { return Ok(None) };

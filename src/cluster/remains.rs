@@ -15,7 +15,7 @@ use super::Cluster;
 use super::definitions::AGENTS;
 use super::error::Error;
 use super::kinds::Known;
-use super::project::{child_facts, claim_facts, pod_facts, volume_facts};
+use super::project::{child_facts, claim_facts, kept_agent, pod_facts, volume_facts};
 use super::read::{get, get_global, is_absent, list, pages, unknown};
 use super::tombstones;
 use crate::api::condition::reason;
@@ -93,6 +93,29 @@ impl<'a> Search<'a> {
             Some(unknown) => Err(unknown.clone().into()),
             None => Ok(present(&remains)),
         }
+    }
+
+    /// Whether another installation has made children of the owner. Asked of an owner that is held by the finalizer
+    /// and carries no install label: it is not known whose it is. A list that fails is an error.
+    pub(super) async fn is_of_another_installation(&self) -> Result<bool, Error> {
+        Ok(self.has_foreign::<Pod>().await?
+            || self.has_foreign::<PersistentVolumeClaim>().await?
+            || self.has_foreign::<Service>().await?
+            || self.has_foreign::<Secret>().await?)
+    }
+
+    async fn has_foreign<K: Known>(&self) -> Result<bool, Error> {
+        let api: Api<K> = Api::namespaced(self.cluster.client.clone(), self.namespace);
+        let page = |params: ListParams| {
+            let api = api.clone();
+            async move { api.list_metadata(&params).await }
+        };
+        let foreign = |object: PartialObjectMeta<K>| {
+            label(&object.metadata, names::INSTALL)
+                .is_some_and(|install| install != self.cluster.install.0)
+                .then_some(())
+        };
+        Ok(!pages(K::NAME, &self.params(), page, foreign).await?.is_empty())
     }
 
     pub(super) async fn remains_of_town(&self, town: &Town) -> Remains {
@@ -394,7 +417,7 @@ impl<'a> Search<'a> {
         let agents = agents.map_err(|e| unknown("Agent", &e))?.into_iter();
         let install =
             |a: &Agent| label(&a.metadata, names::INSTALL).is_none_or(|i| i == self.cluster.install.0);
-        Ok(agents.filter(install).map(Arc::new).collect())
+        Ok(agents.filter(install).map(kept_agent).map(Arc::new).collect())
     }
 }
 
@@ -409,7 +432,7 @@ pub(super) fn named_claim(claim: &StorageStatus) -> Option<(&str, &str)> {
 }
 
 /// How an object was found.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Found {
     /// By the label with the owner's UID.
     ByLabel,
@@ -447,4 +470,136 @@ fn nothing_runs(remains: &Remains) -> bool {
     matches!(&remains.agents, Ok(agents) if agents.is_empty())
         && matches!(&remains.pods, Ok(pods) if pods.is_empty())
         && none(ChildKind::Secret)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{Request, Response, StatusCode};
+    use kube::Client;
+    use kube::client::Body;
+    use serde_json::{Value, json};
+    use tower::service_fn;
+
+    use super::super::{Clock, Limits, looks};
+    use super::*;
+    use crate::resources::Install;
+
+    const TOWN: &str = "3f2a1b4c-0000-4000-8000-000000000000";
+
+    /// A cluster of which the API server has these objects, by path, and no other.
+    fn cluster(objects: &'static [(&'static str, fn() -> Value)]) -> Cluster {
+        let server = service_fn(move |request: Request<Body>| {
+            let found = objects.iter().find(|(path, _)| *path == request.uri().path());
+            let (code, body) = match found {
+                Some((_, object)) => (StatusCode::OK, object()),
+                None => {
+                    let gone = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 404,
+                        "reason": "NotFound", "message": "not found", "details": {"name": "p"}});
+                    (StatusCode::NOT_FOUND, gone)
+                }
+            };
+            let response = Response::builder().status(code).body(Body::from(body.to_string().into_bytes()));
+            std::future::ready(response)
+        });
+        let install = Install("here".into());
+        let client = Client::new(server, "ns");
+        Cluster::new(client, install, Arc::default(), Limits::LEAST, looks().0, Clock::system())
+    }
+
+    fn volume(uid: &str, claim: Option<&str>) -> Value {
+        let claim = claim.map(|uid| json!({"uid": uid, "namespace": "ns", "name": "c"}));
+        json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "p", "uid": uid},
+            "spec": {"claimRef": claim, "persistentVolumeReclaimPolicy": "Delete"}, "status": {"phase": "Bound"}})
+    }
+
+    fn recorded(kind: &str, name: &str, uid: &str) -> TombstoneChild {
+        TombstoneChild { kind: kind.into(), namespace: "ns".into(), name: name.into(), uid: uid.into() }
+    }
+
+    /// The volumes that a search finds, by UID, behind this claim and with this record.
+    async fn volumes(
+        objects: &'static [(&'static str, fn() -> Value)],
+        claim: Option<&str>,
+        known: &[TombstoneChild],
+    ) -> Vec<String> {
+        let cluster = cluster(objects);
+        let (town, uid) = town();
+        let search = Search::of_town(&cluster, &town, &uid);
+        let claim = claim.map(|uid| {
+            let claim = json!({"metadata": {"name": "c", "namespace": "ns", "uid": uid}, "spec": {"volumeName": "p"}});
+            serde_json::from_value(claim).unwrap()
+        });
+        let claims: Vec<PersistentVolumeClaim> = claim.into_iter().collect();
+        let found = search.volumes(&claims, &known.iter().cloned().collect(), true).await.unwrap();
+        found.into_iter().map(|volume| volume.uid.to_string()).collect()
+    }
+
+    fn town() -> (Town, Uid) {
+        let town = json!({"apiVersion": "gastown.dev/v1alpha1", "kind": "Town", "spec": {},
+            "metadata": {"name": "gas", "namespace": "ns", "uid": TOWN}});
+        (serde_json::from_value(town).unwrap(), Uid::new(TOWN))
+    }
+
+    const PATH: &str = "/api/v1/persistentvolumes/p";
+
+    // code.md A5, security.md L4.
+    #[tokio::test]
+    async fn a_volume_belongs_to_a_claim_when_its_claim_ref_has_the_uid_of_the_claim() {
+        assert_eq!(volumes(&[(PATH, || volume("one", Some("claim")))], Some("claim"), &[]).await, ["one"]);
+        let strangers: [&'static [(&'static str, fn() -> Value)]; 2] =
+            [&[(PATH, || volume("one", Some("another")))], &[(PATH, || volume("one", None))]];
+        for stranger in strangers {
+            assert!(volumes(stranger, Some("claim"), &[]).await.is_empty());
+        }
+    }
+
+    // code.md A5: a provisioner gives the name of a volume again.
+    #[tokio::test]
+    async fn a_recorded_volume_is_gone_when_another_volume_has_its_name() {
+        let known = [recorded(VOLUME, "p", "one"), recorded(PersistentVolumeClaim::NAME, "c", "claim")];
+        assert_eq!(volumes(&[(PATH, || volume("one", Some("claim")))], None, &known).await, ["one"]);
+        let others: [&'static [(&'static str, fn() -> Value)]; 4] = [
+            &[],
+            &[(PATH, || volume("two", None))],
+            &[(PATH, || volume("two", Some("claim")))],
+            &[(PATH, || volume("one", Some("of-another-town")))],
+        ];
+        for other in others {
+            assert!(volumes(other, None, &known).await.is_empty());
+        }
+    }
+
+    // security.md L3: whoever can write a status cannot have an object of somebody else destroyed.
+    #[tokio::test]
+    async fn an_object_is_ours_by_its_labels_or_by_the_name_of_the_rule() {
+        let cluster = cluster(&[]);
+        let (town, uid) = town();
+        let search = Search::of_town(&cluster, &town, &uid);
+        let own = child_name("gas", &uid);
+        let is_ours = |name: &str, labels: Value, found| {
+            let meta = json!({"name": name, "namespace": "ns", "uid": name, "labels": labels});
+            search.is_ours::<Pod>(&serde_json::from_value(meta).unwrap(), found)
+        };
+        let both = json!({names::TOWN_UID: TOWN, names::INSTALL: "here"});
+        for (name, labels, found, ours) in [
+            ("any", both.clone(), Found::ByLabel, true),
+            ("any", both, Found::ByStatus, true),
+            (own.as_str(), json!({}), Found::ByStatus, true),
+            ("any", json!({}), Found::ByRecord, true),
+            ("any", json!({names::TOWN_UID: TOWN}), Found::ByStatus, true),
+            ("any", json!({}), Found::ByStatus, false),
+            ("any", json!({names::INSTALL: "here"}), Found::ByStatus, false),
+            (
+                own.as_str(),
+                json!({names::TOWN_UID: "another", names::INSTALL: "here"}),
+                Found::ByStatus,
+                false,
+            ),
+            ("any", json!({names::TOWN_UID: TOWN}), Found::ByLabel, false),
+            (own.as_str(), json!({names::TOWN_UID: TOWN, names::INSTALL: "there"}), Found::ByStatus, false),
+            (own.as_str(), json!({names::TOWN_UID: "another"}), Found::ByRecord, false),
+        ] {
+            assert_eq!(is_ours(name, labels.clone(), found), ours, "{name} {labels}");
+        }
+    }
 }

@@ -169,7 +169,7 @@ fn assert_unheard(facts: &ProbeFacts) {
 
 fn town() -> Town {
     serde_json::from_value(json!({"apiVersion": "gastown.dev/v1alpha1", "kind": "Town", "spec": {},
-        "metadata": {"name": "gas", "namespace": "ns", "uid": "town", "finalizers": [names::FINALIZER]},
+        "metadata": {"name": "gas", "namespace": "ns", "uid": "town", "labels": {(names::INSTALL): "test"}, "finalizers": [names::FINALIZER]},
         "status": {"phase": "Running"}}))
     .unwrap()
 }
@@ -540,7 +540,7 @@ async fn the_head_of_an_answer_is_bounded_too() {
 #[tokio::test]
 async fn an_answer_names_at_most_a_thousand_agents() {
     let mut scene = Scene::with(bounds());
-    let agents = |n| json!({"agents": vec![json!({"uid": "0123-4567", "state": "idle"}); n]});
+    let agents = |n| json!({"agents": vec![json!({"uid": "agent", "state": "idle"}); n]});
     let ask = scene.pod("most", Door::saying(ok(&agents(1000))).await.port);
     assert_eq!(scene.answer(&ask).await.report().unwrap().agents.len(), 1000);
     let ask = scene.pod("more", Door::saying(ok(&agents(1001))).await.port);
@@ -551,7 +551,7 @@ async fn an_answer_names_at_most_a_thousand_agents() {
 #[tokio::test]
 async fn an_answer_of_500_agents_with_long_messages_is_taken() {
     let mut scene = Scene::with(bounds());
-    let entry = json!({"uid": "3f2a1b4c-0000-4000-8000-000000000000", "state": "working",
+    let entry = json!({"uid": "agent", "state": "working",
         "since": "2030-01-01T00:00:00Z", "lastActivityAt": "2030-01-01T00:00:00Z", "bead": "gt-12345",
         "message": "m".repeat(300)});
     let door = Door::saying(ok(&json!({"agents": vec![entry; 500]}))).await;

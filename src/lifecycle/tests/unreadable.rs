@@ -42,8 +42,9 @@ fn an_agent_is_left_as_it_is_when_its_spec_cannot_be_read() {
 #[test]
 fn an_agent_is_not_destroyed_for_its_rig_when_the_spec_of_its_town_cannot_be_read() {
     let bare = running_town().rigs(&[]);
-    assert_eq!(polecat("toast").of_live(&bare).decide(minute(1)).does(), "delete agent toast");
-    assert_ne!(polecat("toast").of_live(&unreadable(bare)).decide(minute(1)).does(), "delete agent toast");
+    let toast = polecat("toast").status(|s| s.rig = Some("rig".into()));
+    assert_eq!(toast.clone().of_live(&bare).decide(minute(1)).does(), "delete agent toast");
+    assert_ne!(toast.of_live(&unreadable(bare)).decide(minute(1)).does(), "delete agent toast");
 }
 
 // security.md S11.
