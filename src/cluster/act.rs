@@ -12,7 +12,7 @@ use super::gate::{Exclusive, Shared};
 use super::kinds::Known;
 use super::live::LiveOwner;
 use super::tombstones;
-use super::write::{change, delete, delete_unchanged, remove_finalizers};
+use super::write::{change, delete, delete_pod, delete_unchanged, remove_finalizers};
 use crate::api::{Agent, Receipt, TombstoneChild, TombstoneKind, Town, names};
 use crate::lifecycle::{Action, ChildKind, ClaimFacts, ObjectKey, OwnerRef, PodFacts, Uid, is_held};
 use crate::resources;
@@ -39,10 +39,13 @@ pub struct Outcome {
     pub error: Option<Error>,
     /// The finalizer is off: the object is gone, as far as we are concerned.
     pub finished: bool,
+    /// A write that takes something away, or prepares that, failed.
+    pub removal_failed: bool,
 }
 
 /// Carries out a plan. What protects (tombstone, finalizer) must succeed before anything else happens;
-/// deletes are all attempted even when one fails, and nobody waits for a claim that cannot grow.
+/// deletes are all attempted even when one fails, and neither a claim that cannot grow nor a Service that is refused
+/// holds up the pod.
 pub async fn act(cluster: &Cluster, subject: Subject<'_>, actions: &[Action], now: Timestamp) -> Outcome {
     let mut outcome = Outcome::default();
     let Some(owner) = subject.owner() else { return outcome };
@@ -55,11 +58,13 @@ pub async fn act(cluster: &Cluster, subject: Subject<'_>, actions: &[Action], no
                     | Action::RetainClaim(..)
                     | Action::DeleteChild(..)
                     | Action::DeleteAgent(..)
+                    | Action::CreateService
                     | Action::UpdateService(..)
                     | Action::GrowClaim { .. }
                     | Action::ReleaseResult { .. }
             );
             outcome.error.get_or_insert(error);
+            outcome.removal_failed |= removes(action);
             if !go_on {
                 // The first start that fails makes room for another town.
                 cluster.starts.release(&owner.uid, now);
@@ -68,6 +73,32 @@ pub async fn act(cluster: &Cluster, subject: Subject<'_>, actions: &[Action], no
         }
     }
     outcome
+}
+
+/// Whether an action takes something away or is a step of a destruction. It is tried again at least once a minute: a
+/// refusal holds up a deletion, and others may have lifted its cause.
+fn removes(action: &Action) -> bool {
+    match action {
+        Action::CreateTombstone(_)
+        | Action::WriteTombstone
+        | Action::AmendTombstone(_)
+        | Action::GiveReceipts(..)
+        | Action::RetainClaim(..)
+        | Action::DeletePod(..)
+        | Action::DeleteChild(..)
+        | Action::DeleteAgent(..)
+        | Action::DeleteSelf
+        | Action::ReleaseResult { .. }
+        | Action::RemoveFinalizer => true,
+        Action::Adopt { .. }
+        | Action::CreateClaim
+        | Action::CreateService
+        | Action::UpdateService(..)
+        | Action::CreateToken
+        | Action::CreatePod
+        | Action::DeliverHook { .. }
+        | Action::GrowClaim { .. } => false,
+    }
 }
 
 async fn one(
@@ -121,9 +152,9 @@ async fn one(
             change::<PersistentVolumeClaim>(cluster, &owner.uid, claim, uid, size).await.map(drop)
         }
         Action::RetainClaim(key, uid) => retain(cluster, subject, owner, key, uid).await,
-        Action::DeletePod(key, uid) => delete::<Pod>(cluster, &owner.uid, key, uid).await,
+        Action::DeletePod(key, uid) => delete_pod(cluster, &owner.uid, key, uid).await,
         Action::DeleteChild(kind, key, uid) => match kind {
-            ChildKind::Pod => delete::<Pod>(cluster, &owner.uid, key, uid).await,
+            ChildKind::Pod => delete_pod(cluster, &owner.uid, key, uid).await,
             ChildKind::PersistentVolumeClaim => {
                 delete::<PersistentVolumeClaim>(cluster, &owner.uid, key, uid).await
             }

@@ -5,9 +5,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::HeaderValue;
+use http::header::RETRY_AFTER;
+use http::{HeaderValue, Response, StatusCode};
 use kube::client::{Body, ClientBuilder};
 use kube::{Client, Config};
+use tower::util::MapResultLayer;
 use tower::{BoxError, Layer, Service};
 
 use super::lease::{Fence, Identity};
@@ -24,7 +26,31 @@ pub(super) const USER_AGENT: &str = concat!("town-operator/", env!("CARGO_PKG_VE
 pub async fn connect(fence: &Fence, me: &Identity) -> Result<Client, kube::Error> {
     let layer = CallTimeouts { limit: HEADERS_WITHIN };
     // The fence is the lower one: nothing of ours waits below it.
-    Ok(ClientBuilder::try_from(config(me).await?)?.with_layer(fence).with_layer(&layer).build())
+    let overload = MapResultLayer::new(refuse_overload);
+    let client = ClientBuilder::try_from(config(me).await?)?.with_layer(fence).with_layer(&layer);
+    Ok(client.with_layer(&overload).build())
+}
+
+/// The API server, or a proxy before it, answered 429: it did not carry the request out.
+#[derive(Debug, thiserror::Error)]
+#[error("the API server is overloaded (429 Too Many Requests)")]
+pub(super) struct Overloaded {
+    /// How long it asks to wait, by the header Retry-After.
+    pub(super) wait: Option<Duration>,
+}
+
+/// Makes an answer 429 an error. The client itself would lose the header Retry-After, and the API server's own
+/// answers of this kind have no other place for it.
+fn refuse_overload<B>(answer: Result<Response<B>, BoxError>) -> Result<Response<B>, BoxError> {
+    let answer = answer?;
+    let asked = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    match asked {
+        Some(seconds) if answer.status() == StatusCode::TOO_MANY_REQUESTS => {
+            Err(Box::new(Overloaded { wait: Some(Duration::from_secs(seconds)) }))
+        }
+        // A webhook may choose this code for its refusal: there the body has its words.
+        _ => Ok(answer),
+    }
 }
 
 /// The same without a fence, for who keeps the Lease that opens it, and for nobody else.
@@ -90,5 +116,27 @@ where
                 Err(_) => Err(format!("{what}: no answer within {} s", limit.as_secs()).into()),
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // reports:P30
+    #[test]
+    fn an_answer_429_keeps_the_wait_of_its_header() {
+        let answered = |status: u16, retry_after: Option<&str>| {
+            let mut answer = Response::builder().status(status);
+            if let Some(value) = retry_after {
+                answer = answer.header(RETRY_AFTER, value);
+            }
+            refuse_overload(Ok(answer.body(()).unwrap()))
+        };
+        let error = answered(429, Some("7")).unwrap_err();
+        assert_eq!(error.downcast_ref::<Overloaded>().unwrap().wait, Some(Duration::from_secs(7)));
+        for (status, retry_after) in [(200, None), (503, Some("7")), (429, None), (429, Some("tomorrow"))] {
+            assert_eq!(answered(status, retry_after).unwrap().status(), status, "{retry_after:?}");
+        }
     }
 }

@@ -1,5 +1,8 @@
 //! What can go wrong between us and the API server, and what follows from it.
 
+use std::time::Duration;
+
+use super::client::Overloaded;
 use super::lease::Fenced;
 use crate::api::condition::reason;
 use crate::lifecycle::{Failure, ObjectKey, Unknown};
@@ -29,6 +32,12 @@ pub enum Error {
     NotLeading {
         /// What was to be sent.
         what: String,
+    },
+    /// The API server, or a proxy before it, is overloaded and did not take the request.
+    #[error("{}", OVERLOADED)]
+    Overloaded {
+        /// How long it asks to wait, if it says so.
+        wait: Option<Duration>,
     },
     /// The object changed since it was read; it is read again at once.
     #[error("{what}: the object changed meanwhile")]
@@ -89,6 +98,10 @@ pub enum Error {
     },
 }
 
+/// One text, whatever was asked for: each refused request would change the status otherwise.
+const OVERLOADED: &str = "the API server is overloaded and refused a request (429 Too Many Requests); the operator waits \
+                          and tries again";
+
 /// Which Secret is missing, who asks for it, and what to do.
 fn missing(secret: &ObjectKey, key: Option<&str>, field: &str) -> String {
     let what = match key {
@@ -123,6 +136,12 @@ fn is_of_another(status: &kube::core::Status) -> bool {
     status.code == 422 && causes.into_iter().any(|cause| cause.field == "metadata.uid")
 }
 
+/// Whether an admission policy or a webhook refused the request. They choose the code themselves, also that of a
+/// conflict or of an invalid patch; the API server always adds these words.
+pub(super) fn is_denied_by_admission(status: &kube::core::Status) -> bool {
+    status.message.contains("denied request") || status.message.contains("denied the request")
+}
+
 /// Whether an answer says that an object is not there. The API server also answers 404 where it does not serve a
 /// path, as for a while after it has started; that says nothing of any object.
 pub(super) fn says_gone(status: &kube::core::Status) -> bool {
@@ -140,14 +159,29 @@ impl Error {
     pub(super) fn api(what: impl Into<String>, source: kube::Error) -> Self {
         let what = what.into();
         match &source {
+            kube::Error::Api(status) if is_denied_by_admission(status) => {
+                Self::Api { what, source: Box::new(source) }
+            }
             kube::Error::Api(status) if status.is_conflict() || is_of_another(status) => {
                 Self::Conflict { what }
+            }
+            kube::Error::Api(status) if status.code == 429 => {
+                let seconds = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
+                Self::Overloaded { wait: (seconds > 0).then(|| Duration::from_secs(seconds.into())) }
+            }
+            kube::Error::Service(error) if let Some(overloaded) = error.downcast_ref::<Overloaded>() => {
+                Self::Overloaded { wait: overloaded.wait }
             }
             kube::Error::Service(stopped) if stopped.downcast_ref() == Some(&Fenced { begun: false }) => {
                 Self::NotLeading { what }
             }
             _ => Self::Api { what, source: Box::new(source) },
         }
+    }
+
+    /// A write that the API server refused for good reason, in its own words.
+    pub(super) fn refused(what: impl Into<String>, status: Box<kube::core::Status>) -> Self {
+        Self::Api { what: what.into(), source: Box::new(kube::Error::Api(status)) }
     }
 
     /// Wraps an error about an object that was read a moment ago: one that is gone has changed, too.
@@ -175,6 +209,14 @@ impl Error {
             Self::Api { .. } => self.status().is_none_or(|s| s.code >= 500 || s.code == 408),
             Self::NoAnswer { .. } => true,
             _ => false,
+        }
+    }
+
+    /// How long the API server asks to wait before the next request.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Overloaded { wait } => *wait,
+            _ => None,
         }
     }
 
@@ -219,6 +261,7 @@ impl Error {
             | Self::SecretNotFound { .. }
             | Self::NoDefinition { .. }
             | Self::NoAnswer { .. }
+            | Self::Overloaded { .. }
             | Self::Unread { .. }
             | Self::Api { .. } => "NamespaceTerminating",
         }
@@ -237,7 +280,9 @@ impl Error {
             Self::NameTaken { .. } => failure(true, reason::NAME_TAKEN),
             Self::SecretNotFound { .. } => failure(false, reason::SECRET_NOT_FOUND),
             Self::NoDefinition { .. } => failure(false, reason::DEFINITION_MISSING),
-            Self::NoAnswer { .. } | Self::Unread { .. } => failure(false, reason::API_ERROR),
+            Self::NoAnswer { .. } | Self::Overloaded { .. } | Self::Unread { .. } => {
+                failure(false, reason::API_ERROR)
+            }
             Self::Api { .. } => match self.status() {
                 Some(s) if s.code == 403 && s.message.contains("exceeded quota") => {
                     failure(false, reason::QUOTA_EXCEEDED)
@@ -275,6 +320,45 @@ mod tests {
         assert_eq!(refused("spec.ports").reason(), "RequestRefused");
     }
 
+    // code:P2: the default reason of a policy is Invalid (422), and a webhook may answer 409.
+    #[test]
+    fn a_refusal_by_admission_is_no_conflict_whatever_its_code() {
+        for (code, message) in [
+            (
+                422,
+                "pods \"a\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: audit",
+            ),
+            (409, "admission webhook \"w.example\" denied the request: audit"),
+            (403, "admission webhook \"w.example\" denied the request: audit"),
+            (429, "admission webhook \"w.example\" denied the request: audit"),
+        ] {
+            let reason = if code == 409 { "Conflict" } else { "Invalid" };
+            let status = Status::failure(message, reason).with_code(code);
+            let error = Error::api("a test", kube::Error::Api(status.boxed()));
+            assert_eq!(error.reason(), "RequestRefused", "{code}");
+            assert!(error.failure().unwrap().message.contains("audit"), "{code}: {error}");
+        }
+    }
+
+    // reports:P30
+    #[test]
+    fn an_overloaded_api_server_is_named_in_one_text_and_its_wait_is_kept() {
+        let json = json!({"status": "Failure", "code": 429, "reason": "TooManyRequests", "message": "slow down",
+            "details": {"retryAfterSeconds": 7}});
+        let said = kube::Error::Api(Box::new(serde_json::from_value(json).unwrap()));
+        let by_header = kube::Error::Service(Box::new(Overloaded { wait: Some(Duration::from_secs(7)) }));
+        let (one, other) = (Error::api("create Pod a", said), Error::api("create Service b", by_header));
+        for error in [&one, &other] {
+            assert_eq!(error.retry_after(), Some(Duration::from_secs(7)));
+            assert!(error.failure().unwrap().message.contains("overloaded"), "{error}");
+            assert!(!error.outcome_unknown(), "the request was not carried out");
+        }
+        assert_eq!(one.failure(), other.failure(), "no status write for each request");
+        let silent = Error::api("a test", kube::Error::Api(Status::failure("", "").with_code(429).boxed()));
+        assert_eq!(silent.retry_after(), None);
+        assert_eq!(silent.failure(), one.failure());
+    }
+
     #[test]
     fn every_error_has_a_word_that_the_metrics_know() {
         let what = || "a test".to_owned();
@@ -282,6 +366,7 @@ mod tests {
         for (error, word) in [
             (answer(500, "down"), "APIError"),
             (Error::NoAnswer { what: what(), seconds: 1 }, "APIError"),
+            (Error::Overloaded { wait: None }, "APIError"),
             (answer(422, "no"), "RequestRefused"),
             (answer(403, "exceeded quota: q"), "QuotaExceeded"),
             (answer(403, "because it is being terminated"), "NamespaceTerminating"),

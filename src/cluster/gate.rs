@@ -27,7 +27,7 @@ pub(super) struct Gate {
 
 #[derive(Clone, Copy, Default)]
 struct GateState {
-    /// This process closed it before it wrote the tombstone, so it knows every create since it is alone.
+    /// Nothing passes any more: this process knows every create that it has sent.
     closed: bool,
     /// Nothing was created before this process took up the object.
     first: bool,
@@ -110,21 +110,16 @@ impl Gates {
         Exclusive(self.gate(uid).write_owned().await)
     }
 
-    /// When creates of which no answer came can no longer take effect: `None` where there are none.
-    /// A predecessor's creates may take effect as long as a request may take: after the tombstone, if the
-    /// predecessor wrote it; after this process took over, if this one did, unless the object was new then.
-    pub(super) fn settled_at(
-        &self,
-        uid: &Uid,
-        tombstone: Timestamp,
-        late: SignedDuration,
-    ) -> Option<Timestamp> {
-        let state = self.state(uid);
-        let predecessor = if state.closed { self.predecessor(state) } else { Some(tombstone) };
-        last_effect([predecessor, state.unanswered], late)
+    /// Closes the gate of an object that is being deleted, once every create under way has its answer.
+    pub(super) async fn close(&self, uid: &Uid) {
+        if !self.state(uid).closed {
+            self.exclusive(uid).await.close();
+        }
     }
 
-    /// The same of one who lives: this process's creates that were not answered, and those of its predecessor.
+    /// When creates of which no answer came can no longer take effect: `None` where there are none. These are the
+    /// creates of this process that were not answered, and those of a predecessor: it sent the last one before this
+    /// process took over. Nothing that others may write, such as the tombstone, has a part in it.
     pub(super) fn creates_settle_at(&self, uid: &Uid, late: SignedDuration) -> Option<Timestamp> {
         let state = self.state(uid);
         last_effect([self.predecessor(state), state.unanswered], late)
@@ -181,13 +176,23 @@ mod tests {
         waiting.await.close();
     }
 
+    // code:A9
     #[tokio::test]
-    async fn who_closed_the_gate_need_not_wait_and_who_did_not_must() {
+    async fn a_gate_is_closed_once_and_then_creates_settle_a_request_after_the_takeover() {
         let gates = Gates::new(at(0));
-        let (mine, other) = (Uid::new("mine"), Uid::new("other"));
-        gates.exclusive(&mine).await.close();
-        assert_eq!(gates.settled_at(&mine, at(100), LATE), Some(at(60)), "long past");
-        assert_eq!(gates.settled_at(&other, at(100), LATE), Some(at(160)));
+        gates.alone_since(at(90));
+        let uid = Uid::new("t");
+        let create = gates.shared(&uid).await.unwrap();
+        {
+            let closing = gates.close(&uid);
+            tokio::pin!(closing);
+            assert!(futures::poll!(&mut closing).is_pending(), "a create is under way");
+            drop(create);
+            closing.await;
+        }
+        assert!(gates.shared(&uid).await.is_none());
+        gates.close(&uid).await;
+        assert_eq!(gates.creates_settle_at(&uid, LATE), Some(at(150)));
     }
 
     #[tokio::test]
@@ -199,8 +204,8 @@ mod tests {
         for uid in [&old, &new] {
             gates.exclusive(uid).await.close();
         }
-        assert_eq!(gates.settled_at(&old, at(100), LATE), Some(at(150)));
-        assert_eq!(gates.settled_at(&new, at(100), LATE), None);
+        assert_eq!(gates.creates_settle_at(&old, LATE), Some(at(150)));
+        assert_eq!(gates.creates_settle_at(&new, LATE), None);
     }
 
     #[tokio::test]
@@ -210,7 +215,7 @@ mod tests {
         gates.shared(&uid).await.unwrap().first();
         gates.shared(&uid).await.unwrap().send(at(90)).answered();
         gates.exclusive(&uid).await.close();
-        assert_eq!(gates.settled_at(&uid, at(100), LATE), None);
+        assert_eq!(gates.creates_settle_at(&uid, LATE), None);
     }
 
     #[tokio::test]
@@ -231,6 +236,6 @@ mod tests {
         let uid = Uid::new("t");
         drop(gates.shared(&uid).await.unwrap().send(at(90)));
         gates.exclusive(&uid).await.close();
-        assert_eq!(gates.settled_at(&uid, at(100), LATE), Some(at(150)));
+        assert_eq!(gates.creates_settle_at(&uid, LATE), Some(at(150)));
     }
 }

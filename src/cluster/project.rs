@@ -93,6 +93,7 @@ pub(super) fn pod_facts(pod: &Pod) -> Option<PodFacts> {
         released_by_kubelet: meta.deletion_timestamp.is_some()
             && meta.deletion_grace_period_seconds == Some(0),
         stops_by: meta.deletion_timestamp.as_ref().map(|t| t.0),
+        grace_period: spec.termination_grace_period_seconds,
         address: address(spec, status),
         not_ready_since: not_ready_since(status),
         container_restarts: most_restarted(&own, spec, status).map_or(0, |c| c.restart_count.max(0)),

@@ -22,7 +22,7 @@ use crate::api::condition::reason;
 use crate::api::{Agent, PodStatus, StorageStatus, TombstoneChild, TombstoneKind, Town, names};
 use crate::lifecycle::{
     ChildFacts, ChildKind, ObjectKey, PodFacts, Record, Remains, TombstoneFacts, TownView, Uid, Unknown,
-    VOLUME, VolumeFacts, annotation, child_name, is_held, label, present, tombstone, tombstone_time,
+    VOLUME, VolumeFacts, annotation, child_name, has_own_tombstone, is_held, label, present,
 };
 
 /// Where to look, past every cache, for what is left of an owner: in its namespace, by the label with its UID,
@@ -129,25 +129,18 @@ impl<'a> Search<'a> {
             }
             agents => agents,
         };
-        let tombstone = tombstone(&town.metadata).and_then(tombstone_time);
-        let settled_at = self.settled_at(self.owner, tombstone);
+        let settled_at = self.settled_at().await;
         self.remains(Remains { agents, absent_kinds, settled_at, ..Remains::of(record) }).await
     }
 
     pub(super) async fn remains_of_agent(&self, agent: &Agent, town: &TownView, with_town: bool) -> Remains {
-        // Either its own tombstone closed its own gate, or its town's closed the town's.
-        let own = tombstone(&agent.metadata).and_then(tombstone_time);
-        let (closed, since) = match (own, town) {
-            (None, TownView::Present(_, town)) => (&town.uid, town.tombstoned_at),
-            _ => (self.owner, own),
-        };
-        let kept = self.cluster.limits.agent_tombstones && (own.is_some() || !with_town);
+        let kept = self.cluster.limits.agent_tombstones && (has_own_tombstone(&agent.metadata) || !with_town);
         let record = if kept {
             tombstones::read(self.cluster, TombstoneKind::Agent, self.owner).await
         } else {
             Record::NotKept
         };
-        let remains = Remains { settled_at: self.settled_at(closed, since), ..Remains::of(record) };
+        let remains = Remains { settled_at: self.settled_at().await, ..Remains::of(record) };
         let remains = self.remains(remains).await;
         if let (true, TownView::Present(_, town)) = (with_town, town) {
             // Its town may not look while something of the agent's that came late is there.
@@ -156,9 +149,11 @@ impl<'a> Search<'a> {
         remains
     }
 
-    fn settled_at(&self, uid: &Uid, tombstone: Option<Timestamp>) -> Option<Timestamp> {
-        let tombstone = tombstone.unwrap_or_else(|| self.cluster.now());
-        self.cluster.gates.settled_at(uid, tombstone, self.cluster.limits.late_create)
+    /// When creates for the owner can no longer take effect. Its gate is closed first, so that none is under way and
+    /// none comes, even if a tombstone that somebody else wrote has kept the operator from closing it.
+    async fn settled_at(&self) -> Option<Timestamp> {
+        self.cluster.gates.close(self.owner).await;
+        self.cluster.gates.creates_settle_at(self.owner, self.cluster.limits.late_create)
     }
 
     /// What runs, and once nothing does, and for the record, the rest: its turn has not come before.

@@ -3,15 +3,18 @@
 //! Invariant kept here: each names the UID that was planned, so that another object which has taken the name
 //! meanwhile is never touched.
 
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, DeleteParams, PartialObjectMeta, Patch, PatchParams, PostParams, Preconditions};
 use serde_json::{Value, json};
 
 use super::Cluster;
-use super::error::{Error, says_gone};
+use super::error::{Error, is_denied_by_admission, says_gone};
 use super::kinds::Known;
+use super::project::pod_facts;
+use super::read::get;
 use crate::api::names;
-use crate::lifecycle::{Guard, ObjectKey, OwnerRef, Uid};
+use crate::lifecycle::{Guard, ObjectKey, OwnerRef, PodFacts, Uid};
 
 /// Changes exactly the object that was planned, by a merge patch. `by` is whose reconcile it is.
 pub(super) async fn change<K: Known>(
@@ -41,7 +44,27 @@ pub(super) async fn delete<K: Known>(
 ) -> Result<(), Error> {
     let uid = Guard::UidOfDeletes.holds().then(|| uid.to_string());
     let exactly = Preconditions { uid, resource_version: None };
-    delete_if::<K>(cluster, by, key, exactly).await.map(drop)
+    delete_if::<K>(cluster, by, key, exactly, None).await.map(drop)
+}
+
+/// Deletes exactly the pod that was planned, with a grace period of at least one second. With none the API server
+/// removes the object at once, whether the kubelet has stopped the containers or not: its absence would prove nothing.
+pub(super) async fn delete_pod(cluster: &Cluster, by: &Uid, key: &ObjectKey, uid: &Uid) -> Result<(), Error> {
+    let known = cluster.pods.get(key).filter(|pod| pod.uid == *uid).map(|pod| PodFacts::clone(&pod));
+    let known = match known {
+        Some(pod) => Some(pod),
+        // The watch shows only what carries our label.
+        None => get::<Pod>(cluster, key).await?.as_ref().and_then(pod_facts),
+    };
+    let grace = known.and_then(|pod| grace_of_delete(pod.grace_period));
+    let planned = Guard::UidOfDeletes.holds().then(|| uid.to_string());
+    let exactly = Preconditions { uid: planned, resource_version: None };
+    delete_if::<Pod>(cluster, by, key, exactly, grace).await.map(drop)
+}
+
+/// The grace period that a delete of a pod names; `None`: the pod's own, which is at least a second.
+fn grace_of_delete(own: Option<i64>) -> Option<u32> {
+    own.filter(|seconds| *seconds < 1).map(|_| 1)
 }
 
 /// Deletes the object itself if it is still as it was when that was decided; else the change that came between
@@ -52,7 +75,7 @@ pub(super) async fn delete_unchanged<K: Known>(
     resource_version: Option<String>,
 ) -> Result<Option<ObjectMeta>, Error> {
     let unchanged = Preconditions { uid: Some(itself.uid.to_string()), resource_version };
-    delete_if::<K>(cluster, &itself.uid, &itself.key, unchanged).await
+    delete_if::<K>(cluster, &itself.uid, &itself.key, unchanged, None).await
 }
 
 async fn delete_if<K: Known>(
@@ -60,9 +83,11 @@ async fn delete_if<K: Known>(
     by: &Uid,
     key: &ObjectKey,
     preconditions: Preconditions,
+    grace_period_seconds: Option<u32>,
 ) -> Result<Option<ObjectMeta>, Error> {
     let api = metadata_of::<K>(cluster, &key.namespace);
-    let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
+    let preconditions = Some(preconditions);
+    let params = DeleteParams { preconditions, grace_period_seconds, ..DeleteParams::background() };
     let answer = api.delete(&key.name, &params).await;
     match answer.map_err(|e| Error::api(format!("delete {} {key}", K::NAME), e)) {
         Ok(answer) => Ok(answer.left().map(|object| {
@@ -97,8 +122,16 @@ pub(super) async fn remove_finalizers<K: Known>(
     match api.patch(&key.name, &patch_params(), &Patch::Json::<()>(patch)).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if says_gone(&status) => Ok(()),
-        // A test that failed: the object changed since it was read.
-        Err(kube::Error::Api(status)) if status.code == 422 => Err(Error::Conflict { what: what() }),
+        // Either a test of the patch failed, or the change itself was refused: the code is the same.
+        Err(kube::Error::Api(status)) if status.code == 422 && !is_denied_by_admission(&status) => {
+            let meta = api.get_metadata(&key.name).await.map(|found| found.metadata);
+            match meta.as_ref().map(|meta| is_as_planned(meta, uid, finalizers)) {
+                Ok(true) => Err(Error::refused(what(), status)),
+                Ok(false) => Err(Error::Conflict { what: what() }),
+                Err(kube::Error::Api(status)) if says_gone(status) => Ok(()),
+                Err(_) => Err(Error::refused(what(), status)),
+            }
+        }
         Err(error) => Err(Error::api(what(), error)),
     }
 }
@@ -109,6 +142,13 @@ fn metadata_of<K: Known>(cluster: &Cluster, namespace: &str) -> Api<PartialObjec
     Api::namespaced(cluster.client.clone(), namespace)
 }
 
+/// Whether an object still has these finalizers at these places, so that a patch that tests them must succeed.
+fn is_as_planned(meta: &ObjectMeta, uid: &Uid, finalizers: &[(usize, &str)]) -> bool {
+    let there = meta.finalizers.as_deref().unwrap_or_default();
+    Uid::of(meta).as_ref() == Some(uid)
+        && finalizers.iter().all(|(place, name)| there.get(*place).is_some_and(|found| found == name))
+}
+
 /// How we create and replace: under our own name.
 pub(super) fn post_params() -> PostParams {
     PostParams { field_manager: Some(names::MANAGER.into()), ..PostParams::default() }
@@ -117,4 +157,34 @@ pub(super) fn post_params() -> PostParams {
 /// How we change: under our own name.
 pub(super) fn patch_params() -> PatchParams {
     PatchParams { field_manager: Some(names::MANAGER.into()), ..PatchParams::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // code:A2
+    #[test]
+    fn a_delete_of_a_pod_names_a_second_of_grace_when_the_pod_has_none() {
+        for (own, sent) in
+            [(Some(0), Some(1)), (Some(-1), Some(1)), (Some(1), None), (Some(30), None), (None, None)]
+        {
+            assert_eq!(grace_of_delete(own), sent, "{own:?}");
+        }
+    }
+
+    #[test]
+    fn a_patch_of_finalizers_must_succeed_only_on_the_object_that_was_planned() {
+        let meta = |uid: &str, finalizers: &[&str]| ObjectMeta {
+            uid: Some(uid.into()),
+            finalizers: Some(finalizers.iter().map(|name| (*name).into()).collect()),
+            ..ObjectMeta::default()
+        };
+        let planned = |meta: &ObjectMeta| is_as_planned(meta, &Uid::new("u"), &[(1, "ours")]);
+        assert!(planned(&meta("u", &["theirs", "ours"])));
+        for changed in [meta("v", &["theirs", "ours"]), meta("u", &["ours"]), meta("u", &["ours", "theirs"])]
+        {
+            assert!(!planned(&changed), "{changed:?}");
+        }
+    }
 }

@@ -7,12 +7,12 @@
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::activity::{self, bound_to};
 use super::clock::{after, stamp};
-use super::conditions::Conditions;
+use super::conditions::{Conditions, gives};
 use super::facts::{AgentSnapshot, ChildFacts, Record, Remains, TownSnapshot, TownView};
 use super::guard::Guard;
 use super::kinds::ChildKind;
@@ -47,13 +47,13 @@ pub(super) fn town(s: &TownSnapshot, now: Timestamp) -> Plan<TownStatus> {
         None => {
             let (progress, summary) = end(remains, TombstoneKind::Town, meta, &abandoned, now);
             let (destroy, blocked, _) = awaiting(destroy, &progress, s.blocked_after, now);
-            // In case that it fails once more: else nothing is left to say it of.
-            let plan = if blocked {
-                let c = conditions(Conditions::of_town(), meta, &destroy, blocked);
+            // It is written only if the last actions fail: then the status says what the object still waits for.
+            let plan = if destroy.blocked_by.is_empty() {
+                Plan::nothing()
+            } else {
+                let c = conditions(Conditions::of_town(), meta, &status.conditions, &destroy, blocked);
                 status.destroy = Some(destroy);
                 finish_town(s, status, c, "Destroying", now)
-            } else {
-                Plan::nothing()
             };
             plan.with_actions(progress.actions).because(summary)
         }
@@ -65,7 +65,7 @@ pub(super) fn town(s: &TownSnapshot, now: Timestamp) -> Plan<TownStatus> {
                 _ => Questions::default(),
             };
             let (destroy, blocked, look_again) = awaiting(destroy, &progress, s.blocked_after, now);
-            let c = conditions(Conditions::of_town(), meta, &destroy, blocked);
+            let c = conditions(Conditions::of_town(), meta, &status.conditions, &destroy, blocked);
             status.destroy = Some(destroy);
             status.sleep_at = None;
             status.draining_since = None;
@@ -98,7 +98,7 @@ pub(super) fn agent(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
         if destroy.blocked_by.is_empty() && recorded.is_none() {
             return Plan::nothing();
         }
-        let c = conditions(Conditions::of_agent(), meta, &destroy, blocked);
+        let c = conditions(Conditions::of_agent(), meta, &status.conditions, &destroy, blocked);
         status.destroy = Some(destroy);
         finish_agent(s, status, c, "Destroying", now)
     };
@@ -106,8 +106,7 @@ pub(super) fn agent(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
         None => {
             let (progress, summary) = end(remains, TombstoneKind::Agent, meta, &abandoned, now);
             let (destroy, blocked, _) = awaiting(destroy, &progress, s.blocked_after, now);
-            let plan = if blocked { say(destroy, blocked) } else { Plan::nothing() };
-            plan.with_actions(progress.actions).because(summary)
+            say(destroy, blocked).with_actions(progress.actions).because(summary)
         }
         Some(progress) => {
             let unanswered = ask_again(&progress, began, s.blocked_after, now);
@@ -354,7 +353,8 @@ fn ask_again(
 }
 
 /// What is awaited, in status from 5 s on. It is written again only when nothing of what stands there is
-/// awaited any more, or when deletion becomes blocked, so that a large town costs few writes.
+/// awaited any more, when deletion becomes blocked, or when an agent of a blocked town says what it waits for, so that
+/// a large town costs few writes.
 fn awaiting(
     mut destroy: DestroyStatus,
     progress: &Progress,
@@ -371,7 +371,16 @@ fn awaiting(
     let text = |b: &BlockedBy| (b.name.is_empty() && b.uid.is_empty()).then(|| b.message.clone());
     let same = |a: &BlockedBy, b: &BlockedBy| (&a.kind, &a.uid, text(a)) == (&b.kind, &b.uid, text(b));
     let stale = !destroy.blocked_by.iter().any(|old| progress.awaited.iter().any(|new| same(old, new)));
-    if stale || destroy.step != progress.step {
+    // A town that is blocked shows what its agents say that they wait for.
+    let told = |old: &BlockedBy, new: &BlockedBy| {
+        same(old, new)
+            && old.kind == "Agent"
+            && new.message != steps::BEING_DESTROYED
+            && new.message != old.message
+    };
+    let told =
+        blocked && destroy.blocked_by.iter().any(|old| progress.awaited.iter().any(|new| told(old, new)));
+    if stale || told || destroy.step != progress.step {
         destroy.step = progress.step;
         destroy.blocked_by = progress.awaited.iter().take(NAMED).cloned().collect();
     }
@@ -379,16 +388,24 @@ fn awaiting(
     (destroy, blocked, Some(if blocked { later } else { blocked_at.min(later) }))
 }
 
-fn conditions(mut c: Conditions, meta: &ObjectMeta, destroy: &DestroyStatus, blocked: bool) -> Conditions {
+fn conditions(
+    mut c: Conditions,
+    meta: &ObjectMeta,
+    before: &[Condition],
+    destroy: &DestroyStatus,
+    blocked: bool,
+) -> Conditions {
     c.reconciling(reason::DESTROYING, "being destroyed");
     if blocked {
-        c.set(condition::DELETION_BLOCKED, true, reason::BLOCKED, blocked_text(meta, destroy));
+        let refused = gives(before, condition::DEGRADED, reason::REQUEST_REFUSED);
+        c.set(condition::DELETION_BLOCKED, true, reason::BLOCKED, blocked_text(meta, destroy, refused));
     }
     c
 }
 
-/// What blocks, and what to do about it.
-fn blocked_text(meta: &ObjectMeta, destroy: &DestroyStatus) -> String {
+/// What blocks, and what to do about it. While the API server refuses a write of ours, giving up the step is no
+/// remedy: what is refused is there, and whoever refuses it can be asked.
+fn blocked_text(meta: &ObjectMeta, destroy: &DestroyStatus, refused: bool) -> String {
     let names: Vec<String> = destroy
         .blocked_by
         .iter()
@@ -402,22 +419,17 @@ fn blocked_text(meta: &ObjectMeta, destroy: &DestroyStatus) -> String {
             format!("{object}: {}{held}", b.message)
         })
         .collect();
-    let give_up = STEPS.iter().find(|(_, step)| *step == destroy.step).map(|(word, _)| {
+    let give_up = STEPS.iter().filter(|_| !refused).find(|(_, step)| *step == destroy.step).map(|(word, _)| {
         format!(
             "; an administrator can give up on this step with the annotation {}={word}: what is left then counts as leaked",
             names::ABANDON
         )
     });
     format!(
-        "step {} waits for {}; see to it that whoever holds these lets them go: nothing is given up meanwhile{}{}",
+        "step {} waits for {}; the operator gives up nothing and tries again at least once a minute{}{}",
         destroy.step.as_str(),
         names.join("; "),
         give_up.unwrap_or_default(),
         no_steps(meta).unwrap_or_default()
     )
-}
-
-/// The time at which a tombstone was written, from its value `<uid>@<RFC 3339>`.
-pub fn tombstone_time(value: &str) -> Option<Timestamp> {
-    value.split_once('@').and_then(|(_, at)| at.parse().ok())
 }

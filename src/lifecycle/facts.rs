@@ -176,8 +176,6 @@ pub struct TownFacts {
     pub tombstoned: bool,
     /// Carries a tombstone that names its own UID.
     pub own_tombstone: bool,
-    /// When that was written.
-    pub tombstoned_at: Option<Timestamp>,
     /// Neither asleep, nor draining, nor suspended: pods may start.
     pub awake: bool,
     /// Asleep, by its own status.
@@ -241,7 +239,6 @@ impl TownFacts {
             deleting,
             tombstoned: super::tombstone(meta).is_some(),
             own_tombstone: super::has_own_tombstone(meta),
-            tombstoned_at: super::tombstone(meta).and_then(super::tombstone_time),
             awake: !deleting && !draining && awake && !town.spec.suspended && !waits,
             asleep: says(condition::ASLEEP, true),
             draining: draining || deleting,
@@ -402,6 +399,8 @@ pub struct PodFacts {
     pub finalizers: Vec<String>,
     /// When the grace period ends that it was given: the deletionTimestamp.
     pub stops_by: Option<Timestamp>,
+    /// `spec.terminationGracePeriodSeconds`.
+    pub grace_period: Option<i64>,
     /// The address to ask it at; none while it has none, or shares its node's.
     pub address: Option<String>,
     /// Since when the condition Ready is not True.

@@ -48,7 +48,7 @@ mod usage;
 pub use activity::mode;
 pub use agent::{decide_agent, needs_live_town};
 pub use conditions::{Failure, overlay};
-pub use destroy::{goes_with_town, tombstone_time};
+pub use destroy::goes_with_town;
 pub use ending::{Ending, Row, TABLE};
 pub use facts::{
     AgentSnapshot, ChildFacts, ClaimFacts, Freshness, PodFacts, PodPhase, ProbeFacts, Record, Remains,

@@ -89,13 +89,10 @@ pub(super) fn overdue_at(pod: &PodFacts) -> Option<Timestamp> {
 /// Why a pod that should be gone is still there, and what to do about it.
 pub(super) fn overdue(pod: &PodFacts) -> (&'static str, String) {
     let name = &pod.key.name;
-    let theirs: Vec<_> =
-        pod.finalizers.iter().map(String::as_str).filter(|f| *f != names::RESULT_FINALIZER).collect();
-    if pod.ended() && !theirs.is_empty() {
-        return (
-            reason::BLOCKED,
-            format!("pod {name} has ended and is held by the finalizers {}", theirs.join(", ")),
-        );
+    if pod.ended() && !pod.finalizers.is_empty() {
+        let text =
+            format!("pod {name} has ended and is held by the finalizers {}", pod.finalizers.join(", "));
+        return (reason::BLOCKED, text);
     }
     let node = pod.node.as_deref().unwrap_or("(none)");
     (

@@ -14,6 +14,9 @@ use super::pods::{end_pod, is_overdue, overdue};
 use super::record::{self, VOLUME};
 use crate::api::{Agent, BlockedBy, DestroyStep};
 
+/// What an agent shows that has not said what it waits for.
+pub(super) const BEING_DESTROYED: &str = "being destroyed";
+
 /// Where destruction stands: the first step that is not proven done.
 pub(super) struct Progress {
     pub(super) step: DestroyStep,
@@ -63,7 +66,7 @@ pub(super) fn agents(remains: &Remains) -> Option<Progress> {
     step(
         DestroyStep::Agents,
         &remains.agents,
-        |a| awaited_agent(a, "being destroyed"),
+        |a| awaited_agent(a, &waits_for(a)),
         |a| {
             let uid = Uid::of(&a.metadata)?;
             a.metadata
@@ -200,6 +203,18 @@ fn awaited_volume(volume: &VolumeFacts) -> BlockedBy {
         uid: volume.uid.to_string(),
         finalizers: Vec::new(),
         message: volume.message.clone(),
+    }
+}
+
+/// What an agent that is being destroyed waits for, in its own words.
+fn waits_for(agent: &Agent) -> String {
+    let destroy = agent.status.as_ref().and_then(|status| status.destroy.as_ref());
+    match destroy.and_then(|destroy| destroy.blocked_by.first()) {
+        Some(first) => {
+            let object = [first.kind.as_str(), first.name.as_str()].join(" ");
+            format!("{BEING_DESTROYED}; it waits for {}: {}", object.trim_end(), first.message)
+        }
+        None => BEING_DESTROYED.to_owned(),
     }
 }
 

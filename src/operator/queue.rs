@@ -27,6 +27,10 @@ const DEADLINE: Duration = Duration::from_mins(2);
 /// The longest wait between two attempts at an object that keeps failing.
 const LONGEST_WAIT: Duration = Duration::from_mins(5);
 
+/// The wait between two attempts to create in a namespace that is being deleted. The deletion of the object itself
+/// comes by its watch.
+const NAMESPACE_TERMINATING_WAIT: Duration = Duration::from_secs(5);
+
 /// The end of a queue where objects are put in.
 #[derive(Clone)]
 pub(super) struct Queue(mpsc::UnboundedSender<ObjectKey>);
@@ -209,8 +213,9 @@ async fn look<R: Reconcile>(key: &ObjectKey, context: &Context<R>) -> Option<Dur
     }
     let wait = looked.look_again.map(until);
     if let Some(error) = looked.failed {
+        let asked = asked_wait(&error);
         let retry = context.failed(key, &Failed::Error(error));
-        return Some(wait.map_or(retry, |wait| wait.min(retry)));
+        return Some(wait.map_or(retry, |wait| wait.min(retry)).max(asked));
     }
     context.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     wait
@@ -222,8 +227,17 @@ impl<R> Context<R> {
         self.metrics.reconcile_failed(self.kind, failed.reason());
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         let count = failures.entry(key.clone()).or_default();
-        *count = count.saturating_add(1);
-        let wait = back_off(*count);
+        let wait = match failed {
+            Failed::Error(error) if error.is_namespace_terminating() => NAMESPACE_TERMINATING_WAIT,
+            _ => {
+                *count = count.saturating_add(1);
+                back_off(*count)
+            }
+        };
+        let wait = match failed {
+            Failed::Error(error) => wait.max(asked_wait(error)),
+            Failed::Panicked | Failed::Deadline => wait,
+        };
         let passing = match failed {
             Failed::Error(error @ Error::Api { .. }) => error.is_namespace_terminating(),
             Failed::Error(error) => {
@@ -239,6 +253,11 @@ impl<R> Context<R> {
         }
         wait
     }
+}
+
+/// How long an overloaded API server asks to wait; none may ask for more than the longest wait.
+fn asked_wait(error: &Error) -> Duration {
+    error.retry_after().unwrap_or_default().min(LONGEST_WAIT)
 }
 
 /// The time until a deadline, a little late rather than early: whoever comes early comes twice.
@@ -313,6 +332,27 @@ mod tests {
                 assert_eq!(metrics.value(&series), Some(expected), "{reason:?}: {series}");
             }
         }
+    }
+
+    // code:A37, reports:P30
+    #[tokio::test]
+    async fn a_wait_does_not_grow_in_a_terminating_namespace_and_is_never_shorter_than_asked_for() {
+        let context = context(|| Ok(Looked::default()));
+        let terminating = || {
+            let status = kube::core::Status::failure("namespace ns is being terminated", "Forbidden");
+            let source = Box::new(kube::Error::Api(status.with_code(403).boxed()));
+            Failed::Error(Error::Api { what: "create Pod t".into(), source })
+        };
+        for _ in 0..20 {
+            assert_eq!(context.failed(&key(), &terminating()), NAMESPACE_TERMINATING_WAIT);
+        }
+        assert!(
+            context.failed(&key(), &Failed::Error(conflict())) < Duration::from_secs(1),
+            "the first failure"
+        );
+        let asked = Duration::from_secs(42);
+        let overloaded = Failed::Error(Error::Overloaded { wait: Some(asked) });
+        assert_eq!(context.failed(&key(), &overloaded), asked);
     }
 
     #[test]

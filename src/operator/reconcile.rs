@@ -5,11 +5,14 @@ use std::sync::Arc;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use crate::cluster::{self, Cluster, Error, Expiry, Subject};
+use crate::cluster::{self, Cluster, Error, Expiry, Outcome, Subject};
 use crate::lifecycle::{self, ObjectKey, Plan, Uid};
 
 /// A record that could not go is looked at again after this time.
 const STAYS_FOR: SignedDuration = SignedDuration::from_hours(1);
+
+/// A write that takes something away and failed is tried again at least this often.
+const REMOVAL_AT_LEAST_EVERY: SignedDuration = SignedDuration::from_mins(1);
 
 /// What came of a reconcile that was reported.
 #[derive(Default)]
@@ -31,11 +34,14 @@ pub async fn reconcile_town(cluster: &Arc<Cluster>, key: &ObjectKey) -> Result<L
     let turn_ends = cluster.turn_ends(&snapshot.uid);
     let look_again = [next_look(&plan, &snapshot.uid, now), turn_ends].into_iter().flatten().min();
     let asks = std::mem::take(&mut plan.asks);
-    cluster::report(cluster, &*snapshot.town, &snapshot.uid, plan, &outcome, now).await?;
-    for ask in asks {
-        cluster::ask(cluster, ask);
+    let reported = cluster::report(cluster, &*snapshot.town, &snapshot.uid, plan, &outcome, now).await;
+    if reported.is_ok() {
+        for ask in asks {
+            cluster::ask(cluster, ask);
+        }
     }
-    Ok(Looked { look_again, failed: outcome.error })
+    let deleting = snapshot.town.metadata.deletion_timestamp.is_some();
+    looked(look_again, outcome, reported, deleting, now)
 }
 
 /// Brings one agent a step nearer to what should be; see [`reconcile_town`].
@@ -45,11 +51,32 @@ pub async fn reconcile_agent(cluster: &Arc<Cluster>, key: &ObjectKey) -> Result<
     let mut plan = lifecycle::decide_agent(&snapshot, now);
     let outcome = cluster::act(cluster, Subject::Agent(&snapshot.agent), &plan.actions, now).await;
     let (look_again, asks) = (next_look(&plan, &snapshot.uid, now), std::mem::take(&mut plan.asks));
-    cluster::report(cluster, &*snapshot.agent, &snapshot.uid, plan, &outcome, now).await?;
-    for ask in asks {
-        cluster::ask(cluster, ask);
+    let reported = cluster::report(cluster, &*snapshot.agent, &snapshot.uid, plan, &outcome, now).await;
+    if reported.is_ok() {
+        for ask in asks {
+            cluster::ask(cluster, ask);
+        }
     }
-    Ok(Looked { look_again, failed: outcome.error })
+    let deleting = snapshot.agent.metadata.deletion_timestamp.is_some();
+    looked(look_again, outcome, reported, deleting, now)
+}
+
+/// What came of the actions and of the report. Where a deletion waits for a write that failed, the next attempt comes
+/// within a minute, however often it has failed before.
+fn looked(
+    look_again: Option<Timestamp>,
+    outcome: Outcome,
+    reported: Result<(), Error>,
+    deleting: bool,
+    now: Timestamp,
+) -> Result<Looked, Error> {
+    let retry = now.checked_add(REMOVAL_AT_LEAST_EVERY).ok();
+    let held_up = outcome.removal_failed || (deleting && (outcome.error.is_some() || reported.is_err()));
+    let look_again = if held_up { [look_again, retry].into_iter().flatten().min() } else { look_again };
+    match reported {
+        Err(error) if !held_up => Err(error),
+        reported => Ok(Looked { look_again, failed: outcome.error.or(reported.err()) }),
+    }
 }
 
 /// A record whose time has come goes, if nothing of what it speaks of is left.
@@ -114,6 +141,32 @@ mod tests {
             assert!(look_again.is_none() && failed.is_none(), "no timer is set for it");
         }
         assert!(asked.try_recv().is_err(), "nor is anybody else called");
+    }
+
+    // reports:P2
+    #[test]
+    fn a_deletion_that_is_refused_is_tried_again_within_a_minute() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let refused = || Error::Overloaded { wait: None };
+        let outcome =
+            |removal_failed| Outcome { error: Some(refused()), removal_failed, ..Outcome::default() };
+        let next = |outcome, reported, deleting, look_again: Option<i64>| {
+            looked(look_again.map(at), outcome, reported, deleting, at(0)).map(|looked| looked.look_again)
+        };
+        assert_eq!(
+            next(outcome(true), Ok(()), false, None).unwrap(),
+            Some(at(60)),
+            "a pod of a living agent"
+        );
+        assert_eq!(next(outcome(true), Ok(()), true, Some(7)).unwrap(), Some(at(7)));
+        assert_eq!(
+            next(outcome(false), Ok(()), false, None).unwrap(),
+            None,
+            "a create has its back-off alone"
+        );
+        assert_eq!(next(Outcome::default(), Err(refused()), true, None).unwrap(), Some(at(60)), "a status");
+        assert!(next(Outcome::default(), Err(refused()), false, None).is_err());
+        assert_eq!(next(Outcome::default(), Ok(()), true, None).unwrap(), None, "nothing failed");
     }
 
     #[test]

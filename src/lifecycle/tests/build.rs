@@ -872,6 +872,7 @@ pub fn hook(bead: &str) -> Hook {
 pub fn pod(owner: &str) -> PodBuilder {
     PodBuilder(PodFacts {
         stops_by: None,
+        grace_period: None,
         address: Some("10.0.0.1".into()),
         not_ready_since: None,
         ready_since: None,

@@ -272,13 +272,24 @@ fn a_town_that_cannot_fall_asleep_says_why() {
 fn k12_an_ended_pod_that_somebody_elses_finalizer_holds_is_named_with_it() {
     let held = |owner: &str| {
         let mut pod = leaving(owner).exited(0, minute(1)).told_to_stop(minute(1)).stops_by(minute(2));
-        pod.0.finalizers = vec!["elsewhere/hold".into(), names::RESULT_FINALIZER.into()];
+        pod.0.finalizers = vec!["elsewhere/hold".into()];
         pod
     };
     let plan = with(held("gas")).decide(second(OVERDUE));
     assert_eq!(plan.reason(DEGRADED), reason::BLOCKED);
     assert_eq!(plan.message(DEGRADED), "pod gas-pod has ended and is held by the finalizers elsewhere/hold");
     assert_eq!(plan.does(), "", "nobody else's finalizer is touched, and nothing takes its place");
+}
+
+// reports:P2
+#[test]
+fn a_pod_that_has_ended_is_never_blamed_on_its_node_while_a_finalizer_holds_it() {
+    let mut held = leaving("gas").exited(0, minute(1)).told_to_stop(minute(1)).stops_by(minute(2));
+    held.0.finalizers = vec![names::RESULT_FINALIZER.into()];
+    let plan = with(held).decide(second(OVERDUE));
+    assert_eq!(plan.reason(DEGRADED), reason::BLOCKED);
+    let text = plan.message(DEGRADED);
+    assert!(text.contains(names::RESULT_FINALIZER) && !text.contains("Node"), "{text}");
 }
 
 #[test]

@@ -858,6 +858,7 @@ impl Scene {
         };
         let pod = PodFacts {
             stops_by: None,
+            grace_period: None,
             address: Some("10.0.0.1".into()),
             not_ready_since: None,
             ready_since: None,

@@ -5,7 +5,7 @@ use super::build::{
 };
 use crate::api::AsleepReason::{Idle, Suspended};
 use crate::api::condition::{ASLEEP, READY, RECONCILING, STALLED, reason};
-use crate::lifecycle::{has_own_tombstone, tombstone_time};
+use crate::lifecycle::has_own_tombstone;
 
 fn values() -> [String; 4] {
     let own = format!("{}@2030-01-01T00:00:00Z", uid("gas"));
@@ -121,9 +121,5 @@ fn a_tombstone_is_its_owners_if_it_names_its_uid() {
     assert!(has_own_tombstone(&town().tombstone(&own).0.town.metadata));
     for other in ["", "x", uid("gas").as_str(), "other@2030-01-01T00:00:00Z"] {
         assert!(!has_own_tombstone(&town().tombstone(other).0.town.metadata), "{other}");
-    }
-    assert_eq!(tombstone_time(&own), Some(minute(0)));
-    for odd in ["", "x", "x@", "x@yesterday"] {
-        assert_eq!(tombstone_time(odd), None, "{odd}");
     }
 }
