@@ -1,6 +1,6 @@
 //! What must always be true: one function for each invariant, asked after everything that happens.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde_json::Value;
@@ -38,6 +38,12 @@ pub enum Invariant {
     DeletionTerminates,
     /// I11: what fails is tried ever more rarely.
     NoHotLoop,
+    /// I13: the objects of one namespace change nothing in another.
+    Tenants,
+    /// I14: an agent or a town that cannot run keeps no town awake.
+    NoWorkFromWhatCannotRun,
+    /// A reboot of the node is one incident, however many containers it restarts.
+    OneIncident,
 }
 
 impl fmt::Display for Invariant {
@@ -54,6 +60,9 @@ impl fmt::Display for Invariant {
             Self::NoLostWake => "I9 no lost wake",
             Self::DeletionTerminates => "I10 deletion terminates",
             Self::NoHotLoop => "I11 no hot loop",
+            Self::Tenants => "I13 tenants",
+            Self::NoWorkFromWhatCannotRun => "I14 no work from what cannot run",
+            Self::OneIncident => "a reboot is one incident",
         })
     }
 }
@@ -107,6 +116,8 @@ fn called(key: &Key) -> String {
 pub struct Witness {
     /// Of every Town and Agent by UID: where it is, since which version it has a tombstone.
     owners: BTreeMap<String, Owner>,
+    /// The UIDs of objects that others created with the UID of a town or an agent on them.
+    planted: BTreeSet<String>,
 }
 
 #[derive(Clone)]
@@ -132,8 +143,12 @@ impl Witness {
         {
             owner.tombstone.get_or_insert(event.version);
         }
+        if by == By::Others && event.change == Change::Added && owners_of(&event.object).next().is_some() {
+            self.planted.insert(uid(&event.object).to_owned());
+        }
         if let By::Operator { knew } = by {
             only_ours(event)?;
+            self.tenants(event)?;
             self.tombstone_first(world, event, knew)?;
         }
         one_pod(world, event)?;
@@ -171,7 +186,7 @@ impl Witness {
             // The garbage collector has not had its turn yet.
             return Ok(());
         }
-        match left_of(world, uid(&event.object)).first() {
+        match self.left_of(world, uid(&event.object), event.key.namespace()).first() {
             None => Ok(()),
             Some(left) => Err(broken(
                 Invariant::NoLeak,
@@ -226,6 +241,32 @@ impl Witness {
         Err(broken(Invariant::TombstoneFirst, why))
     }
 
+    /// I13. The operator changes no child, and deletes no agent, in another namespace than that of its owner.
+    fn tenants(&self, event: &Event) -> Result<(), Violation> {
+        let kind = event.key.kind;
+        let deleted = event.change == Change::Deleted || is_going(&event.object);
+        if !is_child(kind) && !(kind == agent_kind() && deleted) {
+            return Ok(());
+        }
+        let owners = owners_of(&event.object).filter_map(|uid| self.owners.get(uid));
+        for owner in owners.filter(|owner| owner.key.namespace() != event.key.namespace()) {
+            let why = format!("{} is changed for {}", called(&event.key), called(&owner.key));
+            return Err(broken(Invariant::Tenants, why));
+        }
+        Ok(())
+    }
+
+    /// Everything of ours in a namespace that carries a UID, but what others put there.
+    fn left_of(&self, world: &World, owner: &str, namespace: &str) -> Vec<Key> {
+        let kinds = [id::POD, id::CLAIM, id::SERVICE, id::SECRET, agent_kind()];
+        let all = kinds.into_iter().flat_map(|kind| world.store().of_kind(kind));
+        let left = all.filter(|(key, object)| {
+            let of_owner = is_ours(object) && owners_of(object).any(|uid| uid == owner);
+            key.namespace() == namespace && of_owner && !self.planted.contains(uid(object))
+        });
+        left.map(|(key, _)| key.clone()).collect()
+    }
+
     fn name_of(&self, uid: &str) -> String {
         self.owners.get(uid).map_or_else(|| uid.to_owned(), |owner| called(&owner.key))
     }
@@ -249,7 +290,7 @@ impl Witness {
     pub fn leaked(&self, world: &World) -> Vec<String> {
         let gone = self.owners.iter().filter(|(uid, _)| self.is_gone(world, uid));
         let left = gone.flat_map(|(uid, owner)| {
-            let left = left_of(world, uid).into_iter();
+            let left = self.left_of(world, uid, owner.key.namespace()).into_iter();
             // Data has no ownerReference: of one that was killed it stays, until somebody looks for it.
             left.filter(|key| !(owner.killed && key.kind == id::CLAIM))
         });
@@ -271,14 +312,6 @@ fn falls_asleep(town: &Value) -> bool {
     !town["status"]["drainingSince"].is_null() || town["status"]["phase"] == "Asleep"
 }
 
-/// Everything of ours that carries a UID.
-pub fn left_of(world: &World, owner: &str) -> Vec<Key> {
-    let kinds = [id::POD, id::CLAIM, id::SERVICE, id::SECRET, agent_kind()];
-    let all = kinds.into_iter().flat_map(|kind| world.store().of_kind(kind));
-    let left = all.filter(|(_, object)| is_ours(object) && owners_of(object).any(|uid| uid == owner));
-    left.map(|(key, _)| key.clone()).collect()
-}
-
 /// I4. No two pods of one owner and purpose.
 fn one_pod(world: &World, event: &Event) -> Result<(), Violation> {
     if event.key.kind != id::POD || event.change != Change::Added {
@@ -290,7 +323,8 @@ fn one_pod(world: &World, event: &Event) -> Result<(), Violation> {
         of[1].is_some().then_some(of)
     };
     let Some(new) = purpose(&event.object) else { return Ok(()) };
-    let mut others = world.store().of_kind(id::POD).filter(|(key, _)| **key != event.key);
+    let here = |key: &Key| *key != event.key && key.namespace() == event.key.namespace();
+    let mut others = world.store().of_kind(id::POD).filter(|(key, _)| here(key));
     match others.find(|(_, pod)| purpose(pod).as_ref() == Some(&new)) {
         None => Ok(()),
         Some((other, _)) => Err(broken(
@@ -342,7 +376,9 @@ fn done_is_done(world: &World, event: &Event) -> Result<(), Violation> {
     let (Some(hook), Some(agent)) = (hook, label(&event.object, names::AGENT_UID)) else { return Ok(()) };
     let bead = &hook["bead"];
     let mut agents = world.store().of_kind(agent_kind());
-    let done = agents.find(|(_, object)| uid(object) == agent).is_some_and(|(_, agent)| {
+    let is_owner =
+        |(key, object): &(&Key, &Object)| key.namespace() == event.key.namespace() && uid(object) == agent;
+    let done = agents.find(is_owner).is_some_and(|(_, agent)| {
         let work = &agent["status"]["work"];
         work["done"].as_array().is_some_and(|done| done.contains(bead))
             || (work["outcome"] == "Done" && work["bead"] == *bead)

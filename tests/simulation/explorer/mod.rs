@@ -8,6 +8,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+pub mod actors;
 pub mod chance;
 pub mod explore;
 pub mod fault;

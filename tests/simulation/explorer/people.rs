@@ -18,11 +18,16 @@ pub const NAMESPACE: &str = "gas";
 /// A cluster with our namespace.
 pub fn an_empty_cluster() -> World {
     let mut world = World::new(EPOCH, 1);
-    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}});
-    ask(&mut world, &Method::POST, "/api/v1/namespaces", &namespace);
+    create_namespace(&mut world, NAMESPACE);
     node::join(&mut world);
     volumes::offer(&mut world, "standard", "Delete", true);
     world
+}
+
+/// Creates a namespace.
+pub fn create_namespace(world: &mut World, name: &str) {
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+    ask(world, &Method::POST, "/api/v1/namespaces", &namespace);
 }
 
 /// A cluster with our namespace and what others have in it.
@@ -95,18 +100,28 @@ pub fn try_ask(world: &mut World, method: &Method, path: &str, body: &Value) -> 
 
 /// The path of a kind in the story's namespace.
 fn path(kind: usize, name: &str) -> String {
+    path_in(NAMESPACE, kind, name)
+}
+
+/// The path of a kind in a namespace.
+fn path_in(namespace: &str, kind: usize, name: &str) -> String {
     let kind = kinds().at(kind);
     let group = if kind.group.is_empty() { "/api".to_owned() } else { format!("/apis/{}", kind.group) };
-    format!("{group}/{}/namespaces/{NAMESPACE}/{}/{name}", kind.version, kind.plural)
+    format!("{group}/{}/namespaces/{namespace}/{}/{name}", kind.version, kind.plural)
         .trim_end_matches('/')
         .to_owned()
 }
 
 /// Creates an object.
 pub fn create(world: &mut World, object: Value) {
+    create_in(world, NAMESPACE, object);
+}
+
+/// Creates an object in a namespace.
+pub fn create_in(world: &mut World, namespace: &str, object: Value) {
     let text = |field: &str| object[field].as_str().expect("a kind").to_owned();
     let kind = kinds().of_object(&text("apiVersion"), &text("kind")).expect("a kind").id;
-    ask(world, &Method::POST, &path(kind, ""), &object);
+    ask(world, &Method::POST, &path_in(namespace, kind, ""), &object);
 }
 
 /// Creates a town.
@@ -158,11 +173,11 @@ pub fn delete_now(world: &mut World, kind: usize, name: &str) {
     try_ask(world, &Method::DELETE, &path(kind, name), &options);
 }
 
-/// Everything that carries our label.
+/// Everything in the story's namespace that carries our label.
 pub fn belongs(world: &World) -> Vec<Key> {
     let kinds = [id::POD, id::CLAIM, id::SERVICE, id::SECRET, town_kind(), agent_kind()];
     let all = kinds.into_iter().flat_map(|kind| world.store().of_kind(kind));
-    all.filter(|(_, object)| label(object, names::INSTALL) == Some(INSTALL))
+    all.filter(|(key, object)| key.namespace() == NAMESPACE && label(object, names::INSTALL) == Some(INSTALL))
         .map(|(key, _)| key.clone())
         .collect()
 }
@@ -177,7 +192,7 @@ pub fn end_work(world: &mut World, agent: &str, exit_code: i32) {
 /// The pod of this owner.
 pub fn pod_of(world: &World, kind: usize, name: &str) -> Option<(Key, Object)> {
     let owner = uid(find(world, kind, name)?).to_owned();
-    let mut pods = world.store().of_kind(id::POD);
+    let mut pods = world.store().of_kind(id::POD).filter(|(key, _)| key.namespace() == NAMESPACE);
     let of = |pod: &Object| {
         let labels = &pod["metadata"]["labels"];
         let belongs_to_it = if kind == agent_kind() {

@@ -4,7 +4,11 @@ use serde_json::{Value, json};
 use town_operator::api::names;
 use town_operator::lifecycle::{Uid, child_name};
 
-use super::invariants::Invariant::{DeletionTerminates, DoneIsDone, EventuallyStable, NoLostWake};
+use super::actors::{created, forge, forged, pods_of, prune, restore, with_pod};
+use super::invariants::Invariant::{
+    DeletionTerminates, DoneIsDone, EventuallyStable, NoLostWake, NoWorkFromWhatCannotRun, OneIncident,
+    Tenants,
+};
 use super::people::{
     NAMESPACE, ask, belongs, change, create, create_agent, create_town, delete, delete_by, delete_now,
     end_work, find, phase, pod_of, runs,
@@ -13,6 +17,7 @@ use super::scenario::Scenario;
 use super::{agent_kind, tombstone_kind, town_kind};
 use crate::server::kinds::id;
 use crate::server::object::{label, uid};
+use crate::server::players::node;
 use crate::server::world::World;
 
 /// A town with everything that a town can have, which sleeps after ten minutes without work.
@@ -116,6 +121,13 @@ pub fn all() -> Vec<Scenario> {
         namespace_deleted_at_any_moment(),
         names_taken_at_any_moment(),
         agent_made_anew_at_any_moment(),
+        hostile_tenant(),
+        node_reboots(),
+        agent_cannot_start(),
+        sidecar_injected(),
+        evicted_twice(),
+        backup_restored(),
+        pruned_at_any_moment(),
     ]
 }
 
@@ -423,4 +435,117 @@ pub fn agent_made_anew_at_any_moment() -> Scenario {
             }
         })
         .ends(EventuallyStable, "the new one works", agent_runs)
+}
+
+pub fn hostile_tenant() -> Scenario {
+    let story = with_an_agent(Scenario::new("a hostile tenant"), town)
+        .when(
+            |world| is_bound(world, "poly"),
+            "another tenant creates objects with the UIDs of the town and the agent",
+            |world| forge(world, "gas", "poly"),
+        )
+        .when(agent_runs, "its work is done", |world| end_work(world, "poly", 0))
+        .when(
+            |world| town_is("Asleep")(world) && has_done("b1")(world),
+            "it sleeps, and is deleted",
+            delete_town,
+        );
+    nothing_is_left(story).ends(Tenants, "the other tenant has all its objects", |world| forged(world) == 12)
+}
+
+pub fn node_reboots() -> Scenario {
+    let many = || {
+        let mut town = town_that_stays_awake();
+        let containers = |names: [&str; 3]| names.map(|name| json!({"name": name, "image": "town"}));
+        town["template"]["spec"]["containers"] = json!(containers(["main", "shell", "logs"]));
+        town["template"]["spec"]["initContainers"] = json!(containers(["one", "two", "three"]));
+        town
+    };
+    Scenario::new("the node reboots")
+        .first("a town is made whose pod has six containers", move |world| create_town(world, "gas", many()))
+        .when(town_is("Idle"), "the node reboots", |world| with_pod(world, town_kind(), "gas", node::reboot))
+        .when(town_is("Starting"), "the node is back", |world| {
+            with_pod(world, town_kind(), "gas", node::recover)
+        })
+        .ends(EventuallyStable, "it is idle", town_is("Idle"))
+        .ends(OneIncident, "one incident is counted, and the pod is kept", |world| {
+            let restarts =
+                find(world, town_kind(), "gas").map(|town| town["status"]["restarts"]["count"].clone());
+            restarts.and_then(|count| count.as_i64()).unwrap_or(0) <= 1 && created(world, id::POD) == 1
+        })
+}
+
+pub fn agent_cannot_start() -> Scenario {
+    Scenario::new("an agent cannot start")
+        .first("a town is made, with an agent whose image is absent", |world| {
+            create_town(world, "gas", town());
+            let mut agent = polecat("b1");
+            agent["template"] = json!({"spec": {"containers": [{"name": "main", "image": node::ABSENT}]}});
+            create_agent(world, "poly", agent);
+        })
+        .ends(NoWorkFromWhatCannotRun, "it sleeps", |world| {
+            town_is("Asleep")(world) && pod_of(world, agent_kind(), "poly").is_none()
+        })
+}
+
+pub fn sidecar_injected() -> Scenario {
+    let story =
+        Scenario::new("a sidecar is injected").first("a mesh injects a container into each pod", |world| {
+            world.injects = Some("mesh");
+        });
+    with_an_agent(story, town_that_stays_awake)
+        .when(agent_runs, "its work is done, and the injected container runs on", |world| {
+            end_work(world, "poly", 0);
+        })
+        .ends(DoneIsDone, "the bead is done", has_done("b1"))
+        .ends(EventuallyStable, "the agent has no pod", |world| pod_of(world, agent_kind(), "poly").is_none())
+}
+
+/// The agent runs in at least its so-many-th pod.
+fn runs_in(number: usize) -> impl Fn(&World) -> bool + Send + Sync + 'static {
+    move |world| agent_runs(world) && pods_of(world, "poly") >= number
+}
+
+pub fn evicted_twice() -> Scenario {
+    // A process that exits with 0 on SIGTERM leaves a pod that looks finished.
+    let obedient = || {
+        let mut town = town_that_stays_awake();
+        town["agentTemplate"]["spec"]["containers"][0]["image"] = node::OBEDIENT.into();
+        town
+    };
+    with_an_agent(Scenario::new("evicted twice"), obedient)
+        .when(runs_in(1), "an autoscaler evicts its pod", |world| {
+            with_pod(world, agent_kind(), "poly", node::evict_by_api);
+        })
+        .when(runs_in(2), "the node evicts its pod", |world| {
+            with_pod(world, agent_kind(), "poly", node::evict)
+        })
+        .when(runs_in(3), "its work is done", |world| end_work(world, "poly", 0))
+        .ends(DoneIsDone, "the bead is done", has_done("b1"))
+}
+
+pub fn backup_restored() -> Scenario {
+    with_an_agent(Scenario::new("a backup is restored"), town_that_stays_awake)
+        .when(agent_runs, "its work is done", |world| end_work(world, "poly", 0))
+        .when(has_done("b1"), "it is deleted", delete_town)
+        .when(
+            |world| is_gone(world) && find(world, agent_kind(), "poly").is_none(),
+            "a backup tool restores what it saved",
+            restore,
+        )
+        .ends(EventuallyStable, "the restored town runs", is_awake)
+        .ends(DoneIsDone, "the restored agent is there, and has no pod", |world| {
+            find(world, agent_kind(), "poly").is_some() && pod_of(world, agent_kind(), "poly").is_none()
+        })
+}
+
+pub fn pruned_at_any_moment() -> Scenario {
+    with_an_agent(Scenario::new("a GitOps tool prunes at any moment"), town_that_stays_awake)
+        .when(agent_runs, "its work is done", |world| end_work(world, "poly", 0))
+        .interrupted("a GitOps tool prunes the application", |world| prune(world, "gas"))
+        .alone()
+        .ends(EventuallyStable, "it runs on its first volume", |world| {
+            is_awake(world) && created(world, id::CLAIM) == 2
+        })
+        .ends(DoneIsDone, "the bead is done", has_done("b1"))
 }

@@ -128,6 +128,13 @@ stories! {
     namespace_deleted_at_any_moment,
     names_taken_at_any_moment,
     agent_made_anew_at_any_moment,
+    hostile_tenant,
+    node_reboots,
+    agent_cannot_start,
+    sidecar_injected,
+    evicted_twice,
+    backup_restored,
+    pruned_at_any_moment,
 }
 
 /// Two faults at once, as far as the time goes: `make explore`.

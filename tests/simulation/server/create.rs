@@ -93,7 +93,10 @@ impl World {
                 }
                 labels["kubernetes.io/metadata.name"] = name;
             }
-            id::POD => super::pods::prepare(object),
+            id::POD => {
+                super::pods::inject(object, self.injects);
+                super::pods::prepare(object);
+            }
             id::CLAIM => super::volumes::prepare_claim(self, object),
             id::VOLUME => super::volumes::prepare_volume(object),
             id::SERVICE => super::typed::prepare_service(object, self.draw()),

@@ -73,6 +73,8 @@ pub struct World {
     pub now: Timestamp,
     /// Who may do what.
     pub access: Access,
+    /// The name of a container that a webhook adds to each new pod.
+    pub injects: Option<&'static str>,
     pub(super) store: Store,
     pub(super) hung_up: u64,
     pub(super) held: BTreeMap<KindId, u64>,
@@ -101,6 +103,7 @@ impl World {
         let mut world = Self {
             now: Timestamp::UNIX_EPOCH,
             access: Access::default(),
+            injects: None,
             store: Store::default(),
             hung_up: 0,
             held: BTreeMap::new(),

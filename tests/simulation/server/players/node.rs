@@ -17,6 +17,12 @@ pub const NODE: &str = "node";
 /// An address that leads nowhere (RFC 5737).
 const ADDRESS: &str = "203.0.113.1";
 
+/// An image that no registry has.
+pub const ABSENT: &str = "nowhere.invalid/absent:1";
+
+/// An image whose process exits with code 0 when it receives SIGTERM.
+pub const OBEDIENT: &str = "obedient";
+
 /// Lets the node join the cluster.
 pub fn join(world: &mut World) {
     let node = json!({"metadata": {"name": NODE}, "spec": {}});
@@ -47,7 +53,7 @@ pub(super) fn steps(world: &World, steps: &mut Vec<Step>) {
             }
         } else if node.is_none() && scheduled(pod) && there(NODE) && !ended && has_volumes(world, key, pod) {
             steps.push(Step::Bind(key.clone()));
-        } else if node.is_some() && phase == "Pending" {
+        } else if node.is_some() && phase == "Pending" && pod["status"]["containerStatuses"].is_null() {
             steps.push(Step::Start(key.clone()));
         }
     }
@@ -74,9 +80,18 @@ pub fn bind(world: &mut World, key: &Key) {
     let _ = world.bind_to(key, "", NODE);
 }
 
-/// Starts a pod: it runs, and is ready at once.
+/// Starts a pod: it runs, and is ready at once. A pod with an absent image waits for the image.
 pub fn start(world: &mut World, key: &Key) {
     report(world, key, |pod, now| {
+        if has_image(pod, ABSENT) {
+            let message = format!("Back-off pulling image \"{ABSENT}\"");
+            let state = json!({"waiting": {"reason": "ImagePullBackOff", "message": message}});
+            return json!({
+                "phase": "Pending", "startTime": now,
+                "conditions": conditions(false, "ContainersNotReady", now),
+                "containerStatuses": containers(pod, false, &state),
+            });
+        }
         let state = json!({"running": {"startedAt": now}});
         json!({
             "phase": "Running", "startTime": now, "podIP": ADDRESS, "podIPs": [{"ip": ADDRESS}],
@@ -85,15 +100,75 @@ pub fn start(world: &mut World, key: &Key) {
     });
 }
 
-/// Ends the containers of a pod by themselves, with this exit code and termination message.
+/// Ends the containers of a pod by themselves, with this exit code and termination message. An injected container
+/// runs on.
 pub fn exit(world: &mut World, key: &Key, code: i32, message: &str) {
-    report(world, key, |pod, now| ended(pod, code, message, now));
+    let injected = world.injects;
+    report(world, key, |pod, now| {
+        let mut status = ended(pod, code, message, now);
+        let mut containers = status["containerStatuses"].as_array_mut().into_iter().flatten();
+        if let Some(injected) =
+            containers.find(|container| injected.is_some_and(|name| container["name"] == name))
+        {
+            injected["state"] = json!({"running": {"startedAt": now}});
+            status["phase"] = "Running".into();
+            status["conditions"] = conditions(false, "ContainersNotReady", now);
+        }
+        status
+    });
+}
+
+/// Reboots the node under a pod: each container and init container has restarted once, and is not ready yet.
+pub fn reboot(world: &mut World, key: &Key) {
+    report(world, key, |pod, now| {
+        let last = json!({"terminated": {"exitCode": 255, "reason": "Unknown", "startedAt": now, "finishedAt": now}});
+        let restarted = |list: &str| -> Value {
+            let containers = pod["spec"][list].as_array().into_iter().flatten();
+            let told = containers.map(|container| {
+                json!({
+                    "name": container["name"], "image": container["image"], "imageID": "", "restartCount": 1,
+                    "ready": false, "started": false, "state": {"running": {"startedAt": now}}, "lastState": last,
+                })
+            });
+            told.collect()
+        };
+        json!({
+            "conditions": conditions(false, "ContainersNotReady", now),
+            "containerStatuses": restarted("containers"), "initContainerStatuses": restarted("initContainers"),
+        })
+    });
+}
+
+/// Makes the containers of a pod ready again after a reboot.
+pub fn recover(world: &mut World, key: &Key) {
+    report(world, key, |pod, now| {
+        let mut containers = pod["status"]["containerStatuses"].clone();
+        for container in containers.as_array_mut().into_iter().flatten() {
+            (container["ready"], container["started"]) = (true.into(), true.into());
+        }
+        json!({"conditions": conditions(true, "", now), "containerStatuses": containers})
+    });
+}
+
+/// Evicts a pod by the eviction API, as an autoscaler does: the API server marks the pod and deletes it.
+pub fn evict_by_api(world: &mut World, key: &Key) {
+    report(world, key, |pod, now| {
+        let mut conditions = pod["status"]["conditions"].clone();
+        if let Some(conditions) = conditions.as_array_mut() {
+            conditions.push(json!({
+                "type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI",
+                "message": "Eviction API: evicting", "lastTransitionTime": now,
+            }));
+        }
+        json!({"conditions": conditions})
+    });
+    let _ = world.delete(key, &Deletion::default());
 }
 
 /// Evicts a pod, as a node under pressure does.
 pub fn evict(world: &mut World, key: &Key) {
     report(world, key, |pod, now| {
-        let mut status = ended(pod, 137, "", now);
+        let mut status = ended(pod, if has_image(pod, OBEDIENT) { 0 } else { 137 }, "", now);
         status["reason"] = "Evicted".into();
         status["message"] = "The node was low on resource: memory.".into();
         status["conditions"].as_array_mut().expect("a list").push(json!({
@@ -106,7 +181,7 @@ pub fn evict(world: &mut World, key: &Key) {
 
 /// Ends a pod that is asked to end.
 pub fn end(world: &mut World, key: &Key) {
-    report(world, key, |pod, now| ended(pod, 143, "", now));
+    report(world, key, |pod, now| ended(pod, if has_image(pod, OBEDIENT) { 0 } else { 143 }, "", now));
 }
 
 /// Lets go of a pod whose containers have ended.
@@ -143,6 +218,11 @@ fn ended(pod: &Value, code: i32, message: &str, now: &Value) -> Value {
         "conditions": conditions(false, if code == 0 { "PodCompleted" } else { "PodFailed" }, now),
         "containerStatuses": containers(pod, false, &state),
     })
+}
+
+fn has_image(pod: &Value, image: &str) -> bool {
+    let mut containers = pod["spec"]["containers"].as_array().into_iter().flatten();
+    containers.any(|container| container["image"] == image)
 }
 
 fn containers(pod: &Value, ready: bool, state: &Value) -> Value {
