@@ -178,6 +178,7 @@ mod tests {
         json!({"spec": {"containers": [{"name": "main", "livenessProbe": probe}]}})
     }
 
+    #[allow(clippy::result_large_err)] // As the watch hands it on.
     fn decoded<K: Decode + Resource<DynamicType = ()>>(object: Value) -> Result<K, Undecodable> {
         let decoded: Decoded<K> = serde_json::from_value(object).unwrap();
         decoded.0

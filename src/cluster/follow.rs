@@ -285,22 +285,19 @@ impl Cluster {
             Event::Apply(object) => {
                 let revision = revision(&object);
                 let (key, uid) = (ObjectKey::of(object.meta()), Uid::of(object.meta()));
-                match self.read_watched(object) {
-                    Some(object) => {
-                        let changed = index.apply(object, revision);
-                        changed.first().inspect(|now| report_if_misplaced::<K>(self, now));
-                        if !matches!(&changed[..], [now, before] if !K::says_more(now, before)) {
-                            for object in &changed {
-                                self.tell::<K>(object);
-                            }
+                if let Some(object) = self.read_watched(object) {
+                    let changed = index.apply(object, revision);
+                    changed.first().inspect(|now| report_if_misplaced::<K>(self, now));
+                    if !matches!(&changed[..], [now, before] if !K::says_more(now, before)) {
+                        for object in &changed {
+                            self.tell::<K>(object);
                         }
                     }
-                    // What cannot be read is not acted on.
-                    None => {
-                        drop(index.delete(&key, revision));
-                        if let Some(uid) = uid {
-                            self.starts.release(&uid, self.now());
-                        }
+                } else {
+                    // The operator does not act on an object that it cannot read.
+                    drop(index.delete(&key, revision));
+                    if let Some(uid) = uid {
+                        self.starts.release(&uid, self.now());
                     }
                 }
             }

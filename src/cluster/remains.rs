@@ -213,7 +213,7 @@ impl<'a> Search<'a> {
             let found = self.by_name::<PersistentVolumeClaim>(&child.name, &child.uid).await;
             let found = found.map_err(|error| unknown(kind, &error))?;
             claims.extend(
-                found.filter(|claim| self.is_ours::<PersistentVolumeClaim>(&claim.metadata, Found::ByRecord)),
+                found.filter(|claim| self.is_ours::<PersistentVolumeClaim>(&claim.metadata, Found::Record)),
             );
         }
         Ok(claims)
@@ -285,7 +285,7 @@ impl<'a> Search<'a> {
                 continue;
             }
             let found = search.by_name::<Pod>(name, pod).await.map_err(|error| unknown(Pod::NAME, &error))?;
-            let ours = found.filter(|found| search.is_ours::<Pod>(&found.metadata, Found::ByStatus));
+            let ours = found.filter(|found| search.is_ours::<Pod>(&found.metadata, Found::Status));
             pods.extend(ours.as_ref().and_then(pod_facts));
         }
         Ok(pods)
@@ -305,8 +305,8 @@ impl<'a> Search<'a> {
                 all.extend(self.by_name::<K>(name, uid).await?);
             }
             let found = |meta: &ObjectMeta| match recorded {
-                Some((_, uid)) if meta.uid.as_deref() == Some(uid) => Found::ByStatus,
-                _ => Found::ByLabel,
+                Some((_, uid)) if meta.uid.as_deref() == Some(uid) => Found::Status,
+                _ => Found::Label,
             };
             all.retain(|object| self.is_ours::<K>(object.meta(), found(object.meta())));
             Ok(all)
@@ -349,7 +349,7 @@ impl<'a> Search<'a> {
             async move { api.list_metadata(&params).await }
         };
         let ours = |object: PartialObjectMeta<K>| {
-            let ours = self.is_ours::<K>(&object.metadata, Found::ByLabel);
+            let ours = self.is_ours::<K>(&object.metadata, Found::Label);
             child_facts(kind, &object.metadata).filter(|_| ours)
         };
         pages(K::NAME, &self.params(), page, ours).await.map_err(|error| unknown(K::NAME, &error))
@@ -382,16 +382,16 @@ impl<'a> Search<'a> {
             return true;
         }
         // Let go on purpose, perhaps by an earlier process: it only looks stripped.
-        if found != Found::ByLabel && annotation(meta, names::RETAINED_FROM).is_some() {
+        if found != Found::Label && annotation(meta, names::RETAINED_FROM).is_some() {
             self.cluster.receipts.retained(self.owner, Uid::of(meta));
             return false;
         }
         match found {
-            Found::ByRecord => true,
-            Found::ByStatus => {
+            Found::Record => true,
+            Found::Status => {
                 owner.is_some() || meta.name.as_deref() == Some(child_name(self.name, self.owner).as_str())
             }
-            Found::ByLabel => {
+            Found::Label => {
                 let (kind, object) = (K::NAME, ObjectKey::of(meta));
                 tracing::debug!(kind, %object, "carries the owner's UID but no install label: left alone");
                 false
@@ -430,11 +430,11 @@ pub(super) fn named_claim(claim: &StorageStatus) -> Option<(&str, &str)> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Found {
     /// By the label with the owner's UID.
-    ByLabel,
+    Label,
     /// By name and UID in the owner's status.
-    ByStatus,
+    Status,
     /// By name and UID in the record of the destruction, which the operator alone writes.
-    ByRecord,
+    Record,
 }
 
 /// By what a volume is known.
@@ -481,17 +481,19 @@ mod tests {
 
     const TOWN: &str = "3f2a1b4c-0000-4000-8000-000000000000";
 
+    /// Objects of an API server, by path.
+    type Objects = &'static [(&'static str, fn() -> Value)];
+
     /// A cluster of which the API server has these objects, by path, and no other.
-    fn cluster(objects: &'static [(&'static str, fn() -> Value)]) -> Cluster {
+    fn cluster(objects: Objects) -> Cluster {
         let server = service_fn(move |request: Request<Body>| {
             let found = objects.iter().find(|(path, _)| *path == request.uri().path());
-            let (code, body) = match found {
-                Some((_, object)) => (StatusCode::OK, object()),
-                None => {
-                    let gone = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 404,
-                        "reason": "NotFound", "message": "not found", "details": {"name": "p"}});
-                    (StatusCode::NOT_FOUND, gone)
-                }
+            let (code, body) = if let Some((_, object)) = found {
+                (StatusCode::OK, object())
+            } else {
+                let gone = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 404,
+                    "reason": "NotFound", "message": "not found", "details": {"name": "p"}});
+                (StatusCode::NOT_FOUND, gone)
             };
             let response = Response::builder().status(code).body(Body::from(body.to_string().into_bytes()));
             std::future::ready(response)
@@ -512,11 +514,7 @@ mod tests {
     }
 
     /// The volumes that a search finds, by UID, behind this claim and with this record.
-    async fn volumes(
-        objects: &'static [(&'static str, fn() -> Value)],
-        claim: Option<&str>,
-        known: &[TombstoneChild],
-    ) -> Vec<String> {
+    async fn volumes(objects: Objects, claim: Option<&str>, known: &[TombstoneChild]) -> Vec<String> {
         let cluster = cluster(objects);
         let (town, uid) = town();
         let search = Search::of_town(&cluster, &town, &uid);
@@ -541,7 +539,7 @@ mod tests {
     #[tokio::test]
     async fn a_volume_belongs_to_a_claim_when_its_claim_ref_has_the_uid_of_the_claim() {
         assert_eq!(volumes(&[(PATH, || volume("one", Some("claim")))], Some("claim"), &[]).await, ["one"]);
-        let strangers: [&'static [(&'static str, fn() -> Value)]; 2] =
+        let strangers: [Objects; 2] =
             [&[(PATH, || volume("one", Some("another")))], &[(PATH, || volume("one", None))]];
         for stranger in strangers {
             assert!(volumes(stranger, Some("claim"), &[]).await.is_empty());
@@ -553,7 +551,7 @@ mod tests {
     async fn a_recorded_volume_is_gone_when_another_volume_has_its_name() {
         let known = [recorded(VOLUME, "p", "one"), recorded(PersistentVolumeClaim::NAME, "c", "claim")];
         assert_eq!(volumes(&[(PATH, || volume("one", Some("claim")))], None, &known).await, ["one"]);
-        let others: [&'static [(&'static str, fn() -> Value)]; 4] = [
+        let others: [Objects; 4] = [
             &[],
             &[(PATH, || volume("two", None))],
             &[(PATH, || volume("two", Some("claim")))],
@@ -577,22 +575,17 @@ mod tests {
         };
         let both = json!({names::TOWN_UID: TOWN, names::INSTALL: "here"});
         for (name, labels, found, ours) in [
-            ("any", both.clone(), Found::ByLabel, true),
-            ("any", both, Found::ByStatus, true),
-            (own.as_str(), json!({}), Found::ByStatus, true),
-            ("any", json!({}), Found::ByRecord, true),
-            ("any", json!({names::TOWN_UID: TOWN}), Found::ByStatus, true),
-            ("any", json!({}), Found::ByStatus, false),
-            ("any", json!({names::INSTALL: "here"}), Found::ByStatus, false),
-            (
-                own.as_str(),
-                json!({names::TOWN_UID: "another", names::INSTALL: "here"}),
-                Found::ByStatus,
-                false,
-            ),
-            ("any", json!({names::TOWN_UID: TOWN}), Found::ByLabel, false),
-            (own.as_str(), json!({names::TOWN_UID: TOWN, names::INSTALL: "there"}), Found::ByStatus, false),
-            (own.as_str(), json!({names::TOWN_UID: "another"}), Found::ByRecord, false),
+            ("any", both.clone(), Found::Label, true),
+            ("any", both, Found::Status, true),
+            (own.as_str(), json!({}), Found::Status, true),
+            ("any", json!({}), Found::Record, true),
+            ("any", json!({names::TOWN_UID: TOWN}), Found::Status, true),
+            ("any", json!({}), Found::Status, false),
+            ("any", json!({names::INSTALL: "here"}), Found::Status, false),
+            (own.as_str(), json!({names::TOWN_UID: "another", names::INSTALL: "here"}), Found::Status, false),
+            ("any", json!({names::TOWN_UID: TOWN}), Found::Label, false),
+            (own.as_str(), json!({names::TOWN_UID: TOWN, names::INSTALL: "there"}), Found::Status, false),
+            (own.as_str(), json!({names::TOWN_UID: "another"}), Found::Record, false),
         ] {
             assert_eq!(is_ours(name, labels.clone(), found), ours, "{name} {labels}");
         }

@@ -187,6 +187,7 @@ pub(super) enum Heard<'a> {
 }
 
 /// What the agent's own pod said, where it is probed, else what the town's pod said of it.
+#[allow(clippy::needless_pass_by_value)] // Each caller has just made it.
 pub(super) fn heard<'a>(
     agent: &Agent,
     own: Option<Known<'a>>,

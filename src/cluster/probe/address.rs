@@ -133,7 +133,9 @@ pub(super) async fn of_cluster(client: &Client) -> Vec<(Cidr, &'static str)> {
     match Api::<Service>::namespaced(client.clone(), "default").get_opt("kubernetes").await {
         Ok(service) => {
             let ips = service.and_then(|service| service.spec?.cluster_ips).unwrap_or_default();
-            ips.iter().for_each(|ip| add(ip, "the API server"));
+            for ip in &ips {
+                add(ip, "the API server");
+            }
         }
         Err(error) => tracing::info!(%error, "the Service of the API server is not known"),
     }

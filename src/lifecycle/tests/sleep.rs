@@ -353,8 +353,8 @@ fn agent_that_cannot_start_turns_no_town_back_and_wakes_it_once_a_window() {
         mayor().seen().hook("b1").status(|s| s.restarts = Some(record))
     };
     for external in [false, true] {
-        let falling = running_town().draining(Idle, minute(60)).with(failing(external)).decide(minute(61));
-        assert_eq!((falling.note, falling.actions.is_empty()), (None, false), "external: {external}");
+        let plan = running_town().draining(Idle, minute(60)).with(failing(external)).decide(minute(61));
+        assert_eq!((plan.note, plan.actions.is_empty()), (None, false), "external: {external}");
     }
     let asleep = |agent| town().asleep(Idle).woke(minute(10)).with(agent);
     let own = asleep(failing(false)).decide(minute(600));

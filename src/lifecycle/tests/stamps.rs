@@ -42,7 +42,7 @@ fn ahead(value: &Value, path: &str, now: Timestamp, found: &mut Vec<String>) {
             fields.iter().for_each(|(name, value)| ahead(value, &format!("{path}.{name}"), now, found));
         }
         Value::String(text) if text.parse::<Timestamp>().is_ok_and(|at| at > now) => {
-            found.push(path.to_owned())
+            found.push(path.to_owned());
         }
         _ => {}
     }

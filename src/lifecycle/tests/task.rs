@@ -75,7 +75,7 @@ fn it_runs_only_while_its_town_is_awake() {
 fn how_an_attempt_ended_is_recorded_before_the_pod_is_let_go() {
     let told_at_5 = || tried().pod(|p| p.exited(0, minute(5)).told_to_stop(minute(5)));
     let suspended = running_town().suspended().draining(Suspended, minute(1));
-    for (case, agent, outcome) in [
+    for (case, agent, outcome) in vec![
         ("exit 0", tried().pod(|p| p.exited(0, minute(5))), Done),
         (
             "exit 0 before it was told to stop",

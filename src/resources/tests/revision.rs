@@ -120,10 +120,9 @@ fn what_no_pod_is_made_from_changes_no_revision() {
 fn a_digest_of_a_template_gives_the_revision_of_the_template() {
     let (mut gas, mut toast) = (town(full_town()), agent(full_agent()));
     let before = (town_revision(&gas), agent_revision(&toast, &gas));
-    for template in [&mut gas.spec.template, &mut gas.spec.agent_template, &mut toast.spec.template] {
-        if let Some(template) = template {
-            *template = PodTemplate::Digest(digest(template));
-        }
+    let templates = [&mut gas.spec.template, &mut gas.spec.agent_template, &mut toast.spec.template];
+    for template in templates.into_iter().flatten() {
+        *template = PodTemplate::Digest(digest(template));
     }
     assert_eq!((town_revision(&gas), agent_revision(&toast, &gas)), before);
     assert!(town_pod(&gas, &here(), VolumeGroup::default()).is_none(), "no pod is made from a digest");
