@@ -46,6 +46,7 @@ async fn help_documents_every_flag() {
         ("--max-concurrent-probes", "TOWN_OPERATOR_MAX_CONCURRENT_PROBES"),
         ("--volume-group", "TOWN_OPERATOR_VOLUME_GROUP"),
         ("--attach-max-hold", "TOWN_OPERATOR_ATTACH_MAX_HOLD"),
+        ("--probe-cidrs", "TOWN_OPERATOR_PROBE_CIDRS"),
     ];
     for (flag, variable) in flags {
         assert!(help.contains(&format!("{flag} <")), "{flag}: {help}");
