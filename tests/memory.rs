@@ -107,7 +107,7 @@ fn town(number: usize) -> Value {
         "pod": {"startedAt": "2026-01-01T00:00:00Z"},
         "storage": {"claim": format!("town-{number}-{number:08x}"), "uid": uid},
     });
-    applied("Town", &format!("town-{number}"), &uid, spec, status, None)
+    applied("Town", &format!("town-{number}"), &uid, &spec, &status, None)
 }
 
 fn agent(number: usize) -> Value {
@@ -125,7 +125,7 @@ fn agent(number: usize) -> Value {
         "work": {"bead": format!("b-{number}"), "attempts": 1, "done": ["b-1", "b-2", "b-3"]},
     });
     let of = format!("{town:08x}-0000-4000-8000-000000000000");
-    applied("Agent", &format!("agent-{number}"), &uid, spec, status, Some(&of))
+    applied("Agent", &format!("agent-{number}"), &uid, &spec, &status, Some(&of))
 }
 
 /// 20 KiB, most of it in environment variables.
@@ -148,7 +148,7 @@ fn conditions(types: &[&str]) -> Vec<Value> {
 }
 
 /// An object with all that `kubectl apply` and the API server add to it.
-fn applied(kind: &str, name: &str, uid: &str, spec: Value, status: Value, town: Option<&str>) -> Value {
+fn applied(kind: &str, name: &str, uid: &str, spec: &Value, status: &Value, town: Option<&str>) -> Value {
     let mut labels = json!({names::INSTALL: "here", "team": "ours"});
     if let Some(town) = town {
         labels[names::TOWN_UID] = town.into();
@@ -165,7 +165,7 @@ fn applied(kind: &str, name: &str, uid: &str, spec: Value, status: Value, town: 
             },
             "managedFields": [{
                 "manager": "kubectl-client-side-apply", "operation": "Update", "time": "2026-01-01T00:00:00Z",
-                "apiVersion": "gastown.dev/v1alpha1", "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": fields(&spec)},
+                "apiVersion": "gastown.dev/v1alpha1", "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": fields(spec)},
             }],
         },
     })

@@ -143,8 +143,8 @@ async fn install_id_is_cut_when_the_default_is_long_or_has_a_dot() {
     assert_eq!(id("r", &fits, &[]), format!("{fits}-r"));
     for (release, namespace) in [("rr", fits.as_str()), ("a.b", "ns"), ("a.b", &fits)] {
         let whole = format!("{namespace}-{release}");
-        let digest: String =
-            Sha256::digest(&whole).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        let digest = Sha256::digest(&whole);
+        let digest = digest.iter().take(4).fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
         let start: String = whole.chars().take(36).collect();
         let id = id(release, namespace, &[]);
         assert_eq!(id, format!("{}-{digest}", start.replace('.', "-")));

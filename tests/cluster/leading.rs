@@ -109,8 +109,8 @@ pub fn ended_because(operator: &Operator, why: &str) {
     assert_ne!(operator.await_end(), 0);
     let log = operator.log();
     let last = log.lines().last().unwrap_or_default();
-    let lost = format!("lease {LEASE_NAMESPACE}/{} is lost", lease_name(INSTALL_ID));
-    assert!(last.contains(&lost) && last.contains(why), "{log}");
+    let is_lost = format!("lease {LEASE_NAMESPACE}/{} is lost", lease_name(INSTALL_ID));
+    assert!(last.contains(&is_lost) && last.contains(why), "{log}");
 }
 
 async fn k23_a_leader_that_is_killed_is_followed_when_its_lease_has_run_out(story: Story) {

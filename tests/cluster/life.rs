@@ -2,6 +2,7 @@
 //! themselves.
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 use serde_json::{Value, json};
 use town_operator::api::{condition, names};
@@ -69,10 +70,11 @@ async fn every_condition_is_there_from_the_first_status_on(story: Story) {
     story.players.run_new_pods(false).await;
     story.create_town("new", workshop()).await;
     story.create_agent("new", "new", polecat("b-1")).await;
-    let town = story.town("new").until("has a status", |town| !town.conditions().is_empty()).await;
+    let observed = |conditions: &[Condition]| conditions.iter().all(|c| c.reason != "NotObserved");
+    let town = story.town("new").until("has a status", |town| observed(town.conditions())).await;
     let kinds: Vec<&str> = town.conditions().iter().map(|c| c.type_.as_str()).collect();
     assert_eq!(kinds, condition::OF_TOWN);
-    let agent = story.agent("new").until("has a status", |agent| !agent.conditions().is_empty()).await;
+    let agent = story.agent("new").until("has a status", |agent| observed(agent.conditions())).await;
     let kinds: Vec<&str> = agent.conditions().iter().map(|c| c.type_.as_str()).collect();
     assert_eq!(kinds, condition::OF_AGENT);
     for condition in town.conditions().iter().chain(agent.conditions()) {

@@ -146,14 +146,14 @@ async fn a_forged_child_changes_nothing_whichever_namespace_comes_first(story: S
     let attackers = [Attacker::of(&story, "0").await, Attacker::of(&story, "zz").await];
     assert!(attackers[0].namespace < story.namespace && story.namespace < attackers[1].namespace);
 
-    // Each attacker has a mayor that was started before the victim's.
+    let town = busy_town(&story, "gas", &["ann"]).await;
+    // Each attacker has a mayor with the label of the victim's town that is older than the victim's mayor.
     for attacker in &attackers {
         let own: Seen<Town> = attacker.creates("own", workshop()).await;
         own.until("is there", |town| town.is("Ready")).await;
-        let _: Seen<Agent> = attacker.creates("am", json!({"role": "mayor", "town": "own"})).await;
-        attacker.sees::<Agent>("am").until("was started", |agent| agent.is("Ready")).await;
+        let mayor = json!({"spec": {"role": "mayor", "town": "own"}});
+        let _: Seen<Agent> = attacker.forges(&story, "am", (&town, None), mayor).await;
     }
-    let town = busy_town(&story, "gas", &["ann"]).await;
     let ann = story.agent("ann").get().await;
     story.create_agent("mayor", "gas", json!({"role": "mayor"})).await;
     let mayor = story.agent("mayor").until("is there", |agent| agent.is("Ready")).await;
@@ -173,9 +173,6 @@ async fn a_forged_child_changes_nothing_whichever_namespace_comes_first(story: S
             .await;
         attacker.players.succeed("a-done", "").await;
         forged.push(pod);
-        // An older mayor. Where the policies are installed only an administrator can do that.
-        let label = json!({"metadata": {"labels": {names::TOWN_UID: town.id()}}});
-        Seen::<Agent>::new(story.client(), &attacker.namespace, "am").merge(label).await;
         // A pod of each town, a claim and a Service, under other names and under the names that the rule gives.
         let pod_spec = json!({"spec": template()["spec"]});
         for (name, of) in [("a-town", &town), ("a-late", &late), (late.child().as_str(), &late)] {
