@@ -4,9 +4,9 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::build::{
     AgentBuilder, Read, TownBuilder, claim, claims_left, mayor, minute, nothing_left, pod, polecat,
-    running_town, second, town, unanswered,
+    running_town, second, set, town, unanswered,
 };
-use crate::api::condition::{DELETION_BLOCKED, READY, RECONCILING, STALLED};
+use crate::api::condition::{DEGRADED, DELETION_BLOCKED, READY, RECONCILING, STALLED, reason};
 use crate::api::{BlockedBy, DestroyStep, names};
 use crate::lifecycle::{Action, ChildKind, Freshness, Plan, Record, Uid};
 
@@ -52,7 +52,7 @@ fn d16_the_generation_that_a_deletion_raises_holds_nothing_up() {
     let raised = going().edit(|t| t.metadata.generation = t.metadata.generation.map(|g| g + 1));
     let (as_it_was, raised) = (going().decide(minute(1)), raised.decide(minute(1)));
     assert_eq!(as_it_was.does(), "give receipts, remove finalizer");
-    assert_eq!(raised, as_it_was);
+    assert_eq!((raised.actions, raised.look_again), (as_it_was.actions, as_it_was.look_again));
 }
 
 #[test]
@@ -97,8 +97,73 @@ fn agents_go_first_then_pods_then_claims_then_the_finalizer() {
     let no_pods = || no_agents().remains(|r| r.pods = Ok(vec![]));
     assert_eq!(no_pods().decide(minute(1)).does(), "delete claim gas-claim");
     let nothing = no_pods().remains(|r| claims_left(r, Ok(vec![])));
-    let plan = nothing.decide(minute(1));
-    assert_eq!((plan.does().as_str(), plan.status), ("give receipts, remove finalizer", None));
+    assert_eq!(nothing.decide(minute(1)).does(), "give receipts, remove finalizer");
+    let quick = nothing.decide(second(1));
+    assert_eq!((quick.does().as_str(), quick.status), ("give receipts, remove finalizer", None));
+}
+
+// reports:P2
+#[test]
+fn a_destruction_names_its_last_writes_when_they_do_not_get_through() {
+    let town = going().decide(second(5));
+    assert_eq!(
+        (town.does().as_str(), awaited(&town)[0].kind.as_str()),
+        ("give receipts, remove finalizer", "Tombstone")
+    );
+    let agent = alone(idle()).own_tombstone(minute(0)).remains(|_| {}).decide(second(5));
+    let destroy = agent.status.as_ref().unwrap().destroy.as_ref().unwrap();
+    assert_eq!(
+        (agent.does().as_str(), destroy.blocked_by[0].kind.as_str()),
+        ("give receipts, remove finalizer", "Tombstone")
+    );
+}
+
+// reports:P2
+#[test]
+fn a_blocked_deletion_offers_to_give_up_a_step_only_while_no_write_is_refused() {
+    let stuck = || going().remains(|r| r.pods = Ok(vec![pod("gas").ready().told_to_stop(minute(0)).0]));
+    let offers =
+        |town: TownBuilder| town.decide(minute(10)).message(DELETION_BLOCKED).contains(names::ABANDON);
+    assert!(offers(stuck()));
+    let refused = |reason| stuck().status(|s| set(&mut s.conditions, DEGRADED, true, reason));
+    assert!(!offers(refused(reason::REQUEST_REFUSED)));
+    assert!(offers(refused(reason::NODE_LOST)));
+}
+
+// reports:P2
+#[test]
+fn a_blocked_town_shows_what_its_agent_says_that_it_waits_for() {
+    let waits = |message: Option<&str>| {
+        let blocked_by = message.map(|message| BlockedBy {
+            kind: "Pod".into(),
+            name: "toast-pod".into(),
+            message: message.into(),
+            ..BlockedBy::default()
+        });
+        let agent = idle().deleting(minute(0)).status(|s| {
+            s.destroy = Some(crate::api::DestroyStatus {
+                started_at: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(minute(0)),
+                step: DestroyStep::Compute,
+                blocked_by: blocked_by.into_iter().collect(),
+            });
+        });
+        going().with(agent).remains_as_seen()
+    };
+    let silent = waits(None).decide(minute(1));
+    assert_eq!(awaited(&silent)[0].message, "being destroyed");
+    let told = waits(Some("denied: audit")).after(&silent);
+    assert_eq!(
+        awaited(&told.decide(minute(2)))[0].message,
+        "being destroyed",
+        "one write less for each agent"
+    );
+    let blocked = told.decide(minute(10));
+    assert!(
+        blocked.message(DELETION_BLOCKED).contains("it waits for Pod toast-pod: denied: audit"),
+        "{blocked:?}"
+    );
+    let again = told.after(&blocked);
+    assert_eq!(again.decide(minute(11)).status, again.0.town.status, "it is written once");
 }
 
 #[test]
