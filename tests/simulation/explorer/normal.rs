@@ -14,7 +14,11 @@ use crate::server::store::{Change, Key};
 use crate::server::world::World;
 
 /// Fields that say when, or how often, something was tried.
-const PASSING: [&str; 26] = [
+const PASSING: [&str; 28] = [
+    // It rides on other changes.
+    "capacity",
+    // How often the specs had been edited when the pod was made.
+    names::POD_GENERATION,
     "clusterIP",
     "clusterIPs",
     "deletedAt",
@@ -134,8 +138,10 @@ fn simple(value: &Value, called: &[(String, String)]) -> Value {
             if let Some(uid) = kept.get_mut("uid") {
                 *uid = "a uid".into();
             }
-            if let Some(revision) = kept.get_mut(names::POD_REVISION) {
-                *revision = "a revision".into();
+            for key in [names::POD_REVISION, "revision"] {
+                if let Some(revision) = kept.get_mut(key) {
+                    *revision = "a revision".into();
+                }
             }
             Value::Object(kept)
         }

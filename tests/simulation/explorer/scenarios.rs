@@ -527,7 +527,11 @@ pub fn evicted_twice() -> Scenario {
 pub fn backup_restored() -> Scenario {
     with_an_agent(Scenario::new("a backup is restored"), town_that_stays_awake)
         .when(agent_runs, "its work is done", |world| end_work(world, "poly", 0))
-        .when(has_done("b1"), "it is deleted", delete_town)
+        .when(
+            |world| has_done("b1")(world) && pod_of(world, agent_kind(), "poly").is_none(),
+            "it is deleted",
+            delete_town,
+        )
         .when(
             |world| is_gone(world) && find(world, agent_kind(), "poly").is_none(),
             "a backup tool restores what it saved",
