@@ -84,7 +84,9 @@ async fn k16_a_town_pod_that_is_killed_is_replaced(story: Story) {
         .town("hall")
         .until("is idle again", |town| town.phase() == "Idle" && town.pod_uid() == second.uid().as_deref())
         .await;
-    assert_eq!(town.status.unwrap().restarts.unwrap().count, 1);
+    let restarts = town.status.unwrap().restarts.unwrap();
+    // The operator may see the pod on its way out, or only that it is gone.
+    assert_eq!(restarts.count + restarts.disruptions, 1, "{restarts:?}");
 }
 
 async fn k16_a_town_pod_that_failed_is_replaced(story: Story) {

@@ -8,6 +8,7 @@ use town_operator::api::names;
 
 use super::people::{NAMESPACE, create, create_in, create_namespace, find, pod_of};
 use super::{INSTALL, agent_kind, town_kind};
+use crate::server::delete::Deletion;
 use crate::server::kinds::{id, kinds};
 use crate::server::object::{clean_metadata, is_going, label, meta, meta_mut, uid};
 use crate::server::players::node;
@@ -71,7 +72,7 @@ pub fn prune(world: &mut World, application: &str) {
             && meta(object).get("ownerReferences").is_none()
     });
     for key in foreign.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
-        let _ = world.delete(&key, &Default::default());
+        let _ = world.delete(&key, &Deletion::default());
     }
 }
 

@@ -245,15 +245,18 @@ impl Witness {
     fn tenants(&self, event: &Event) -> Result<(), Violation> {
         let kind = event.key.kind;
         let deleted = event.change == Change::Deleted || is_going(&event.object);
-        if !is_child(kind) && !(kind == agent_kind() && deleted) {
+        let concerns = is_child(kind) || (kind == agent_kind() && deleted);
+        if !concerns {
             return Ok(());
         }
-        let owners = owners_of(&event.object).filter_map(|uid| self.owners.get(uid));
-        for owner in owners.filter(|owner| owner.key.namespace() != event.key.namespace()) {
-            let why = format!("{} is changed for {}", called(&event.key), called(&owner.key));
-            return Err(broken(Invariant::Tenants, why));
+        let mut owners = owners_of(&event.object).filter_map(|uid| self.owners.get(uid));
+        match owners.find(|owner| owner.key.namespace() != event.key.namespace()) {
+            Some(owner) => {
+                let why = format!("{} is changed for {}", called(&event.key), called(&owner.key));
+                Err(broken(Invariant::Tenants, why))
+            }
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Everything of ours in a namespace that carries a UID, but what others put there.

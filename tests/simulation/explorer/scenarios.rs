@@ -465,7 +465,7 @@ pub fn node_reboots() -> Scenario {
         .first("a town is made whose pod has six containers", move |world| create_town(world, "gas", many()))
         .when(town_is("Idle"), "the node reboots", |world| with_pod(world, town_kind(), "gas", node::reboot))
         .when(town_is("Starting"), "the node is back", |world| {
-            with_pod(world, town_kind(), "gas", node::recover)
+            with_pod(world, town_kind(), "gas", node::recover);
         })
         .ends(EventuallyStable, "it is idle", town_is("Idle"))
         .ends(OneIncident, "one incident is counted, and the pod is kept", |world| {
@@ -518,7 +518,7 @@ pub fn evicted_twice() -> Scenario {
             with_pod(world, agent_kind(), "poly", node::evict_by_api);
         })
         .when(runs_in(2), "the node evicts its pod", |world| {
-            with_pod(world, agent_kind(), "poly", node::evict)
+            with_pod(world, agent_kind(), "poly", node::evict);
         })
         .when(runs_in(3), "its work is done", |world| end_work(world, "poly", 0))
         .ends(DoneIsDone, "the bead is done", has_done("b1"))
