@@ -41,6 +41,8 @@ pub fn cases() -> Vec<Case> {
             .post("towns", json!({"metadata": {"name": "a"}, "spec": {"storage": {"size": "1Gi"}}})),
         case("a field that never changes")
             .post("agents", agent(json!({"role": "crew"})))
+            // The real server stores the default status with the first write.
+            .merge("agents/a/status", json!({"status": {"phase": "Idle"}}))
             .merge("agents/a", json!({"spec": {"town": "other"}}))
             .merge("agents/a", json!({"spec": {"role": "witness"}}))
             .merge("agents/a", json!({"spec": {"town": "gas"}})),
