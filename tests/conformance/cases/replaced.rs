@@ -11,9 +11,8 @@ pub fn cases() -> Vec<Case> {
             .post("towns", town("a"))
             .put("towns/a", |seen| again(seen, 0, |town| town["spec"]["suspended"] = true.into()))
             .put("towns/a", |seen| again(seen, 1, |town| town["metadata"]["labels"] = json!({"a": "b"}))),
-        case("what changes nothing writes nothing")
+        case("what changes nothing writes nothing") // The first write stores the default status.
             .post("towns", town("a"))
-            // The real server stores the default status with the first write.
             .merge("towns/a/status", json!({"status": {"phase": "Idle"}}))
             .put("towns/a", |seen| seen[1].body.clone())
             .merge("towns/a", json!({"spec": {"suspended": false}})),
