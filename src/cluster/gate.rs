@@ -119,10 +119,23 @@ impl Gates {
 
     /// When creates of which no answer came can no longer take effect: `None` where there are none. These are the
     /// creates of this process that were not answered, and those of a predecessor: it sent the last one before this
-    /// process took over. Nothing that others may write, such as the tombstone, has a part in it.
+    /// process took over. Nothing that others may write, such as the tombstone annotation, has a part in it.
     pub(super) fn creates_settle_at(&self, uid: &Uid, late: SignedDuration) -> Option<Timestamp> {
+        self.creates_settle_since(uid, None, late)
+    }
+
+    /// The same of an owner whose Tombstone was created at this time. The operator creates a Tombstone with the gate
+    /// closed, so a predecessor that created it sent its last create before it. A user cannot create one.
+    pub(super) fn creates_settle_since(
+        &self,
+        uid: &Uid,
+        recorded: Option<Timestamp>,
+        late: SignedDuration,
+    ) -> Option<Timestamp> {
         let state = self.state(uid);
-        last_effect([self.predecessor(state), state.unanswered], late)
+        let predecessor =
+            self.predecessor(state).map(|took_over| recorded.map_or(took_over, |at| at.min(took_over)));
+        last_effect([predecessor, state.unanswered], late)
     }
 
     /// Nobody holds a gate for long; of one that is held nothing is known.
@@ -193,6 +206,16 @@ mod tests {
         assert!(gates.shared(&uid).await.is_none());
         gates.close(&uid).await;
         assert_eq!(gates.creates_settle_at(&uid, LATE), Some(at(150)));
+        assert_eq!(
+            gates.creates_settle_since(&uid, Some(at(70)), LATE),
+            Some(at(130)),
+            "of a Tombstone that is older"
+        );
+        assert_eq!(
+            gates.creates_settle_since(&uid, Some(at(99)), LATE),
+            Some(at(150)),
+            "of one that this process made"
+        );
     }
 
     #[tokio::test]

@@ -129,7 +129,7 @@ impl<'a> Search<'a> {
             }
             agents => agents,
         };
-        let settled_at = self.settled_at().await;
+        let settled_at = self.settled_at(created(&record)).await;
         self.remains(Remains { agents, absent_kinds, settled_at, ..Remains::of(record) }).await
     }
 
@@ -140,8 +140,15 @@ impl<'a> Search<'a> {
         } else {
             Record::NotKept
         };
-        let remains = Remains { settled_at: self.settled_at().await, ..Remains::of(record) };
-        let remains = self.remains(remains).await;
+        let mut settled_at = self.settled_at(None).await;
+        if let (true, TownView::Present(_, town)) = (with_town, town)
+            && settled_at.is_some_and(|at| self.cluster.now() < at)
+        {
+            // A predecessor led: the gate of the town, which its Tombstone closed, was the agent's too.
+            let of_town = tombstones::read(self.cluster, TombstoneKind::Town, &town.uid).await;
+            settled_at = self.settled_at(created(&of_town)).await;
+        }
+        let remains = self.remains(Remains { settled_at, ..Remains::of(record) }).await;
         if let (true, TownView::Present(_, town)) = (with_town, town) {
             // Its town may not look while something of the agent's that came late is there.
             self.cluster.receipts.saw(&town.uid, remains.seen.clone());
@@ -151,9 +158,9 @@ impl<'a> Search<'a> {
 
     /// When creates for the owner can no longer take effect. Its gate is closed first, so that none is under way and
     /// none comes, even if a tombstone that somebody else wrote has kept the operator from closing it.
-    async fn settled_at(&self) -> Option<Timestamp> {
+    async fn settled_at(&self, recorded: Option<Timestamp>) -> Option<Timestamp> {
         self.cluster.gates.close(self.owner).await;
-        self.cluster.gates.creates_settle_at(self.owner, self.cluster.limits.late_create)
+        self.cluster.gates.creates_settle_since(self.owner, recorded, self.cluster.limits.late_create)
     }
 
     /// What runs, and once nothing does, and for the record, the rest: its turn has not come before.
@@ -424,6 +431,14 @@ pub(super) fn named_pod(pod: &PodStatus) -> Option<(&str, &str)> {
 /// The claim that a status names, by name and UID.
 pub(super) fn named_claim(claim: &StorageStatus) -> Option<(&str, &str)> {
     Some((claim.claim.as_str(), claim.uid.as_deref()?))
+}
+
+/// When the Tombstone was created, by the API server's clock.
+fn created(record: &Record) -> Option<Timestamp> {
+    match record {
+        Record::There(tombstone) => tombstone.metadata.creation_timestamp.as_ref().map(|at| at.0),
+        Record::Missing | Record::NotKept | Record::Unknown(_) => None,
+    }
 }
 
 /// How an object was found.
