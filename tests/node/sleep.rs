@@ -45,7 +45,7 @@ async fn t11_e4_an_idle_town_sleeps_without_a_process_and_wakes_with_its_files(s
     scene.town("alpha").stays(Duration::from_secs(2), "sleeps on", |town| town.phase() == "Asleep").await;
 
     scene.hook("ada", "a-2").await;
-    assert_eq!(scene.done("ada", "a-2").await.message, "a-1\na-2");
+    assert_eq!(scene.done("ada", "a-2").await.message, "a-1 a-2");
     let square = scene.town_pod("alpha").await;
     assert_eq!(scene.exec(&square.name_any(), "cat /town/diary"), "awake\nawake\n");
     scene.ready_pod("mayor", None).await;

@@ -28,15 +28,19 @@ pub fn add(stories: &mut Stories) {
 const FEAST: &str = "exec dd if=/dev/zero of=/dev/null bs=256M count=1";
 const LIMIT: &str = "32Mi";
 
+/// The kubelet waits 10, 20, 40 and 80 s before it starts a container again.
+const FIVE_STARTS: Duration = Duration::from_mins(5);
+
 async fn t17_c5_c6_a_town_that_keeps_crashing_rests_and_an_edit_starts_it_at_once(scene: Scene) {
     let crashing = thrice(runs("exit 3"));
     let uid = scene.create_town("alpha", json!({"template": crashing})).await.uid().unwrap();
 
     let town = scene.town("alpha");
-    let rests =
-        town.until_within(PATIENCE, "has failed to start", |town| town.is_degraded_by("StartFailed")).await;
+    let rests = town
+        .until_within(FIVE_STARTS, "has failed to start", |town| town.is_degraded_by("StartFailed"))
+        .await;
     let said = rests.message("Degraded").to_owned();
-    assert!(said.contains("exit code 3") && said.contains("the next one is at"), "{said}");
+    assert!(said.contains("exit code 3") && said.contains("the next start is at"), "{said}");
     assert_eq!((rests.phase(), rests.is("Reconciling"), rests.is("Stalled")), ("Starting", true, false));
     scene.await_no_pods(&uid).await;
     scene.assert_nothing_runs();
@@ -88,7 +92,7 @@ async fn t23_e2_a_town_that_is_wedged_again_and_again_rests_until_it_is_mended(s
     let square = scene.town_pod("alpha").await;
     scene.exec(&square.name_any(), "touch /town/wedged");
     let town = scene.town("alpha");
-    town.until_within(PATIENCE, "is given a rest", |town| town.is_degraded_by("StartFailed")).await;
+    town.until_within(FIVE_STARTS, "is given a rest", |town| town.is_degraded_by("StartFailed")).await;
     scene.await_no_pods(&uid).await;
     scene.assert_nothing_runs();
 
