@@ -28,8 +28,8 @@ pub fn add(stories: &mut Stories) {
 const FEAST: &str = "exec dd if=/dev/zero of=/dev/null bs=256M count=1";
 const LIMIT: &str = "32Mi";
 
-/// The kubelet waits 10, 20, 40 and 80 s before it starts a container again.
-const FIVE_STARTS: Duration = Duration::from_mins(5);
+/// The kubelet waits 10, 20, 40, 80 and 160 s before it starts a container again.
+const FIVE_STARTS: Duration = Duration::from_mins(8);
 
 async fn t17_c5_c6_a_town_that_keeps_crashing_rests_and_an_edit_starts_it_at_once(scene: Scene) {
     let crashing = thrice(runs("exit 3"));
