@@ -4,7 +4,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::activity::TownActivity;
 use super::clock::{earlier, stamp};
-use super::conditions::Conditions;
+use super::conditions::{Conditions, message_of};
 use super::facts::TownSnapshot;
 use super::ids::{OwnerRef, service_name};
 use super::needs;
@@ -100,7 +100,6 @@ pub(super) fn service(s: &TownSnapshot, status: &mut TownStatus) -> Option<Actio
 /// What the next step for the pod rests on.
 fn starts<'a>(s: &'a TownSnapshot, status: &'a TownStatus) -> Starts<'a> {
     let before = s.town.status.as_ref().map_or(&[][..], |b| b.conditions.as_slice());
-    let degraded = before.iter().find(|c| c.type_ == condition::DEGRADED && c.status == "True");
     Starts {
         pod: s.pod(),
         record: status.pod.as_ref(),
@@ -109,7 +108,7 @@ fn starts<'a>(s: &'a TownSnapshot, status: &'a TownStatus) -> Starts<'a> {
         revision: &s.revision,
         limit: Limit::OF_TOWN,
         woke_at: status.woke_at.as_ref().map(|t| t.0),
-        refused: degraded.map(|c| c.message.as_str()),
+        refused: message_of(before, condition::DEGRADED),
     }
 }
 

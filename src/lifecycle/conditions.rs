@@ -182,6 +182,11 @@ pub(super) fn says(conditions: &[Condition], type_: &str, is: bool) -> bool {
     conditions.iter().any(|c| c.type_ == type_ && c.status == word(is))
 }
 
+/// The message of a condition that is True.
+pub(super) fn message_of<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a str> {
+    conditions.iter().find(|c| c.type_ == type_ && c.status == TRUE).map(|c| c.message.as_str())
+}
+
 /// Whether a condition gives this reason.
 pub(super) fn gives(conditions: &[Condition], type_: &str, reason: &str) -> bool {
     conditions.iter().any(|c| c.type_ == type_ && c.reason == reason)

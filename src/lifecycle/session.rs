@@ -4,7 +4,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::activity::{AgentActivity, Heard, agent_activity, heard};
 use super::clock::stamp;
-use super::conditions::Conditions;
+use super::conditions::{Conditions, message_of};
 use super::done;
 use super::facts::{AgentSnapshot, TownFacts};
 use super::needs::{self, Volume, has_template, no_template, unusable_volume, volume};
@@ -16,7 +16,7 @@ use super::retry::{self, Limit};
 use super::status::{agent_status, finish_agent, show_pod, show_town_sleeps};
 use super::task::{End, note_end};
 use super::text::plain;
-use super::update::{self, Update};
+use super::update::{self, Update, Wanted};
 use crate::api::condition::{self, reason};
 use crate::api::{AgentStatus, Outcome, ReportedAgent, RestartsStatus, WorkStatus};
 
@@ -61,10 +61,12 @@ pub(super) fn decide(s: &AgentSnapshot, town: &TownFacts, now: Timestamp) -> Pla
         }
     };
     let mut actions = volume.actions;
-    let degraded = s.agent.status.iter().flat_map(|before| &before.conditions);
-    let degraded = degraded.filter(|c| c.type_ == condition::DEGRADED && c.status == "True");
-    let refused = volume.unusable.as_ref().map(|why| why.2.clone());
-    let refused = refused.or_else(|| degraded.map(|c| c.message.clone()).next());
+    let before = s.agent.status.as_ref().map_or(&[][..], |before| before.conditions.as_slice());
+    let refused = volume
+        .unusable
+        .as_ref()
+        .map(|why| why.2.as_str())
+        .or_else(|| message_of(before, condition::DEGRADED));
     let decided = Starts {
         pod: s.pod.as_ref(),
         record: status.pod.as_ref(),
@@ -73,7 +75,7 @@ pub(super) fn decide(s: &AgentSnapshot, town: &TownFacts, now: Timestamp) -> Pla
         revision: &revision,
         limit: limit(s, town),
         woke_at: town.woke_at,
-        refused: refused.as_deref(),
+        refused,
     }
     .decide(now);
     status.restarts = decided.restarts;
@@ -85,7 +87,9 @@ pub(super) fn decide(s: &AgentSnapshot, town: &TownFacts, now: Timestamp) -> Pla
             let overdue_at = show_leaving(s.pod.as_ref(), &mut c, now);
             finish(s, status, c, "Starting", now).look_again_at(overdue_at)
         }
-        Next::BackOff(_) if s.pod.as_ref().is_some_and(|pod| update::outdated(pod, wanted(s, town))) => {
+        Next::BackOff(_)
+            if s.pod.as_ref().is_some_and(|pod| update::outdated(pod, Wanted::of_agent(s, town))) =>
+        {
             status.restarts = None;
             replace(s, status, c, "replacing a failed pod that was made from an older spec", now)
         }
@@ -167,14 +171,6 @@ fn starts_from(s: &AgentSnapshot) -> String {
     retry::revision(&s.agent, &s.revision)
 }
 
-/// What the agent's pod would be made from now.
-fn wanted<'a>(s: &'a AgentSnapshot, town: &TownFacts) -> update::Wanted<'a> {
-    update::Wanted {
-        revision: &s.revision,
-        generations: (town.generation, s.agent.metadata.generation.unwrap_or_default()),
-    }
-}
-
 /// Past the limit of failed starts: the agent is no work, and is started once a window.
 fn failed(
     s: &AgentSnapshot,
@@ -229,7 +225,7 @@ fn keep(
         matches!(activity, AgentActivity::Working | AgentActivity::Stalled(true) | AgentActivity::Unknown);
     let idle = !town.active && !busy;
     let was_ready = status.start_time.is_none();
-    let update = update::update(&s.agent.metadata, pod, wanted(s, town), idle, was_ready);
+    let update = update::update(&s.agent.metadata, pod, Wanted::of_agent(s, town), idle, was_ready);
     if let Update::Now(why) = update {
         status.restarts = None;
         return replace(s, status, c, format!("replacing the pod: {why}"), now);

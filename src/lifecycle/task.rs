@@ -7,7 +7,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::activity::{is_done, unfinished};
 use super::clock::{after, earlier, stamp};
-use super::conditions::Conditions;
+use super::conditions::{Conditions, message_of};
 use super::ending::Ending;
 use super::facts::{AgentSnapshot, PodFacts, PodPhase, Standing, TownFacts};
 use super::needs::{has_template, no_template, unusable_volume, volume};
@@ -39,7 +39,8 @@ pub(super) fn decide(s: &AgentSnapshot, town: &TownFacts, now: Timestamp) -> Pla
         // Only while nothing of it runs yet is a new template worth an attempt; a person's word always is.
         Some(pod)
             if update::restart_asked(&s.agent.metadata, pod)
-                || (pod.phase == PodPhase::Pending && update::outdated(pod, made_from(s, town))) =>
+                || (pod.phase == PodPhase::Pending
+                    && update::outdated(pod, update::Wanted::of_agent(s, town))) =>
         {
             Plan::act(end_pod(pod))
         }
@@ -70,14 +71,6 @@ pub(super) fn decide(s: &AgentSnapshot, town: &TownFacts, now: Timestamp) -> Pla
     }
 }
 
-/// What the agent's pod would be made from now.
-fn made_from<'a>(s: &'a AgentSnapshot, town: &TownFacts) -> update::Wanted<'a> {
-    update::Wanted {
-        revision: &s.revision,
-        generations: (town.generation, s.agent.metadata.generation.unwrap_or_default()),
-    }
-}
-
 /// Whether the attempt of the pod has an outcome already: its start took too long. A pod that was created after that
 /// outcome is another attempt.
 fn is_superseded(status: &AgentStatus, pod: &PodFacts) -> bool {
@@ -94,12 +87,8 @@ fn start_is_late(status: &AgentStatus, work: &WorkStatus, now: Timestamp) -> boo
 
 /// Why no pod came of the attempt, in the API server's words where they are known.
 fn refused(s: &AgentSnapshot) -> String {
-    let conditions = s.agent.status.iter().flat_map(|before| &before.conditions);
-    let degraded = conditions.filter(|c| c.type_ == condition::DEGRADED && c.status == "True");
-    degraded
-        .map(|c| c.message.clone())
-        .next()
-        .unwrap_or_else(|| "no pod was created within 10 minutes".into())
+    let before = s.agent.status.as_ref().map_or(&[][..], |before| before.conditions.as_slice());
+    message_of(before, condition::DEGRADED).unwrap_or("no pod was created within 10 minutes").to_owned()
 }
 
 /// The pod was told to stop; if it does not, that is said.

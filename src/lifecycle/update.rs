@@ -4,7 +4,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::facts::PodFacts;
+use super::facts::{AgentSnapshot, PodFacts, TownFacts};
 use crate::api::names;
 
 /// Says that a pod is older than its spec.
@@ -29,6 +29,14 @@ pub(super) struct Wanted<'a> {
     pub(super) revision: &'a str,
     /// The generations of the town and of the agent, 0 where there is none.
     pub(super) generations: (i64, i64),
+}
+
+impl<'a> Wanted<'a> {
+    /// What the agent's pod would be made from now.
+    pub(super) fn of_agent(s: &'a AgentSnapshot, town: &TownFacts) -> Self {
+        let generations = (town.generation, s.agent.metadata.generation.unwrap_or_default());
+        Self { revision: &s.revision, generations }
+    }
 }
 
 /// Whether the pod of this object is to be replaced. `idle`: nobody would be disturbed. `was_ready`: the pod was Ready
