@@ -90,6 +90,8 @@ pub mod reason {
     pub const IMAGE_PULL: &str = "ImagePullFailed";
     /// No node takes the pod.
     pub const UNSCHEDULABLE: &str = "Unschedulable";
+    /// The kubelet cannot create the containers of the pod: a volume, a Secret or a network is missing.
+    pub const CONTAINER_CREATING: &str = "ContainerCreating";
     /// A container of the pod could not be started or exited with an error.
     pub const CONTAINER_FAILED: &str = "ContainerFailed";
     /// The volume claim is being deleted, or belongs to somebody else.

@@ -25,6 +25,7 @@ mod looks;
 mod measure;
 mod notices;
 mod observe;
+mod pod_events;
 mod preflight;
 mod probe;
 mod project;
@@ -108,6 +109,7 @@ pub struct Cluster {
     own_writes: consistency::OwnWrites,
     receipts: receipts::Receipts,
     reports: reports::Reports,
+    pod_events: pod_events::PodEvents,
     reported: Mutex<HashMap<Uid, Timestamp>>,
     absent: definitions::Absent,
 }
@@ -179,6 +181,7 @@ impl Cluster {
             own_writes: consistency::OwnWrites::default(),
             receipts: receipts::Receipts::default(),
             reports: reports::Reports::default(),
+            pod_events: pod_events::PodEvents::default(),
             reported: Mutex::default(),
             absent: definitions::Absent::default(),
         }

@@ -15,7 +15,7 @@ use super::cache::Group;
 use super::error::Error;
 use super::read::{get, unknown};
 use super::remains::{Search, named_claim, named_pod};
-use super::{Cluster, lock, tombstones};
+use super::{Cluster, lock, pod_events, tombstones};
 use crate::api::condition::reason;
 use crate::api::{Agent, Recreate, StorageStatus, TombstoneKind, Town, names};
 use crate::lifecycle::{
@@ -34,6 +34,9 @@ pub async fn observe_town(cluster: &Cluster, key: &ObjectKey) -> Result<Option<T
         cluster.starts.release_named(key, now);
         return Ok(None);
     };
+    if let Some(own) = snapshot.pods.iter_mut().find(|pod| pod.agent_uid.is_none()) {
+        pod_events::explain(cluster, own).await;
+    }
     let pod = snapshot.pod().filter(|pod| !pod.deleting() && !pod.ended());
     if !starting(&snapshot, now) {
         cluster.starts.release(&snapshot.uid, now);
@@ -289,7 +292,10 @@ pub async fn observe_agent(cluster: &Cluster, key: &ObjectKey) -> Result<Option<
     let group = Group::Agent(OwnerId::new(&key.namespace, &uid));
     let mut pods = ours(cluster.pods.of(&group).iter().map(|p| (**p).clone()), cluster);
     pods.retain(|pod| is_pod_of_agent(&agent, &uid, pod));
-    let pod = pods.into_iter().next();
+    let mut pod = pods.into_iter().next();
+    if let Some(pod) = &mut pod {
+        pod_events::explain(cluster, pod).await;
+    }
     let recorded = agent.status.as_ref().and_then(|s| s.storage.as_ref());
     let creates_settle_at = creates_settle_at(cluster, &uid, pod.as_ref());
     Ok(Some(AgentSnapshot {

@@ -356,7 +356,7 @@ fn too_much_memory(name: &str, spec: &PodSpec) -> String {
 }
 
 /// The text up to this many bytes, no character cut in two.
-fn cut(text: &str, bytes: usize) -> &str {
+pub(super) fn cut(text: &str, bytes: usize) -> &str {
     &text[..text.floor_char_boundary(bytes)]
 }
 

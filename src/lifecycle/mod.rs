@@ -60,6 +60,7 @@ pub use ids::{ObjectKey, OwnerId, OwnerRef, Uid, child_name, is_named_child, ser
 pub use kinds::ChildKind;
 pub use needs::claim_record;
 pub use plan::{Action, Ask, Notice, Plan, Questions};
+pub use pods::events_are_due;
 pub use probe::{FAILURES, token_secret};
 pub use record::{VOLUME, expires_at, present, tombstone_name};
 pub use restart::pod_record;

@@ -4,7 +4,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::clock::{after, earlier, stamp};
 use super::conditions::Conditions;
-use super::facts::PodFacts;
+use super::facts::{PodFacts, PodPhase};
 use super::plan::Action;
 use crate::api::condition::reason;
 use crate::api::{RestartsStatus, names};
@@ -18,6 +18,10 @@ const PATIENCE: SignedDuration = SignedDuration::from_secs(3);
 
 /// A pod that is not Ready for this long is worth a word.
 const SLOW: SignedDuration = SignedDuration::from_mins(10);
+
+/// The kubelet names the cause of a container that it cannot create in events alone. They are read when the pod is this
+/// old: a missing Secret is reported at once, a volume that is not attached after two minutes.
+const EVENTS_AFTER: [SignedDuration; 2] = [SignedDuration::from_mins(1), SignedDuration::from_mins(3)];
 
 /// A pod that no watch tells of is read again after this time.
 const UNWATCHED_EVERY: SignedDuration = SignedDuration::from_secs(5);
@@ -53,9 +57,25 @@ pub(super) fn pod_conditions(
         }
         young => {
             c.reconciling(reason::STARTING, STARTING_TEXT);
-            (false, earlier(young.as_ref().map(|_| due), slow_at))
+            let later = earlier(young.as_ref().map(|_| due), events_due_at(pod, now));
+            (false, earlier(later, slow_at))
         }
     }
+}
+
+/// Whether the events about a pod are read: a node has it, no container runs, and its status gives no cause.
+pub fn events_are_due(pod: &PodFacts, now: Timestamp) -> bool {
+    awaits_kubelet(pod) && pod.created.is_some_and(|created| after(created, EVENTS_AFTER[0]) <= now)
+}
+
+/// When the events about a pod are read next.
+fn events_due_at(pod: &PodFacts, now: Timestamp) -> Option<Timestamp> {
+    let created = pod.created.filter(|_| awaits_kubelet(pod))?;
+    EVENTS_AFTER.into_iter().map(|age| after(created, age)).find(|at| now < *at)
+}
+
+fn awaits_kubelet(pod: &PodFacts) -> bool {
+    pod.phase == PodPhase::Pending && pod.node.is_some() && pod.trouble.is_none() && !pod.deleting()
 }
 
 /// When a pod that is not Ready has not been for too long to go without a word.

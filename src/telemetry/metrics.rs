@@ -78,6 +78,7 @@ const START: Label = Label {
     words: &[
         "ImagePullFailed",
         "Unschedulable",
+        "ContainerCreating",
         "ContainerFailed",
         "OOMKilled",
         "NotReady",

@@ -20,6 +20,7 @@ pub fn add(stories: &mut Stories) {
     stories.add(k15_c7_an_image_that_cannot_be_pulled_is_named_within_seconds);
     stories.add(k15_a_volume_that_does_not_come_is_named);
     stories.add(k15_k27_a_quota_is_named_and_waited_for);
+    stories.add(town_names_the_missing_secret_of_a_volume_when_the_kubelet_waits_for_it);
     stories.add(f5_a_secret_that_is_missing_is_named_and_waited_for);
     stories.add(k17_a_claim_that_is_being_deleted_is_named_and_another_made_once_it_is_gone);
 }
@@ -187,6 +188,23 @@ async fn k15_k27_a_quota_is_named_and_waited_for(scene: Scene) {
     quota.merge(json!({"spec": {"hard": {"pods": "3"}}})).await;
     scene.assert_runs(&[scene.town_pod("alpha").await]).await;
     assert!(!town.get().await.is("Degraded"));
+}
+
+// reports.md P11: the status of the pod says ContainerCreating and no more.
+async fn town_names_the_missing_secret_of_a_volume_when_the_kubelet_waits_for_it(scene: Scene) {
+    let mut template = runs(STAY);
+    template["spec"]["volumes"] = json!([{"name": "key", "secret": {"secretName": "absent-key"}}]);
+    template["spec"]["containers"][0]["volumeMounts"] = json!([{"name": "key", "mountPath": "/key"}]);
+    scene.create_town("alpha", json!({"template": template})).await;
+    let town = scene.town("alpha");
+    let what = "names the Secret";
+    let named = town.until_within(PATIENCE, what, |town| town.is_degraded_by("ContainerCreating")).await;
+    let said = named.message("Degraded");
+    assert!(said.contains("FailedMount") && said.contains("absent-key"), "{said}");
+    scene.create_secret("absent-key", "key", "xyzzy").await;
+    // The kubelet mounts again after two minutes at most.
+    let is_well = |town: &Town| town.is("Ready") && !town.is("Degraded");
+    town.until_within(2 * PATIENCE, "is Ready", is_well).await;
 }
 
 async fn f5_a_secret_that_is_missing_is_named_and_waited_for(scene: Scene) {

@@ -6,7 +6,7 @@ use super::build::{
 use crate::api::AsleepReason::{Idle, Suspended};
 use crate::api::condition::{DEGRADED, READY, reason};
 use crate::api::{Outcome, RestartsStatus, TownStatus, names};
-use crate::lifecycle::{Plan, starting};
+use crate::lifecycle::{Plan, events_are_due, starting};
 
 fn restarts(plan: &Plan<TownStatus>) -> Option<(i32, i64)> {
     let r: RestartsStatus = plan.status.clone()?.restarts?;
@@ -39,6 +39,26 @@ fn start_that_is_not_ready_within_ten_minutes_has_failed() {
     let plan = with(hangs).start_began(minute(0)).recorded_pod(minute(0)).decide(minute(10));
     let failed = plan.status.unwrap().restarts.unwrap();
     assert_eq!((failed.external, failed.message.as_str()), (false, "the probe does not answer"));
+}
+
+// reports:P11
+#[test]
+fn events_of_a_pod_are_read_when_a_node_has_it_and_its_status_gives_no_cause() {
+    let mut bound = pod("gas");
+    bound.0.node = Some("node-1".into());
+    let reads = [30, 60, 179, 180].map(|at| with(bound.clone()).decide(second(at)).look_again.unwrap());
+    assert_eq!(reads, [minute(1), minute(3), minute(3), minute(10)]);
+    let mut young_or_explained = [bound.clone(), pod("gas"), bound.clone().trouble(reason::IMAGE_PULL, "x")];
+    young_or_explained[0].0.created = Some(second(1));
+    for pod in young_or_explained.into_iter().chain([bound.clone().ready(), leaving("gas")]) {
+        assert!(!events_are_due(&pod.0, minute(1)), "{pod:?}");
+    }
+    assert!(events_are_due(&bound.0, minute(1)));
+    let text = "pod gas-pod does not start: FailedMount: secret \"nope\" not found";
+    let explained = with(bound.trouble(reason::CONTAINER_CREATING, text));
+    assert_eq!(explained.decide(minute(1)).reason(DEGRADED), reason::CONTAINER_CREATING);
+    let failed = explained.decide(minute(10)).status.unwrap().restarts.unwrap();
+    assert_eq!((failed.message.as_str(), failed.external), (text, true));
 }
 
 #[test]
