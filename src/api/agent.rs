@@ -318,7 +318,8 @@ pub struct WorkStatus {
     /// admission, scheduling, volume or Secret.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub external: bool,
-    /// revision is a digest of what the failed attempts were made from. A change of it ends the count.
+    /// revision is a digest of what the failed attempts were made from, and past the limit of the
+    /// named Secrets. A change of it ends the count.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub revision: String,
     /// The last 32 beads that were done, the newest last.

@@ -15,13 +15,14 @@ use super::cache::Group;
 use super::error::Error;
 use super::read::{get, unknown};
 use super::remains::{Search, named_claim, named_pod};
-use super::{Cluster, lock, pod_events, tombstones};
+use super::{Cluster, lock, pod_events, secrets, tombstones};
 use crate::api::condition::reason;
 use crate::api::{Agent, Recreate, StorageStatus, TombstoneKind, Town, names};
 use crate::lifecycle::{
     AgentSnapshot, ChildFacts, ClaimFacts, Freshness, ObjectKey, OwnerId, OwnerRef, PodFacts, ProbeFacts,
     ServiceFacts, Standing, TownFacts, TownSnapshot, TownView, Uid, goes_with_town, is_held, is_named_child,
-    is_new, label, needs_live, needs_live_town, service_name, standing, starting,
+    is_new, label, needs_live, needs_live_town, reads_secrets_of_agent, reads_secrets_of_town, service_name,
+    standing, starting,
 };
 use crate::resources;
 
@@ -36,6 +37,10 @@ pub async fn observe_town(cluster: &Cluster, key: &ObjectKey) -> Result<Option<T
     };
     if let Some(own) = snapshot.pods.iter_mut().find(|pod| pod.agent_uid.is_none()) {
         pod_events::explain(cluster, own).await;
+    }
+    let has_pod = snapshot.pod().is_some();
+    if snapshot.remains.is_none() && reads_secrets_of_town(&snapshot.town, has_pod, now) {
+        snapshot.secrets = known(secrets::of_town(cluster, key).await);
     }
     let pod = snapshot.pod().filter(|pod| !pod.deleting() && !pod.ended());
     if !starting(&snapshot, now) {
@@ -85,6 +90,7 @@ fn watched_town(cluster: &Cluster, town: Arc<Town>, uid: Uid) -> TownSnapshot {
         probe: ProbeFacts::default(),
         agent_probes: HashMap::new(),
         revision: resources::town_revision(&town),
+        secrets: None,
         may_start: true,
         attach_max_hold: cluster.limits.attach_max_hold,
         admission_policies: cluster.limits.admission_policies,
@@ -296,6 +302,8 @@ pub async fn observe_agent(cluster: &Cluster, key: &ObjectKey) -> Result<Option<
     if let Some(pod) = &mut pod {
         pod_events::explain(cluster, pod).await;
     }
+    let reads_secrets = !deleting && reads_secrets_of_agent(&agent, pod.is_some(), cluster.now());
+    let secrets = if reads_secrets { known(secrets::of_agent(cluster, key).await) } else { None };
     let recorded = agent.status.as_ref().and_then(|s| s.storage.as_ref());
     let creates_settle_at = creates_settle_at(cluster, &uid, pod.as_ref());
     Ok(Some(AgentSnapshot {
@@ -303,6 +311,7 @@ pub async fn observe_agent(cluster: &Cluster, key: &ObjectKey) -> Result<Option<
         pod,
         claim: own_claim(cluster, &owner, Some(&uid), recorded, cluster.claims.of(&group)),
         revision,
+        secrets,
         standing,
         creates_settle_at,
         install: cluster.install.0.clone(),
@@ -314,6 +323,14 @@ pub async fn observe_agent(cluster: &Cluster, key: &ObjectKey) -> Result<Option<
         forbidden_by,
         remains,
     }))
+}
+
+/// The digest of named Secrets. Secrets that cannot be read have not changed.
+fn known(secrets: Result<Option<String>, Error>) -> Option<String> {
+    secrets.unwrap_or_else(|error| {
+        tracing::debug!(%error, "named Secrets cannot be read");
+        None
+    })
 }
 
 /// Until when a create for an agent may still take effect. None is sent once its pod is there.

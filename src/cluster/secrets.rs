@@ -2,13 +2,20 @@
 //!
 //! The contents of a Secret are read only where one of its keys is needed.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::Api;
 
 use super::Cluster;
 use super::error::Error;
+use super::read::get;
+use crate::api::{Agent, Town};
 use crate::lifecycle::ObjectKey;
-use crate::resources::NeededSecret;
+use crate::resources::{self, NeededSecret};
+
+/// Secrets of one object that are read. A template can name more.
+const NAMES: usize = 20;
 
 /// Whether all are there, with the keys that are needed; else the first that is not.
 pub(super) async fn all_there(
@@ -28,6 +35,33 @@ pub(super) async fn all_there(
         }
     }
     Ok(())
+}
+
+/// A digest of the resourceVersions of the Secrets that the town's spec names, read live.
+pub(super) async fn of_town(cluster: &Cluster, key: &ObjectKey) -> Result<Option<String>, Error> {
+    let Some(town) = get::<Town>(cluster, key).await? else { return Ok(None) };
+    let Some(names) = resources::named_secrets_of_town(&town) else { return Ok(None) };
+    versions(cluster, &key.namespace, names).await.map(Some)
+}
+
+/// A digest of the resourceVersions of the Secrets that the agent's spec and its town's name for it, read live.
+pub(super) async fn of_agent(cluster: &Cluster, key: &ObjectKey) -> Result<Option<String>, Error> {
+    let Some(agent) = get::<Agent>(cluster, key).await? else { return Ok(None) };
+    let town = ObjectKey { namespace: key.namespace.clone(), name: agent.spec.town.clone() };
+    let Some(town) = get::<Town>(cluster, &town).await? else { return Ok(None) };
+    let Some(names) = resources::named_secrets_of_agent(&agent, &town) else { return Ok(None) };
+    versions(cluster, &key.namespace, names).await.map(Some)
+}
+
+async fn versions(cluster: &Cluster, namespace: &str, names: BTreeSet<String>) -> Result<String, Error> {
+    let api: Api<Secret> = Api::namespaced(cluster.client.clone(), namespace);
+    let mut versions = Vec::new();
+    for name in names.into_iter().take(NAMES) {
+        let found = api.get_metadata_opt(&name).await;
+        let found = found.map_err(|e| Error::api(format!("read Secret {namespace}/{name}"), e))?;
+        versions.push((name, found.and_then(|secret| secret.metadata.resource_version)));
+    }
+    Ok(resources::revision(&versions))
 }
 
 fn has(secret: &Secret, key: &str) -> bool {

@@ -12,7 +12,7 @@ use super::plan::{Action, Notice};
 use super::pods::{STARTING_TEXT, pod_conditions, show_back_off, show_leaving, why_ended};
 use super::probe;
 use super::restart::{self, Next, Starts};
-use super::retry::Limit;
+use super::retry::{Limit, Revision};
 use super::update::{self, Update};
 use crate::api::TownStatus;
 use crate::api::condition::{self, reason};
@@ -105,7 +105,7 @@ fn starts<'a>(s: &'a TownSnapshot, status: &'a TownStatus) -> Starts<'a> {
         record: status.pod.as_ref(),
         restarts: status.restarts.as_ref(),
         began: status.start_time.as_ref().map(|t| t.0),
-        revision: &s.revision,
+        revision: Revision { starts: &s.revision, secrets: s.secrets.as_deref() },
         limit: Limit::OF_TOWN,
         woke_at: status.woke_at.as_ref().map(|t| t.0),
         refused: message_of(before, condition::DEGRADED),

@@ -58,6 +58,8 @@ pub struct TownSnapshot {
     pub agent_probes: HashMap<Uid, ProbeFacts>,
     /// What a pod made now would carry as its revision.
     pub revision: String,
+    /// A digest of the Secrets that its spec names; `None`: they were not read, or not all of them could be.
+    pub secrets: Option<String>,
     /// Whether it is its turn to start: only so many towns start at once.
     pub may_start: bool,
     /// How long the input of an attached person can keep the town awake.
@@ -139,6 +141,8 @@ pub struct AgentSnapshot {
     pub probe: ProbeFacts,
     /// What a pod made now would carry as its revision.
     pub revision: String,
+    /// A digest of the Secrets that its spec names; `None`: they were not read, or not all of them could be.
+    pub secrets: Option<String>,
     /// Whether its role and its rig have room for it.
     pub standing: Standing,
     /// Until when a create for it that nobody has an answer to may still take effect; `None`: there is none.

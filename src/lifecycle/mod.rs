@@ -64,6 +64,7 @@ pub use pods::events_are_due;
 pub use probe::{FAILURES, token_secret};
 pub use record::{VOLUME, expires_at, present, tombstone_name};
 pub use restart::pod_record;
+pub use retry::{reads_secrets_of_agent, reads_secrets_of_town};
 pub use roles::standing;
 pub use task::may_begin;
 pub use text::plain;

@@ -11,7 +11,7 @@ use super::clock::{after, earlier, stamp};
 use super::ending::Ending;
 use super::facts::PodFacts;
 use super::pods::why_ended;
-use super::retry::{Limit, START_WITHIN, disrupted};
+use super::retry::{Limit, Revision, START_WITHIN, disrupted};
 use crate::api::{PodStatus, RestartsStatus};
 
 /// What to do about the one pod that an owner may have.
@@ -42,8 +42,8 @@ pub(super) struct Starts<'a> {
     pub(super) restarts: Option<&'a RestartsStatus>,
     /// When the current start began; `None` once the pod was Ready.
     pub(super) began: Option<Timestamp>,
-    /// A digest of what the pod is made from.
-    pub(super) revision: &'a str,
+    /// What the pod is made from.
+    pub(super) revision: Revision<'a>,
     /// The bound.
     pub(super) limit: Limit,
     /// When the town was last woken. The operator itself ended pods that are older.
@@ -88,9 +88,10 @@ impl Starts<'_> {
 
     /// The failures that still count: not those of another revision, nor those before a long time Ready.
     fn current(&self, now: Timestamp) -> Option<RestartsStatus> {
-        let restarts = self.restarts.filter(|r| r.revision.is_empty() || r.revision == self.revision)?;
+        let restarts = self.restarts.filter(|r| self.revision.is_of(&r.revision))?;
         let steady = self.forgiven_at().is_some_and(|at| at <= now);
-        (!steady).then(|| restarts.clone())
+        (!steady)
+            .then(|| RestartsStatus { revision: self.revision.seen(&restarts.revision), ..restarts.clone() })
     }
 
     /// When the pod will have been Ready for long enough to end the row of failures.
@@ -238,7 +239,7 @@ impl Starts<'_> {
             failure_time: Some(stamp(at)),
             message: cause.to_owned(),
             external,
-            revision: self.revision.to_owned(),
+            revision: self.revision.after(before.map_or("", |r| r.revision.as_str())),
         }
     }
 
@@ -248,7 +249,7 @@ impl Starts<'_> {
         let deleted = pod.deleting() && !pod.disrupted;
         restarts.disruptions = disrupted(restarts.disruptions, ran, deleted);
         restarts.failure_time = Some(stamp(at));
-        self.revision.clone_into(&mut restarts.revision);
+        restarts.revision = self.revision.after(&restarts.revision);
         restarts
     }
 }

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::annotation;
 use super::clock::{after, back_off};
 use super::update::edited;
-use crate::api::{Agent, Mode, RestartsStatus, names};
+use crate::api::{Agent, Mode, RestartsStatus, Town, WorkStatus, names};
 
 /// A start that takes longer than this has failed.
 pub(super) const START_WITHIN: SignedDuration = SignedDuration::from_mins(10);
@@ -114,6 +114,91 @@ pub(super) fn next_attempt_of_failed(agent: &Agent) -> Option<Timestamp> {
             Some(limit.next_start(work.attempts, work.disruptions, last.0))
         }
     }
+}
+
+/// What the starts of an owner are made from, as status records it: `<digest>`, or `<digest>.<digest of the Secrets>`. The
+/// Secrets are read only past the limit, so that an owner that starts well costs no reads.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Revision<'a> {
+    /// A digest of the pod, and for an agent of its hook and `restart-at`.
+    pub(super) starts: &'a str,
+    /// A digest of the Secrets that the spec names; `None`: they were not read.
+    pub(super) secrets: Option<&'a str>,
+}
+
+impl Revision<'_> {
+    /// Whether failures with this record still count. Secrets that were not read have not changed.
+    pub(super) fn is_of(self, recorded: &str) -> bool {
+        let (starts, secrets) = parts(recorded);
+        let same = secrets.zip(self.secrets).is_none_or(|(then, now)| then == now);
+        starts.is_empty() || (starts == self.starts && same)
+    }
+
+    /// The record of failures that still count, with the Secrets if they were read.
+    pub(super) fn seen(self, recorded: &str) -> String {
+        if self.secrets.is_some() { self.after(recorded) } else { recorded.to_owned() }
+    }
+
+    /// The record of a failure, in place of the record of the one before.
+    pub(super) fn after(self, recorded: &str) -> String {
+        let (starts, secrets) = parts(recorded);
+        match self.secrets.or(secrets.filter(|_| starts == self.starts)) {
+            Some(secrets) => format!("{}.{secrets}", self.starts),
+            None => self.starts.to_owned(),
+        }
+    }
+}
+
+fn parts(recorded: &str) -> (&str, Option<&str>) {
+    recorded.split_once('.').map_or((recorded, None), |(starts, secrets)| (starts, Some(secrets)))
+}
+
+/// Whether the Secrets that the town's spec names are read: its starts are past the limit, and the next one is due, the
+/// spec has changed, or the record has no digest of them yet.
+pub fn reads_secrets_of_town(town: &Town, has_pod: bool, now: Timestamp) -> bool {
+    let Some(status) = &town.status else { return false };
+    let edited = edited(status.observed_generation, &town.metadata);
+    status.restarts.as_ref().is_some_and(|r| reads_secrets(Limit::OF_TOWN, r.into(), edited, has_pod, now))
+}
+
+/// Whether the Secrets that the agent's spec names are read, by the same rule.
+pub fn reads_secrets_of_agent(agent: &Agent, has_pod: bool, now: Timestamp) -> bool {
+    let Some(status) = &agent.status else { return false };
+    let edited = edited(status.observed_generation, &agent.metadata);
+    let failures = match super::activity::mode(agent) {
+        Mode::Session => status.restarts.as_ref().map(Failures::from),
+        Mode::Task => status.work.as_ref().filter(|work| work.finished_at.is_some()).map(Failures::from),
+    };
+    failures.is_some_and(|f| reads_secrets(Limit::of(agent, None), f, edited, has_pod, now))
+}
+
+/// Failures on record.
+struct Failures<'a> {
+    count: i32,
+    disruptions: i32,
+    last: Option<Timestamp>,
+    revision: &'a str,
+}
+
+impl<'a> From<&'a RestartsStatus> for Failures<'a> {
+    fn from(r: &'a RestartsStatus) -> Self {
+        let last = r.failure_time.as_ref().map(|t| t.0);
+        Self { count: r.count, disruptions: r.disruptions, last, revision: &r.revision }
+    }
+}
+
+impl<'a> From<&'a WorkStatus> for Failures<'a> {
+    fn from(w: &'a WorkStatus) -> Self {
+        let last = w.finished_at.as_ref().map(|t| t.0);
+        Self { count: w.attempts, disruptions: w.disruptions, last, revision: &w.revision }
+    }
+}
+
+fn reads_secrets(limit: Limit, failures: Failures<'_>, edited: bool, has_pod: bool, now: Timestamp) -> bool {
+    let due = || {
+        failures.last.is_some_and(|last| limit.next_start(failures.count, failures.disruptions, last) <= now)
+    };
+    limit.is_past(failures.count) && (parts(failures.revision).1.is_none() || edited || (!has_pod && due()))
 }
 
 /// A digest of what the starts of an agent are made from: its pod, its hook, and `restart-at`. A change of it is a new

@@ -12,7 +12,7 @@ use super::plan::{Action, Plan, Questions};
 use super::pods::{STARTING_TEXT, end_pod, pod_conditions, show_back_off, show_leaving};
 use super::probe;
 use super::restart::{self, Next, Starts};
-use super::retry::{self, Limit};
+use super::retry::{self, Limit, Revision};
 use super::status::{agent_status, finish_agent, show_pod, show_town_sleeps};
 use super::task::{End, note_end};
 use super::text::plain;
@@ -32,7 +32,8 @@ pub(super) fn decide(s: &AgentSnapshot, town: &TownFacts, now: Timestamp) -> Pla
     if !has_template(s, town) {
         return no_template(s, status, c, now);
     }
-    let revision = starts_from(s);
+    let starts = retry::revision(&s.agent, &s.revision);
+    let revision = Revision { starts: &starts, secrets: s.secrets.as_deref() };
     if !town.awake {
         // The town deletes the pods of a town that falls asleep.
         if s.pod.is_some() || needs::still_blocked(s) {
@@ -44,7 +45,11 @@ pub(super) fn decide(s: &AgentSnapshot, town: &TownFacts, now: Timestamp) -> Pla
         status.pod = restart::gone(status.pod.as_ref());
         status.start_time = None;
         // The failures stay on record: an agent that cannot start does not wake its town again and again.
-        status.restarts = status.restarts.filter(|r| r.count > 0 && r.revision == revision);
+        status.restarts =
+            status.restarts.filter(|r| r.count > 0 && !r.revision.is_empty() && revision.is_of(&r.revision));
+        if let Some(restarts) = &mut status.restarts {
+            restarts.revision = revision.seen(&restarts.revision);
+        }
         if let Some(restarts) = status.restarts.clone().filter(|r| limit(s, town).is_past(r.count)) {
             return failed(s, status, c, &restarts, None, now);
         }
@@ -72,7 +77,7 @@ pub(super) fn decide(s: &AgentSnapshot, town: &TownFacts, now: Timestamp) -> Pla
         record: status.pod.as_ref(),
         restarts: status.restarts.as_ref(),
         began: status.start_time.as_ref().map(|t| t.0),
-        revision: &revision,
+        revision,
         limit: limit(s, town),
         woke_at: town.woke_at,
         refused,
@@ -164,11 +169,6 @@ pub(super) fn asked(s: &AgentSnapshot) -> probe::Asked<'_> {
 /// The bound on failed starts of the agent.
 fn limit(s: &AgentSnapshot, town: &TownFacts) -> Limit {
     Limit::of(&s.agent, town.wake_request_time)
-}
-
-/// A digest of what the agent's starts are made from. A change of its pod, its bead or `restart-at` is a new chance.
-fn starts_from(s: &AgentSnapshot) -> String {
-    retry::revision(&s.agent, &s.revision)
 }
 
 /// Past the limit of failed starts: the agent is no work, and is started once a window.

@@ -14,7 +14,7 @@ use super::needs::{has_template, no_template, unusable_volume, volume};
 use super::plan::{Action, Plan};
 use super::pods::{STARTING_TEXT, end_pod, is_overdue, overdue_at, pod_conditions, show_leaving, why_ended};
 use super::restart::not_ready_text;
-use super::retry::{self, Limit, START_WITHIN, disrupted};
+use super::retry::{self, Limit, Revision, START_WITHIN, disrupted};
 use super::roles::place;
 use super::status::{agent_status, finish_agent, show_pod, show_town_sleeps};
 use super::{done, needs, restart, update};
@@ -335,15 +335,18 @@ fn resting(
         return outlived(s, status, c, "Done", now);
     }
     c.set(condition::FINISHED, false, reason::UNFINISHED, unfinished_text(&hook.bead));
-    let revision = retry::revision(&s.agent, &s.revision);
-    if let Some(work) = status.work.as_mut().filter(|w| w.finished_at.is_some())
-        && !work.revision.is_empty()
-        && work.revision != revision
-    {
-        // What failed before gets a new chance, whenever its turn comes.
-        let before = std::mem::take(work);
-        *work = WorkStatus { revision, ..done::record_of(&before.bead.clone(), Some(before)) };
-        status.start_time = None;
+    let starts = retry::revision(&s.agent, &s.revision);
+    let revision = Revision { starts: &starts, secrets: s.secrets.as_deref() };
+    if let Some(work) = status.work.as_mut().filter(|w| w.finished_at.is_some()) {
+        if revision.is_of(&work.revision) {
+            work.revision = revision.seen(&work.revision);
+        } else {
+            // What failed before gets a new chance, whenever its turn comes.
+            let before = std::mem::take(work);
+            let (bead, revision) = (before.bead.clone(), revision.after(&before.revision));
+            *work = WorkStatus { revision, ..done::record_of(&bead, Some(before)) };
+            status.start_time = None;
+        }
     }
     if !has_template(s, town) {
         return no_template(s, status, c, now);
@@ -479,8 +482,11 @@ fn not_yet(
 /// another bead, or a change of what the attempts are made from.
 fn next_attempt(s: &AgentSnapshot, before: Option<WorkStatus>, bead: &str, now: Timestamp) -> WorkStatus {
     let record = done::record_of(bead, before.clone());
-    let revision = retry::revision(&s.agent, &s.revision);
-    let counted = before.filter(|w| w.bead == bead && (w.revision.is_empty() || w.revision == revision));
+    let starts = retry::revision(&s.agent, &s.revision);
+    let revision = Revision { starts: &starts, secrets: s.secrets.as_deref() };
+    let counted = before.filter(|w| w.bead == bead && revision.is_of(&w.revision));
+    let recorded = counted.as_ref().map_or("", |w| w.revision.as_str());
+    let revision = revision.after(recorded);
     WorkStatus {
         attempts: counted.as_ref().map_or(0, |w| w.attempts).saturating_add(1),
         window_started_at: counted

@@ -17,9 +17,10 @@ mod volumes;
 pub use claim::{agent_claim, town_claim};
 pub use meta::Install;
 pub use pod::{agent_pod, hook_annotation, town_pod};
-pub use revision::{agent_revision, digest, town_revision};
+pub use revision::{agent_revision, digest, revision, town_revision};
 pub use secret::{
-    NeededSecret, TOKEN_KEY, agent_token, needed_secrets_of_agent, needed_secrets_of_town, town_token,
+    NeededSecret, TOKEN_KEY, agent_token, named_secrets_of_agent, named_secrets_of_town,
+    needed_secrets_of_agent, needed_secrets_of_town, town_token,
 };
 pub use security::VolumeGroup;
 pub use service::town_service;

@@ -120,7 +120,7 @@ fn digested<S: Serializer>(template: &PodTemplate, serializer: S) -> Result<S::O
 }
 
 /// 16 hex digits of the SHA-256 of the parts' JSON, its keys in order.
-pub(super) fn revision(parts: &impl Serialize) -> String {
+pub fn revision(parts: &impl Serialize) -> String {
     // Strings and a pod template: they always have a JSON form.
     let json = serde_json::to_value(parts).unwrap_or_default().to_string();
     Sha256::digest(json).iter().take(8).fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))

@@ -2,7 +2,7 @@
 //!
 //! Invariant kept here: a Secret that the spec names is the user's, and never written by us.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
@@ -11,7 +11,7 @@ use kube::Resource;
 
 use super::meta::{Install, not_in_backups, of_agent, of_town, owner_reference};
 use super::revision::rig_of;
-use crate::api::{ActivityProbe, Agent, Town};
+use crate::api::{ActivityProbe, Agent, PodTemplate, Town};
 
 /// The key under which a Secret holds the token that a pod is asked with.
 pub const TOKEN_KEY: &str = "token";
@@ -69,6 +69,42 @@ pub fn needed_secrets_of_agent(agent: &Agent, town: &Town) -> Vec<NeededSecret> 
     let token = named_token(agent.spec.activity_probe.as_ref());
     let field = "spec.rigs[].credentialsSecretName of its town";
     token.into_iter().chain(credentials.map(|name| NeededSecret { name, key: None, field })).collect()
+}
+
+/// The names of all Secrets that the town's spec and its template name; `None`: the template is not known.
+pub fn named_secrets_of_town(town: &Town) -> Option<BTreeSet<String>> {
+    named_secrets(town.spec.template.as_ref(), needed_secrets_of_town(town))
+}
+
+/// The names of all Secrets that the specs of the agent and its rig, and its template, name; `None`: the template is not
+/// known.
+pub fn named_secrets_of_agent(agent: &Agent, town: &Town) -> Option<BTreeSet<String>> {
+    let template = agent.spec.template.as_ref().or(town.spec.agent_template.as_ref());
+    named_secrets(template, needed_secrets_of_agent(agent, town))
+}
+
+fn named_secrets(template: Option<&PodTemplate>, needed: Vec<NeededSecret>) -> Option<BTreeSet<String>> {
+    let template = match template {
+        Some(template) => template.whole()?.spec.as_ref(),
+        None => None,
+    };
+    let mut names: BTreeSet<_> = needed.into_iter().map(|secret| secret.name).collect();
+    if let Some(spec) = template {
+        names.extend(spec.image_pull_secrets.iter().flatten().map(|secret| secret.name.clone()));
+        for volume in spec.volumes.iter().flatten() {
+            names.extend(volume.secret.as_ref().and_then(|secret| secret.secret_name.clone()));
+            let sources = volume.projected.iter().flat_map(|projected| projected.sources.iter().flatten());
+            names.extend(sources.filter_map(|source| Some(source.secret.as_ref()?.name.clone())));
+        }
+        for container in spec.init_containers.iter().flatten().chain(&spec.containers) {
+            let whole = container.env_from.iter().flatten();
+            names.extend(whole.filter_map(|from| Some(from.secret_ref.as_ref()?.name.clone())));
+            let keys = container.env.iter().flatten().filter_map(|env| env.value_from.as_ref());
+            names.extend(keys.filter_map(|from| Some(from.secret_key_ref.as_ref()?.name.clone())));
+        }
+    }
+    names.remove("");
+    Some(names)
 }
 
 fn named_token(probe: Option<&ActivityProbe>) -> Option<NeededSecret> {

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, Secret};
 use k8s_openapi::jiff::SignedDuration;
 use kube::ResourceExt;
+use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
-use town_operator::api::{Outcome, WorkStatus, names};
+use town_operator::api::{Agent, Outcome, WorkStatus, names};
 
 use crate::common::story::Story;
 use crate::common::wait::{CREATES_SETTLE, PATIENCE, until};
@@ -18,6 +19,7 @@ pub fn add(stories: &mut Stories) {
     stories.with_the_operator(i4_another_bead_waits_until_the_old_pod_is_gone);
     stories.with_the_operator(t21_ttl_after_finished_ends_an_agent_that_is_done_or_has_failed);
     stories.with_the_operator(k22_an_edit_gives_a_failed_agent_a_new_chance);
+    stories.with_the_operator(change_of_a_named_secret_gives_a_failed_agent_a_new_chance);
     stories.with_the_operator(t21_retry_window_is_when_a_failed_agent_is_tried_again);
     stories.with_the_operator(k16_what_was_told_to_stop_is_not_done);
     stories.with_the_operator(d5_a_polecat_without_a_bead_has_no_pod);
@@ -26,7 +28,7 @@ pub fn add(stories: &mut Stories) {
     stories.alone(k22_a_failed_agent_stays_failed_over_a_restart);
 }
 
-fn work(agent: &town_operator::api::Agent) -> WorkStatus {
+fn work(agent: &Agent) -> WorkStatus {
     agent.status.as_ref().and_then(|status| status.work.clone()).unwrap_or_default()
 }
 
@@ -35,6 +37,34 @@ fn tried(bead: &str, limit: i32) -> Value {
     let mut spec = polecat(bead);
     spec["retry"] = json!({"limit": limit});
     spec
+}
+
+// decisions 5.2: no Secret is watched. They are compared when the agent is edited, and when an attempt is due.
+async fn change_of_a_named_secret_gives_a_failed_agent_a_new_chance(story: Story) {
+    let secrets = story.api::<Secret>();
+    let key = |value: &str| json!({"metadata": {"name": "api-key"}, "stringData": {"key": value}});
+    let secret: Secret = serde_json::from_value(key("wrong")).unwrap();
+    secrets.create(&PostParams::default(), &secret).await.unwrap();
+    story.create_town("shop", workshop()).await;
+    let mut spec = tried("b-1", 1);
+    spec["template"] = workshop()["agentTemplate"].clone();
+    spec["template"]["spec"]["containers"][0]["envFrom"] = json!([{"secretRef": {"name": "api-key"}}]);
+    story.create_agent("ann", "shop", spec).await;
+    let ann = story.agent("ann").until("works", works).await;
+    story.players.fail(&ann.child(), 1, "wrong key").await;
+    let compared = |agent: &Agent| agent.phase() == "Failed" && work(agent).revision.contains('.');
+    let failed = story.agent("ann").until("has failed", compared).await;
+
+    // An edit alone is no new chance.
+    story.agent("ann").merge(json!({"spec": {"ttlAfterFinished": "2h"}})).await;
+    let edited = failed.metadata.generation.map(|generation| generation + 1);
+    let seen = |agent: &Agent| agent.status.as_ref().unwrap().observed_generation == edited;
+    assert_eq!(story.agent("ann").until("was seen", seen).await.phase(), "Failed");
+
+    secrets.patch("api-key", &PatchParams::default(), &Patch::Merge(key("right"))).await.unwrap();
+    story.agent("ann").merge(json!({"spec": {"ttlAfterFinished": "3h"}})).await;
+    let ann = story.agent("ann").until("works again", works).await;
+    assert_eq!(attempts(&ann), 1);
 }
 
 async fn what_a_container_says_last_is_kept(story: Story) {

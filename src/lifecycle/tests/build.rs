@@ -92,6 +92,7 @@ pub fn town() -> TownBuilder {
         probe: ProbeFacts::default(),
         agent_probes: HashMap::new(),
         revision: "r1".into(),
+        secrets: None,
         may_start: true,
         attach_max_hold: SignedDuration::from_hours(12),
         admission_policies: true,
@@ -484,6 +485,7 @@ fn agent(name: &str, spec: &serde_json::Value) -> AgentBuilder {
     let snapshot = AgentSnapshot {
         probe: ProbeFacts::default(),
         revision: "r1".into(),
+        secrets: None,
         standing: Standing::Free,
         creates_settle_at: None,
         agent: Arc::new(agent),

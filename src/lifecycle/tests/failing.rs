@@ -6,7 +6,7 @@ use super::build::{
 use crate::api::AsleepReason::{Idle, Suspended};
 use crate::api::condition::{DEGRADED, READY, reason};
 use crate::api::{Outcome, RestartsStatus, TownStatus, names};
-use crate::lifecycle::{Plan, events_are_due, starting};
+use crate::lifecycle::{Plan, events_are_due, reads_secrets_of_town, starting};
 
 fn restarts(plan: &Plan<TownStatus>) -> Option<(i32, i64)> {
     let r: RestartsStatus = plan.status.clone()?.restarts?;
@@ -209,6 +209,55 @@ fn change_of_the_pod_is_a_new_chance_and_another_edit_is_none() {
     );
     let plan = held().edited().revision("r2").decide(minute(20));
     assert_eq!((plan.does().as_str(), restarts(&plan)), ("create pod", None));
+}
+
+// decisions 5.2
+#[test]
+fn change_of_a_named_secret_ends_the_count_of_failed_starts() {
+    let town = |recorded: &str, secrets: Option<&str>| {
+        let mut town = town().awake().always_on().restarts(5, minute(10)).status(|s| {
+            recorded.clone_into(&mut s.restarts.as_mut().unwrap().revision);
+        });
+        town.0.secrets = secrets.map(str::to_owned);
+        town.decide(minute(20))
+    };
+    let mayor = |recorded: &str, secrets: Option<&str>| {
+        let mayor = mayor().restarts(5, minute(10));
+        let starts = crate::lifecycle::retry::revision(&mayor.0.agent, "r1");
+        let mut mayor = mayor.status(|s| {
+            s.restarts.as_mut().unwrap().revision = recorded.replace("r1", &starts);
+        });
+        mayor.0.secrets = secrets.map(str::to_owned);
+        mayor.decide(minute(20))
+    };
+    for (case, recorded, secrets, new_chance) in [
+        ("not read", "r1.s1", None, false),
+        ("unchanged", "r1.s1", Some("s1"), false),
+        ("read for the first time", "r1", Some("s1"), false),
+        ("changed", "r1.s1", Some("s2"), true),
+    ] {
+        for plan in [town(recorded, secrets).does(), mayor(recorded, secrets).does()] {
+            assert_eq!(plan == "create pod", new_chance, "{case}: {plan}");
+        }
+        let kept = town(recorded, secrets).status.unwrap().restarts.map(|r| r.revision);
+        assert_eq!(kept.as_deref(), (!new_chance).then_some("r1.s1").filter(|_| !new_chance), "{case}");
+    }
+}
+
+#[test]
+fn named_secrets_are_read_past_the_limit_and_not_more_often_than_an_attempt_is_due() {
+    let held = |count: i32, recorded: &str| {
+        town().awake().always_on().restarts(count, minute(10)).status(|s| {
+            recorded.clone_into(&mut s.restarts.as_mut().unwrap().revision);
+        })
+    };
+    let reads = |town: TownBuilder, now| reads_secrets_of_town(&town.0.town, false, now);
+    assert!(!reads(held(4, "r1"), minute(11)), "below the limit");
+    assert!(reads(held(5, "r1"), minute(11)), "nothing to compare with yet");
+    assert!(!reads(held(5, "r1.s1"), minute(39)), "no attempt is due");
+    assert!(reads(held(5, "r1.s1"), minute(40)));
+    assert!(reads(held(5, "r1.s1").edited(), minute(11)));
+    assert!(!reads_secrets_of_town(&held(5, "r1.s1").0.town, true, minute(40)), "the attempt runs");
 }
 
 #[test]

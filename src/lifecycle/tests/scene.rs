@@ -485,6 +485,7 @@ impl Scene {
                 .map(|uid| (uid.clone(), self.probe_of(Some(&uid))))
                 .collect(),
             revision: revision(town.spec.template.as_ref()),
+            secrets: None,
             may_start: self.may_start,
             attach_max_hold: SignedDuration::from_hours(12),
             admission_policies: true,
@@ -543,6 +544,7 @@ impl Scene {
         let snapshot = AgentSnapshot {
             probe: self.probe_of(Some(&uid)),
             revision: revision(agent.spec.template.as_ref().or(agent_template)),
+            secrets: None,
             standing: facts.as_ref().map_or(Standing::Free, |town| standing(&agent, town, &peers)),
             town: facts.map_or(TownView::Absent(freshness), |f| TownView::Present(freshness, Box::new(f))),
             pod: pods.first().cloned(),

@@ -7,7 +7,7 @@ use crate::api::AsleepReason::{Idle, Suspended};
 use crate::api::Outcome::{Done, Failed, Interrupted};
 use crate::api::condition::{DEGRADED, FINISHED, READY, RECONCILING, STALLED, WORKING, reason};
 use crate::api::{AgentStatus, WorkStatus, names};
-use crate::lifecycle::{Plan, Standing};
+use crate::lifecycle::{Plan, Standing, reads_secrets_of_agent};
 
 /// With bead b1 on its hook.
 fn toast() -> AgentBuilder {
@@ -422,6 +422,26 @@ fn past_limit() -> AgentBuilder {
     let mut ended = begun.after(&ended);
     ended.0.pod = None;
     ended
+}
+
+// decisions 5.2
+#[test]
+fn change_of_a_named_secret_gives_a_failed_agent_a_new_chance() {
+    let seen = |secrets: &str, agent: AgentBuilder| {
+        let mut agent = agent;
+        agent.0.secrets = Some(secrets.into());
+        agent
+    };
+    assert!(reads_secrets_of_agent(&past_limit().0.agent, false, minute(12)), "nothing to compare with yet");
+    let first = seen("s1", past_limit());
+    let plan = first.decide(minute(12));
+    assert_eq!(plan.phase(), "Failed");
+    let compared = first.after(&plan);
+    assert!(!reads_secrets_of_agent(&compared.0.agent, false, minute(12)));
+    assert!(reads_secrets_of_agent(&compared.clone().edited().0.agent, false, minute(12)));
+    assert_eq!(seen("s1", compared.clone()).decide(minute(12)).phase(), "Failed");
+    let plan = seen("s2", compared).decide(minute(12));
+    assert_eq!((plan.phase(), work(&plan).attempts), ("Starting", 1));
 }
 
 // code:A17

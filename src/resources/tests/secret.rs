@@ -4,9 +4,11 @@ use k8s_openapi::ByteString;
 use serde_json::{Value, json};
 
 use super::{agent, here, pod_of, pod_of_town, town};
+use crate::api::PodTemplate;
 use crate::lifecycle::{ObjectKey, Uid, token_secret};
 use crate::resources::{
-    NeededSecret, agent_token, needed_secrets_of_agent, needed_secrets_of_town, town_token,
+    NeededSecret, agent_token, named_secrets_of_agent, named_secrets_of_town, needed_secrets_of_agent,
+    needed_secrets_of_town, town_token,
 };
 
 fn probed(probe: Value) -> Value {
@@ -31,6 +33,36 @@ fn a_token_is_made_for_whom_the_spec_names_none() {
         assert_eq!(secret.metadata.labels, pod.metadata.labels);
         assert_eq!(secret.metadata.owner_references, pod.metadata.owner_references);
     }
+}
+
+#[test]
+fn every_secret_that_a_template_can_name_is_found() {
+    let spec = json!({
+        "imagePullSecrets": [{"name": "pull"}],
+        "volumes": [
+            {"name": "a", "secret": {"secretName": "volume"}},
+            {"name": "b", "projected": {"sources": [{"secret": {"name": "projected"}}, {"configMap": {"name": "x"}}]}},
+        ],
+        "initContainers": [{"name": "init", "envFrom": [{"secretRef": {"name": "whole"}}]}],
+        "containers": [
+            {"name": "main", "env": [{"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "key", "key": "k"}}}]},
+        ],
+    });
+    let rigs = json!([{"name": "rig", "credentialsSecretName": "deploy-key"}]);
+    let gas = town(json!({
+        "rigs": rigs, "template": {"spec": spec}, "agentTemplate": {"spec": spec},
+        "activityProbe": {"port": 80, "tokenSecret": "token"},
+    }));
+    let all = |names: &[&str]| Some(names.iter().map(|&name| name.to_owned()).collect());
+    let of_template = ["pull", "volume", "projected", "whole", "key"];
+    assert_eq!(named_secrets_of_town(&gas), all(&[&of_template[..], &["token"]].concat()));
+    assert_eq!(
+        named_secrets_of_agent(&agent(json!({})), &gas),
+        all(&[&of_template[..], &["deploy-key"]].concat())
+    );
+    let mut cached = gas;
+    cached.spec.template = Some(PodTemplate::Digest("d".into()));
+    assert_eq!(named_secrets_of_town(&cached), None, "a digest names nothing");
 }
 
 #[test]
