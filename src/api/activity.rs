@@ -2,10 +2,12 @@
 //!
 //! Unknown fields are ignored, so that a newer container can be asked by an older operator.
 
+use std::collections::{HashMap, HashSet};
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::error::Category;
-use serde_json::{Map, Value};
 
 use super::town::Backlog;
 
@@ -36,13 +38,48 @@ impl ActivityReport {
             };
             format!("{what} (line {}, column {})", error.line(), error.column())
         };
-        let fields: Map<String, Value> = serde_json::from_slice(body).map_err(|e| wrong(&e))?;
+        // The values are skipped: an answer may be large, and its tree larger.
+        let fields: HashMap<String, IgnoredAny> = serde_json::from_slice(body).map_err(|e| wrong(&e))?;
         if !Self::FIELDS.iter().any(|field| fields.contains_key(*field)) {
             return Err(format!("it has none of the fields {}", Self::FIELDS.join(", ")));
         }
         serde_json::from_slice(body).map_err(|e| wrong(&e))
     }
+
+    /// The answer without what no decision reads, so that its size follows from the agents that exist and not from
+    /// what a container writes. It keeps the first entry of each agent that `counts`, and with `others` the latest
+    /// entry in each state of all other agents. Texts are cut.
+    #[must_use]
+    pub fn reduced(mut self, counts: impl Fn(&str) -> bool, others: bool) -> Self {
+        let mut seen = HashSet::new();
+        let mut latest: Vec<ReportedAgent> = Vec::new();
+        let mut kept = Vec::new();
+        for mut entry in std::mem::take(&mut self.agents) {
+            entry.bead = entry.bead.map(|text| text.chars().take(TEXT).collect());
+            entry.message = entry.message.map(|text| text.chars().take(TEXT).collect());
+            if counts(&entry.uid) {
+                if seen.insert(entry.uid.clone()) {
+                    kept.push(entry);
+                }
+                continue;
+            }
+            let time = |entry: &ReportedAgent| entry.last_activity_at.as_ref().map(|at| at.0);
+            match latest.iter_mut().find(|other| other.state == entry.state) {
+                Some(other) if time(other) < time(&entry) => *other = entry,
+                Some(_) => {}
+                None if others => latest.push(entry),
+                None => {}
+            }
+        }
+        kept.append(&mut latest);
+        kept.shrink_to_fit();
+        self.agents = kept;
+        self
+    }
 }
+
+/// Characters of a text that are kept: more than a bead's name may have, and as many as a message shows.
+const TEXT: usize = 1024;
 
 /// One agent, as its pod reports it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,6 +150,38 @@ mod tests {
             let error = ActivityReport::parse(body.as_bytes()).expect_err(product);
             assert!(!error.contains("secret"), "{product}: the text shows no part of the body: {error}");
         }
+    }
+
+    // A container's answer must not decide how much memory the operator uses.
+    #[test]
+    fn answer_keeps_what_decisions_read_whatever_its_size() {
+        let entry = |uid: &str, state: &str, minute: u8, message: &str| {
+            serde_json::json!({"uid": uid, "state": state, "message": message, "bead": "b",
+                "lastActivityAt": format!("2030-01-01T00:{minute:02}:00Z")})
+        };
+        let mut agents =
+            vec![entry("ours", "waiting", 1, &"é".repeat(5000)), entry("ours", "idle", 2, "again")];
+        agents.extend((0..500).map(|n| entry(&format!("unknown-{n}"), "stalled", (n % 60) as u8, "x")));
+        agents.push(entry("other", "working", 3, "y"));
+        let body = serde_json::json!({"agents": agents, "attached": true}).to_string();
+        let report = ActivityReport::parse(body.as_bytes()).unwrap();
+        let shown = |report: &ActivityReport| -> Vec<_> {
+            let time = |a: &ReportedAgent| a.last_activity_at.as_ref().map(|at| at.0.to_string());
+            report.agents.iter().map(|a| (a.state, time(a).unwrap_or_default())).collect()
+        };
+        let of_town = report.clone().reduced(|uid| uid == "ours", true);
+        let at = |minute: u8| format!("2030-01-01T00:{minute:02}:00Z");
+        assert_eq!(
+            shown(&of_town),
+            [
+                (ReportedState::Waiting, at(1)),
+                (ReportedState::Stalled, at(59)),
+                (ReportedState::Working, at(3)),
+            ]
+        );
+        assert_eq!(of_town.agents[0].message.as_ref().unwrap().chars().count(), 1024);
+        assert!(of_town.attached);
+        assert_eq!(shown(&report.reduced(|uid| uid == "ours", false)), [(ReportedState::Waiting, at(1))]);
     }
 
     #[test]

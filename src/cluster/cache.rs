@@ -146,7 +146,7 @@ struct State<T> {
     objects: HashMap<ObjectKey, Arc<T>>,
     groups: HashMap<Group, BTreeSet<ObjectKey>>,
     /// What a relist has brought so far.
-    incoming: Vec<T>,
+    incoming: Vec<Arc<T>>,
 }
 
 impl<T> Default for Index<T> {
@@ -190,9 +190,16 @@ impl<T: Indexed> Index<T> {
         self.write().incoming.clear();
     }
 
-    /// A relist brings an object.
-    pub fn incoming(&self, object: T, revision: Option<u64>) {
-        self.write().incoming.push(object);
+    /// A relist brings an object. One that has not changed is kept once: otherwise every relist would need the memory of
+    /// all objects twice.
+    pub fn incoming(&self, object: T, revision: Option<u64>)
+    where
+        T: PartialEq,
+    {
+        let mut state = self.write();
+        let same = state.objects.get(&object.key()).filter(|known| ***known == object).cloned();
+        state.incoming.push(same.unwrap_or_else(|| Arc::new(object)));
+        drop(state);
         self.saw(revision);
     }
 
@@ -203,10 +210,12 @@ impl<T: Indexed> Index<T> {
         let before: Vec<_> = state.objects.drain().map(|(_, object)| object).collect();
         state.groups.clear();
         for object in std::mem::take(&mut state.incoming) {
-            state.insert(Arc::new(object));
+            state.insert(object);
         }
         let there: HashSet<_> = state.objects.values().filter_map(|object| object.uid()).collect();
         let gone = before.iter().filter_map(|o| o.uid()).filter(|uid| !there.contains(uid)).collect();
+        let changed = |old: &Arc<T>| !state.objects.get(&old.key()).is_some_and(|now| Arc::ptr_eq(now, old));
+        let before: Vec<_> = before.into_iter().filter(changed).collect();
         (state.objects.values().cloned().chain(before).collect(), gone)
     }
 
@@ -322,6 +331,26 @@ mod tests {
         };
         assert_eq!(told("t1"), (vec!["t1".into()], Some("t1".into())));
         assert_eq!(told("t2"), (vec!["t2".into(), "t1".into()], Some("t2".into())));
+    }
+
+    // code:A14: the second list must not need the memory of all objects again.
+    #[test]
+    fn relist_keeps_an_object_that_has_not_changed_once() {
+        let index = Index::default();
+        index.apply(pod("same", "t"), None);
+        index.apply(pod("moved", "t"), None);
+        let before = index.all();
+        index.relist();
+        index.incoming(pod("same", "t"), None);
+        index.incoming(pod("moved", "t2"), None);
+        let (concerned, gone) = index.relisted();
+        assert!(gone.is_empty());
+        let kept = |name: &str| before.iter().find(|old| old.child.key.name == name).unwrap();
+        let key = |name: &str| kept(name).child.key.clone();
+        assert!(Arc::ptr_eq(&index.get(&key("same")).unwrap(), kept("same")));
+        assert!(!Arc::ptr_eq(&index.get(&key("moved")).unwrap(), kept("moved")));
+        let count = |name: &str| concerned.iter().filter(|object| object.child.key.name == name).count();
+        assert_eq!((count("same"), count("moved")), (1, 2), "its owners before and after are concerned");
     }
 
     // I-missed-delete.

@@ -21,7 +21,7 @@ use crate::lifecycle::{
 /// A kind that is watched.
 pub trait Followed: Resource<DynamicType = ()> + Clone + Debug + Decode + Send + 'static {
     /// What is kept of an object.
-    type Kept: Indexed;
+    type Kept: Indexed + PartialEq;
     /// Where it is kept.
     fn index(cluster: &Cluster) -> &Index<Self::Kept>;
     /// What is kept of this one; `None`: nothing.

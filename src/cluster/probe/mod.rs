@@ -10,7 +10,7 @@ mod places;
 mod question;
 mod token;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -24,11 +24,12 @@ pub use self::address::Cidr;
 use self::address::Reach;
 use self::places::{Place, Places};
 use self::question::{NoAnswer, plain};
+use super::cache::Group;
 use super::follow::owners;
 use super::looks::{Look, Looks};
 use super::{Cluster, lock};
 use crate::api::ActivityReport;
-use crate::lifecycle::{Ask, FAILURES, ObjectKey, PodFacts, ProbeFacts, Uid};
+use crate::lifecycle::{Ask, FAILURES, ObjectKey, OwnerId, PodFacts, ProbeFacts, Uid};
 
 /// Longest time for a question: its token, the connection, and the whole answer.
 const WITHIN: Duration = Duration::from_secs(5);
@@ -143,7 +144,10 @@ impl Probes {
             };
             cluster.metrics.probe_took(begun.elapsed());
             let result = match pod(cluster, ask).filter(|pod| pod.address.as_ref() == Some(&ask.address)) {
-                Some(pod) => self.record(ask, pod.agent_uid.as_ref(), (asked_at, cluster.now()), answer),
+                Some(pod) => {
+                    let answer = answer.map(|report| reduced(cluster, &pod, report));
+                    self.record(ask, pod.agent_uid.as_ref(), (asked_at, cluster.now()), answer)
+                }
                 None => STALE,
             };
             cluster.metrics.probed(result);
@@ -252,6 +256,17 @@ impl Probes {
 pub async fn learn_addresses(cluster: &Cluster, allowed: Vec<Cidr>) {
     let refused = address::of_cluster(&cluster.client).await;
     cluster.probes.restrict(allowed, refused);
+}
+
+/// The part of an answer that decisions read: the agent of the pod, or the agents of the town.
+fn reduced(cluster: &Cluster, pod: &PodFacts, report: ActivityReport) -> ActivityReport {
+    if let Some(agent) = &pod.agent_uid {
+        return report.reduced(|uid| uid == agent.as_str(), false);
+    }
+    let town = pod.town_uid.as_ref().map(|uid| Group::Town(OwnerId::new(&pod.key.namespace, uid)));
+    let agents = town.map(|town| cluster.agents.of(&town)).unwrap_or_default();
+    let agents: HashSet<_> = agents.iter().filter_map(|agent| agent.metadata.uid.as_deref()).collect();
+    report.reduced(|uid| agents.contains(uid), true)
 }
 
 /// Whether the pod is there, at the address that it is asked at.
