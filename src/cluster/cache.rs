@@ -7,7 +7,7 @@
 //! while the watch was down goes with it. It also remembers how far the watch has come, see
 //! [`super::consistency`].
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use kube::ResourceExt;
@@ -143,8 +143,9 @@ pub struct Index<T> {
 }
 
 struct State<T> {
-    objects: HashMap<ObjectKey, Arc<T>>,
-    groups: HashMap<Group, BTreeSet<ObjectKey>>,
+    objects: HashMap<Arc<ObjectKey>, Arc<T>>,
+    /// The members of each group, in order. Most groups have one member: a set would need ten times its memory.
+    groups: HashMap<Group, Vec<Arc<ObjectKey>>>,
     /// What a relist has brought so far.
     incoming: Vec<Arc<T>>,
 }
@@ -166,7 +167,7 @@ impl<T: Indexed> Index<T> {
     pub fn of(&self, group: &Group) -> Vec<Arc<T>> {
         let state = self.read();
         let keys = state.groups.get(group);
-        keys.into_iter().flatten().filter_map(|key| state.objects.get(key).cloned()).collect()
+        keys.into_iter().flatten().filter_map(|key| state.objects.get(&**key).cloned()).collect()
     }
 
     /// An object was added or changed. Returns whom that concerns: what stands there now, and what stood there
@@ -251,10 +252,16 @@ impl<T: Indexed> Index<T> {
 
 impl<T: Indexed> State<T> {
     fn insert(&mut self, object: Arc<T>) -> Option<Arc<T>> {
-        let key = object.key();
+        let key = Arc::new(object.key());
         let before = self.remove(&key);
         for group in object.groups() {
-            self.groups.entry(group).or_default().insert(key.clone());
+            let keys = self.groups.entry(group).or_default();
+            if let Err(place) = keys.binary_search(&key) {
+                if keys.is_empty() {
+                    keys.reserve_exact(1);
+                }
+                keys.insert(place, key.clone());
+            }
         }
         self.objects.insert(key, object);
         before
@@ -264,7 +271,9 @@ impl<T: Indexed> State<T> {
         let before = self.objects.remove(key)?;
         for group in before.groups() {
             if let Some(keys) = self.groups.get_mut(&group) {
-                keys.remove(key);
+                if let Ok(place) = keys.binary_search_by(|member| (**member).cmp(key)) {
+                    keys.remove(place);
+                }
                 if keys.is_empty() {
                     self.groups.remove(&group);
                 }
