@@ -86,24 +86,25 @@ async fn work(args: RunArgs, health: Health) -> Result<(), Box<dyn std::error::E
     telemetry::serve(args.health_addr, health.routes(), stop.clone())
         .await
         .map_err(|e| format!("cannot serve health on {} (--health-addr): {e}", args.health_addr))?;
-    let candidacy = Candidacy {
-        namespace: args.lease_namespace.clone(),
-        release: args.release.clone(),
-        install: args.install_id.clone(),
-        me: args.me(),
-        terms: args.terms()?,
-    };
+    let (me, terms) = (args.me(), args.terms()?);
     let (office, fence) = cluster::office();
-    let client = cluster::connect(&fence, &candidacy.me).await.map_err(|e| format!("no cluster: {e}"))?;
+    let client = cluster::connect(&fence, &me).await.map_err(|e| format!("no cluster: {e}"))?;
     let admits = (args.metrics_auth == MetricsAuth::Token).then(|| reviewed_by(&client));
     telemetry::serve(args.metrics_addr, telemetry::metrics_routes(metrics.clone(), admits), stop.clone())
         .await
         .map_err(|e| format!("cannot serve metrics on {} (--metrics-addr): {e}", args.metrics_addr))?;
     cluster::check(&client).await?;
     let install = cluster::identify(&client, &args.install_id).await?;
-    let me = candidacy.me.holder().to_owned();
+    let candidacy = Candidacy {
+        namespace: args.lease_namespace.clone(),
+        release: args.release.clone(),
+        install: args.install_id.clone(),
+        label: install.0.clone(),
+        me: me.clone(),
+        terms,
+    };
     let mut leadership = cluster::stand(candidacy, office, metrics.clone()).await?;
-    tracing::info!(install = install.0, me, version = env!("CARGO_PKG_VERSION"), "starting");
+    tracing::info!(install = install.0, me = me.holder(), version = env!("CARGO_PKG_VERSION"), "starting");
 
     let limits = Limits {
         late_create: args.apiserver_request_timeout.get(),

@@ -10,6 +10,10 @@
 //!   that gave it up is none of these: somebody created or replaced it, and the holder before may lead still.
 //! - A Lease that is not there may have been deleted under its holder. Whoever makes it anew begins to lead when
 //!   that holder can no longer write.
+//! - In a first installation there is no such holder. One process alone creates the mark of the installation, which
+//!   stays. It leads as soon as its Lease is confirmed, if that is within `lease - deadline` after it sent the mark:
+//!   another process that saw the mark begins to lead `lease` after it or later, and by a renewal that was sent when
+//!   this one led already.
 //!
 //! It rests on clocks that run alike: the faster may run `lease / (deadline - margin)` times as fast as the slower.
 
@@ -141,6 +145,8 @@ pub struct Candidate<O> {
     reads_from: Moment,
     /// Nor written before this.
     writes_from: Moment,
+    /// When it sent the mark of the installation, if it alone created that.
+    installs: Option<Moment>,
     lost: Option<Lost>,
 }
 
@@ -148,7 +154,23 @@ impl<O: Clone + PartialEq> Candidate<O> {
     /// One who knows nothing yet.
     pub fn new(me: Identity, terms: Terms) -> Self {
         let (reads_from, writes_from) = (Moment::ZERO, Moment::ZERO);
-        Self { me, terms, seen: None, outdated: true, term: None, reads_from, writes_from, lost: None }
+        Self {
+            me,
+            terms,
+            seen: None,
+            outdated: true,
+            term: None,
+            reads_from,
+            writes_from,
+            installs: None,
+            lost: None,
+        }
+    }
+
+    /// This process alone created the mark of the installation, by a request that was sent then: no other process of the
+    /// installation ran before.
+    pub fn installs(&mut self, sent: Moment) {
+        self.installs = Some(sent);
     }
 
     /// When it may write, as far as it is known now.
@@ -235,7 +257,10 @@ impl<O: Clone + PartialEq> Candidate<O> {
 
     /// A write was confirmed: this is what the Lease is now. `sent`: when the request was sent.
     pub fn wrote(&mut self, object: O, record: Record, sent: Moment, now: Moment) {
-        let waits = if record.acquired.is_none() { self.terms.lease } else { Duration::ZERO };
+        let made = self.seen.as_ref().is_some_and(|seen| seen.lease.is_none());
+        let in_time = |first: Moment| now < first + self.terms.lease.saturating_sub(self.terms.deadline);
+        let first = made && self.installs.is_some_and(in_time);
+        let waits = if first || record.acquired.is_some() { Duration::ZERO } else { self.terms.lease };
         self.writes_from = sent + self.terms.retry;
         self.outdated = false;
         self.seen = Some(Seen { lease: Some((object, record)), since: now });

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, ListParams};
 use kube::runtime::WatchStreamExt;
@@ -19,7 +19,7 @@ use super::clock::{Moment, now};
 use super::election::{Candidate, Identity, Step, Term, Terms, Write};
 use super::fence::Fence;
 use super::record::Record;
-use crate::api::names;
+use crate::api::{Tombstone, Town, names};
 use crate::cluster::client::connect_unfenced;
 use crate::cluster::write::post_params;
 use crate::telemetry::Metrics;
@@ -34,6 +34,8 @@ pub struct Candidacy {
     pub namespace: String,
     /// The install id, which names the Lease.
     pub install: String,
+    /// The label of the installation's objects.
+    pub label: String,
     /// The release that runs this process, as `<namespace>/<name>`; empty: not known.
     pub release: String,
     /// This process.
@@ -46,6 +48,12 @@ pub struct Candidacy {
 /// stand for the same Lease, whichever release they belong to.
 pub fn lease_name(install_id: &str) -> String {
     format!("{}-{install_id}", names::MANAGER)
+}
+
+/// The name of the mark of an installation: a Lease that the first process creates, that nobody renews, and that stays.
+/// An install id has no dot, so no installation's Lease has this name.
+fn mark_name(install_id: &str) -> String {
+    format!("{}.installed", lease_name(install_id))
 }
 
 /// Why this process may not run as the installation that it says it is, or cannot know.
@@ -242,8 +250,63 @@ impl Keeper {
         keeper.was_installed_with_this_id().await?;
         let found = keeper.api.get_opt(&keeper.name).await;
         let found = found.map_err(|source| LeaseError::Unread { lease: keeper.lease(), source })?;
+        let absent = found.is_none();
         keeper.saw(found)?;
+        if absent {
+            keeper.install().await;
+        }
         Ok(keeper)
+    }
+
+    /// A first installation need not wait for a leader before it. Its proof: this process alone creates the mark of the
+    /// installation, and no object carries its label. Whatever fails proves nothing.
+    async fn install(&mut self) {
+        let sent = now();
+        match self.answered(self.api.create(&post_params(), &self.mark())).await {
+            Ok(_) => {}
+            Err(Failed::Api(kube::Error::Api(status))) if status.code == 409 => return,
+            Err(error) => {
+                tracing::warn!(lease = mark_name(&self.candidacy.install), %error, "the mark could not be created");
+                return;
+            }
+        }
+        match self.answered(self.has_objects()).await {
+            Ok(false) => {
+                tracing::info!(lease = self.lease(), "first installation");
+                self.candidate.installs(sent);
+            }
+            Ok(true) => tracing::info!(
+                lease = self.lease(),
+                label = self.candidacy.label,
+                "the lease is gone and objects of this installation are there: waiting as if it were held"
+            ),
+            Err(error) => tracing::warn!(%error, "objects of this installation could not be listed"),
+        }
+    }
+
+    fn mark(&self) -> Lease {
+        let metadata = ObjectMeta {
+            name: Some(mark_name(&self.candidacy.install)),
+            labels: Some([(names::APP_MANAGED_BY.to_owned(), names::MANAGER.to_owned())].into()),
+            annotations: Some([(names::INSTALL.to_owned(), self.candidacy.install.clone())].into()),
+            ..ObjectMeta::default()
+        };
+        let spec = LeaseSpec {
+            holder_identity: Some(self.candidacy.me.holder().to_owned()),
+            acquire_time: Some(MicroTime(Timestamp::now())),
+            ..LeaseSpec::default()
+        };
+        Lease { metadata, spec: Some(spec) }
+    }
+
+    /// Whether a town or the record of a destruction carries the label of this installation.
+    async fn has_objects(&self) -> Result<bool, kube::Error> {
+        let one =
+            ListParams::default().labels(&format!("{}={}", names::INSTALL, self.candidacy.label)).limit(1);
+        let client = self.api.clone().into_client();
+        let towns = Api::<Town>::all(client.clone()).list_metadata(&one).await?;
+        let tombstones = Api::<Tombstone>::all(client).list_metadata(&one).await?;
+        Ok(!towns.items.is_empty() || !tombstones.items.is_empty())
     }
 
     /// Refuses a release that led under another id before: everything that it made would be left alone.
@@ -525,6 +588,8 @@ mod tests {
     #[derive(Default)]
     struct Leases {
         all: BTreeMap<String, Value>,
+        /// Objects with the label of the installation, by resource.
+        labelled: BTreeMap<String, Vec<Value>>,
         writes: u64,
     }
 
@@ -559,6 +624,10 @@ mod tests {
                 let items: Vec<_> = leases.all.values().collect();
                 return (StatusCode::OK, json!({"metadata": {}, "items": items}));
             }
+            if let "towns" | "tombstones" = name.as_str() {
+                let items = leases.labelled.get(&name).cloned().unwrap_or_default();
+                return (StatusCode::OK, json!({"metadata": {}, "items": items}));
+            }
             if *method == Method::GET {
                 let absent = json!({"kind": "Status", "status": "Failure", "code": 404, "reason": "NotFound",
                     "message": "no such Lease", "metadata": {}});
@@ -566,10 +635,16 @@ mod tests {
                 return found.map_or((StatusCode::NOT_FOUND, absent), |lease| (StatusCode::OK, lease));
             }
             let mut lease: Value = serde_json::from_slice(body).unwrap();
+            let name = lease["metadata"]["name"].as_str().unwrap().to_owned();
+            if *method == Method::POST && leases.all.contains_key(&name) {
+                let there = json!({"kind": "Status", "status": "Failure", "code": 409, "reason": "AlreadyExists",
+                    "message": "it exists", "metadata": {}});
+                return (StatusCode::CONFLICT, there);
+            }
             leases.writes += 1;
             lease["metadata"]["resourceVersion"] = leases.writes.to_string().into();
             lease["metadata"]["uid"] = "one".into();
-            leases.all.insert(lease["metadata"]["name"].as_str().unwrap().into(), lease.clone());
+            leases.all.insert(name, lease.clone());
             self.written.notify_all();
             (StatusCode::OK, lease)
         }
@@ -595,6 +670,7 @@ mod tests {
         Candidacy {
             namespace: "ns".into(),
             install: install.into(),
+            label: format!("{install}.0123abcd"),
             release: "town-system/town-operator".into(),
             me: Identity::new("me", None, "1"),
             terms: TERMS,
@@ -633,6 +709,41 @@ mod tests {
         let lease = server.leases.lock().unwrap().all[&lease_name("a")].clone();
         assert_eq!(lease["metadata"]["annotations"][names::FREED], "one", "it was given up: {lease}");
         assert_eq!(lease["metadata"]["annotations"][names::RELEASE], "town-system/town-operator");
+    }
+
+    /// How often the Lease was written until its holder leads.
+    async fn writes_until_won(server: Arc<Server>) -> u64 {
+        let (office, _fence) = office();
+        let client = server.clone().client();
+        let stands = stand_with(candidacy("a"), office, Arc::default(), async move || Ok(client)).await;
+        let mut leadership = stands.unwrap();
+        leadership.won().await.unwrap();
+        let writes = server.leases.lock().unwrap().writes;
+        leadership.resign().await;
+        writes
+    }
+
+    // Decisions 5.3. A leader that waits for the end of another term renews its Lease meanwhile.
+    #[tokio::test]
+    async fn first_process_of_an_installation_leads_without_a_wait() {
+        let server = Server::with(&[]);
+        assert!(writes_until_won(server.clone()).await <= 3, "the mark, and the Lease");
+        let mark = server.leases.lock().unwrap().all["town-operator-a.installed"].clone();
+        assert_eq!(mark["spec"]["holderIdentity"], "me_1");
+        assert_eq!(mark["metadata"]["annotations"][names::INSTALL], "a");
+    }
+
+    #[tokio::test]
+    async fn process_waits_for_a_lease_that_may_have_been_deleted_under_its_holder() {
+        let mark =
+            json!({"metadata": {"name": "town-operator-a.installed", "uid": "m", "resourceVersion": "0"}});
+        assert!(writes_until_won(Server::with(&[mark])).await > 5, "the mark is there");
+        for kind in ["towns", "tombstones"] {
+            let server = Server::with(&[]);
+            let object = json!({"metadata": {"name": "gas", "namespace": "ns"}});
+            server.leases.lock().unwrap().labelled.insert(kind.into(), vec![object]);
+            assert!(writes_until_won(server).await > 5, "{kind} of the installation are there");
+        }
     }
 
     #[tokio::test]

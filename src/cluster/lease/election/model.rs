@@ -17,6 +17,7 @@ const SECOND: u32 = 1000;
 
 /// What is explored.
 #[derive(Clone, Copy)]
+#[allow(clippy::struct_excessive_bools)] // Each is a setting of its own.
 struct Scene {
     terms: Terms,
     /// How many milliseconds each clock counts in a true second.
@@ -37,6 +38,8 @@ struct Scene {
     recreations: u8,
     /// Whether the Lease is there at first, free.
     free: bool,
+    /// Whether the mark of the installation is there at first.
+    installed: bool,
     rules: Rules,
     /// Whether it is also looked at whether somebody leads in the end.
     rest: bool,
@@ -57,12 +60,15 @@ enum Rules {
     WithoutRevision,
     /// A renewal counts from when its answer came.
     CountedFromTheAnswer,
+    /// The first process of an installation leads at once, however late its Lease is confirmed.
+    FirstForEver,
 }
 
 #[derive(Clone)]
 struct World {
     now: u32,
     lease: Option<(u32, Record)>,
+    installed: bool,
     revisions: u32,
     processes: [Process; 2],
     /// Requests on their way; their order means nothing.
@@ -127,6 +133,7 @@ impl Scene {
         World {
             now: 0,
             lease: self.free.then(|| (0, Record::default().freed())),
+            installed: self.installed,
             revisions: 1,
             processes: [Process::new(self.terms, 0, 0), Process::new(self.terms, 1, 0)],
             requests: Vec::new(),
@@ -270,7 +277,12 @@ impl Scene {
                 {
                     record.freed = record.holder.is_empty();
                 }
+                // The mark is created where there is no Lease, by one process alone.
+                let installs = found.is_none() && !std::mem::replace(&mut world.installed, true);
                 candidate.saw(found, now);
+                if installs {
+                    candidate.installs(now);
+                }
             }
             Step::Write(write) => {
                 let request = Request { by: process, sent: now, write, answer: None, awaited: true };
@@ -302,6 +314,9 @@ impl Scene {
         let now = self.clock(world, by);
         let counted_from = if self.rules == Rules::CountedFromTheAnswer { now } else { sent };
         let candidate = &mut world.processes[by].candidate;
+        if self.rules == Rules::FirstForEver && candidate.installs.is_some() {
+            candidate.installs(now);
+        }
         match answer.flatten() {
             Some((revision, record)) => candidate.wrote(revision, record, counted_from, now),
             None => candidate.refused(sent),
@@ -363,6 +378,7 @@ impl Scene {
         let millis = |time: Moment| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
         let left = [world.kills, world.ends, world.deletions, world.recreations];
         let mut all: Vec<u32> = left.into_iter().map(u32::from).collect();
+        all.push(u32::from(world.installed));
         all.extend(world.lease.iter().flat_map(|(revision, record)| [rank(*revision), says(record)]));
         for (process, Process { candidate, .. }) in world.processes.iter().enumerate() {
             let now = self.clock(world, process);
@@ -372,6 +388,7 @@ impl Scene {
             all.push(u32::from(candidate.outdated) + 2 * u32::from(candidate.lost.is_some()));
             all.extend([ahead(candidate.reads_from), ahead(candidate.writes_from)]);
             all.extend(candidate.term.iter().flat_map(|term| [ahead(term.from), ahead(term.until)]));
+            all.push(candidate.installs.map_or(u32::MAX, ago));
             all.push(u32::MAX);
             if let Some(seen) = &candidate.seen {
                 all.push(ago(seen.since));
@@ -463,6 +480,7 @@ fn scene() -> Scene {
         deletions: 0,
         recreations: 0,
         free: true,
+        installed: true,
         rules: Rules::Kept,
         rest: false,
     }
@@ -520,6 +538,16 @@ fn i12_a_lease_that_is_recreated_or_replaced_does_not_let_two_write() {
 }
 
 #[test]
+fn first_process_of_an_installation_leads_alone() {
+    let first = Scene { free: false, installed: false, ..scene() };
+    holds(Scene { rest: true, depth: SOON, ..first });
+    holds(Scene { kills: 1, depth: SOON, ..first });
+    holds(Scene { deletions: 1, depth: 14, ..first });
+    holds(Scene { deletions: 1, recreations: 1, depth: 10, ..first });
+    holds(Scene { deletions: 1, rates: [1000, 1499], depth: SOON, ..first });
+}
+
+#[test]
 fn i12_clocks_may_run_apart_as_far_as_the_terms_allow() {
     holds(Scene { rates: [1000, 1499], ..scene() });
     holds(Scene { depth: SOON, ..tight(seconds(1)) });
@@ -535,6 +563,9 @@ fn i12_what_comes_late_does_not_let_two_write() {
     holds(Scene { ghosts: 1, rest: true, kills: 1, ..scene() });
     holds(Scene { ghosts: 1, ends: 1, ..scene() });
     holds(Scene { ghosts: 1, deletions: 2, ..scene() });
+    let first = Scene { free: false, installed: false, ..scene() };
+    holds(Scene { late: true, deletions: 1, ..first });
+    holds(Scene { ghosts: 1, deletions: 1, ..first });
 }
 
 /// Each rule is needed: without it the schedules find two who may write.
@@ -545,6 +576,8 @@ fn i12_without_any_one_of_its_rules_two_may_write() {
     breaks(Scene { rules: Rules::CountedFromTheAnswer, late: true, ..scene() });
     breaks(Scene { rules: Rules::EmptyIsFree, recreations: 1, ..scene() });
     breaks(Scene { rules: Rules::MadeAnewAtOnce, deletions: 1, ..scene() });
+    let first = Scene { free: false, installed: false, ..scene() };
+    breaks(Scene { rules: Rules::FirstForEver, deletions: 1, ..first });
     breaks(tight(Duration::ZERO));
     breaks(Scene { rates: [750, 1500], ..scene() });
 }
