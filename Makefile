@@ -107,6 +107,10 @@ build: ## Build the operator for this machine
 image: ## Build the container image into an archive (IMAGE=name, ENGINE=docker|podman|buildah)
 	@deploy/image.sh
 
+.PHONY: install
+install: ## Build the image and install it with Helm into the cluster of make cluster-up (or KIND=name, or CONTEXT=... IMAGE=...)
+	@deploy/install.sh
+
 .PHONY: generate
 generate: ## Write the CustomResourceDefinitions and the table of metrics from the Rust types
 	$(PROGRAM)

@@ -14,6 +14,8 @@ use crate::programs;
 
 /// The image for agents in tests: busybox with all its commands in `/bin`.
 pub const BUSYBOX: &str = "localhost/town-bed/busybox:1";
+/// The name of the same image in the examples. No registry can be reached, so that the image is in the node before.
+const EXAMPLES: &str = "docker.io/library/busybox:1.37";
 pub(crate) const PAUSE: &str = "localhost/town-bed/pause:1";
 
 /// Waits without a child for SIGTERM, which the first process of a pid namespace must ask for to get it.
@@ -52,7 +54,8 @@ pub(super) fn write(busybox: &Path, to: &Path) -> Result<(), Error> {
     };
     let (layer_digest, layer_size) = blob(&layer)?;
     let mut manifests = Vec::new();
-    for (name, command) in [(BUSYBOX, json!(["sh"])), (PAUSE, json!(["/bin/busybox", "sh", "-c", WAIT]))] {
+    let pause = json!(["/bin/busybox", "sh", "-c", WAIT]);
+    for (names, command) in [(&[BUSYBOX, EXAMPLES][..], json!(["sh"])), (&[PAUSE][..], pause)] {
         let config = json!({
             "architecture": architecture(),
             "os": "linux",
@@ -68,12 +71,14 @@ pub(super) fn write(busybox: &Path, to: &Path) -> Result<(), Error> {
             "layers": [{"mediaType": kind("layer.v1.tar"), "digest": layer_digest, "size": layer_size}],
         });
         let (digest, size) = blob(manifest.to_string().as_bytes())?;
-        manifests.push(json!({
-            "mediaType": kind("manifest.v1+json"),
-            "digest": digest,
-            "size": size,
-            "annotations": {"io.containerd.image.name": name},
-            "platform": {"os": "linux", "architecture": architecture()},
+        manifests.extend(names.iter().map(|name| {
+            json!({
+                "mediaType": kind("manifest.v1+json"),
+                "digest": digest,
+                "size": size,
+                "annotations": {"io.containerd.image.name": name},
+                "platform": {"os": "linux", "architecture": architecture()},
+            })
         }));
     }
     let index = json!({"schemaVersion": 2, "manifests": Value::from(manifests)}).to_string();
