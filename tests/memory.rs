@@ -103,7 +103,7 @@ fn town(number: usize) -> Value {
     let status = json!({
         "phase": "Asleep", "observedGeneration": 1, "asleepReason": "Idle",
         "conditions": conditions(&["Ready", "Reconciling", "Stalled", "Asleep", "Active", "Degraded", "DeletionBlocked"]),
-        "pod": {"startedAt": "2026-01-01T00:00:00Z"},
+        "pod": {"startTime": "2026-01-01T00:00:00Z"},
         "storage": {"claim": format!("town-{number}-{number:08x}"), "uid": uid},
     });
     applied("Town", &format!("town-{number}"), &uid, &spec, &status, None)
@@ -112,7 +112,7 @@ fn town(number: usize) -> Value {
 fn agent(number: usize) -> Value {
     let town = number / AGENTS_OF_EACH;
     let spec = json!({
-        "town": format!("town-{town}"), "role": "crew", "template": template(),
+        "townName": format!("town-{town}"), "role": "Crew", "template": template(),
         "hook": {"bead": format!("b-{number}"), "title": "A title of a bead"},
     });
     let uid = format!("{number:08x}-1111-4000-8000-000000000000");

@@ -22,12 +22,12 @@ pub struct ActivityReport {
     /// Whether a person is attached.
     pub attached: bool,
     /// When that person last put something in.
-    pub last_input_at: Option<Time>,
+    pub last_input_time: Option<Time>,
 }
 
 impl ActivityReport {
     /// The top-level fields. An answer that has none of them is one of another product, which says nothing of work.
-    const FIELDS: [&str; 4] = ["agents", "backlog", "attached", "lastInputAt"];
+    const FIELDS: [&str; 4] = ["agents", "backlog", "attached", "lastInputTime"];
 
     /// Reads an answer. The error says what is wrong with it and shows nothing of it.
     pub fn parse(body: &[u8]) -> Result<Self, String> {
@@ -63,7 +63,7 @@ impl ActivityReport {
                 }
                 continue;
             }
-            let time = |entry: &ReportedAgent| entry.last_activity_at.as_ref().map(|at| at.0);
+            let time = |entry: &ReportedAgent| entry.last_activity_time.as_ref().map(|at| at.0);
             match latest.iter_mut().find(|other| other.state == entry.state) {
                 Some(other) if time(other) < time(&entry) => *other = entry,
                 Some(_) => {}
@@ -91,7 +91,7 @@ pub struct ReportedAgent {
     pub state: ReportedState,
     /// When it last did something.
     #[serde(default)]
-    pub last_activity_at: Option<Time>,
+    pub last_activity_time: Option<Time>,
     /// The bead that it speaks of.
     #[serde(default)]
     pub bead: Option<String>,
@@ -111,7 +111,7 @@ pub enum ReportedState {
     /// It has nothing to do.
     Idle,
     /// It should work and does not get on.
-    Stalled,
+    Stuck,
     /// The bead is done.
     Done,
     /// The bead has failed.
@@ -157,16 +157,16 @@ mod tests {
     fn answer_keeps_what_decisions_read_whatever_its_size() {
         let entry = |uid: &str, state: &str, minute: u8, message: &str| {
             serde_json::json!({"uid": uid, "state": state, "message": message, "bead": "b",
-                "lastActivityAt": format!("2030-01-01T00:{minute:02}:00Z")})
+                "lastActivityTime": format!("2030-01-01T00:{minute:02}:00Z")})
         };
         let mut agents =
             vec![entry("ours", "waiting", 1, &"é".repeat(5000)), entry("ours", "idle", 2, "again")];
-        agents.extend((0..500).map(|n| entry(&format!("unknown-{n}"), "stalled", (n % 60) as u8, "x")));
+        agents.extend((0..500).map(|n| entry(&format!("unknown-{n}"), "stuck", (n % 60) as u8, "x")));
         agents.push(entry("other", "working", 3, "y"));
         let body = serde_json::json!({"agents": agents, "attached": true}).to_string();
         let report = ActivityReport::parse(body.as_bytes()).unwrap();
         let shown = |report: &ActivityReport| -> Vec<_> {
-            let time = |a: &ReportedAgent| a.last_activity_at.as_ref().map(|at| at.0.to_string());
+            let time = |a: &ReportedAgent| a.last_activity_time.as_ref().map(|at| at.0.to_string());
             report.agents.iter().map(|a| (a.state, time(a).unwrap_or_default())).collect()
         };
         let of_town = report.clone().reduced(|uid| uid == "ours", true);
@@ -175,7 +175,7 @@ mod tests {
             shown(&of_town),
             [
                 (ReportedState::Waiting, at(1)),
-                (ReportedState::Stalled, at(59)),
+                (ReportedState::Stuck, at(59)),
                 (ReportedState::Working, at(3)),
             ]
         );
@@ -190,7 +190,7 @@ mod tests {
             r#"{"agents": []}"#,
             r#"{"backlog": {}}"#,
             r#"{"attached": false}"#,
-            r#"{"lastInputAt": null}"#,
+            r#"{"lastInputTime": null}"#,
             r#"{"agents": [], "weather": "fair"}"#,
         ] {
             assert_eq!(ActivityReport::parse(body.as_bytes()), Ok(ActivityReport::default()), "{body}");

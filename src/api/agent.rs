@@ -24,10 +24,10 @@ use super::town::{ActivityProbe, DestroyStatus, PodStatus, RestartsStatus, Stora
     derive = "PartialEq",
     shortname = "ta",
     category = "gastown",
-    selectable = ".spec.town",
+    selectable = ".spec.townName",
     selectable = ".status.phase",
     doc = "One who works in a town, in a pod of its own: for one bead after another (mode Task), or as long as the town is awake (mode Session).",
-    printcolumn(name = "Town", type_ = "string", json_path = ".spec.town", description = "The agent's town"),
+    printcolumn(name = "Town", type_ = "string", json_path = ".spec.townName", description = "The agent's town"),
     printcolumn(
         name = "Role",
         type_ = "string",
@@ -57,7 +57,7 @@ use super::town::{ActivityProbe, DestroyStatus, PodStatus, RestartsStatus, Stora
     printcolumn(
         name = "Node",
         type_ = "string",
-        json_path = ".status.pod.node",
+        json_path = ".status.pod.nodeName",
         priority = 1,
         description = "Node of the agent's pod"
     ),
@@ -78,13 +78,13 @@ use super::town::{ActivityProbe, DestroyStatus, PodStatus, RestartsStatus, Stora
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("!(self.role in ['refinery', 'polecat']) || has(self.rig)").message("spec.rig is required for the roles refinery and polecat: name one of the town's rigs"),
+    validation = Rule::new("!(self.role in ['Refinery', 'Polecat']) || has(self.rig)").message("spec.rig is required for the roles Refinery and Polecat: name one of the town's rigs"),
     validation = Rule::new("!has(oldSelf.rig) || (has(self.rig) && self.rig == oldSelf.rig)").message("spec.rig cannot be changed or removed once it is set: create a new agent for the other rig"),
-    validation = Rule::new("(has(self.mode) ? self.mode : (self.role == 'polecat' ? 'Task' : 'Session')) == (has(oldSelf.mode) ? oldSelf.mode : (oldSelf.role == 'polecat' ? 'Task' : 'Session'))").message("spec.mode cannot be changed, neither by itself nor by a role with another default; make a new agent"),
-    validation = Rule::new("!has(self.activityProbe) || (has(self.mode) ? self.mode == 'Session' : self.role != 'polecat')").message("spec.activityProbe is for agents of mode Session: a Task agent works as long as its pod runs"),
+    validation = Rule::new("(has(self.mode) ? self.mode : (self.role == 'Polecat' ? 'Task' : 'Session')) == (has(oldSelf.mode) ? oldSelf.mode : (oldSelf.role == 'Polecat' ? 'Task' : 'Session'))").message("spec.mode cannot be changed, neither by itself nor by a role with another default; make a new agent"),
+    validation = Rule::new("!has(self.activityProbe) || (has(self.mode) ? self.mode == 'Session' : self.role != 'Polecat')").message("spec.activityProbe is for agents of mode Session: a Task agent works as long as its pod runs"),
     validation = Rule::new("!has(self.activityProbe) || !has(self.template) || !has(self.template.spec.hostNetwork) || !self.template.spec.hostNetwork").message("spec.activityProbe and hostNetwork do not go together: the token would leave on an address that is the node's"),
-    validation = Rule::new("!has(self.ttlAfterFinished) || (has(self.mode) ? self.mode == 'Task' : self.role == 'polecat')").message("spec.ttlAfterFinished is for agents of mode Task: no other finishes"),
-    validation = Rule::new("!(has(self.mode) ? self.mode == 'Task' : self.role == 'polecat') || !has(self.template) || !has(self.template.spec) || !has(self.template.spec.restartPolicy) || self.template.spec.restartPolicy == 'Never'").message("spec.template.spec.restartPolicy must be Never, or absent, for an agent of mode Task"),
+    validation = Rule::new("!has(self.ttlAfterFinished) || (has(self.mode) ? self.mode == 'Task' : self.role == 'Polecat')").message("spec.ttlAfterFinished is for agents of mode Task: no other finishes"),
+    validation = Rule::new("!(has(self.mode) ? self.mode == 'Task' : self.role == 'Polecat') || !has(self.template) || !has(self.template.spec) || !has(self.template.spec.restartPolicy) || self.template.spec.restartPolicy == 'Never'").message("spec.template.spec.restartPolicy must be Never, or absent, for an agent of mode Task"),
 )]
 pub struct AgentSpec {
     /// Why parts of the spec could not be decoded; they are absent here. It is no field of the API.
@@ -93,8 +93,8 @@ pub struct AgentSpec {
     pub unreadable: Option<String>,
     /// A Town in the same namespace; cannot be changed.
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
-    #[x_kube(validation = Rule::new("self == oldSelf").message("spec.town cannot be changed; make a new agent in the other town"))]
-    pub town: String,
+    #[x_kube(validation = Rule::new("self == oldSelf").message("spec.townName cannot be changed; make a new agent in the other town"))]
+    pub town_name: String,
     /// What the agent does in its town.
     pub role: Role,
     /// The rig that the agent works on, one of the town's; required for refinery and polecat. Cannot be changed or
@@ -108,7 +108,7 @@ pub struct AgentSpec {
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[^\x00-\x1f\x7f-\x9f]*$"))]
     pub identity: Option<String>,
     /// Task: a pod exists only while the bead on the hook is unfinished; exit 0 is done. Session: the
-    /// pod lives while the town is awake. Default by role: polecat Task, others Session.
+    /// pod lives while the town is awake. Default by role: Polecat Task, others Session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<Mode>,
     /// The agent's pod; the town's `agentTemplate` where absent.
@@ -137,7 +137,6 @@ pub struct AgentSpec {
 
 /// What an agent does in its town. It reaches the container as `GASTOWN_ROLE`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Coordinates the town.
     Mayor,
@@ -162,6 +161,16 @@ impl Agent {
 impl Role {
     /// The role's name, as in the API.
     pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Mayor => "Mayor",
+            Self::Refinery => "Refinery",
+            Self::Polecat => "Polecat",
+            Self::Crew => "Crew",
+        }
+    }
+
+    /// The role as containers read it in `GASTOWN_ROLE`: in lower case, as Gas Town has it.
+    pub fn env_value(self) -> &'static str {
         match self {
             Self::Mayor => "mayor",
             Self::Refinery => "refinery",
@@ -237,7 +246,7 @@ pub struct AgentStatus {
     /// The `metadata.generation` that this status speaks of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Where the agent is in its life: Pending, Starting, Working, Waiting, Stalled, Idle, Done,
+    /// Where the agent is in its life: Pending, Starting, Working, Waiting, Stuck, Idle, Done,
     /// Failed, Asleep, Blocked, Tombstoned or Destroying.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phase: Option<String>,
@@ -269,7 +278,7 @@ pub struct AgentStatus {
     pub restored: Option<RestoredStatus>,
     /// When the agent was last seen to work.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub last_activity_at: Option<Time>,
+    pub last_activity_time: Option<Time>,
     /// The agent's volume claim.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub storage: Option<StorageStatus>,
@@ -293,15 +302,15 @@ pub struct WorkStatus {
     pub bead: String,
     /// attempts is the number of failed attempts at this bead in a row, an attempt that runs included.
     pub attempts: i32,
-    /// windowStartedAt is the time of the first attempt in the row.
+    /// windowStartTime is the time of the first attempt in the row.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub window_started_at: Option<Time>,
+    pub window_start_time: Option<Time>,
     /// When the last attempt began.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub started_at: Option<Time>,
+    pub start_time: Option<Time>,
     /// When the last attempt ended; absent while it runs.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub finished_at: Option<Time>,
+    pub finish_time: Option<Time>,
     /// How the last attempt ended. Done: exit 0; this bead never starts a pod again. Failed: any other end of the
     /// container's own. Interrupted: the operator or the node ended it; it does not count against the limit.
     #[serde(default, deserialize_with = "known", skip_serializing_if = "Option::is_none")]

@@ -50,7 +50,7 @@ pub mod reason {
     pub const AWAKE: &str = "Awake";
     /// No work for `sleepAfter`.
     pub const IDLE: &str = "Idle";
-    /// `spec.suspended` is true.
+    /// `spec.suspend` is true.
     pub const SUSPENDED: &str = "Suspended";
     /// An agent has work.
     pub const WORK: &str = "Work";
@@ -149,7 +149,7 @@ pub mod reason {
     /// The agent waits for a person.
     pub const WAITING: &str = "Waiting";
     /// The agent reports that it does not get on.
-    pub const REPORTED_STALLED: &str = "ReportedStalled";
+    pub const REPORTED_STUCK: &str = "ReportedStuck";
     /// The agent reports that its bead has failed.
     pub const REPORTED_FAILED: &str = "ReportedFailed";
     /// The town will sleep soon (event).

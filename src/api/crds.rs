@@ -10,7 +10,7 @@ use super::{Agent, Tombstone, Town};
 use super::{condition, names, storage};
 
 /// Raised with every change of a schema. At start-up the operator refuses CRDs that are older.
-pub const SCHEMA_REVISION: i64 = 4;
+pub const SCHEMA_REVISION: i64 = 5;
 
 /// `status.observedGeneration` of an object that the operator has not looked at yet.
 pub(super) const NOT_OBSERVED: i64 = -1;

@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 /// A PersistentVolumeClaim: one that the operator makes and that goes with its owner (`size`), or one that
-/// exists and is never deleted (`existingClaim`).
+/// exists and is never deleted (`existingClaimName`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("has(self.size) != has(self.existingClaim)").message("storage needs either size (a claim is made) or existingClaim (one that exists is used)"),
-    validation = Rule::new("!has(self.existingClaim) || !(has(self.storageClassName) || has(self.accessModes) || has(self.dataSource) || has(self.retainPolicy))").message("storage with existingClaim takes no storageClassName, accessModes, dataSource or retainPolicy: the claim is used as it is, and never deleted"),
+    validation = Rule::new("has(self.size) != has(self.existingClaimName)").message("storage needs either size (a claim is made) or existingClaimName (one that exists is used)"),
+    validation = Rule::new("!has(self.existingClaimName) || !(has(self.storageClassName) || has(self.accessModes) || has(self.dataSource) || has(self.retainPolicy))").message("storage with existingClaimName takes no storageClassName, accessModes, dataSource or retainPolicy: the claim is used as it is, and never deleted"),
     validation = Rule::new("!has(self.accessModes) || self.accessModes.size() == 1 || !('ReadWriteOncePod' in self.accessModes)").message("storage.accessModes must name ReadWriteOncePod alone, or not at all"),
 )]
 pub struct Storage {
@@ -30,7 +30,7 @@ pub struct Storage {
     #[schemars(length(min = 1, max = 4))]
     pub access_modes: Option<Vec<AccessMode>>,
     /// What becomes of the claim when its owner is destroyed; Delete where absent. Retain: it stays, no longer
-    /// marked as the owner's, and can be used again by `existingClaim`.
+    /// marked as the owner's, and can be used again by `existingClaimName`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retain_policy: Option<RetainPolicy>,
     /// A VolumeSnapshot or another claim of the namespace that the volume starts from.
@@ -39,7 +39,7 @@ pub struct Storage {
     /// Name of a claim of the namespace that is used instead of one of our own. It is never deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
-    pub existing_claim: Option<String>,
+    pub existing_claim_name: Option<String>,
 }
 
 /// A rule between an object as it was and as it is to be. It stands at the root of the schema, because it needs the
@@ -57,7 +57,7 @@ const CLAIM_IS_MADE: &str = "has(oldSelf.spec.storage) && has(oldSelf.spec.stora
 const ONCE_MADE: [Transition; 5] = [
     Transition {
         rule: "has(self.spec.storage) && has(self.spec.storage.size)",
-        message: "spec.storage cannot be removed, nor changed to existingClaim, once its claim is made",
+        message: "spec.storage cannot be removed, nor changed to existingClaimName, once its claim is made",
     },
     Transition {
         rule: "!has(self.spec.storage) || !has(self.spec.storage.size) || \

@@ -29,18 +29,18 @@ fn town_of_revision_1() -> Town {
     let spec = json!({
         "template": template, "agentTemplate": template,
         "storage": {"size": "1Gi", "storageClassName": "fast", "accessModes": ["ReadWriteOnce"]},
-        "rigs": [{"name": "core"}], "suspended": true, "sleepAfter": "10m", "alwaysOn": true,
+        "rigs": [{"name": "core"}], "suspend": true, "sleepAfter": "10m", "alwaysOn": true,
         "drain": {"timeout": "1m"}, "wakeRequest": "now",
     });
     let status = json!({
         "observedGeneration": 3, "phase": "Idle", "conditions": [], "asleepReason": "Suspended",
-        "pod": {"name": "old-1", "uid": "u", "node": "n", "startedAt": "2026-01-01T00:00:00Z"},
-        "agents": {"total": 0, "working": 0, "waiting": 0, "stalled": 0, "failed": 0, "summary": "0/0"},
-        "lastActiveAt": "2026-01-01T00:00:00Z", "wokeAt": "2026-01-01T00:00:00Z",
-        "sleepAt": "2026-01-01T00:00:00Z", "drainingSince": "2026-01-01T00:00:00Z",
+        "pod": {"name": "old-1", "uid": "u", "node": "n", "startTime": "2026-01-01T00:00:00Z"},
+        "agents": {"total": 0, "working": 0, "waiting": 0, "stuck": 0, "failed": 0, "summary": "0/0"},
+        "lastActiveTime": "2026-01-01T00:00:00Z", "wakeTime": "2026-01-01T00:00:00Z",
+        "sleepTime": "2026-01-01T00:00:00Z", "drainTime": "2026-01-01T00:00:00Z",
         "handledWakeRequest": "now", "storage": {"claim": "old-1", "uid": "u"},
-        "restarts": {"count": 1, "windowStartedAt": "2026-01-01T00:00:00Z"},
-        "destroy": {"startedAt": "2026-01-01T00:00:00Z", "step": "Drain"},
+        "restarts": {"count": 1, "windowStartTime": "2026-01-01T00:00:00Z"},
+        "destroy": {"startTime": "2026-01-01T00:00:00Z", "step": "Drain"},
     });
     town(spec, status)
 }
@@ -56,30 +56,30 @@ fn k37_a_town_from_before_a_field_existed_has_its_default() {
     assert_eq!((rig.branch(), rig.max_polecats(), &rig.git_url), ("main", 8, &None));
     assert_eq!(rig.credentials_secret_name, None);
     let storage = spec.storage.unwrap();
-    assert!(!storage.is_retained() && storage.existing_claim.is_none() && storage.data_source.is_none());
-    assert_eq!((status.idle_since, status.attached_since, status.usage), (None, None, None));
-    assert_eq!((status.activity_unknown_since, status.service), (None, None));
+    assert!(!storage.is_retained() && storage.existing_claim_name.is_none() && storage.data_source.is_none());
+    assert_eq!((status.idle_time, status.attach_time, status.usage), (None, None, None));
+    assert_eq!((status.activity_unknown_time, status.service), (None, None));
     assert_eq!(status.pod.unwrap().container_restarts, 0);
 }
 
 #[test]
 fn k37_an_agent_from_before_a_field_existed_has_its_default() {
     let spec = json!({
-        "town": "old", "role": "polecat", "rig": "core", "identity": "ada", "mode": "Task",
+        "townName": "old", "role": "Polecat", "rig": "core", "identity": "ada", "mode": "Task",
         "hook": {"bead": "b", "title": "t", "instructions": "i"}, "storage": {"size": "1Gi"},
         "retry": {"limit": 3, "window": "10m"},
     });
     let status = json!({
         "observedGeneration": 1, "phase": "Failed", "mode": "Task", "identity": "ada", "conditions": [],
-        "pod": {"startedAt": "2026-01-01T00:00:00Z"},
+        "pod": {"startTime": "2026-01-01T00:00:00Z"},
         "work": {"bead": "b", "attempts": 3, "outcome": "Failed", "message": "m", "done": ["a"]},
         "storage": {"claim": "old-2"},
     });
     let old = agent(spec, status);
     assert_eq!((old.spec.activity_probe, old.spec.ttl_after_finished), (None, None));
     let status = old.status.unwrap();
-    assert_eq!((status.last_activity_at, status.restarts, status.destroy), (None, None, None));
-    assert_eq!(status.work.unwrap().window_started_at, None);
+    assert_eq!((status.last_activity_time, status.restarts, status.destroy), (None, None, None));
+    assert_eq!(status.work.unwrap().window_start_time, None);
 }
 
 #[test]
@@ -89,12 +89,13 @@ fn an_object_of_which_little_is_said_has_the_defaults_of_the_schema() {
         (bare.spec.sleep_after.to_string(), bare.spec.drain.timeout.to_string()),
         ("30m".into(), "2m".into())
     );
-    assert!(!bare.spec.suspended && !bare.spec.always_on && bare.spec.rigs.is_empty());
+    assert!(!bare.spec.suspend && !bare.spec.always_on && bare.spec.rigs.is_empty());
     assert!(!bare.spec.deletion_protection);
-    let half = town(json!({"alarm": {"active": "7s"}, "expiry": {"at": "2030-01-01T00:00:00Z"}}), json!({}));
+    let half =
+        town(json!({"alarm": {"active": "7s"}, "expiry": {"time": "2030-01-01T00:00:00Z"}}), json!({}));
     assert_eq!(half.spec.alarm.idle.to_string(), "60s");
     assert_eq!(half.spec.expiry.unwrap().policy, ExpiryPolicy::Sleep);
-    let bare = agent(json!({"town": "t", "role": "mayor", "activityProbe": {"port": 80}}), json!({}));
+    let bare = agent(json!({"townName": "t", "role": "Mayor", "activityProbe": {"port": 80}}), json!({}));
     assert_eq!(bare.spec.retry, Retry::default());
     assert_eq!((bare.spec.mode, bare.spec.activity_probe.unwrap().path.as_str()), (None, "/activity"));
 }
@@ -104,7 +105,8 @@ fn k37_fields_of_a_newer_version_are_passed_over() {
     let town =
         town(json!({"weather": "fine", "rigs": [{"name": "core", "color": "red"}]}), json!({"mood": 1}));
     assert_eq!(town.spec.rigs[0].name, "core");
-    let agent = agent(json!({"town": "t", "role": "crew", "mode": "Task", "placement": "OwnPod"}), json!({}));
+    let agent =
+        agent(json!({"townName": "t", "role": "Crew", "mode": "Task", "placement": "OwnPod"}), json!({}));
     assert_eq!(agent.spec.mode, Some(Mode::Task));
 }
 
@@ -118,14 +120,14 @@ fn what_is_read_is_written_back_as_it_was() {
 // A4 of the review of the API: an older operator reads what a newer one wrote.
 #[test]
 fn object_with_unknown_words_in_its_status_can_be_read() {
-    let destroy = json!({"startedAt": "2026-01-01T00:00:00Z", "step": "Bury"});
+    let destroy = json!({"startTime": "2026-01-01T00:00:00Z", "step": "Bury"});
     let town =
         town(json!({}), json!({"asleepReason": "OwnerSuspended", "phase": "Dreaming", "destroy": destroy}));
     let status = town.status.unwrap();
     assert_eq!((status.asleep_reason, status.phase.as_deref()), (None, Some("Dreaming")));
     assert_eq!(status.destroy.unwrap().step, DestroyStep::Tombstone);
     let work = json!({"bead": "b", "attempts": 1, "outcome": "Postponed"});
-    let agent = agent(json!({"town": "t", "role": "crew"}), json!({"mode": "Batch", "work": work}));
+    let agent = agent(json!({"townName": "t", "role": "Crew"}), json!({"mode": "Batch", "work": work}));
     let status = agent.status.unwrap();
     assert_eq!((status.mode, status.work.unwrap().outcome), (None, None));
 }
@@ -205,7 +207,7 @@ fn object_that_no_operator_has_looked_at_has_no_status_for_decisions() {
         if crd.spec.names.kind == "Town" {
             assert_eq!(town(json!({}), default).observed().status, None);
         } else {
-            assert_eq!(agent(json!({"town": "t", "role": "crew"}), default).observed().status, None);
+            assert_eq!(agent(json!({"townName": "t", "role": "Crew"}), default).observed().status, None);
         }
     }
     let seen = town(json!({}), json!({"observedGeneration": 1}));

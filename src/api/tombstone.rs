@@ -47,7 +47,7 @@ use super::duration::Duration;
     printcolumn(
         name = "Deleted",
         type_ = "date",
-        json_path = ".spec.deletedAt",
+        json_path = ".spec.deleteTime",
         description = "Since when it is being destroyed"
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
@@ -61,7 +61,7 @@ use super::duration::Duration;
     printcolumn(
         name = "Expires",
         type_ = "string",
-        json_path = ".spec.expiresAt",
+        json_path = ".spec.expireTime",
         priority = 1,
         description = "When this record goes, if nothing is left by then"
     )
@@ -80,14 +80,14 @@ pub struct TombstoneSpec {
     #[schemars(length(min = 1, max = 128))]
     pub uid: String,
     /// When its destruction began.
-    pub deleted_at: Time,
+    pub delete_time: Time,
     /// Why.
     pub cause: Cause,
     /// Whether a new town may take its namespace and name while this record is there.
     #[serde(default)]
     pub recreate: Recreate,
     /// When this record goes, if nothing is left by then.
-    pub expires_at: Time,
+    pub expire_time: Time,
     /// What it had when its destruction began; at most 500.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 500))]
@@ -222,7 +222,7 @@ pub struct Receipt {
     /// What became of it.
     pub outcome: ReceiptOutcome,
     /// When that was known.
-    pub at: Time,
+    pub time: Time,
 }
 
 /// What became of an object.

@@ -49,14 +49,14 @@ use super::tombstone::TombstonePolicy;
     printcolumn(
         name = "Sleeps-At",
         type_ = "string",
-        json_path = ".status.sleepAt",
+        json_path = ".status.sleepTime",
         description = "When the town sleeps if no work comes"
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(
         name = "Node",
         type_ = "string",
-        json_path = ".status.pod.node",
+        json_path = ".status.pod.nodeName",
         priority = 1,
         description = "Node of the town's pod"
     ),
@@ -110,7 +110,7 @@ pub struct TownSpec {
     pub backlog: Backlog,
     /// Asleep by decree: no pods, whatever the work.
     #[serde(default)]
-    pub suspended: bool,
+    pub suspend: bool,
     /// Time without work after which the town sleeps; from 10s to 720h.
     #[serde(default = "sleep_after")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('10s') && duration(self) <= duration('720h')").message("spec.sleepAfter must be from 10s to 720h, written like 90s or 1h30m"))]
@@ -260,7 +260,7 @@ pub struct ActivityProbe {
     /// finds it at `/var/run/gastown/token`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
-    pub token_secret: Option<String>,
+    pub token_secret_name: Option<String>,
 }
 
 fn activity_path() -> String {
@@ -277,8 +277,8 @@ pub struct Expiry {
     #[schemars(regex(
         pattern = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})$"
     ))]
-    #[x_kube(validation = Rule::new("self < timestamp('9999-01-01T00:00:00Z')").message("spec.expiry.at must be a time before the year 9999, written like 2030-12-31T18:00:00Z"))]
-    pub at: Time,
+    #[x_kube(validation = Rule::new("self < timestamp('9999-01-01T00:00:00Z')").message("spec.expiry.time must be a time before the year 9999, written like 2030-12-31T18:00:00Z"))]
+    pub time: Time,
     /// What happens then.
     #[serde(default)]
     pub policy: ExpiryPolicy,
@@ -331,7 +331,7 @@ pub struct TownStatus {
     #[schemars(length(max = 32))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
-    /// Why the town sleeps, or is about to. Idle: no work for `sleepAfter`. Suspended: `spec.suspended`. Expired:
+    /// Why the town sleeps, or is about to. Idle: no work for `sleepAfter`. Suspended: `spec.suspend`. Expired:
     /// `spec.expiry` is past. ActivityUnknown: for too long it could not be found out whether the town has work.
     #[serde(default, deserialize_with = "known", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
@@ -344,16 +344,16 @@ pub struct TownStatus {
     pub agents: Option<AgentCounts>,
     /// When work was last seen.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub last_active_at: Option<Time>,
+    pub last_active_time: Option<Time>,
     /// When the town was last woken.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub woke_at: Option<Time>,
+    pub wake_time: Option<Time>,
     /// When the town sleeps if no work comes.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub sleep_at: Option<Time>,
+    pub sleep_time: Option<Time>,
     /// From when idle time is counted, where that is none of the other times: after its activity was unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub idle_since: Option<Time>,
+    pub idle_time: Option<Time>,
     /// PodMarkTime is the earliest start of the idle clock while the town has a pod: the time at which the pod was
     /// first Ready, or 10 minutes after the first pod of this start was created.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -364,13 +364,13 @@ pub struct TownStatus {
     pub accepted_time: Option<Time>,
     /// Since when nobody can say whether the town has work; the idle clock stands still meanwhile.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub activity_unknown_since: Option<Time>,
+    pub activity_unknown_time: Option<Time>,
     /// Since when a person is attached; their input counts as work for a bounded time.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub attached_since: Option<Time>,
+    pub attach_time: Option<Time>,
     /// When the town began to drain before sleeping.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub draining_since: Option<Time>,
+    pub drain_time: Option<Time>,
     /// The value of `spec.wakeRequest` that was last acted on.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub handled_wake_request: String,
@@ -404,7 +404,7 @@ pub struct TownStatus {
 pub enum AsleepReason {
     /// No work for `sleepAfter`.
     Idle,
-    /// `spec.suspended`.
+    /// `spec.suspend`.
     Suspended,
     /// `spec.expiry` is past.
     Expired,
@@ -421,10 +421,10 @@ pub struct UsageStatus {
     /// Seconds that pods ran in it, all pods added up, until `since`.
     pub pod_seconds: i64,
     /// Until when they are counted.
-    pub since: Time,
+    pub count_time: Time,
 }
 
-/// A pod of ours. Once it is gone only `startedAt` stays.
+/// A pod of ours. Once it is gone only `startTime` stays.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PodStatus {
@@ -436,10 +436,10 @@ pub struct PodStatus {
     pub uid: Option<String>,
     /// Node of the pod.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub node: Option<String>,
+    pub node_name: Option<String>,
     /// When the pod, or the last one, was created.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub started_at: Option<Time>,
+    pub start_time: Option<Time>,
     /// How often the kubelet has started its containers anew.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub container_restarts: i32,
@@ -463,8 +463,8 @@ pub struct AgentCounts {
     pub working: i32,
     /// Waiting for a person.
     pub waiting: i32,
-    /// Stalled in their work.
-    pub stalled: i32,
+    /// Agents that report no progress.
+    pub stuck: i32,
     /// Past their limit of retries.
     pub failed: i32,
     /// `working/total`, for people.
@@ -492,9 +492,9 @@ pub struct RestartsStatus {
     /// count is the number of failed starts in a row. It ends when the pod was Ready for the length of the retry
     /// window, or when the revision changes.
     pub count: i32,
-    /// windowStartedAt is the time of the first failed start in the row.
+    /// windowStartTime is the time of the first failed start in the row.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub window_started_at: Option<Time>,
+    pub window_start_time: Option<Time>,
     /// disruptions is the number of disruptions in a row: evictions, preemptions, lost nodes and deletions by
     /// others. A disruption is not a failed start, but it lengthens the pause before the next start.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -520,7 +520,7 @@ pub struct RestartsStatus {
 #[serde(rename_all = "camelCase")]
 pub struct DestroyStatus {
     /// When destruction began.
-    pub started_at: Time,
+    pub start_time: Time,
     /// The step under way when this was last written: Tombstone, Drain, Credentials, Agents, Compute, Rest or Verify.
     #[serde(default, deserialize_with = "known_or_default")]
     #[schemars(with = "String")]
@@ -547,7 +547,7 @@ pub enum DestroyStep {
     /// The pods are deleted and waited for.
     Compute,
     /// Volume claims, the volumes behind them, and whatever else there is.
-    Rest,
+    Storage,
     /// Every kind is listed once more.
     Verify,
 }
@@ -571,7 +571,7 @@ impl DestroyStep {
             Self::Credentials => "Credentials",
             Self::Agents => "Agents",
             Self::Compute => "Compute",
-            Self::Rest => "Rest",
+            Self::Storage => "Storage",
             Self::Verify => "Verify",
         }
     }

@@ -319,7 +319,7 @@ impl Subject<'_> {
             Self::Town(town) => ObjectKey::of(&town.metadata),
             Self::Agent(agent) => ObjectKey {
                 namespace: agent.metadata.namespace.clone().unwrap_or_default(),
-                name: agent.spec.town.clone(),
+                name: agent.spec.town_name.clone(),
             },
         };
         OwnerRef { key, uid: uid.clone() }

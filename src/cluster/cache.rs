@@ -68,7 +68,7 @@ impl Indexed for Agent {
         let bound = bound.map(|uid| Group::Town(OwnerId::new(&namespace, &uid)));
         let itself = OwnerId::of(&self.metadata).map(Group::Agent);
         let anywhere = Uid::of(&self.metadata).map(Group::Anywhere);
-        let named = Group::NamesTown(ObjectKey { namespace, name: self.spec.town.clone() });
+        let named = Group::NamesTown(ObjectKey { namespace, name: self.spec.town_name.clone() });
         bound.into_iter().chain(itself).chain(anywhere).chain([named]).collect()
     }
 }

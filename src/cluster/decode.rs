@@ -67,7 +67,7 @@ impl Decode for Agent {
     fn in_part(object: &Value, error: &str) -> Option<Self> {
         let metadata = ObjectMeta::deserialize(object.get("metadata")?).ok()?;
         let found = fields(object.get("spec"));
-        let mut spec: AgentSpec = readable(found, &[("town", json!("")), ("role", json!("crew"))])?;
+        let mut spec: AgentSpec = readable(found, &[("townName", json!("")), ("role", json!("Crew"))])?;
         spec.storage = spec.storage.or_else(|| retained(found));
         let mut agent = Self::new("", spec);
         agent.metadata = metadata;
@@ -194,10 +194,10 @@ mod tests {
     // security.md S11, S3.
     #[test]
     fn a_town_is_known_by_its_readable_parts_when_its_template_cannot_be_decoded() {
-        let spec = json!({"template": template(), "suspended": true, "rigs": [{"name": "core"}]});
+        let spec = json!({"template": template(), "suspend": true, "rigs": [{"name": "core"}]});
         let town: Town = decoded(object("Town", &spec, &json!({"phase": "Idle"}))).unwrap();
         assert!(town.spec.unreadable.is_some() && town.spec.template.is_none());
-        assert!(town.spec.suspended && town.spec.rigs.len() == 1);
+        assert!(town.spec.suspend && town.spec.rigs.len() == 1);
         assert_eq!(town.status.unwrap().phase.as_deref(), Some("Idle"));
         assert_eq!(town.metadata.uid.as_deref(), Some("u"));
         assert!(town.metadata.managed_fields.is_none());
@@ -209,13 +209,13 @@ mod tests {
 
     #[test]
     fn an_agent_is_known_by_its_readable_parts_when_its_template_cannot_be_decoded() {
-        let spec = json!({"town": "gas", "role": "polecat", "rig": "core", "template": template()});
+        let spec = json!({"townName": "gas", "role": "Polecat", "rig": "core", "template": template()});
         let agent: Agent = decoded(object("Agent", &spec, &json!(null))).unwrap();
         assert!(agent.spec.unreadable.is_some() && agent.spec.template.is_none());
-        assert_eq!((agent.spec.town.as_str(), agent.spec.rig.as_deref()), ("gas", Some("core")));
-        let spec = json!({"town": "gas", "role": "a-role-of-tomorrow"});
+        assert_eq!((agent.spec.town_name.as_str(), agent.spec.rig.as_deref()), ("gas", Some("core")));
+        let spec = json!({"townName": "gas", "role": "a-role-of-tomorrow"});
         let agent: Agent = decoded(object("Agent", &spec, &json!(null))).unwrap();
-        assert!(agent.spec.unreadable.is_some() && agent.spec.town == "gas");
+        assert!(agent.spec.unreadable.is_some() && agent.spec.town_name == "gas");
     }
 
     #[test]

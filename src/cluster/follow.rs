@@ -81,7 +81,7 @@ impl Followed for Agent {
 
     fn concerned(cluster: &Cluster, changed: &Self) -> Vec<Look> {
         let namespace = changed.namespace().unwrap_or_default();
-        let town = ObjectKey { namespace, name: changed.spec.town.clone() };
+        let town = ObjectKey { namespace, name: changed.spec.town_name.clone() };
         let mut looks = vec![Look::Agent(changed.key())];
         let is_there = cluster.agents.get(&changed.key()).is_some();
         if !(is_there && cluster.towns.get(&town).is_some_and(|town| only_awaits(&town, changed))) {
@@ -365,7 +365,7 @@ mod tests {
 
     fn agent(spec: Value, ready_reason: &str) -> Agent {
         let mut spec = spec;
-        spec["town"] = json!("gas");
+        spec["townName"] = json!("gas");
         let ready = json!({"type": "Ready", "status": "False", "reason": ready_reason, "message": "",
             "lastTransitionTime": "2030-01-01T00:00:00Z"});
         let agent = json!({"apiVersion": "gastown.dev/v1alpha1", "kind": "Agent", "metadata": {"name": "a"},
@@ -375,9 +375,9 @@ mod tests {
 
     #[test]
     fn who_waits_is_looked_at_when_one_in_the_same_place_changes() {
-        let polecat = |rig: &str| agent(json!({"role": "polecat", "rig": rig}), reason::RIG_FULL);
-        let refinery = |rig: &str| agent(json!({"role": "refinery", "rig": rig}), reason::ROLE_TAKEN);
-        let mayor = |rig: Value| agent(json!({"role": "mayor", "rig": rig}), reason::ROLE_TAKEN);
+        let polecat = |rig: &str| agent(json!({"role": "Polecat", "rig": rig}), reason::RIG_FULL);
+        let refinery = |rig: &str| agent(json!({"role": "Refinery", "rig": rig}), reason::ROLE_TAKEN);
+        let mayor = |rig: Value| agent(json!({"role": "Mayor", "rig": rig}), reason::ROLE_TAKEN);
         assert!(same_place(&polecat("core"), &polecat("core")));
         assert!(!same_place(&polecat("core"), &polecat("docs")));
         assert!(!same_place(&polecat("core"), &refinery("core")));
@@ -388,7 +388,7 @@ mod tests {
             (false, reason::STARTING),
             (false, reason::DONE),
         ] {
-            let one = agent(json!({"role": "polecat", "rig": "core"}), why);
+            let one = agent(json!({"role": "Polecat", "rig": "core"}), why);
             assert_eq!(waits(&one), waiting, "{why}");
             assert_eq!(may_make_room(&one), !waiting, "{why}");
         }
@@ -396,13 +396,13 @@ mod tests {
 
     #[test]
     fn one_that_waits_makes_room_in_the_queue_only_when_it_goes() {
-        let mut waiting = agent(json!({"role": "polecat", "rig": "core"}), reason::RIG_FULL);
+        let mut waiting = agent(json!({"role": "Polecat", "rig": "core"}), reason::RIG_FULL);
         assert!(!may_make_room(&waiting));
         waiting.metadata.deletion_timestamp = Some(
             "2030-01-01T00:00:00Z".parse().map(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time).unwrap(),
         );
         assert!(may_make_room(&waiting));
-        assert!(!may_make_room(&agent(json!({"role": "crew"}), reason::RUNNING)), "nobody waits for crew");
+        assert!(!may_make_room(&agent(json!({"role": "Crew"}), reason::RUNNING)), "nobody waits for crew");
     }
 
     #[test]
@@ -419,7 +419,7 @@ mod tests {
         let before = town(going.clone(), idle.clone());
         assert!(!Town::says_more(&town(going.clone(), asleep.clone()), &before));
         for told in [
-            json!({"annotations": {names::ABANDON: "rest"}}),
+            json!({"annotations": {names::ABANDON: "storage"}}),
             json!({"labels": {"a": "b"}}),
             json!({"finalizers": ["other.example/keeps"]}),
             json!({"generation": 3}),

@@ -64,7 +64,7 @@ impl<'gate> LiveOwner<'gate> {
     pub(super) fn awake(&self, install: &str) -> Result<(), Error> {
         let phase = self.town.status.as_ref().and_then(|s| s.phase.as_deref());
         let pending = phase.is_none_or(|phase| phase == lifecycle::PENDING);
-        let first = self.agent.is_none() && pending && !self.town.spec.suspended;
+        let first = self.agent.is_none() && pending && !self.town.spec.suspend;
         match TownFacts::of(&self.town, install) {
             Some(facts) if facts.awake || first => Ok(()),
             _ => Err(Error::NotLive { why: format!("town {} is not awake", self.town.name_any()) }),

@@ -71,7 +71,7 @@ fn sleep(metrics: &Metrics, town: &Town, agents: &[Arc<Agent>], status: &TownSta
         (Some(slept), None) => {
             metrics.saved(pod_time(town, agents, slept.last_transition_time.0, now));
             // One that is deleted in its sleep is not woken.
-            if status.woke_at != before.woke_at {
+            if status.wake_time != before.wake_time {
                 metrics.woke();
             }
         }
@@ -89,7 +89,7 @@ fn ready_at_last(before: &TownStatus, after: &TownStatus) -> Option<Timestamp> {
     let was = find(&before.conditions, condition::READY).filter(|ready| ready.status != "True")?;
     holds(&after.conditions, condition::READY)?;
     let asleep = find(&before.conditions, condition::ASLEEP)?;
-    let woke = after.woke_at.as_ref()?;
+    let woke = after.wake_time.as_ref()?;
     let since_then = was.last_transition_time == *woke && asleep.last_transition_time == *woke;
     since_then.then_some(woke.0)
 }
@@ -147,7 +147,7 @@ mod tests {
     }
 
     fn woken(at_second: i64, status: TownStatus) -> TownStatus {
-        TownStatus { woke_at: Some(at(at_second)), ..status }
+        TownStatus { wake_time: Some(at(at_second)), ..status }
     }
 
     fn a_town(before: Option<TownStatus>) -> Town {
@@ -158,7 +158,8 @@ mod tests {
     }
 
     fn an_agent(role: Role, created: i64) -> Arc<Agent> {
-        let mut agent = Agent::new("a", serde_json::from_value(json!({"town": "t", "role": role})).unwrap());
+        let mut agent =
+            Agent::new("a", serde_json::from_value(json!({"townName": "t", "role": role})).unwrap());
         agent.metadata.creation_timestamp = Some(at(created));
         Arc::new(agent)
     }
@@ -282,7 +283,7 @@ mod tests {
             ("a request while it started", woken(130, starting(100, 100))),
         ];
         for (what, before) in cases {
-            let after = TownStatus { woke_at: before.woke_at.clone(), ..ready(100, 140) };
+            let after = TownStatus { wake_time: before.wake_time.clone(), ..ready(100, 140) };
             assert_eq!(added(Some(before), &after, 140), [""; 0], "{what}");
         }
     }

@@ -288,7 +288,7 @@ pub async fn observe_agent(cluster: &Cluster, key: &ObjectKey) -> Result<Option<
     }
     let standing = match &town {
         TownView::Present(_, facts) => {
-            let town = ObjectKey { namespace: key.namespace.clone(), name: agent.spec.town.clone() };
+            let town = ObjectKey { namespace: key.namespace.clone(), name: agent.spec.town_name.clone() };
             let town = OwnerRef { key: town, uid: facts.uid.clone() };
             standing(&agent, facts, &bound_agents(cluster, &town))
         }
@@ -346,7 +346,7 @@ fn creates_settle_at(cluster: &Cluster, uid: &Uid, pod: Option<&PodFacts>) -> Op
 async fn observe_town_of(cluster: &Cluster, agent: &Agent) -> Result<(Freshness, Option<Arc<Town>>), Error> {
     let key = ObjectKey {
         namespace: agent.metadata.namespace.clone().unwrap_or_default(),
-        name: agent.spec.town.clone(),
+        name: agent.spec.town_name.clone(),
     };
     let cached = cluster.towns.get(&key);
     let facts = cached.as_ref().and_then(|town| TownFacts::of(town, &cluster.install.0));
@@ -365,7 +365,7 @@ fn view(cluster: &Cluster, freshness: Freshness, town: Option<&Town>) -> TownVie
 pub(super) fn bound_agents(cluster: &Cluster, town: &OwnerRef) -> Vec<Arc<Agent>> {
     let mut agents = cluster.agents.of(&Group::Town(OwnerId::new(&town.key.namespace, &town.uid)));
     agents.retain(|a| {
-        a.spec.town == town.key.name && label(&a.metadata, names::INSTALL) == Some(&cluster.install.0)
+        a.spec.town_name == town.key.name && label(&a.metadata, names::INSTALL) == Some(&cluster.install.0)
     });
     agents
 }
@@ -456,7 +456,7 @@ mod tests {
     fn agent(cluster: &Cluster, namespace: &str, name: &str, uid: &str, of: &str) {
         let agent = json!({"apiVersion": "gastown.dev/v1alpha1", "kind": "Agent",
             "metadata": meta(namespace, name, uid, &json!({names::TOWN_UID: TOWN})),
-            "spec": {"town": of, "role": "crew"}});
+            "spec": {"townName": of, "role": "Crew"}});
         cluster.agents.apply(serde_json::from_value(agent).unwrap(), None);
     }
 

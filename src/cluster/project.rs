@@ -112,7 +112,7 @@ pub(super) fn pod_facts(pod: &Pod) -> Option<PodFacts> {
         disrupted: condition_is(status, "DisruptionTarget", "True"),
         reported_untouched: status.observed_generation == Some(1),
         last_crash: last_crash(spec, status),
-        token_secret: token_secret_of(spec).map(str::to_owned),
+        token_secret_name: token_secret_of(spec).map(str::to_owned),
         trouble: trouble(spec, status),
         trouble_since: unschedulable(status).and_then(|c| c.last_transition_time.as_ref()).map(|t| t.0),
     })
@@ -132,7 +132,7 @@ pub(super) fn claim_facts(claim: &PersistentVolumeClaim) -> Option<ClaimFacts> {
 
 /// The facts of a Tombstone; `None` for one that was never stored.
 pub(super) fn tombstone_facts(tombstone: &Tombstone) -> Option<TombstoneFacts> {
-    let TombstoneSpec { kind, namespace, name, uid, recreate, expires_at, .. } = &tombstone.spec;
+    let TombstoneSpec { kind, namespace, name, uid, recreate, expire_time, .. } = &tombstone.spec;
     let key = ObjectKey { namespace: namespace.clone(), name: name.clone() };
     Some(TombstoneFacts {
         key: ObjectKey::of(&tombstone.metadata),
@@ -141,7 +141,7 @@ pub(super) fn tombstone_facts(tombstone: &Tombstone) -> Option<TombstoneFacts> {
         of: OwnerRef { key, uid: Uid::new(uid) },
         phase: tombstone.status.as_ref().map(|s| s.phase).unwrap_or_default(),
         recreate: *recreate,
-        expires_at: expires_at.0,
+        expire_time: expire_time.0,
     })
 }
 
@@ -907,7 +907,7 @@ mod tests {
             let token = json!({"secret": {"name": "door", "items": [{"key": "token", "path": "token"}]}});
             let volumes = json!([{"name": volume, "projected": {"sources": [{}, token]}}]);
             let pod = json!({"metadata": {"uid": "p"}, "spec": {"containers": [], "volumes": volumes}});
-            pod_facts(&serde_json::from_value(pod).unwrap()).unwrap().token_secret
+            pod_facts(&serde_json::from_value(pod).unwrap()).unwrap().token_secret_name
         };
         assert_eq!((named("gastown").as_deref(), named("theirs")), (Some("door"), None));
     }

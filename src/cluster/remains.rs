@@ -409,7 +409,7 @@ impl<'a> Search<'a> {
     /// The agents bound to the town, and those whose label was stripped: all name it, which cannot be changed.
     pub(super) async fn agents(&self, town: &Town) -> Result<Vec<Arc<Agent>>, Unknown> {
         let name = town.metadata.name.as_deref().unwrap_or_default();
-        let naming = ListParams::default().fields(&format!("spec.town={name}"));
+        let naming = ListParams::default().fields(&format!("spec.townName={name}"));
         // Of those without the label only who carries our finalizer concerns us; whether it can be decoded or not.
         let concerns = |meta: &ObjectMeta| match label(meta, names::TOWN_UID) {
             Some(town) => town == self.owner.as_str(),

@@ -47,7 +47,7 @@ pub(super) async fn of_town(cluster: &Cluster, key: &ObjectKey) -> Result<Option
 /// A digest of the resourceVersions of the Secrets that the agent's spec and its town's name for it, read live.
 pub(super) async fn of_agent(cluster: &Cluster, key: &ObjectKey) -> Result<Option<String>, Error> {
     let Some(agent) = get::<Agent>(cluster, key).await? else { return Ok(None) };
-    let town = ObjectKey { namespace: key.namespace.clone(), name: agent.spec.town.clone() };
+    let town = ObjectKey { namespace: key.namespace.clone(), name: agent.spec.town_name.clone() };
     let Some(town) = get::<Town>(cluster, &town).await? else { return Ok(None) };
     let Some(names) = resources::named_secrets_of_agent(&agent, &town) else { return Ok(None) };
     versions(cluster, &key.namespace, names).await.map(Some)

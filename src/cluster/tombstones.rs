@@ -135,7 +135,7 @@ pub(super) async fn forbids(
     let forbids = |t: &Tombstone| {
         t.spec.kind == kind && t.spec.recreate == Recreate::Refuse && t.spec.uid != uid.as_str()
     };
-    Ok(found.into_iter().filter(|t| ours(cluster, t) && forbids(t)).max_by_key(|t| t.spec.expires_at.0))
+    Ok(found.into_iter().filter(|t| ours(cluster, t) && forbids(t)).max_by_key(|t| t.spec.expire_time.0))
 }
 
 /// What became of a record whose time has come.

@@ -28,7 +28,7 @@ pub enum AgentActivity {
     /// It does its bead: a Task agent while its pod is there, others by their own word.
     Working,
     /// It reports that it does not get on; `true`: not for so long that it no longer counts as work.
-    Stalled(bool),
+    Stuck(bool),
     /// It waits for a person, which is not work.
     Waiting,
     /// An unfinished bead that it does not work on (yet): it waits for its turn or its next attempt.
@@ -48,7 +48,7 @@ pub enum AgentActivity {
 impl AgentActivity {
     /// Whether it is work that keeps a town awake.
     fn is_work(self) -> bool {
-        matches!(self, Self::Working | Self::Pending | Self::Stalled(true))
+        matches!(self, Self::Working | Self::Pending | Self::Stuck(true))
     }
 }
 
@@ -221,8 +221,8 @@ fn meant<'a>(
     let status = agent.status.as_ref()?;
     let work = status.work.as_ref().filter(|work| work.bead == hook.bead)?;
     // Stamps are whole seconds.
-    let delivered = after(work.started_at.as_ref()?.0, SignedDuration::from_secs(1));
-    let worked_at = status.last_activity_at.as_ref().map(|at| at.0);
+    let delivered = after(work.start_time.as_ref()?.0, SignedDuration::from_secs(1));
+    let worked_at = status.last_activity_time.as_ref().map(|at| at.0);
     let seen = unfinished_at.into_iter().chain(worked_at).any(|at| delivered <= at);
     (entry.bead.is_some() || (seen && delivered <= asked_at)).then_some(hook)
 }
@@ -260,12 +260,12 @@ pub(super) fn reported(entry: &ReportedAgent, hook: Option<&Hook>, now: Timestam
     match entry.state {
         ReportedState::Working => AgentActivity::Working,
         ReportedState::Waiting => AgentActivity::Waiting,
-        ReportedState::Stalled => {
-            let recent = entry.last_activity_at.as_ref().is_some_and(|at| {
+        ReportedState::Stuck => {
+            let recent = entry.last_activity_time.as_ref().is_some_and(|at| {
                 // From either side: a clock that is ahead must not make it count for ever.
                 now < after(at.0, STALLED_COUNTS) && at.0 < after(now, STALLED_COUNTS)
             });
-            AgentActivity::Stalled(recent)
+            AgentActivity::Stuck(recent)
         }
         ReportedState::Done if of_hook => AgentActivity::Done,
         ReportedState::Failed if of_hook => AgentActivity::Failed,
@@ -404,7 +404,7 @@ pub(super) fn attached(s: &TownSnapshot, now: Timestamp) -> Option<bool> {
     let (mut heard, mut silent) = (false, false);
     for known in probe::every_pod(s).iter().filter_map(|asked| asked.known(cadence, now)) {
         match known {
-            Known::Answer(report, _) if report.attached && report.last_input_at.is_some() => {
+            Known::Answer(report, _) if report.attached && report.last_input_time.is_some() => {
                 return Some(true);
             }
             Known::Answer(..) => heard = true,
@@ -423,7 +423,7 @@ pub(super) fn counts(s: &TownSnapshot, now: Timestamp) -> AgentCounts {
             // As for the condition Active: who has an unfinished bead has work, with a pod or before it.
             AgentActivity::Working | AgentActivity::Pending => counts.working += 1,
             AgentActivity::Waiting => counts.waiting += 1,
-            AgentActivity::Stalled(_) => counts.stalled += 1,
+            AgentActivity::Stuck(_) => counts.stuck += 1,
             AgentActivity::Failed => counts.failed += 1,
             AgentActivity::Idle | AgentActivity::Done | AgentActivity::Blocked | AgentActivity::Unknown => {}
         }

@@ -75,7 +75,7 @@ pub fn decide_agent(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
             reason::TOMBSTONED,
             format!(
                 "town {} carries the annotation {}: nothing of it is run",
-                s.agent.spec.town,
+                s.agent.spec.town_name,
                 names::TOMBSTONE
             ),
             now,
@@ -131,7 +131,7 @@ fn paused(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
 
 /// An agent that is not bound waits for a live town that lists its rig; it is never deleted by us.
 fn bind(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
-    let name = &s.agent.spec.town;
+    let name = &s.agent.spec.town_name;
     let wait = |reason, text: String| {
         let mut c = Conditions::of_agent();
         c.reconciling(reason, text);
@@ -165,7 +165,7 @@ fn rig_not_found(s: &AgentSnapshot, town: &TownFacts) -> String {
     let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
     format!(
         "spec.rig {rig} is not among the rigs of town {} ({known}); add it to the town's spec.rigs",
-        s.agent.spec.town
+        s.agent.spec.town_name
     )
 }
 
@@ -195,7 +195,7 @@ fn forbidden(s: &AgentSnapshot, record: &Tombstone, now: Timestamp) -> Plan<Agen
     let text = format!(
         "an agent of this name was destroyed, and its record forbids a new one (spec.tombstone.recreate: Refuse of its \
          town) until {}: wait, or delete tombstone {}, or take another name",
-        record.spec.expires_at.0,
+        record.spec.expire_time.0,
         record.metadata.name.as_deref().unwrap_or_default()
     );
     stopped(s, "Blocked", reason::TOMBSTONE_EXISTS, text, now)
@@ -212,7 +212,7 @@ fn town_gone(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
     let text = format!(
         "the town {} that this agent was bound to ({}) is gone: no pod of the agent runs, its data is kept; delete the \
          agent, or create it again without its labels of gastown.dev for the town that has this name now",
-        s.agent.spec.town,
+        s.agent.spec.town_name,
         label(&s.agent.metadata, names::TOWN_UID).unwrap_or_default(),
     );
     stopped(s, "Blocked", reason::TOWN_GONE, text, now)
@@ -223,8 +223,8 @@ fn role_taken(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
     let Standing::RoleTaken { holder } = &s.standing else { return Plan::nothing() };
     let role = s.agent.spec.role.as_str();
     let of = match s.agent.spec.rig.as_ref().filter(|_| s.agent.spec.role == Role::Refinery) {
-        Some(rig) => format!("rig {rig} of town {}", s.agent.spec.town),
-        None => format!("town {}", s.agent.spec.town),
+        Some(rig) => format!("rig {rig} of town {}", s.agent.spec.town_name),
+        None => format!("town {}", s.agent.spec.town_name),
     };
     let text = format!("agent {holder} is the {role} of {of}, and there can be one; delete one of the two");
     stopped(s, "Blocked", reason::ROLE_TAKEN, text, now)

@@ -107,7 +107,7 @@ fn starts<'a>(s: &'a TownSnapshot, status: &'a TownStatus) -> Starts<'a> {
         began: status.start_time.as_ref().map(|t| t.0),
         revision: Revision { starts: &s.revision, secrets: s.secrets.as_deref() },
         limit: Limit::OF_TOWN,
-        woke_at: status.woke_at.as_ref().map(|t| t.0),
+        wake_time: status.wake_time.as_ref().map(|t| t.0),
         refused: message_of(before, condition::DEGRADED),
     }
 }

@@ -42,7 +42,7 @@ pub(super) fn town(s: &TownSnapshot, now: Timestamp) -> Plan<TownStatus> {
     let Some(remains) = &s.remains else { return Plan::nothing() };
     let mut status = s.town.status.clone().unwrap_or_default();
     let destroy = status.destroy.take().unwrap_or_else(|| begin(now));
-    let abandoned = abandoned(meta, destroy.started_at.0, now);
+    let abandoned = abandoned(meta, destroy.start_time.0, now);
     match town_progress(s, remains, &destroy, &abandoned, now) {
         None => {
             let (progress, summary) = end(remains, TombstoneKind::Town, meta, &abandoned, now);
@@ -58,7 +58,7 @@ pub(super) fn town(s: &TownSnapshot, now: Timestamp) -> Plan<TownStatus> {
             plan.with_actions(progress.actions).because(summary)
         }
         Some(progress) => {
-            let unanswered = ask_again(&progress, destroy.started_at.0, s.blocked_after, now);
+            let unanswered = ask_again(&progress, destroy.start_time.0, s.blocked_after, now);
             let questions = match progress.step {
                 // An agent that said that it works is asked whether it still does.
                 DestroyStep::Drain => probe::ask_all(s, s.town.spec.alarm.active.get(), now),
@@ -67,8 +67,8 @@ pub(super) fn town(s: &TownSnapshot, now: Timestamp) -> Plan<TownStatus> {
             let (destroy, blocked, look_again) = awaiting(destroy, &progress, s.blocked_after, now);
             let c = conditions(Conditions::of_town(), meta, &status.conditions, &destroy, blocked);
             status.destroy = Some(destroy);
-            status.sleep_at = None;
-            status.draining_since = None;
+            status.sleep_time = None;
+            status.drain_time = None;
             let plan = finish_town(s, status, c, "Destroying", now)
                 .with_actions(progress.actions)
                 .look_again_at(progress.look_again)
@@ -91,7 +91,7 @@ pub(super) fn agent(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
     let recorded = status.destroy.take();
     let began = meta.deletion_timestamp.as_ref().map_or(now, |t| t.0);
     let destroy =
-        recorded.clone().unwrap_or_else(|| DestroyStatus { started_at: stamp(began), ..begin(now) });
+        recorded.clone().unwrap_or_else(|| DestroyStatus { start_time: stamp(began), ..begin(now) });
     let abandoned = abandoned(meta, began, now);
     // An agent that goes quickly goes without a word: one write less for each.
     let say = |destroy: DestroyStatus, blocked| {
@@ -164,7 +164,7 @@ pub fn goes_with_town(agent: &Agent, town: &TownView) -> bool {
 }
 
 fn begin(now: Timestamp) -> DestroyStatus {
-    DestroyStatus { started_at: stamp(now), step: DestroyStep::Tombstone, blocked_by: Vec::new() }
+    DestroyStatus { start_time: stamp(now), step: DestroyStep::Tombstone, blocked_by: Vec::new() }
 }
 
 /// The steps that can be given up, as an administrator names them.
@@ -173,7 +173,7 @@ const STEPS: [(&str, DestroyStep); 5] = [
     ("credentials", DestroyStep::Credentials),
     ("agents", DestroyStep::Agents),
     ("compute", DestroyStep::Compute),
-    ("rest", DestroyStep::Rest),
+    ("storage", DestroyStep::Storage),
 ];
 
 /// The steps that an administrator gives up on. Only once what they wait for had time to be seen.
@@ -252,7 +252,7 @@ fn town_progress(
 
 /// Agents that work are let finish, for a bounded time.
 fn drain(s: &TownSnapshot, remains: &Remains, destroy: &DestroyStatus, now: Timestamp) -> Option<Progress> {
-    let bound = after(destroy.started_at.0, s.town.spec.drain.timeout.get());
+    let bound = after(destroy.start_time.0, s.town.spec.drain.timeout.get());
     let unknown = remains.agents.as_ref().err().or(remains.pods.as_ref().err());
     if let Some(unknown) = unknown.filter(|_| now < bound) {
         // Who works is not known: nobody is cut short for that.
@@ -331,7 +331,7 @@ fn compute_and_rest(
     steps::pods(remains, now)
         .filter(&held)
         .or_else(|| steps::volumes(remains).filter(&held))
-        .or_else(|| steps::children(DestroyStep::Rest, remains, retain).filter(&held))
+        .or_else(|| steps::children(DestroyStep::Storage, remains, retain).filter(&held))
         .or_else(|| steps::reclaimed(remains).filter(&held))
         .or_else(|| steps::settle(remains, now))
 }
@@ -361,8 +361,8 @@ fn awaiting(
     blocked_after: SignedDuration,
     now: Timestamp,
 ) -> (DestroyStatus, bool, Option<Timestamp>) {
-    let report_at = after(destroy.started_at.0, REPORT_AFTER);
-    let blocked_at = after(destroy.started_at.0, blocked_after);
+    let report_at = after(destroy.start_time.0, REPORT_AFTER);
+    let blocked_at = after(destroy.start_time.0, blocked_after);
     if now < report_at {
         return (destroy, false, Some(report_at));
     }

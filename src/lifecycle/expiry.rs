@@ -27,7 +27,7 @@ pub(super) enum Expiry {
 /// How it stands with the town's expiry.
 pub(super) fn expiry(s: &TownSnapshot, status: &TownStatus, now: Timestamp) -> Expiry {
     let Some(expiry) = &s.town.spec.expiry else { return Expiry::Never };
-    let at = expiry.at.0;
+    let at = expiry.time.0;
     let created = s.town.metadata.creation_timestamp.as_ref().map(|t| t.0);
     let lived = status.accepted_time.is_some();
     if !lived && created.is_none_or(|created| at <= created) {

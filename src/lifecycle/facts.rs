@@ -195,7 +195,7 @@ pub struct TownFacts {
     /// `metadata.generation`.
     pub generation: i64,
     /// When it was last woken.
-    pub woke_at: Option<Timestamp>,
+    pub wake_time: Option<Timestamp>,
     /// When a wake request was last acted on.
     pub wake_request_time: Option<Timestamp>,
     /// How often pods are asked for their activity, while the town has work and while it has none.
@@ -230,7 +230,7 @@ impl TownFacts {
         let meta = &town.metadata;
         let status = town.status.as_ref();
         let deleting = meta.deletion_timestamp.is_some();
-        let draining = status.is_some_and(|s| s.draining_since.is_some());
+        let draining = status.is_some_and(|s| s.drain_time.is_some());
         let says = |type_, is| status.is_some_and(|s| super::conditions::says(&s.conditions, type_, is));
         // A status that does not say whether the town sleeps is no decision yet.
         let awake = says(condition::ASLEEP, false);
@@ -243,7 +243,7 @@ impl TownFacts {
             deleting,
             tombstoned: super::tombstone(meta).is_some(),
             own_tombstone: super::has_own_tombstone(meta),
-            awake: !deleting && !draining && awake && !town.spec.suspended && !waits,
+            awake: !deleting && !draining && awake && !town.spec.suspend && !waits,
             asleep: says(condition::ASLEEP, true),
             draining: draining || deleting,
             paused: super::is_paused(meta),
@@ -255,7 +255,7 @@ impl TownFacts {
                 .map(|r| RigFacts { name: r.name.clone(), max_polecats: r.max_polecats() })
                 .collect(),
             generation: meta.generation.unwrap_or_default(),
-            woke_at: status.and_then(|s| s.woke_at.as_ref()).map(|t| t.0),
+            wake_time: status.and_then(|s| s.wake_time.as_ref()).map(|t| t.0),
             wake_request_time: status.and_then(|s| s.wake_request_time.as_ref()).map(|t| t.0),
             alarm: (town.spec.alarm.active.get(), town.spec.alarm.idle.get()),
             unreadable: town.spec.unreadable.is_some(),
@@ -349,7 +349,7 @@ pub struct TombstoneFacts {
     /// Whether a new town may take its name.
     pub recreate: Recreate,
     /// When it goes.
-    pub expires_at: Timestamp,
+    pub expire_time: Timestamp,
 }
 
 /// A volume behind a claim of ours.
@@ -437,7 +437,7 @@ pub struct PodFacts {
     /// What the container that ended last with an error died of.
     pub last_crash: Option<String>,
     /// The Secret whose token it was made with.
-    pub token_secret: Option<String>,
+    pub token_secret_name: Option<String>,
     /// What keeps it from running: a condition reason and a text for people.
     pub trouble: Option<(&'static str, String)>,
     /// Since when, where that is known.
@@ -563,7 +563,7 @@ impl ProbeFacts {
         }
         self.failing_since = None;
         self.failures = 0;
-        self.last_input = report.last_input_at.as_ref().map(|at| at.0).or(self.last_input);
+        self.last_input = report.last_input_time.as_ref().map(|at| at.0).or(self.last_input);
         self.last = Some(Ok(Arc::new(report)));
     }
 

@@ -44,19 +44,19 @@ pub(super) fn keep(
     match activity {
         TownActivity::Work(why, text) => {
             if !was_active {
-                status.last_active_at = Some(stamp(now));
+                status.last_active_time = Some(stamp(now));
             }
-            status.activity_unknown_since = None;
-            status.idle_since = None;
-            status.sleep_at = None;
+            status.activity_unknown_time = None;
+            status.idle_time = None;
+            status.sleep_time = None;
             c.set(condition::ACTIVE, true, why, *text);
             Ok(Kept::default())
         }
         TownActivity::None => {
             if was_active {
-                status.last_active_at = Some(stamp(now));
+                status.last_active_time = Some(stamp(now));
             }
-            if let Some(since) = status.activity_unknown_since.take() {
+            if let Some(since) = status.activity_unknown_time.take() {
                 resume(s, status, since.0, now);
             }
             c.set(condition::ACTIVE, false, reason::NO_WORK, "no agent has work");
@@ -65,10 +65,10 @@ pub(super) fn keep(
         TownActivity::NotYetKnown(until) => {
             c.keep(condition::ACTIVE, before, &KNOWN);
             c.keep(condition::DEGRADED, before, &[reason::ACTIVITY_UNKNOWN]);
-            if !was_active && status.sleep_at.is_none() {
+            if !was_active && status.sleep_time.is_none() {
                 // What most answers lead to is shown at once: that is one write, and not two.
-                let recorded = status.last_active_at.as_ref().map(|t| t.0);
-                status.sleep_at = match idle_clock(s, status, recorded, now) {
+                let recorded = status.last_active_time.as_ref().map(|t| t.0);
+                status.sleep_time = match idle_clock(s, status, recorded, now) {
                     IdleClock::Runs { sleeps_at, .. } if now < sleeps_at => Some(stamp(sleeps_at)),
                     _ => None,
                 };
@@ -77,9 +77,9 @@ pub(super) fn keep(
         }
         TownActivity::Unknown(since, why) => {
             if was_active {
-                status.last_active_at = Some(stamp(now));
+                status.last_active_time = Some(stamp(now));
             }
-            let since = status.activity_unknown_since.get_or_insert_with(|| stamp(*since)).0;
+            let since = status.activity_unknown_time.get_or_insert_with(|| stamp(*since)).0;
             let text =
                 format!("nobody can say whether the town has work, the idle clock stands still: {why}");
             c.unknown(condition::ACTIVE, reason::ACTIVITY_UNKNOWN, "");
@@ -87,14 +87,14 @@ pub(super) fn keep(
             // One text for one time of not knowing, however the failures differ.
             c.keep(condition::DEGRADED, before, &[reason::ACTIVITY_UNKNOWN]);
             if s.town.spec.always_on {
-                status.sleep_at = None;
+                status.sleep_time = None;
                 return Ok(Kept::default());
             }
             let until = unknown_until(s, since);
             if until <= now {
                 return Err(AsleepReason::ActivityUnknown);
             }
-            status.sleep_at = Some(stamp(until));
+            status.sleep_time = Some(stamp(until));
             Ok(Kept { look_again: Some(until), notice: None })
         }
     }
@@ -111,8 +111,8 @@ fn note_pod(s: &TownSnapshot, status: &mut TownStatus, now: Timestamp) {
         status.pod_mark_time = Some(stamp(ready.map_or(mark, |ready| ready.min(mark))));
     }
     let created = s.town.metadata.creation_timestamp.as_ref();
-    if created.is_some_and(|created| now < created.0) && status.idle_since.is_none() {
-        status.idle_since = Some(stamp(now));
+    if created.is_some_and(|created| now < created.0) && status.idle_time.is_none() {
+        status.idle_time = Some(stamp(now));
     }
 }
 
@@ -124,13 +124,13 @@ pub(super) fn note_start(status: &mut TownStatus, now: Timestamp) {
 /// A person comes, or goes: what they put in last is kept when they go.
 fn note_person(s: &TownSnapshot, status: &mut TownStatus, now: Timestamp) {
     match activity::attached(s, now) {
-        Some(true) => status.attached_since = status.attached_since.take().or_else(|| Some(stamp(now))),
+        Some(true) => status.attach_time = status.attach_time.take().or_else(|| Some(stamp(now))),
         Some(false) => {
-            if let Some(since) = status.attached_since.take()
+            if let Some(since) = status.attach_time.take()
                 && let Some(input) = activity::last_input(s, since.0, now)
-                && status.last_active_at.as_ref().is_none_or(|known| known.0 < input)
+                && status.last_active_time.as_ref().is_none_or(|known| known.0 < input)
             {
-                status.last_active_at = Some(stamp(input));
+                status.last_active_time = Some(stamp(input));
             }
         }
         None => {}
@@ -139,17 +139,17 @@ fn note_person(s: &TownSnapshot, status: &mut TownStatus, now: Timestamp) {
 
 /// The clock goes on where it stood: the time of not knowing does not count.
 fn resume(s: &TownSnapshot, status: &mut TownStatus, since: Timestamp, now: Timestamp) {
-    let last = status.last_active_at.as_ref().map(|t| t.0);
+    let last = status.last_active_time.as_ref().map(|t| t.0);
     if let IdleClock::Runs { since: idle, .. } = idle_clock(s, status, last, now) {
         let shifted = after(idle, now.duration_since(since));
-        status.idle_since = Some(stamp(shifted.min(now)));
+        status.idle_time = Some(stamp(shifted.min(now)));
     }
 }
 
 /// The clock runs. The input of an attached person moves it on all the time; that is written when it matters.
 fn run(s: &TownSnapshot, status: &mut TownStatus, now: Timestamp) -> Result<Kept, AsleepReason> {
-    let recorded = status.last_active_at.as_ref().map(|t| t.0);
-    let attached = status.attached_since.as_ref().map(|t| t.0);
+    let recorded = status.last_active_time.as_ref().map(|t| t.0);
+    let attached = status.attach_time.as_ref().map(|t| t.0);
     let input = attached
         .and_then(|attached| activity::last_input(s, attached, now))
         .filter(|at| recorded.is_none_or(|known| *at > known));
@@ -157,14 +157,14 @@ fn run(s: &TownSnapshot, status: &mut TownStatus, now: Timestamp) -> Result<Kept
         IdleClock::Runs { sleeps_at, .. } if sleeps_at <= now => return Err(AsleepReason::Idle),
         IdleClock::Runs { sleeps_at, .. } => sleeps_at,
         IdleClock::Off | IdleClock::Unknown => {
-            status.sleep_at = None;
+            status.sleep_time = None;
             return Ok(Kept::default());
         }
     };
-    let early = status.sleep_at.as_ref().is_some_and(|shown| now < shown.0 && shown.0 <= sleeps_at);
+    let early = status.sleep_time.as_ref().is_some_and(|shown| now < shown.0 && shown.0 <= sleeps_at);
     if input.is_none() || !early {
-        status.last_active_at = input.map(stamp).or(status.last_active_at.take());
-        status.sleep_at = Some(stamp(sleeps_at));
+        status.last_active_time = input.map(stamp).or(status.last_active_time.take());
+        status.sleep_time = Some(stamp(sleeps_at));
     }
     let (notice, say_at) = if s.town.spec.sleep_after.get() > SAID_BEFORE {
         let note =
@@ -185,8 +185,8 @@ pub(super) fn show_why(status: &TownStatus, c: &mut Conditions) {
 
 /// What was noted of the time awake.
 pub(super) fn forget(status: &mut TownStatus) {
-    status.activity_unknown_since = None;
-    status.idle_since = None;
-    status.attached_since = None;
+    status.activity_unknown_time = None;
+    status.idle_time = None;
+    status.attach_time = None;
     status.pod_mark_time = None;
 }

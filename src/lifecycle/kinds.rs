@@ -43,7 +43,7 @@ impl ChildKind {
         match self {
             Self::Secret => DestroyStep::Credentials,
             Self::Pod => DestroyStep::Compute,
-            Self::PersistentVolumeClaim | Self::Service => DestroyStep::Rest,
+            Self::PersistentVolumeClaim | Self::Service => DestroyStep::Storage,
         }
     }
 }

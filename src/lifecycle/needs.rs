@@ -34,7 +34,7 @@ pub(super) fn volume(
     now: Timestamp,
 ) -> Result<Volume, Unusable> {
     let Some(wanted) = wanted else { return Ok(Volume::default()) };
-    if let Some(name) = &wanted.existing_claim {
+    if let Some(name) = &wanted.existing_claim_name {
         *record = Some(StorageStatus { claim: name.clone(), ..StorageStatus::default() });
         return Ok(Volume::default());
     }
@@ -120,7 +120,7 @@ pub(super) fn no_template(
         reason::NO_TEMPLATE,
         format!(
             "there is no pod template: set spec.template, or spec.agentTemplate of town {}",
-            s.agent.spec.town
+            s.agent.spec.town_name
         ),
     );
     let stop = s.pod.iter().flat_map(end_pod).collect();

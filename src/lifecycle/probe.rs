@@ -26,13 +26,13 @@ const FAILING_CADENCE: SignedDuration = SignedDuration::from_mins(1);
 const LAST_LOOK: SignedDuration = SignedDuration::from_secs(30);
 
 /// The Secret that holds the token for the owner's pod: the one that the spec names, or our own.
-pub fn token_secret(probe: &ActivityProbe, owner: &ObjectKey, uid: &Uid) -> String {
-    probe.token_secret.clone().unwrap_or_else(|| child_name(&owner.name, uid))
+pub fn token_secret_name(probe: &ActivityProbe, owner: &ObjectKey, uid: &Uid) -> String {
+    probe.token_secret_name.clone().unwrap_or_else(|| child_name(&owner.name, uid))
 }
 
 /// The action that makes the token for a pod, where the spec names no Secret for it.
 pub(super) fn own_token(probe: Option<&ActivityProbe>) -> Option<Action> {
-    probe.filter(|probe| probe.token_secret.is_none()).map(|_| Action::CreateToken)
+    probe.filter(|probe| probe.token_secret_name.is_none()).map(|_| Action::CreateToken)
 }
 
 /// Whether the pod can be asked: it is Ready and bound to a node, has an address of its own, and is not on its way
@@ -93,9 +93,9 @@ impl<'a> Asked<'a> {
             uid: pod.uid.clone(),
             address: pod.address.clone()?,
             // While an old pod stays, it knows no other token than its own.
-            secret: match &pod.token_secret {
+            secret: match &pod.token_secret_name {
                 Some(secret) => secret.clone(),
-                None => token_secret(probe, &ObjectKey::of(self.owner), &Uid::of(self.owner)?),
+                None => token_secret_name(probe, &ObjectKey::of(self.owner), &Uid::of(self.owner)?),
             },
             probe: probe.clone(),
         })

@@ -31,22 +31,24 @@ pub fn tombstone_name(kind: TombstoneKind, uid: &Uid) -> String {
 
 /// What the Tombstone of a town says when it is begun.
 pub(super) fn of_town(s: &TownSnapshot, remains: &Remains, now: Timestamp) -> TombstoneSpec {
-    let deleted_at = deleted_at(&s.town.metadata, now);
+    let delete_time = delete_time(&s.town.metadata, now);
     let cause = match &s.town.spec.expiry {
         _ if remains.namespace_terminating => Cause::Namespace,
-        Some(expiry) if expiry.policy == ExpiryPolicy::Destroy && expiry.at.0 <= deleted_at => Cause::Expiry,
+        Some(expiry) if expiry.policy == ExpiryPolicy::Destroy && expiry.time.0 <= delete_time => {
+            Cause::Expiry
+        }
         _ => Cause::Deleted,
     };
-    begun(TombstoneKind::Town, &s.town.metadata, cause, &s.town.spec.tombstone, remains, deleted_at)
+    begun(TombstoneKind::Town, &s.town.metadata, cause, &s.town.spec.tombstone, remains, delete_time)
 }
 
 /// What the Tombstone of an agent that was deleted alone says when it is begun. How long it stays is up to its
 /// town.
 pub(super) fn of_agent(s: &AgentSnapshot, remains: &Remains, now: Timestamp) -> TombstoneSpec {
-    let deleted_at = deleted_at(&s.agent.metadata, now);
-    let finished_at = s.agent.status.as_ref().and_then(|s| s.work.as_ref()?.finished_at.as_ref());
-    let over = match (&s.agent.spec.ttl_after_finished, finished_at) {
-        (Some(ttl), Some(finished)) => after(finished.0, ttl.get()) <= deleted_at,
+    let delete_time = delete_time(&s.agent.metadata, now);
+    let finish_time = s.agent.status.as_ref().and_then(|s| s.work.as_ref()?.finish_time.as_ref());
+    let over = match (&s.agent.spec.ttl_after_finished, finish_time) {
+        (Some(ttl), Some(finished)) => after(finished.0, ttl.get()) <= delete_time,
         _ => false,
     };
     let town = match &s.town {
@@ -61,10 +63,10 @@ pub(super) fn of_agent(s: &AgentSnapshot, remains: &Remains, now: Timestamp) -> 
         () => Cause::Deleted,
     };
     let policy = town.map(|town| town.tombstone.clone()).unwrap_or_default();
-    begun(TombstoneKind::Agent, &s.agent.metadata, cause, &policy, remains, deleted_at)
+    begun(TombstoneKind::Agent, &s.agent.metadata, cause, &policy, remains, delete_time)
 }
 
-fn deleted_at(meta: &ObjectMeta, now: Timestamp) -> Timestamp {
+fn delete_time(meta: &ObjectMeta, now: Timestamp) -> Timestamp {
     meta.deletion_timestamp.as_ref().map_or(now, |t| t.0)
 }
 
@@ -74,7 +76,7 @@ fn begun(
     cause: Cause,
     policy: &TombstonePolicy,
     remains: &Remains,
-    deleted_at: Timestamp,
+    delete_time: Timestamp,
 ) -> TombstoneSpec {
     let ObjectKey { namespace, name } = ObjectKey::of(meta);
     let (children, more_children) = bounded(everything(remains).into_iter().collect(), |child| &child.kind);
@@ -83,10 +85,10 @@ fn begun(
         namespace,
         name,
         uid: meta.uid.clone().unwrap_or_default(),
-        deleted_at: stamp(deleted_at),
+        delete_time: stamp(delete_time),
         cause,
         recreate: policy.recreate,
-        expires_at: stamp(after(deleted_at, policy.retention.get())),
+        expire_time: stamp(after(delete_time, policy.retention.get())),
         children,
         more_children,
     }
@@ -144,7 +146,7 @@ pub(super) fn closed(
             ReceiptOutcome::Gone
         }
     };
-    let receipt = |object: TombstoneChild, outcome| Receipt { object, outcome, at: stamp(now) };
+    let receipt = |object: TombstoneChild, outcome| Receipt { object, outcome, time: stamp(now) };
     let whole = |kind: &&str| TombstoneChild {
         kind: (*kind).into(),
         namespace: String::new(),
@@ -187,7 +189,7 @@ fn unread(remains: &Remains) -> impl Iterator<Item = &'static str> {
 fn step_of(kind: &str) -> Option<DestroyStep> {
     match kind {
         "Agent" => Some(DestroyStep::Agents),
-        VOLUME => Some(DestroyStep::Rest),
+        VOLUME => Some(DestroyStep::Storage),
         _ => ChildKind::ALL.into_iter().find(|row| row.as_str() == kind).map(ChildKind::step),
     }
 }
@@ -203,8 +205,8 @@ fn bounded<T>(mut items: Vec<T>, kind: impl Fn(&T) -> &String) -> (Vec<T>, Vec<K
 }
 
 /// When a Tombstone may go; `None`: not as long as the destruction is under way.
-pub fn expires_at(tombstone: &TombstoneFacts) -> Option<Timestamp> {
-    (tombstone.phase != TombstonePhase::Destroying).then_some(tombstone.expires_at)
+pub fn expire_time(tombstone: &TombstoneFacts) -> Option<Timestamp> {
+    (tombstone.phase != TombstonePhase::Destroying).then_some(tombstone.expire_time)
 }
 
 /// Whether these receipts stand there already; when they were given does not matter.

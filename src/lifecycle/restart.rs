@@ -47,7 +47,7 @@ pub(super) struct Starts<'a> {
     /// The bound.
     pub(super) limit: Limit,
     /// When the town was last woken. The operator itself ended pods that are older.
-    pub(super) woke_at: Option<Timestamp>,
+    pub(super) wake_time: Option<Timestamp>,
     /// Why no pod came of the start, in the API server's words, if that is known.
     pub(super) refused: Option<&'a str>,
 }
@@ -106,7 +106,7 @@ impl Starts<'_> {
     fn leaving(&self, pod: &PodFacts, restarts: Option<RestartsStatus>) -> Decided {
         let told = pod.stop_requested.unwrap_or_default();
         let known = self.record.and_then(|r| r.uid.as_deref()) == Some(pod.uid.as_str());
-        let by_others = known && self.woke_at.is_none_or(|woke| woke <= told);
+        let by_others = known && self.wake_time.is_none_or(|woke| woke <= told);
         let restarts = if by_others { Some(self.disruption(pod, restarts, told)) } else { restarts };
         Decided { next: Next::Wait, restarts, began: self.began(), look_again: None }
     }
@@ -160,7 +160,7 @@ impl Starts<'_> {
         if let Some(record) = self.record.filter(|r| r.uid.is_some()) {
             // What the operator ends it takes off the record. How this pod ended nobody has seen.
             let older =
-                record.started_at.as_ref().zip(self.woke_at).is_some_and(|(made, woke)| made.0 < woke);
+                record.start_time.as_ref().zip(self.wake_time).is_some_and(|(made, woke)| made.0 < woke);
             let raised = if older {
                 RestartsStatus { failure_time: Some(stamp(now)), ..restarts.unwrap_or_default() }
             } else {
@@ -209,7 +209,7 @@ impl Starts<'_> {
         let last = restarts
             .failure_time
             .as_ref()
-            .or(restarts.window_started_at.as_ref())
+            .or(restarts.window_start_time.as_ref())
             .map_or(now, |t| t.0.min(now));
         self.limit.next_start(restarts.count, restarts.disruptions, last)
     }
@@ -231,10 +231,10 @@ impl Starts<'_> {
         external: bool,
     ) -> RestartsStatus {
         let count = before.map_or(0, |r| r.count);
-        let first = before.filter(|_| count > 0).and_then(|r| r.window_started_at.clone());
+        let first = before.filter(|_| count > 0).and_then(|r| r.window_start_time.clone());
         RestartsStatus {
             count: count.saturating_add(failures),
-            window_started_at: Some(first.unwrap_or_else(|| stamp(at))),
+            window_start_time: Some(first.unwrap_or_else(|| stamp(at))),
             disruptions: before.map_or(0, |r| r.disruptions),
             failure_time: Some(stamp(at)),
             message: cause.to_owned(),
@@ -264,7 +264,7 @@ pub(super) fn not_ready_text(pod: &PodFacts) -> String {
 
 /// The record of a pod once it is gone or going: only when it was started stays.
 pub(super) fn gone(record: Option<&PodStatus>) -> Option<PodStatus> {
-    record.map(|r| PodStatus { started_at: r.started_at.clone(), ..PodStatus::default() })
+    record.map(|r| PodStatus { start_time: r.start_time.clone(), ..PodStatus::default() })
 }
 
 /// The record of a pod that is there.
@@ -272,8 +272,8 @@ pub fn pod_record(pod: &PodFacts) -> PodStatus {
     PodStatus {
         name: Some(pod.key.name.clone()),
         uid: Some(pod.uid.as_str().to_owned()),
-        node: pod.node.clone(),
-        started_at: pod.created.map(stamp),
+        node_name: pod.node.clone(),
+        start_time: pod.created.map(stamp),
         container_restarts: pod.container_restarts,
         ready_time: None,
     }

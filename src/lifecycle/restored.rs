@@ -42,5 +42,5 @@ pub(super) fn keep(agent: &Agent, status: &mut AgentStatus) {
 pub(super) fn went_with(s: &AgentSnapshot, record: &Tombstone) -> bool {
     let named = record.spec.children.iter().any(|child| child.uid == s.uid.as_str());
     let created = s.agent.metadata.creation_timestamp.as_ref();
-    named || created.is_some_and(|created| created.0 <= record.spec.deleted_at.0)
+    named || created.is_some_and(|created| created.0 <= record.spec.delete_time.0)
 }

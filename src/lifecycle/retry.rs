@@ -110,7 +110,7 @@ pub(super) fn next_attempt_of_failed(agent: &Agent) -> Option<Timestamp> {
         }
         Mode::Task => {
             let work = status.work.as_ref()?;
-            let last = work.finished_at.as_ref().filter(|_| work.external && limit.is_past(work.attempts))?;
+            let last = work.finish_time.as_ref().filter(|_| work.external && limit.is_past(work.attempts))?;
             Some(limit.next_start(work.attempts, work.disruptions, last.0))
         }
     }
@@ -167,7 +167,7 @@ pub fn reads_secrets_of_agent(agent: &Agent, has_pod: bool, now: Timestamp) -> b
     let edited = edited(status.observed_generation, &agent.metadata);
     let failures = match super::activity::mode(agent) {
         Mode::Session => status.restarts.as_ref().map(Failures::from),
-        Mode::Task => status.work.as_ref().filter(|work| work.finished_at.is_some()).map(Failures::from),
+        Mode::Task => status.work.as_ref().filter(|work| work.finish_time.is_some()).map(Failures::from),
     };
     failures.is_some_and(|f| reads_secrets(Limit::of(agent, None), f, edited, has_pod, now))
 }
@@ -189,7 +189,7 @@ impl<'a> From<&'a RestartsStatus> for Failures<'a> {
 
 impl<'a> From<&'a WorkStatus> for Failures<'a> {
     fn from(w: &'a WorkStatus) -> Self {
-        let last = w.finished_at.as_ref().map(|t| t.0);
+        let last = w.finish_time.as_ref().map(|t| t.0);
         Self { count: w.attempts, disruptions: w.disruptions, last, revision: &w.revision }
     }
 }

@@ -116,13 +116,13 @@ fn counts(peer: &Agent) -> bool {
 
 fn was_started(agent: &Agent) -> bool {
     let pod = agent.status.as_ref().and_then(|s| s.pod.as_ref());
-    pod.is_some_and(|p| p.started_at.is_some())
+    pod.is_some_and(|p| p.start_time.is_some())
 }
 
 /// Whether an attempt is on record that has not ended.
 fn at_it(agent: &Agent) -> bool {
     let work = agent.status.as_ref().and_then(|s| s.work.as_ref());
-    work.is_some_and(|w| w.started_at.is_some() && w.finished_at.is_none())
+    work.is_some_and(|w| w.start_time.is_some() && w.finish_time.is_none())
 }
 
 /// The older comes first; the UID decides among those of one second.

@@ -79,7 +79,7 @@ pub(super) fn decide(s: &AgentSnapshot, town: &TownFacts, now: Timestamp) -> Pla
         began: status.start_time.as_ref().map(|t| t.0),
         revision,
         limit: limit(s, town),
-        woke_at: town.woke_at,
+        wake_time: town.wake_time,
         refused,
     }
     .decide(now);
@@ -222,7 +222,7 @@ fn keep(
     let said = heard(&s.agent, asked(s).known(town.cadence(), now), None);
     let activity = agent_activity(&s.agent, Some(pod), (said, &s.probe), now);
     let busy =
-        matches!(activity, AgentActivity::Working | AgentActivity::Stalled(true) | AgentActivity::Unknown);
+        matches!(activity, AgentActivity::Working | AgentActivity::Stuck(true) | AgentActivity::Unknown);
     let idle = !town.active && !busy;
     let was_ready = status.start_time.is_none();
     let update = update::update(&s.agent.metadata, pod, Wanted::of_agent(s, town), idle, was_ready);
@@ -240,7 +240,7 @@ fn keep(
         && status.work.as_ref().is_none_or(|w| w.bead != hook.bead)
     {
         let record = done::record_of(&hook.bead, status.work.take());
-        status.work = Some(WorkStatus { started_at: Some(stamp(now)), ..record });
+        status.work = Some(WorkStatus { start_time: Some(stamp(now)), ..record });
         show_hook(s, &mut c, &status);
     }
     if update == Update::Pending {
@@ -267,7 +267,7 @@ fn show_activity(
     };
     let bead = s.agent.spec.hook.as_ref().map(|h| h.bead.as_str());
     // The pod can speak of a bead only once it has it.
-    let delivered = status.work.as_ref().filter(|w| Some(w.bead.as_str()) == bead && w.finished_at.is_none());
+    let delivered = status.work.as_ref().filter(|w| Some(w.bead.as_str()) == bead && w.finish_time.is_none());
     if let (Some(work), AgentActivity::Done | AgentActivity::Failed) = (delivered, activity) {
         let outcome = if activity == AgentActivity::Done { Outcome::Done } else { Outcome::Failed };
         let bead = work.bead.clone();
@@ -277,11 +277,11 @@ fn show_activity(
     let phase = match activity {
         AgentActivity::Working => "Working",
         AgentActivity::Waiting => "Waiting",
-        AgentActivity::Stalled(_) => "Stalled",
+        AgentActivity::Stuck(_) => "Stuck",
         AgentActivity::Done => "Done",
         AgentActivity::Failed => "Failed",
         // Not asked yet, or no answer just now: as it was.
-        AgentActivity::Unknown => ["Working", "Waiting", "Stalled"]
+        AgentActivity::Unknown => ["Working", "Waiting", "Stuck"]
             .into_iter()
             .find(|known| s.probe.failures < probe::FAILURES && was == Some(known))
             .unwrap_or("Idle"),
@@ -289,7 +289,7 @@ fn show_activity(
     };
     // When it begins to work and when it ends is kept; in between it would be a write for every question.
     if (phase == "Working") != (was == Some("Working")) {
-        status.last_activity_at = Some(stamp(now));
+        status.last_activity_time = Some(stamp(now));
     }
     match phase {
         "Working" => c.set(condition::WORKING, true, reason::WORK, ""),
@@ -298,12 +298,12 @@ fn show_activity(
             c.set(condition::WORKING, false, reason::WAITING, message(entry));
             c.keep(condition::WORKING, old, &[reason::WAITING]);
         }
-        "Stalled" => {
-            status.last_activity_at = entry.and_then(|e| e.last_activity_at.as_ref()).map(|t| stamp(t.0));
-            c.set(condition::WORKING, false, reason::REPORTED_STALLED, message(entry));
-            c.keep(condition::WORKING, old, &[reason::REPORTED_STALLED]);
-            if was == Some("Stalled") {
-                status.last_activity_at = before.and_then(|b| b.last_activity_at.clone());
+        "Stuck" => {
+            status.last_activity_time = entry.and_then(|e| e.last_activity_time.as_ref()).map(|t| stamp(t.0));
+            c.set(condition::WORKING, false, reason::REPORTED_STUCK, message(entry));
+            c.keep(condition::WORKING, old, &[reason::REPORTED_STUCK]);
+            if was == Some("Stuck") {
+                status.last_activity_time = before.and_then(|b| b.last_activity_time.clone());
             }
         }
         "Done" => {

@@ -39,7 +39,7 @@ pub(super) fn idle_clock(
     let created = s.town.metadata.creation_timestamp.as_ref().filter(|created| created.0 <= now);
     // A mark that is not reached yet holds the clock only while there is a pod that may reach it.
     let mark = status.pod_mark_time.as_ref().filter(|mark| s.pod().is_some() || mark.0 <= now);
-    let stamps = [status.woke_at.as_ref(), status.idle_since.as_ref(), created, mark];
+    let stamps = [status.wake_time.as_ref(), status.idle_time.as_ref(), created, mark];
     match stamps.into_iter().flatten().map(|stamp| stamp.0).chain(last_active).max() {
         Some(since) => IdleClock::Runs { since, sleeps_at: after(since, s.town.spec.sleep_after.get()) },
         None => IdleClock::Unknown,
@@ -55,7 +55,7 @@ pub(super) fn unknown_until(s: &TownSnapshot, since: Timestamp) -> Timestamp {
 /// Why a town sleeps whatever its work, if it does. A town of which the spec cannot be read sleeps as if it were
 /// suspended: its agents finish within `drain.timeout`, and it costs nothing until the spec is corrected.
 pub(super) fn decree(s: &TownSnapshot, status: &TownStatus, now: Timestamp) -> Option<AsleepReason> {
-    if s.town.spec.suspended || s.town.spec.unreadable.is_some() {
+    if s.town.spec.suspend || s.town.spec.unreadable.is_some() {
         return Some(AsleepReason::Suspended);
     }
     match expiry(s, status, now) {
@@ -72,7 +72,7 @@ pub(super) fn wake(s: &TownSnapshot, status: &TownStatus, now: Timestamp) -> Opt
         return None;
     }
     match status.asleep_reason {
-        Some(AsleepReason::Suspended) => return Some("spec.suspended was lifted".into()),
+        Some(AsleepReason::Suspended) => return Some("spec.suspend was lifted".into()),
         Some(AsleepReason::Expired) => return Some("spec.expiry was moved or removed".into()),
         _ => {}
     }
@@ -83,7 +83,7 @@ pub(super) fn wake(s: &TownSnapshot, status: &TownStatus, now: Timestamp) -> Opt
         return Some(format!("spec.wakeRequest changed to '{}'", spec.wake_request));
     }
     // Nobody is woken for one of whom nobody has looked yet whether it can do anything: its first status says so.
-    let sleeps = status.draining_since.is_none();
+    let sleeps = status.drain_time.is_none();
     let heard_of = |agent: &Agent| agent.status.as_ref().is_some_and(|s| !s.conditions.is_empty());
     let mut agents = activity::agents(s, now).filter(|(agent, _)| !sleeps || heard_of(agent));
     let agent = agents.find_map(|(agent, activity)| {
@@ -96,7 +96,7 @@ pub(super) fn wake(s: &TownSnapshot, status: &TownStatus, now: Timestamp) -> Opt
             _ if failed_to_start(agent) => tries_again(s, status, agent, now),
             AgentActivity::Failed => tries_again(s, status, agent, now),
             AgentActivity::Pending if session && asleep => session_wake(agent, name),
-            AgentActivity::Working | AgentActivity::Pending | AgentActivity::Stalled(true) => {
+            AgentActivity::Working | AgentActivity::Pending | AgentActivity::Stuck(true) => {
                 Some(format!("agent {name} has an unfinished bead"))
             }
             AgentActivity::Idle if session => session_wake(agent, name),
@@ -124,7 +124,7 @@ fn failed_to_start(agent: &Agent) -> bool {
 /// Why an agent that failed wakes its sleeping town: its next attempt is due. A town that falls asleep does not turn back
 /// for that.
 fn tries_again(s: &TownSnapshot, status: &TownStatus, agent: &Agent, now: Timestamp) -> Option<String> {
-    let due = status.draining_since.is_none() && next_attempt(s, agent).is_some_and(|at| at <= now);
+    let due = status.drain_time.is_none() && next_attempt(s, agent).is_some_and(|at| at <= now);
     let name = agent.metadata.name.as_deref().unwrap_or_default();
     due.then(|| {
         format!("agent {name} failed for a cause outside of its container, and its next attempt is due")
@@ -135,9 +135,9 @@ fn tries_again(s: &TownSnapshot, status: &TownStatus, agent: &Agent, now: Timest
 /// next one follows a window later, so that a town that sleeps before the start has failed is not woken again at once.
 fn next_attempt(s: &TownSnapshot, agent: &Agent) -> Option<Timestamp> {
     let at = retry::next_attempt_of_failed(agent).filter(|_| !is_paused(&agent.metadata))?;
-    let woke_at = s.town.status.as_ref().and_then(|status| status.woke_at.as_ref()).map(|t| t.0);
-    match woke_at {
-        Some(woke_at) if at <= woke_at => Some(after(woke_at, agent.spec.retry.window.get())),
+    let wake_time = s.town.status.as_ref().and_then(|status| status.wake_time.as_ref()).map(|t| t.0);
+    match wake_time {
+        Some(wake_time) if at <= wake_time => Some(after(wake_time, agent.spec.retry.window.get())),
         _ => Some(at),
     }
 }
@@ -151,7 +151,7 @@ pub(super) fn wakes_at(s: &TownSnapshot) -> Option<Timestamp> {
 /// A Session agent wakes its town to be started the first time, and to be given a new bead.
 fn session_wake(agent: &Agent, name: &str) -> Option<String> {
     let status = agent.status.as_ref();
-    if status.and_then(|s| s.pod.as_ref()).and_then(|p| p.started_at.as_ref()).is_none() {
+    if status.and_then(|s| s.pod.as_ref()).and_then(|p| p.start_time.as_ref()).is_none() {
         return Some(format!("agent {name} was never started"));
     }
     let delivered = status.and_then(|s| s.work.as_ref()).map(|w| w.bead.as_str());
@@ -162,7 +162,7 @@ fn session_wake(agent: &Agent, name: &str) -> Option<String> {
 /// What a reason to sleep says to people.
 pub(super) fn why_text(reason: Option<AsleepReason>) -> &'static str {
     match reason {
-        Some(AsleepReason::Suspended) => "spec.suspended is set",
+        Some(AsleepReason::Suspended) => "spec.suspend is set",
         Some(AsleepReason::Expired) => "spec.expiry is past",
         Some(AsleepReason::ActivityUnknown) => {
             "for 3 times spec.sleepAfter nobody could say whether it has work"

@@ -45,15 +45,15 @@ pub(super) fn of_agent(s: &AgentSnapshot, now: Timestamp) -> Cow<'_, AgentSnapsh
     Cow::Owned(s)
 }
 
-/// `sleepAt` is a deadline and no stamp. The pod mark may lie ahead by the bound of a start.
+/// `sleepTime` is a deadline and no stamp. The pod mark may lie ahead by the bound of a start.
 pub(super) fn clamp_town(status: &mut TownStatus, now: Timestamp) {
     for slot in [
-        &mut status.last_active_at,
-        &mut status.woke_at,
-        &mut status.idle_since,
-        &mut status.activity_unknown_since,
-        &mut status.attached_since,
-        &mut status.draining_since,
+        &mut status.last_active_time,
+        &mut status.wake_time,
+        &mut status.idle_time,
+        &mut status.activity_unknown_time,
+        &mut status.attach_time,
+        &mut status.drain_time,
         &mut status.accepted_time,
         &mut status.start_time,
         &mut status.wake_request_time,
@@ -61,15 +61,15 @@ pub(super) fn clamp_town(status: &mut TownStatus, now: Timestamp) {
         clamp(slot.as_mut(), now);
     }
     clamp(status.pod_mark_time.as_mut(), after(now, START_WITHIN));
-    clamp(status.usage.as_mut().map(|usage| &mut usage.since), now);
+    clamp(status.usage.as_mut().map(|usage| &mut usage.count_time), now);
     clamp_shared(status.pod.as_mut(), status.restarts.as_mut(), status.destroy.as_mut(), now);
 }
 
 pub(super) fn clamp_agent(status: &mut AgentStatus, now: Timestamp) {
-    clamp(status.last_activity_at.as_mut(), now);
+    clamp(status.last_activity_time.as_mut(), now);
     clamp(status.start_time.as_mut(), now);
-    if let Some(WorkStatus { window_started_at, started_at, finished_at, .. }) = status.work.as_mut() {
-        for slot in [window_started_at, started_at, finished_at] {
+    if let Some(WorkStatus { window_start_time, start_time, finish_time, .. }) = status.work.as_mut() {
+        for slot in [window_start_time, start_time, finish_time] {
             clamp(slot.as_mut(), now);
         }
     }
@@ -83,14 +83,14 @@ fn clamp_shared(
     now: Timestamp,
 ) {
     if let Some(pod) = pod {
-        clamp(pod.started_at.as_mut(), now);
+        clamp(pod.start_time.as_mut(), now);
         clamp(pod.ready_time.as_mut(), now);
     }
     if let Some(restarts) = restarts {
-        clamp(restarts.window_started_at.as_mut(), now);
+        clamp(restarts.window_start_time.as_mut(), now);
         clamp(restarts.failure_time.as_mut(), now);
     }
-    clamp(destroy.map(|destroy| &mut destroy.started_at), now);
+    clamp(destroy.map(|destroy| &mut destroy.start_time), now);
 }
 
 fn clamp(slot: Option<&mut Time>, now: Timestamp) {

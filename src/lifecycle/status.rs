@@ -114,7 +114,7 @@ pub(super) fn show_town_sleeps(s: &AgentSnapshot, town: &TownFacts, c: &mut Cond
         c.ready(reason::ASLEEP, "the town is asleep");
         return "Asleep";
     }
-    c.reconciling(reason::TOWN_NOT_STARTED, format!("town {} has not started", s.agent.spec.town));
+    c.reconciling(reason::TOWN_NOT_STARTED, format!("town {} has not started", s.agent.spec.town_name));
     PENDING
 }
 

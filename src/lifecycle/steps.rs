@@ -126,7 +126,7 @@ pub(super) fn children(
 pub(super) fn volumes(remains: &Remains) -> Option<Progress> {
     let volumes = match &remains.volumes {
         Ok(volumes) => volumes,
-        Err(unknown) => return Some(Progress::unanswered(DestroyStep::Rest, unknown)),
+        Err(unknown) => return Some(Progress::unanswered(DestroyStep::Storage, unknown)),
     };
     if let Record::There(tombstone) = &remains.record {
         let known: BTreeSet<&str> = tombstone.spec.children.iter().map(|c| c.uid.as_str()).collect();
@@ -136,7 +136,7 @@ pub(super) fn volumes(remains: &Remains) -> Option<Progress> {
             let awaited = volumes.iter().map(awaited_volume).collect();
             return Some(Progress {
                 actions: vec![Action::AmendTombstone(missing)],
-                ..Progress::waiting(DestroyStep::Rest, awaited, None)
+                ..Progress::waiting(DestroyStep::Storage, awaited, None)
             });
         }
     }
@@ -150,7 +150,7 @@ pub(super) fn reclaimed(remains: &Remains) -> Option<Progress> {
     let going = remains.volumes.iter().flatten().filter(|v| !stays(v));
     let awaited: Vec<_> = going.map(awaited_volume).collect();
     (!awaited.is_empty())
-        .then(|| Progress { unwatched: true, ..Progress::waiting(DestroyStep::Rest, awaited, None) })
+        .then(|| Progress { unwatched: true, ..Progress::waiting(DestroyStep::Storage, awaited, None) })
 }
 
 /// Nothing is left; but a create whose answer was lost may still take effect.

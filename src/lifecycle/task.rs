@@ -81,7 +81,7 @@ fn is_superseded(status: &AgentStatus, pod: &PodFacts) -> bool {
 
 /// Whether the start of the attempt takes longer than a start may. Interruptions do not begin it anew.
 fn start_is_late(status: &AgentStatus, work: &WorkStatus, now: Timestamp) -> bool {
-    let began = status.start_time.as_ref().or(work.started_at.as_ref());
+    let began = status.start_time.as_ref().or(work.start_time.as_ref());
     began.is_some_and(|began| after(began.0, START_WITHIN) <= now)
 }
 
@@ -117,7 +117,7 @@ fn finished(s: &AgentSnapshot, pod: &PodFacts) -> bool {
 
 /// The attempt that was begun and has no outcome yet.
 fn open_attempt(status: &AgentStatus) -> Option<&WorkStatus> {
-    status.work.as_ref().filter(|w| w.started_at.is_some() && w.finished_at.is_none())
+    status.work.as_ref().filter(|w| w.start_time.is_some() && w.finish_time.is_none())
 }
 
 /// Whether a pod may be created for the agent as the API server shows it now. A Task pod is created for the bead of the
@@ -254,7 +254,7 @@ pub(super) fn note_end(status: &mut AgentStatus, bead: &str, end: End, now: Time
     if work.bead != bead {
         work = WorkStatus { attempts: 1, ..done::record_of(bead, Some(work)) };
     }
-    work.finished_at = Some(stamp(now));
+    work.finish_time = Some(stamp(now));
     work.outcome = Some(end.outcome);
     work.message = end.message;
     match end.outcome {
@@ -276,7 +276,7 @@ pub(super) fn note_end(status: &mut AgentStatus, bead: &str, end: End, now: Time
         status.start_time = None;
     }
     status.work = Some(work);
-    status.last_activity_at = Some(stamp(now));
+    status.last_activity_time = Some(stamp(now));
 }
 
 /// The pod does its work.
@@ -299,7 +299,7 @@ fn at_work(s: &AgentSnapshot, mut status: AgentStatus, pod: &PodFacts, now: Time
         "Working"
     } else {
         later = pod_conditions(pod, &mut c, now).1;
-        let began = status.start_time.as_ref().or(status.work.as_ref().and_then(|w| w.started_at.as_ref()));
+        let began = status.start_time.as_ref().or(status.work.as_ref().and_then(|w| w.start_time.as_ref()));
         later = earlier(later, began.map(|began| after(began.0, START_WITHIN)).filter(|at| now < *at));
         "Starting"
     };
@@ -309,7 +309,7 @@ fn at_work(s: &AgentSnapshot, mut status: AgentStatus, pod: &PodFacts, now: Time
 /// Whether the pod was made after the last attempt had ended: its create took effect when it was no longer
 /// expected. It works, so it is an attempt.
 fn came_late(status: &AgentStatus, pod: &PodFacts) -> bool {
-    let ended = status.work.as_ref().and_then(|work| work.finished_at.as_ref());
+    let ended = status.work.as_ref().and_then(|work| work.finish_time.as_ref());
     ended.zip(pod.created).is_some_and(|(ended, created)| ended.0 < created)
 }
 
@@ -337,7 +337,7 @@ fn resting(
     c.set(condition::FINISHED, false, reason::UNFINISHED, unfinished_text(&hook.bead));
     let starts = retry::revision(&s.agent, &s.revision);
     let revision = Revision { starts: &starts, secrets: s.secrets.as_deref() };
-    if let Some(work) = status.work.as_mut().filter(|w| w.finished_at.is_some()) {
+    if let Some(work) = status.work.as_mut().filter(|w| w.finish_time.is_some()) {
         if revision.is_of(&work.revision) {
             work.revision = revision.seen(&work.revision);
         } else {
@@ -411,7 +411,7 @@ pub(super) fn tried_again_at(agent: &Agent) -> Option<Timestamp> {
 
 /// Until when an agent whose attempts reached the limit is Failed; `None`: they did not.
 fn failed_until(limit: Limit, work: &WorkStatus) -> Option<Timestamp> {
-    let finished = work.finished_at.as_ref().filter(|_| limit.is_past(work.attempts))?;
+    let finished = work.finish_time.as_ref().filter(|_| limit.is_past(work.attempts))?;
     Some(limit.next_start(work.attempts, work.disruptions, finished.0))
 }
 
@@ -424,7 +424,7 @@ fn outlived(
     now: Timestamp,
 ) -> Plan<AgentStatus> {
     let ttl = s.agent.spec.ttl_after_finished.as_ref().map(Duration::get);
-    let finished = status.work.as_ref().and_then(|w| w.finished_at.as_ref());
+    let finished = status.work.as_ref().and_then(|w| w.finish_time.as_ref());
     let ends_at = finished.and_then(|at| Some(after(at.0, ttl?)));
     // The outcome must be on record before its record goes.
     let recorded = s.agent.status.as_ref().is_some_and(|before| before.phase.as_deref() == Some(phase));
@@ -443,7 +443,7 @@ fn not_yet(
     now: Timestamp,
 ) -> Option<Plan<AgentStatus>> {
     // A clock that was ahead must not stop the attempts for ever.
-    let finished = work.finished_at.as_ref()?.0.min(now);
+    let finished = work.finish_time.as_ref()?.0.min(now);
     let retry = &s.agent.spec.retry;
     let limit = Limit::of(&s.agent, town.wake_request_time);
     let at = limit.next_start(work.attempts, work.disruptions, finished);
@@ -489,11 +489,11 @@ fn next_attempt(s: &AgentSnapshot, before: Option<WorkStatus>, bead: &str, now: 
     let revision = revision.after(recorded);
     WorkStatus {
         attempts: counted.as_ref().map_or(0, |w| w.attempts).saturating_add(1),
-        window_started_at: counted
+        window_start_time: counted
             .as_ref()
-            .and_then(|w| w.window_started_at.clone())
+            .and_then(|w| w.window_start_time.clone())
             .or_else(|| Some(stamp(now))),
-        started_at: Some(stamp(now)),
+        start_time: Some(stamp(now)),
         disruptions: counted.as_ref().map_or(0, |w| w.disruptions),
         external: counted.is_some_and(|w| w.external),
         revision,

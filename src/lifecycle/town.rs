@@ -30,8 +30,7 @@ pub const PENDING: &str = "Pending";
 /// Whether a decision about this town may end in what cannot be undone, so that it must rest on facts
 /// read live: while it is being destroyed, and for the last look before it sleeps.
 pub fn needs_live(town: &Town) -> bool {
-    town.metadata.deletion_timestamp.is_some()
-        || town.status.as_ref().is_some_and(|s| s.draining_since.is_some())
+    town.metadata.deletion_timestamp.is_some() || town.status.as_ref().is_some_and(|s| s.drain_time.is_some())
 }
 
 /// Whether nothing was ever made for the town: then it is asked first whether the record of a destroyed one
@@ -74,7 +73,7 @@ pub fn decide_town(s: &TownSnapshot, now: Timestamp) -> Plan<TownStatus> {
         _ => {}
     }
     status.accepted_time.get_or_insert_with(|| stamp(now));
-    let plan = if status.draining_since.is_some() {
+    let plan = if status.drain_time.is_some() {
         draining(s, status, now)
     } else if is_true(&status.conditions, condition::ASLEEP) {
         asleep(s, status, now)
@@ -103,7 +102,7 @@ fn forbidden(s: &TownSnapshot, record: &Tombstone, now: Timestamp) -> Plan<TownS
     let text = format!(
         "a town of this name was destroyed, and its record forbids a new one (spec.tombstone.recreate: Refuse) until \
          {}: wait, or delete tombstone {name}, or take another name",
-        record.spec.expires_at.0
+        record.spec.expire_time.0
     );
     not_run(s, "Blocked", reason::TOMBSTONE_EXISTS, text, now)
 }
@@ -121,8 +120,8 @@ fn not_run(
     c.stalled(why, text);
     // Whether it slept stays on record: from there it goes on.
     c.set(condition::ASLEEP, is_true(&status.conditions, condition::ASLEEP), why, "");
-    status.sleep_at = None;
-    status.draining_since = None;
+    status.sleep_time = None;
+    status.drain_time = None;
     status.pod = restart::gone(status.pod.as_ref());
     finish_town(s, status, c, phase, now).with_actions(delete_pods(s.all_pods(), &s.install))
 }
@@ -130,16 +129,16 @@ fn not_run(
 /// Nothing is started for it, and nothing is destroyed: nobody can have meant that.
 fn expired_before_birth(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<TownStatus> {
     let mut c = Conditions::of_town();
-    let at = s.town.spec.expiry.as_ref().map(|e| e.at.0.to_string()).unwrap_or_default();
+    let at = s.town.spec.expiry.as_ref().map(|e| e.time.0.to_string()).unwrap_or_default();
     c.stalled(
         reason::EXPIRY_IN_PAST,
         format!(
-            "spec.expiry.at {at} is not after the town's creation: nothing of it is run; set a time to come, or remove it"
+            "spec.expiry.time {at} is not after the town's creation: nothing of it is run; set a time to come, or remove it"
         ),
     );
     c.set(condition::ASLEEP, true, reason::EXPIRED, "");
     status.asleep_reason = Some(AsleepReason::Expired);
-    status.sleep_at = None;
+    status.sleep_time = None;
     finish_town(s, status, c, "Blocked", now)
 }
 
@@ -151,11 +150,11 @@ fn awake(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<TownS
     let mut c = Conditions::of_town();
     if status.phase.as_deref() == Some(TOMBSTONED) {
         // The idle clock is as old as the tombstone, and its agents have not said yet what they have to do.
-        status.woke_at = Some(stamp(now));
+        status.wake_time = Some(stamp(now));
     }
     if sleep::wake_requested(s, &status) {
         status.handled_wake_request.clone_from(&s.town.spec.wake_request);
-        status.woke_at = Some(stamp(now));
+        status.wake_time = Some(stamp(now));
         status.wake_request_time = Some(stamp(now));
     }
     let was_active = is_true(&status.conditions, condition::ACTIVE);
@@ -181,7 +180,7 @@ fn awake(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<TownS
     }
     if !compute.running && status.pod_mark_time.as_ref().is_none_or(|mark| now < mark.0) {
         // The clock may yet move with the start of the pod: it is shown once it is settled.
-        status.sleep_at = None;
+        status.sleep_time = None;
     }
     let work = match activity {
         activity::TownActivity::Work(..) => true,
@@ -216,8 +215,8 @@ fn awake(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<TownS
 /// First phase of falling asleep: from here on nothing starts.
 fn drain(s: &TownSnapshot, mut status: TownStatus, why: AsleepReason, now: Timestamp) -> Plan<TownStatus> {
     status.asleep_reason = Some(why);
-    status.draining_since = Some(stamp(now));
-    status.sleep_at = None;
+    status.drain_time = Some(stamp(now));
+    status.sleep_time = None;
     draining_status(s, status, now).exclusively()
 }
 
@@ -240,7 +239,7 @@ fn draining(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<To
     if s.freshness != Freshness::Live {
         return Plan::nothing();
     }
-    let began = status.draining_since.as_ref().map_or(now, |t| t.0);
+    let began = status.drain_time.as_ref().map_or(now, |t| t.0);
     let mut turn_back = sleep::wake(s, &status, now);
     if turn_back.is_none() && sleep::decree(s, &status, now).is_none() {
         match probe::last_look(s, began, now) {
@@ -252,10 +251,10 @@ fn draining(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<To
         }
     }
     if let Some(why) = turn_back {
-        status.draining_since = None;
+        status.drain_time = None;
         status.asleep_reason = None;
         // The idle clock starts anew: what turned it back may be no work (a request, a decree lifted).
-        status.woke_at = Some(stamp(now));
+        status.wake_time = Some(stamp(now));
         return awake(s, status, now).without_actions().because(format!("not asleep after all: {why}"));
     }
     let bound = after(began, s.town.spec.drain.timeout.get());
@@ -276,7 +275,7 @@ fn draining(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<To
 
 /// No pod of the town is left: it is asleep.
 fn fall_asleep(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<TownStatus> {
-    status.draining_since = None;
+    status.drain_time = None;
     status.pod = restart::gone(status.pod.as_ref());
     status.restarts = None;
     status.start_time = None;
@@ -297,7 +296,7 @@ fn asleep_status(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Pl
     expiry::show_protected(s, &status, &mut c, now);
     c.ready(reason::ASLEEP, format!("asleep: {}", sleep::why_text(status.asleep_reason)));
     c.set(condition::ASLEEP, true, why, "");
-    status.sleep_at = None;
+    status.sleep_time = None;
     finish_town(s, status, c, "Asleep", now)
 }
 
@@ -305,7 +304,7 @@ fn asleep_status(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Pl
 fn asleep(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<TownStatus> {
     // One that waits for its turn sleeps on: what wakes it is state, and is still there then.
     if let Some(why) = sleep::wake(s, &status, now).filter(|_| s.may_start) {
-        status.woke_at = Some(stamp(now));
+        status.wake_time = Some(stamp(now));
         status.asleep_reason = None;
         return awake(s, status, now).without_actions().because(format!("woken: {why}"));
     }
@@ -338,7 +337,7 @@ pub fn starting(s: &TownSnapshot, now: Timestamp) -> bool {
     let fresh = TownStatus::default();
     let status = s.town.status.as_ref().unwrap_or(&fresh);
     if sleep::decree(s, status, now).is_some()
-        || status.draining_since.is_some()
+        || status.drain_time.is_some()
         || expiry::expiry(s, status, now) == Expiry::InPast
     {
         return false;

@@ -16,7 +16,7 @@ pub(super) fn until_now(before: Option<&UsageStatus>, pods: &[PodFacts], now: Ti
     let same_month = before.filter(|usage| usage.month == month);
     // In a new month the count starts at its first second, or where it was left, whichever is later.
     let first = begin_of_month(now);
-    let since = before.map_or(first, |usage| usage.since.0.max(first));
+    let since = before.map_or(first, |usage| usage.count_time.0.max(first));
     let seconds: i64 = pods
         .iter()
         .filter_map(|pod| {
@@ -28,7 +28,7 @@ pub(super) fn until_now(before: Option<&UsageStatus>, pods: &[PodFacts], now: Ti
     UsageStatus {
         month,
         pod_seconds: same_month.map_or(0, |usage| usage.pod_seconds).saturating_add(seconds),
-        since: stamp(now),
+        count_time: stamp(now),
     }
 }
 

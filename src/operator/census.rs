@@ -84,7 +84,7 @@ mod tests {
     fn agent(status: &Value) -> Arc<Agent> {
         let object = json!({
             "apiVersion": "gastown.dev/v1alpha1", "kind": "Agent", "metadata": {"name": "a"},
-            "spec": {"town": "t", "role": "polecat", "rig": "r"}, "status": status,
+            "spec": {"townName": "t", "role": "Polecat", "rig": "r"}, "status": status,
         });
         Arc::new(serde_json::from_value(object).unwrap())
     }
@@ -113,7 +113,7 @@ mod tests {
             (r#"towns{phase="Asleep"}"#, 2.0),
             (r#"towns{phase="Pending"}"#, 1.0),
             (r#"towns{phase="Running"}"#, 0.0),
-            (r#"agents{phase="Done",role="polecat"}"#, 1.0),
+            (r#"agents{phase="Done",role="Polecat"}"#, 1.0),
             (r#"deletions_blocked{kind="Agent"}"#, 1.0),
             (r#"deletions_blocked{kind="Town"}"#, 0.0),
         ] {

@@ -82,7 +82,7 @@ fn looked(
 /// A record whose time has come goes, if nothing of what it speaks of is left.
 pub async fn reconcile_tombstone(cluster: &Arc<Cluster>, key: &ObjectKey) -> Result<Looked, Error> {
     let Some(tombstone) = cluster.tombstones.get(key) else { return Ok(Looked::default()) };
-    let Some(at) = lifecycle::expires_at(&tombstone) else { return Ok(Looked::default()) };
+    let Some(at) = lifecycle::expire_time(&tombstone) else { return Ok(Looked::default()) };
     let now = cluster.now();
     if now < at {
         return Ok(Looked { look_again: Some(at), failed: None });

@@ -27,11 +27,11 @@ pub fn agent_claim(agent: &Agent, install: &Install) -> Option<PersistentVolumeC
 
 /// The claim that the owner's pod mounts: the one that the spec names, or our own.
 pub(super) fn claim_name(storage: &Storage, owner: &OwnerRef) -> String {
-    storage.existing_claim.clone().unwrap_or_else(|| child_name(&owner.key.name, &owner.uid))
+    storage.existing_claim_name.clone().unwrap_or_else(|| child_name(&owner.key.name, &owner.uid))
 }
 
 fn claim(metadata: ObjectMeta, storage: &Storage) -> Option<PersistentVolumeClaim> {
-    if storage.existing_claim.is_some() {
+    if storage.existing_claim_name.is_some() {
         return None;
     }
     let modes = storage.access_modes.as_deref().unwrap_or(&[AccessMode::ReadWriteOnce]);

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use super::claim::claim_name;
 use super::service::town_host;
 use crate::api::{Agent, PodTemplate, Rig, Town};
-use crate::lifecycle::{OwnerRef, token_secret};
+use crate::lifecycle::{OwnerRef, token_secret_name};
 
 /// The revision of a pod that would be made for the town now. Where none would be, it is that of nothing.
 pub fn town_revision(town: &Town) -> String {
@@ -47,7 +47,7 @@ impl<'a> TownParts<'a> {
                 .spec
                 .activity_probe
                 .as_ref()
-                .map(|probe| token_secret(probe, &owner.key, &owner.uid)),
+                .map(|probe| token_secret_name(probe, &owner.key, &owner.uid)),
         })
     }
 }
@@ -84,10 +84,10 @@ impl<'a> AgentParts<'a> {
         let rig = rig_of(agent, town);
         Some(Self {
             template: spec.template.as_ref().or(town.spec.agent_template.as_ref())?,
-            town: &spec.town,
+            town: &spec.town_name,
             town_host: town_host(town),
             identity: spec.identity.clone().unwrap_or_else(|| agent.name_any()),
-            role: spec.role.as_str(),
+            role: spec.role.env_value(),
             rig: spec.rig.as_deref(),
             rig_url: rig.and_then(|rig| rig.git_url.as_deref()),
             rig_branch: rig.map(Rig::branch),
@@ -96,7 +96,7 @@ impl<'a> AgentParts<'a> {
             token_secret: spec
                 .activity_probe
                 .as_ref()
-                .map(|probe| token_secret(probe, &owner.key, &owner.uid)),
+                .map(|probe| token_secret_name(probe, &owner.key, &owner.uid)),
         })
     }
 }

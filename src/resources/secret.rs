@@ -34,7 +34,7 @@ fn secret<K: Resource<DynamicType = ()>>(
     probe: &ActivityProbe,
     token: &str,
 ) -> Option<Secret> {
-    if probe.token_secret.is_some() {
+    if probe.token_secret_name.is_some() {
         return None;
     }
     metadata.owner_references = Some(vec![owner_reference(owner)?]);
@@ -108,6 +108,6 @@ fn named_secrets(template: Option<&PodTemplate>, needed: Vec<NeededSecret>) -> O
 }
 
 fn named_token(probe: Option<&ActivityProbe>) -> Option<NeededSecret> {
-    let field = "spec.activityProbe.tokenSecret";
-    Some(NeededSecret { name: probe?.token_secret.clone()?, key: Some(TOKEN_KEY), field })
+    let field = "spec.activityProbe.tokenSecretName";
+    Some(NeededSecret { name: probe?.token_secret_name.clone()?, key: Some(TOKEN_KEY), field })
 }

@@ -38,7 +38,7 @@ const AGENT_PHASE: Label = Label {
         "Starting",
         "Working",
         "Waiting",
-        "Stalled",
+        "Stuck",
         "Idle",
         "Done",
         "Failed",
@@ -51,7 +51,7 @@ const AGENT_PHASE: Label = Label {
 };
 const TOMBSTONE_PHASE: Label = Label { name: "phase", words: &["Destroying", "Destroyed", "Leaked"] };
 const RECEIPT: Label = Label { name: "outcome", words: &["Gone", "NeverExisted", "Retained", "Abandoned"] };
-const ROLE: Label = Label { name: "role", words: &["mayor", "refinery", "polecat", "crew"] };
+const ROLE: Label = Label { name: "role", words: &["Mayor", "Refinery", "Polecat", "Crew"] };
 const ERROR: Label = Label {
     name: "reason",
     words: &[
@@ -234,7 +234,7 @@ impl Default for Metrics {
             wakes: c.counter("wakes", "Towns that were woken from sleep"),
             wake_latency: c.seconds(
                 "wake_latency",
-                "From status.wokeAt of a town that slept until its own pod was Ready, to the second",
+                "From status.wakeTime of a town that slept until its own pod was Ready, to the second",
                 LONG,
             ),
             saved: c.sum_of_seconds(
@@ -539,7 +539,7 @@ mod tests {
         assert_eq!(metrics.value(r#"towns{phase="Idle"}"#), None, "nobody has counted yet");
         metrics.count_with(|m| {
             m.count_towns(["Idle", "Singing"].into_iter());
-            m.count_agents([["Working", "mayor"]].into_iter());
+            m.count_agents([["Working", "Mayor"]].into_iter());
             m.count_deletions_blocked(["Agent"].into_iter());
             m.count_unreadable(["Agent"].into_iter());
             m.count_tombstones(["Destroyed"].into_iter());
@@ -548,8 +548,8 @@ mod tests {
             (r#"towns{phase="Idle"}"#, 1.0),
             (r#"towns{phase="Other"}"#, 1.0),
             (r#"towns{phase="Asleep"}"#, 0.0),
-            (r#"agents{phase="Working",role="mayor"}"#, 1.0),
-            (r#"agents{phase="Working",role="crew"}"#, 0.0),
+            (r#"agents{phase="Working",role="Mayor"}"#, 1.0),
+            (r#"agents{phase="Working",role="Crew"}"#, 0.0),
             (r#"deletions_blocked{kind="Agent"}"#, 1.0),
             (r#"deletions_blocked{kind="Town"}"#, 0.0),
             (r#"unreadable{kind="Agent"}"#, 1.0),

@@ -129,7 +129,7 @@ async fn account_of_the_operator_touches_nothing_of_others(story: Story) {
 async fn account_of_the_operator_changes_no_spec(story: Story) {
     let operator = People::of(&story).await.operator;
     story.create_town("gas", workshop()).await;
-    story.create_agent("ann", "gas", json!({"role": "crew"})).await;
+    story.create_agent("ann", "gas", json!({"role": "Crew"})).await;
     let town = story.town("gas").until("is idle", idle).await;
     story.agent("ann").until("is ready", |agent| agent.is("Ready")).await;
     for (object, change) in [
@@ -146,7 +146,7 @@ async fn account_of_the_operator_changes_no_spec(story: Story) {
     gas.refuses(&operator, &Ask::Delete, &refused("only at the spec.expiry")).await;
     story
         .town("gas")
-        .merge(json!({"spec": {"expiry": {"at": "2100-01-01T00:00:00Z", "policy": "Destroy"}}}))
+        .merge(json!({"spec": {"expiry": {"time": "2100-01-01T00:00:00Z", "policy": "Destroy"}}}))
         .await;
     gas.lets(&operator, &Ask::Delete).await;
 }

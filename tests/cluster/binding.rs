@@ -77,7 +77,7 @@ async fn an_agent_of_a_town_that_is_merely_gone_is_stopped_and_kept(story: Story
                 "name": "orphan", "finalizers": [names::FINALIZER],
                 "labels": {names::TOWN_UID: gone, names::INSTALL: story.cluster.install_label()},
             },
-            "spec": {"town": "lost", "role": "crew", "template": template(), "storage": {"size": "1Gi"}},
+            "spec": {"townName": "lost", "role": "Crew", "template": template(), "storage": {"size": "1Gi"}},
         }))
         .await;
     let said = |agent: &Agent| agent.reason("Stalled") == "TownGone" && agent.phase() == "Blocked";
@@ -115,7 +115,7 @@ async fn an_agent_without_a_template_says_so(story: Story) {
 }
 
 async fn b10_a_pods_name_that_is_taken_is_reported_and_left(story: Story) {
-    story.create_town("taken", workshop_with(json!({"suspended": true}))).await;
+    story.create_town("taken", workshop_with(json!({"suspend": true}))).await;
     let town = story.town("taken").until("sleeps", |town| town.phase() == "Asleep").await;
     let mut foreign = template();
     foreign["apiVersion"] = "v1".into();
@@ -123,7 +123,7 @@ async fn b10_a_pods_name_that_is_taken_is_reported_and_left(story: Story) {
     foreign["metadata"] = json!({"name": town.child()});
     let foreign: Pod = story.create_object(foreign).await;
 
-    story.town("taken").merge(json!({"spec": {"suspended": false}})).await;
+    story.town("taken").merge(json!({"spec": {"suspend": false}})).await;
     let stalled = story.town("taken").until("is stalled", |town| town.reason("Stalled") == "NameTaken").await;
     assert!(stalled.is("Stalled") && !stalled.is("Ready"));
     assert_eq!(stalled.phase(), "Blocked");
@@ -137,11 +137,11 @@ async fn b10_a_pods_name_that_is_taken_is_reported_and_left(story: Story) {
 }
 
 async fn a_claims_name_that_is_taken_is_reported_and_left(story: Story) {
-    story.create_town("taken", workshop_with(json!({"suspended": true, "storage": {"size": "1Gi"}}))).await;
+    story.create_town("taken", workshop_with(json!({"suspend": true, "storage": {"size": "1Gi"}}))).await;
     let town = story.town("taken").until("sleeps", |town| town.phase() == "Asleep").await;
     let claim = json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}});
     let foreign: PersistentVolumeClaim = story.create(&town.child(), claim).await;
-    story.town("taken").merge(json!({"spec": {"suspended": false}})).await;
+    story.town("taken").merge(json!({"spec": {"suspend": false}})).await;
     story.town("taken").until("is stalled", |town| town.reason("Stalled") == "NameTaken").await;
     assert_eq!(
         story.pods(names::TOWN_UID, &town.id()).await.len(),

@@ -57,9 +57,9 @@ async fn a_life_is_within_its_budget_of_writes(story: Story) {
     story.town("owl").until("is ready", |town| town.is("Ready") && town.phase() == "Idle").await;
     settle(&story).await;
     let evening = Requests::until_now(&story);
-    story.town("owl").merge(json!({"spec": {"suspended": true}})).await;
+    story.town("owl").merge(json!({"spec": {"suspend": true}})).await;
     story.town("owl").until("sleeps", |town| town.phase() == "Asleep").await;
-    story.town("owl").merge(json!({"spec": {"suspended": false}})).await;
+    story.town("owl").merge(json!({"spec": {"suspend": false}})).await;
     story.town("owl").until("is ready", |town| town.is("Ready") && town.phase() == "Idle").await;
     let night = Requests::since(&story, evening);
     println!("a night: {} writes\n{}", night.writes().len(), night.named());
@@ -92,14 +92,14 @@ async fn an_idle_and_a_sleeping_town_cost_nothing(story: Story) {
         story.create_town(name, workshop_with(spec.clone())).await;
         let cat = format!("{name}-cat");
         story.create_agent(&cat, name, polecat("b-1")).await;
-        story.create_agent(&format!("{name}-mayor"), name, json!({"role": "mayor"})).await;
+        story.create_agent(&format!("{name}-mayor"), name, json!({"role": "Mayor"})).await;
         let cat = story.agent(&cat).until("works", |agent| agent.phase() == "Working").await;
         story.players.succeed(&cat.child(), "").await;
         story.agent(&format!("{name}-mayor")).until("is there", |agent| agent.is("Ready")).await;
         story.town(name).until("is idle", |town| town.phase() == "Idle").await;
     }
     // Long enough that "asleep" means by itself, were it not for the decree.
-    story.town("asleep").merge(json!({"spec": {"suspended": true}})).await;
+    story.town("asleep").merge(json!({"spec": {"suspend": true}})).await;
     story.town("asleep").until("sleeps", |town| town.phase() == "Asleep").await;
     story.agent("asleep-mayor").until("sleeps", |agent| agent.phase() == "Asleep").await;
     settle(&story).await;

@@ -71,7 +71,7 @@ async fn a_service_goes_with_its_town(story: Story) {
     let service = story.seen::<Service>(&town.child());
     service.get().await;
     // Asleep it is still there: a stable name is what it is for.
-    story.town("hall").merge(json!({"spec": {"suspended": true}})).await;
+    story.town("hall").merge(json!({"spec": {"suspend": true}})).await;
     story.town("hall").until("sleeps", |town| town.phase() == "Asleep").await;
     service.get().await;
     story.town("hall").delete().await;
@@ -80,13 +80,13 @@ async fn a_service_goes_with_its_town(story: Story) {
 }
 
 async fn a_service_of_somebody_else_is_left_alone(story: Story) {
-    let town = story.create_town("hall", workshop_with(json!({"suspended": true}))).await;
+    let town = story.create_town("hall", workshop_with(json!({"suspend": true}))).await;
     let theirs = json!({
         "apiVersion": "v1", "kind": "Service", "metadata": {"name": town.child()},
         "spec": {"ports": [{"port": 1}]},
     });
     let theirs: Service = story.create_object(theirs).await;
-    let wanted = json!({"ports": [{"name": "web", "port": 8080}], "suspended": false});
+    let wanted = json!({"ports": [{"name": "web", "port": 8080}], "suspend": false});
     story.town("hall").merge(json!({"spec": wanted})).await;
     let town = story.town("hall").until("says so", |town| town.reason("Stalled") == "NameTaken").await;
     assert!(town.message("Stalled").contains(&town.child()), "{}", town.message("Stalled"));
@@ -105,9 +105,9 @@ async fn the_token_is_made_once_and_goes_with_its_town(story: Story) {
     assert_eq!(token.len(), 64, "256 bits in hexadecimal digits");
     assert_eq!(made.owner_references()[0].uid, town.id());
 
-    story.town("hall").merge(json!({"spec": {"suspended": true}})).await;
+    story.town("hall").merge(json!({"spec": {"suspend": true}})).await;
     story.town("hall").until("sleeps", |town| town.phase() == "Asleep").await;
-    story.town("hall").merge(json!({"spec": {"suspended": false}})).await;
+    story.town("hall").merge(json!({"spec": {"suspend": false}})).await;
     story.pod(&town.child()).until("comes back", |_| true).await;
     let again = secret.get().await;
     assert_eq!((again.uid(), again.resource_version()), (made.uid(), made.resource_version()));
@@ -120,7 +120,7 @@ async fn the_token_is_made_once_and_goes_with_its_town(story: Story) {
 async fn a14_an_agent_has_a_token_of_its_own_that_goes_with_it(story: Story) {
     story.create_town("hall", asked()).await;
     let town = story.town("hall").until("has its pod", |town| town.pod_uid().is_some()).await;
-    story.create_agent("mayor", "hall", json!({"role": "mayor", "activityProbe": {"port": 8080}})).await;
+    story.create_agent("mayor", "hall", json!({"role": "Mayor", "activityProbe": {"port": 8080}})).await;
     let mayor = story.agent("mayor").until("has its pod", |agent| agent.pod_uid().is_some()).await;
     let token = async |name: &str| story.seen::<Secret>(name).get().await.data.unwrap()["token"].0.clone();
     assert_ne!(token(&town.child()).await, token(&mayor.child()).await);
@@ -131,13 +131,13 @@ async fn a14_an_agent_has_a_token_of_its_own_that_goes_with_it(story: Story) {
 }
 
 async fn t21_a_secret_that_is_missing_is_named_and_waited_for(story: Story) {
-    let probe = json!({"port": 8080, "tokenSecret": "theirs"});
+    let probe = json!({"port": 8080, "tokenSecretName": "theirs"});
     let town = story.create_town("hall", workshop_with(json!({"activityProbe": probe}))).await;
     let named = |town: &Town| town.reason("Degraded") == "SecretNotFound";
     let waiting = story.town("hall").until("names what is missing", named).await;
     let message = waiting.message("Degraded");
     let secret = format!("{}/theirs", story.namespace);
-    for word in [secret.as_str(), "token", "spec.activityProbe.tokenSecret"] {
+    for word in [secret.as_str(), "token", "spec.activityProbe.tokenSecretName"] {
         assert!(message.contains(word), "{message}");
     }
     assert!(!waiting.is("Stalled"), "it goes on by itself once the Secret is there");
@@ -206,7 +206,7 @@ async fn t21_a_retained_volume_stays_and_is_nobodys(story: Story) {
     assert!(events.contains("; retained: ") && events.contains(&told), "{events}");
 
     // It can be used again, and is nobody's still.
-    let used = json!({"storage": {"existingClaim": town.child()}});
+    let used = json!({"storage": {"existingClaimName": town.child()}});
     story.create_town("oil", workshop_with(used)).await;
     story.town("oil").until("is idle", |town| town.phase() == "Idle").await;
     story.town("oil").delete().await;

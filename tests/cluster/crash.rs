@@ -145,7 +145,7 @@ async fn k4_what_happens_while_the_operator_is_down_is_seen_when_it_is_back(stor
     story.create_town("idle", workshop_with(json!({"sleepAfter": "40s"}))).await;
     let idle = story.town("idle").until("is idle", |town| town.phase() == "Idle").await;
     story.create_town("asleep", workshop_with(json!({"sleepAfter": "10s"}))).await;
-    story.create_agent("sleeper", "asleep", json!({"role": "polecat", "rig": "core"})).await;
+    story.create_agent("sleeper", "asleep", json!({"role": "Polecat", "rig": "core"})).await;
     story.town("asleep").until("sleeps", |town| town.phase() == "Asleep").await;
 
     operator.kill();
@@ -215,7 +215,7 @@ async fn k4_what_happens_while_the_operator_is_down_is_seen_when_it_is_back(stor
     assert_eq!(story.children(&cat.id()).await, [""; 0]);
 
     // The idle clock went on meanwhile: it neither began anew nor was forgotten.
-    let said = idle.status.unwrap().sleep_at.unwrap();
+    let said = idle.status.unwrap().sleep_time.unwrap();
     let slept = story.town("idle").until("sleeps", |town| town.phase() == "Asleep").await;
     let fell = slept.conditions().iter().find(|c| c.type_ == "Asleep").unwrap().last_transition_time.clone();
     assert!(fell >= said, "asleep at {}, due at {}", fell.0, said.0);

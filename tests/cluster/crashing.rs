@@ -79,7 +79,7 @@ async fn e5_what_a_container_died_of_is_named(story: Story) {
     limited["spec"]["containers"][0]["resources"] = json!({"limits": {"memory": "64Mi"}});
     story.create_town("hungry", workshop_with(json!({"template": limited}))).await;
     story.create_town("plain", workshop()).await;
-    story.create_agent("mayor", "plain", json!({"role": "mayor"})).await;
+    story.create_agent("mayor", "plain", json!({"role": "Mayor"})).await;
     let hungry = story.town("hungry").until("is idle", idle).await;
     let mayor = story.agent("mayor").until("is there", |agent| agent.is("Ready")).await;
     story.players.crash(&hungry.child(), 1, 137, "OOMKilled").await;
@@ -120,7 +120,7 @@ async fn k14_a_pod_that_does_not_go_is_never_doubled(story: Story) {
     let mut brief = template();
     brief["spec"]["terminationGracePeriodSeconds"] = 1.into();
     story.create_town("lost", workshop_with(json!({"template": brief, "agentTemplate": brief}))).await;
-    story.create_agent("mayor", "lost", json!({"role": "mayor"})).await;
+    story.create_agent("mayor", "lost", json!({"role": "Mayor"})).await;
     let town = story.town("lost").until("is idle", idle).await;
     let mayor = story.agent("mayor").until("is there", |agent| agent.is("Ready")).await;
     let pods = [story.pod(&town.child()).get().await, story.pod(&mayor.child()).get().await];

@@ -26,7 +26,7 @@ pub fn add(stories: &mut Stories) {
 async fn k11_an_operator_that_is_killed_while_the_definitions_go_finishes(story: Story) {
     let operator = story.cluster.operator(&[OPERATOR]).await;
     let town = busy_town(&story, "gas", &["ann"]).await;
-    let sleeper = json!({"suspended": true, "storage": {"size": "1Gi"}});
+    let sleeper = json!({"suspend": true, "storage": {"size": "1Gi"}});
     let sleeper = story.create_town("sleeps", workshop_with(sleeper)).await;
     story.town("sleeps").until("sleeps", |town| town.phase() == "Asleep").await;
     story.players.hold(&town.child()).await;
@@ -132,7 +132,7 @@ fn says_what_is_missing(operator: &Operator, definition: &str) {
 async fn all_goes_on_with_the_definitions_back(story: &Story) {
     story.cluster.install_crds().await;
     story.town("new").until("is idle", idle).await;
-    story.create_agent("cat", "new", json!({"role": "mayor"})).await;
+    story.create_agent("cat", "new", json!({"role": "Mayor"})).await;
     story.agent("cat").until("is there", |agent| agent.is("Ready")).await;
 }
 

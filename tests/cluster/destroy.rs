@@ -58,7 +58,7 @@ async fn a1_t1_nothing_of_a_deleted_town_is_left(story: Story) {
 
 async fn t1_a_sleeping_town_goes_the_same_way(story: Story) {
     let town = busy_town(&story, "gas", &["ann"]).await;
-    story.town("gas").merge(json!({"spec": {"suspended": true}})).await;
+    story.town("gas").merge(json!({"spec": {"suspend": true}})).await;
     story.town("gas").until("sleeps", |town| town.phase() == "Asleep").await;
     story.town("gas").delete().await;
     is_gone_whole(&story, &town).await;
@@ -92,7 +92,7 @@ async fn a2_a10_t2_a_pod_that_does_not_go_is_named_and_waited_for(story: Story) 
     assert!(blocked.annotations()[names::TOMBSTONE].starts_with(&format!("{}@", town.id())));
 
     let blocked = story.town("gas").until("is blocked", |town| town.is("DeletionBlocked")).await;
-    let began = &blocked.status.as_ref().unwrap().destroy.as_ref().unwrap().started_at;
+    let began = &blocked.status.as_ref().unwrap().destroy.as_ref().unwrap().start_time;
     let said = blocked.conditions().iter().find(|c| c.type_ == "DeletionBlocked").unwrap();
     assert!(seconds(began, &said.last_transition_time) >= 10, "{blocked:?}: that is said later");
     assert!(
@@ -369,10 +369,10 @@ async fn k17_a_claim_that_is_deleted_by_hand_comes_back_after_a_sleep(story: Sto
     claim.delete().await;
     // In use, it goes only with the pod.
     story.town("gas").until("says so", |town| town.is("Degraded")).await;
-    story.town("gas").merge(json!({"spec": {"suspended": true}})).await;
+    story.town("gas").merge(json!({"spec": {"suspend": true}})).await;
     story.town("gas").until("sleeps", |town| town.phase() == "Asleep").await;
     claim.gone().await;
-    story.town("gas").merge(json!({"spec": {"suspended": false}})).await;
+    story.town("gas").merge(json!({"spec": {"suspend": false}})).await;
     let town =
         story.town("gas").until("is idle", |town| town.phase() == "Idle" && !town.is("Degraded")).await;
     let new = claim.get().await;

@@ -55,7 +55,7 @@ async fn k9_orphaning_deletion_takes_a_town_whole(story: Story) {
 
 async fn takes_a_town_whole(story: Story, propagation: PropagationPolicy) {
     let town = busy_town(&story, "gas", &["ann"]).await;
-    story.create_agent("mayor", "gas", json!({"role": "mayor"})).await;
+    story.create_agent("mayor", "gas", json!({"role": "Mayor"})).await;
     story.agent("mayor").until("is there", |agent| agent.is("Ready")).await;
     delete(&story, &People::of(&story).await.anybody, "gas", propagation).await;
     is_gone_whole(&story, &town).await;
@@ -92,7 +92,7 @@ async fn a7_t20_removing_a_rig_destroys_its_agents_and_their_volumes(story: Stor
 async fn t20_a_rig_is_removed_from_a_sleeping_town(story: Story) {
     let town = busy_town(&story, "gas", &["ann"]).await;
     let ann = story.agent("ann").get().await;
-    story.town("gas").merge(json!({"spec": {"suspended": true}})).await;
+    story.town("gas").merge(json!({"spec": {"suspend": true}})).await;
     story.town("gas").until("sleeps", |town| town.phase() == "Asleep").await;
     assert!(story.seen::<PersistentVolumeClaim>(&ann.child()).find().await.is_some());
     story.town("gas").merge(json!({"spec": {"rigs": null}})).await;
@@ -132,7 +132,7 @@ async fn t9_a_namespace_goes_with_its_towns(story: Story) {
 // I-namespace.
 async fn k10_a_namespace_goes_in_whatever_state_its_towns_are(story: Story) {
     busy_town(&story, "works", &["ann"]).await;
-    story.create_town("sleeps", workshop_with(json!({"suspended": true, "storage": {"size": "1Gi"}}))).await;
+    story.create_town("sleeps", workshop_with(json!({"suspend": true, "storage": {"size": "1Gi"}}))).await;
     story.town("sleeps").until("sleeps", |town| town.phase() == "Asleep").await;
     let going = busy_town(&story, "goes", &["bob"]).await;
     story.players.hold(&going.child()).await;
@@ -207,7 +207,7 @@ async fn k3_k11_every_door_used_while_the_operator_was_down_leads_to_the_end(sto
 async fn k11_towns_go_with_their_definitions(story: Story) {
     let operator = story.cluster.operator(&[]).await;
     busy_town(&story, "works", &["ann"]).await;
-    story.create_town("sleeps", workshop_with(json!({"suspended": true, "storage": {"size": "1Gi"}}))).await;
+    story.create_town("sleeps", workshop_with(json!({"suspend": true, "storage": {"size": "1Gi"}}))).await;
     story.town("sleeps").until("sleeps", |town| town.phase() == "Asleep").await;
     story.create_town("fort", workshop_with(json!({"deletionProtection": true}))).await;
     story.town("fort").until("is idle", idle).await;

@@ -21,14 +21,14 @@ pub fn add(stories: &mut Stories) {
 }
 
 async fn t21_expiry_at_puts_a_town_to_sleep_whatever_its_work(story: Story) {
-    story.create_town("fair", workshop_with(json!({"expiry": {"at": in_seconds(3600)}}))).await;
+    story.create_town("fair", workshop_with(json!({"expiry": {"time": in_seconds(3600)}}))).await;
     story.create_agent("cat", "fair", polecat("b-1")).await;
     story.agent("cat").until("works", works).await;
     let at = in_seconds(3);
-    story.town("fair").merge(json!({"spec": {"expiry": {"at": at}}})).await;
+    story.town("fair").merge(json!({"spec": {"expiry": {"time": at}}})).await;
     let town = story.town("fair").until("sleeps", asleep).await;
     let fell = town.conditions().iter().find(|c| c.type_ == "Asleep").unwrap().last_transition_time.clone();
-    assert!(fell >= town.spec.expiry.as_ref().unwrap().at, "asleep at {}, not before {at}", fell.0);
+    assert!(fell >= town.spec.expiry.as_ref().unwrap().time, "asleep at {}, not before {at}", fell.0);
     assert_eq!(town.status.as_ref().unwrap().asleep_reason, Some(AsleepReason::Expired));
     assert_eq!(town.reason("Asleep"), "Expired");
     assert_eq!(story.pods(names::TOWN_UID, &town.id()).await.len(), 0);
@@ -38,16 +38,16 @@ async fn t21_expiry_at_puts_a_town_to_sleep_whatever_its_work(story: Story) {
     story.agent("cat").merge(json!({"spec": {"hook": {"bead": "b-2"}}})).await;
     story.town("fair").stays(Duration::from_secs(3), "sleeps, whatever the work", asleep).await;
 
-    story.town("fair").merge(json!({"spec": {"expiry": {"at": in_seconds(3600)}}})).await;
+    story.town("fair").merge(json!({"spec": {"expiry": {"time": in_seconds(3600)}}})).await;
     let cat = story.agent("cat").until("works again", works).await;
     assert_eq!(attempts(&cat), 1, "the attempt that the expiry ended does not count");
     story.town("fair").until("runs", |town| town.phase() == "Running").await;
 }
 
 async fn t21_expiry_policy_destroy_leaves_nothing(story: Story) {
-    let later = json!({"at": in_seconds(3600), "policy": "Destroy"});
+    let later = json!({"time": in_seconds(3600), "policy": "Destroy"});
     story.create_town("camp", workshop_with(json!({"storage": {"size": "1Gi"}, "expiry": later}))).await;
-    story.create_town("tent", workshop_with(json!({"suspended": true, "expiry": later}))).await;
+    story.create_town("tent", workshop_with(json!({"suspend": true, "expiry": later}))).await;
     let mut spec = polecat("b-1");
     spec["storage"] = json!({"size": "1Gi"});
     story.create_agent("cat", "camp", spec).await;
@@ -57,7 +57,7 @@ async fn t21_expiry_policy_destroy_leaves_nothing(story: Story) {
     assert_eq!(story.children(&towns[0].id()).await.len(), 5, "agent, two pods, two claims");
     let soon = in_seconds(3);
     for town in &towns {
-        story.town(&town.name_any()).merge(json!({"spec": {"expiry": {"at": soon}}})).await;
+        story.town(&town.name_any()).merge(json!({"spec": {"expiry": {"time": soon}}})).await;
     }
     for town in &towns {
         is_gone_whole(&story, town).await;
@@ -69,10 +69,10 @@ async fn t21_expiry_policy_destroy_leaves_nothing(story: Story) {
 
 async fn t21_a_protected_town_sleeps_at_its_expiry_and_goes_once_nothing_protects_it(story: Story) {
     // The expiry comes first: while the town is protected the policies refuse one that destroys.
-    let spec = json!({"storage": {"size": "1Gi"}, "expiry": {"at": in_seconds(3600), "policy": "Destroy"}});
+    let spec = json!({"storage": {"size": "1Gi"}, "expiry": {"time": in_seconds(3600), "policy": "Destroy"}});
     story.create_town("fort", workshop_with(spec)).await;
     story.town("fort").until("is idle", idle).await;
-    story.town("fort").merge(json!({"spec": {"expiry": {"at": in_seconds(10)}}})).await;
+    story.town("fort").merge(json!({"spec": {"expiry": {"time": in_seconds(10)}}})).await;
     story.town("fort").merge(json!({"spec": {"deletionProtection": true}})).await;
     let fort = story.town("fort").until("sleeps instead", asleep).await;
     assert_eq!(fort.status.as_ref().unwrap().asleep_reason, Some(AsleepReason::Expired));
@@ -85,7 +85,7 @@ async fn t21_a_protected_town_sleeps_at_its_expiry_and_goes_once_nothing_protect
 }
 
 async fn an_expiry_that_was_past_at_creation_is_said_and_harms_nobody(story: Story) {
-    let past = json!({"at": "2020-01-01T00:00:00Z", "policy": "Destroy"});
+    let past = json!({"time": "2020-01-01T00:00:00Z", "policy": "Destroy"});
     story.create_town("late", workshop_with(json!({"storage": {"size": "1Gi"}, "expiry": past}))).await;
     story.create_agent("cat", "late", polecat("b-1")).await;
     let stalled = |town: &Town| {
@@ -94,7 +94,7 @@ async fn an_expiry_that_was_past_at_creation_is_said_and_harms_nobody(story: Sto
     let town = story.town("late").until("says so", stalled).await;
     let message = town.message("Stalled");
     assert!(
-        message.contains("spec.expiry.at 2020-01-01") && message.contains("set a time to come"),
+        message.contains("spec.expiry.time 2020-01-01") && message.contains("set a time to come"),
         "{message}"
     );
     assert!(!town.is("Ready") && !town.is("Reconciling"));
@@ -108,7 +108,7 @@ async fn an_expiry_that_was_past_at_creation_is_said_and_harms_nobody(story: Sto
         story.children(&town.id()).await.into_iter().filter(|child| child != "Agent/cat").collect();
     assert_eq!(nothing, [""; 0]);
 
-    story.town("late").merge(json!({"spec": {"expiry": {"at": in_seconds(3600)}}})).await;
+    story.town("late").merge(json!({"spec": {"expiry": {"time": in_seconds(3600)}}})).await;
     story.agent("cat").until("works", works).await;
     let town = story.town("late").until("runs", |town| town.phase() == "Running" && town.is("Ready")).await;
     assert!(!town.is("Stalled") && !town.is("Asleep"));
@@ -121,8 +121,8 @@ async fn an_expiry_that_is_moved_into_the_past_acts_at_once(story: Story) {
     let end = story.town("end").until("is idle", idle).await;
     story.town("nap").until("is idle", idle).await;
     let past = "2020-01-01T00:00:00Z";
-    story.town("nap").merge(json!({"spec": {"expiry": {"at": past}}})).await;
-    story.town("end").merge(json!({"spec": {"expiry": {"at": past, "policy": "Destroy"}}})).await;
+    story.town("nap").merge(json!({"spec": {"expiry": {"time": past}}})).await;
+    story.town("end").merge(json!({"spec": {"expiry": {"time": past, "policy": "Destroy"}}})).await;
     story.town("nap").until("sleeps", asleep).await;
     story.town("end").gone().await;
     assert_eq!(story.children(&end.id()).await, [""; 0]);

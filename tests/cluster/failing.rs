@@ -101,7 +101,7 @@ async fn k16_a_town_pod_that_failed_is_replaced(story: Story) {
 
 async fn k16_a_session_agents_pod_that_is_killed_is_replaced(story: Story) {
     story.create_town("hall", workshop()).await;
-    story.create_agent("mayor", "hall", json!({"role": "mayor", "hook": {"bead": "b-1"}})).await;
+    story.create_agent("mayor", "hall", json!({"role": "Mayor", "hook": {"bead": "b-1"}})).await;
     let mayor = story.agent("mayor").until("is there", |agent| agent.phase() == "Idle").await;
     let first = story.pod(&mayor.child()).get().await;
     story.pod(&mayor.child()).delete_now(&first.uid().unwrap()).await;

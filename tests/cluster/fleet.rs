@@ -23,7 +23,7 @@ pub fn add(stories: &mut Stories) {
 async fn t25_a_restart_writes_nothing_about_a_fleet_that_sleeps(story: Story) {
     let operator = story.cluster.operator(&[]).await;
     let create = async |number: usize| {
-        let spec = workshop_with(json!({"suspended": true, "expiry": {"at": "2999-01-01T00:00:00Z"}}));
+        let spec = workshop_with(json!({"suspend": true, "expiry": {"time": "2999-01-01T00:00:00Z"}}));
         story.create_town(&format!("town-{number:03}"), spec).await;
     };
     futures::stream::iter(0..TOWNS).map(create).buffer_unordered(8).collect::<Vec<()>>().await;

@@ -147,7 +147,7 @@ pub async fn create(story: &Story, name: &str, agents: &[&str]) -> Town {
         let mut spec = polecat("b-1");
         spec["storage"] = json!({"size": "1Gi"});
         if *agent == "mayor" {
-            spec = json!({"role": "mayor"});
+            spec = json!({"role": "Mayor"});
         }
         story.create_agent(&format!("{name}-{agent}"), name, spec).await;
     }

@@ -38,7 +38,7 @@ fn labelled(labels: Value) -> Value {
 async fn labels_of_towns_and_agents_change_by_the_operator_alone(story: Story) {
     let people = People::of(&story).await;
     story.create_town("gas", workshop_with(json!({}))).await;
-    story.create_agent("ann", "gas", json!({"role": "crew"})).await;
+    story.create_agent("ann", "gas", json!({"role": "Crew"})).await;
     story.town("gas").until("is idle", idle).await;
     story.agent("ann").until("is ready", |agent| agent.is("Ready")).await;
     let spec = story.agent("ann").get().await.spec;
@@ -185,7 +185,7 @@ async fn foreign_label_cannot_be_given_up_for_ours_by_a_second_request(story: St
         "metadata": {"labels": {names::INSTALL: "another.00000000"}},
         "spec": {
             "kind": "Town", "namespace": story.namespace, "name": "gas", "uid": SOME_UID, "cause": "Deleted",
-            "deletedAt": "2026-01-01T00:00:00Z", "recreate": "Refuse", "expiresAt": "2100-01-01T00:00:00Z",
+            "deleteTime": "2026-01-01T00:00:00Z", "recreate": "Refuse", "expireTime": "2100-01-01T00:00:00Z",
             "children": [],
         },
     });
@@ -204,7 +204,7 @@ async fn finalizer_from_another_cluster_goes_with_the_right_to_delete(story: Sto
     for (name, label, is_removable) in [("there", there.as_str(), true), ("here", here, false)] {
         let _: Town = story
             .create_object(json!({
-                "apiVersion": "gastown.dev/v1alpha1", "kind": "Town", "spec": {"suspended": true},
+                "apiVersion": "gastown.dev/v1alpha1", "kind": "Town", "spec": {"suspend": true},
                 "metadata": {"name": name, "labels": {names::INSTALL: label}, "finalizers": [names::FINALIZER]},
             }))
             .await;

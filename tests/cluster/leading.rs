@@ -180,7 +180,7 @@ async fn k23_a_leader_that_was_paused_writes_nothing_more_and_ends(story: Story)
     story.agent("ann").until("is done", |agent| agent.phase() == "Done").await;
     story.agent("bob").until("works", works).await;
     // And what nobody has done yet.
-    story.town("meanwhile").merge(json!({"spec": {"suspended": true}})).await;
+    story.town("meanwhile").merge(json!({"spec": {"suspend": true}})).await;
     two.leader.resume();
     ended_because(&two.leader, "");
     story.town("meanwhile").until("sleeps", asleep).await;

@@ -34,7 +34,7 @@ async fn a_town_gets_a_pod_and_a_volume(story: Story) {
     assert_eq!(town.labels()[names::INSTALL], story.cluster.install_label());
     let status = town.status.clone().unwrap();
     assert_eq!(status.observed_generation, town.metadata.generation);
-    assert!(status.sleep_at.is_some(), "it has no work, so it says when it will sleep");
+    assert!(status.sleep_time.is_some(), "it has no work, so it says when it will sleep");
 
     let pod = story.pod(&town.child()).get().await;
     is_marked(&pod, &town.id(), "Town", "gas", &story);
@@ -95,7 +95,7 @@ async fn a_polecat_works_and_is_done(story: Story) {
 
     let cat = story.agent("cat").until("works", |agent| agent.phase() == "Working").await;
     let town = story.town("shop").until("runs", |town| town.phase() == "Running" && town.is("Active")).await;
-    assert_eq!(town.status.as_ref().unwrap().sleep_at, None, "a town with work does not sleep");
+    assert_eq!(town.status.as_ref().unwrap().sleep_time, None, "a town with work does not sleep");
     assert_eq!(cat.finalizers(), [names::FINALIZER]);
     assert_eq!(cat.labels()[names::TOWN_UID], town.id());
     assert_eq!(cat.labels()[names::INSTALL], story.cluster.install_label());
@@ -134,15 +134,15 @@ async fn a_polecat_works_and_is_done(story: Story) {
     let work = cat.status.clone().unwrap().work.unwrap();
     assert_eq!((work.bead.as_str(), work.attempts, work.done), ("b-1", 1, vec!["b-1".to_owned()]));
     assert_eq!(work.message, "the gate is mended");
-    assert!(work.started_at.is_some() && work.finished_at >= work.started_at);
+    assert!(work.start_time.is_some() && work.finish_time >= work.start_time);
     story.pod(&cat.child()).gone().await;
     let town = story.town("shop").until("is idle", |town| town.phase() == "Idle").await;
-    assert!(!town.is("Active") && town.status.unwrap().last_active_at.is_some());
+    assert!(!town.is("Active") && town.status.unwrap().last_active_time.is_some());
 }
 
 async fn a_session_agent_lives_with_its_town_and_gets_its_hook(story: Story) {
     story.create_town("hall", workshop()).await;
-    story.create_agent("mayor", "hall", json!({"role": "mayor", "identity": "Ada"})).await;
+    story.create_agent("mayor", "hall", json!({"role": "Mayor", "identity": "Ada"})).await;
     let mayor =
         story.agent("mayor").until("is there", |agent| agent.phase() == "Idle" && agent.is("Ready")).await;
     let pod = story.pod(&mayor.child()).get().await;
@@ -191,7 +191,7 @@ async fn another_bead_replaces_a_running_polecats_pod(story: Story) {
 async fn a_changed_template_is_used_from_the_next_start_on(story: Story) {
     story.create_town("shop", workshop()).await;
     story.create_agent("cat", "shop", polecat("b-1")).await;
-    story.create_agent("mayor", "shop", json!({"role": "mayor"})).await;
+    story.create_agent("mayor", "shop", json!({"role": "Mayor"})).await;
     let town = story.town("shop").until("runs", |town| town.phase() == "Running").await;
     let cat = story.agent("cat").until("works", |agent| agent.phase() == "Working").await;
     let mayor = story.agent("mayor").until("is there", |agent| agent.is("Ready")).await;
@@ -212,9 +212,9 @@ async fn a_changed_template_is_used_from_the_next_start_on(story: Story) {
         .await;
     assert_eq!(story.pod(&town.child()).get().await.uid(), old.uid(), "who works is not disturbed");
 
-    story.town("shop").merge(json!({"spec": {"suspended": true}})).await;
+    story.town("shop").merge(json!({"spec": {"suspend": true}})).await;
     story.town("shop").until("sleeps", |town| town.phase() == "Asleep").await;
-    story.town("shop").merge(json!({"spec": {"suspended": false}})).await;
+    story.town("shop").merge(json!({"spec": {"suspend": false}})).await;
     for (name, wanted) in [(town.child(), "own:2"), (cat.child(), "agents:2"), (mayor.child(), "mayors:2")] {
         story.pod(&name).until(&format!("runs {wanted}"), |pod| image(pod) == wanted).await;
     }
@@ -248,9 +248,9 @@ async fn t21_a_claim_is_what_storage_asks_for(story: Story) {
 async fn t21_mode_wins_over_role(story: Story) {
     story.create_town("shop", workshop()).await;
     story
-        .create_agent("crew", "shop", json!({"role": "crew", "mode": "Task", "hook": {"bead": "b-1"}}))
+        .create_agent("crew", "shop", json!({"role": "Crew", "mode": "Task", "hook": {"bead": "b-1"}}))
         .await;
-    let lasting = json!({"role": "polecat", "rig": "core", "mode": "Session", "hook": {"bead": "b-1"}});
+    let lasting = json!({"role": "Polecat", "rig": "core", "mode": "Session", "hook": {"bead": "b-1"}});
     story.create_agent("cat", "shop", lasting).await;
     let crew = story.agent("crew").until("works", |agent| agent.phase() == "Working").await;
     let cat =
@@ -281,7 +281,7 @@ async fn kubectl_tells_the_story(story: Story) {
     assert!(row[3].ends_with("/1"), "{row:?}");
     let row = story.kubectl(&["get", "agents", "--no-headers", "-o", "wide"]);
     let row: Vec<&str> = row.split_whitespace().collect();
-    assert_eq!(row[..5], ["cat", "gas", "polecat", "Working", "b-1"], "{row:?}");
+    assert_eq!(row[..5], ["cat", "gas", "Polecat", "Working", "b-1"], "{row:?}");
     let found = story.kubectl(&["get", "towns", "-o", "name", "--field-selector", "status.phase=Running"]);
     assert_eq!(found.trim(), "town.gastown.dev/gas");
     story.kubectl(&["wait", "--for=condition=Asleep=False", "--timeout=5s", "tw/gas"]);

@@ -19,26 +19,26 @@ async fn a_towns_life_is_measured(story: Story) {
     shows(operator, r#"towns{phase="Idle"}"#, "0").await;
 
     story.create_town("gas", workshop()).await;
-    story.create_agent("mayor", "gas", json!({"role": "mayor"})).await;
+    story.create_agent("mayor", "gas", json!({"role": "Mayor"})).await;
     let mayor =
         story.agent("mayor").until("is there", |agent| agent.is("Ready") && agent.phase() == "Idle").await;
     story.town("gas").until("is idle", idle).await;
     shows(operator, r#"towns{phase="Idle"}"#, "1").await;
-    shows(operator, r#"agents{phase="Idle",role="mayor"}"#, "1").await;
+    shows(operator, r#"agents{phase="Idle",role="Mayor"}"#, "1").await;
     assert_eq!(shown(operator, "wake_latency_seconds_count"), "0", "a first start is no wake");
 
     story.players.fail(&mayor.child(), 1, "on purpose").await;
     shows(operator, r#"back_offs_total{kind="Agent"}"#, "1").await;
-    shows(operator, r#"agents{phase="Starting",role="mayor"}"#, "1").await;
+    shows(operator, r#"agents{phase="Starting",role="Mayor"}"#, "1").await;
 
-    story.town("gas").merge(json!({"spec": {"suspended": true}})).await;
+    story.town("gas").merge(json!({"spec": {"suspend": true}})).await;
     story.town("gas").until("sleeps", |town| town.phase() == "Asleep").await;
     shows(operator, r#"sleeps_total{reason="Suspended"}"#, "1").await;
     shows(operator, r#"towns{phase="Asleep"}"#, "1").await;
     shows(operator, r#"towns{phase="Idle"}"#, "0").await;
     assert_eq!(shown(operator, "saved_pod_seconds_total"), "0.0");
 
-    story.town("gas").merge(json!({"spec": {"suspended": false}})).await;
+    story.town("gas").merge(json!({"spec": {"suspend": false}})).await;
     story.town("gas").until("is awake again", idle).await;
     shows(operator, "wakes_total", "1").await;
     shows(operator, "wake_latency_seconds_count", "1").await;

@@ -70,8 +70,8 @@ async fn k36_what_is_to_be_done_arrives_whole(story: Story) {
     assert_eq!(instructions.len(), 65_536);
     let hook = json!({"bead": "b-ü", "title": "Tür ölen 门 🚪 \u{202e}rtl", "instructions": instructions});
     for (name, spec) in [
-        ("cat", json!({"role": "polecat", "rig": "core", "hook": hook})),
-        ("mayor", json!({"role": "mayor", "hook": hook})),
+        ("cat", json!({"role": "Polecat", "rig": "core", "hook": hook})),
+        ("mayor", json!({"role": "Mayor", "hook": hook})),
     ] {
         story.create_agent(name, "shop", spec).await;
         let agent = story.agent(name).until("is there", |agent| agent.is("Ready")).await;

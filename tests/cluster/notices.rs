@@ -49,9 +49,9 @@ async fn a_sleep_that_is_near_is_announced_once(story: Story) {
 async fn an_expiry_that_is_near_is_announced_once(story: Story) {
     let soon = in_seconds(305);
     for (name, policy) in [("fair", "Sleep"), ("camp", "Destroy")] {
-        story.create_town(name, workshop_with(json!({"expiry": {"at": soon, "policy": policy}}))).await;
+        story.create_town(name, workshop_with(json!({"expiry": {"time": soon, "policy": policy}}))).await;
     }
-    story.create_town("far", workshop_with(json!({"expiry": {"at": in_seconds(3600)}}))).await;
+    story.create_town("far", workshop_with(json!({"expiry": {"time": in_seconds(3600)}}))).await;
     let note = told_once(&story, "fair", "ExpiresSoon").await;
     assert!(note.contains("sleeps") && note.contains("spec.expiry"), "{note}");
     let note = told_once(&story, "camp", "DestroysSoon").await;
@@ -62,7 +62,7 @@ async fn an_expiry_that_is_near_is_announced_once(story: Story) {
 async fn d4_a_transition_is_told_once(story: Story) {
     story.create_town("gas", workshop()).await;
     story.town("gas").until("is idle", idle).await;
-    story.town("gas").merge(json!({"spec": {"suspended": true}})).await;
+    story.town("gas").merge(json!({"spec": {"suspend": true}})).await;
     story.town("gas").until("sleeps", asleep).await;
     told_once(&story, "gas", "Asleep").await;
     let described = story.kubectl(&["describe", "town", "gas"]);

@@ -218,7 +218,7 @@ impl Towns {
 async fn sleeper(story: &Story) -> Town {
     let spec = workshop_with(json!({"storage": {"size": "1Gi"}, "sleepAfter": "10s"}));
     story.create_town("asleep", spec).await;
-    story.create_agent("asleep-mayor", "asleep", json!({"role": "mayor"})).await;
+    story.create_agent("asleep-mayor", "asleep", json!({"role": "Mayor"})).await;
     story.town("asleep").until("sleeps", asleep).await
 }
 

@@ -35,7 +35,7 @@ async fn a_paused_town_is_left_alone_until_it_goes_on(story: Story) {
     assert!(town.message("Reconciling").contains(names::PAUSED), "{}", town.message("Reconciling"));
     assert_eq!((town.phase(), town.is("Ready")), ("Idle", true), "whatever it was, it is still");
 
-    let edit = json!({"spec": {"suspended": true, "template": template_of("own:2"), "sleepAfter": "10s"}});
+    let edit = json!({"spec": {"suspend": true, "template": template_of("own:2"), "sleepAfter": "10s"}});
     story.town("hall").merge(edit).await;
     story
         .pod(&town.child())
@@ -47,14 +47,14 @@ async fn a_paused_town_is_left_alone_until_it_goes_on(story: Story) {
 
     story.town("hall").merge(pause(false)).await;
     story.town("hall").until("sleeps, as it was told meanwhile", |town| asleep(town) && !paused(town)).await;
-    story.town("hall").merge(json!({"spec": {"suspended": false}})).await;
+    story.town("hall").merge(json!({"spec": {"suspend": false}})).await;
     story.pod(&town.child()).until("is made from the new template", |pod| image(pod) == "own:2").await;
 }
 
 async fn a_paused_agent_is_left_alone_until_it_goes_on(story: Story) {
     story.create_town("shop", workshop()).await;
     story.create_agent("cat", "shop", polecat("b-1")).await;
-    story.create_agent("next", "shop", json!({"role": "polecat", "rig": "core"})).await;
+    story.create_agent("next", "shop", json!({"role": "Polecat", "rig": "core"})).await;
     let cat = story.agent("cat").until("works", works).await;
     story.agent("next").until("has nothing to do", |agent| agent.reason("Ready") == "NoHook").await;
     for name in ["cat", "next"] {
@@ -99,7 +99,7 @@ async fn a_town_that_was_never_started_can_be_paused(story: Story) {
 async fn what_is_paused_can_be_deleted(story: Story) {
     story.create_town("hall", workshop()).await;
     story.create_agent("cat", "hall", polecat("b-1")).await;
-    story.create_agent("mayor", "hall", json!({"role": "mayor"})).await;
+    story.create_agent("mayor", "hall", json!({"role": "Mayor"})).await;
     story.agent("cat").until("works", works).await;
     let mayor = story.agent("mayor").until("is there", |agent| agent.is("Ready")).await;
     let town = story.town("hall").until("runs", |town| town.phase() == "Running").await;

@@ -39,7 +39,7 @@ fn finalizers(list: impl Into<Value>) -> Value {
 /// A town and an agent of it that the operator looks after.
 async fn a_town_and_its_agent(story: &Story) -> [Object; 2] {
     story.create_town("gas", workshop()).await;
-    story.create_agent("ann", "gas", json!({"role": "crew"})).await;
+    story.create_agent("ann", "gas", json!({"role": "Crew"})).await;
     story.town("gas").until("is idle", idle).await;
     story.agent("ann").until("is ready", |agent| agent.is("Ready")).await;
     [Object::town(story, "gas"), Object::agent(story, "ann")]
@@ -188,13 +188,13 @@ async fn only_administrators_abandon(story: Story) {
         let set = |step: &str| Ask::Merge(annotate(names::ABANDON, step));
         // The operator does not answer to itself.
         for who in [&people.anybody, &people.tenant, &people.operator, &people.garbage_collector] {
-            object.refuses(who, &set("rest"), &words).await;
+            object.refuses(who, &set("storage"), &words).await;
         }
-        object.lets(&people.administrator, &set("rest")).await;
-        object.change(&people.administrator, annotate(names::ABANDON, "rest")).await;
+        object.lets(&people.administrator, &set("storage")).await;
+        object.change(&people.administrator, annotate(names::ABANDON, "storage")).await;
         object.refuses(&people.anybody, &set("compute"), &words).await;
         for ask in [
-            set("rest"),
+            set("storage"),
             Ask::Merge(annotate("example.com/note", "seen")),
             Ask::Merge(annotate(names::ABANDON, Value::Null)),
         ] {
@@ -204,7 +204,7 @@ async fn only_administrators_abandon(story: Story) {
     }
     // Nor is anything born with it.
     let born = Object::town(&story, "born");
-    let mut whole = annotate(names::ABANDON, "rest");
+    let mut whole = annotate(names::ABANDON, "storage");
     whole["spec"] = json!({});
     born.refuses(&people.anybody, &Ask::Create(whole.clone()), &words).await;
     born.lets(&people.administrator, &Ask::Create(whole)).await;
@@ -215,8 +215,8 @@ async fn b5_only_the_operator_writes_tombstones(story: Story) {
     let people = People::of(&story).await;
     let spec = json!({
         "kind": "Town", "namespace": story.namespace, "name": "gone", "uid": "11111111-2222-3333-4444-555555555555",
-        "deletedAt": "2026-01-01T00:00:00Z", "cause": "Deleted", "recreate": "Refuse",
-        "expiresAt": "2100-01-01T00:00:00Z", "children": [],
+        "deleteTime": "2026-01-01T00:00:00Z", "cause": "Deleted", "recreate": "Refuse",
+        "expireTime": "2100-01-01T00:00:00Z", "children": [],
     });
     let whole =
         json!({"metadata": {"labels": {names::INSTALL: story.cluster.install_label()}}, "spec": spec});
@@ -347,7 +347,7 @@ async fn each_installation_guards_its_own(story: Story) {
         let object = Object::town(&story, mine);
         object.change(&ada, annotate(names::TOMBSTONE, format!("{}@2026-01-01T00:00:00Z", town.id()))).await;
         let policy = format!("'{mine}-town-operator-");
-        let abandon = Ask::Merge(annotate(names::ABANDON, "rest"));
+        let abandon = Ask::Merge(annotate(names::ABANDON, "storage"));
         for ask in [Ask::Merge(finalizers(Value::Null)), Ask::Merge(annotate(names::TOMBSTONE, Value::Null))]
         {
             // The other operator's own policy refuses it, too.

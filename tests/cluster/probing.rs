@@ -115,11 +115,11 @@ async fn k20_what_nobody_can_say_is_neither_work_nor_idleness(story: Story) {
     let town = story.town("mute").until("says so", |town| unknown(town) || asleep(town)).await;
     assert!(unknown(&town), "it is not put to sleep in the dark: {}", town.phase());
     assert!(town.message("Degraded").contains("500"), "{}", town.message("Degraded"));
-    assert!(town.status.unwrap().activity_unknown_since.is_some());
+    assert!(town.status.unwrap().activity_unknown_time.is_some());
     // An answer, and all is as it was.
     answers.say(agent_that("working"));
     let town = story.town("mute").until("runs", has_work).await;
-    assert!(!town.is("Degraded") && town.status.unwrap().activity_unknown_since.is_none());
+    assert!(!town.is("Degraded") && town.status.unwrap().activity_unknown_time.is_none());
 
     // Three times sleepAfter it is borne.
     answers.refuse(500);
@@ -136,12 +136,12 @@ async fn t21_a_session_agent_speaks_for_itself(story: Story) {
     let token = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "mine"}, "stringData": {"token": "open"}});
     story.create_object::<Secret>(token).await;
     story.create_town("hall", workshop_with(json!({"alarm": {"active": "1s", "idle": "5s"}}))).await;
-    let probe = json!({"port": answers.port(), "path": "/mayor", "tokenSecret": "mine"});
-    let spec = json!({"role": "mayor", "activityProbe": probe, "hook": {"bead": "b-1"}});
+    let probe = json!({"port": answers.port(), "path": "/mayor", "tokenSecretName": "mine"});
+    let spec = json!({"role": "Mayor", "activityProbe": probe, "hook": {"bead": "b-1"}});
     let mayor = story.create_agent("mayor", "hall", spec).await;
     let says = |state: &str, message: &str| {
         let now = crate::common::clock::now();
-        let entry = json!({"uid": mayor.id(), "state": state, "bead": "b-1", "message": message, "lastActivityAt": now});
+        let entry = json!({"uid": mayor.id(), "state": state, "bead": "b-1", "message": message, "lastActivityTime": now});
         answers.say(json!({"agents": [entry]}));
     };
     story

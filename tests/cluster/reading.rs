@@ -57,8 +57,8 @@ async fn each_state_means_to_tools_what_it_means(story: Story) {
     let rigs = json!([{"name": "core"}, {"name": "full", "maxPolecats": 0}]);
     story.create_town("shop", workshop_with(json!({"rigs": rigs}))).await;
     story.create_town("bare", workshop_with(json!({"agentTemplate": null}))).await;
-    story.create_town("night", workshop_with(json!({"suspended": true}))).await;
-    let past = json!({"expiry": {"at": "2020-01-01T00:00:00Z"}});
+    story.create_town("night", workshop_with(json!({"suspend": true}))).await;
+    let past = json!({"expiry": {"time": "2020-01-01T00:00:00Z"}});
     story.create_town("late", workshop_with(past)).await;
     for town in ["paused", "marked", "ending", "draining"] {
         story.create_town(town, workshop_with(json!({"drain": {"timeout": "1h"}}))).await;
@@ -88,7 +88,7 @@ async fn each_state_means_to_tools_what_it_means(story: Story) {
         }
     }
     story.agent("kept").until("works", works).await;
-    story.town("draining").merge(json!({"spec": {"suspended": true}})).await;
+    story.town("draining").merge(json!({"spec": {"suspend": true}})).await;
     for town in ["paused", "marked", "ending"] {
         story.town(town).until("is idle", idle).await;
     }
@@ -155,7 +155,7 @@ async fn agents_are_counted(story: Story) {
         spec["retry"] = json!({"limit": 1});
         story.create_agent(name, "shop", spec).await;
     }
-    story.create_agent("mayor", "shop", json!({"role": "mayor"})).await;
+    story.create_agent("mayor", "shop", json!({"role": "Mayor"})).await;
     story.agent("mayor").until("is there", |agent| agent.is("Ready")).await;
     let fails = story.agent("fails").until("works", works).await;
     story.agent("works").until("works", works).await;
@@ -167,7 +167,7 @@ async fn agents_are_counted(story: Story) {
         let Some(agents) = town.status.as_ref().and_then(|status| status.agents.clone()) else {
             return false;
         };
-        (agents.total, agents.working, agents.failed, agents.waiting, agents.stalled) == (3, 1, 1, 0, 0)
+        (agents.total, agents.working, agents.failed, agents.waiting, agents.stuck) == (3, 1, 1, 0, 0)
             && agents.summary == "1/3"
     };
     story.town("shop").until_within(Duration::from_secs(75), "counts them", counted).await;
@@ -183,12 +183,12 @@ async fn usage_is_what_pods_ran(story: Story) {
         .pod(&town.child())
         .stays(Duration::from_secs(4), "runs", |pod| pod.metadata.deletion_timestamp.is_none())
         .await;
-    story.town("meter").merge(json!({"spec": {"suspended": true}})).await;
+    story.town("meter").merge(json!({"spec": {"suspend": true}})).await;
     let town = story.town("meter").until("sleeps", asleep).await;
     let usage = town.status.clone().unwrap().usage.unwrap();
-    let ran = usage.since.0.as_second() - began.0.as_second();
+    let ran = usage.count_time.0.as_second() - began.0.as_second();
     assert!(usage.pod_seconds >= 4 && usage.pod_seconds <= ran, "{usage:?}, started at {}", began.0);
-    assert_eq!(usage.month, usage.since.0.strftime("%Y-%m").to_string());
+    assert_eq!(usage.month, usage.count_time.0.strftime("%Y-%m").to_string());
     story.town("meter").merge(json!({"spec": {"sleepAfter": "2h"}})).await;
     let later = story.town("meter").until("has seen it", Told::is_current).await;
     assert_eq!(later.status.unwrap().usage.unwrap().pod_seconds, usage.pod_seconds, "sleep costs nothing");
@@ -196,7 +196,7 @@ async fn usage_is_what_pods_ran(story: Story) {
 
 async fn columns_show_what_counts(story: Story) {
     story.create_town("calm", workshop()).await;
-    story.create_agent("mayor", "calm", json!({"role": "mayor", "hook": {"bead": "b-1"}})).await;
+    story.create_agent("mayor", "calm", json!({"role": "Mayor", "hook": {"bead": "b-1"}})).await;
     story.agent("mayor").until("is there", |agent| agent.phase() == "Idle" && agent.is("Ready")).await;
     let town = story.town("calm").until("is idle", idle).await;
     let row = |kind: &str, wide: bool| {
@@ -208,10 +208,10 @@ async fn columns_show_what_counts(story: Story) {
         assert_eq!(lines[0].len(), lines[1].len(), "no column is empty: {table}");
         lines[1].clone()
     };
-    let sleeps = town.status.unwrap().sleep_at.unwrap().0.to_string();
+    let sleeps = town.status.unwrap().sleep_time.unwrap().0.to_string();
     let shown = row("tw", true);
     assert_eq!(shown[..3], ["calm", "Idle", "True"], "{shown:?}");
     assert_eq!(shown[4], sleeps, "{shown:?}");
     assert!(shown.contains(&"Running".to_owned()), "the reason: {shown:?}");
-    assert_eq!(row("ta", false)[..4], ["mayor", "calm", "mayor", "Idle"]);
+    assert_eq!(row("ta", false)[..4], ["mayor", "calm", "Mayor", "Idle"]);
 }

@@ -60,7 +60,7 @@ async fn i11_c8_d9_what_fails_for_ever_costs_little(story: Story) {
 
     let f = Failing::of(&story, "secret").await;
     f.story
-        .create_town("gas", workshop_with(json!({"activityProbe": {"port": 80, "tokenSecret": "none"}})))
+        .create_town("gas", workshop_with(json!({"activityProbe": {"port": 80, "tokenSecretName": "none"}})))
         .await;
     all.push((f, "SecretNotFound"));
 
@@ -85,14 +85,14 @@ async fn i11_c8_d9_what_fails_for_ever_costs_little(story: Story) {
     all.push((f, "StartFailed"));
 
     let f = Failing::of(&story, "taken").await;
-    f.story.create_town("gas", workshop_with(json!({"suspended": true}))).await;
+    f.story.create_town("gas", workshop_with(json!({"suspend": true}))).await;
     let town = f.story.town("gas").until("sleeps", |town| town.phase() == "Asleep").await;
     let mut foreign = template();
     foreign["apiVersion"] = "v1".into();
     foreign["kind"] = "Pod".into();
     foreign["metadata"] = json!({"name": town.child()});
     f.story.create_object::<Pod>(foreign).await;
-    f.story.town("gas").merge(json!({"spec": {"suspended": false}})).await;
+    f.story.town("gas").merge(json!({"spec": {"suspend": false}})).await;
     all.push((f, "NameTaken"));
 
     let f = Failing::of(&story, "polecat").await;

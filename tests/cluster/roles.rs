@@ -37,16 +37,16 @@ async fn no_pod_of(story: &Story, agent: &Agent) {
 
 async fn a_town_has_one_mayor(story: Story) {
     story.create_town("hall", workshop()).await;
-    story.create_agent("ada", "hall", json!({"role": "mayor"})).await;
+    story.create_agent("ada", "hall", json!({"role": "Mayor"})).await;
     let ada = story.agent("ada").until("is there", there).await;
-    story.create_agent("bob", "hall", json!({"role": "mayor", "hook": {"bead": "b-1"}})).await;
+    story.create_agent("bob", "hall", json!({"role": "Mayor", "hook": {"bead": "b-1"}})).await;
     let bob = story.agent("bob").until("is refused", role_taken).await;
     let message = bob.message("Stalled");
     assert!(message.contains("agent ada is the mayor of town hall"), "{message}");
     assert!(!bob.is("Reconciling") && !bob.is("Ready"));
     no_pod_of(&story, &bob).await;
-    story.create_agent("crew", "hall", json!({"role": "crew"})).await;
-    story.create_agent("more", "hall", json!({"role": "crew"})).await;
+    story.create_agent("crew", "hall", json!({"role": "Crew"})).await;
+    story.create_agent("more", "hall", json!({"role": "Crew"})).await;
     for crew in ["crew", "more"] {
         story.agent(crew).until("is there, as any number may be", there).await;
     }
@@ -62,19 +62,19 @@ async fn a_town_has_one_mayor(story: Story) {
 
 async fn who_holds_a_role_keeps_it(story: Story) {
     story.create_town("hall", workshop()).await;
-    story.create_agent("old", "hall", json!({"role": "crew"})).await;
+    story.create_agent("old", "hall", json!({"role": "Crew"})).await;
     story.agent("old").until("is there", there).await;
-    story.create_agent("young", "hall", json!({"role": "mayor"})).await;
+    story.create_agent("young", "hall", json!({"role": "Mayor"})).await;
     let young = story.agent("young").until("is there", there).await;
     let pod = story.pod(&young.child()).get().await;
-    story.create_agent("older", "hall", json!({"role": "mayor"})).await;
+    story.create_agent("older", "hall", json!({"role": "Mayor"})).await;
     story.agent("older").until("is refused", role_taken).await;
 
     // In a sleep nobody runs, and the role stays who had it.
-    story.town("hall").merge(json!({"spec": {"suspended": true}})).await;
+    story.town("hall").merge(json!({"spec": {"suspend": true}})).await;
     story.town("hall").until("sleeps", |town| town.phase() == "Asleep").await;
     story.agent("older").stays(Duration::from_secs(1), "is refused still", role_taken).await;
-    story.town("hall").merge(json!({"spec": {"suspended": false}})).await;
+    story.town("hall").merge(json!({"spec": {"suspend": false}})).await;
     story
         .pod(&young.child())
         .until("is there again", |again| {
@@ -87,7 +87,7 @@ async fn who_holds_a_role_keeps_it(story: Story) {
 
 async fn d7_a_rig_has_one_refinery(story: Story) {
     story.create_town("works", workshop_with(json!({"rigs": [{"name": "core"}, {"name": "docs"}]}))).await;
-    let refinery = |rig: &str| json!({"role": "refinery", "rig": rig});
+    let refinery = |rig: &str| json!({"role": "Refinery", "rig": rig});
     story.create_agent("core-one", "works", refinery("core")).await;
     story.create_agent("docs-one", "works", refinery("docs")).await;
     for name in ["core-one", "docs-one"] {

@@ -140,7 +140,7 @@ async fn awake(story: &Story, towns: usize, patience: Duration) -> BTreeSet<Stri
             "activityProbe": {"port": 8080}, "alarm": {"active": "10m", "idle": "1h"},
         }));
         let made = story.create_town(&town, spec).await;
-        story.create_agent(&format!("{town}-mayor"), &town, json!({"role": "mayor"})).await;
+        story.create_agent(&format!("{town}-mayor"), &town, json!({"role": "Mayor"})).await;
         for cat in ["ann", "bob"] {
             story.create_agent(&format!("{town}-{cat}"), &town, polecat("b-1")).await;
         }

@@ -47,17 +47,17 @@ async fn t11_an_idle_town_sleeps_and_keeps_its_volume(story: Story) {
     story.players.succeed(&cat.child(), "").await;
     // Idle after its work, not before it.
     let rests = |town: &Town| {
-        town.phase() == "Idle" && town.status.as_ref().is_some_and(|s| s.last_active_at.is_some())
+        town.phase() == "Idle" && town.status.as_ref().is_some_and(|s| s.last_active_time.is_some())
     };
     let idle = story.town("night").until("is idle", rests).await;
     let status = idle.status.clone().unwrap();
-    let (sleeps, worked) = (status.sleep_at.unwrap(), status.last_active_at.unwrap());
+    let (sleeps, worked) = (status.sleep_time.unwrap(), status.last_active_time.unwrap());
     assert_eq!(seconds(&worked, &sleeps), 10);
 
     let town = story.town("night").until("sleeps", asleep).await;
     let status = town.status.clone().unwrap();
     assert_eq!(status.asleep_reason, Some(AsleepReason::Idle));
-    assert_eq!((town.reason("Asleep"), status.sleep_at, status.draining_since), ("Idle", None, None));
+    assert_eq!((town.reason("Asleep"), status.sleep_time, status.drain_time), ("Idle", None, None));
     let fell = fell_asleep(&town);
     assert!(fell >= sleeps, "it slept at {}, and said that it would at {}", fell.0, sleeps.0);
     assert_eq!(story.pods(names::TOWN_UID, &town.id()).await.len(), 0);
@@ -70,7 +70,7 @@ async fn t11_an_idle_town_sleeps_and_keeps_its_volume(story: Story) {
 async fn t11_traffic_is_not_work(story: Story) {
     story.create_town("busy", short()).await;
     let idle = story.town("busy").until("is idle", |town| town.phase() == "Idle").await;
-    let sleeps = idle.status.clone().unwrap().sleep_at.unwrap();
+    let sleeps = idle.status.clone().unwrap().sleep_time.unwrap();
     let mut touched = 0;
     // Every second somebody looks, labels, annotates, reports: none of it is work.
     let town = loop {
@@ -87,7 +87,7 @@ async fn t11_traffic_is_not_work(story: Story) {
             break town;
         }
         // (To the second: the start of its pod may be seen a moment after it is idle.)
-        let moved = seconds(&sleeps, &town.status.unwrap().sleep_at.unwrap());
+        let moved = seconds(&sleeps, &town.status.unwrap().sleep_time.unwrap());
         assert!((0..=1).contains(&moved), "moved by {moved} s after {touched} touches");
         assert!(touched < 40, "it does not sleep while it is looked at");
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -109,7 +109,7 @@ async fn t12_an_unfinished_bead_keeps_a_town_awake(story: Story) {
 
 async fn t12_a_session_agent_does_not_keep_a_town_awake(story: Story) {
     story.create_town("talk", short()).await;
-    let hook = json!({"role": "mayor", "hook": {"bead": "b-1"}});
+    let hook = json!({"role": "Mayor", "hook": {"bead": "b-1"}});
     story.create_agent("mayor", "talk", hook).await;
     story.agent("mayor").until("is there", |agent| agent.is("Ready") && agent.phase() == "Idle").await;
     let town = story.town("talk").until("sleeps", asleep).await;
@@ -125,7 +125,7 @@ async fn t13_a_town_that_is_woken_is_not_put_back_to_sleep_at_once(story: Story)
     let woken = story.town("nap").until("is idle", |town| town.phase() == "Idle").await;
     let status = woken.status.clone().unwrap();
     assert_eq!((status.handled_wake_request.as_str(), status.asleep_reason), ("1", None));
-    let woke = status.woke_at.unwrap();
+    let woke = status.wake_time.unwrap();
     story
         .town("nap")
         .stays(Duration::from_secs(6), "has its grace", |town| matches!(town.phase(), "Idle" | "Starting"))
@@ -147,13 +147,13 @@ async fn a_request_made_while_awake_is_answered_and_wakes_nobody_later(story: St
 
 async fn a_new_bead_wakes_a_polecats_town(story: Story) {
     story.create_town("dorm", short()).await;
-    story.create_agent("cat", "dorm", json!({"role": "polecat", "rig": "core"})).await;
+    story.create_agent("cat", "dorm", json!({"role": "Polecat", "rig": "core"})).await;
     story.agent("cat").until("has nothing to do", |agent| agent.reason("Ready") == "NoHook").await;
     let town = story.town("dorm").until("sleeps", asleep).await;
     story.agent("cat").merge(json!({"spec": {"hook": {"bead": "b-1"}}})).await;
     let cat = story.agent("cat").until("works", |agent| agent.phase() == "Working").await;
     let awake = story.town("dorm").until("runs", |town| town.phase() == "Running").await;
-    assert!(!awake.is("Asleep") && awake.status.clone().unwrap().woke_at.is_some());
+    assert!(!awake.is("Asleep") && awake.status.clone().unwrap().wake_time.is_some());
     story.pod(&town.child()).until("is there again", |_| true).await;
     story.players.succeed(&cat.child(), "").await;
     story.agent("cat").until("is done", |agent| done(agent) == ["b-1"]).await;
@@ -162,7 +162,7 @@ async fn a_new_bead_wakes_a_polecats_town(story: Story) {
 
 async fn a_new_bead_wakes_a_session_agents_town(story: Story) {
     story.create_town("hall", short()).await;
-    story.create_agent("mayor", "hall", json!({"role": "mayor"})).await;
+    story.create_agent("mayor", "hall", json!({"role": "Mayor"})).await;
     story.agent("mayor").until("is there", |agent| agent.is("Ready") && agent.phase() == "Idle").await;
     story.town("hall").until("sleeps", asleep).await;
     story.town("hall").stays(Duration::from_secs(2), "is not woken by who was there before", asleep).await;
@@ -182,7 +182,7 @@ async fn k18_work_that_comes_while_a_town_falls_asleep_is_done(story: Story) {
     let town = story.create_town("edge", short()).await;
     // The pod ignores its deletion, so the story meets the town half asleep, however soon the town falls asleep.
     story.players.hold(&town.child()).await;
-    story.create_agent("cat", "edge", json!({"role": "polecat", "rig": "core"})).await;
+    story.create_agent("cat", "edge", json!({"role": "Polecat", "rig": "core"})).await;
     let first = story.pod(&town.child()).until("is there", |_| true).await;
     story.pod(&town.child()).until("is asked to end", |pod| pod.metadata.deletion_timestamp.is_some()).await;
     assert_eq!(story.town("edge").get().await.phase(), "Draining");
@@ -196,13 +196,13 @@ async fn k18_work_that_comes_while_a_town_falls_asleep_is_done(story: Story) {
 }
 
 async fn k18_suspending_while_a_town_wakes_ends_asleep(story: Story) {
-    story.create_town("fickle", workshop_with(json!({"suspended": true}))).await;
+    story.create_town("fickle", workshop_with(json!({"suspend": true}))).await;
     story.town("fickle").until("sleeps", asleep).await;
     story.players.run_new_pods(false).await;
-    story.town("fickle").merge(json!({"spec": {"suspended": false}})).await;
+    story.town("fickle").merge(json!({"spec": {"suspend": false}})).await;
     let town = story.town("fickle").until("is starting", |town| town.phase() == "Starting").await;
     story.pod(&town.child()).until("is there", |_| true).await;
-    story.town("fickle").merge(json!({"spec": {"suspended": true}})).await;
+    story.town("fickle").merge(json!({"spec": {"suspend": true}})).await;
     let town = story.town("fickle").until("sleeps", asleep).await;
     assert_eq!(story.pods(names::TOWN_UID, &town.id()).await.len(), 0);
 }
@@ -210,9 +210,9 @@ async fn k18_suspending_while_a_town_wakes_ends_asleep(story: Story) {
 async fn b4_a_suspended_town_sleeps_whatever_the_work(story: Story) {
     story.create_town("decree", workshop()).await;
     story.create_agent("cat", "decree", polecat("b-1")).await;
-    story.create_agent("mayor", "decree", json!({"role": "mayor"})).await;
+    story.create_agent("mayor", "decree", json!({"role": "Mayor"})).await;
     let cat = story.agent("cat").until("works", |agent| agent.phase() == "Working").await;
-    story.town("decree").merge(json!({"spec": {"suspended": true}})).await;
+    story.town("decree").merge(json!({"spec": {"suspend": true}})).await;
     let town = story.town("decree").until("sleeps", asleep).await;
     assert_eq!(town.status.clone().unwrap().asleep_reason, Some(AsleepReason::Suspended));
     assert_eq!(story.pods(names::TOWN_UID, &town.id()).await.len(), 0);
@@ -222,7 +222,7 @@ async fn b4_a_suspended_town_sleeps_whatever_the_work(story: Story) {
     story.town("decree").stays(Duration::from_secs(4), "sleeps, whatever the work", asleep).await;
     assert_eq!(story.pods(names::TOWN_UID, &town.id()).await.len(), 0);
 
-    story.town("decree").merge(json!({"spec": {"suspended": false}})).await;
+    story.town("decree").merge(json!({"spec": {"suspend": false}})).await;
     let cat = story.agent("cat").until("works again", |agent| agent.phase() == "Working").await;
     let work = cat.status.unwrap().work.unwrap();
     assert_eq!((work.bead.as_str(), work.attempts), ("b-2", 1));
@@ -231,9 +231,9 @@ async fn b4_a_suspended_town_sleeps_whatever_the_work(story: Story) {
 async fn suspending_lets_agents_finish(story: Story) {
     story.create_town("kind", workshop_with(json!({"drain": {"timeout": "1h"}}))).await;
     story.create_agent("cat", "kind", polecat("b-1")).await;
-    story.create_agent("next", "kind", json!({"role": "polecat", "rig": "core"})).await;
+    story.create_agent("next", "kind", json!({"role": "Polecat", "rig": "core"})).await;
     let cat = story.agent("cat").until("works", |agent| agent.phase() == "Working").await;
-    story.town("kind").merge(json!({"spec": {"suspended": true}})).await;
+    story.town("kind").merge(json!({"spec": {"suspend": true}})).await;
     story.town("kind").until("drains", |town| town.phase() == "Draining").await;
     // Meanwhile nothing new starts, and who works is left to work.
     story.agent("next").merge(json!({"spec": {"hook": {"bead": "b-9"}}})).await;
@@ -252,11 +252,11 @@ async fn drain_ends_at_its_bound(story: Story) {
     story.create_town("firm", workshop_with(json!({"drain": {"timeout": "3s"}}))).await;
     story.create_agent("cat", "firm", polecat("b-1")).await;
     let cat = story.agent("cat").until("works", |agent| agent.phase() == "Working").await;
-    story.town("firm").merge(json!({"spec": {"suspended": true}})).await;
+    story.town("firm").merge(json!({"spec": {"suspend": true}})).await;
     let draining = story.town("firm").until("drains", |town| town.phase() == "Draining").await;
     assert_eq!(story.pod(&cat.child()).get().await.metadata.deletion_timestamp, None, "it has its 3 seconds");
     let town = story.town("firm").until("sleeps", asleep).await;
-    let began = draining.status.unwrap().draining_since.unwrap();
+    let began = draining.status.unwrap().drain_time.unwrap();
     let fell = fell_asleep(&town);
     assert!(seconds(&began, &fell) >= 3, "drained from {} to {}", began.0, fell.0);
     let cat = story.agent("cat").until("was interrupted", |agent| agent.phase() == "Asleep").await;
@@ -270,7 +270,7 @@ async fn drain_ends_at_its_bound(story: Story) {
 async fn an_always_on_town_never_sleeps(story: Story) {
     story.create_town("lamp", workshop_with(json!({"sleepAfter": "10s", "alwaysOn": true}))).await;
     let town = story.town("lamp").until("is idle", |town| town.phase() == "Idle").await;
-    assert_eq!(town.status.unwrap().sleep_at, None);
+    assert_eq!(town.status.unwrap().sleep_time, None);
     story.town("lamp").stays(Duration::from_secs(13), "burns", |town| town.phase() == "Idle").await;
     story.town("lamp").merge(json!({"spec": {"alwaysOn": false}})).await;
     story.town("lamp").until("sleeps", asleep).await;
@@ -282,12 +282,12 @@ async fn k34_sleep_after_may_change_and_wakes_nobody(story: Story) {
     story.create_town("clock", workshop()).await;
     let long = story.town("clock").until("is idle", |town| town.phase() == "Idle").await;
     story.town("clock").merge(json!({"spec": {"sleepAfter": "10s"}})).await;
-    let later = long.status.unwrap().sleep_at.unwrap();
+    let later = long.status.unwrap().sleep_time.unwrap();
     story
         .town("clock")
         .until("will sleep sooner, or does", |town| {
             town.phase() != "Idle"
-                || town.status.as_ref().unwrap().sleep_at.as_ref().is_some_and(|at| *at < later)
+                || town.status.as_ref().unwrap().sleep_time.as_ref().is_some_and(|at| *at < later)
         })
         .await;
     story.town("clock").until("sleeps", asleep).await;
@@ -305,7 +305,7 @@ async fn a_pod_that_appears_in_a_sleeping_town_goes(story: Story) {
     story.create_town("quiet", workshop()).await;
     let town = story.town("quiet").until("is idle", |town| town.phase() == "Idle").await;
     let mut late = serde_json::to_value(story.pod(&town.child()).get().await).unwrap();
-    story.town("quiet").merge(json!({"spec": {"suspended": true}})).await;
+    story.town("quiet").merge(json!({"spec": {"suspend": true}})).await;
     story.town("quiet").until("sleeps", asleep).await;
     // A create that commits late: the very pod that was there, once more.
     for field in ["uid", "resourceVersion", "creationTimestamp", "managedFields", "generation"] {

@@ -136,7 +136,7 @@ async fn k15_an_agents_trouble_is_said_in_its_own_words(story: Story) {
     story.town("shop").until("is idle", idle).await;
     story.players.run_new_pods(false).await;
     story.create_agent("cat", "shop", polecat("b-1")).await;
-    story.create_agent("mayor", "shop", json!({"role": "mayor"})).await;
+    story.create_agent("mayor", "shop", json!({"role": "Mayor"})).await;
     for name in ["cat", "mayor"] {
         let agent = story.agent(name).until("is starting", |agent| agent.phase() == "Starting").await;
         story.players.refuse(&agent.child(), "0/3 nodes have wings").await;
@@ -209,18 +209,18 @@ async fn k17_a_volume_that_is_lost_is_said_and_not_replaced(story: Story) {
     let storage = json!({"size": "1Gi"});
     story.create_town("awake", workshop_with(json!({"storage": storage}))).await;
     story.create_town("night", workshop_with(json!({"storage": storage}))).await;
-    story.create_agent("crew", "night", json!({"role": "crew", "storage": storage})).await;
+    story.create_agent("crew", "night", json!({"role": "Crew", "storage": storage})).await;
     let awake = story.town("awake").until("is idle", idle).await;
     let night = story.town("night").until("is idle", idle).await;
     let crew = story.agent("crew").until("is there", |agent| agent.is("Ready")).await;
-    story.town("night").merge(json!({"spec": {"suspended": true}})).await;
+    story.town("night").merge(json!({"spec": {"suspend": true}})).await;
     story.town("night").until("sleeps", asleep).await;
     for claim in [awake.child(), night.child(), crew.child()] {
         lose_the_volume_of(&story, &claim).await;
     }
     let said = story.town("awake").until("says so", lost).await;
     assert!(said.message("Degraded").contains(&awake.child()), "{}", said.message("Degraded"));
-    story.town("night").merge(json!({"spec": {"suspended": false}})).await;
+    story.town("night").merge(json!({"spec": {"suspend": false}})).await;
     story.town("night").until("says so when it wakes", lost).await;
     story.agent("crew").until("says so", lost).await;
     for (claim, label, id) in
@@ -242,17 +242,17 @@ async fn k17_a_volume_that_is_lost_is_said_and_not_replaced(story: Story) {
 
 // I-claim-terminating.
 async fn k17_a_claim_that_is_going_is_waited_for(story: Story) {
-    story.create_town("shop", workshop_with(json!({"storage": {"size": "1Gi"}, "suspended": true}))).await;
+    story.create_town("shop", workshop_with(json!({"storage": {"size": "1Gi"}, "suspend": true}))).await;
     let town = story.town("shop").until("sleeps", asleep).await;
-    story.town("shop").merge(json!({"spec": {"suspended": false}})).await;
+    story.town("shop").merge(json!({"spec": {"suspend": false}})).await;
     story.town("shop").until("is idle", idle).await;
-    story.town("shop").merge(json!({"spec": {"suspended": true}})).await;
+    story.town("shop").merge(json!({"spec": {"suspend": true}})).await;
     story.town("shop").until("sleeps", asleep).await;
     let claim = story.seen::<PersistentVolumeClaim>(&town.child());
     let held: Value = json!({"metadata": {"finalizers": ["example.com/hold"]}});
     let old = claim.merge(held).await;
     claim.delete().await;
-    story.town("shop").merge(json!({"spec": {"suspended": false}})).await;
+    story.town("shop").merge(json!({"spec": {"suspend": false}})).await;
     let waiting =
         story.town("shop").until("waits for it", |town| town.reason("Degraded") == "ClaimUnusable").await;
     assert!(waiting.message("Degraded").contains("is being deleted"), "{}", waiting.message("Degraded"));

@@ -79,7 +79,7 @@ async fn what_a_container_says_last_is_kept(story: Story) {
         } else {
             story.players.fail(&cat.child(), code, &said).await;
         }
-        let cat = story.agent(name).until("has ended", |agent| work(agent).finished_at.is_some()).await;
+        let cat = story.agent(name).until("has ended", |agent| work(agent).finish_time.is_some()).await;
         let kept = work(&cat);
         let expected = if code == 0 { Outcome::Done } else { Outcome::Failed };
         assert_eq!(kept.outcome, Some(expected));
@@ -191,7 +191,7 @@ async fn t21_retry_window_is_when_a_failed_agent_is_tried_again(story: Story) {
     let first = story.pod(&cat.child()).get().await;
     story.players.fail(&cat.child(), 1, "no").await;
     let failed = story.agent("cat").until("is failed", |agent| agent.phase() == "Failed").await;
-    let ended = work(&failed).finished_at.unwrap();
+    let ended = work(&failed).finish_time.unwrap();
     let next = ended.0 + SignedDuration::from_mins(1);
     assert!(failed.message("Degraded").contains(&next.to_string()), "{}", failed.message("Degraded"));
 
@@ -205,7 +205,7 @@ async fn t21_retry_window_is_when_a_failed_agent_is_tried_again(story: Story) {
     assert_eq!(attempts(&cat), 2, "a start alone is no progress");
     story.players.fail(&cat.child(), 1, "no").await;
     let failed = story.agent("cat").until("is failed", |agent| agent.phase() == "Failed").await;
-    let next = work(&failed).finished_at.unwrap().0 + SignedDuration::from_mins(2);
+    let next = work(&failed).finish_time.unwrap().0 + SignedDuration::from_mins(2);
     assert!(failed.message("Degraded").contains(&next.to_string()), "{}", failed.message("Degraded"));
 }
 
@@ -229,7 +229,7 @@ async fn k16_what_was_told_to_stop_is_not_done(story: Story) {
 
 async fn d5_a_polecat_without_a_bead_has_no_pod(story: Story) {
     story.create_town("shop", workshop()).await;
-    story.create_agent("cat", "shop", json!({"role": "polecat", "rig": "core"})).await;
+    story.create_agent("cat", "shop", json!({"role": "Polecat", "rig": "core"})).await;
     let cat = story.agent("cat").until("has nothing to do", |agent| agent.reason("Ready") == "NoHook").await;
     assert_eq!((cat.phase(), story.pods(names::AGENT_UID, &cat.id()).await.len()), ("Idle", 0));
     story.agent("cat").merge(json!({"spec": {"hook": {"bead": "b-1"}}})).await;

@@ -36,14 +36,14 @@ async fn a5_t19_a_tenant_changes_nothing_of_anothers_town_by_asking_or_by_forgin
     let mark = format!("{}@2026-01-01T00:00:00Z", town.id());
     let marked =
         Patch::Merge(json!({"metadata": {"annotations": {names::TOMBSTONE: mark}, "finalizers": null}}));
-    let sleeps = Patch::Merge(json!({"spec": {"suspended": true}}));
+    let sleeps = Patch::Merge(json!({"spec": {"suspend": true}}));
     let record = json!({
         "apiVersion": "gastown.dev/v1alpha1", "kind": "Tombstone",
         "metadata": {"name": format!("town-{}", town.id()), "labels": {names::INSTALL: story.cluster.install_label()}},
         "spec": {
             "kind": "Town", "namespace": story.namespace, "name": "gas", "uid": town.id(), "children": [],
-            "deletedAt": "2026-01-01T00:00:00Z", "cause": "Deleted", "recreate": "Refuse",
-            "expiresAt": "2100-01-01T00:00:00Z",
+            "deleteTime": "2026-01-01T00:00:00Z", "cause": "Deleted", "recreate": "Refuse",
+            "expireTime": "2100-01-01T00:00:00Z",
         },
     });
     let record: Tombstone = serde_json::from_value(record).unwrap();
@@ -73,7 +73,7 @@ async fn a5_t19_a_tenant_changes_nothing_of_anothers_town_by_asking_or_by_forgin
         })
     };
     let mut spec = polecat("b-1");
-    spec["town"] = "gas".into();
+    spec["townName"] = "gas".into();
     let mut pod = forged("Pod", "ann", template()["spec"].clone());
     pod["metadata"]["finalizers"] = Value::Null;
     forge::<Pod>(&story, &bob, &theirs, pod).await;
@@ -151,15 +151,15 @@ async fn a_forged_child_changes_nothing_whichever_namespace_comes_first(story: S
     for attacker in &attackers {
         let own: Seen<Town> = attacker.creates("own", workshop()).await;
         own.until("is there", |town| town.is("Ready")).await;
-        let mayor = json!({"spec": {"role": "mayor", "town": "own"}});
+        let mayor = json!({"spec": {"role": "Mayor", "townName": "own"}});
         let _: Seen<Agent> = attacker.forges(&story, "am", (&town, None), mayor).await;
     }
     let ann = story.agent("ann").get().await;
-    story.create_agent("mayor", "gas", json!({"role": "mayor"})).await;
+    story.create_agent("mayor", "gas", json!({"role": "Mayor"})).await;
     let mayor = story.agent("mayor").until("is there", |agent| agent.is("Ready")).await;
     // And one that has not started yet.
     let spec = workshop_with(json!({
-        "suspended": true, "storage": {"size": "1Gi"}, "ports": [{"name": "web", "port": 8080}],
+        "suspend": true, "storage": {"size": "1Gi"}, "ports": [{"name": "web", "port": 8080}],
     }));
     story.create_town("late", spec).await;
     let late = story.town("late").until("sleeps", asleep).await;
@@ -217,7 +217,7 @@ async fn a_forged_child_changes_nothing_whichever_namespace_comes_first(story: S
     assert!(story.pod(&ann.child()).get().await.metadata.deletion_timestamp.is_none());
     let now = story.agent("mayor").get().await;
     assert_eq!((now.phase(), now.reason("Ready")), (mayor.phase(), "Running"), "the mayor keeps its role");
-    story.town("late").merge(json!({"spec": {"suspended": false}})).await;
+    story.town("late").merge(json!({"spec": {"suspend": false}})).await;
     let late = story
         .town("late")
         .until("starts with a pod of its own", |town| town.is("Ready") && !town.is("Asleep"))
@@ -229,7 +229,7 @@ async fn a_forged_child_changes_nothing_whichever_namespace_comes_first(story: S
     story.seen::<PersistentVolumeClaim>(&late.child()).get().await;
 
     // A town sleeps and a town is destroyed, without those pods.
-    story.town("late").merge(json!({"spec": {"suspended": true}})).await;
+    story.town("late").merge(json!({"spec": {"suspend": true}})).await;
     story.town("late").until("sleeps", asleep).await;
     story.town("gas").delete().await;
     is_gone_whole(&story, &town).await;

@@ -73,7 +73,7 @@ async fn i3_the_record_is_there_before_anything_goes_and_proves_what_became_of_i
     assert!(spec.children.iter().all(|child| !child.uid.is_empty()), "by UID: {spec:?}");
     assert_eq!((spec.namespace.as_str(), spec.name.as_str()), (story.namespace.as_str(), "gas"));
     assert_eq!((spec.uid.as_str(), spec.cause), (town.id().as_str(), Cause::Deleted));
-    assert_eq!(seconds(&spec.deleted_at, &spec.expires_at), 168 * 3600);
+    assert_eq!(seconds(&spec.delete_time, &spec.expire_time), 168 * 3600);
     assert_eq!(begun.labels()[names::INSTALL], town.labels()[names::INSTALL]);
     let held =
         story.town("gas").until("waits", |town| town.annotations().contains_key(names::TOMBSTONE)).await;
@@ -154,7 +154,7 @@ async fn k29_a_name_that_was_destroyed_may_be_refused_and_says_until_when(story:
     let refused = story.town("gas").until("is refused", refused).await;
     assert_eq!(refused.phase(), "Blocked");
     let says = refused.message("Stalled");
-    let until_when = record.spec.expires_at.0.to_string();
+    let until_when = record.spec.expire_time.0.to_string();
     assert!(says.contains(&until_when) && says.contains(&record.name_any()), "{says}");
     assert_eq!(refused.finalizers(), [""; 0], "nothing was begun");
     story.town("gas").stays(Duration::from_secs(2), "stays refused", |town| town.phase() == "Blocked").await;
@@ -235,7 +235,7 @@ async fn restored_agent_of_a_destroyed_town_is_kept_and_runs_nothing(story: Stor
         object
     });
     // The API server tells whole seconds: a copy of the same second would be taken for a part of the destroyed town.
-    let deleted = story.tombstone(&town).get().await.spec.deleted_at.0;
+    let deleted = story.tombstone(&town).get().await.spec.delete_time.0;
     until("the second of the deletion is over", PATIENCE, async || {
         let now = k8s_openapi::jiff::Timestamp::now();
         if now.as_second() > deleted.as_second() { Ok(()) } else { Err(now.to_string()) }
@@ -275,7 +275,7 @@ async fn a_retained_claim_has_a_receipt_and_serves_another_town(story: Story) {
     assert!(!claim.labels().contains_key(names::TOWN_UID) && !claim.labels().contains_key(names::INSTALL));
     assert_eq!(claim.annotations()[names::RETAINED_FROM], format!("Town/{}/gas", story.namespace));
 
-    let again = workshop_with(json!({"storage": {"existingClaim": town.child()}}));
+    let again = workshop_with(json!({"storage": {"existingClaimName": town.child()}}));
     story.create_town("heir", again).await;
     let heir = story.town("heir").until("is idle", idle).await;
     story.town("heir").delete().await;
@@ -334,7 +334,7 @@ async fn a_volume_that_stays_has_a_receipt(story: Story) {
 
 async fn the_cause_of_a_destruction_is_recorded(story: Story) {
     let soon = k8s_openapi::jiff::Timestamp::now() + Duration::from_secs(4);
-    let spec = workshop_with(json!({"expiry": {"at": soon.to_string(), "policy": "Destroy"}}));
+    let spec = workshop_with(json!({"expiry": {"time": soon.to_string(), "policy": "Destroy"}}));
     let town = story.create_town("gas", spec).await;
     is_gone_whole(&story, &town).await;
     assert_eq!(story.tombstone(&town).get().await.spec.cause, Cause::Expiry);

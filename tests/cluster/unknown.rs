@@ -29,7 +29,7 @@ async fn k33_d3_objects_that_cannot_be_decoded_do_not_stop_the_others(story: Sto
     relax(&story, "towns.gastown.dev", "rigs", &json!({"x-kubernetes-preserve-unknown-fields": true}));
     relax(&story, "agents.gastown.dev", "role", &json!({"type": "string"}));
     plant(&story, "Town", json!({"rigs": "all of them"})).await;
-    plant(&story, "Agent", json!({"town": "old", "role": "jester"})).await;
+    plant(&story, "Agent", json!({"townName": "old", "role": "jester"})).await;
     // One that we looked after is changed into one that we cannot read.
     let unreadable = json!({"spec": {"role": "jester"}}).to_string();
     story.kubectl(&["patch", "agent", "ann", "--type=merge", "-p", &unreadable]);

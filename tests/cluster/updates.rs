@@ -36,7 +36,7 @@ async fn runs(story: &Story, name: &str, wanted: &str) -> Pod {
 
 async fn d12_a_template_that_changes_while_a_town_is_idle_is_used_at_once(story: Story) {
     story.create_town("hall", workshop()).await;
-    story.create_agent("mayor", "hall", json!({"role": "mayor"})).await;
+    story.create_agent("mayor", "hall", json!({"role": "Mayor"})).await;
     let mayor = story.agent("mayor").until("is there", |agent| agent.is("Ready")).await;
     let town = story.town("hall").until("is idle", idle).await;
     story.town("hall").merge(json!({"spec": {"template": template_of("own:2")}})).await;
@@ -61,7 +61,7 @@ async fn d12_a_template_that_changes_while_a_town_is_idle_is_used_at_once(story:
 async fn d12_a_template_that_changes_while_a_town_works_waits(story: Story) {
     story.create_town("shop", workshop()).await;
     story.create_agent("cat", "shop", polecat("b-1")).await;
-    story.create_agent("mayor", "shop", json!({"role": "mayor"})).await;
+    story.create_agent("mayor", "shop", json!({"role": "Mayor"})).await;
     let cat = story.agent("cat").until("works", works).await;
     let mayor = story.agent("mayor").until("is there", |agent| agent.is("Ready")).await;
     let town = story.town("shop").until("runs", |town| town.phase() == "Running" && town.is("Ready")).await;
@@ -138,7 +138,7 @@ async fn a_broken_image_that_is_mended_is_used_at_once(story: Story) {
 async fn restart_at_replaces_pods_at_once_and_once(story: Story) {
     story.create_town("shop", workshop()).await;
     story.create_agent("cat", "shop", polecat("b-1")).await;
-    story.create_agent("mayor", "shop", json!({"role": "mayor"})).await;
+    story.create_agent("mayor", "shop", json!({"role": "Mayor"})).await;
     let cat = story.agent("cat").until("works", works).await;
     let mayor = story.agent("mayor").until("is there", |agent| agent.is("Ready")).await;
     let town = story.town("shop").until("runs", |town| town.phase() == "Running" && town.is("Ready")).await;
@@ -177,7 +177,7 @@ async fn restart_at_replaces_pods_at_once_and_once(story: Story) {
 }
 
 async fn k34_a_template_may_change_while_a_town_starts_or_sleeps(story: Story) {
-    story.create_town("night", workshop_with(json!({"suspended": true}))).await;
+    story.create_town("night", workshop_with(json!({"suspend": true}))).await;
     let night = story.town("night").until("sleeps", asleep).await;
     story.players.run_new_pods(false).await;
     story.create_town("dawn", workshop()).await;
@@ -192,7 +192,7 @@ async fn k34_a_template_may_change_while_a_town_starts_or_sleeps(story: Story) {
     story.town("dawn").until("is idle", idle).await;
     story.town("night").until("has seen it", |town| town.is_current() && asleep(town)).await;
     assert_eq!(story.pods(names::TOWN_UID, &night.id()).await.len(), 0, "a new template wakes nobody");
-    story.town("night").merge(json!({"spec": {"suspended": false}})).await;
+    story.town("night").merge(json!({"spec": {"suspend": false}})).await;
     runs(&story, &night.child(), "own:2").await;
     story.town("night").until("is idle", idle).await;
 }
@@ -201,7 +201,7 @@ async fn k34_a_spec_that_changes_while_a_town_drains_holds_afterwards(story: Sto
     story.create_town("dusk", workshop()).await;
     let town = story.town("dusk").until("is idle", idle).await;
     story.players.hold(&town.child()).await;
-    story.town("dusk").merge(json!({"spec": {"suspended": true}})).await;
+    story.town("dusk").merge(json!({"spec": {"suspend": true}})).await;
     story.pod(&town.child()).until("is asked to end", |pod| pod.metadata.deletion_timestamp.is_some()).await;
     let changed =
         json!({"template": template_of("own:2"), "sleepAfter": "1h", "ports": [{"name": "web", "port": 80}]});
@@ -210,20 +210,20 @@ async fn k34_a_spec_that_changes_while_a_town_drains_holds_afterwards(story: Sto
     assert_eq!(draining.phase(), "Draining");
     story.players.release(&town.child()).await;
     story.town("dusk").until("sleeps", asleep).await;
-    story.town("dusk").merge(json!({"spec": {"suspended": false}})).await;
+    story.town("dusk").merge(json!({"spec": {"suspend": false}})).await;
     runs(&story, &town.child(), "own:2").await;
     let town = story.town("dusk").until("is idle", idle).await;
     assert!(town.status.unwrap().service.is_some());
 }
 
 async fn k34_an_agent_may_go_while_its_town_wakes(story: Story) {
-    story.create_town("dorm", workshop_with(json!({"suspended": true}))).await;
+    story.create_town("dorm", workshop_with(json!({"suspend": true}))).await;
     for name in ["ann", "bob"] {
         story.create_agent(name, "dorm", polecat("b-1")).await;
         story.agent(name).until("sleeps", |agent| agent.phase() == "Asleep").await;
     }
     let ann = story.agent("ann").get().await;
-    story.town("dorm").merge(json!({"spec": {"suspended": false}})).await;
+    story.town("dorm").merge(json!({"spec": {"suspend": false}})).await;
     story.agent("ann").delete().await;
     story.agent("ann").gone().await;
     assert_eq!(story.children(&ann.id()).await, [""; 0]);

@@ -67,7 +67,7 @@ async fn k37_what_an_older_version_made_is_taken_over(story: Story) {
     let spec = workshop_with(json!({"storage": {"size": "1Gi"}}));
     story.create_object::<town_operator::api::Town>(held("Town", "gas", &[FOREIGN[1], OLDER], spec)).await;
     let mut spec = polecat("b-1");
-    spec["town"] = "gas".into();
+    spec["townName"] = "gas".into();
     story.create_object::<town_operator::api::Agent>(held("Agent", "ann", &[OLDER], spec)).await;
     let ann = story.agent("ann").until("works", |agent| agent.phase() == "Working").await;
     assert_eq!(ann.finalizers(), [names::FINALIZER]);

@@ -42,20 +42,20 @@ async fn update_deletes_nothing_without_the_verb_delete(story: Story) {
     let people = People::of(&story).await;
     let two = json!({"rigs": [{"name": "core"}, {"name": "spare"}]});
     story.create_town("gas", workshop_with(two)).await;
-    story.create_agent("ann", "gas", json!({"role": "polecat", "rig": "core"})).await;
+    story.create_agent("ann", "gas", json!({"role": "Polecat", "rig": "core"})).await;
     story.town("gas").until("is idle", idle).await;
     story.agent("ann").until("is bound", |agent| !agent.finalizers().is_empty()).await;
     let (town, agent) = (Object::town(&story, "gas"), Object::agent(&story, "ann"));
     let references = json!([{
         "apiVersion": "v1", "kind": "ConfigMap", "name": "none", "uid": "11111111-2222-3333-4444-555555555555",
     }]);
-    let destroy = json!({"at": "2030-01-01T00:00:00Z", "policy": "Destroy"});
+    let destroy = json!({"time": "2030-01-01T00:00:00Z", "policy": "Destroy"});
     let (past, owned) = ("2020-01-01T00:00:00Z", json!({"metadata": {"ownerReferences": references}}));
     for (object, change, words) in [
         (&town, spec(json!({"expiry": destroy})), "needs the verb delete on the town"),
         (
             &town,
-            spec(json!({"expiry": {"at": past, "policy": "Destroy"}})),
+            spec(json!({"expiry": {"time": past, "policy": "Destroy"}})),
             "needs the verb delete on the town",
         ),
         (&town, spec(json!({"rigs": [{"name": "core"}]})), "the removal of a rig needs the verb delete"),
@@ -76,8 +76,8 @@ async fn update_deletes_nothing_without_the_verb_delete(story: Story) {
     let rest = Ask::Json(json!([{"op": "remove", "path": "/spec/rigs"}]));
     town.refuses(&people.editor, &rest, &["-deletion-by-update'", "the removal of a rig"]).await;
     for fine in [
-        spec(json!({"expiry": {"at": "2030-01-01T00:00:00Z"}})),
-        spec(json!({"expiry": {"at": "2030-01-01T00:00:00Z", "policy": "Sleep"}})),
+        spec(json!({"expiry": {"time": "2030-01-01T00:00:00Z"}})),
+        spec(json!({"expiry": {"time": "2030-01-01T00:00:00Z", "policy": "Sleep"}})),
         spec(json!({"rigs": [{"name": "core", "maxPolecats": 7}, {"name": "spare"}, {"name": "third"}]})),
         spec(json!({"wakeRequest": "monday"})),
     ] {
@@ -92,7 +92,7 @@ async fn update_deletes_nothing_without_the_verb_delete(story: Story) {
     let armed = town.change(&people.anybody, spec(json!({"expiry": destroy}))).await;
     assert_eq!(armed.data["spec"]["expiry"]["policy"], "Destroy");
     let words = ["-deletion-by-update'", "needs the verb delete on the town"];
-    town.refuses(&people.editor, &Ask::Merge(spec(json!({"expiry": {"at": past}}))), &words).await;
+    town.refuses(&people.editor, &Ask::Merge(spec(json!({"expiry": {"time": past}}))), &words).await;
     town.lets(&people.editor, &Ask::Merge(spec(json!({"wakeRequest": "tuesday"})))).await;
     town.lets(&people.editor, &Ask::Merge(spec(json!({"expiry": null})))).await;
     town.change(&people.editor, spec(json!({"deletionProtection": true}))).await;
@@ -110,7 +110,7 @@ async fn protected_town_keeps_its_rigs_and_expires_into_sleep(story: Story) {
     let fort = Object::town(&story, "fort");
     let rigs = ["-deletion-protection'", "no user may remove a rig"];
     let expiry = ["-deletion-protection'", "contradicts spec.deletionProtection"];
-    let destroy = json!({"at": "2030-01-01T00:00:00Z", "policy": "Destroy"});
+    let destroy = json!({"time": "2030-01-01T00:00:00Z", "policy": "Destroy"});
     for who in [&people.anybody, &people.administrator, &people.tenant] {
         fort.refuses(who, &Ask::Merge(spec(json!({"rigs": []}))), &rigs).await;
         fort.refuses(who, &Ask::Replace(spec(json!({"rigs": [{"name": "other"}]}))), &rigs).await;
@@ -118,7 +118,7 @@ async fn protected_town_keeps_its_rigs_and_expires_into_sleep(story: Story) {
         let at_once = spec(json!({"rigs": [], "deletionProtection": false}));
         fort.refuses(who, &Ask::Merge(at_once), &rigs).await;
         fort.refuses(who, &Ask::Merge(spec(json!({"expiry": destroy}))), &expiry).await;
-        fort.lets(who, &Ask::Merge(spec(json!({"expiry": {"at": "2030-01-01T00:00:00Z"}})))).await;
+        fort.lets(who, &Ask::Merge(spec(json!({"expiry": {"time": "2030-01-01T00:00:00Z"}})))).await;
         let born = spec(json!({"deletionProtection": true, "expiry": destroy}));
         Object::town(&story, "born").refuses(who, &Ask::Create(born), &expiry).await;
     }
@@ -131,15 +131,15 @@ async fn dispatcher_hands_out_work_and_changes_nothing_else(story: Story) {
     let dispatcher = format!("{NAME}-dispatcher");
     let tracker = format!("tracker-{}", story.namespace);
     let tracker = bound(&story, &tracker, &[&dispatcher], false, &[]).await;
-    story.create_town("gas", workshop_with(json!({"suspended": true}))).await;
-    story.create_agent("ann", "gas", json!({"role": "polecat", "rig": "core"})).await;
+    story.create_town("gas", workshop_with(json!({"suspend": true}))).await;
+    story.create_agent("ann", "gas", json!({"role": "Polecat", "rig": "core"})).await;
     let (town, agent) = (Object::town(&story, "gas"), Object::agent(&story, "ann"));
     story.town("gas").until("sleeps", asleep).await;
     for (object, fine) in [
         (&town, spec(json!({"backlog": {"mergeRequests": 3}}))),
         (&town, spec(json!({"backlog": null}))),
         (&town, spec(json!({"wakeRequest": "monday"}))),
-        (&town, spec(json!({"suspended": false}))),
+        (&town, spec(json!({"suspend": false}))),
         (&agent, spec(json!({"hook": {"bead": "b-1", "title": "Oil"}}))),
         (&agent, spec(json!({"hook": null}))),
     ] {
@@ -203,7 +203,7 @@ async fn administrators_are_the_users_that_may_administer_towns_everywhere(story
     story.cluster.try_kubectl(&["apply", "-f", "-"], &manifests).unwrap();
     let _: Town = story.create_town("gas", json!({})).await;
     let town = Object::town(&story, "gas");
-    let abandon = Ask::Merge(json!({"metadata": {"annotations": {names::ABANDON: "rest"}}}));
+    let abandon = Ask::Merge(json!({"metadata": {"annotations": {names::ABANDON: "storage"}}}));
     let people = People::of(&story).await;
     let words = ["-abandon-annotation'", "the verb administer on towns.gastown.dev"];
     for who in [&people.anybody, &people.tenant, &people.editor, &people.add_on] {
@@ -279,7 +279,7 @@ async fn namespace_with_a_protected_town_is_deleted_under_all_policies(story: St
     }
     let agent = json!({
         "apiVersion": "gastown.dev/v1alpha1", "kind": "Agent", "metadata": {"name": "ann"},
-        "spec": {"town": "fort", "role": "polecat", "rig": "core", "hook": {"bead": "b-1"}, "storage": {"size": "1Gi"}},
+        "spec": {"townName": "fort", "role": "Polecat", "rig": "core", "hook": {"bead": "b-1"}, "storage": {"size": "1Gi"}},
     });
     agents.create(&PostParams::default(), &serde_json::from_value(agent).unwrap()).await.unwrap();
     until("the agent works", PATIENCE, async || {

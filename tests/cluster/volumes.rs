@@ -29,9 +29,9 @@ async fn t21_a_claim_that_exists_is_used_and_never_deleted(story: Story) {
     for name in ["towns-data", "cats-data"] {
         theirs.push(story.create::<PersistentVolumeClaim>(name, size.clone()).await);
     }
-    story.create_town("shop", workshop_with(json!({"storage": {"existingClaim": "towns-data"}}))).await;
+    story.create_town("shop", workshop_with(json!({"storage": {"existingClaimName": "towns-data"}}))).await;
     let mut spec = polecat("b-1");
-    spec["storage"] = json!({"existingClaim": "cats-data"});
+    spec["storage"] = json!({"existingClaimName": "cats-data"});
     story.create_agent("cat", "shop", spec).await;
     let cat = story.agent("cat").until("works", works).await;
     let town = story.town("shop").until("runs", |town| town.phase() == "Running" && town.is("Ready")).await;

@@ -44,7 +44,7 @@ async fn t12_each_kind_of_backlog_wakes_a_town_and_keeps_it_awake(story: Story) 
         |town: &Town| town.phase() == "Running" && town.reason("Active") == "Backlog" && town.is("Active");
     for kind in kinds {
         let town = story.town(&named(kind)).until("runs", |town| awake(town) && town.is("Ready")).await;
-        assert_eq!(town.status.unwrap().sleep_at, None, "{kind}: a town with work does not sleep");
+        assert_eq!(town.status.unwrap().sleep_time, None, "{kind}: a town with work does not sleep");
     }
     story
         .town("mergerequests")
@@ -64,7 +64,7 @@ async fn t14_d11_work_for_a_town_that_waits_to_sleep_is_begun_at_once(story: Sto
     // The next look is hours away, whatever it is for.
     let patient = workshop_with(json!({"sleepAfter": "5h", "alarm": {"idle": "1h"}}));
     story.create_town("slow", patient).await;
-    story.create_agent("cat", "slow", json!({"role": "polecat", "rig": "core"})).await;
+    story.create_agent("cat", "slow", json!({"role": "Polecat", "rig": "core"})).await;
     story.town("slow").until("is idle", idle).await;
     story.agent("cat").merge(json!({"spec": {"hook": {"bead": "b-1"}}})).await;
     story.agent("cat").until("works", works).await;
@@ -74,17 +74,17 @@ async fn t14_d11_work_for_a_town_that_waits_to_sleep_is_begun_at_once(story: Sto
 async fn a_session_agent_that_was_never_started_wakes_its_town_once(story: Story) {
     story.create_town("hall", short()).await;
     story.town("hall").until("sleeps", asleep).await;
-    story.create_agent("mayor", "hall", json!({"role": "mayor"})).await;
+    story.create_agent("mayor", "hall", json!({"role": "Mayor"})).await;
     story.agent("mayor").until("is there", |agent| agent.phase() == "Idle" && agent.is("Ready")).await;
     let town = story.town("hall").until("sleeps again", asleep).await;
-    assert!(town.status.as_ref().unwrap().woke_at.is_some());
+    assert!(town.status.as_ref().unwrap().wake_time.is_some());
     story.agent("mayor").until("sleeps with it", |agent| agent.phase() == "Asleep").await;
     story.town("hall").stays(Duration::from_secs(2), "sleeps on", asleep).await;
     assert_eq!(story.pods(names::TOWN_UID, &town.id()).await.len(), 0);
 }
 
 async fn what_cannot_run_wakes_nobody(story: Story) {
-    let bare = workshop_with(json!({"suspended": true, "agentTemplate": null}));
+    let bare = workshop_with(json!({"suspend": true, "agentTemplate": null}));
     story.create_town("bare", bare).await;
     story
         .create_town(
@@ -92,12 +92,12 @@ async fn what_cannot_run_wakes_nobody(story: Story) {
             workshop_with(json!({"sleepAfter": "10s", "rigs": [{"name": "core", "maxPolecats": 0}]})),
         )
         .await;
-    story.create_agent("mayor", "full", json!({"role": "mayor"})).await;
+    story.create_agent("mayor", "full", json!({"role": "Mayor"})).await;
     story.agent("mayor").until("is there", |agent| agent.is("Ready")).await;
     story.town("bare").until("sleeps", asleep).await;
     story.create_agent("naked", "bare", polecat("b-1")).await;
     story.agent("naked").until("is stalled", |agent| agent.reason("Stalled") == "NoTemplate").await;
-    story.town("bare").merge(json!({"spec": {"suspended": false, "sleepAfter": "10s"}})).await;
+    story.town("bare").merge(json!({"spec": {"suspend": false, "sleepAfter": "10s"}})).await;
     story.town("bare").until("is idle", idle).await;
     let sleepers = ["bare", "full"];
     for town in sleepers {
@@ -106,7 +106,7 @@ async fn what_cannot_run_wakes_nobody(story: Story) {
 
     // A polecat without a template has another bead; a second mayor; one for whom the rig has no room.
     story.agent("naked").merge(json!({"spec": {"hook": {"bead": "b-2"}}})).await;
-    story.create_agent("second", "full", json!({"role": "mayor", "hook": {"bead": "b-1"}})).await;
+    story.create_agent("second", "full", json!({"role": "Mayor", "hook": {"bead": "b-1"}})).await;
     story.create_agent("cat", "full", polecat("b-1")).await;
     story.agent("second").until("is refused", |agent| agent.reason("Stalled") == "RoleTaken").await;
     story.agent("cat").until("waits", |agent| agent.reason("Ready") == "RigFull").await;
@@ -124,7 +124,7 @@ async fn what_cannot_run_wakes_nobody(story: Story) {
 }
 
 async fn k18_a_wake_during_destruction_brings_nothing_back(story: Story) {
-    story.create_town("gone", workshop_with(json!({"suspended": true, "storage": {"size": "1Gi"}}))).await;
+    story.create_town("gone", workshop_with(json!({"suspend": true, "storage": {"size": "1Gi"}}))).await;
     let town = story.town("gone").until("sleeps", asleep).await;
     story.create_agent("cat", "gone", polecat("b-1")).await;
     story.agent("cat").until("sleeps", |agent| agent.phase() == "Asleep").await;
@@ -135,7 +135,7 @@ async fn k18_a_wake_during_destruction_brings_nothing_back(story: Story) {
     story.town("gone").until("is being destroyed", |town| town.phase() == "Destroying").await;
     story
         .town("gone")
-        .merge(json!({"spec": {"suspended": false, "wakeRequest": "now", "alwaysOn": true}}))
+        .merge(json!({"spec": {"suspend": false, "wakeRequest": "now", "alwaysOn": true}}))
         .await;
     story
         .town("gone")
@@ -186,11 +186,11 @@ async fn whoever_waits_longest_starts_next_awake_or_asleep(story: Story) {
 
     // It is the same in the morning: who waits sleeps on.
     for name in ["two", "three"] {
-        story.town(name).merge(json!({"spec": {"suspended": true}})).await;
+        story.town(name).merge(json!({"spec": {"suspend": true}})).await;
         story.town(name).until("sleeps", asleep).await;
     }
     for name in ["two", "three"] {
-        story.town(name).merge(json!({"spec": {"suspended": false}})).await;
+        story.town(name).merge(json!({"spec": {"suspend": false}})).await;
         if name == "two" {
             story.town(name).until("is starting", |town| town.phase() == "Starting").await;
         }

@@ -116,7 +116,7 @@ pub fn seconds(from: &Time, to: &Time) -> i64 {
 
 /// A polecat, which is of mode Task, with this bead on its hook.
 pub fn polecat(bead: &str) -> Value {
-    json!({"role": "polecat", "rig": "core", "hook": {"bead": bead}})
+    json!({"role": "Polecat", "rig": "core", "hook": {"bead": bead}})
 }
 
 /// A town with a pod of its own, a template for agents and a rig for polecats, that sleeps only after long.

@@ -108,7 +108,7 @@ impl Story {
     /// Creates an agent of a town: the town's name is put into its spec.
     #[track_caller]
     pub fn create_agent(&self, name: &str, town: &str, mut spec: Value) -> impl Future<Output = Agent> {
-        spec["town"] = town.into();
+        spec["townName"] = town.into();
         self.create(name, spec)
     }
 

@@ -78,7 +78,7 @@ async fn t11_c1_k19_work_that_a_pod_reports_keeps_its_town_awake_and_asking_does
     // Somebody who looks on and does nothing, and one who waits for a person: neither is work, nor is asking.
     let waits = json!({
         "agents": [{"uid": "whoever", "state": "waiting"}],
-        "attached": true, "lastInputAt": "2001-02-03T04:05:06Z",
+        "attached": true, "lastInputTime": "2001-02-03T04:05:06Z",
     });
     report(&scene, &square, "/town", &waits);
     let idle = town.until_within(PATIENCE, "has none any more", |town| !town.is("Active")).await;
@@ -102,7 +102,7 @@ async fn k20_d13_a_town_that_nobody_can_ask_sleeps_late_and_says_why(scene: Scen
     let deaf = town.until_within(PATIENCE, "cannot be asked", unknown).await;
     assert_eq!(deaf.condition("Active").unwrap().status, "Unknown");
     assert!(deaf.is_degraded_by("ActivityUnknown") && deaf.message("Degraded").contains("cannot be reached"));
-    let since = deaf.status.unwrap().activity_unknown_since.unwrap().0;
+    let since = deaf.status.unwrap().activity_unknown_time.unwrap().0;
 
     let asleep = scene.asleep("alpha").await;
     assert!(asleep.is_degraded_by("ActivityUnknown"), "never in silence: {asleep:?}");
@@ -116,13 +116,13 @@ async fn k20_d13_a_town_that_nobody_can_ask_sleeps_late_and_says_why(scene: Scen
     town.merge(json!({"spec": {"backlog": {"triage": 1}}})).await;
     scene.town_pod("alpha").await;
     let well = town.until_within(PATIENCE, "is well", |t| t.phase() == "Running" && !t.is("Degraded")).await;
-    assert!(well.status.unwrap().activity_unknown_since.is_none());
+    assert!(well.status.unwrap().activity_unknown_time.is_none());
 }
 
 async fn k21_a_session_is_what_its_own_pod_says(scene: Scene) {
     scene.create_town("alpha", json!({"alarm": {"active": "1s", "idle": "5s"}})).await;
     let mayor = json!({
-        "town": "alpha", "role": "mayor", "storage": {"size": "16Mi"}, "template": answers("/agent"),
+        "townName": "alpha", "role": "Mayor", "storage": {"size": "16Mi"}, "template": answers("/agent"),
         "activityProbe": probe(), "hook": {"bead": "m-1"},
     });
     let uid = scene.create::<Agent>("mayor", mayor).await.uid().unwrap();

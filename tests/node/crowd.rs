@@ -37,7 +37,7 @@ async fn k15_k32_fifty_two_towns_woken_at_once_share_room_for_half_of_them(mut s
     template["spec"]["containers"][0]["resources"] = json!({"requests": one, "limits": one});
     let names: Vec<String> = (0..TOWNS).map(|number| format!("town-{number:02}")).collect();
     join_all(names.iter().map(|name| async {
-        scene.create_town(name, json!({"suspended": true, "template": template})).await;
+        scene.create_town(name, json!({"suspend": true, "template": template})).await;
     }))
     .await;
     count(&scene, |town| town.phase() == "Asleep", TOWNS).await;

@@ -30,9 +30,9 @@ async fn f1_f2_credentials_and_tokens_are_files_for_who_is_not_root(scene: Scene
     let town = json!({"rigs": [rig], "template": runs(STAY), "activityProbe": {"port": 8000}});
     scene.create_town("alpha", town).await;
     let refinery = json!({
-        "town": "alpha", "role": "refinery", "rig": "orchard", "template": runs(STAY),
+        "townName": "alpha", "role": "Refinery", "rig": "orchard", "template": runs(STAY),
         "hook": {"bead": "m-1", "title": "Press the apples"},
-        "activityProbe": {"port": 8000, "tokenSecret": "door"},
+        "activityProbe": {"port": 8000, "tokenSecretName": "door"},
     });
     scene.create::<Agent>("press", refinery).await;
 
@@ -88,7 +88,7 @@ async fn a_town_that_says_little_runs_where_only_restricted_pods_may(scene: Scen
     let who = "id -u > /dev/termination-log";
     let town = json!({"storage": {"size": "16Mi"}, "template": says(STAY), "agentTemplate": says(who)});
     scene.create_town("alpha", town).await;
-    let polecat = json!({"town": "alpha", "role": "polecat", "rig": "orchard", "hook": {"bead": "a-1"}});
+    let polecat = json!({"townName": "alpha", "role": "Polecat", "rig": "orchard", "hook": {"bead": "a-1"}});
     scene.create::<Agent>("ada", polecat).await;
     assert_eq!(scene.done("ada", "a-1").await.message, "1000");
     let square = scene.town_pod("alpha").await;

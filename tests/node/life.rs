@@ -38,7 +38,7 @@ async fn agents_know_who_they_are_and_their_files_outlive_their_pods(scene: Scen
     scene.create_mayor("mayor", "alpha", STAY).await;
     for (name, identity) in [("ada", "alder"), ("bob", "birch")] {
         let polecat = json!({
-            "town": "alpha", "role": "polecat", "rig": "orchard", "identity": identity,
+            "townName": "alpha", "role": "Polecat", "rig": "orchard", "identity": identity,
             "storage": {"size": "16Mi"}, "hook": {"bead": format!("{name}-1"), "instructions": "count the trees"},
         });
         scene.create::<Agent>(name, polecat).await;
@@ -106,14 +106,14 @@ async fn e6_d10_a_failed_bead_is_tried_again_after_a_pause(scene: Scene) {
 
     let done = scene.done("ada", "a-1").await;
     assert_eq!((done.attempts, done.done), (2, vec!["a-1".into()]));
-    let pause = done.started_at.unwrap().0.duration_since(work.finished_at.unwrap().0);
+    let pause = done.start_time.unwrap().0.duration_since(work.finish_time.unwrap().0);
     assert!((30..45).contains(&pause.as_secs()), "30 s after the first failure, not {pause:?}");
 }
 
 async fn k22_a_bead_past_its_limit_is_failed_and_is_no_work_any_more(scene: Scene) {
     scene.create_town("alpha", json!({})).await;
     let polecat = json!({
-        "town": "alpha", "role": "polecat", "rig": "orchard", "retry": {"limit": 1},
+        "townName": "alpha", "role": "Polecat", "rig": "orchard", "retry": {"limit": 1},
         "template": runs("exit 7"), "hook": {"bead": "a-1"},
     });
     scene.create::<Agent>("ada", polecat).await;
@@ -158,7 +158,7 @@ async fn k16_a_session_whose_pod_has_ended_has_another(scene: Scene) {
     scene.create_town("alpha", json!({})).await;
     let mut once = runs(STAY);
     once["spec"]["restartPolicy"] = "Never".into();
-    let mayor = json!({"town": "alpha", "role": "mayor", "template": once});
+    let mayor = json!({"townName": "alpha", "role": "Mayor", "template": once});
     scene.create::<Agent>("mayor", mayor).await;
     let first = scene.ready_pod("mayor", None).await;
     scene.exec(&first.name_any(), "killall sleep");

@@ -123,7 +123,7 @@ impl Scene {
     /// Creates a mayor, an agent of mode Session, with storage, whose container runs this script.
     pub async fn create_mayor(&self, name: &str, town: &str, script: &str) -> Agent {
         let spec = json!({
-            "town": town, "role": "mayor", "storage": {"size": "16Mi"}, "template": runs(script),
+            "townName": town, "role": "Mayor", "storage": {"size": "16Mi"}, "template": runs(script),
         });
         self.create(name, spec).await
     }
@@ -131,7 +131,7 @@ impl Scene {
     /// Creates a polecat, an agent of mode Task, with storage and a bead, whose container runs this script.
     pub async fn create_polecat(&self, name: &str, town: &str, bead: &str, script: &str) -> Agent {
         let spec = json!({
-            "town": town, "role": "polecat", "rig": "orchard", "storage": {"size": "16Mi"},
+            "townName": town, "role": "Polecat", "rig": "orchard", "storage": {"size": "16Mi"},
             "template": runs(script), "hook": {"bead": bead},
         });
         self.create(name, spec).await
@@ -226,9 +226,9 @@ impl Scene {
         self.town(town).until_within(PATIENCE, "is asleep", |town| town.phase() == "Asleep").await
     }
 
-    /// Sets `spec.suspended`.
+    /// Sets `spec.suspend`.
     pub async fn suspend(&self, town: &str, suspended: bool) {
-        self.town(town).merge(json!({"spec": {"suspended": suspended}})).await;
+        self.town(town).merge(json!({"spec": {"suspend": suspended}})).await;
     }
 
     /// Runs a shell command in a container.

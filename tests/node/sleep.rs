@@ -64,7 +64,7 @@ async fn t26_e1_e8_containers_have_their_grace_and_no_more(scene: Scene) {
         .uid()
         .unwrap();
     let deaf = runs_with_grace("trap '' TERM; while :; do sleep 1; done", 5);
-    let mayor = json!({"town": "alpha", "role": "mayor", "template": deaf});
+    let mayor = json!({"townName": "alpha", "role": "Mayor", "template": deaf});
     scene.create::<town_operator::api::Agent>("mayor", mayor).await;
     let (square, office) = (scene.town_pod("alpha").await, scene.ready_pod("mayor", None).await);
     scene.assert_runs(&[square.clone(), office.clone()]).await;
@@ -180,7 +180,7 @@ async fn t13_c12_a_town_wakes_by_request_and_by_backlog_and_is_given_its_time(sc
     town.stays(Duration::from_secs(12), what, |town| town.phase() == "Running" && town.is("Active")).await;
     town.merge(json!({"spec": {"backlog": {"mergeRequests": 0}}})).await;
     let idle = town.until_within(PATIENCE, "is idle", |town| town.phase() == "Idle").await;
-    assert!(idle.status.unwrap().sleep_at.is_some(), "when it sleeps is shown");
+    assert!(idle.status.unwrap().sleep_time.is_some(), "when it sleeps is shown");
     assert_eq!(scene.volumes(&uid).await, volumes);
 }
 

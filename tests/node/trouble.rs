@@ -122,7 +122,7 @@ async fn k16_e5_a_town_killed_for_its_memory_names_its_limit_and_comes_back(scen
 async fn k16_e5_an_attempt_killed_for_its_memory_has_failed_and_names_its_limit(scene: Scene) {
     let uid = scene.create_town("alpha", json!({})).await.uid().unwrap();
     let polecat = json!({
-        "town": "alpha", "role": "polecat", "rig": "orchard", "hook": {"bead": "a-1"}, "retry": {"limit": 1},
+        "townName": "alpha", "role": "Polecat", "rig": "orchard", "hook": {"bead": "a-1"}, "retry": {"limit": 1},
         "template": runs_within(FEAST, LIMIT),
     });
     scene.create::<Agent>("ada", polecat).await;

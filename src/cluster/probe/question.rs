@@ -173,7 +173,7 @@ mod tests {
             pod: ObjectKey { namespace: "ns".into(), name: "pod".into() },
             uid: Uid::new("pod"),
             address: address.into(),
-            probe: ActivityProbe { port, path: path.into(), token_secret: None },
+            probe: ActivityProbe { port, path: path.into(), token_secret_name: None },
             secret: "s".into(),
         }
     }

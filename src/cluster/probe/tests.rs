@@ -101,7 +101,7 @@ impl Scene {
             pod: ObjectKey { namespace: "ns".into(), name: name.into() },
             uid: Uid::new(name),
             address: "127.0.0.1".into(),
-            probe: ActivityProbe { port: port.into(), path: "/activity".into(), token_secret: None },
+            probe: ActivityProbe { port: port.into(), path: "/activity".into(), token_secret_name: None },
             secret: "s".into(),
         }
     }
@@ -177,7 +177,7 @@ fn town() -> Town {
 fn agent() -> Agent {
     let labels = json!({(names::TOWN_UID): "town", (names::INSTALL): "test"});
     serde_json::from_value(json!({"apiVersion": "gastown.dev/v1alpha1", "kind": "Agent",
-        "spec": {"town": "gas", "role": "mayor", "activityProbe": {"port": 8080}},
+        "spec": {"townName": "gas", "role": "Mayor", "activityProbe": {"port": 8080}},
         "metadata": {"name": "mayor", "namespace": "ns", "uid": "agent", "labels": labels}}))
     .unwrap()
 }
@@ -305,7 +305,7 @@ async fn a_pod_says_what_it_does() {
     let mut scene = Scene::with(bounds());
     let mut door = Door::saying(ok(&json!({
         "agents": [{"uid": "a", "state": "working", "since": "2030-01-01T00:00:00Z", "mood": "good"}],
-        "backlog": {"triage": 3}, "attached": true, "lastInputAt": "2030-01-01T00:00:00Z", "weather": "fair"})))
+        "backlog": {"triage": 3}, "attached": true, "lastInputTime": "2030-01-01T00:00:00Z", "weather": "fair"})))
     .await;
     let ask = scene.pod("pod", door.port);
     assert_eq!(scene.facts(&ask), ProbeFacts::default());
@@ -552,7 +552,7 @@ async fn an_answer_names_at_most_a_thousand_agents() {
 async fn an_answer_of_500_agents_with_long_messages_is_taken() {
     let mut scene = Scene::with(bounds());
     let entry = json!({"uid": "agent", "state": "working",
-        "since": "2030-01-01T00:00:00Z", "lastActivityAt": "2030-01-01T00:00:00Z", "bead": "gt-12345",
+        "since": "2030-01-01T00:00:00Z", "lastActivityTime": "2030-01-01T00:00:00Z", "bead": "gt-12345",
         "message": "m".repeat(300)});
     let door = Door::saying(ok(&json!({"agents": vec![entry; 500]}))).await;
     let ask = scene.pod("pod", door.port);
@@ -570,7 +570,7 @@ async fn an_answer_that_is_none_says_why_short_and_in_plain_letters() {
         (http("200 OK", "[1]"), "it is not an activity answer"),
         (http("200 OK", &state("asleep")), "it is not an activity answer"),
         (http("200 OK", &state(&lie)), "it is not an activity answer"),
-        (http("200 OK", "{}"), "it has none of the fields agents, backlog, attached, lastInputAt"),
+        (http("200 OK", "{}"), "it has none of the fields agents, backlog, attached, lastInputTime"),
         (b"SSH-2.0-OpenSSH_9.9\r\n\r\n".to_vec(), "invalid HTTP"),
     ] {
         let mut scene = Scene::with(bounds());

@@ -3,7 +3,7 @@
 use k8s_openapi::jiff::SignedDuration;
 
 use super::build::{
-    AgentBuilder, Read, TownBuilder, mayor, minute, pod, polecat, running_town, sleep_at, town,
+    AgentBuilder, Read, TownBuilder, mayor, minute, pod, polecat, running_town, sleep_time, town,
 };
 use crate::api::Outcome;
 use crate::api::condition::{ACTIVE, READY};
@@ -115,7 +115,7 @@ fn a_town_recorded_as_active_and_found_idle_counts_as_active_until_now() {
     let found = running_town().active().last_active(minute(1));
     let plan = found.decide(minute(300));
     assert_eq!(plan.phase(), "Idle");
-    assert_eq!(sleep_at(&plan), Some(minute(330)), "it sleeps a whole sleepAfter later");
+    assert_eq!(sleep_time(&plan), Some(minute(330)), "it sleeps a whole sleepAfter later");
     assert_eq!(plan.look_again, Some(minute(325)), "and says so five minutes before");
 }
 
@@ -151,5 +151,5 @@ fn counts_that_change_alone_are_written_once_a_minute() {
 }
 
 fn stamp(plan: &crate::lifecycle::Plan<crate::api::TownStatus>) -> Option<k8s_openapi::jiff::Timestamp> {
-    plan.status.as_ref().and_then(|s| s.last_active_at.as_ref()).map(|t| t.0)
+    plan.status.as_ref().and_then(|s| s.last_active_time.as_ref()).map(|t| t.0)
 }

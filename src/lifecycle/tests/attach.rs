@@ -2,12 +2,12 @@
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::build::{Read, TownBuilder, mayor, minute, quiet, running_town, second, sleep_at, typed};
+use super::build::{Read, TownBuilder, mayor, minute, quiet, running_town, second, sleep_time, typed};
 use crate::api::{ActivityReport, TownStatus};
 use crate::lifecycle::Plan;
 
-fn attached_since(plan: &Plan<TownStatus>) -> Option<Timestamp> {
-    plan.status.as_ref()?.attached_since.as_ref().map(|t| t.0)
+fn attach_time(plan: &Plan<TownStatus>) -> Option<Timestamp> {
+    plan.status.as_ref()?.attach_time.as_ref().map(|t| t.0)
 }
 
 /// A town in which somebody began to type at minute 20.
@@ -18,7 +18,7 @@ fn typing() -> TownBuilder {
 #[test]
 fn t11_c2_what_an_attached_person_puts_in_moves_the_clock() {
     let plan = running_town().heard(minute(21), typed(minute(20))).decide(minute(21));
-    assert_eq!((sleep_at(&plan), attached_since(&plan)), (Some(minute(50)), Some(minute(21))));
+    assert_eq!((sleep_time(&plan), attach_time(&plan)), (Some(minute(50)), Some(minute(21))));
     let silent = || typing().heard(minute(49), typed(minute(20)));
     assert_eq!(silent().decide(minute(49)).phase(), "Idle");
     assert_eq!(silent().decide(minute(50)).phase(), "Draining", "30 minutes after the last input");
@@ -28,10 +28,10 @@ fn t11_c2_what_an_attached_person_puts_in_moves_the_clock() {
 fn t11_c2_c14_being_attached_without_a_word_is_nothing() {
     let silent = ActivityReport { attached: true, ..quiet() };
     let plan = running_town().heard(minute(21), silent).decide(minute(21));
-    assert_eq!((sleep_at(&plan), attached_since(&plan)), (Some(minute(30)), None));
+    assert_eq!((sleep_time(&plan), attach_time(&plan)), (Some(minute(30)), None));
     let gone = ActivityReport { attached: false, ..typed(minute(20)) };
     let plan = running_town().heard(minute(21), gone).decide(minute(21));
-    assert_eq!(attached_since(&plan), None);
+    assert_eq!(attach_time(&plan), None);
 }
 
 #[test]
@@ -42,7 +42,7 @@ fn input_is_written_when_it_matters_and_not_each_time() {
         town = town.heard(minute(at), typed(minute(at)));
         let plan = town.decide(minute(at));
         assert_eq!(plan.phase(), "Idle", "{at}");
-        let shown = sleep_at(&plan).unwrap();
+        let shown = sleep_time(&plan).unwrap();
         assert!(shown > minute(at), "{at}: {shown} is past");
         writes += usize::from(plan.status != town.0.town.status);
         town = town.after(&plan);
@@ -63,7 +63,7 @@ fn input_that_does_not_move_the_clock_is_not_written() {
 #[test]
 fn a_longer_time_to_sleep_is_shown_at_once_though_a_person_is_attached() {
     let longer = typing().sleep_after("60m").decide(minute(21));
-    assert_eq!(sleep_at(&longer), Some(minute(80)));
+    assert_eq!(sleep_time(&longer), Some(minute(80)));
 }
 
 #[test]
@@ -95,9 +95,9 @@ fn the_bound_is_the_operators_to_set() {
 fn who_detaches_and_comes_back_begins_anew() {
     let gone = typing().heard(minute(30), quiet());
     let plan = gone.decide(minute(30));
-    assert_eq!(attached_since(&plan), None);
+    assert_eq!(attach_time(&plan), None);
     let back = gone.after(&plan).heard(minute(40), typed(minute(40))).decide(minute(40));
-    assert_eq!(attached_since(&back), Some(minute(40)));
+    assert_eq!(attach_time(&back), Some(minute(40)));
 }
 
 #[test]
@@ -106,37 +106,37 @@ fn what_was_put_in_last_counts_after_its_author_has_left() {
     let typed_on = typing().heard(minute(45), typed(minute(45))).settled(minute(45));
     let left = ActivityReport { attached: false, ..typed(minute(45)) };
     let plan = typed_on.heard(minute(46), left).decide(minute(46));
-    assert_eq!(sleep_at(&plan), Some(minute(75)), "30 minutes after the last input");
+    assert_eq!(sleep_time(&plan), Some(minute(75)), "30 minutes after the last input");
 }
 
 #[test]
 fn what_was_put_in_last_counts_though_the_pod_forgets_it_with_its_author() {
     let typed_on = typing().heard(minute(45), typed(minute(45))).settled(minute(45));
     let plan = typed_on.clone().heard(minute(46), quiet()).decide(minute(46));
-    assert_eq!((sleep_at(&plan), attached_since(&plan)), (Some(minute(75)), None));
+    assert_eq!((sleep_time(&plan), attach_time(&plan)), (Some(minute(75)), None));
     // The last time that was said counts, not the latest: a clock may have been set right.
     let set_right = typed_on.heard(minute(46), typed(minute(40))).settled(minute(46));
     let plan = set_right.heard(minute(47), quiet()).decide(minute(47));
-    assert_eq!(sleep_at(&plan), Some(minute(70)));
+    assert_eq!(sleep_time(&plan), Some(minute(70)));
 }
 
 #[test]
 fn input_of_a_clock_that_is_ahead_is_as_new_as_now() {
     let plan = running_town().heard(minute(20), typed(minute(500))).decide(minute(20));
-    assert_eq!(sleep_at(&plan), Some(minute(50)));
+    assert_eq!(sleep_time(&plan), Some(minute(50)));
 }
 
 #[test]
 fn old_input_does_not_turn_the_clock_back() {
     let plan = running_town().last_active(minute(15)).heard(minute(20), typed(minute(2))).decide(minute(20));
-    assert_eq!(sleep_at(&plan), Some(minute(45)));
+    assert_eq!(sleep_time(&plan), Some(minute(45)));
 }
 
 #[test]
 fn a_person_may_be_attached_to_an_agent() {
     let mayor = mayor().started().running().heard(minute(20), typed(minute(20)));
     let plan = running_town().with(mayor).decide(minute(20));
-    assert_eq!((sleep_at(&plan), attached_since(&plan)), (Some(minute(50)), Some(minute(20))));
+    assert_eq!((sleep_time(&plan), attach_time(&plan)), (Some(minute(50)), Some(minute(20))));
 }
 
 #[test]
@@ -144,18 +144,18 @@ fn t11_the_bound_does_not_begin_anew_because_one_answer_of_several_failed() {
     let mayor = || mayor().started().running();
     let typing = running_town().heard(minute(20), quiet()).with(mayor().heard(minute(20), typed(minute(20))));
     let hiccup = typing.settled(minute(20)).without_agents().with(mayor().silent(1, minute(21), minute(21)));
-    assert_eq!(attached_since(&hiccup.decide(minute(21))), Some(minute(20)));
+    assert_eq!(attach_time(&hiccup.decide(minute(21))), Some(minute(20)));
     let deaf =
         running_town().silent(1, minute(20), minute(20)).with(mayor().heard(minute(20), typed(minute(20))));
-    assert_eq!(attached_since(&deaf.decide(minute(20))), Some(minute(20)), "one who says so is enough");
+    assert_eq!(attach_time(&deaf.decide(minute(20))), Some(minute(20)), "one who says so is enough");
     let mut gone = hiccup;
     gone.0.pods.retain(|pod| pod.agent_uid.is_none());
-    assert_eq!(attached_since(&gone.decide(minute(22))), None, "with its pod a person is gone");
+    assert_eq!(attach_time(&gone.decide(minute(22))), None, "with its pod a person is gone");
 }
 
 #[test]
 fn whoever_says_nothing_leaves_attachment_as_it_is() {
     let unheard = typing().silent(1, second(1230), second(1230));
     let plan = unheard.decide(second(1230));
-    assert_eq!(attached_since(&plan), Some(minute(20)));
+    assert_eq!(attach_time(&plan), Some(minute(20)));
 }

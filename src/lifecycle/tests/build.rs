@@ -182,7 +182,7 @@ impl TownBuilder {
     }
 
     pub fn expires(self, at: Timestamp, policy: ExpiryPolicy) -> Self {
-        self.edit(|t| t.spec.expiry = Some(Expiry { at: Time(at), policy }))
+        self.edit(|t| t.spec.expiry = Some(Expiry { time: Time(at), policy }))
     }
 
     pub fn ports(self, ports: &[i32]) -> Self {
@@ -238,7 +238,7 @@ impl TownBuilder {
     }
 
     pub fn suspended(self) -> Self {
-        self.edit(|t| t.spec.suspended = true)
+        self.edit(|t| t.spec.suspend = true)
     }
 
     pub fn protected(self) -> Self {
@@ -262,11 +262,11 @@ impl TownBuilder {
     }
 
     pub fn last_active(self, at: Timestamp) -> Self {
-        self.status(|s| s.last_active_at = Some(Time(at)))
+        self.status(|s| s.last_active_time = Some(Time(at)))
     }
 
     pub fn woke(self, at: Timestamp) -> Self {
-        self.status(|s| s.woke_at = Some(Time(at)))
+        self.status(|s| s.wake_time = Some(Time(at)))
     }
 
     pub fn created(self, at: Timestamp) -> Self {
@@ -277,7 +277,7 @@ impl TownBuilder {
     pub fn draining(self, why: AsleepReason, since: Timestamp) -> Self {
         self.awake()
             .status(|s| {
-                s.draining_since = Some(Time(since));
+                s.drain_time = Some(Time(since));
                 s.asleep_reason = Some(why);
             })
             .live()
@@ -360,7 +360,7 @@ impl TownBuilder {
         let value = format!("{}@{at}", uid("gas"));
         self.deleting(at).tombstone(&value).live().status(|s| {
             s.destroy = Some(crate::api::DestroyStatus {
-                started_at: Time(at),
+                start_time: Time(at),
                 step: crate::api::DestroyStep::Tombstone,
                 blocked_by: Vec::new(),
             });
@@ -451,8 +451,8 @@ fn pod_status(owner: &str, created: Timestamp) -> PodStatus {
         container_restarts: 0,
         name: Some(format!("{owner}-pod")),
         uid: Some(uid(&format!("{owner}-pod")).to_string()),
-        node: None,
-        started_at: Some(Time(created)),
+        node_name: None,
+        start_time: Some(Time(created)),
         ready_time: None,
     }
 }
@@ -462,7 +462,7 @@ pub fn failures(count: i32, last: Timestamp) -> RestartsStatus {
     let failure_time = Some(Time(last));
     RestartsStatus {
         count,
-        window_started_at: failure_time.clone(),
+        window_start_time: failure_time.clone(),
         failure_time,
         message: "exit code 1".into(),
         ..RestartsStatus::default()
@@ -471,12 +471,12 @@ pub fn failures(count: i32, last: Timestamp) -> RestartsStatus {
 
 /// An agent of mode Task, bound to a running town, with nothing on its hook.
 pub fn polecat(name: &str) -> AgentBuilder {
-    agent(name, &json!({"town": "gas", "role": "polecat", "rig": "rig"}))
+    agent(name, &json!({"townName": "gas", "role": "Polecat", "rig": "rig"}))
 }
 
 /// An agent of mode Session, bound to a running town.
 pub fn mayor() -> AgentBuilder {
-    agent("mayor", &json!({"town": "gas", "role": "mayor"}))
+    agent("mayor", &json!({"townName": "gas", "role": "Mayor"}))
 }
 
 fn agent(name: &str, spec: &serde_json::Value) -> AgentBuilder {
@@ -627,9 +627,9 @@ impl AgentBuilder {
         self.work(|w| {
             bead.clone_into(&mut w.bead);
             w.attempts = attempts;
-            w.window_started_at.get_or_insert(Time(began));
-            w.started_at = Some(Time(began));
-            w.finished_at = None;
+            w.window_start_time.get_or_insert(Time(began));
+            w.start_time = Some(Time(began));
+            w.finish_time = None;
             w.outcome = None;
         })
     }
@@ -637,7 +637,7 @@ impl AgentBuilder {
     /// The attempt ended then without being done.
     pub fn ended(self, outcome: Outcome, at: Timestamp) -> Self {
         self.work(|w| {
-            w.finished_at = Some(Time(at));
+            w.finish_time = Some(Time(at));
             w.outcome = Some(outcome);
             w.message = "exit code 1".into();
         })
@@ -672,7 +672,7 @@ impl AgentBuilder {
 
     /// Recorded as having been started once.
     pub fn started(self) -> Self {
-        self.status(|s| s.pod = Some(PodStatus { started_at: Some(Time(minute(0))), ..PodStatus::default() }))
+        self.status(|s| s.pod = Some(PodStatus { start_time: Some(Time(minute(0))), ..PodStatus::default() }))
     }
 
     /// Its start began then, and its pod was not Ready since.
@@ -694,7 +694,7 @@ impl AgentBuilder {
     pub fn delivered(self, bead: &str) -> Self {
         self.work(|w| {
             bead.clone_into(&mut w.bead);
-            w.started_at = Some(Time(minute(0)));
+            w.start_time = Some(Time(minute(0)));
         })
     }
 
@@ -852,18 +852,18 @@ pub fn says(agent: &str, state: ReportedState) -> ActivityReport {
 
 /// What a report says of one agent.
 pub fn entry(agent: &str, state: ReportedState) -> ReportedAgent {
-    ReportedAgent { uid: uid(agent).to_string(), state, last_activity_at: None, bead: None, message: None }
+    ReportedAgent { uid: uid(agent).to_string(), state, last_activity_time: None, bead: None, message: None }
 }
 
 /// A report of an agent that does not get on, and did something last then.
 pub fn stalled(agent: &str, last: Timestamp) -> ActivityReport {
-    let entry = ReportedAgent { last_activity_at: Some(Time(last)), ..entry(agent, ReportedState::Stalled) };
+    let entry = ReportedAgent { last_activity_time: Some(Time(last)), ..entry(agent, ReportedState::Stuck) };
     ActivityReport { agents: vec![entry], ..quiet() }
 }
 
 /// A report of a person who put something in then.
 pub fn typed(at: Timestamp) -> ActivityReport {
-    ActivityReport { attached: true, last_input_at: Some(Time(at)), ..quiet() }
+    ActivityReport { attached: true, last_input_time: Some(Time(at)), ..quiet() }
 }
 
 pub fn hook(bead: &str) -> Hook {
@@ -905,7 +905,7 @@ pub fn pod(owner: &str) -> PodBuilder {
         hook: None,
         termination: None,
         disrupted: false,
-        token_secret: None,
+        token_secret_name: None,
         trouble: None,
         trouble_since: None,
     })
@@ -1056,8 +1056,8 @@ macro_rules! read {
 }
 
 /// When the town sleeps, as it shows it.
-pub fn sleep_at(plan: &Plan<TownStatus>) -> Option<Timestamp> {
-    plan.status.as_ref()?.sleep_at.as_ref().map(|t| t.0)
+pub fn sleep_time(plan: &Plan<TownStatus>) -> Option<Timestamp> {
+    plan.status.as_ref()?.sleep_time.as_ref().map(|t| t.0)
 }
 
 read!(TownStatus);

@@ -239,7 +239,7 @@ fn an_expired_town_sleeps_until_its_expiry_is_moved() {
     let mut scene = Scene::of(town().backlog(1, 0, 0).expires(minute(60), ExpiryPolicy::Sleep));
     scene.later("3h");
     assert_eq!(scene.phase("gas"), "Asleep");
-    scene.edit_town("a day more", |t| t.spec.expiry.as_mut().unwrap().at.0 = minute(24 * 60)).later("1h");
+    scene.edit_town("a day more", |t| t.spec.expiry.as_mut().unwrap().time.0 = minute(24 * 60)).later("1h");
     assert_eq!(scene.phase("gas"), "Running");
     scene.told(
         "
@@ -529,7 +529,7 @@ fn a_volume_grows_is_lost_and_is_made_anew_only_when_a_person_lets_it_go() {
 fn a_paused_town_is_left_alone_until_it_is_lifted_or_deleted() {
     let mut scene = Scene::of(town());
     scene.agent(polecat("toast")).edit_town("paused", |t| annotate(t, names::PAUSED, "true"));
-    scene.edit_town("suspended", |t| t.spec.suspended = true).later("10h");
+    scene.edit_town("suspended", |t| t.spec.suspend = true).later("10h");
     scene.edit_town("no longer paused", |t| t.metadata.annotations = None);
     scene.edit_town("paused again", |t| annotate(t, names::PAUSED, "true")).delete_town();
     scene.assert_nothing_left();
@@ -567,8 +567,8 @@ fn a_paused_town_is_left_alone_until_it_is_lifted_or_deleted() {
 #[test]
 fn a_town_waits_for_its_turn_to_start_and_to_wake() {
     let mut scene = Scene::of(town().not_its_turn());
-    scene.later("1m").edit_town("suspended", |t| t.spec.suspended = true);
-    scene.may_start(false).edit_town("and lifted", |t| t.spec.suspended = false).later("10m");
+    scene.later("1m").edit_town("suspended", |t| t.spec.suspend = true);
+    scene.may_start(false).edit_town("and lifted", |t| t.spec.suspend = false).later("10m");
     assert_eq!(scene.phase("gas"), "Asleep");
     scene.may_start(true).happens("it is its turn");
     scene.told(
@@ -586,7 +586,7 @@ fn a_town_waits_for_its_turn_to_start_and_to_wake() {
          00:01:00 gas    Asleep     report
          00:01:00 -- 10m pass
          00:11:00 -- it is its turn
-         00:11:00 gas    Starting   report (woken: spec.suspended was lifted)
+         00:11:00 gas    Starting   report (woken: spec.suspend was lifted)
          00:11:00 gas    Starting   create pod
          00:11:00 gas    Idle       report
         ",

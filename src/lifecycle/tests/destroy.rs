@@ -142,7 +142,7 @@ fn a_blocked_town_shows_what_its_agent_says_that_it_waits_for() {
         });
         let agent = idle().deleting(minute(0)).status(|s| {
             s.destroy = Some(crate::api::DestroyStatus {
-                started_at: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(minute(0)),
+                start_time: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(minute(0)),
                 step: DestroyStep::Compute,
                 blocked_by: blocked_by.into_iter().collect(),
             });
@@ -374,7 +374,7 @@ fn sleep_does_not_matter_any_more() {
         .deleting(minute(1))
         .remains(|_| {});
     let status = drowsy.decide(minute(1)).status.unwrap();
-    assert_eq!((status.draining_since, status.sleep_at), (None, None));
+    assert_eq!((status.drain_time, status.sleep_time), (None, None));
 }
 
 /// An agent that is deleted alone, at minute 0.
@@ -461,7 +461,7 @@ fn an_agent_that_does_not_go_says_what_it_waits_for() {
     );
     let named = stuck.decide(second(5));
     let destroy = named.status.as_ref().unwrap().destroy.clone().unwrap();
-    assert_eq!((destroy.started_at.0, destroy.step), (minute(0), DestroyStep::Compute));
+    assert_eq!((destroy.start_time.0, destroy.step), (minute(0), DestroyStep::Compute));
     assert_eq!(destroy.blocked_by[0].name, "toast-pod");
     let blocked = stuck.after(&named).decide(minute(10));
     assert!(blocked.is(DELETION_BLOCKED));

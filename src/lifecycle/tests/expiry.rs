@@ -108,7 +108,7 @@ fn an_expiry_that_was_past_at_the_towns_creation_starts_and_destroys_nothing() {
             let plan = town.decide(minute(1));
             assert_eq!((plan.phase(), plan.does().as_str()), ("Blocked", ""), "{policy:?} {at}");
             assert_eq!((plan.is(STALLED), plan.reason(STALLED)), (true, reason::EXPIRY_IN_PAST));
-            assert!(plan.message(READY).contains("spec.expiry.at"), "{}", plan.message(READY));
+            assert!(plan.message(READY).contains("spec.expiry.time"), "{}", plan.message(READY));
             assert_eq!(plan.look_again, None);
             assert!(!starting(&town.0, minute(1)), "it takes nobody's turn");
             let settled = town.after(&plan);

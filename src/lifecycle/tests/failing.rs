@@ -1,7 +1,7 @@
 //! Pods that do not come, do not stay or do not go: what is said, what is tried again, and what is left alone.
 
 use super::build::{
-    PodBuilder, Read, TownBuilder, mayor, minute, pod, polecat, running_town, second, sleep_at, town,
+    PodBuilder, Read, TownBuilder, mayor, minute, pod, polecat, running_town, second, sleep_time, town,
 };
 use crate::api::AsleepReason::{Idle, Suspended};
 use crate::api::condition::{DEGRADED, READY, reason};
@@ -10,7 +10,7 @@ use crate::lifecycle::{Plan, events_are_due, reads_secrets_of_town, starting};
 
 fn restarts(plan: &Plan<TownStatus>) -> Option<(i32, i64)> {
     let r: RestartsStatus = plan.status.clone()?.restarts?;
-    let began = r.window_started_at?.0.duration_since(minute(0)).as_mins();
+    let began = r.window_start_time?.0.duration_since(minute(0)).as_mins();
     Some((r.count, began))
 }
 
@@ -433,5 +433,5 @@ fn e10_an_attempt_on_a_lost_node_is_not_begun_anew_before_the_pod_is_proven_gone
 
 #[test]
 fn a_sleeping_town_without_work_shows_no_time_to_sleep() {
-    assert_eq!(sleep_at(&town().asleep(Idle).decide(minute(1))), None);
+    assert_eq!(sleep_time(&town().asleep(Idle).decide(minute(1))), None);
 }

@@ -3,7 +3,7 @@
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::build::{
-    Read, TownBuilder, mayor, minute, pod, polecat, quiet, running_town, says, second, sleep_at, town, uid,
+    Read, TownBuilder, mayor, minute, pod, polecat, quiet, running_town, says, second, sleep_time, town, uid,
     unheard,
 };
 use crate::api::AsleepReason::{ActivityUnknown, Idle};
@@ -15,7 +15,7 @@ use crate::lifecycle::{Plan, ProbeFacts};
 const HICCUP: u32 = 2;
 
 fn last_active(plan: &Plan<TownStatus>) -> Option<Timestamp> {
-    plan.status.as_ref()?.last_active_at.as_ref().map(|t| t.0)
+    plan.status.as_ref()?.last_active_time.as_ref().map(|t| t.0)
 }
 
 /// A town that had no work since the beginning, and whose pod does not answer since minute 10.
@@ -32,7 +32,7 @@ fn c12_the_clock_never_starts_before_the_pod_the_wake_or_the_last_work() {
         ("work was last", pod_at(5).woke(minute(10)).last_active(minute(20)), 20),
         ("created last", pod_at(5).created(minute(20)), 20),
     ] {
-        assert_eq!(sleep_at(&town.decide(minute(21))), Some(minute(since + 30)), "{case}");
+        assert_eq!(sleep_time(&town.decide(minute(21))), Some(minute(since + 30)), "{case}");
         assert_eq!(town.decide(second((since + 30) * 60 - 1)).phase(), "Idle", "{case}");
         assert_eq!(town.decide(minute(since + 30)).phase(), "Draining", "{case}");
     }
@@ -62,7 +62,7 @@ fn idle_clock_starts_when_the_pod_is_first_ready() {
     let mut ready = starting;
     ready.0.pods = vec![pod("gas").ready_since(minute(4)).0];
     let settled = ready.settled(minute(4));
-    assert_eq!(sleep_at(&settled.decide(minute(5))), Some(minute(34)));
+    assert_eq!(sleep_time(&settled.decide(minute(5))), Some(minute(34)));
     // A later readiness does not move it.
     let mut flapped = settled;
     flapped.0.pods = vec![pod("gas").ready_since(minute(20)).0];
@@ -86,7 +86,7 @@ fn idle_clock_starts_anew_when_a_person_has_the_pod_replaced() {
     let created = going.settled(minute(29));
     let mut successor = pod("gas").created(minute(29)).ready_since(minute(30));
     successor.0.restart_at = Some("now".into());
-    assert_eq!(sleep_at(&created.pod(successor).decide(minute(30))), Some(minute(60)));
+    assert_eq!(sleep_time(&created.pod(successor).decide(minute(30))), Some(minute(60)));
 }
 
 // Review code:A10c.
@@ -140,7 +140,7 @@ fn t13_a_town_that_was_just_woken_is_not_put_to_sleep_again() {
     let woken = town().asleep(Idle).wake_request("please").last_active(minute(0)).settled(minute(600));
     let started = woken.pod(pod("gas").created(minute(600)).ready());
     let plan = started.decide(minute(600));
-    assert_eq!((plan.phase(), sleep_at(&plan)), ("Idle", Some(minute(630))));
+    assert_eq!((plan.phase(), sleep_time(&plan)), ("Idle", Some(minute(630))));
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn c13_a_town_that_starts_is_asleep_or_awake_but_never_idle_by_an_old_clock() {
     let starting =
         town().awake().woke(minute(600)).last_active(minute(0)).pod(pod("gas").created(minute(600)));
     let plan = starting.decide(minute(601));
-    assert_eq!((plan.phase(), sleep_at(&plan)), ("Starting", None));
+    assert_eq!((plan.phase(), sleep_time(&plan)), ("Starting", None));
 }
 
 #[test]
@@ -165,20 +165,20 @@ fn k31_steps_of_the_clock_are_borne() {
         assert_eq!(plan.phase(), phase, "{case}");
         if phase == "Idle" {
             let bound = now.saturating_add(SignedDuration::from_mins(30)).unwrap();
-            assert_eq!(sleep_at(&plan), Some(bound), "{case}: a stamp in the future is read as now");
+            assert_eq!(sleep_time(&plan), Some(bound), "{case}: a stamp in the future is read as now");
         }
         assert!(plan.look_again.is_none_or(|at| at > now), "{case}");
     }
     // Work that is seen by a clock that stepped back is written with that clock; the pod's start still counts.
     let stepped_back = running_town().active().last_active(minute(500)).decide(minute(20));
-    assert_eq!((last_active(&stepped_back), sleep_at(&stepped_back)), (Some(minute(20)), Some(minute(50))));
+    assert_eq!((last_active(&stepped_back), sleep_time(&stepped_back)), (Some(minute(20)), Some(minute(50))));
 }
 
 #[test]
 fn k31_a_stamp_at_the_end_of_time_overflows_nothing() {
     let far = running_town().last_active(Timestamp::MAX);
     let plan = far.decide(minute(1));
-    assert_eq!((plan.phase(), sleep_at(&plan).is_some()), ("Idle", true));
+    assert_eq!((plan.phase(), sleep_time(&plan).is_some()), ("Idle", true));
     let long = running_town().sleep_after("720h").woke(Timestamp::MAX).decide(minute(1));
     assert_eq!(long.phase(), "Idle");
 }
@@ -188,7 +188,11 @@ fn stamps_that_are_not_set_do_not_count() {
     let mut bare = town().awake().no_template();
     bare = bare.edit(|t| t.metadata.creation_timestamp = None);
     let plan = bare.decide(minute(600));
-    assert_eq!((plan.phase(), sleep_at(&plan)), ("Idle", None), "no stamp at all: nobody can say since when");
+    assert_eq!(
+        (plan.phase(), sleep_time(&plan)),
+        ("Idle", None),
+        "no stamp at all: nobody can say since when"
+    );
     assert_eq!(bare.woke(minute(500)).decide(minute(501)).phase(), "Idle");
 }
 
@@ -212,7 +216,7 @@ fn the_clock_goes_on_over_a_restart_of_the_operator_at_any_moment() {
         let slept = at >= 30;
         assert_eq!(answered.phase(), if slept { "Draining" } else { "Idle" }, "{at}: the old clock counts");
         if !slept {
-            assert_eq!(sleep_at(&answered), Some(minute(30)), "{at}");
+            assert_eq!(sleep_time(&answered), Some(minute(30)), "{at}");
         }
     }
 }
@@ -225,7 +229,7 @@ fn work_that_ended_while_the_operator_was_away_counts_until_it_is_back() {
     assert!(plan.is(ACTIVE), "as it was, until somebody answers");
     assert_eq!(last_active(&plan), Some(minute(1)));
     let plan = fresh.heard(minute(300), quiet()).decide(minute(300));
-    assert_eq!((last_active(&plan), sleep_at(&plan)), (Some(minute(300)), Some(minute(330))));
+    assert_eq!((last_active(&plan), sleep_time(&plan)), (Some(minute(300)), Some(minute(330))));
 }
 
 #[test]
@@ -251,7 +255,7 @@ fn k20_unknown_is_neither_work_nor_its_absence_and_is_said() {
         (reason::ACTIVITY_UNKNOWN, reason::ACTIVITY_UNKNOWN)
     );
     assert!(plan.message(DEGRADED).contains("connection refused"), "{}", plan.message(DEGRADED));
-    let since = plan.status.as_ref().unwrap().activity_unknown_since.clone();
+    let since = plan.status.as_ref().unwrap().activity_unknown_time.clone();
     assert_eq!(since.map(|t| t.0), Some(minute(10)));
     let settled = unknown_since_ten(11).settled(minute(11));
     let other_words = settled.clone().silent(9, minute(10), minute(20));
@@ -269,7 +273,7 @@ fn of_several_who_do_not_answer_the_first_to_fall_silent_counts() {
         mayors.last = Some(Err("the mayor is silent".into()));
         both.0.agent_probes.insert(uid("mayor"), mayors);
         let plan = both.decide(minute(12));
-        let since = plan.status.as_ref().unwrap().activity_unknown_since.as_ref().unwrap().0;
+        let since = plan.status.as_ref().unwrap().activity_unknown_time.as_ref().unwrap().0;
         (since, plan.message(DEGRADED).contains("the mayor is silent"))
     };
     assert_eq!(unknown(3, 5), (minute(3), false));
@@ -289,8 +293,8 @@ fn k20_unknown_stops_the_clock_and_it_goes_on_where_it_stood() {
     assert_eq!(still.phase(), "Idle", "past the 30 minutes, and not asleep");
     let known = unknown.heard(minute(50), quiet());
     let plan = known.decide(minute(50));
-    assert_eq!(sleep_at(&plan), Some(minute(70)));
-    assert!(!plan.is(DEGRADED) && plan.status.as_ref().unwrap().activity_unknown_since.is_none());
+    assert_eq!(sleep_time(&plan), Some(minute(70)));
+    assert!(!plan.is(DEGRADED) && plan.status.as_ref().unwrap().activity_unknown_time.is_none());
     let known = known.after(&plan).heard(minute(69), quiet());
     assert_eq!(known.decide(second(70 * 60 - 1)).phase(), "Idle");
     assert_eq!(known.decide(minute(70)).phase(), "Draining");
@@ -299,9 +303,9 @@ fn k20_unknown_stops_the_clock_and_it_goes_on_where_it_stood() {
 #[test]
 fn a_clock_that_stood_still_twice_goes_on_where_it_stood_both_times() {
     let once = unknown_since_ten(20).settled(minute(20)).heard(minute(20), quiet()).settled(minute(20));
-    assert_eq!(sleep_at(&once.decide(minute(21))), Some(minute(40)));
+    assert_eq!(sleep_time(&once.decide(minute(21))), Some(minute(40)));
     let twice = once.silent(3, minute(25), minute(35)).settled(minute(35)).heard(minute(36), quiet());
-    assert_eq!(sleep_at(&twice.decide(minute(36))), Some(minute(51)), "15 minutes were left, and are");
+    assert_eq!(sleep_time(&twice.decide(minute(36))), Some(minute(51)), "15 minutes were left, and are");
 }
 
 #[test]
@@ -310,7 +314,7 @@ fn work_ends_not_knowing() {
     let plan = unknown.heard(minute(50), says("x", ReportedState::Working)).decide(minute(50));
     assert_eq!((plan.phase(), plan.is(DEGRADED)), ("Running", false));
     let status = plan.status.unwrap();
-    assert_eq!((status.activity_unknown_since, status.idle_since), (None, None));
+    assert_eq!((status.activity_unknown_time, status.idle_time), (None, None));
 }
 
 #[test]
@@ -319,7 +323,7 @@ fn not_knowing_is_bounded_and_the_town_then_sleeps_with_that_reason() {
     let unknown = unknown_since_ten(11).settled(minute(11));
     let plan = unknown.decide(second(bound * 60 - 1));
     assert_eq!(
-        (plan.phase(), sleep_at(&plan), plan.look_again),
+        (plan.phase(), sleep_time(&plan), plan.look_again),
         ("Idle", Some(minute(bound)), Some(minute(bound)))
     );
     let plan = unknown.decide(minute(bound));
@@ -329,7 +333,7 @@ fn not_knowing_is_bounded_and_the_town_then_sleeps_with_that_reason() {
     assert_eq!((asleep.phase(), asleep.reason(ASLEEP)), ("Asleep", reason::ACTIVITY_UNKNOWN));
     assert_eq!(asleep.reason(DEGRADED), reason::ACTIVITY_UNKNOWN, "never silently");
     let status = asleep.status.unwrap();
-    assert_eq!((status.asleep_reason, status.activity_unknown_since), (Some(ActivityUnknown), None));
+    assert_eq!((status.asleep_reason, status.activity_unknown_time), (Some(ActivityUnknown), None));
 }
 
 #[test]
@@ -340,7 +344,7 @@ fn not_knowing_is_bounded_over_restarts_of_the_operator_too() {
     let mut unheard_again = fresh.clone();
     unheard_again.0.probe = unheard(3, minute(41), minute(43));
     let plan = unheard_again.decide(minute(43));
-    assert_eq!(sleep_at(&plan), Some(minute(100)), "since minute 10, not since the restart");
+    assert_eq!(sleep_time(&plan), Some(minute(100)), "since minute 10, not since the restart");
 }
 
 #[test]
@@ -349,7 +353,7 @@ fn an_always_on_town_stays_awake_unknown_or_not_and_says_so() {
     for at in [11, 99, 100, 100_000] {
         let plan = unknown.decide(minute(at));
         assert_eq!((plan.phase(), plan.reason(DEGRADED)), ("Idle", reason::ACTIVITY_UNKNOWN), "{at}");
-        assert_eq!(sleep_at(&plan), None, "{at}");
+        assert_eq!(sleep_time(&plan), None, "{at}");
     }
 }
 
@@ -369,13 +373,13 @@ fn a_start_is_reported_once_though_the_answer_comes_a_moment_later() {
         town.pod(pod("gas").ready())
     };
     let first = ready().decide(minute(1));
-    assert_eq!((first.phase(), sleep_at(&first), first.asks.len()), ("Idle", Some(minute(30)), 1));
+    assert_eq!((first.phase(), sleep_time(&first), first.asks.len()), ("Idle", Some(minute(30)), 1));
     let answered = ready().after(&first).heard(minute(1), quiet());
     assert_eq!(answered.decide(minute(1)).status, answered.0.town.status, "nothing to write");
     // Not what is past, and not what an answer alone could say.
-    assert_eq!(sleep_at(&ready().decide(minute(30))), None);
-    assert_eq!(sleep_at(&ready().active().decide(minute(1))), None);
-    assert_eq!(sleep_at(&ready().always_on().decide(minute(1))), None);
+    assert_eq!(sleep_time(&ready().decide(minute(30))), None);
+    assert_eq!(sleep_time(&ready().active().decide(minute(1))), None);
+    assert_eq!(sleep_time(&ready().always_on().decide(minute(1))), None);
 }
 
 #[test]
@@ -407,5 +411,5 @@ fn a_clock_that_began_while_nobody_knew_is_not_shifted_past_now() {
     // Nobody knows since minute 10, and a person asked for a wake at 40.
     let mut unknown = unknown_since_ten(45).settled(minute(45)).woke(minute(40));
     unknown = unknown.heard(minute(50), quiet());
-    assert_eq!(sleep_at(&unknown.decide(minute(50))), Some(minute(80)), "a whole sleepAfter, and no more");
+    assert_eq!(sleep_time(&unknown.decide(minute(50))), Some(minute(80)), "a whole sleepAfter, and no more");
 }

@@ -96,8 +96,8 @@ impl Run {
             }
             Event::Backlog => edit(scene, &|t| t.spec.backlog.merge_requests = 1),
             Event::WakeRequest => edit(scene, &|t| t.spec.wake_request = "please".into()),
-            Event::Suspend => edit(scene, &|t| t.spec.suspended = true),
-            Event::Lift => edit(scene, &|t| t.spec.suspended = false),
+            Event::Suspend => edit(scene, &|t| t.spec.suspend = true),
+            Event::Lift => edit(scene, &|t| t.spec.suspend = false),
             Event::Delete => edit(scene, &|t| {
                 t.metadata.deletion_timestamp.get_or_insert(Time(now));
             }),
@@ -118,7 +118,7 @@ impl Run {
             self.scene.assert_nothing_left();
             return;
         }
-        let suspended = self.scene.town.as_ref().unwrap().spec.suspended;
+        let suspended = self.scene.town.as_ref().unwrap().spec.suspend;
         if suspended {
             assert_eq!((phase, self.scene.pods.len()), ("Asleep", 0), "{about}");
         } else if self.has(Event::Work) {

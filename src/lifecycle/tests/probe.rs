@@ -29,11 +29,11 @@ fn a_pod_is_asked_at_its_address_with_the_token_of_its_owner() {
     assert_eq!((ask.probe.port, ask.probe.path.as_str()), (8080, "/activity"));
     assert_eq!(ask.secret, "gas-00000001", "our own");
     let named = unasked().edit(|t| {
-        t.spec.activity_probe.as_mut().unwrap().token_secret = Some("door".into());
+        t.spec.activity_probe.as_mut().unwrap().token_secret_name = Some("door".into());
     });
     assert_eq!(named.decide(minute(1)).asks[0].secret, "door", "or the one that the spec names");
     let made_with = |mut t: TownBuilder, secret: &str| {
-        t.0.pods[0].token_secret = Some(secret.into());
+        t.0.pods[0].token_secret_name = Some(secret.into());
         t
     };
     let old = made_with(named, "old-door").active();
@@ -53,7 +53,7 @@ fn a_pod_is_asked_at_its_address_with_the_token_of_its_owner() {
 fn only_our_own_token_is_made() {
     assert_eq!(town().awake().asked().decide(minute(1)).does(), "create token, create pod");
     let named = town().awake().asked().edit(|t| {
-        t.spec.activity_probe.as_mut().unwrap().token_secret = Some("door".into());
+        t.spec.activity_probe.as_mut().unwrap().token_secret_name = Some("door".into());
     });
     assert_eq!(named.decide(minute(1)).does(), "create pod");
     assert_eq!(mayor().asked().decide(minute(1)).does(), "create token, create pod");

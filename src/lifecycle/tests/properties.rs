@@ -76,7 +76,7 @@ impl Dice<'_> {
 
     fn destroy(&mut self) -> Option<DestroyStatus> {
         self.one_in(3).then(|| DestroyStatus {
-            started_at: Time(self.time()),
+            start_time: Time(self.time()),
             step: self.pick(&[DestroyStep::Tombstone, DestroyStep::Drain, DestroyStep::Compute]),
             blocked_by: Vec::new(),
         })
@@ -87,8 +87,8 @@ impl Dice<'_> {
             container_restarts: self.pick(&[0, 0, 1, 7]),
             name: Some("gas-pod".into()),
             uid: self.one_in(2).then(|| self.pick(&["some-uid".to_owned(), uid("gas-pod").to_string()])),
-            node: None,
-            started_at: (!self.one_in(3)).then(|| Time(self.time())),
+            node_name: None,
+            start_time: (!self.one_in(3)).then(|| Time(self.time())),
             ready_time: self.one_in(2).then(|| Time(self.time())),
         })
     }
@@ -132,19 +132,19 @@ impl Dice<'_> {
     fn report(&mut self) -> ActivityReport {
         let mut report = ActivityReport { backlog: self.backlog(), ..quiet() };
         report.attached = self.one_in(2);
-        report.last_input_at = self.one_in(2).then(|| Time(self.time()));
+        report.last_input_time = self.one_in(2).then(|| Time(self.time()));
         for name in ["mayor", "toast", "stranger"] {
             if self.one_in(2) {
                 let state = self.pick(&[
                     ReportedState::Idle,
                     ReportedState::Working,
                     ReportedState::Waiting,
-                    ReportedState::Stalled,
+                    ReportedState::Stuck,
                     ReportedState::Done,
                     ReportedState::Failed,
                 ]);
                 let mut entry = entry(name, state);
-                entry.last_activity_at = self.one_in(2).then(|| Time(self.time()));
+                entry.last_activity_time = self.one_in(2).then(|| Time(self.time()));
                 entry.bead = self.one_in(2).then(|| self.bead().into());
                 report.agents.push(entry);
             }
@@ -170,7 +170,7 @@ impl Dice<'_> {
         self.pick(&[
             serde_json::json!({"size": "1Gi"}),
             serde_json::json!({"size": "2Gi", "retainPolicy": "Retain"}),
-            serde_json::json!({"existingClaim": "mine"}),
+            serde_json::json!({"existingClaimName": "mine"}),
         ])
     }
 
@@ -291,22 +291,22 @@ impl Dice<'_> {
                 Some(AsleepReason::Expired),
                 Some(AsleepReason::ActivityUnknown),
             ]),
-            sleep_at: self.one_in(3).then(|| Time(self.time())),
-            idle_since: self.one_in(3).then(|| Time(self.time())),
+            sleep_time: self.one_in(3).then(|| Time(self.time())),
+            idle_time: self.one_in(3).then(|| Time(self.time())),
             pod_mark_time: self.one_in(3).then(|| Time(self.time())),
             accepted_time: self.one_in(2).then(|| Time(self.time())),
-            activity_unknown_since: self.one_in(3).then(|| Time(self.time())),
-            attached_since: self.one_in(3).then(|| Time(self.time())),
+            activity_unknown_time: self.one_in(3).then(|| Time(self.time())),
+            attach_time: self.one_in(3).then(|| Time(self.time())),
             storage: self.storage_record(),
             usage: self.one_in(2).then(|| UsageStatus {
                 month: "2030-01".into(),
                 pod_seconds: self.pick(&[0, 77, i64::MAX]),
-                since: Time(self.time()),
+                count_time: Time(self.time()),
             }),
             pod: self.pod_record(),
-            last_active_at: self.one_in(2).then(|| Time(self.time())),
-            woke_at: self.one_in(2).then(|| Time(self.time())),
-            draining_since: self.one_in(3).then(|| Time(self.time())),
+            last_active_time: self.one_in(2).then(|| Time(self.time())),
+            wake_time: self.one_in(2).then(|| Time(self.time())),
+            drain_time: self.one_in(3).then(|| Time(self.time())),
             handled_wake_request: self.pick(&[String::new(), "please".into()]),
             restarts: self.one_in(2).then(|| self.restarts()),
             start_time: self.one_in(3).then(|| Time(self.time())),
@@ -578,7 +578,7 @@ fn recorded(remains: Option<&Remains>) -> bool {
 
 fn a_record() -> Tombstone {
     let spec = json!({"kind": "Town", "namespace": "ns", "name": "gas", "uid": uid("gas").as_str(), "cause": "Deleted",
-        "deletedAt": "2030-01-01T00:00:00Z", "expiresAt": "2030-01-08T00:00:00Z"});
+        "deleteTime": "2030-01-01T00:00:00Z", "expireTime": "2030-01-08T00:00:00Z"});
     Tombstone::new("town-gas", serde_json::from_value(spec).unwrap())
 }
 
@@ -642,11 +642,11 @@ proptest! {
         prop_assert!(!(retained && plan.actions.iter().any(own_claim)), "retained, and deleted\n{}", about());
         if deletes_itself(&plan) {
             let expiry = s.town.spec.expiry.as_ref();
-            let due = expiry.is_some_and(|e| e.policy == ExpiryPolicy::Destroy && e.at.0 <= now);
+            let due = expiry.is_some_and(|e| e.policy == ExpiryPolicy::Destroy && e.time.0 <= now);
             prop_assert!(due && !dead(meta) && !paused, "it destroys itself\n{}", about());
             let born = meta.creation_timestamp.as_ref().map(|t| t.0);
             let lived = status.accepted_time.is_some();
-            prop_assert!(lived || expiry.map(|e| e.at.0) > born, "before its birth\n{}", about());
+            prop_assert!(lived || expiry.map(|e| e.time.0) > born, "before its birth\n{}", about());
         }
         let asleep = is_asleep(&status.conditions);
         for ask in &plan.asks {
@@ -656,8 +656,8 @@ proptest! {
             prop_assert!(can_be_asked(&s.pods, ask), "one is asked who cannot answer\n{}", about());
             prop_assert!(!is_being_asked(s, &ask.uid), "two questions at once\n{}", about());
         }
-        let awake = !asleep && status.draining_since.is_none();
-        let now_drains = plan.status.as_ref().is_some_and(|s| s.draining_since.is_some());
+        let awake = !asleep && status.drain_time.is_none();
+        let now_drains = plan.status.as_ref().is_some_and(|s| s.drain_time.is_some());
         if awake && now_drains && !is_known(s) {
             let why = plan.status.as_ref().and_then(|s| s.asleep_reason);
             prop_assert_ne!(why, Some(AsleepReason::Idle), "asleep without knowing\n{}", about());
@@ -666,7 +666,7 @@ proptest! {
             && is_asleep(&status.conditions)
             && !paused
         {
-            prop_assert!(status.sleep_at.is_none() && plan.asks.is_empty(), "asleep with a clock\n{}", about());
+            prop_assert!(status.sleep_time.is_none() && plan.asks.is_empty(), "asleep with a clock\n{}", about());
         }
         if let Some(status) = &plan.status {
             // The paused keep what their status said before, sound or not.
@@ -681,7 +681,7 @@ proptest! {
                 rests
             }), "looks again and again\n{}\n{settled:#?}", about());
         }
-        if s.town.status.as_ref().is_some_and(|s| s.draining_since.is_some()) && !dead(meta) {
+        if s.town.status.as_ref().is_some_and(|s| s.drain_time.is_some()) && !dead(meta) {
             prop_assert!(!creates(&plan), "a create while falling asleep\n{}", about());
         }
     }
@@ -721,7 +721,7 @@ proptest! {
             let task = crate::lifecycle::mode(&s.agent) == crate::api::Mode::Task;
             let starts = plan.actions.contains(&Action::CreatePod);
             prop_assert!(!(task && starts && work.done.contains(&hook.bead)), "done, again\n{}", about());
-            let open = work.bead == hook.bead && work.started_at.is_some() && work.finished_at.is_none();
+            let open = work.bead == hook.bead && work.start_time.is_some() && work.finish_time.is_none();
             prop_assert!(!(task && starts) || open, "a pod before its record\n{}", about());
         }
         if let Some(Action::Adopt { town_uid }) = plan.actions.first() {
@@ -746,7 +746,7 @@ proptest! {
             let status = s.agent.status.clone().unwrap_or_default();
             let work = status.work.unwrap_or_default();
             let ttl = s.agent.spec.ttl_after_finished.as_ref().map(crate::api::Duration::get);
-            let over = ttl.zip(work.finished_at).is_some_and(|(ttl, at)| at.0 + ttl <= now);
+            let over = ttl.zip(work.finish_time).is_some_and(|(ttl, at)| at.0 + ttl <= now);
             let recorded = ["Done", "Failed"].iter().any(|p| status.phase.as_deref() == Some(p));
             prop_assert!(over && recorded && !dead(meta) && s.pod.is_none(), "it deletes itself\n{}", about());
         }
@@ -783,7 +783,7 @@ proptest! {
         let decide = |asleep: bool, draining: bool| {
             let town = alive.clone().live().status(|s| {
                 super::build::set(&mut s.conditions, condition::ASLEEP, asleep, reason::IDLE);
-                s.draining_since = draining.then_some(Time(now));
+                s.drain_time = draining.then_some(Time(now));
                 s.asleep_reason = Some(AsleepReason::Idle);
             });
             town.decide(now)

@@ -16,7 +16,7 @@ use crate::api::{
 };
 use crate::lifecycle::{
     Action, ChildKind, Freshness, ObjectKey, OwnerRef, Plan, Record, Remains, TombstoneFacts, VolumeFacts,
-    expires_at, is_new, starting, tombstone_name,
+    expire_time, is_new, starting, tombstone_name,
 };
 
 /// A town in destruction since minute 0 of which this is found.
@@ -156,14 +156,14 @@ fn a_record_says_who_was_destroyed_when_why_and_how_long_it_stays() {
         (TombstoneKind::Town, "ns", "gas")
     );
     assert_eq!(
-        (plain.uid, plain.deleted_at.0, plain.cause),
+        (plain.uid, plain.delete_time.0, plain.cause),
         (uid("gas").to_string(), minute(0), Cause::Deleted)
     );
     let kept = begun(running_town().edit(|t| {
         t.spec.tombstone.retention = Duration::new("1h");
         t.spec.tombstone.recreate = Recreate::Refuse;
     }));
-    assert_eq!((spec(&kept).expires_at.0, spec(&kept).recreate), (minute(60), Recreate::Refuse));
+    assert_eq!((spec(&kept).expire_time.0, spec(&kept).recreate), (minute(60), Recreate::Refuse));
 
     let expired = |at, policy| spec(&begun(running_town().expires(at, policy))).cause;
     assert_eq!(expired(minute(0), ExpiryPolicy::Destroy), Cause::Expiry);
@@ -184,7 +184,7 @@ fn the_record_of_an_agent_says_why_it_went_and_stays_as_long_as_its_town_says() 
     let done = || polecat("toast").hook("b1").attempt("b1", 1, minute(0)).ended(Outcome::Done, minute(5));
     let plain = begun(polecat("toast"), &town());
     assert_eq!(
-        (plain.kind, plain.cause, plain.expires_at.0),
+        (plain.kind, plain.cause, plain.expire_time.0),
         (TombstoneKind::Agent, Cause::Deleted, minute(70))
     );
     assert_eq!(begun(done().ttl("5m"), &town()).cause, Cause::TTL);
@@ -197,7 +197,7 @@ fn the_record_of_an_agent_says_why_it_went_and_stays_as_long_as_its_town_says() 
     let other_town = town().edit(|t| t.metadata.uid = Some("another".into())).rigs(&["other"]);
     let stranger = begun(polecat("toast"), &other_town);
     assert_eq!(stranger.cause, Cause::Deleted, "the rigs of a town that is not its own say nothing");
-    assert_ne!(stranger.expires_at.0, minute(70), "nor how long its record stays");
+    assert_ne!(stranger.expire_time.0, minute(70), "nor how long its record stays");
 }
 
 #[test]
@@ -281,7 +281,7 @@ fn the_end_is_a_receipt_for_each() {
     );
     let Action::GiveReceipts(Some(record), status) = &plan.actions[0] else { panic!("{}", plan.does()) };
     assert_eq!(*record, tombstone_name(TombstoneKind::Town, &uid("gas")));
-    assert_eq!((status.phase, status.receipts[0].at.0), (TombstonePhase::Destroyed, minute(1)));
+    assert_eq!((status.phase, status.receipts[0].time.0), (TombstonePhase::Destroyed, minute(1)));
     let note = plan.note.unwrap();
     assert!(note.contains("nothing is left of it; proven gone: Pod 1; retained: "), "{note}");
 }
@@ -369,7 +369,7 @@ fn what_an_administrator_gives_up_is_not_waited_for_and_never_called_gone() {
         "",
         "not before it had time to be seen"
     );
-    for words in ["compute", "drain, compute", "compute,rest"] {
+    for words in ["compute", "drain, compute", "compute,storage"] {
         let plan = abandons(stuck(), words).decide(second(5));
         assert_eq!(plan.does(), "give receipts, remove finalizer", "{words}");
         assert_eq!(said(&plan), ["Abandoned Pod gas-pod"], "{words}");
@@ -377,7 +377,7 @@ fn what_an_administrator_gives_up_is_not_waited_for_and_never_called_gone() {
         let note = plan.note.unwrap();
         assert!(note.contains("given up, and perhaps still there: Pod gas-pod"), "{note}");
     }
-    assert_eq!(abandons(stuck(), "rest").decide(minute(1)).does(), "", "another step");
+    assert_eq!(abandons(stuck(), "storage").decide(minute(1)).does(), "", "another step");
     assert_eq!(abandons(stuck(), "Compute").decide(minute(1)).does(), "", "no step is called that");
 }
 
@@ -395,13 +395,13 @@ fn every_step_has_a_word_and_those_after_it_are_not_given_up_with_it() {
         ("drain", DestroyStep::Credentials),
         ("drain,credentials", DestroyStep::Agents),
         ("drain,credentials,agents", DestroyStep::Compute),
-        ("drain,credentials,agents,compute", DestroyStep::Rest),
-        ("credentials,agents,compute,rest", DestroyStep::Drain),
+        ("drain,credentials,agents,compute", DestroyStep::Storage),
+        ("credentials,agents,compute,storage", DestroyStep::Drain),
     ] {
         let plan = abandons(full(), words).decide(minute(1));
         assert_eq!(plan.status.unwrap().destroy.unwrap().step, step, "{words}");
     }
-    let all = abandons(full(), "drain,credentials,agents,compute,rest").decide(minute(1));
+    let all = abandons(full(), "drain,credentials,agents,compute,storage").decide(minute(1));
     assert_eq!(all.does(), "give receipts, remove finalizer");
     assert!(said(&all).iter().all(|receipt| receipt.starts_with("Abandoned ")), "{:?}", said(&all));
 }
@@ -435,9 +435,9 @@ fn a_deletion_that_is_blocked_says_how_to_give_up_and_which_words_mean_nothing()
     let text = stuck().decide(minute(11)).message(DELETION_BLOCKED).to_owned();
     assert!(text.contains("annotation gastown.dev/abandon=compute"), "{text}");
     assert!(!text.contains("which is none of"), "{text}");
-    let odd = abandons(stuck(), "compude, rest, all").decide(minute(11));
+    let odd = abandons(stuck(), "compude, storage, all").decide(minute(11));
     let text = odd.message(DELETION_BLOCKED);
-    let names = "names 'compude', 'all', which is none of drain, credentials, agents, compute, rest";
+    let names = "names 'compude', 'all', which is none of drain, credentials, agents, compute, storage";
     assert!(text.contains(names), "{text}");
     let settling = going(|r| r.settled_at = Some(minute(99))).decide(minute(11));
     assert!(!settling.message(DELETION_BLOCKED).contains("abandon"), "what ends by itself is not given up");
@@ -452,11 +452,11 @@ fn a_record_goes_when_its_time_has_come_and_not_while_the_destruction_is_under_w
         of: OwnerRef { key: ObjectKey { namespace: "ns".into(), name: "gas".into() }, uid: uid("gas") },
         phase,
         recreate: Recreate::Allow,
-        expires_at: minute(60),
+        expire_time: minute(60),
     };
-    assert_eq!(expires_at(&of(TombstonePhase::Destroying)), None);
+    assert_eq!(expire_time(&of(TombstonePhase::Destroying)), None);
     for phase in [TombstonePhase::Destroyed, TombstonePhase::Leaked] {
-        assert_eq!(expires_at(&of(phase)), Some(minute(60)));
+        assert_eq!(expire_time(&of(phase)), Some(minute(60)));
     }
     assert_ne!(
         tombstone_name(TombstoneKind::Town, &uid("x")),
@@ -473,7 +473,7 @@ fn a_town_of_a_name_that_a_record_forbids_runs_nothing_and_says_until_when() {
     let plan = forbid(running_town()).decide(minute(1));
     assert_eq!((plan.phase(), plan.reason(STALLED)), ("Blocked", reason::TOMBSTONE_EXISTS));
     assert_eq!(plan.does(), "delete pod gas-pod");
-    let until = recorded(vec![]).spec.expires_at.0.to_string();
+    let until = recorded(vec![]).spec.expire_time.0.to_string();
     assert!(
         plan.message(STALLED).contains(&until) && plan.message(STALLED).contains("delete tombstone town-x")
     );
@@ -498,8 +498,8 @@ fn a_town_of_a_name_that_a_record_forbids_runs_nothing_and_says_until_when() {
 fn agent_goes_with_the_record_of_its_town_unless_it_is_a_copy_from_a_backup() {
     let record = |children: serde_json::Value| -> Arc<Tombstone> {
         let spec = serde_json::json!({
-            "kind": "Town", "namespace": "ns", "name": "gas", "uid": "gas", "deletedAt": minute(10).to_string(),
-            "cause": "Deleted", "expiresAt": minute(99).to_string(), "children": children,
+            "kind": "Town", "namespace": "ns", "name": "gas", "uid": "gas", "deleteTime": minute(10).to_string(),
+            "cause": "Deleted", "expireTime": minute(99).to_string(), "children": children,
         });
         Arc::new(Tombstone::new("town-gas", serde_json::from_value(spec).unwrap()))
     };
@@ -574,8 +574,8 @@ fn restored_agent_without_status_does_not_begin_the_bead_that_it_came_with() {
 #[test]
 fn agent_that_its_record_forbids_is_not_bound_and_runs_nothing() {
     let spec = serde_json::json!({
-        "kind": "Agent", "namespace": "ns", "name": "toast", "uid": "old", "deletedAt": minute(0).to_string(),
-        "cause": "TTL", "expiresAt": minute(99).to_string(), "recreate": "Refuse",
+        "kind": "Agent", "namespace": "ns", "name": "toast", "uid": "old", "deleteTime": minute(0).to_string(),
+        "cause": "TTL", "expireTime": minute(99).to_string(), "recreate": "Refuse",
     });
     let mut agent = polecat("toast").hook("b1").unbound();
     agent.0.forbidden_by = Some(Arc::new(Tombstone::new("agent-old", serde_json::from_value(spec).unwrap())));

@@ -29,7 +29,7 @@ fn each_state_has_its_phase() {
     for (state, phase, working, why) in [
         (ReportedState::Working, "Working", true, reason::WORK),
         (ReportedState::Waiting, "Waiting", false, reason::WAITING),
-        (ReportedState::Stalled, "Stalled", false, reason::REPORTED_STALLED),
+        (ReportedState::Stuck, "Stuck", false, reason::REPORTED_STUCK),
         (ReportedState::Idle, "Idle", false, reason::NO_WORK),
     ] {
         for (case, agent) in [("hooked", hooked()), ("without a hook", mayor().started().running())] {
@@ -61,7 +61,7 @@ fn done_with_the_bead_on_its_hook_is_recorded_once_and_for_ever() {
         let recorded = work(&plan);
         assert_eq!((recorded.outcome, recorded.message.as_str()), (Some(Outcome::Done), "all merged"));
         assert_eq!(
-            (recorded.done, recorded.finished_at.map(|t| t.0)),
+            (recorded.done, recorded.finish_time.map(|t| t.0)),
             (vec!["b1".to_owned()], Some(minute(9)))
         );
         let settled = done.after(&plan);
@@ -139,7 +139,7 @@ fn d2_done_that_was_said_before_the_delivery_does_not_count_for_the_new_bead() {
 #[test]
 fn the_working_of_an_agent_is_written_when_it_begins_and_when_it_ends() {
     let at =
-        |agent: &AgentBuilder| agent.0.agent.status.as_ref().unwrap().last_activity_at.clone().map(|t| t.0);
+        |agent: &AgentBuilder| agent.0.agent.status.as_ref().unwrap().last_activity_time.clone().map(|t| t.0);
     let idle = hooked().heard(minute(1), says("mayor", ReportedState::Idle)).settled(minute(1));
     assert_eq!(at(&idle), None);
     let works = idle.heard(minute(2), says("mayor", ReportedState::Working)).settled(minute(2));
@@ -154,7 +154,7 @@ fn the_working_of_an_agent_is_written_when_it_begins_and_when_it_ends() {
 fn stalled_says_since_when_and_once() {
     let stuck = hooked().heard(minute(30), stalled("mayor", minute(20)));
     let plan = stuck.decide(minute(30));
-    assert_eq!(plan.status.as_ref().unwrap().last_activity_at.as_ref().map(|t| t.0), Some(minute(20)));
+    assert_eq!(plan.status.as_ref().unwrap().last_activity_time.as_ref().map(|t| t.0), Some(minute(20)));
     let stuck = stuck.after(&plan);
     let mut report = stalled("mayor", minute(21));
     report.agents[0].message = Some("retry 99".into());
@@ -165,7 +165,7 @@ fn stalled_says_since_when_and_once() {
 #[test]
 fn a_message_can_neither_flood_nor_garble_the_status() {
     let flood = "x".repeat(100_000);
-    for (state, condition) in [(ReportedState::Waiting, WORKING), (ReportedState::Stalled, WORKING)] {
+    for (state, condition) in [(ReportedState::Waiting, WORKING), (ReportedState::Stuck, WORKING)] {
         let plan = hooked().heard(minute(1), states(state, None, &flood)).decide(minute(1));
         assert_eq!(plan.message(condition).len(), 1024, "{state:?}");
     }
@@ -197,7 +197,7 @@ fn an_agent_that_does_not_answer_is_shown_as_it_was_and_then_as_unknown() {
     for (state, phase) in [
         (ReportedState::Working, "Working"),
         (ReportedState::Waiting, "Waiting"),
-        (ReportedState::Stalled, "Stalled"),
+        (ReportedState::Stuck, "Stuck"),
         (ReportedState::Idle, "Idle"),
     ] {
         let known = hooked().heard(minute(1), says("mayor", state)).settled(minute(1));
@@ -247,7 +247,7 @@ fn done_without_a_bead_ends_the_bead_only_after_another_state_was_seen() {
         assert_eq!(outcome(said(5, None).seen_unfinished(second(0))), None, "{state:?}: in that second");
         assert_eq!(outcome(said(5, None).seen_unfinished(second(3))), Some(ended), "{state:?}");
         assert_eq!(outcome(said(0, Some("b1"))), Some(ended), "{state:?}: who names the bead means it");
-        let recorded = said(5, None).status(|s| s.last_activity_at = Some(Time(second(3))));
+        let recorded = said(5, None).status(|s| s.last_activity_time = Some(Time(second(3))));
         assert_eq!(outcome(recorded), Some(ended), "{state:?}: also by the record of an operator before");
     }
 }

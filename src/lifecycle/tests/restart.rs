@@ -231,7 +231,7 @@ fn node_reboot_is_one_incident_and_the_pod_is_kept() {
 fn a_first_start_is_not_a_restart() {
     let woken = town().awake().woke(minute(99)).status(|s| {
         s.pod = Some(crate::api::PodStatus {
-            started_at: Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(minute(99))),
+            start_time: Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(minute(99))),
             ..crate::api::PodStatus::default()
         });
     });

@@ -104,11 +104,11 @@ fn who_does_not_get_its_role_runs_nothing_and_names_the_holder() {
     assert_eq!(plan.does(), "delete pod mayor-pod");
     assert_eq!(
         plan.message(READY),
-        "agent old is the mayor of town gas, and there can be one; delete one of the two"
+        "agent old is the Mayor of town gas, and there can be one; delete one of the two"
     );
     let refinery = a(Role::Refinery, "second").standing(taken("first")).decide(minute(1));
     assert!(
-        refinery.message(READY).contains("refinery of rig rig of town gas"),
+        refinery.message(READY).contains("Refinery of rig rig of town gas"),
         "{}",
         refinery.message(READY)
     );

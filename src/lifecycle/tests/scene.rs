@@ -848,7 +848,7 @@ impl Scene {
             let work = agent.status.as_ref().and_then(|s| s.work.as_ref()).unwrap();
             let bead = &agent.spec.hook.as_ref().unwrap().bead;
             assert!(!work.done.contains(bead), "{bead} is done and starts again:\n{}", self.story);
-            let recorded = work.bead == *bead && work.started_at.is_some() && work.finished_at.is_none();
+            let recorded = work.bead == *bead && work.start_time.is_some() && work.finish_time.is_none();
             assert!(recorded, "a pod before its attempt is on record:\n{}", self.story);
         }
         let town = self.town.as_ref().unwrap();
@@ -891,7 +891,7 @@ impl Scene {
             hook: agent.and_then(|a| a.spec.hook.clone()),
             termination: None,
             disrupted: false,
-            token_secret: None,
+            token_secret_name: None,
             trouble: None,
             trouble_since: None,
         };

@@ -36,7 +36,7 @@ fn what_was_started_is_forgotten_with_the_towns_sleep_except_that_it_was() {
     let status = asleep.decide(minute(9)).status.unwrap();
     let pod = status.pod.unwrap();
     assert_eq!((pod.uid, status.restarts), (None, None));
-    assert!(pod.started_at.is_some());
+    assert!(pod.start_time.is_some());
 }
 
 #[test]

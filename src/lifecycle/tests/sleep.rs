@@ -2,7 +2,7 @@
 
 use super::build::{
     AgentBuilder, Read, TownBuilder, failures, mayor, minute, pod, polecat, running_town, says, second,
-    sleep_at, town,
+    sleep_time, town,
 };
 use crate::api::AsleepReason::{Idle, Suspended};
 use crate::api::condition::{ACTIVE, ASLEEP, READY, RECONCILING};
@@ -32,7 +32,7 @@ fn a_town_sleeps_when_it_had_no_work_for_sleep_after() {
         let early = town.decide(minute(sleeps_at - 1));
         assert_eq!(early.phase(), "Idle", "{case}, a minute early");
         assert_eq!(early.look_again, Some(minute(sleeps_at)), "{case}");
-        let shown = early.status.as_ref().and_then(|s| s.sleep_at.as_ref()).map(|t| t.0);
+        let shown = early.status.as_ref().and_then(|s| s.sleep_time.as_ref()).map(|t| t.0);
         assert_eq!(shown, Some(minute(sleeps_at)), "{case}");
         assert_eq!(town.decide(second(sleeps_at * 60 - 1)).phase(), "Idle", "{case}, a second early");
         for late in [0, 1, 600] {
@@ -48,7 +48,7 @@ fn some_towns_do_not_sleep_by_themselves() {
         let plan = town.decide(minute(600));
         assert!(["Idle", "Running"].contains(&plan.phase()), "{case}: {}", plan.phase());
         assert_eq!(plan.look_again, None, "{case}: no timer where there is no deadline");
-        assert_eq!(plan.status.unwrap().sleep_at, None, "{case}");
+        assert_eq!(plan.status.unwrap().sleep_time, None, "{case}");
     }
 }
 
@@ -72,7 +72,7 @@ fn the_mark_of_falling_asleep_stands_alone_and_before_anything_is_deleted() {
     let plan = running_town().decide(minute(30));
     assert!(plan.exclusive, "no create may be under way when it is written");
     assert_eq!(plan.does(), "", "the last look comes first");
-    assert_eq!(plan.status.as_ref().unwrap().draining_since.as_ref().unwrap().0, minute(30));
+    assert_eq!(plan.status.as_ref().unwrap().drain_time.as_ref().unwrap().0, minute(30));
     let marked = running_town().after(&plan);
     assert!(needs_live(&marked.0.town), "and that rests on live facts");
     assert!(!marked.facts().awake, "nothing of the town starts from here on");
@@ -150,9 +150,9 @@ fn a_town_is_asleep_only_when_no_pod_of_it_exists() {
     assert_eq!((plan.phase(), plan.is(ASLEEP), plan.is(READY)), ("Asleep", true, true));
     assert_eq!(plan.look_again, None, "a sleeping town has no timer");
     let status = plan.status.unwrap();
-    assert_eq!((status.draining_since, status.asleep_reason, status.restarts), (None, Some(Idle), None));
+    assert_eq!((status.drain_time, status.asleep_reason, status.restarts), (None, Some(Idle), None));
     assert_eq!(status.pod.as_ref().and_then(|p| p.uid.as_ref()), None, "only when it was started stays");
-    assert!(status.pod.unwrap().started_at.is_some());
+    assert!(status.pod.unwrap().start_time.is_some());
 }
 
 #[test]
@@ -188,7 +188,7 @@ fn a_sleeping_town_wakes_for_work_and_when_the_reason_no_longer_holds() {
         let plan = town.decide(minute(99));
         let status = plan.status.clone().unwrap();
         assert_eq!((plan.phase(), plan.is(ASLEEP)), ("Starting", false), "{case}");
-        assert_eq!(status.woke_at.map(|t| t.0), Some(minute(99)), "{case}");
+        assert_eq!(status.wake_time.map(|t| t.0), Some(minute(99)), "{case}");
         assert_eq!(status.asleep_reason, None, "{case}");
         assert!(plan.note.as_ref().is_some_and(|n| n.starts_with("woken")), "{case}: says why");
         assert_eq!(plan.does(), "", "{case}: the wake is on record before anything starts");
@@ -248,7 +248,7 @@ fn no_work_overrides_suspended() {
 fn suspended_while_asleep_is_remembered_so_that_lifting_it_wakes() {
     let plan = town().asleep(Idle).suspended().decide(minute(99));
     assert_eq!((plan.phase(), plan.reason(ASLEEP)), ("Asleep", "Suspended"));
-    let lifted = town().suspended().after(&plan).edit(|t| t.spec.suspended = false);
+    let lifted = town().suspended().after(&plan).edit(|t| t.spec.suspend = false);
     assert_eq!(lifted.decide(minute(100)).phase(), "Starting");
 }
 
@@ -258,8 +258,8 @@ fn the_last_look_turns_back_for_whatever_would_wake_the_town() {
         let plan = town.decide(minute(30));
         let status = plan.status.clone().unwrap();
         assert!(["Running", "Idle"].contains(&plan.phase()), "{case}: {}", plan.phase());
-        assert_eq!((status.draining_since, status.asleep_reason), (None, None), "{case}");
-        assert_eq!(status.woke_at.map(|t| t.0), Some(minute(30)), "{case}: the idle clock starts anew");
+        assert_eq!((status.drain_time, status.asleep_reason), (None, None), "{case}");
+        assert_eq!(status.wake_time.map(|t| t.0), Some(minute(30)), "{case}: the idle clock starts anew");
         assert_eq!(plan.does(), "", "{case}: no pod is deleted");
         assert!(plan.note.as_ref().is_some_and(|n| n.starts_with("not asleep after all")), "{case}");
     }
@@ -299,22 +299,22 @@ fn k2_a_deadline_of_a_town_that_is_gone_means_nothing_to_its_successor() {
     let successor = running_town().created(minute(39)).woke(minute(39));
     let plan = successor.decide(minute(40));
     assert_eq!((plan.phase(), plan.does().as_str()), ("Idle", ""));
-    assert_eq!(sleep_at(&plan), Some(minute(69)), "it has its own");
+    assert_eq!(sleep_time(&plan), Some(minute(69)), "it has its own");
 }
 
 #[test]
 fn a_wake_request_is_answered_once() {
     let woken = town().asleep(Idle).wake_request("please").settled(minute(40));
     let status = woken.0.town.status.clone().unwrap();
-    assert_eq!((status.handled_wake_request.as_str(), status.woke_at.unwrap().0), ("please", minute(40)));
+    assert_eq!((status.handled_wake_request.as_str(), status.wake_time.unwrap().0), ("please", minute(40)));
     let again = woken.pod(pod("gas").ready()).decide(minute(50)).status.unwrap();
-    assert_eq!(again.woke_at.unwrap().0, minute(40), "the same request wakes only once");
+    assert_eq!(again.wake_time.unwrap().0, minute(40), "the same request wakes only once");
 }
 
 #[test]
 fn a_wake_request_to_a_town_that_is_awake_keeps_it_awake_for_a_while() {
     let plan = running_town().wake_request("please").decide(minute(29));
-    assert_eq!((plan.phase(), sleep_at(&plan)), ("Idle", Some(minute(59))));
+    assert_eq!((plan.phase(), sleep_time(&plan)), ("Idle", Some(minute(59))));
 }
 
 #[test]

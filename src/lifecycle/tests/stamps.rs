@@ -4,7 +4,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::CustomResourceExt;
 use serde_json::{Map, Value, json};
 
-use super::build::{Read, minute, polecat, running_town, sleep_at, town};
+use super::build::{Read, minute, polecat, running_town, sleep_time, town};
 use crate::api::{Agent, AgentStatus, AsleepReason, Outcome, Town, TownStatus};
 use crate::lifecycle::stamps::{clamp_agent, clamp_town};
 
@@ -57,7 +57,7 @@ fn no_stamp_of_a_status_stays_in_the_future() {
     let mut found = Vec::new();
     ahead(&serde_json::to_value(&status).unwrap(), "town", now, &mut found);
     // The one is a deadline; the other may lie ahead by the bound of a start.
-    assert_eq!(found, ["town.podMarkTime", "town.sleepAt"]);
+    assert_eq!(found, ["town.podMarkTime", "town.sleepTime"]);
     assert_eq!(status.pod_mark_time.unwrap().0, minute(10));
 
     let mut status: AgentStatus = serde_json::from_value(full::<Agent>()).unwrap();
@@ -71,7 +71,7 @@ fn no_stamp_of_a_status_stays_in_the_future() {
 fn town_sleeps_in_time_when_its_clock_was_ahead_for_a_while() {
     let ahead = running_town().last_active(minute(100_000)).woke(minute(90_000));
     let plan = ahead.decide(minute(40));
-    assert_eq!((plan.phase(), sleep_at(&plan)), ("Idle", Some(minute(70))), "the clock runs from now");
+    assert_eq!((plan.phase(), sleep_time(&plan)), ("Idle", Some(minute(70))), "the clock runs from now");
     let settled = ahead.after(&plan);
     assert_eq!(settled.decide(minute(69)).status, settled.0.town.status, "and is corrected once");
     assert_eq!(settled.decide(minute(70)).phase(), "Draining");
@@ -94,7 +94,7 @@ fn agent_is_tried_in_time_when_the_clock_was_ahead_for_a_while() {
     let settled = failed.settled(minute(30));
     let plan = settled.decide(minute(31));
     assert_ne!(plan.status, settled.0.agent.status, "the next attempt begins");
-    assert!(plan.status.unwrap().work.unwrap().finished_at.is_none());
+    assert!(plan.status.unwrap().work.unwrap().finish_time.is_none());
 }
 
 #[test]
@@ -102,10 +102,10 @@ fn small_difference_of_two_clocks_costs_no_write() {
     let now = minute(10);
     let settled = running_town().settled(now);
     let skewed = settled.status(|s| {
-        s.woke_at =
+        s.wake_time =
             Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now + SignedDuration::from_secs(3)));
     });
     let plan = skewed.decide(now);
-    assert_eq!(plan.status.unwrap().woke_at, skewed.0.town.status.as_ref().unwrap().woke_at.clone());
+    assert_eq!(plan.status.unwrap().wake_time, skewed.0.town.status.as_ref().unwrap().wake_time.clone());
     assert_eq!(town().decide(now).phase(), "Starting");
 }

@@ -75,10 +75,10 @@ fn work_is_let_finish_when_the_town_is_suspended_but_not_for_ever() {
     let mut scene = Scene::of(town());
     scene.agent(polecat("toast")).agent(polecat("nux"));
     scene.hook("toast", "b1").hook("nux", "b2");
-    scene.edit_town("the town is suspended", |t| t.spec.suspended = true);
+    scene.edit_town("the town is suspended", |t| t.spec.suspend = true);
     scene.later("1m").exits("nux", 0).later("2m");
     assert_eq!((scene.phase("gas"), scene.phase("toast"), scene.phase("nux")), ("Asleep", "Asleep", "Done"));
-    scene.later("100h").edit_town("it is lifted", |t| t.spec.suspended = false).later("1m").exits("toast", 0);
+    scene.later("100h").edit_town("it is lifted", |t| t.spec.suspend = false).later("1m").exits("toast", 0);
     assert_eq!(scene.phase("toast"), "Done");
     scene.told(
         "
@@ -115,7 +115,7 @@ fn work_is_let_finish_when_the_town_is_suspended_but_not_for_ever() {
          00:02:00 gas    Asleep     report
          00:03:00 -- 100h pass
          100:03:00 -- it is lifted
-         100:03:00 gas    Starting   report (woken: spec.suspended was lifted)
+         100:03:00 gas    Starting   report (woken: spec.suspend was lifted)
          100:03:00 toast  Starting   report
          100:03:00 gas    Starting   create pod
          100:03:00 toast  Starting   create pod
@@ -495,7 +495,7 @@ fn a_town_awake_or_asleep_writes_nothing_while_nothing_happens() {
     let before = scene.writes;
     scene.later("200h");
     assert_eq!(scene.writes, before, "awake:\n{}", scene.story());
-    scene.exits("toast", 0).edit_town("asleep by decree", |t| t.spec.suspended = true).later("2m");
+    scene.exits("toast", 0).edit_town("asleep by decree", |t| t.spec.suspend = true).later("2m");
     let before = scene.writes;
     scene.later("2000h");
     assert_eq!(scene.writes, before, "asleep:\n{}", scene.story());

@@ -35,7 +35,7 @@ fn an_attempt_is_on_record_before_its_pod_is_created() {
     assert_eq!((plan.phase(), plan.does().as_str()), ("Starting", ""), "the record comes first");
     let attempt = work(&plan);
     assert_eq!((attempt.bead.as_str(), attempt.attempts, attempt.outcome), ("b1", 1, None));
-    assert_eq!((attempt.started_at.unwrap().0, attempt.finished_at), (minute(5), None));
+    assert_eq!((attempt.start_time.unwrap().0, attempt.finish_time), (minute(5), None));
     assert_eq!(toast().after(&plan).decide(minute(5)).does(), "create pod");
 }
 
@@ -110,7 +110,7 @@ fn how_an_attempt_ended_is_recorded_before_the_pod_is_let_go() {
         let plan = agent.decide(minute(7));
         let ended = work(&plan);
         assert_eq!((plan.does().as_str(), ended.outcome), ("", Some(outcome)), "{case}");
-        assert_eq!(ended.finished_at.map(|t| t.0), Some(minute(7)), "{case}");
+        assert_eq!(ended.finish_time.map(|t| t.0), Some(minute(7)), "{case}");
         assert_eq!(ended.attempts, i32::from(outcome != Interrupted), "{case}: only its own failures count");
         let released = agent.after(&plan).decide(minute(7)).does();
         assert!(released.starts_with("release pod toast-pod"), "{case}: then it is let go: {released}");
@@ -160,7 +160,7 @@ fn a_pod_that_was_made_after_its_attempt_had_ended_is_an_attempt() {
     let interrupted = || tried().ended(Interrupted, minute(2));
     let plan = interrupted().pod(|p| p.created(minute(3)).ready()).decide(minute(4));
     let attempt = work(&plan);
-    assert_eq!((attempt.started_at.map(|t| t.0), attempt.outcome), (Some(minute(4)), None));
+    assert_eq!((attempt.start_time.map(|t| t.0), attempt.outcome), (Some(minute(4)), None));
     let plan =
         interrupted().after(&plan).pod(|p| p.created(minute(3)).exited(0, minute(5))).decide(minute(6));
     assert_eq!(work(&plan).outcome, Some(Done), "and what it does counts");
@@ -220,7 +220,7 @@ fn a_failed_attempt_is_tried_again_ever_more_slowly() {
         assert_eq!((early.look_again, early.is(DEGRADED)), (Some(second(6060 + wait)), true), "{attempts}");
         let due = failed.decide(second(6060 + wait));
         let next = work(&due);
-        assert_eq!((next.attempts, next.finished_at, next.outcome), (attempts + 1, None, None));
+        assert_eq!((next.attempts, next.finish_time, next.outcome), (attempts + 1, None, None));
         assert_eq!(due.does(), "", "the record comes first");
     }
 }
@@ -244,7 +244,7 @@ fn five_starts_within_half_an_hour_are_the_limit() {
 fn failed_attempts_are_counted_in_a_row() {
     let failed = |began| toast().attempt("b1", 4, minute(began)).ended(Failed, minute(100));
     let next = work(&failed(10).decide(minute(110)));
-    assert_eq!((next.attempts, next.window_started_at.unwrap().0), (5, minute(10)));
+    assert_eq!((next.attempts, next.window_start_time.unwrap().0), (5, minute(10)));
 }
 
 #[test]
@@ -258,7 +258,7 @@ fn past_the_limit_there_is_one_attempt_a_window_and_the_window_doubles_up_to_a_d
         let early = failed.decide(minute(100 + minutes - 1));
         assert_eq!((early.phase(), early.look_again), ("Failed", Some(minute(100 + minutes))), "{attempts}");
         let next = work(&failed.decide(minute(100 + minutes)));
-        assert_eq!((next.attempts, next.finished_at), (attempts + 1, None), "the count goes on");
+        assert_eq!((next.attempts, next.finish_time), (attempts + 1, None), "the count goes on");
     }
 }
 

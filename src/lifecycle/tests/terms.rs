@@ -5,7 +5,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::build::{
     AgentBuilder, Read, TownBuilder, entry, mayor, minute, polecat, quiet, running_town, says, second,
-    sleep_at, stalled, town, typed,
+    sleep_time, stalled, town, typed,
 };
 use crate::api::AsleepReason::Idle;
 use crate::api::condition::{ACTIVE, DEGRADED, reason};
@@ -83,7 +83,7 @@ fn t12_each_of_five_kinds_of_work_alone_keeps_the_town_awake() {
     ] {
         let plan = town.decide(minute(LATE));
         assert_eq!((plan.phase(), plan.is(ACTIVE), plan.reason(ACTIVE)), ("Running", true, why), "{case}");
-        assert_eq!(sleep_at(&plan), None, "{case}: no time to sleep is shown");
+        assert_eq!(sleep_time(&plan), None, "{case}: no time to sleep is shown");
     }
 }
 
@@ -110,7 +110,7 @@ fn c1_nothing_else_is_work() {
             told_by_agent(ActivityReport { agents: vec![of_bead(ReportedState::Done)], ..quiet() }),
         ),
         ("stalled for long", told_by_town(stalled("mayor", minute(LATE - 31)))),
-        ("stalled since nobody knows when", told_by_town(says("mayor", ReportedState::Stalled))),
+        ("stalled since nobody knows when", told_by_town(says("mayor", ReportedState::Stuck))),
         ("a hook that was delivered to one who is not asked", running_town().with(hooked())),
         ("unassigned work without a rig", unlisted(running_town().backlog(0, 0, 9))),
         ("reported unassigned work without a rig", unlisted(reports(waits(0, 0, 9)))),
@@ -223,7 +223,7 @@ fn probed_agent_is_unknown_when_its_pod_stops_being_ready() {
         plan.message(DEGRADED)
     );
     let status = plan.status.unwrap();
-    assert_eq!(status.activity_unknown_since.unwrap().0, minute(2), "since it stopped");
+    assert_eq!(status.activity_unknown_time.unwrap().0, minute(2), "since it stopped");
     assert_eq!(
         unready(false).decide(minute(3)).reason(ACTIVE),
         reason::NO_WORK,
@@ -237,7 +237,7 @@ fn agents_are_counted_by_what_is_reported_of_them() {
     for (name, state) in [
         ("a", ReportedState::Working),
         ("b", ReportedState::Waiting),
-        ("c", ReportedState::Stalled),
+        ("c", ReportedState::Stuck),
         ("d", ReportedState::Idle),
         ("stranger", ReportedState::Working),
     ] {
@@ -249,12 +249,12 @@ fn agents_are_counted_by_what_is_reported_of_them() {
     };
     let town = ["a", "b", "c", "d"].iter().fold(running_town(), |town, name| town.with(sits(name)));
     let counts = town.heard(minute(1), report).decide(minute(1)).status.unwrap().agents.unwrap();
-    assert_eq!((counts.total, counts.working, counts.waiting, counts.stalled), (4, 1, 1, 1));
+    assert_eq!((counts.total, counts.working, counts.waiting, counts.stuck), (4, 1, 1, 1));
     assert_eq!(counts.summary, "1/4");
 }
 
 #[test]
 fn input_is_not_the_condition_active_but_moves_the_clock() {
     let plan = running_town().heard(minute(29), typed(minute(29))).decide(minute(29));
-    assert_eq!((plan.phase(), plan.is(ACTIVE), sleep_at(&plan)), ("Idle", false, Some(minute(59))));
+    assert_eq!((plan.phase(), plan.is(ACTIVE), sleep_time(&plan)), ("Idle", false, Some(minute(59))));
 }

@@ -1,7 +1,7 @@
 //! A live object that carries a tombstone, whatever it names: nothing of it runs, all its data stays.
 
 use super::build::{
-    AgentBuilder, Read, claim, mayor, minute, pod, polecat, running_town, sleep_at, town, uid,
+    AgentBuilder, Read, claim, mayor, minute, pod, polecat, running_town, sleep_time, town, uid,
 };
 use crate::api::AsleepReason::{Idle, Suspended};
 use crate::api::condition::{ASLEEP, READY, RECONCILING, STALLED, reason};
@@ -55,7 +55,7 @@ fn without_the_tombstone_it_goes_on_where_it_was() {
     let awake = || running_town().tombstone("x").settled(minute(5)).edit(|t| t.metadata.annotations = None);
     assert!(!awake().decide(minute(6)).is(ASLEEP));
     let late = awake().decide(minute(600));
-    assert_eq!((late.phase(), sleep_at(&late)), ("Idle", Some(minute(630))), "with a fresh idle clock");
+    assert_eq!((late.phase(), sleep_time(&late)), ("Idle", Some(minute(630))), "with a fresh idle clock");
 }
 
 #[test]

@@ -16,16 +16,16 @@ fn usage(plan: &Plan<crate::api::TownStatus>) -> UsageStatus {
 
 fn counted(town: TownBuilder, seconds: i64, since: Timestamp) -> TownBuilder {
     town.status(|s| {
-        s.usage = Some(UsageStatus { month: MONTH.into(), pod_seconds: seconds, since: Time(since) });
+        s.usage = Some(UsageStatus { month: MONTH.into(), pod_seconds: seconds, count_time: Time(since) });
     })
 }
 
 #[test]
 fn pods_are_counted_from_their_start_or_the_last_count() {
     let first = usage(&running_town().decide(minute(10)));
-    assert_eq!((first.month.as_str(), first.pod_seconds, first.since.0), (MONTH, 600, minute(10)));
+    assert_eq!((first.month.as_str(), first.pod_seconds, first.count_time.0), (MONTH, 600, minute(10)));
     let next = usage(&counted(running_town(), 600, minute(10)).decide(minute(15)));
-    assert_eq!((next.pod_seconds, next.since.0), (900, minute(15)));
+    assert_eq!((next.pod_seconds, next.count_time.0), (900, minute(15)));
     let two =
         usage(&counted(running_town(), 600, minute(10)).with(mayor().started().running()).decide(minute(15)));
     assert_eq!(two.pod_seconds, 600 + 2 * 300, "each pod for itself");

@@ -33,7 +33,7 @@ fn begun() -> AgentBuilder {
 }
 
 fn existing() -> Value {
-    json!({"existingClaim": "mine"})
+    json!({"existingClaimName": "mine"})
 }
 
 #[test]

@@ -47,7 +47,7 @@ fn turns() -> impl Strategy<Value = Vec<Turn>> {
         ReportedState::Idle,
         ReportedState::Working,
         ReportedState::Waiting,
-        ReportedState::Stalled,
+        ReportedState::Stuck,
         ReportedState::Done,
         ReportedState::Failed,
     ]);
@@ -92,7 +92,7 @@ fn take(scene: &mut Scene, turn: Turn) {
         Turn::Exits(who, code) => scene.exits(who, code),
         Turn::Evicted(who) => scene.evicted(who),
         Turn::Killed(who) => scene.killed(who),
-        Turn::Suspend(yes) => scene.edit_town("suspended or not", |t| t.spec.suspended = yes),
+        Turn::Suspend(yes) => scene.edit_town("suspended or not", |t| t.spec.suspend = yes),
         Turn::AlwaysOn(yes) => scene.edit_town("always on or not", |t| t.spec.always_on = yes),
         Turn::Wake(n) => scene.edit_town("asked to wake", |t| t.spec.wake_request = format!("{n}")),
         Turn::Tombstone(yes) => scene.edit_town("annotated or not", |t| {
@@ -181,7 +181,7 @@ proptest! {
         let mut scene = after(turns);
         scene.may_start(true).reports("gas", quiet()).reports("mayor", quiet());
         scene.node(Node::Works).edit_town("all is well", |t| {
-            t.spec.suspended = false;
+            t.spec.suspend = false;
             t.spec.rigs[0].max_polecats = Some(8);
             t.metadata.annotations = None;
         });

@@ -58,7 +58,7 @@ fn a_volume_starts_from_what_the_spec_names() {
 
 #[test]
 fn no_claim_is_made_beside_one_that_exists() {
-    let storage = json!({"storage": {"existingClaim": "theirs"}});
+    let storage = json!({"storage": {"existingClaimName": "theirs"}});
     assert_eq!(town_claim(&town(storage.clone()), &here()), None);
     assert_eq!(agent_claim(&agent(storage), &here()), None);
 }

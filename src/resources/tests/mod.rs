@@ -50,7 +50,7 @@ fn town(spec: Value) -> Town {
 }
 
 fn agent(spec: Value) -> Agent {
-    let mut all = json!({"town": "gas", "role": "polecat", "rig": "rig", "hook": {"bead": "b1"}});
+    let mut all = json!({"townName": "gas", "role": "Polecat", "rig": "rig", "hook": {"bead": "b1"}});
     merge(&mut all, spec);
     let metadata =
         json!({"name": "toast", "namespace": "ns", "uid": AGENT, "labels": {names::TOWN_UID: TOWN}});

@@ -57,7 +57,7 @@ fn containers_learn_who_they_are_and_what_to_do() {
             assert_eq!(env(container, name), Some(value), "{name} in {}", container.name);
         }
     }
-    let mayor = pod_of(&agent(json!({"role": "mayor", "rig": null})));
+    let mayor = pod_of(&agent(json!({"role": "Mayor", "rig": null})));
     let container = &spec(&mayor).containers[0];
     assert_eq!(env(container, "GASTOWN_IDENTITY"), Some("toast"), "the name, where no identity is given");
     for unset in ["GASTOWN_RIG", "GASTOWN_RIG_URL", "GASTOWN_RIG_BRANCH", "GASTOWN_TOWN_HOST"] {
@@ -110,7 +110,7 @@ fn a_task_pod_runs_once_and_does_not_vanish_unread() {
     let pod = pod_of(&agent(json!({})));
     assert_eq!(spec(&pod).restart_policy.as_deref(), Some("Never"));
     assert_eq!(pod.metadata.finalizers.as_deref(), Some(&[names::RESULT_FINALIZER.to_owned()][..]));
-    for pod in [pod_of(&agent(json!({"role": "crew"}))), pod_of_town(json!({}))] {
+    for pod in [pod_of(&agent(json!({"role": "Crew"}))), pod_of_town(json!({}))] {
         assert_eq!(spec(&pod).restart_policy, None);
         assert_eq!(pod.metadata.finalizers, None);
     }

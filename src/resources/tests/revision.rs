@@ -21,7 +21,7 @@ fn full_town() -> Value {
 }
 
 fn full_agent() -> Value {
-    json!({"role": "crew", "storage": {"size": "1Gi"}, "activityProbe": {"port": 80}})
+    json!({"role": "Crew", "storage": {"size": "1Gi"}, "activityProbe": {"port": 80}})
 }
 
 fn with(mut spec: Value, change: Value) -> Value {
@@ -49,9 +49,9 @@ fn each_part_of_a_towns_pod_changes_its_revision() {
         json!({"template": template(json!({"terminationGracePeriodSeconds": 1}))}),
         json!({"template": null}),
         json!({"storage": null}),
-        json!({"storage": {"existingClaim": "theirs"}}),
+        json!({"storage": {"existingClaimName": "theirs"}}),
         json!({"activityProbe": null}),
-        json!({"activityProbe": {"port": 80, "tokenSecret": "theirs"}}),
+        json!({"activityProbe": {"port": 80, "tokenSecretName": "theirs"}}),
     ] {
         assert_ne!(town_revision(&town(with(full_town(), change.clone()))), before, "{change}");
     }
@@ -66,7 +66,7 @@ fn each_part_of_an_agents_pod_changes_its_revision() {
         (json!({}), json!({"agentTemplate": changed})),
         (json!({}), json!({"agentTemplate": null})),
         (json!({"identity": "toast-the-first"}), json!({})),
-        (json!({"role": "refinery"}), json!({})),
+        (json!({"role": "Refinery"}), json!({})),
         (json!({"rig": "other"}), json!({})),
         (json!({}), rig(json!({"gitUrl": "https://git.test/other"}))),
         (json!({}), rig(json!({"gitUrl": null}))),
@@ -74,9 +74,9 @@ fn each_part_of_an_agents_pod_changes_its_revision() {
         (json!({}), rig(json!({"credentialsSecretName": "deploy-key"}))),
         (json!({}), json!({"ports": []})),
         (json!({"storage": null}), json!({})),
-        (json!({"storage": {"existingClaim": "theirs"}}), json!({})),
+        (json!({"storage": {"existingClaimName": "theirs"}}), json!({})),
         (json!({"activityProbe": null}), json!({})),
-        (json!({"activityProbe": {"port": 80, "tokenSecret": "theirs"}}), json!({})),
+        (json!({"activityProbe": {"port": 80, "tokenSecretName": "theirs"}}), json!({})),
     ] {
         let (toast, gas) =
             (agent(with(full_agent(), of_agent.clone())), town(with(full_town(), of_town.clone())));
@@ -98,9 +98,9 @@ fn what_no_pod_is_made_from_changes_no_revision() {
         json!({"activityProbe": {"port": 81, "path": "/x"}}),
         json!({"ports": [{"name": "http", "port": 80}, {"name": "ssh", "port": 22}]}),
         json!({"rigs": [{"name": "new"}, {"name": "rig", "gitUrl": "https://git.test/rig", "maxPolecats": 1}]}),
-        json!({"suspended": true, "alwaysOn": true, "sleepAfter": "1h", "wakeRequest": "x"}),
+        json!({"suspend": true, "alwaysOn": true, "sleepAfter": "1h", "wakeRequest": "x"}),
         json!({"backlog": {"triage": 1}, "alarm": {"active": "1s"}, "drain": {"timeout": "0s"}}),
-        json!({"expiry": {"at": "2030-01-01T00:00:00Z"}}),
+        json!({"expiry": {"time": "2030-01-01T00:00:00Z"}}),
     ] {
         assert_eq!(revisions(&change, &nothing), before, "{change}");
     }
@@ -138,11 +138,11 @@ fn template_with(links: bool) -> Value {
 }
 
 fn storages() -> BoxedStrategy<Value> {
-    some_of([json!({"size": "1Gi"}), json!({"size": "2Gi"}), json!({"existingClaim": "theirs"})])
+    some_of([json!({"size": "1Gi"}), json!({"size": "2Gi"}), json!({"existingClaimName": "theirs"})])
 }
 
 fn probes() -> BoxedStrategy<Value> {
-    some_of([json!({"port": 80}), json!({"port": 81}), json!({"port": 80, "tokenSecret": "theirs"})])
+    some_of([json!({"port": 80}), json!({"port": 81}), json!({"port": 80, "tokenSecretName": "theirs"})])
 }
 
 /// Spec fields with a value each, few enough of them that two specs often mean the same pod.
@@ -183,7 +183,7 @@ fn town_specs() -> BoxedStrategy<Value> {
 fn agent_specs() -> BoxedStrategy<Value> {
     specs([
         ("template", some_of([template_with(false), template_with(true)])),
-        ("role", select(vec![json!("crew"), json!("refinery")]).boxed()),
+        ("role", select(vec![json!("Crew"), json!("Refinery")]).boxed()),
         ("rig", some_of([json!("rig"), json!("other")])),
         ("identity", some_of([json!("toast"), json!("toast-the-first")])),
         ("hook", some_of([json!({"bead": "b1"}), json!({"bead": "b2"})])),

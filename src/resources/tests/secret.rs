@@ -5,14 +5,14 @@ use serde_json::{Value, json};
 
 use super::{agent, here, pod_of, pod_of_town, town};
 use crate::api::PodTemplate;
-use crate::lifecycle::{ObjectKey, Uid, token_secret};
+use crate::lifecycle::{ObjectKey, Uid, token_secret_name};
 use crate::resources::{
     NeededSecret, agent_token, named_secrets_of_agent, named_secrets_of_town, needed_secrets_of_agent,
     needed_secrets_of_town, town_token,
 };
 
 fn probed(probe: Value) -> Value {
-    json!({"role": "crew", "activityProbe": probe})
+    json!({"role": "Crew", "activityProbe": probe})
 }
 
 #[test]
@@ -28,7 +28,7 @@ fn a_token_is_made_for_whom_the_spec_names_none() {
         let data: Vec<_> = secret.data.unwrap().into_iter().collect();
         assert_eq!(data, [("token".to_owned(), ByteString(b"s3cr3t".to_vec()))]);
         assert_eq!((secret.type_.as_deref(), secret.immutable), (Some("Opaque"), None));
-        let named = token_secret(&probe, &ObjectKey::of(&meta), &Uid::of(&meta).unwrap());
+        let named = token_secret_name(&probe, &ObjectKey::of(&meta), &Uid::of(&meta).unwrap());
         assert_eq!(secret.metadata.name, Some(named), "where the pod and the operator look for it");
         assert_eq!(secret.metadata.labels, pod.metadata.labels);
         assert_eq!(secret.metadata.owner_references, pod.metadata.owner_references);
@@ -51,7 +51,7 @@ fn every_secret_that_a_template_can_name_is_found() {
     let rigs = json!([{"name": "rig", "credentialsSecretName": "deploy-key"}]);
     let gas = town(json!({
         "rigs": rigs, "template": {"spec": spec}, "agentTemplate": {"spec": spec},
-        "activityProbe": {"port": 80, "tokenSecret": "token"},
+        "activityProbe": {"port": 80, "tokenSecretName": "token"},
     }));
     let all = |names: &[&str]| Some(names.iter().map(|&name| name.to_owned()).collect());
     let of_template = ["pull", "volume", "projected", "whole", "key"];
@@ -67,10 +67,10 @@ fn every_secret_that_a_template_can_name_is_found() {
 
 #[test]
 fn f4_a_secret_of_the_user_is_not_written() {
-    let named = probed(json!({"port": 80, "tokenSecret": "theirs"}));
+    let named = probed(json!({"port": 80, "tokenSecretName": "theirs"}));
     assert_eq!(town_token(&town(named.clone()), &here(), "x"), None);
     assert_eq!(agent_token(&agent(named), &here(), "x"), None);
-    let unasked = json!({"role": "crew"});
+    let unasked = json!({"role": "Crew"});
     assert_eq!(town_token(&town(unasked.clone()), &here(), "x"), None);
     assert_eq!(agent_token(&agent(unasked), &here(), "x"), None);
     let mut unbound = agent(probed(json!({"port": 80})));
@@ -83,14 +83,14 @@ fn f5_secrets_that_a_spec_names_are_needed_before_the_pod() {
     let token = || NeededSecret {
         name: "theirs".into(),
         key: Some("token"),
-        field: "spec.activityProbe.tokenSecret",
+        field: "spec.activityProbe.tokenSecretName",
     };
     let credentials = || NeededSecret {
         name: "deploy-key".into(),
         key: None,
         field: "spec.rigs[].credentialsSecretName of its town",
     };
-    let named = probed(json!({"port": 80, "tokenSecret": "theirs"}));
+    let named = probed(json!({"port": 80, "tokenSecretName": "theirs"}));
     let gas = town(named.clone());
     assert_eq!(needed_secrets_of_town(&gas), [token()]);
     assert_eq!(needed_secrets_of_agent(&agent(json!({})), &gas), [], "the town's is not the agent's");
@@ -104,6 +104,6 @@ fn f5_secrets_that_a_spec_names_are_needed_before_the_pod() {
     assert_eq!(needed_secrets_of_agent(&agent(json!({})), &gas), [credentials()]);
     let both = needed_secrets_of_agent(&agent(named), &gas);
     assert_eq!(both, [token(), credentials()]);
-    let rigless = agent(json!({"role": "mayor", "rig": null}));
+    let rigless = agent(json!({"role": "Mayor", "rig": null}));
     assert_eq!(needed_secrets_of_agent(&rigless, &gas), []);
 }

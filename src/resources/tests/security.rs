@@ -107,7 +107,7 @@ fn a_volume_that_we_made_is_written_by_a_pod_that_says_nothing() {
 
     let nobody = (None, None);
     assert_eq!(group(json!({})), nobody, "no volume");
-    assert_eq!(group(json!({"storage": {"existingClaim": "theirs"}})), nobody, "not ours to change");
+    assert_eq!(group(json!({"storage": {"existingClaimName": "theirs"}})), nobody, "not ours to change");
     for said in [json!({}), json!({"runAsUser": 7})] {
         let template = template(json!({"securityContext": said}));
         assert_eq!(group(json!({"storage": ours, "template": template})), nobody, "{said}");

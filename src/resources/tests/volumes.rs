@@ -48,7 +48,7 @@ fn the_hook_is_a_file_that_follows_the_pods_annotation() {
         let mount = &container.volume_mounts.as_ref().unwrap()[0];
         assert_eq!((mount.mount_path.as_str(), mount.read_only), ("/var/run/gastown", Some(true)));
     }
-    let idle = pod_of(&agent(json!({"role": "crew", "hook": null})));
+    let idle = pod_of(&agent(json!({"role": "Crew", "hook": null})));
     assert_eq!(annotation(&idle, names::HOOK), "", "nothing on the hook, nothing annotated");
     assert_eq!(files(&idle), [HOOK_FILE], "but it may come");
 }
@@ -58,12 +58,12 @@ fn who_is_asked_for_its_activity_finds_the_token() {
     let probe = |more: Value| {
         let mut probe = json!({"port": 80});
         super::merge(&mut probe, more);
-        json!({"template": with_init(), "role": "crew", "activityProbe": probe})
+        json!({"template": with_init(), "role": "Crew", "activityProbe": probe})
     };
     let own = probe(json!({}));
     assert_eq!(files(&pod_of_town(own.clone())), ["token: gas-aaaaaaaa/token"]);
     assert_eq!(files(&pod_of(&agent(own.clone()))), [HOOK_FILE, "token: toast-bbbbbbbb/token"]);
-    let named = probe(json!({"tokenSecret": "theirs"}));
+    let named = probe(json!({"tokenSecretName": "theirs"}));
     assert_eq!(files(&pod_of_town(named.clone())), ["token: theirs/token"]);
     assert_eq!(files(&pod_of(&agent(named.clone()))), [HOOK_FILE, "token: theirs/token"]);
     let unasked = pod_of_town(json!({}));
@@ -104,7 +104,7 @@ fn an_agent_finds_the_credentials_of_its_rig_and_cannot_write_them() {
 fn every_container_finds_its_owners_volume() {
     for (storage, name_of_agents, name_of_towns) in [
         (json!({"size": "1Gi"}), "toast-bbbbbbbb", "gas-aaaaaaaa"),
-        (json!({"existingClaim": "theirs"}), "theirs", "theirs"),
+        (json!({"existingClaimName": "theirs"}), "theirs", "theirs"),
     ] {
         let spec = json!({"template": with_init(), "storage": storage});
         for (pod, path, name) in [

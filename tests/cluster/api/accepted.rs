@@ -27,8 +27,9 @@ pub fn add(stories: &mut Stories) {
 async fn good_towns_and_agents_are_accepted(story: Story) {
     let stored = |storage: Value| json!({"template": template(), "storage": storage});
     let town = |spec: Value| (Town::kind(&()).into_owned(), spec);
-    let agent =
-        |more: Value| (Agent::kind(&()).into_owned(), merged(json!({"town": "t", "role": "mayor"}), more));
+    let agent = |more: Value| {
+        (Agent::kind(&()).into_owned(), merged(json!({"townName": "t", "role": "Mayor"}), more))
+    };
     let templated = |more: Value| merged(json!({"template": template()}), more);
     let snapshot = json!({"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": "monday"});
     let ports: Vec<Value> = (1..33).map(|n| json!({"name": format!("p{n}"), "port": n})).collect();
@@ -60,11 +61,11 @@ async fn good_towns_and_agents_are_accepted(story: Story) {
         town(stored(json!({"size": "1Gi", "retainPolicy": "Retain"}))),
         town(stored(json!({"size": "1Gi", "dataSource": {"kind": "PersistentVolumeClaim", "name": "old"}}))),
         town(stored(json!({"size": "1Gi", "dataSource": snapshot}))),
-        town(stored(json!({"existingClaim": "theirs"}))),
+        town(stored(json!({"existingClaimName": "theirs"}))),
         town(templated(json!({"ports": [{"name": "http", "port": 1}, {"name": "1", "port": 65535}]}))),
         town(templated(json!({"ports": ports}))),
         town(templated(
-            json!({"activityProbe": {"port": 65535, "path": "/a?b=c", "tokenSecret": "mine.too"}}),
+            json!({"activityProbe": {"port": 65535, "path": "/a?b=c", "tokenSecretName": "mine.too"}}),
         )),
         town(json!({"rigs": rigs})),
         town(json!({"rigs": [{"name": "a", "maxPolecats": 0, "branch": "feature/ünïcode"}]})),
@@ -72,25 +73,25 @@ async fn good_towns_and_agents_are_accepted(story: Story) {
         town(json!({"backlog": {"mergeRequests": 0, "triage": 2_147_483_647, "unassigned": 1}})),
         town(json!({"alarm": {"active": "1s", "idle": "5s"}})),
         town(json!({"alarm": {"active": "10m", "idle": "1h"}})),
-        town(json!({"expiry": {"at": "2001-01-01T00:00:00Z"}})),
-        town(json!({"expiry": {"at": "2030-02-03T04:05:06.789+05:30", "policy": "Destroy"}})),
+        town(json!({"expiry": {"time": "2001-01-01T00:00:00Z"}})),
+        town(json!({"expiry": {"time": "2030-02-03T04:05:06.789+05:30", "policy": "Destroy"}})),
         town(json!({"rigs": (0..200).map(|n| json!({"name": format!("r{n}")})).collect::<Vec<_>>()})),
         town(json!({"rigs": [{"name": "a".repeat(63)}], "wakeRequest": "x".repeat(253)})),
-        town(json!({"suspended": true, "alwaysOn": true})),
+        town(json!({"suspend": true, "alwaysOn": true})),
         agent(json!({})),
-        agent(json!({"role": "crew", "rig": "core"})),
-        agent(json!({"role": "polecat", "rig": "core"})),
-        agent(json!({"role": "refinery", "rig": "core", "mode": "Session"})),
-        agent(json!({"town": "with.dots", "identity": "Ada Lovelace"})),
+        agent(json!({"role": "Crew", "rig": "core"})),
+        agent(json!({"role": "Polecat", "rig": "core"})),
+        agent(json!({"role": "Refinery", "rig": "core", "mode": "Session"})),
+        agent(json!({"townName": "with.dots", "identity": "Ada Lovelace"})),
         agent(json!({"mode": "Session", "template": restarting})),
         agent(json!({"hook": {"bead": "b", "title": "é".repeat(1024), "instructions": "i".repeat(65536)}})),
         agent(json!({"hook": {"bead": "b", "title": "修复构建 🛠", "instructions": "𝕏".repeat(16384)}})),
         agent(json!({"hook": {"bead": "b", "instructions": "one\ttwo\r\nthree\u{7f}"}})),
         agent(json!({"activityProbe": {"port": 1}})),
-        agent(json!({"role": "polecat", "rig": "core", "mode": "Session", "activityProbe": {"port": 80}})),
-        agent(json!({"role": "polecat", "rig": "core", "ttlAfterFinished": "0s"})),
+        agent(json!({"role": "Polecat", "rig": "core", "mode": "Session", "activityProbe": {"port": 80}})),
+        agent(json!({"role": "Polecat", "rig": "core", "ttlAfterFinished": "0s"})),
         agent(json!({"mode": "Task", "ttlAfterFinished": "8760h"})),
-        agent(json!({"storage": {"existingClaim": "theirs"}})),
+        agent(json!({"storage": {"existingClaimName": "theirs"}})),
         agent(json!({"retry": {"limit": 1, "window": "1m"}})),
         agent(json!({"retry": {"limit": 100, "window": "24h"}})),
         agent(json!({"storage": {"size": "10Gi", "accessModes": ["ReadWriteOncePod"]}})),
@@ -113,7 +114,7 @@ async fn good_towns_and_agents_are_accepted(story: Story) {
 fn bare_town() -> Value {
     json!({
         "sleepAfter": "30m",
-        "suspended": false,
+        "suspend": false,
         "alwaysOn": false,
         "deletionProtection": false,
         "tombstone": {"retention": "168h", "recreate": "Allow"},
@@ -132,7 +133,7 @@ async fn defaults_show_on_read(story: Story) {
         "spec": {
             "template": template(), "storage": {"size": "1Gi"}, "rigs": [{"name": "core"}],
             "activityProbe": {"port": 80}, "alarm": {"active": "7s"}, "backlog": {"triage": 1},
-            "expiry": {"at": "2100-01-01T00:00:00Z"},
+            "expiry": {"time": "2100-01-01T00:00:00Z"},
         },
     });
     story.apply(&manifest.to_string());
@@ -145,17 +146,17 @@ async fn defaults_show_on_read(story: Story) {
     assert_eq!(half["activityProbe"], json!({"port": 80, "path": "/activity"}));
     assert_eq!(half["alarm"], json!({"active": "7s", "idle": "60s"}));
     assert_eq!(half["backlog"], json!({"mergeRequests": 0, "triage": 1, "unassigned": 0}));
-    assert_eq!(half["expiry"], json!({"at": "2100-01-01T00:00:00Z", "policy": "Sleep"}));
+    assert_eq!(half["expiry"], json!({"time": "2100-01-01T00:00:00Z", "policy": "Sleep"}));
     assert_eq!(half["storage"], json!({"size": "1Gi"}), "what is absent of storage is absent for good");
 
-    story.create_agent("bare", "bare", json!({"role": "mayor"})).await;
+    story.create_agent("bare", "bare", json!({"role": "Mayor"})).await;
     let agent = read::<Agent>(&story, "bare").await;
     assert_eq!(
         agent["spec"],
-        json!({"town": "bare", "role": "mayor", "retry": {"limit": 5, "window": "30m"}}),
+        json!({"townName": "bare", "role": "Mayor", "retry": {"limit": 5, "window": "30m"}}),
         "defaults that depend on the role belong to the status"
     );
-    let half = story.create_agent("half", "bare", json!({"role": "crew", "retry": {"limit": 2}})).await;
+    let half = story.create_agent("half", "bare", json!({"role": "Crew", "retry": {"limit": 2}})).await;
     assert_eq!((half.spec.retry.limit, half.spec.retry.window.to_string().as_str()), (2, "30m"));
 }
 
@@ -193,7 +194,7 @@ async fn what_is_accepted_can_be_read_by_the_operator(story: Story) {
         [json!("1e3"), json!("1E"), json!("999999999999Ei"), json!(i64::MAX), json!("1n"), json!(1.5)];
     let grace =
         |seconds: i64| merged(template(), json!({"spec": {"terminationGracePeriodSeconds": seconds}}));
-    let specs = (expiries.iter().map(|at| json!({"expiry": {"at": at}})))
+    let specs = (expiries.iter().map(|at| json!({"expiry": {"time": at}})))
         .chain(numbers.iter().map(|n| json!({"backlog": {"triage": n}})))
         .chain(numbers.iter().map(|n| json!({"rigs": [{"name": "core", "maxPolecats": n}]})))
         .chain(numbers.iter().map(|n| json!({"template": grace(*n)})))
@@ -267,7 +268,7 @@ async fn the_definitions_apply_plainly_twice_and_without_warnings(story: Story) 
 // P19: kstatus, Helm and Flux take an object without a status for ready.
 async fn new_object_has_a_status_that_says_that_nobody_has_looked_at_it(story: Story) {
     story.create_town("new", json!({})).await;
-    story.create_agent("new", "new", json!({"role": "crew"})).await;
+    story.create_agent("new", "new", json!({"role": "Crew"})).await;
     for (status, types) in [
         (read::<Town>(&story, "new").await["status"].take(), &town_operator::api::condition::OF_TOWN[..]),
         (read::<Agent>(&story, "new").await["status"].take(), &town_operator::api::condition::OF_AGENT[..]),

@@ -17,11 +17,11 @@ async fn what_is_set_for_good_can_be_neither_changed_nor_removed(story: Story) {
     let storage = json!({"size": "1Gi"});
     story.create_town("stored", json!({"template": template(), "storage": storage})).await;
     let whole =
-        json!({"role": "crew", "rig": "core", "identity": "ada", "storage": storage, "mode": "Session"});
+        json!({"role": "Crew", "rig": "core", "identity": "ada", "storage": storage, "mode": "Session"});
     story.create_agent("whole", "stored", whole).await;
-    story.create_agent("nameless", "stored", json!({"role": "crew"})).await;
+    story.create_agent("nameless", "stored", json!({"role": "Crew"})).await;
     claims_are_made(&story, "stored", "whole", "1Gi").await;
-    story.create_agent("by-role", "stored", json!({"role": "polecat", "rig": "r"})).await;
+    story.create_agent("by-role", "stored", json!({"role": "Polecat", "rig": "r"})).await;
 
     let town = |spec: Value| patch::<Town>(&story, "stored", json!({"spec": spec}));
     let agent = |spec: Value| patch::<Agent>(&story, "whole", json!({"spec": spec}));
@@ -32,7 +32,7 @@ async fn what_is_set_for_good_can_be_neither_changed_nor_removed(story: Story) {
     all_were_refused(vec![
         (town(json!({"storage": null})).await, &["spec.storage cannot be removed", "once its claim is made"]),
         (town(json!({"template": null})).await, &["spec.storage needs spec.template"]),
-        (agent(json!({"town": "other"})).await, &["spec.town cannot be changed", "make a new agent"]),
+        (agent(json!({"townName": "other"})).await, &["spec.townName cannot be changed", "make a new agent"]),
         (agent(json!({"identity": "bob"})).await, &["spec.identity", stays]),
         (agent(json!({"identity": null})).await, &["spec.identity", stays]),
         // A28: an identity that is absent is the name.
@@ -46,7 +46,7 @@ async fn what_is_set_for_good_can_be_neither_changed_nor_removed(story: Story) {
         ),
         (agent(json!({"mode": "Task"})).await, mode),
         (by_role(json!({"mode": "Session"})).await, mode),
-        (by_role(json!({"role": "crew"})).await, mode),
+        (by_role(json!({"role": "Crew"})).await, mode),
     ]);
 }
 
@@ -56,16 +56,16 @@ async fn storage_can_grow_and_change_its_fate_and_nothing_else(story: Story) {
         "size": "2Gi", "storageClassName": "fast", "accessModes": ["ReadWriteMany"], "dataSource": snapshot,
     });
     for (name, storage) in
-        [("whole", whole), ("plain", json!({"size": "2Gi"})), ("theirs", json!({"existingClaim": "c"}))]
+        [("whole", whole), ("plain", json!({"size": "2Gi"})), ("theirs", json!({"existingClaimName": "c"}))]
     {
         story.create_town(name, json!({"template": template(), "storage": storage})).await;
-        story.create_agent(name, name, json!({"role": "crew", "storage": storage})).await;
+        story.create_agent(name, name, json!({"role": "Crew", "storage": storage})).await;
         if name != "theirs" {
             claims_are_made(&story, name, name, "1500Mi").await;
         }
     }
     let grows: Words = &["spec.storage", "storage.size can only grow"];
-    let form: Words = &["spec.storage cannot be removed, nor changed to existingClaim"];
+    let form: Words = &["spec.storage cannot be removed, nor changed to existingClaimName"];
     let class: Words = &["spec.storage", "storage.storageClassName cannot be changed"];
     let modes: Words = &["spec.storage", "storage.accessModes cannot be changed"];
     let source: Words = &["spec.storage", "storage.dataSource cannot be changed"];
@@ -73,7 +73,7 @@ async fn storage_can_grow_and_change_its_fate_and_nothing_else(story: Story) {
     for (name, change, wanted) in [
         ("plain", json!({"size": "1Gi"}), grows),
         ("plain", json!({"size": "1499Mi"}), grows),
-        ("plain", json!({"size": null, "existingClaim": "c"}), form),
+        ("plain", json!({"size": null, "existingClaimName": "c"}), form),
         ("plain", json!({"storageClassName": "fast"}), class),
         ("plain", json!({"accessModes": ["ReadWriteMany"]}), modes),
         ("plain", json!({"dataSource": snapshot}), source),
@@ -99,9 +99,9 @@ async fn storage_can_grow_and_change_its_fate_and_nothing_else(story: Story) {
         ("plain", json!({"accessModes": ["ReadWriteOnce"]})),
         ("plain", json!({"retainPolicy": "Retain"})),
         // The operator neither made this claim nor deletes it.
-        ("theirs", json!({"existingClaim": "d"})),
+        ("theirs", json!({"existingClaimName": "d"})),
         ("whole", json!({"size": "1Ti", "retainPolicy": "Delete"})),
-        ("theirs", json!({"existingClaim": "c"})),
+        ("theirs", json!({"existingClaimName": "c"})),
     ] {
         let change = json!({"spec": {"storage": change}});
         assert_eq!(patch::<Town>(&story, name, change.clone()).await, Ok(()), "{name}: {change}");
@@ -111,11 +111,11 @@ async fn storage_can_grow_and_change_its_fate_and_nothing_else(story: Story) {
 
 async fn what_may_change_can_be_changed(story: Story) {
     story.create_town("free", json!({})).await;
-    story.create_agent("free", "free", json!({"role": "crew"})).await;
+    story.create_agent("free", "free", json!({"role": "Crew"})).await;
     let mistaken = json!({"size": "1Gi", "storageClassName": "fsat"});
     story.create_town("mistaken", json!({"template": template(), "storage": mistaken})).await;
     let outcomes = [
-        patch::<Town>(&story, "free", json!({"spec": {"sleepAfter": "1h", "suspended": true}})).await,
+        patch::<Town>(&story, "free", json!({"spec": {"sleepAfter": "1h", "suspend": true}})).await,
         patch::<Town>(&story, "free", json!({"spec": {"template": template(), "alwaysOn": true}})).await,
         patch::<Town>(&story, "free", json!({"spec": {"rigs": [{"name": "core"}], "wakeRequest": "1"}}))
             .await,
@@ -124,7 +124,7 @@ async fn what_may_change_can_be_changed(story: Story) {
             .await,
         patch::<Town>(&story, "free", json!({"spec": {"backlog": {"triage": 1}, "alarm": {"idle": "5s"}}}))
             .await,
-        patch::<Town>(&story, "free", json!({"spec": {"expiry": {"at": "2001-01-01T00:00:00Z"}}})).await,
+        patch::<Town>(&story, "free", json!({"spec": {"expiry": {"time": "2001-01-01T00:00:00Z"}}})).await,
         patch::<Agent>(&story, "free", json!({"spec": {"activityProbe": {"port": 80}}})).await,
         patch::<Agent>(&story, "free", json!({"spec": {"identity": "free", "storage": {"size": "1Gi"}}}))
             .await,
@@ -137,7 +137,7 @@ async fn what_may_change_can_be_changed(story: Story) {
         )
         .await,
         patch::<Town>(&story, "mistaken", json!({"spec": {"storage": null}})).await,
-        patch::<Agent>(&story, "free", json!({"spec": {"mode": "Session", "role": "mayor"}})).await,
+        patch::<Agent>(&story, "free", json!({"spec": {"mode": "Session", "role": "Mayor"}})).await,
         patch::<Agent>(&story, "free", json!({"spec": {"hook": {"bead": "b"}, "retry": {"limit": 1}}})).await,
     ];
     assert_eq!(outcomes, [const { Ok(()) }; 13]);

@@ -33,7 +33,7 @@ struct Leaf {
 // S11: values at the bounds of what JSON, the API server and Rust hold.
 async fn value_that_the_operator_cannot_read_is_refused_by_the_schema(story: Story) {
     let town = json!({"template": template(), "storage": {"size": "1Gi"}});
-    let agent = json!({"town": "t", "role": "crew", "storage": {"size": "1Gi"}});
+    let agent = json!({"townName": "t", "role": "Crew", "storage": {"size": "1Gi"}});
     let of_towns = try_all::<Town>(&story, &town, &["agentTemplate"]).await;
     // The schemas of all templates are the same.
     let of_agents = try_all::<Agent>(&story, &agent, &["template"]).await;

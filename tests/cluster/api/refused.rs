@@ -55,20 +55,20 @@ async fn bad_towns_are_refused(story: Story) {
         (json!({"alarm": {"active": "often"}}), &["spec.alarm.active", "\"often\"", "from 1s to 10m"]),
         (json!({"alarm": {"idle": "4s"}}), &["spec.alarm.idle", "\"4s\"", "from 5s to 1h", "60s"]),
         (json!({"alarm": {"idle": "61m"}}), &["spec.alarm.idle", "\"61m\"", "from 5s to 1h"]),
-        (json!({"expiry": {}}), &["spec.expiry.at", "Required value"]),
-        (json!({"expiry": {"at": "tomorrow"}}), &["spec.expiry.at", "tomorrow", "date-time"]),
-        (json!({"expiry": {"at": "2030-01-01"}}), &["spec.expiry.at", "2030-01-01", "date-time"]),
-        (json!({"expiry": {"at": 1_893_456_000}}), &["spec.expiry.at", "date-time", "int64"]),
+        (json!({"expiry": {}}), &["spec.expiry.time", "Required value"]),
+        (json!({"expiry": {"time": "tomorrow"}}), &["spec.expiry.time", "tomorrow", "date-time"]),
+        (json!({"expiry": {"time": "2030-01-01"}}), &["spec.expiry.time", "2030-01-01", "date-time"]),
+        (json!({"expiry": {"time": 1_893_456_000}}), &["spec.expiry.time", "date-time", "int64"]),
         (
-            json!({"expiry": {"at": "9999-12-31T23:59:59Z"}}),
-            &["spec.expiry.at must be a time before the year 9999", "2030-12-31T18:00:00Z"],
+            json!({"expiry": {"time": "9999-12-31T23:59:59Z"}}),
+            &["spec.expiry.time must be a time before the year 9999", "2030-12-31T18:00:00Z"],
         ),
         (
-            json!({"expiry": {"at": "2030-01-01T00:00:00Z", "policy": "Explode"}}),
+            json!({"expiry": {"time": "2030-01-01T00:00:00Z", "policy": "Explode"}}),
             &["spec.expiry.policy", "\"Explode\"", "Destroy", "Sleep"],
         ),
         (json!({"wakeRequest": long}), &["spec.wakeRequest", "253"]),
-        (json!({"suspended": "yes"}), &["spec.suspended", "boolean"]),
+        (json!({"suspend": "yes"}), &["spec.suspend", "boolean"]),
         (json!({"alwaysOn": 1}), &["spec.alwaysOn", "boolean"]),
         (json!({"deletionProtection": "yes"}), &["spec.deletionProtection", "boolean"]),
         (
@@ -94,10 +94,12 @@ async fn bad_towns_are_refused(story: Story) {
 
 async fn bad_storage_is_refused(story: Story) {
     let size = &["spec.storage.size", "greater than 0, for example 1Gi"];
-    let either = &["spec.storage", "either size", "or existingClaim"];
-    let as_it_is =
-        &["spec.storage", "existingClaim takes no storageClassName, accessModes, dataSource or retainPolicy"];
-    let existing = |more: Value| merged(json!({"existingClaim": "theirs"}), more);
+    let either = &["spec.storage", "either size", "or existingClaimName"];
+    let as_it_is = &[
+        "spec.storage",
+        "existingClaimName takes no storageClassName, accessModes, dataSource or retainPolicy",
+    ];
+    let existing = |more: Value| merged(json!({"existingClaimName": "theirs"}), more);
     let source = |source: Value| json!({"size": "1Gi", "dataSource": source});
     let table: Refusals = vec![
         (json!({"size": "0"}), size),
@@ -110,8 +112,11 @@ async fn bad_storage_is_refused(story: Story) {
         (existing(json!({"accessModes": ["ReadWriteOnce"]})), as_it_is),
         (existing(json!({"dataSource": {"kind": "VolumeSnapshot", "name": "x"}})), as_it_is),
         (existing(json!({"retainPolicy": "Delete"})), as_it_is),
-        (json!({"existingClaim": "My_Claim"}), &["spec.storage.existingClaim", "\"My_Claim\"", "[a-z0-9]"]),
-        (json!({"existingClaim": "c".repeat(254)}), &["spec.storage.existingClaim", "253"]),
+        (
+            json!({"existingClaimName": "My_Claim"}),
+            &["spec.storage.existingClaimName", "\"My_Claim\"", "[a-z0-9]"],
+        ),
+        (json!({"existingClaimName": "c".repeat(254)}), &["spec.storage.existingClaimName", "253"]),
         (
             json!({"size": "1Gi", "accessModes": ["ReadOnlyMany"]}),
             &[
@@ -142,7 +147,7 @@ async fn bad_storage_is_refused(story: Story) {
     all_are_refused::<Town>(&story, of_towns.collect()).await;
     let of_agents = table
         .iter()
-        .map(|(storage, wanted)| (json!({"town": "t", "role": "crew", "storage": storage}), *wanted));
+        .map(|(storage, wanted)| (json!({"townName": "t", "role": "Crew", "storage": storage}), *wanted));
     all_are_refused::<Agent>(&story, of_agents.collect()).await;
     let alone: Refusals = vec![(json!({"storage": {"size": "1Gi"}}), &["spec.storage needs spec.template"])];
     all_are_refused::<Town>(&story, alone).await;
@@ -153,7 +158,7 @@ async fn bad_ports_and_probes_are_refused(story: Story) {
     let ports = |ports: Value| templated(json!({"ports": ports}));
     let port = |name: &str, port: i32| json!([{"name": name, "port": port}]);
     let probe = |probe: Value| templated(json!({"activityProbe": probe}));
-    let agent = |more: Value| merged(json!({"town": "t", "role": "crew"}), more);
+    let agent = |more: Value| merged(json!({"townName": "t", "role": "Crew"}), more);
     let many: Vec<Value> = (1..34).map(|n| json!({"name": format!("p{n}"), "port": n})).collect();
     let table: Refusals = vec![
         (ports(json!([{"port": 80}])), &["spec.ports[0].name", "Required value"]),
@@ -187,12 +192,12 @@ async fn bad_ports_and_probes_are_refused(story: Story) {
             &["spec.activityProbe.path", "1024"],
         ),
         (
-            probe(json!({"port": 80, "tokenSecret": "My_Secret"})),
-            &["spec.activityProbe.tokenSecret", "\"My_Secret\"", "[a-z0-9]"],
+            probe(json!({"port": 80, "tokenSecretName": "My_Secret"})),
+            &["spec.activityProbe.tokenSecretName", "\"My_Secret\"", "[a-z0-9]"],
         ),
         (
-            probe(json!({"port": 80, "tokenSecret": "s".repeat(254)})),
-            &["spec.activityProbe.tokenSecret", "253"],
+            probe(json!({"port": 80, "tokenSecretName": "s".repeat(254)})),
+            &["spec.activityProbe.tokenSecretName", "253"],
         ),
     ];
     all_are_refused::<Town>(&story, table).await;
@@ -205,7 +210,7 @@ async fn bad_ports_and_probes_are_refused(story: Story) {
         ),
         (agent(json!({"activityProbe": {"port": 80, "path": "x"}})), &["spec.activityProbe.path", "\"x\""]),
         (agent(json!({"mode": "Task", "activityProbe": {"port": 80}})), session),
-        (agent(json!({"role": "polecat", "rig": "r", "activityProbe": {"port": 80}})), session),
+        (agent(json!({"role": "Polecat", "rig": "r", "activityProbe": {"port": 80}})), session),
     ];
     all_are_refused::<Agent>(&story, table).await;
 }
@@ -257,8 +262,8 @@ async fn bad_rigs_are_refused(story: Story) {
 }
 
 async fn bad_agents_are_refused(story: Story) {
-    let agent = |more: Value| merged(json!({"town": "t", "role": "mayor"}), more);
-    let polecat = |more: Value| merged(json!({"town": "t", "role": "polecat", "rig": "r"}), more);
+    let agent = |more: Value| merged(json!({"townName": "t", "role": "Mayor"}), more);
+    let polecat = |more: Value| merged(json!({"townName": "t", "role": "Polecat", "rig": "r"}), more);
     let restarting = |policy: &str| {
         let mut template = template();
         template["spec"]["restartPolicy"] = policy.into();
@@ -266,16 +271,16 @@ async fn bad_agents_are_refused(story: Story) {
     };
     let task = restarting("Always");
     let never = &["spec.template.spec.restartPolicy must be Never, or absent", "mode Task"];
-    let needs_rig = &["spec.rig is required for the roles refinery and polecat", "one of the town's rigs"];
+    let needs_rig = &["spec.rig is required for the roles Refinery and Polecat", "one of the town's rigs"];
     let table: Refusals = vec![
-        (json!({"role": "mayor"}), &["spec.town", "Required value"]),
-        (json!({"town": "t"}), &["spec.role", "Required value"]),
-        (agent(json!({"town": ""})), &["spec.town", "at least 1"]),
-        (agent(json!({"town": "My_Town"})), &["spec.town", "\"My_Town\"", "[a-z0-9]"]),
-        (agent(json!({"town": "t".repeat(254)})), &["spec.town", "253"]),
-        (agent(json!({"role": "boss"})), &["spec.role", "\"boss\"", "mayor", "refinery", "polecat", "crew"]),
-        (agent(json!({"role": "polecat"})), needs_rig),
-        (agent(json!({"role": "refinery"})), needs_rig),
+        (json!({"role": "Mayor"}), &["spec.townName", "Required value"]),
+        (json!({"townName": "t"}), &["spec.role", "Required value"]),
+        (agent(json!({"townName": ""})), &["spec.townName", "at least 1"]),
+        (agent(json!({"townName": "My_Town"})), &["spec.townName", "\"My_Town\"", "[a-z0-9]"]),
+        (agent(json!({"townName": "t".repeat(254)})), &["spec.townName", "253"]),
+        (agent(json!({"role": "boss"})), &["spec.role", "\"boss\"", "Mayor", "Refinery", "Polecat", "Crew"]),
+        (agent(json!({"role": "Polecat"})), needs_rig),
+        (agent(json!({"role": "Refinery"})), needs_rig),
         (agent(json!({"rig": "Core"})), &["spec.rig", "\"Core\"", "[a-z0-9]"]),
         (agent(json!({"rig": "r".repeat(64)})), &["spec.rig", "63"]),
         (agent(json!({"identity": ""})), &["spec.identity", "at least 1"]),
@@ -336,7 +341,7 @@ async fn template_that_no_pod_can_be_made_of_is_refused(story: Story) {
 }
 
 async fn bad_hooks_are_refused(story: Story) {
-    let hook = |hook: Value| json!({"town": "t", "role": "crew", "hook": hook});
+    let hook = |hook: Value| json!({"townName": "t", "role": "Crew", "hook": hook});
     let instructions = |text: &str| hook(json!({"bead": "b", "instructions": text}));
     let long = &["spec.hook.instructions must be at most 65536 bytes", "where the agent can fetch it"];
     let mut table: Refusals = vec![
@@ -380,9 +385,9 @@ async fn unknown_fields_are_refused_by_name(story: Story) {
         (town("{expiry: {at: '2030-01-01T00:00:00Z', in: 1h}}"), "unknown field \"spec.expiry.in\""),
         // Fields of which nothing would come yet are not there: what is accepted works.
         (town("{tombstone: {forever: true}}"), "unknown field \"spec.tombstone.forever\""),
-        (agent("{town: t, role: mayor, placement: OwnPod}"), "unknown field \"spec.placement\""),
+        (agent("{town: t, role: Mayor, placement: OwnPod}"), "unknown field \"spec.placement\""),
         (
-            agent("{town: t, role: mayor, hook: {bead: b, priority: 1}}"),
+            agent("{town: t, role: Mayor, hook: {bead: b, priority: 1}}"),
             "unknown field \"spec.hook.priority\"",
         ),
     ];

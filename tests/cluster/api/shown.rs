@@ -18,7 +18,7 @@ pub fn add(stories: &mut Stories) {
 
 async fn kubectl_get_has_the_columns(story: Story) {
     story.create_town("alpha", json!({})).await;
-    story.create_agent("ada", "alpha", json!({"role": "crew", "hook": {"bead": "b-1"}})).await;
+    story.create_agent("ada", "alpha", json!({"role": "Crew", "hook": {"bead": "b-1"}})).await;
     let columns = |arguments: &[&str]| {
         let said = story.kubectl(arguments);
         said.lines().next().unwrap().split_whitespace().map(str::to_owned).collect::<Vec<_>>().join(" ")
@@ -38,7 +38,7 @@ async fn kubectl_get_has_the_columns(story: Story) {
     assert!(both.contains("town.gastown.dev/alpha") && both.contains("agent.gastown.dev/ada"), "{both}");
     let row = story.kubectl(&["get", "ta", "ada", "--no-headers"]);
     let row: Vec<&str> = row.split_whitespace().collect();
-    assert_eq!(row[..3], ["ada", "alpha", "crew"]);
+    assert_eq!(row[..3], ["ada", "alpha", "Crew"]);
     assert!(row.contains(&"b-1"), "{row:?}");
 }
 
@@ -90,7 +90,7 @@ async fn kubectl_get_and_describe_show_the_status(story: Story) {
     story
         .town("alpha")
         .merge_status(json!({"status": {
-            "phase": "Running", "agents": counts("1/2"), "sleepAt": "2040-01-02T03:04:05Z",
+            "phase": "Running", "agents": counts("1/2"), "sleepTime": "2040-01-02T03:04:05Z",
             "pod": {"node": "n-1"}, "conditions": [condition("Ready", "True", "Running")],
         }}))
         .await;
@@ -99,7 +99,7 @@ async fn kubectl_get_and_describe_show_the_status(story: Story) {
     assert_eq!(row[..5], ["alpha", "Running", "True", "1/2", "2040-01-02T03:04:05Z"]);
     assert_eq!(row[6..], ["n-1", "Running"], "an instant to come is printed as it is");
 
-    story.create_agent("ada", "alpha", json!({"role": "polecat", "rig": "r", "hook": {"bead": "b-7"}})).await;
+    story.create_agent("ada", "alpha", json!({"role": "Polecat", "rig": "r", "hook": {"bead": "b-7"}})).await;
     story
         .agent("ada")
         .merge_status(json!({"status": {
@@ -109,7 +109,7 @@ async fn kubectl_get_and_describe_show_the_status(story: Story) {
         .await;
     let row = story.kubectl(&["get", "ta", "ada", "-o", "wide", "--no-headers"]);
     let row: Vec<&str> = row.split_whitespace().collect();
-    assert_eq!(row[..6], ["ada", "alpha", "polecat", "Working", "b-7", "ada-1"]);
+    assert_eq!(row[..6], ["ada", "alpha", "Polecat", "Working", "b-7", "ada-1"]);
     assert_eq!(row[7..], ["n-2", "Starting", "2"]);
 
     let said = story.kubectl(&["describe", "town", "alpha"]);
@@ -125,7 +125,7 @@ async fn field_selectors_find_towns_and_agents(story: Story) {
     for (name, phase) in [("one", "Asleep"), ("two", "Running")] {
         story.create_town(name, json!({})).await;
         story.town(name).merge_status(json!({"status": {"phase": phase}})).await;
-        story.create_agent(&format!("of-{name}"), name, json!({"role": "crew"})).await;
+        story.create_agent(&format!("of-{name}"), name, json!({"role": "Crew"})).await;
     }
     story.agent("of-two").merge_status(json!({"status": {"phase": "Working"}})).await;
     let names = |kind: &str, selector: &str| {
@@ -133,14 +133,14 @@ async fn field_selectors_find_towns_and_agents(story: Story) {
     };
     assert_eq!(names("towns", "status.phase=Asleep"), "town.gastown.dev/one");
     assert_eq!(names("towns", "status.phase!=Asleep"), "town.gastown.dev/two");
-    assert_eq!(names("agents", "spec.town=one"), "agent.gastown.dev/of-one");
+    assert_eq!(names("agents", "spec.townName=one"), "agent.gastown.dev/of-one");
     assert_eq!(names("agents", "status.phase=Working"), "agent.gastown.dev/of-two");
-    assert_eq!(names("agents", "spec.town=one,status.phase=Working"), "");
+    assert_eq!(names("agents", "spec.townName=one,status.phase=Working"), "");
 }
 
 async fn kubectl_wait_knows_every_condition(story: Story) {
     story.create_town("alpha", json!({})).await;
-    story.create_agent("ada", "alpha", json!({"role": "crew"})).await;
+    story.create_agent("ada", "alpha", json!({"role": "Crew"})).await;
     let all = |kinds: &[&str]| {
         let conditions: Vec<Value> =
             kinds.iter().map(|kind| condition(kind, "False", "AsExpected")).collect();
@@ -159,5 +159,5 @@ async fn kubectl_wait_knows_every_condition(story: Story) {
 }
 
 fn counts(summary: &str) -> Value {
-    json!({"total": 2, "working": 1, "waiting": 0, "stalled": 0, "failed": 0, "summary": summary})
+    json!({"total": 2, "working": 1, "waiting": 0, "stuck": 0, "failed": 0, "summary": summary})
 }

@@ -8,44 +8,44 @@ use crate::script::Case;
 pub fn cases() -> Vec<Case> {
     vec![
         case("defaults are filled in")
-            .post("agents", agent(json!({"role": "crew"})))
+            .post("agents", agent(json!({"role": "Crew"})))
             .post("towns", json!({"metadata": {"name": "a"}, "spec": {"drain": {}}})),
         case("what the schema does not know is dropped")
             .post("towns", json!({
                 "metadata": {"name": "a"}, "spec": {"unknown": 1, "drain": {"unknown": 2}}, "unknown": 3,
             })),
-        case("a null is nothing").post("agents", agent(json!({"role": "crew", "retry": null, "mode": null}))),
+        case("a null is nothing").post("agents", agent(json!({"role": "Crew", "retry": null, "mode": null}))),
         case("a field that is required")
-            .post("agents", json!({"metadata": {"name": "a"}, "spec": {"role": "crew"}}))
+            .post("agents", json!({"metadata": {"name": "a"}, "spec": {"role": "Crew"}}))
             .post("agents", json!({"metadata": {"name": "a"}})),
         case("a value of those that there are").post("agents", agent(json!({"role": "jester"}))),
         case("a number in its range")
-            .post("agents", agent(json!({"role": "crew", "retry": {"limit": 0}})))
-            .post("agents", agent(json!({"role": "crew", "retry": {"limit": 101}})))
-            .post("agents", agent(json!({"role": "crew", "retry": {"limit": 100}}))),
+            .post("agents", agent(json!({"role": "Crew", "retry": {"limit": 0}})))
+            .post("agents", agent(json!({"role": "Crew", "retry": {"limit": 101}})))
+            .post("agents", agent(json!({"role": "Crew", "retry": {"limit": 100}}))),
         case("a value of the wrong type")
-            .post("towns", json!({"metadata": {"name": "a"}, "spec": {"suspended": "no"}}))
-            .post("agents", agent(json!({"role": "crew", "retry": {"limit": "5"}})))
-            .post("agents", agent(json!({"role": "crew", "retry": 5}))),
+            .post("towns", json!({"metadata": {"name": "a"}, "spec": {"suspend": "no"}}))
+            .post("agents", agent(json!({"role": "Crew", "retry": {"limit": "5"}})))
+            .post("agents", agent(json!({"role": "Crew", "retry": 5}))),
         case("a text that fits its pattern")
-            .post("agents", json!({"metadata": {"name": "a"}, "spec": {"town": "Not Plain", "role": "crew"}}))
+            .post("agents", json!({"metadata": {"name": "a"}, "spec": {"townName": "Not Plain", "role": "Crew"}}))
             .post("towns", json!({"metadata": {"name": "a"}, "spec": {"sleepAfter": "soon"}})),
         case("a text that is too long")
-            .post("agents", json!({"metadata": {"name": "a"}, "spec": {"town": "x".repeat(254), "role": "crew"}})),
+            .post("agents", json!({"metadata": {"name": "a"}, "spec": {"townName": "x".repeat(254), "role": "Crew"}})),
         case("a rule about one field")
             .post("towns", json!({"metadata": {"name": "a"}, "spec": {"sleepAfter": "1s"}}))
             .post("towns", json!({"metadata": {"name": "a"}, "spec": {"sleepAfter": "10s"}})),
         case("a rule about two fields")
-            .post("agents", agent(json!({"role": "polecat"})))
-            .post("agents", agent(json!({"role": "polecat", "rig": "core"})))
+            .post("agents", agent(json!({"role": "Polecat"})))
+            .post("agents", agent(json!({"role": "Polecat", "rig": "core"})))
             .post("towns", json!({"metadata": {"name": "a"}, "spec": {"storage": {"size": "1Gi"}}})),
         case("a field that never changes")
-            .post("agents", agent(json!({"role": "crew"})))
+            .post("agents", agent(json!({"role": "Crew"})))
             // The real server stores the default status with the first write.
             .merge("agents/a/status", json!({"status": {"phase": "Idle"}}))
-            .merge("agents/a", json!({"spec": {"town": "other"}}))
+            .merge("agents/a", json!({"spec": {"townName": "other"}}))
             .merge("agents/a", json!({"spec": {"role": "witness"}}))
-            .merge("agents/a", json!({"spec": {"town": "gas"}})),
+            .merge("agents/a", json!({"spec": {"townName": "gas"}})),
         case("a quantity is one")
             .post("towns", storage("0"))
             .post("towns", storage("much"))
@@ -89,14 +89,14 @@ pub fn cases() -> Vec<Case> {
 }
 
 fn agent(mut spec: Value) -> Value {
-    spec["town"] = "gas".into();
+    spec["townName"] = "gas".into();
     json!({"metadata": {"name": "a"}, "spec": spec})
 }
 
 fn tombstone() -> Value {
     json!({"metadata": {"name": "{ns}"}, "spec": {
         "kind": "Town", "namespace": "{ns}", "name": "gas", "uid": "one", "cause": "Deleted",
-        "deletedAt": "2030-01-01T00:00:00Z", "expiresAt": "2030-01-02T00:00:00Z",
+        "deleteTime": "2030-01-01T00:00:00Z", "expireTime": "2030-01-02T00:00:00Z",
     }})
 }
 

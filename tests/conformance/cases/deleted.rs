@@ -22,7 +22,7 @@ pub fn cases() -> Vec<Case> {
             .post("towns", held_town("a"))
             .delete("towns/a")
             .delete("towns/a")
-            .merge("towns/a", json!({"spec": {"suspended": true}})),
+            .merge("towns/a", json!({"spec": {"suspend": true}})),
         case("a secret that is held is marked").post("secrets", held("a")).delete("secrets/a"),
         case("the last finalizer is off and it is gone")
             .post("towns", held_town("a"))

@@ -33,7 +33,7 @@ pub fn cases() -> Vec<Case> {
             .get("towns?fieldSelector=status.phase%21%3DIdle"),
         three(case("chosen by both")).get("towns?fieldSelector=status.phase%3DIdle&labelSelector=x%3D1"),
         case("chosen by a field that is none to choose by")
-            .get("towns?fieldSelector=spec.suspended%3Dtrue")
+            .get("towns?fieldSelector=spec.suspend%3Dtrue")
             .get("secrets?fieldSelector=data.a%3Db"),
         case("a selector that nobody can read")
             .get("towns?labelSelector=%3D%3D")

@@ -63,7 +63,7 @@ pub fn cases() -> Vec<Case> {
             .send(Method::PATCH, "towns/a", "application/json-patch+json", "{}"),
         case("a patch that the schema refuses")
             .post("towns", town("a"))
-            .merge("towns/a", json!({"spec": {"suspended": "yes"}}))
+            .merge("towns/a", json!({"spec": {"suspend": "yes"}}))
             .merge("towns/a", json!({"spec": null})),
         case("owners are named once")
             .post("secrets", named("a"))

@@ -10,13 +10,13 @@ pub fn cases() -> Vec<Case> {
     vec![
         case("a change of the spec is a generation")
             .post("towns", town("a"))
-            .put("towns/a", |seen| again(seen, 0, |town| town["spec"]["suspended"] = true.into()))
+            .put("towns/a", |seen| again(seen, 0, |town| town["spec"]["suspend"] = true.into()))
             .put("towns/a", |seen| again(seen, 1, |town| town["metadata"]["labels"] = json!({"a": "b"}))),
         case("what changes nothing writes nothing") // The first write stores the default status.
             .post("towns", town("a"))
             .merge("towns/a/status", json!({"status": {"phase": "Idle"}}))
             .put("towns/a", |seen| seen[1].body.clone())
-            .merge("towns/a", json!({"spec": {"suspended": false}})),
+            .merge("towns/a", json!({"spec": {"suspend": false}})),
         case("a replacement of an old version is a conflict")
             .post("towns", town("a"))
             .merge("towns/a", json!({"metadata": {"labels": {"a": "b"}}}))
@@ -53,13 +53,13 @@ pub fn cases() -> Vec<Case> {
             .post("towns", town("a"))
             .put("towns/a/status", |seen| {
                 again(seen, 0, |town| {
-                    town["spec"]["suspended"] = true.into();
+                    town["spec"]["suspend"] = true.into();
                     town["metadata"]["labels"] = json!({"a": "b"});
                     town["metadata"]["finalizers"] = json!(["example.com/late"]);
                     town["status"] = json!({"phase": "Idle", "unknown": 1});
                 })
             })
-            .merge("towns/a/status", json!({"spec": {"suspended": true}, "status": {"phase": "Active"}}))
+            .merge("towns/a/status", json!({"spec": {"suspend": true}, "status": {"phase": "Active"}}))
             .get("towns/a/status"),
         case("a status can be taken away")
             .post("towns", town("a"))
@@ -72,7 +72,7 @@ pub fn cases() -> Vec<Case> {
         case("a status keeps to the schema")
             .post("towns", town("a"))
             .merge("towns/a/status", json!({"status": {"phase": 5}}))
-            .merge("towns/a/status", json!({"status": {"sleepAt": "tomorrow"}})),
+            .merge("towns/a/status", json!({"status": {"sleepTime": "tomorrow"}})),
         case("conditions are one of a type").post("towns", town("a")).merge(
             "towns/a/status",
             json!({"status": {"conditions": [condition("Ready"), condition("Ready")]}}),

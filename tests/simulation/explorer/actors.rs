@@ -46,7 +46,7 @@ pub fn forge(world: &mut World, town: &str, agent: &str) {
         forged("v1", "PersistentVolumeClaim", "forged", &of_town, &claim);
         forged("v1", "Service", "forged", &of_town, &json!({"ports": [{"port": 80}]}));
         forged("v1", "Secret", "forged", &of_town, &Value::Null);
-        let mayor = json!({"town": town, "role": "mayor"});
+        let mayor = json!({"townName": town, "role": "Mayor"});
         forged("gastown.dev/v1alpha1", "Agent", "forged", &of_town, &mayor);
         node::exit(world, &node::pod(namespace, "forged-agent"), 0, "done");
     }

@@ -312,7 +312,7 @@ fn town_of<'a>(world: &'a World, child: &Value) -> Option<&'a Object> {
 }
 
 fn falls_asleep(town: &Value) -> bool {
-    !town["status"]["drainingSince"].is_null() || town["status"]["phase"] == "Asleep"
+    !town["status"]["drainTime"].is_null() || town["status"]["phase"] == "Asleep"
 }
 
 /// I4. No two pods of one owner and purpose.

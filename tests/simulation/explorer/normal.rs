@@ -14,18 +14,18 @@ use crate::server::store::{Change, Key};
 use crate::server::world::World;
 
 /// Fields that say when, or how often, something was tried.
-const PASSING: [&str; 28] = [
+const PASSING: [&str; 29] = [
     // It rides on other changes.
     "capacity",
     // How often the specs had been edited when the pod was made.
     names::POD_GENERATION,
     "clusterIP",
     "clusterIPs",
-    "deletedAt",
-    "expiresAt",
+    "deleteTime",
+    "expireTime",
     "children",
     "receipts",
-    "activityUnknownSince",
+    "activityUnknownTime",
     "volumeName",
     "resourceVersion",
     "generation",
@@ -35,14 +35,15 @@ const PASSING: [&str; 28] = [
     "startTime",
     "startedAt",
     "finishedAt",
-    "windowStartedAt",
-    "lastActiveAt",
-    "lastActivityAt",
-    "wokeAt",
+    "finishTime",
+    "windowStartTime",
+    "lastActiveTime",
+    "lastActivityTime",
+    "wakeTime",
     "usage",
     "attempts",
     "restarts",
-    "sleepAt",
+    "sleepTime",
     "data",
     "podIP",
 ];

@@ -77,7 +77,7 @@ fn belongings_of_others() -> Vec<Value> {
         object("Secret", "gas-theirs", Some("theirs"), json!({})),
         object("Service", "gas-theirs", Some("theirs"), json!({"spec": {"ports": [{"port": 80}]}})),
         object("Town", "theirs", Some("theirs"), json!({"spec": {"rigs": [{"name": "core"}]}})),
-        object("Agent", "theirs", Some("theirs"), json!({"spec": {"town": "gas", "role": "crew"}})),
+        object("Agent", "theirs", Some("theirs"), json!({"spec": {"townName": "gas", "role": "Crew"}})),
     ]
 }
 

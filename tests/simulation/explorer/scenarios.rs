@@ -38,7 +38,7 @@ fn town_that_stays_awake() -> Value {
 }
 
 fn polecat(bead: &str) -> Value {
-    json!({"town": "gas", "role": "polecat", "rig": "core", "hook": {"bead": bead}, "storage": {"size": "1Gi"}})
+    json!({"townName": "gas", "role": "Polecat", "rig": "core", "hook": {"bead": bead}, "storage": {"size": "1Gi"}})
 }
 
 fn town_is(wanted: &'static str) -> impl Fn(&World) -> bool + Send + Sync + 'static {
@@ -85,7 +85,7 @@ fn with_two_agents(scenario: Scenario, town: fn() -> Value) -> Scenario {
     scenario.first("a town is made, with two agents", move |world| {
         create_town(world, "gas", town());
         create_agent(world, "poly", polecat("b1"));
-        create_agent(world, "max", json!({"town": "gas", "role": "crew"}));
+        create_agent(world, "max", json!({"townName": "gas", "role": "Crew"}));
     })
 }
 
@@ -187,7 +187,7 @@ pub fn wakes_while_it_falls_asleep() -> Scenario {
 
 pub fn suspended_and_resumed() -> Scenario {
     let suspend = |yes: bool| {
-        move |world: &mut World| change(world, town_kind(), "gas", &json!({"spec": {"suspended": yes}}))
+        move |world: &mut World| change(world, town_kind(), "gas", &json!({"spec": {"suspend": yes}}))
     };
     with_two_agents(Scenario::new("suspended and resumed"), town_that_stays_awake)
         .when(agent_runs, "it is suspended", suspend(true))
@@ -354,7 +354,7 @@ pub fn claim_retained() -> Scenario {
 pub fn expires() -> Scenario {
     let story = with_an_agent(Scenario::new("expires"), || {
         let mut town = town_that_stays_awake();
-        town["expiry"] = json!({"at": "2030-01-01T00:05:00Z", "policy": "Destroy"});
+        town["expiry"] = json!({"time": "2030-01-01T00:05:00Z", "policy": "Destroy"});
         town["tombstone"] = json!({"retention": "20m"});
         town
     });
@@ -430,7 +430,7 @@ pub fn agent_made_anew_at_any_moment() -> Scenario {
                 create_agent(
                     world,
                     "poly",
-                    json!({"town": "gas", "role": "polecat", "rig": "docs", "hook": {"bead": "b2"}}),
+                    json!({"townName": "gas", "role": "Polecat", "rig": "docs", "hook": {"bead": "b2"}}),
                 );
             }
         })

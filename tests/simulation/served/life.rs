@@ -52,11 +52,11 @@ async fn status_and_spec_are_written_apart() {
     let stage = Stage::new();
     let towns: Api<Town> = Api::default_namespaced(stage.client.clone());
     let mut gas = towns.create(&PostParams::default(), &town("gas")).await.unwrap();
-    gas.spec.suspended = true;
+    gas.spec.suspend = true;
     gas.status = serde_json::from_value(json!({"phase": "Idle"})).unwrap();
     let told = towns.replace_status("gas", &PostParams::default(), &gas).await.unwrap();
     assert_eq!(told.status.as_ref().unwrap().phase.as_deref(), Some("Idle"));
-    assert!(!told.spec.suspended, "a write of the status leaves the spec");
+    assert!(!told.spec.suspend, "a write of the status leaves the spec");
     assert_eq!(told.metadata.generation, Some(1));
     let outdated = towns.replace_status("gas", &PostParams::default(), &gas).await;
     assert_eq!(refused(outdated), (409, "Conflict".into()));
@@ -64,7 +64,7 @@ async fn status_and_spec_are_written_apart() {
     gas.metadata.resource_version = told.resource_version();
     gas.status = None;
     let told = towns.replace("gas", &PostParams::default(), &gas).await.unwrap();
-    assert!(told.spec.suspended && told.status.is_some(), "a write of the rest leaves the status");
+    assert!(told.spec.suspend && told.status.is_some(), "a write of the rest leaves the status");
     assert_eq!(told.metadata.generation, Some(2));
 }
 
@@ -100,9 +100,9 @@ async fn schema_and_rules_hold() {
     let stage = Stage::new();
     let agents: Api<Agent> = Api::default_namespaced(stage.client.clone());
     let made =
-        agents.create(&PostParams::default(), &agent("a", json!({"town": "gas", "role": "crew"}))).await;
+        agents.create(&PostParams::default(), &agent("a", json!({"townName": "gas", "role": "Crew"}))).await;
     assert_eq!(made.unwrap().spec.retry.limit, 5, "the default of the schema");
-    let patch = json!({"spec": {"town": "other"}});
+    let patch = json!({"spec": {"townName": "other"}});
     let moved = agents.patch("a", &PatchParams::default(), &Patch::Merge(&patch)).await;
     assert_eq!(refused(moved), (422, "Invalid".into()), "the town of an agent is for ever");
     let raw: Api<kube::core::DynamicObject> =
@@ -122,7 +122,7 @@ async fn lists_are_selected_and_paged_as_they_were() {
     for number in 0..5 {
         let mut one = agent(
             &format!("a{number}"),
-            json!({"town": if number == 3 { "b" } else { "a" }, "role": "crew"}),
+            json!({"townName": if number == 3 { "b" } else { "a" }, "role": "Crew"}),
         );
         one.metadata.labels = Some([("n".to_owned(), number.to_string())].into());
         agents.create(&PostParams::default(), &one).await.unwrap();
@@ -146,7 +146,7 @@ async fn lists_are_selected_and_paged_as_they_were() {
 
     let some = agents.list(&ListParams::default().labels("n in (1,4),n!=4")).await.unwrap();
     assert_eq!(names(&some), ["a1"]);
-    let some = agents.list(&ListParams::default().fields("spec.town=a,metadata.name!=a0")).await.unwrap();
+    let some = agents.list(&ListParams::default().fields("spec.townName=a,metadata.name!=a0")).await.unwrap();
     assert_eq!(names(&some), ["a1", "a2", "a4"]);
     let none = agents.list(&ListParams::default().fields("spec.role=crew")).await;
     assert_eq!(refused(none), (400, "BadRequest".into()));

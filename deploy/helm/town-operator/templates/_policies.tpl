@@ -65,7 +65,7 @@ administrators (users with the verb administer on towns.gastown.dev)
 
 {{/* The fields of a spec that a dispatcher may change, as a list in CEL. */}}
 {{- define "town-operator.dispatchedFields" -}}
-["hook", "backlog", "wakeRequest", "suspended"]
+["hook", "backlog", "wakeRequest", "suspend"]
 {{- end }}
 
 {{/* The head of a policy: list of the context and the name. */}}
