@@ -38,6 +38,8 @@ async fn a_thousand_towns_with_large_templates_stay_within_the_bound() {
         attach_max_hold: SignedDuration::from_hours(12),
         max_concurrent_starts: 20,
         agent_tombstones: false,
+        tombstone_max_retention: SignedDuration::from_hours(168),
+        tombstones_per_namespace: 1000,
         max_concurrent_probes: 32,
         volume_group: VolumeGroup::default(),
         admission_policies: true,

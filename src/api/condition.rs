@@ -168,6 +168,10 @@ pub mod reason {
     pub const OWNER_ELSEWHERE: &str = "OwnerElsewhere";
     /// The object has parts that the operator cannot decode: nothing is created from it.
     pub const UNREADABLE: &str = "Unreadable";
+    /// `spec.tombstone.retention` is longer than the operator allows: the Tombstone goes earlier.
+    pub const RETENTION_CLAMPED: &str = "RetentionClamped";
+    /// A Tombstone was removed before its time, because its namespace had too many (event).
+    pub const TOMBSTONE_REMOVED: &str = "TombstoneRemoved";
     /// Not being deleted.
     pub const NOT_DELETING: &str = "NotDeleting";
 }

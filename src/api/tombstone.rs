@@ -73,6 +73,12 @@ pub struct TombstoneSpec {
     /// Its namespace.
     #[schemars(length(min = 1, max = 63))]
     pub namespace: String,
+    /// namespaceUID is the UID of its namespace. The record forbids nothing in another namespace that has this name
+    /// later. Absent in records of older versions, and where the namespace was gone already: such a record concerns
+    /// every namespace of this name.
+    #[serde(default, rename = "namespaceUID", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    pub namespace_uid: Option<String>,
     /// Its name.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
@@ -137,13 +143,13 @@ pub enum Recreate {
 #[serde(rename_all = "camelCase")]
 pub struct TombstoneChild {
     /// Its kind.
+    #[schemars(length(max = 63))]
     pub kind: String,
-    /// Its namespace; empty for a volume, which has none.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub namespace: String,
-    /// Its name.
+    /// Its name. Its namespace is that of its owner; a volume has none.
+    #[schemars(length(max = 253))]
     pub name: String,
     /// Its UID.
+    #[schemars(length(max = 128))]
     pub uid: String,
 }
 
@@ -187,6 +193,16 @@ pub enum TombstonePhase {
     Destroyed,
     /// An administrator gave something up: it may still be there.
     Leaked,
+}
+
+impl TombstoneKind {
+    /// The kind's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Town => "Town",
+            Self::Agent => "Agent",
+        }
+    }
 }
 
 impl TombstonePhase {
@@ -242,7 +258,8 @@ pub enum ReceiptOutcome {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TombstonePolicy {
-    /// How long the Tombstone outlives the town, from 0s to 8760h.
+    /// How long the Tombstone outlives the town, from 0s to 8760h. The operator keeps it no longer than its own bound
+    /// (--tombstone-max-retention, 168h if it was not changed), and a town that asks for more says RetentionClamped.
     #[serde(default = "retention")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('0s') && duration(self) <= duration('8760h')").message("spec.tombstone.retention must be from 0s to 8760h, written like 30m or 168h"))]
     pub retention: Duration,

@@ -30,6 +30,8 @@ pub enum Group {
     Anywhere(Uid),
     /// The agents that name this town, bound or not, and the records of destroyed towns of this name.
     NamesTown(ObjectKey),
+    /// The records of what was destroyed in a namespace of this name.
+    RecordsOf(String),
 }
 
 /// What can be indexed.
@@ -93,9 +95,10 @@ impl Indexed for TombstoneFacts {
         Some(self.uid.clone())
     }
     fn groups(&self) -> Vec<Group> {
+        let of_namespace = Group::RecordsOf(self.of.key.namespace.clone());
         match self.kind {
-            TombstoneKind::Town => vec![Group::NamesTown(self.of.key.clone())],
-            TombstoneKind::Agent => Vec::new(),
+            TombstoneKind::Town => vec![of_namespace, Group::NamesTown(self.of.key.clone())],
+            TombstoneKind::Agent => vec![of_namespace],
         }
     }
 }
@@ -168,6 +171,11 @@ impl<T: Indexed> Index<T> {
         let state = self.read();
         let keys = state.groups.get(group);
         keys.into_iter().flatten().filter_map(|key| state.objects.get(&**key).cloned()).collect()
+    }
+
+    /// How many objects a group has.
+    pub fn count(&self, group: &Group) -> usize {
+        self.read().groups.get(group).map_or(0, BTreeSet::len)
     }
 
     /// An object was added or changed. Returns whom that concerns: what stands there now, and what stood there

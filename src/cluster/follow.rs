@@ -13,9 +13,10 @@ use super::decode::{Decode, Decoded, Undecodable};
 use super::looks::Look;
 use super::project::{claim_facts, kept_agent, kept_town, pod_facts, service_facts, tombstone_facts};
 use crate::api::condition::{self, reason};
-use crate::api::{Agent, Role, Tombstone, Town, names};
+use crate::api::{Agent, Role, Tombstone, TombstoneKind, Town, names};
 use crate::lifecycle::{
     ChildFacts, ClaimFacts, ObjectKey, OwnerId, PodFacts, ServiceFacts, TombstoneFacts, Uid, label,
+    tombstone_name,
 };
 
 /// A kind that is watched.
@@ -52,7 +53,8 @@ impl Followed for Town {
     fn concerned(cluster: &Cluster, changed: &Self) -> Vec<Look> {
         let agents = cluster.agents.of(&Group::NamesTown(changed.key()));
         let agents = agents.iter().map(|agent| Look::Agent(agent.key()));
-        std::iter::once(Look::Town(changed.key())).chain(agents).collect()
+        let record = record_of_gone::<Self>(cluster, TombstoneKind::Town, changed);
+        std::iter::once(Look::Town(changed.key())).chain(agents).chain(record).collect()
     }
 
     /// What the status says of a destruction this process has said itself, and looks again in time.
@@ -92,6 +94,7 @@ impl Followed for Agent {
             let wait = peers.iter().filter(|peer| waits(peer) && same_place(peer, changed));
             looks.extend(wait.map(|peer| Look::Agent(peer.key())));
         }
+        looks.extend(record_of_gone::<Self>(cluster, TombstoneKind::Agent, changed));
         looks
     }
 
@@ -255,6 +258,18 @@ pub(super) fn owners(
 /// Whether a town awaits the end of an agent, and not all that leads to it: both are being destroyed.
 fn only_awaits(town: &Town, agent: &Agent) -> bool {
     is_going(&town.metadata) && is_going(&agent.metadata)
+}
+
+/// The record of an object that has gone: it may go now, too, which it may not before.
+fn record_of_gone<K: Followed<Kept = K> + Indexed>(
+    cluster: &Cluster,
+    kind: TombstoneKind,
+    changed: &K,
+) -> Option<Look> {
+    let uid = Uid::of(changed.meta())?;
+    let there = K::index(cluster).get(&changed.key()).is_some_and(|now| now.uid().as_ref() == Some(&uid));
+    let key = ObjectKey { namespace: String::new(), name: tombstone_name(kind, &uid) };
+    (!there && cluster.tombstones.get(&key).is_some()).then_some(Look::Tombstone(key))
 }
 
 fn is_going(meta: &ObjectMeta) -> bool {

@@ -15,6 +15,7 @@ mod create;
 mod decode;
 mod definitions;
 mod error;
+mod events;
 mod fair;
 mod follow;
 mod gate;
@@ -23,6 +24,7 @@ mod lease;
 mod live;
 mod looks;
 mod measure;
+mod namespaces;
 mod notices;
 mod observe;
 mod pod_events;
@@ -46,6 +48,7 @@ pub use client::{CallTimeouts, connect};
 pub use clock::Clock;
 pub use decode::{Decode, Decoded, Undecodable};
 pub use error::Error;
+pub use events::Events;
 pub use fair::FairQueue;
 pub use follow::Followed;
 pub use gate::Gates;
@@ -59,9 +62,9 @@ pub use observe::{observe_agent, observe_town, take_over};
 pub use preflight::{check, identify};
 pub use probe::{Cidr, Probes, ask, learn_addresses};
 pub use read::PAGE;
-pub use report::{Events, report};
+pub use report::report;
 pub use reports::write_reports;
-pub use tombstones::{Expiry, expire};
+pub use tombstones::{Expiry, expire, trim};
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -112,6 +115,8 @@ pub struct Cluster {
     pod_events: pod_events::PodEvents,
     reported: Mutex<HashMap<Uid, Timestamp>>,
     absent: definitions::Absent,
+    namespaces: namespaces::Namespaces,
+    trims: tombstones::Trims,
 }
 
 /// How much, and how long.
@@ -127,6 +132,10 @@ pub struct Limits {
     pub max_concurrent_starts: u16,
     /// Whether an agent that is deleted alone leaves a Tombstone of its own.
     pub agent_tombstones: bool,
+    /// The longest time that a Tombstone outlives what it records.
+    pub tombstone_max_retention: SignedDuration,
+    /// Tombstones of the owners of one namespace: of more, the oldest are removed before their time.
+    pub tombstones_per_namespace: u32,
     /// Pods that are asked for their activity at once.
     pub max_concurrent_probes: u16,
     /// The group that new volumes belong to.
@@ -144,6 +153,8 @@ impl Limits {
         attach_max_hold: SignedDuration::ZERO,
         max_concurrent_starts: 1,
         agent_tombstones: false,
+        tombstone_max_retention: SignedDuration::ZERO,
+        tombstones_per_namespace: 1,
         max_concurrent_probes: 1,
         volume_group: VolumeGroup(None),
         admission_policies: true,
@@ -184,6 +195,8 @@ impl Cluster {
             pod_events: pod_events::PodEvents::default(),
             reported: Mutex::default(),
             absent: definitions::Absent::default(),
+            namespaces: namespaces::Namespaces::default(),
+            trims: tombstones::Trims::default(),
         }
     }
 
@@ -202,6 +215,7 @@ impl Cluster {
         self.gates.forget(uid);
         self.own_writes.forget(uid);
         self.notices.forget(uid);
+        self.namespaces.forget(uid);
         self.receipts.forget(uid);
         self.starts.release(uid, self.now());
         self.probes.forget(uid);

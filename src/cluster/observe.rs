@@ -20,9 +20,9 @@ use crate::api::condition::reason;
 use crate::api::{Agent, Recreate, StorageStatus, TombstoneKind, Town, names};
 use crate::lifecycle::{
     AgentSnapshot, ChildFacts, ClaimFacts, Freshness, ObjectKey, OwnerId, OwnerRef, PodFacts, ProbeFacts,
-    ServiceFacts, Standing, TownFacts, TownSnapshot, TownView, Uid, goes_with_town, is_held, is_named_child,
-    is_new, label, needs_live, needs_live_town, reads_secrets_of_agent, reads_secrets_of_town, service_name,
-    standing, starting,
+    ServiceFacts, Standing, TombstoneFacts, TownFacts, TownSnapshot, TownView, Uid, concerns, goes_with_town,
+    is_held, is_named_child, is_new, label, needs_live, needs_live_town, reads_secrets_of_agent,
+    reads_secrets_of_town, service_name, standing, starting,
 };
 use crate::resources;
 
@@ -101,6 +101,7 @@ fn watched_town(cluster: &Cluster, town: Arc<Town>, uid: Uid) -> TownSnapshot {
         remains: None,
         reported_at: lock(&cluster.reported).get(&uid).copied(),
         blocked_after: cluster.limits.blocked_after,
+        max_retention: cluster.limits.tombstone_max_retention,
         uid,
     };
     show_answers(cluster, &mut snapshot);
@@ -205,7 +206,13 @@ async fn look_at_town(cluster: &Cluster, key: &ObjectKey) -> Result<Option<TownS
         let records = cluster.tombstones.of(&Group::NamesTown(key.clone()));
         // The town is not being destroyed: what was read live of it before is not remembered.
         cluster.receipts.forget(&snapshot.uid);
-        let refused = records.iter().any(|t| t.recreate == Recreate::Refuse && t.of.uid != snapshot.uid);
+        let namespace = cluster.namespaces.known(&snapshot.uid);
+        let elsewhere = |record: &TombstoneFacts| {
+            let recorded = record.namespace_uid.as_ref().map(Uid::as_str);
+            namespace.as_ref().is_some_and(|namespace| !concerns(recorded, namespace))
+        };
+        let refuses = |t: &TombstoneFacts| t.recreate == Recreate::Refuse && t.of.uid != snapshot.uid;
+        let refused = records.iter().any(|t| refuses(t) && !elsewhere(t));
         if refused || is_new(&snapshot.town) {
             snapshot.forbidden_by =
                 tombstones::forbids(cluster, TombstoneKind::Town, key, &snapshot.uid).await?.map(Arc::new);
@@ -270,7 +277,7 @@ pub async fn observe_agent(cluster: &Cluster, key: &ObjectKey) -> Result<Option<
         _ => false,
     };
     let town_record = match bound.as_ref().filter(|_| elsewhere && !deleting) {
-        Some(bound) => tombstones::of_town(cluster, &OwnerId::new(&key.namespace, bound)).await?,
+        Some(bound) => tombstones::of_town(cluster, &OwnerId::new(&key.namespace, bound), &uid).await?,
         None => None,
     };
     let forbidden_by = match &bound {
@@ -316,6 +323,7 @@ pub async fn observe_agent(cluster: &Cluster, key: &ObjectKey) -> Result<Option<
         creates_settle_at,
         install: cluster.install.0.clone(),
         blocked_after: cluster.limits.blocked_after,
+        max_retention: cluster.limits.tombstone_max_retention,
         agent,
         uid,
         town,

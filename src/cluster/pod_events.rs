@@ -10,11 +10,10 @@ use k8s_openapi::api::core::v1::Event;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::api::{Api, ListParams};
 
-use super::project::cut;
 use super::read::PAGE;
 use super::{Cluster, lock};
 use crate::api::condition::reason;
-use crate::lifecycle::{PodFacts, Uid, events_are_due, plain};
+use crate::lifecycle::{PodFacts, Uid, cut, events_are_due, plain};
 
 /// The events of a pod are read again after this time.
 const AGAIN_AFTER: SignedDuration = SignedDuration::from_mins(2);

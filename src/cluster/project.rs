@@ -11,7 +11,7 @@ use crate::api::condition::reason;
 use crate::api::{Agent, Hook, PodTemplate, Port, Tombstone, TombstoneSpec, Town, names};
 use crate::lifecycle::{
     ChildFacts, ChildKind, ClaimFacts, ObjectKey, OwnerRef, PodFacts, PodPhase, ServiceFacts, Termination,
-    TombstoneFacts, Uid, VolumeFacts, annotation, label, plain,
+    TombstoneFacts, Uid, VolumeFacts, annotation, cut, label, plain,
 };
 use crate::resources::{digest, token_secret_of};
 
@@ -132,13 +132,18 @@ pub(super) fn claim_facts(claim: &PersistentVolumeClaim) -> Option<ClaimFacts> {
 
 /// The facts of a Tombstone; `None` for one that was never stored.
 pub(super) fn tombstone_facts(tombstone: &Tombstone) -> Option<TombstoneFacts> {
-    let TombstoneSpec { kind, namespace, name, uid, recreate, expire_time, .. } = &tombstone.spec;
+    let TombstoneSpec {
+        kind, namespace, namespace_uid, name, uid, delete_time, recreate, expire_time, ..
+    } = &tombstone.spec;
     let key = ObjectKey { namespace: namespace.clone(), name: name.clone() };
     Some(TombstoneFacts {
         key: ObjectKey::of(&tombstone.metadata),
         uid: Uid::of(&tombstone.metadata)?,
         kind: *kind,
         of: OwnerRef { key, uid: Uid::new(uid) },
+        namespace_uid: namespace_uid.as_deref().map(Uid::new),
+        // Every stored object has a creationTimestamp.
+        created: tombstone.metadata.creation_timestamp.as_ref().map_or(delete_time.0, |at| at.0),
         phase: tombstone.status.as_ref().map(|s| s.phase).unwrap_or_default(),
         recreate: *recreate,
         expire_time: expire_time.0,
@@ -353,11 +358,6 @@ fn too_much_memory(name: &str, spec: &PodSpec) -> String {
         Some(limit) => format!("used more memory than its limit of {}", limit.0),
         None => "used more memory than its pod or its node has".to_owned(),
     }
-}
-
-/// The text up to this many bytes, no character cut in two.
-pub(super) fn cut(text: &str, bytes: usize) -> &str {
-    &text[..text.floor_char_boundary(bytes)]
 }
 
 /// The scheduler's reason why the pod is on no node: no node takes it, a gate holds it, or the scheduler failed.

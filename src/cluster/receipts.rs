@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     fn child(name: &str) -> TombstoneChild {
-        TombstoneChild { kind: "Pod".into(), namespace: "ns".into(), name: name.into(), uid: name.into() }
+        TombstoneChild { kind: "Pod".into(), name: name.into(), uid: name.into() }
     }
 
     #[test]

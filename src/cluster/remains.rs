@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Namespace, PersistentVolume, PersistentVolumeClaim, Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod, Secret, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, ListParams, PartialObjectMeta};
@@ -17,12 +17,12 @@ use super::error::Error;
 use super::kinds::Known;
 use super::project::{child_facts, claim_facts, kept_agent, pod_facts, volume_facts};
 use super::read::{get, get_global, is_absent, list, pages, unknown};
-use super::tombstones;
+use super::{namespaces, tombstones};
 use crate::api::condition::reason;
 use crate::api::{Agent, PodStatus, StorageStatus, TombstoneChild, TombstoneKind, Town, names};
 use crate::lifecycle::{
-    ChildFacts, ChildKind, ObjectKey, PodFacts, Record, Remains, TombstoneFacts, TownView, Uid, Unknown,
-    VOLUME, VolumeFacts, annotation, child_name, has_own_tombstone, is_held, label, present,
+    ChildFacts, ChildKind, NamespaceFacts, ObjectKey, PodFacts, Record, Remains, TombstoneFacts, TownView,
+    Uid, Unknown, VOLUME, VolumeFacts, annotation, child_name, has_own_tombstone, is_held, label, present,
 };
 
 /// Where to look, past every cache, for what is left of an owner: in its namespace, by the label with its UID,
@@ -169,7 +169,10 @@ impl<'a> Search<'a> {
         remains.pods = pods;
         remains.children.insert(ChildKind::Secret, secrets);
         let begins = matches!(remains.record, Record::Missing);
-        remains.namespace_terminating = begins && self.namespace_terminating().await;
+        if begins {
+            // For the record, which is written next.
+            remains.namespace = self.namespace().await;
+        }
         if begins || self.gives_up || nothing_runs(&remains) {
             self.rest(&mut remains).await;
         }
@@ -270,10 +273,10 @@ impl<'a> Search<'a> {
         Ok(volumes.into_values().collect())
     }
 
-    /// Only for the record: what cannot be read is taken for no.
-    async fn namespace_terminating(&self) -> bool {
-        let namespace = get_global::<Namespace>(self.cluster, self.namespace).await.ok().flatten();
-        namespace.is_some_and(|namespace| namespace.metadata.deletion_timestamp.is_some())
+    async fn namespace(&self) -> Result<Option<NamespaceFacts>, Unknown> {
+        namespaces::read(self.cluster, self.namespace)
+            .await
+            .map_err(|error| unknown(namespaces::KIND, &error))
     }
 
     async fn pods(&self) -> Result<Vec<PodFacts>, Unknown> {
@@ -525,7 +528,7 @@ mod tests {
     }
 
     fn recorded(kind: &str, name: &str, uid: &str) -> TombstoneChild {
-        TombstoneChild { kind: kind.into(), namespace: "ns".into(), name: name.into(), uid: uid.into() }
+        TombstoneChild { kind: kind.into(), name: name.into(), uid: uid.into() }
     }
 
     /// The volumes that a search finds, by UID, behind this claim and with this record.

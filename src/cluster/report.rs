@@ -1,14 +1,10 @@
 //! Status and events, on transitions only.
 
-use std::sync::Arc;
-
-use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::PartialObjectMeta;
 use kube::core::Request;
-use kube::runtime::events::{Event, EventType, Recorder, Reporter};
-use kube::{Client, Resource, ResourceExt};
+use kube::{Resource, ResourceExt};
 use serde_json::json;
 
 use super::Cluster;
@@ -18,53 +14,9 @@ use super::error::Error;
 use super::measure;
 use super::notices;
 use super::write::post_params;
-use crate::api::{Agent, AgentStatus, PodStatus, StorageStatus, Town, TownStatus, condition, names};
+use crate::api::condition::{self, reason};
+use crate::api::{Agent, AgentStatus, PodStatus, StorageStatus, Town, TownStatus};
 use crate::lifecycle::{Plan, Uid, claim_record, overlay, pod_record};
-use crate::telemetry::Metrics;
-
-/// The longest note of an event that the API server takes.
-const NOTE: usize = 1000;
-
-/// Where events go. One recorder a process: it merges events that repeat.
-pub struct Events {
-    recorder: Recorder,
-    metrics: Arc<Metrics>,
-}
-
-impl Events {
-    pub(super) fn new(client: Client, metrics: Arc<Metrics>) -> Self {
-        let instance = std::env::var("HOSTNAME").ok();
-        let recorder = Recorder::new(client, Reporter { controller: names::MANAGER.into(), instance });
-        Self { recorder, metrics }
-    }
-
-    /// Says something about an object. An event that cannot be written stops nothing.
-    pub async fn say<K: Resource<DynamicType = ()>>(
-        &self,
-        object: &K,
-        warning: bool,
-        reason: &str,
-        note: &str,
-    ) {
-        self.publish(&object.object_ref(&()), warning, reason, note).await;
-    }
-
-    /// Writes an event about the object of this reference.
-    pub(super) async fn publish(&self, object: &ObjectReference, warning: bool, reason: &str, note: &str) {
-        let event = Event {
-            type_: if warning { EventType::Warning } else { EventType::Normal },
-            reason: reason.to_owned(),
-            note: Some(note.chars().take(NOTE).collect()),
-            action: "Reconcile".into(),
-            secondary: None,
-        };
-        let written = self.recorder.publish(&event, object).await;
-        self.metrics.event(written.is_ok());
-        if let Err(error) = written {
-            tracing::debug!(%error, reason, "the event could not be written");
-        }
-    }
-}
 
 /// What a plan reports: a status, where the subject has one to report.
 pub trait Report: Resource<DynamicType = ()> + Clone {
@@ -255,7 +207,7 @@ async fn report_status<K: Report + Sync>(
     Ok(())
 }
 
-/// At most one event for a change of phase and one for something that went wrong.
+/// At most one event for a change of phase, and one for each thing that went wrong or is not as the spec asks.
 async fn announce<K: Report>(
     cluster: &Cluster,
     object: &K,
@@ -279,5 +231,11 @@ async fn announce<K: Report>(
         {
             cluster.events.say(object, true, &is.reason, &is.message).await;
         }
+    }
+    let clamped = |all: &[Condition]| {
+        find(all, condition::DELETION_BLOCKED).filter(|c| c.reason == reason::RETENTION_CLAMPED)
+    };
+    if let Some(is) = clamped(new).filter(|_| clamped(old).is_none()) {
+        cluster.events.say(object, true, &is.reason, &is.message).await;
     }
 }

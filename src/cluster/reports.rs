@@ -86,6 +86,18 @@ impl Reports {
         *lock(&self.state) = State::default();
     }
 
+    /// How many events wait.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        lock(&self.state).waiting.len()
+    }
+
+    /// The notes of the events that wait.
+    #[cfg(test)]
+    pub(super) fn notes(&self) -> Vec<String> {
+        lock(&self.state).waiting.iter().map(|report| report.note.clone()).collect()
+    }
+
     async fn next(&self) -> Report {
         loop {
             let added = self.added.notified();
@@ -116,10 +128,6 @@ mod tests {
         ObjectMeta { uid: Some(uid.into()), name: Some(uid.into()), ..ObjectMeta::default() }
     }
 
-    fn waiting(reports: &Reports) -> usize {
-        lock(&reports.state).waiting.len()
-    }
-
     #[tokio::test]
     async fn an_object_is_reported_once_an_hour_for_each_reason() {
         let reports = Reports::default();
@@ -127,7 +135,7 @@ mod tests {
         for (minute, reason) in [(0, "One"), (1, "One"), (2, "Other"), (59, "One"), (60, "One")] {
             reports.add::<Pod>(&object("p"), reason, "note", at(minute));
         }
-        assert_eq!(waiting(&reports), 3);
+        assert_eq!(reports.waiting(), 3);
         let first = reports.next().await;
         assert_eq!((first.object.kind.as_deref(), first.object.name.as_deref()), (Some("Pod"), Some("p")));
         assert_eq!((first.reason, first.note.as_str()), ("One", "note"));
@@ -140,15 +148,15 @@ mod tests {
         for object_number in 0..2 * WAITING {
             reports.add::<Pod>(&object(&object_number.to_string()), "One", "note", now);
         }
-        assert_eq!(waiting(&reports), WAITING);
+        assert_eq!(reports.waiting(), WAITING);
         let mut state = lock(&reports.state);
         state.waiting.clear();
         state.reported = (0..REMEMBERED).map(|n| ((n.to_string(), "One"), now)).collect();
         drop(state);
         reports.add::<Pod>(&object("another"), "One", "note", now);
-        assert_eq!(waiting(&reports), 0, "too many objects are remembered");
+        assert_eq!(reports.waiting(), 0, "too many objects are remembered");
         let later = now.checked_add(AGAIN_AFTER).unwrap();
         reports.add::<Pod>(&object("another"), "One", "note", later);
-        assert_eq!((waiting(&reports), lock(&reports.state).reported.len()), (1, 1));
+        assert_eq!((reports.waiting(), lock(&reports.state).reported.len()), (1, 1));
     }
 }

@@ -4,6 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
 
 use super::clock::stamp;
+use super::text::{CONDITION_MESSAGE, cut};
 use crate::api::condition::{self, reason};
 
 const TRUE: &str = "True";
@@ -166,7 +167,7 @@ fn condition(
         type_: type_.to_owned(),
         status: status.to_owned(),
         reason: reason.to_owned(),
-        message,
+        message: cut(&message, CONDITION_MESSAGE).to_owned(),
         observed_generation: generation,
         last_transition_time: since,
     }

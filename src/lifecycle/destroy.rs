@@ -209,7 +209,11 @@ fn marked(
     match &remains.record {
         Record::Unknown(unknown) => return Some(Progress::unanswered(DestroyStep::Tombstone, unknown)),
         // Also one that vanished in the middle is written again.
-        Record::Missing => actions.push(Action::CreateTombstone(Box::new(spec()))),
+        Record::Missing => match &remains.namespace {
+            // A record without the UID would forbid names in a later namespace, which its tenant cannot undo.
+            Err(unknown) => return Some(Progress::unanswered(DestroyStep::Tombstone, unknown)),
+            Ok(_) => actions.push(Action::CreateTombstone(Box::new(spec()))),
+        },
         Record::There(_) | Record::NotKept => {}
     }
     if !has_own_tombstone(meta) {

@@ -76,6 +76,8 @@ pub struct TownSnapshot {
     pub reported_at: Option<Timestamp>,
     /// Time after which a deletion that does not get on is reported as blocked.
     pub blocked_after: SignedDuration,
+    /// The longest time that a Tombstone outlives what it records.
+    pub max_retention: SignedDuration,
 }
 
 impl TownSnapshot {
@@ -151,6 +153,8 @@ pub struct AgentSnapshot {
     pub remains: Option<Remains>,
     /// Time after which a deletion that does not get on is reported as blocked.
     pub blocked_after: SignedDuration,
+    /// The longest time that a Tombstone outlives what it records.
+    pub max_retention: SignedDuration,
 }
 
 /// The town that an agent names.
@@ -285,8 +289,8 @@ pub struct Remains {
     pub seen: BTreeSet<TombstoneChild>,
     /// Kinds that do not exist in this cluster, by a read of their definition.
     pub absent_kinds: Vec<&'static str>,
-    /// Whether its namespace is being deleted.
-    pub namespace_terminating: bool,
+    /// Its namespace; `None`: the API server says that there is none. Read only while the record is to be written.
+    pub namespace: Result<Option<NamespaceFacts>, Unknown>,
     /// When creates of which no answer came can no longer take effect; `None`: there are none.
     pub settled_at: Option<Timestamp>,
 }
@@ -303,10 +307,24 @@ impl Remains {
             retained: BTreeSet::new(),
             seen: BTreeSet::new(),
             absent_kinds: Vec::new(),
-            namespace_terminating: false,
+            namespace: Ok(None),
             settled_at: None,
         }
     }
+
+    /// Whether the namespace is being deleted, as far as that is known.
+    pub(super) fn goes_with_namespace(&self) -> bool {
+        matches!(&self.namespace, Ok(Some(namespace)) if namespace.terminating)
+    }
+}
+
+/// A namespace, as far as a record of destruction needs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamespaceFacts {
+    /// The UID that tells it from an earlier namespace of its name.
+    pub uid: Uid,
+    /// Whether it is being deleted.
+    pub terminating: bool,
 }
 
 /// The Tombstone of an owner that is being destroyed.
@@ -344,6 +362,10 @@ pub struct TombstoneFacts {
     pub kind: TombstoneKind,
     /// Where that was, and who.
     pub of: OwnerRef,
+    /// The UID of the namespace in which that was; `None`: not recorded.
+    pub namespace_uid: Option<Uid>,
+    /// When the record was written.
+    pub created: Timestamp,
     /// Where its destruction stands.
     pub phase: TombstonePhase,
     /// Whether a new town may take its name.

@@ -51,9 +51,9 @@ pub use conditions::{Failure, overlay};
 pub use destroy::goes_with_town;
 pub use ending::{Ending, Row, TABLE};
 pub use facts::{
-    AgentSnapshot, ChildFacts, ClaimFacts, Freshness, PodFacts, PodPhase, ProbeFacts, Record, Remains,
-    RigFacts, ServiceFacts, Standing, Termination, TombstoneFacts, TownFacts, TownSnapshot, TownView,
-    Unknown, VolumeFacts,
+    AgentSnapshot, ChildFacts, ClaimFacts, Freshness, NamespaceFacts, PodFacts, PodPhase, ProbeFacts, Record,
+    Remains, RigFacts, ServiceFacts, Standing, Termination, TombstoneFacts, TownFacts, TownSnapshot,
+    TownView, Unknown, VolumeFacts,
 };
 pub use guard::Guard;
 pub use ids::{ObjectKey, OwnerId, OwnerRef, Uid, child_name, is_named_child, service_name};
@@ -62,12 +62,12 @@ pub use needs::claim_record;
 pub use plan::{Action, Ask, Notice, Plan, Questions};
 pub use pods::events_are_due;
 pub use probe::{FAILURES, token_secret_name};
-pub use record::{VOLUME, expire_time, present, tombstone_name};
+pub use record::{VOLUME, concerns, expire_time, present, removable, tombstone_name};
 pub use restart::pod_record;
 pub use retry::{reads_secrets_of_agent, reads_secrets_of_town};
 pub use roles::standing;
 pub use task::may_begin;
-pub use text::plain;
+pub use text::{cut, plain};
 pub use town::{PENDING, decide_town, is_new, needs_live, starting};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;

@@ -1,18 +1,21 @@
 //! The Tombstone of a destruction: what it says when it is begun, and the receipts when it has ended.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::activity::bound_to;
 use super::clock::{after, stamp};
+use super::conditions::Conditions;
 use super::facts::{AgentSnapshot, Record, Remains, TombstoneFacts, TownSnapshot, TownView, VolumeFacts};
 use super::ids::{ObjectKey, Uid};
 use super::kinds::ChildKind;
+use crate::api::condition::{self, reason};
 use crate::api::{
-    Cause, DestroyStep, ExpiryPolicy, KindCount, Receipt, ReceiptOutcome, TombstoneChild, TombstoneKind,
-    TombstonePhase, TombstonePolicy, TombstoneSpec, TombstoneStatus,
+    Cause, DestroyStep, ExpiryPolicy, KindCount, Receipt, ReceiptOutcome, Recreate, TombstoneChild,
+    TombstoneKind, TombstonePhase, TombstonePolicy, TombstoneSpec, TombstoneStatus,
 };
 
 /// At most this many objects, and receipts, stand in a Tombstone; of the others there are counts.
@@ -33,13 +36,14 @@ pub fn tombstone_name(kind: TombstoneKind, uid: &Uid) -> String {
 pub(super) fn of_town(s: &TownSnapshot, remains: &Remains, now: Timestamp) -> TombstoneSpec {
     let delete_time = delete_time(&s.town.metadata, now);
     let cause = match &s.town.spec.expiry {
-        _ if remains.namespace_terminating => Cause::Namespace,
+        _ if remains.goes_with_namespace() => Cause::Namespace,
         Some(expiry) if expiry.policy == ExpiryPolicy::Destroy && expiry.time.0 <= delete_time => {
             Cause::Expiry
         }
         _ => Cause::Deleted,
     };
-    begun(TombstoneKind::Town, &s.town.metadata, cause, &s.town.spec.tombstone, remains, delete_time)
+    let terms = Terms { policy: &s.town.spec.tombstone, longest: s.max_retention };
+    begun(TombstoneKind::Town, &s.town.metadata, cause, &terms, remains, delete_time)
 }
 
 /// What the Tombstone of an agent that was deleted alone says when it is begun. How long it stays is up to its
@@ -57,24 +61,53 @@ pub(super) fn of_agent(s: &AgentSnapshot, remains: &Remains, now: Timestamp) -> 
     };
     let rig_removed = town.is_some_and(|town| super::agent::rig_removed(&s.agent, town));
     let cause = match () {
-        () if remains.namespace_terminating => Cause::Namespace,
+        () if remains.goes_with_namespace() => Cause::Namespace,
         () if rig_removed => Cause::RigRemoved,
         () if over => Cause::TTL,
         () => Cause::Deleted,
     };
     let policy = town.map(|town| town.tombstone.clone()).unwrap_or_default();
-    begun(TombstoneKind::Agent, &s.agent.metadata, cause, &policy, remains, delete_time)
+    let terms = Terms { policy: &policy, longest: s.max_retention };
+    begun(TombstoneKind::Agent, &s.agent.metadata, cause, &terms, remains, delete_time)
 }
 
 fn delete_time(meta: &ObjectMeta, now: Timestamp) -> Timestamp {
     meta.deletion_timestamp.as_ref().map_or(now, |t| t.0)
 }
 
+/// How long a record is to stay, and how long it may.
+struct Terms<'a> {
+    policy: &'a TombstonePolicy,
+    longest: SignedDuration,
+}
+
+impl Terms<'_> {
+    fn retention(&self) -> SignedDuration {
+        self.policy.retention.get().min(self.longest)
+    }
+}
+
+/// A town whose record goes earlier than its spec asks for says so while it lives. The town is as well as without
+/// that: the condition that speaks of its deletion has the reason and stays False.
+pub(super) fn show_clamped(s: &TownSnapshot, c: &mut Conditions) {
+    let asked = &s.town.spec.tombstone.retention;
+    if s.town.metadata.deletion_timestamp.is_some() || asked.get() <= s.max_retention {
+        return;
+    }
+    let longest = format!("{:#}", s.max_retention);
+    let text = format!(
+        "spec.tombstone.retention {asked} is longer than the {longest} that this operator allows \
+         (--tombstone-max-retention): the Tombstone of this town goes {longest} after the deletion of the town; set \
+         spec.tombstone.retention to at most {longest}, or ask an administrator to raise the bound"
+    );
+    c.set(condition::DELETION_BLOCKED, false, reason::RETENTION_CLAMPED, text);
+}
+
 fn begun(
     kind: TombstoneKind,
     meta: &ObjectMeta,
     cause: Cause,
-    policy: &TombstonePolicy,
+    terms: &Terms<'_>,
     remains: &Remains,
     delete_time: Timestamp,
 ) -> TombstoneSpec {
@@ -83,12 +116,13 @@ fn begun(
     TombstoneSpec {
         kind,
         namespace,
+        namespace_uid: remains.namespace.iter().flatten().next().map(|namespace| namespace.uid.to_string()),
         name,
         uid: meta.uid.clone().unwrap_or_default(),
         delete_time: stamp(delete_time),
         cause,
-        recreate: policy.recreate,
-        expire_time: stamp(after(delete_time, policy.retention.get())),
+        recreate: terms.policy.recreate,
+        expire_time: stamp(after(delete_time, terms.retention())),
         children,
         more_children,
     }
@@ -107,24 +141,23 @@ fn everything(remains: &Remains) -> BTreeSet<TombstoneChild> {
 pub fn present(remains: &Remains) -> BTreeSet<TombstoneChild> {
     let agents = remains.agents.iter().flatten().filter_map(|agent| {
         let uid = Uid::of(&agent.metadata)?;
-        Some(child("Agent", &ObjectKey::of(&agent.metadata), &uid))
+        Some(child("Agent", &ObjectKey::of(&agent.metadata).name, &uid))
     });
-    let pods = remains.pods.iter().flatten().map(|pod| child(ChildKind::Pod.as_str(), &pod.key, &pod.uid));
+    let pods =
+        remains.pods.iter().flatten().map(|pod| child(ChildKind::Pod.as_str(), &pod.key.name, &pod.uid));
     let others = remains.children.values().flatten().flatten();
-    let others = others.map(|other| child(other.kind.as_str(), &other.key, &other.uid));
+    let others = others.map(|other| child(other.kind.as_str(), &other.key.name, &other.uid));
     let volumes = remains.volumes.iter().flatten().map(volume);
     agents.chain(pods).chain(others).chain(volumes).collect()
 }
 
-fn child(kind: &str, key: &ObjectKey, uid: &Uid) -> TombstoneChild {
-    let ObjectKey { namespace, name } = key.clone();
-    TombstoneChild { kind: kind.into(), namespace, name, uid: uid.to_string() }
+fn child(kind: &str, name: &str, uid: &Uid) -> TombstoneChild {
+    TombstoneChild { kind: kind.into(), name: name.into(), uid: uid.to_string() }
 }
 
 /// A volume, as it stands in a Tombstone.
 pub(super) fn volume(volume: &VolumeFacts) -> TombstoneChild {
-    let nowhere = ObjectKey { namespace: String::new(), name: volume.name.clone() };
-    child(VOLUME, &nowhere, &volume.uid)
+    child(VOLUME, &volume.name, &volume.uid)
 }
 
 /// The receipts, once every step is done or was given up.
@@ -147,12 +180,8 @@ pub(super) fn closed(
         }
     };
     let receipt = |object: TombstoneChild, outcome| Receipt { object, outcome, time: stamp(now) };
-    let whole = |kind: &&str| TombstoneChild {
-        kind: (*kind).into(),
-        namespace: String::new(),
-        name: String::new(),
-        uid: String::new(),
-    };
+    let whole =
+        |kind: &&str| TombstoneChild { kind: (*kind).into(), name: String::new(), uid: String::new() };
     let never = remains.absent_kinds.iter().map(|kind| receipt(whole(kind), ReceiptOutcome::NeverExisted));
     let blind = unread.iter().map(|kind| receipt(whole(kind), ReceiptOutcome::Abandoned));
     let items = everything(remains).into_iter().map(|child| {
@@ -202,6 +231,31 @@ fn bounded<T>(mut items: Vec<T>, kind: impl Fn(&T) -> &String) -> (Vec<T>, Vec<K
     }
     items.truncate(LISTED);
     (items, counts.into_iter().map(|(kind, count)| KindCount { kind, count }).collect())
+}
+
+/// Whether a record concerns a namespace of the name that it gives. A record without the UID of its namespace concerns
+/// every one: an older version wrote it, and a town that a person has destroyed is not to come back for that.
+pub fn concerns(recorded: Option<&str>, namespace: &Uid) -> bool {
+    recorded.is_none_or(|recorded| recorded == namespace.as_str())
+}
+
+/// The records of a namespace that may be removed because there are too many, in the order in which they go: the
+/// oldest first of those that are complete and forbid nothing, then of those that forbid a name, then of those that
+/// name what an administrator gave up. A record stays as long as its owner is there: the operator would write it
+/// again. A destruction whose owner went without its end is never completed, and its record goes last.
+pub fn removable(
+    mut records: Vec<Arc<TombstoneFacts>>,
+    owner_is_there: impl Fn(&TombstoneFacts) -> bool,
+) -> Vec<Arc<TombstoneFacts>> {
+    let rank = |record: &TombstoneFacts| match (record.phase, record.recreate) {
+        (TombstonePhase::Destroyed, Recreate::Allow) => 0,
+        (TombstonePhase::Destroyed, Recreate::Refuse) => 1,
+        (TombstonePhase::Leaked, _) => 2,
+        (TombstonePhase::Destroying, _) => 3,
+    };
+    records.retain(|record| !owner_is_there(record));
+    records.sort_by_cached_key(|record| (rank(record), record.created, record.key.clone()));
+    records
 }
 
 /// When a Tombstone may go; `None`: not as long as the destruction is under way.

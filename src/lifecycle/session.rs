@@ -15,12 +15,12 @@ use super::restart::{self, Next, Starts};
 use super::retry::{self, Limit, Revision};
 use super::status::{agent_status, finish_agent, show_pod, show_town_sleeps};
 use super::task::{End, note_end};
-use super::text::plain;
+use super::text::{cut, plain};
 use super::update::{self, Update, Wanted};
 use crate::api::condition::{self, reason};
 use crate::api::{AgentStatus, Outcome, ReportedAgent, RestartsStatus, WorkStatus};
 
-/// The longest text of a pod's that is kept.
+/// The longest text of a pod's that is kept, in bytes.
 const MESSAGE: usize = 1024;
 
 /// What should happen to a bound Session agent of a live town.
@@ -321,7 +321,7 @@ fn show_activity(
 
 /// The message of a pod about an agent, short and as a terminal can show it.
 fn message(entry: Option<&ReportedAgent>) -> String {
-    plain(entry.and_then(|e| e.message.as_deref()).unwrap_or_default()).chars().take(MESSAGE).collect()
+    cut(&plain(entry.and_then(|e| e.message.as_deref()).unwrap_or_default()), MESSAGE).to_owned()
 }
 
 /// Shows what became of the bead on the hook. Done is final: neither sleep nor a missing answer takes it back.

@@ -13,7 +13,7 @@ use super::expiry;
 use super::facts::{AgentSnapshot, PodFacts, TownFacts, TownSnapshot, TownView};
 use super::plan::Plan;
 use super::town::PENDING;
-use super::{restored, usage};
+use super::{record, restored, usage};
 use crate::api::condition::{self, reason};
 use crate::api::{AgentStatus, PodStatus, StorageStatus, TownStatus};
 
@@ -29,6 +29,7 @@ pub(super) fn finish_town(
     now: Timestamp,
 ) -> Plan<TownStatus> {
     expiry::show_unguarded(s, &mut c);
+    record::show_clamped(s, &mut c);
     let before = s.town.status.as_ref();
     note_ready(&mut status.pod, before.and_then(|before| before.pod.as_ref()), s.pod(), now);
     let lives = s.town.metadata.deletion_timestamp.is_none();

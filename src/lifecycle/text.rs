@@ -1,4 +1,13 @@
-//! Text that a container wrote and that a person or a terminal shows.
+//! Text that others wrote: what of it a person or a terminal is shown, and how much of it the API server takes.
+
+/// The longest message of a condition, by the conventions of the API.
+pub(super) const CONDITION_MESSAGE: usize = 32_768;
+
+/// The beginning of a text, at most so many bytes of it and no part of a character. The API server counts bytes for
+/// some limits and characters for others; no text has more characters than bytes, so both are kept.
+pub fn cut(text: &str, bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes)]
+}
 
 /// The text on one line and without blank ends, without characters that control a terminal or that nobody sees: those that change the
 /// direction of what follows, those without a width, and tags.
@@ -22,6 +31,20 @@ pub fn plain(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    // A25.
+    #[test]
+    fn text_is_cut_at_the_last_character_that_fits_its_bytes() {
+        for (text, bytes, left) in [
+            ("plain", 9, "plain"),
+            ("plain", 5, "plain"),
+            ("plain", 3, "pla"),
+            ("ééé", 5, "éé"),
+            ("🛠", 3, ""),
+        ] {
+            assert_eq!(cut(text, bytes), left, "{text} {bytes}");
+        }
+    }
 
     // A34, L2.
     #[test]

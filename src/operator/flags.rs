@@ -3,10 +3,14 @@
 use std::net::SocketAddr;
 
 use clap::{Args, ValueEnum};
+use k8s_openapi::jiff::SignedDuration;
 
 use crate::api;
 use crate::cluster::{self, Identity, Terms};
 use crate::resources::{Install, VolumeGroup};
+
+/// The longest retention of a Tombstone that the schema of a Town takes.
+const LONGEST_RETENTION: SignedDuration = SignedDuration::from_hours(8760);
 
 /// Flags of the controller; each can also be set by the environment variable shown with it.
 #[derive(Clone, Debug, Args)]
@@ -80,6 +84,14 @@ pub(super) struct RunArgs {
     /// Agents that are deleted alone leave a Tombstone of their own, as towns do.
     #[arg(long, env = "TOWN_OPERATOR_AGENT_TOMBSTONES")]
     pub(super) agent_tombstones: bool,
+    /// Longest time that a Tombstone outlives the town or agent that it records: a longer spec.tombstone.retention counts
+    /// as this one, and the town says so (RetentionClamped). From 0s to 8760h.
+    #[arg(long, env = "TOWN_OPERATOR_TOMBSTONE_MAX_RETENTION", default_value = "168h")]
+    pub(super) tombstone_max_retention: api::Duration,
+    /// Tombstones of the towns and agents of one namespace. Of more, the oldest are removed before their time: first
+    /// those that forbid no name.
+    #[arg(long, env = "TOWN_OPERATOR_TOMBSTONES_PER_NAMESPACE", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(super) tombstones_per_namespace: u32,
     /// Number of the group that new volumes belong to, as fsGroup of pods without a securityContext of their own. Empty:
     /// none, for clusters that set one at admission, such as OpenShift.
     #[arg(long, env = "TOWN_OPERATOR_VOLUME_GROUP", default_value = "65532")]
@@ -124,6 +136,13 @@ impl RunArgs {
         }
         if let Some(error) = Install::id_error(&self.install_id) {
             return Err(format!("--install-id {error}"));
+        }
+        let longest = &self.tombstone_max_retention;
+        if longest.get() > LONGEST_RETENTION {
+            return Err(format!(
+                "--tombstone-max-retention {longest} must be from 0s to 8760h: no town can ask for more \
+                 (spec.tombstone.retention)"
+            ));
         }
         self.terms().map(drop)
     }

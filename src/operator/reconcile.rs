@@ -6,10 +6,13 @@ use std::sync::Arc;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::cluster::{self, Cluster, Error, Expiry, Outcome, Subject};
-use crate::lifecycle::{self, ObjectKey, Plan, Uid};
+use crate::lifecycle::{self, ObjectKey, Plan, TombstoneFacts, Uid};
 
 /// A record that could not go is looked at again after this time.
 const STAYS_FOR: SignedDuration = SignedDuration::from_hours(1);
+
+/// Records of a namespace that has too many are looked at again after this time, while they could not be removed.
+const TRIM_AGAIN: SignedDuration = SignedDuration::from_secs(5);
 
 /// A write that takes something away and failed is tried again at least this often.
 const REMOVAL_AT_LEAST_EVERY: SignedDuration = SignedDuration::from_mins(1);
@@ -79,10 +82,25 @@ fn looked(
     }
 }
 
-/// A record whose time has come goes, if nothing of what it speaks of is left.
+/// A record whose time has come goes, if nothing of what it speaks of is left. The oldest records of its namespace go
+/// before their time if there are too many.
 pub async fn reconcile_tombstone(cluster: &Arc<Cluster>, key: &ObjectKey) -> Result<Looked, Error> {
     let Some(tombstone) = cluster.tombstones.get(key) else { return Ok(Looked::default()) };
-    let Some(at) = lifecycle::expire_time(&tombstone) else { return Ok(Looked::default()) };
+    let looked = expire(cluster, key, &tombstone).await?;
+    let (again, failed) = match cluster::trim(cluster, &tombstone.of.key.namespace).await {
+        Ok(true) => (cluster.now().checked_add(TRIM_AGAIN).ok(), None),
+        Ok(false) => (None, None),
+        Err(error) => (None, Some(error)),
+    };
+    Ok(Looked { look_again: [looked.look_again, again].into_iter().flatten().min(), failed })
+}
+
+async fn expire(
+    cluster: &Arc<Cluster>,
+    key: &ObjectKey,
+    tombstone: &TombstoneFacts,
+) -> Result<Looked, Error> {
+    let Some(at) = lifecycle::expire_time(tombstone) else { return Ok(Looked::default()) };
     let now = cluster.now();
     if now < at {
         return Ok(Looked { look_again: Some(at), failed: None });

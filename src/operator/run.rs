@@ -112,6 +112,8 @@ async fn work(args: RunArgs, health: Health) -> Result<(), Box<dyn std::error::E
         attach_max_hold: args.attach_max_hold.get(),
         max_concurrent_starts: args.max_concurrent_starts,
         agent_tombstones: args.agent_tombstones,
+        tombstone_max_retention: args.tombstone_max_retention.get(),
+        tombstones_per_namespace: args.tombstones_per_namespace,
         max_concurrent_probes: args.max_concurrent_probes,
         volume_group: args.volume_group,
         admission_policies: args.admission_policies,

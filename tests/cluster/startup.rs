@@ -47,6 +47,8 @@ async fn help_documents_every_flag() {
         ("--volume-group", "TOWN_OPERATOR_VOLUME_GROUP"),
         ("--attach-max-hold", "TOWN_OPERATOR_ATTACH_MAX_HOLD"),
         ("--probe-cidrs", "TOWN_OPERATOR_PROBE_CIDRS"),
+        ("--tombstone-max-retention", "TOWN_OPERATOR_TOMBSTONE_MAX_RETENTION"),
+        ("--tombstones-per-namespace", "TOWN_OPERATOR_TOMBSTONES_PER_NAMESPACE"),
     ];
     for (flag, variable) in flags {
         assert!(help.contains(&format!("{flag} <")), "{flag}: {help}");
@@ -59,7 +61,7 @@ async fn help_documents_every_flag() {
 }
 
 async fn bad_flags_are_refused_by_name() {
-    let table: [(&[&str], &[&str]); 11] = [
+    let table: [(&[&str], &[&str]); 13] = [
         (&[], &["--install-id", "required"]),
         (&["--install-id=a", "--lease-namespace="], &["--lease-namespace", "required"]),
         (&["--install-id=-a-", "--lease-namespace=x"], &["--install-id", "'-a-'", "is not an install id"]),
@@ -83,6 +85,11 @@ async fn bad_flags_are_refused_by_name() {
             &["--lease-retry-period 0s", "longer than nothing"],
         ),
         (&["--install-id=a", "--lease-namespace=x", "--log=a=b=c"], &["--log", "a=b=c"]),
+        (
+            &["--install-id=a", "--lease-namespace=x", "--tombstone-max-retention=8761h"],
+            &["--tombstone-max-retention 8761h", "from 0s to 8760h", "spec.tombstone.retention"],
+        ),
+        (&["--tombstones-per-namespace=0"], &["--tombstones-per-namespace", "1..=100000"]),
     ];
     for (flags, wanted) in table {
         let output = operator_command().args(flags).env_remove("KUBECONFIG").output().unwrap();

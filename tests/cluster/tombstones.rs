@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Secret};
+use k8s_openapi::api::core::v1::{Namespace, PersistentVolume, PersistentVolumeClaim, Secret};
 use kube::ResourceExt;
 use kube::api::{Api, PostParams};
 use serde_json::{Value, json};
@@ -29,7 +29,11 @@ pub fn add(stories: &mut Stories) {
     stories.with_the_operator(a9_a_volume_that_goes_with_its_claim_is_waited_for);
     stories.with_the_operator(a_volume_that_stays_has_a_receipt);
     stories.with_the_operator(the_cause_of_a_destruction_is_recorded);
+    stories.with_the_operator(record_binds_no_later_namespace_of_the_same_name);
+    stories.with_the_operator(town_that_asks_for_a_longer_retention_than_allowed_is_told_and_works);
+    stories.with_the_operator(event_is_written_when_the_name_of_its_object_and_its_note_are_long);
     stories.alone(an_agent_deleted_alone_leaves_a_record_if_that_is_wanted);
+    stories.alone(oldest_records_of_a_namespace_go_when_there_are_more_than_allowed);
 }
 
 fn phase(tombstone: &Tombstone) -> TombstonePhase {
@@ -362,4 +366,95 @@ async fn an_agent_deleted_alone_leaves_a_record_if_that_is_wanted(story: Story) 
     story.town("gas").delete().await;
     is_gone_whole(&story, &town).await;
     assert_eq!(story.pods(names::TOWN_UID, &town.id()).await.len(), 0);
+}
+
+// S12.
+async fn record_binds_no_later_namespace_of_the_same_name(story: Story) {
+    let spec = workshop_with(json!({"tombstone": {"recreate": "Refuse", "retention": "24h"}}));
+    let namespaces: Api<Namespace> = Api::all(story.client());
+    let first = namespaces.get(&story.namespace).await.unwrap();
+    let old = story.create_town("gas", spec.clone()).await;
+    story.town("gas").until("is idle", idle).await;
+    story.town("gas").delete().await;
+    is_gone_whole(&story, &old).await;
+    let record = story.tombstone(&old).until("is complete", destroyed).await;
+    assert_eq!(record.spec.namespace_uid, first.metadata.uid);
+    let copy = story.create_town("gas", spec.clone()).await;
+    let refused = |town: &Town| town.is("Stalled") && town.reason("Stalled") == "TombstoneExists";
+    story.town("gas").until("is refused where the record was made", refused).await;
+
+    story.cluster.kubectl(&["delete", "namespace", &story.namespace, "--timeout=60s"]);
+    story.cluster.create_namespace(&story.namespace).await;
+    let other = story.create_town("gas", spec).await;
+    assert_ne!(other.id(), copy.id());
+    story.town("gas").until("runs for the next tenant", idle).await;
+    assert_eq!(story.tombstone(&old).get().await.uid(), record.uid(), "the record stays as it was");
+}
+
+// S2.
+async fn town_that_asks_for_a_longer_retention_than_allowed_is_told_and_works(story: Story) {
+    let spec = workshop_with(json!({"tombstone": {"retention": "8760h"}}));
+    let town = story.create_town("gas", spec).await;
+    let told = |town: &Town| idle(town) && town.reason("DeletionBlocked") == "RetentionClamped";
+    let told = story.town("gas").until("is idle and is told", told).await;
+    assert!(told.is("Ready") && !told.is("Degraded") && !told.is("DeletionBlocked"));
+    let says = story.is_told("gas", "RetentionClamped").await;
+    assert!(says.contains("8760h") && says.contains("--tombstone-max-retention"), "{says}");
+    story.town("gas").merge(json!({"spec": {"tombstone": {"retention": "168h"}}})).await;
+    let silent = |town: &Town| town.reason("DeletionBlocked") == "NotDeleting";
+    story.town("gas").until("has nothing to say any more", silent).await;
+    story.town("gas").merge(json!({"spec": {"tombstone": {"retention": "169h"}}})).await;
+    story.town("gas").delete().await;
+    is_gone_whole(&story, &town).await;
+    let spec = story.tombstone(&town).get().await.spec;
+    assert_eq!(seconds(&spec.delete_time, &spec.expire_time), 168 * 3600);
+}
+
+// A25.
+async fn event_is_written_when_the_name_of_its_object_and_its_note_are_long(story: Story) {
+    let name = "n".repeat(253);
+    let town = held_town(&story, &name, json!({})).await;
+    let words = "语".repeat(600);
+    story.kubectl(&["annotate", "town", &name, &format!("{}={words}", names::ABANDON)]);
+    story.town(&name).delete().await;
+    let note = story.is_told(&name, "Blocked").await;
+    assert!(note.contains("语") && (1020..=1024).contains(&note.len()), "{} bytes: {note}", note.len());
+    let_go(&story, &town).await;
+    is_gone_whole(&story, &town).await;
+}
+
+// S2, decisions 5.9.
+async fn oldest_records_of_a_namespace_go_when_there_are_more_than_allowed(story: Story) {
+    let _operator = story.cluster.operator(&["--tombstones-per-namespace=2"]).await;
+    let destroyed_town = async |name: &str, recreate: &str| {
+        let spec = workshop_with(json!({"tombstone": {"recreate": recreate, "retention": "24h"}}));
+        let town = story.create_town(name, spec).await;
+        story.town(name).until("is idle", idle).await;
+        story.town(name).delete().await;
+        is_gone_whole(&story, &town).await;
+        let record = story.tombstone(&town);
+        let written = record.until("is complete", destroyed).await;
+        // The API server tells whole seconds, and the order is by them.
+        until("the second of the record is over", PATIENCE, async || {
+            let now = k8s_openapi::jiff::Timestamp::now();
+            let at = written.metadata.creation_timestamp.as_ref().unwrap().0;
+            if now.as_second() > at.as_second() { Ok(()) } else { Err(now.to_string()) }
+        })
+        .await;
+        record
+    };
+    let keeper = destroyed_town("keeper", "Refuse").await;
+    let first = destroyed_town("first", "Allow").await;
+    let second = destroyed_town("second", "Allow").await;
+    first.gone().await;
+    let third = destroyed_town("third", "Refuse").await;
+    second.gone().await;
+    assert!(keeper.find().await.is_some(), "one that forbids nothing goes before an older one that does");
+    let fourth = destroyed_town("fourth", "Refuse").await;
+    keeper.gone().await;
+    let says = story.is_told("keeper", "TombstoneRemoved").await;
+    assert!(says.contains(keeper.name()) && says.contains("--tombstones-per-namespace"), "{says}");
+    for kept in [third, fourth] {
+        assert!(kept.find().await.is_some(), "{}", kept.name());
+    }
 }

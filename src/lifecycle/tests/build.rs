@@ -109,6 +109,7 @@ pub fn town() -> TownBuilder {
         forbidden_by: None,
         reported_at: None,
         blocked_after: SignedDuration::from_mins(10),
+        max_retention: SignedDuration::from_hours(168),
     })
 }
 
@@ -498,6 +499,7 @@ fn agent(name: &str, spec: &serde_json::Value) -> AgentBuilder {
         town_record: None,
         forbidden_by: None,
         blocked_after: SignedDuration::from_mins(10),
+        max_retention: SignedDuration::from_hours(168),
     };
     AgentBuilder(snapshot).of(&running_town())
 }

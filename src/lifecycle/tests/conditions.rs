@@ -34,6 +34,16 @@ fn what_nothing_is_said_about_gives_a_reason_of_its_own() {
     );
 }
 
+// A25.
+#[test]
+fn message_is_cut_when_it_is_longer_than_a_condition_takes() {
+    let mut conditions = Vec::new();
+    set(&mut conditions, READY, true, reason::RUNNING);
+    let failure = Failure { stalled: true, reason: reason::REQUEST_REFUSED, message: "é".repeat(20_000) };
+    overlay(&mut conditions, &[], &failure, minute(1));
+    assert_eq!(conditions[0].message.len(), 32_768);
+}
+
 #[test]
 fn a_condition_keeps_its_time_while_its_status_stays() {
     let idle = running_town().settled(minute(1));

@@ -9,14 +9,14 @@ use super::build::{
     second, town, uid, unanswered,
 };
 use crate::api::AsleepReason::Idle;
-use crate::api::condition::{DELETION_BLOCKED, STALLED, reason};
+use crate::api::condition::{DEGRADED, DELETION_BLOCKED, READY, STALLED, reason};
 use crate::api::{
     Cause, DestroyStep, Duration, ExpiryPolicy, Outcome, ReceiptOutcome, Recreate, Tombstone, TombstoneChild,
     TombstoneKind, TombstonePhase, TombstoneSpec, TombstoneStatus, names,
 };
 use crate::lifecycle::{
-    Action, ChildKind, Freshness, ObjectKey, OwnerRef, Plan, Record, Remains, TombstoneFacts, VolumeFacts,
-    expire_time, is_new, starting, tombstone_name,
+    Action, ChildKind, Freshness, NamespaceFacts, ObjectKey, OwnerRef, Plan, Record, Remains, TombstoneFacts,
+    VolumeFacts, concerns, expire_time, is_new, removable, starting, tombstone_name,
 };
 
 /// A town in destruction since minute 0 of which this is found.
@@ -35,12 +35,25 @@ fn there(children: Vec<TombstoneChild>) -> Record {
 }
 
 fn named(kind: &str, name: &str) -> TombstoneChild {
-    let namespace = if kind == "PersistentVolume" { "" } else { "ns" };
-    TombstoneChild {
-        kind: kind.into(),
-        namespace: namespace.into(),
-        name: name.into(),
-        uid: uid(name).to_string(),
+    TombstoneChild { kind: kind.into(), name: name.into(), uid: uid(name).to_string() }
+}
+
+fn namespace(terminating: bool) -> NamespaceFacts {
+    NamespaceFacts { uid: uid("ns"), terminating }
+}
+
+/// The record of a town that was destroyed then, in this phase.
+fn facts(name: &str, created: i64, phase: TombstonePhase, recreate: Recreate) -> TombstoneFacts {
+    TombstoneFacts {
+        key: ObjectKey { namespace: String::new(), name: name.into() },
+        uid: uid(name),
+        kind: TombstoneKind::Town,
+        of: OwnerRef { key: ObjectKey { namespace: "ns".into(), name: "gas".into() }, uid: uid("gas") },
+        namespace_uid: None,
+        created: minute(created),
+        phase,
+        recreate,
+        expire_time: minute(60),
     }
 }
 
@@ -170,7 +183,7 @@ fn a_record_says_who_was_destroyed_when_why_and_how_long_it_stays() {
     assert_eq!(expired(second(1), ExpiryPolicy::Destroy), Cause::Deleted, "its time had not come");
     assert_eq!(expired(minute(0), ExpiryPolicy::Sleep), Cause::Deleted, "it would only have slept");
     let with_namespace = begun(running_town().expires(minute(0), ExpiryPolicy::Destroy));
-    let with_namespace = with_namespace.remains(|r| r.namespace_terminating = true);
+    let with_namespace = with_namespace.remains(|r| r.namespace = Ok(Some(namespace(true))));
     assert_eq!(spec(&with_namespace).cause, Cause::Namespace, "before every other cause");
 }
 
@@ -220,9 +233,7 @@ fn a_record_names_everything_that_was_ever_seen_of_it() {
         named("Service", "gas-service"),
         named("PersistentVolume", "pv-1"),
     ] {
-        let same = |c: &&TombstoneChild| {
-            (&c.kind, &c.namespace, &c.name) == (&wanted.kind, &wanted.namespace, &wanted.name)
-        };
+        let same = |c: &&TombstoneChild| (&c.kind, &c.name) == (&wanted.kind, &wanted.name);
         assert_eq!(children.iter().filter(same).count(), 1, "{wanted:?} of {children:?}");
     }
     assert_eq!(children.len(), 7);
@@ -445,15 +456,7 @@ fn a_deletion_that_is_blocked_says_how_to_give_up_and_which_words_mean_nothing()
 
 #[test]
 fn a_record_goes_when_its_time_has_come_and_not_while_the_destruction_is_under_way() {
-    let of = |phase| TombstoneFacts {
-        key: ObjectKey { namespace: String::new(), name: "town-x".into() },
-        uid: uid("x"),
-        kind: TombstoneKind::Town,
-        of: OwnerRef { key: ObjectKey { namespace: "ns".into(), name: "gas".into() }, uid: uid("gas") },
-        phase,
-        recreate: Recreate::Allow,
-        expire_time: minute(60),
-    };
+    let of = |phase| facts("town-x", 0, phase, Recreate::Allow);
     assert_eq!(expire_time(&of(TombstonePhase::Destroying)), None);
     for phase in [TombstonePhase::Destroyed, TombstonePhase::Leaked] {
         assert_eq!(expire_time(&of(phase)), Some(minute(60)));
@@ -462,6 +465,87 @@ fn a_record_goes_when_its_time_has_come_and_not_while_the_destruction_is_under_w
         tombstone_name(TombstoneKind::Town, &uid("x")),
         tombstone_name(TombstoneKind::Agent, &uid("x"))
     );
+}
+
+// S2.
+#[test]
+fn record_goes_at_the_bound_when_its_town_asks_for_more() {
+    let asks = |retention: &str| {
+        let town = running_town().edit(|t| t.spec.tombstone.retention = Duration::new(retention));
+        let going = town.clone().deleting(minute(0)).live().remains(|r| r.record = Record::Missing);
+        (spec(&going).expire_time.0, town)
+    };
+    for (retention, hours) in [("8760h", 168), ("169h", 168), ("168h", 168), ("167h", 167), ("0s", 0)] {
+        let (expire_time, town) = asks(retention);
+        assert_eq!(expire_time, minute(hours * 60), "{retention}");
+        let plan = town.decide(minute(1));
+        let says = plan.reason(DELETION_BLOCKED) == reason::RETENTION_CLAMPED;
+        assert_eq!(says, hours == 168 && retention != "168h", "{retention}");
+        assert!(plan.is(READY) && !plan.is(DELETION_BLOCKED) && !plan.is(DEGRADED), "{retention}");
+    }
+    let (_, town) = asks("8760h");
+    let text = town.decide(minute(1)).message(DELETION_BLOCKED).to_owned();
+    assert!(text.contains("spec.tombstone.retention 8760h is longer than the 168h"), "{text}");
+    let mut going = town.clone().destroying(minute(0)).remains(|r| r.pods = Ok(vec![pod("gas").0]));
+    assert_eq!(going.decide(minute(11)).reason(DELETION_BLOCKED), reason::BLOCKED, "then it is about that");
+    going.0.max_retention = k8s_openapi::jiff::SignedDuration::from_hours(1);
+    let begun = going.remains(|r| r.record = Record::Missing);
+    assert_eq!(spec(&begun).expire_time.0, minute(60));
+    let alone = polecat("toast").of_live(&town).deleting(minute(0));
+    let alone = alone.remains(|r| r.record = Record::Missing).decide(minute(0));
+    assert_eq!(written(&alone).expire_time.0, minute(168 * 60), "as those of its agents");
+}
+
+// S12.
+#[test]
+fn record_names_its_namespace_and_waits_when_nobody_can_tell_which_it_is() {
+    let begun = |namespace| {
+        let town = running_town().deleting(minute(0)).live();
+        town.remains(|r| {
+            r.record = Record::Missing;
+            r.namespace = namespace;
+        })
+    };
+    let named = begun(Ok(Some(namespace(false))));
+    assert_eq!(spec(&named).namespace_uid.as_deref(), Some(uid("ns").as_str()));
+    assert_eq!(spec(&begun(Ok(None))).namespace_uid, None, "a namespace that is gone holds nothing up");
+    let blind = going(|r| {
+        r.record = Record::Missing;
+        r.namespace = Err(unanswered("Namespace"));
+    });
+    let blind = blind.decide(minute(11));
+    assert_eq!((blind.does().as_str(), blind.look_again.is_some()), ("", true));
+    assert_eq!(blocked_by(&blind), ["Namespace: the server is down"]);
+}
+
+// S12.
+#[test]
+fn record_concerns_a_namespace_when_its_uid_is_recorded_or_none_is() {
+    assert!(concerns(Some("one"), &crate::lifecycle::Uid::new("one")));
+    assert!(!concerns(Some("one"), &crate::lifecycle::Uid::new("other")));
+    assert!(concerns(None, &crate::lifecycle::Uid::new("other")), "an older version wrote it");
+}
+
+// S2, decisions 5.9.
+#[test]
+fn oldest_record_that_forbids_nothing_is_removed_first_when_there_are_too_many() {
+    use Recreate::{Allow, Refuse};
+    use TombstonePhase::{Destroyed, Destroying, Leaked};
+    let records = [
+        ("under-way", 0, Destroying, Allow),
+        ("abandoned", 1, Destroying, Allow),
+        ("leaked", 0, Leaked, Allow),
+        ("refuses", 1, Destroyed, Refuse),
+        ("refuses-older", 0, Destroyed, Refuse),
+        ("younger", 5, Destroyed, Allow),
+        ("older", 4, Destroyed, Allow),
+        ("held", 0, Destroyed, Allow),
+    ];
+    let records = records.map(|(name, at, phase, recreate)| Arc::new(facts(name, at, phase, recreate)));
+    let there = |record: &TombstoneFacts| ["under-way", "held"].contains(&record.key.name.as_str());
+    let order: Vec<_> =
+        removable(records.to_vec(), there).iter().map(|record| record.key.name.clone()).collect();
+    assert_eq!(order, ["older", "younger", "refuses-older", "refuses", "leaked", "abandoned"]);
 }
 
 #[test]

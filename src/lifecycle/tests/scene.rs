@@ -506,6 +506,7 @@ impl Scene {
             install: HERE.into(),
             reported_at: self.reported,
             blocked_after: SignedDuration::from_mins(10),
+            max_retention: SignedDuration::from_hours(168),
             town,
             uid,
         };
@@ -560,6 +561,7 @@ impl Scene {
             forbidden_by: None,
             install: HERE.into(),
             blocked_after: SignedDuration::from_mins(10),
+            max_retention: SignedDuration::from_hours(168),
             agent,
             uid,
         };

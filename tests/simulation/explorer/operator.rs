@@ -196,6 +196,8 @@ impl Operator {
             attach_max_hold: SignedDuration::from_hours(12),
             max_concurrent_starts: 20,
             agent_tombstones: true,
+            tombstone_max_retention: SignedDuration::from_hours(168),
+            tombstones_per_namespace: 1000,
             max_concurrent_probes: 4,
             volume_group: VolumeGroup::default(),
             admission_policies: true,

@@ -10,8 +10,8 @@ use super::invariants::Invariant::{
     Tenants,
 };
 use super::people::{
-    NAMESPACE, ask, belongs, change, create, create_agent, create_town, delete, delete_by, delete_now,
-    end_work, find, phase, pod_of, runs,
+    NAMESPACE, ask, belongs, change, create, create_agent, create_namespace, create_town, delete, delete_by,
+    delete_now, end_work, find, phase, pod_of, runs,
 };
 use super::scenario::Scenario;
 use super::{agent_kind, tombstone_kind, town_kind};
@@ -111,6 +111,7 @@ pub fn all() -> Vec<Scenario> {
         deleted_with_orphans(),
         deleted_and_made_anew(),
         namespace_deleted(),
+        namespace_made_anew(),
         rig_removed(),
         agent_deleted_alone(),
         claim_retained(),
@@ -316,6 +317,30 @@ pub fn namespace_deleted() -> Scenario {
         .ends_differently()
         .alone();
     nothing_is_left(story)
+}
+
+/// A record forbids a name in its own namespace, and not in a later one that is called the same.
+pub fn namespace_made_anew() -> Scenario {
+    let refuses = || {
+        let mut town = town_that_stays_awake();
+        town["tombstone"] = json!({"recreate": "Refuse", "retention": "168h"});
+        town
+    };
+    Scenario::new("namespace made anew")
+        .first("a town is made whose name is not to be taken again", move |world| {
+            create_town(world, "gas", refuses());
+        })
+        .when(is_awake, "its namespace is deleted", delete_namespace)
+        .when(
+            |world| world.get(id::NAMESPACE, "", NAMESPACE).is_none(),
+            "a namespace and a town are made by the same names",
+            move |world| {
+                create_namespace(world, NAMESPACE);
+                create_town(world, "gas", refuses());
+            },
+        )
+        .ends(EventuallyStable, "the new town runs", is_awake)
+        .alone()
 }
 
 pub fn rig_removed() -> Scenario {

@@ -118,6 +118,7 @@ stories! {
     deleted_with_orphans,
     deleted_and_made_anew,
     namespace_deleted,
+    namespace_made_anew,
     rig_removed,
     agent_deleted_alone,
     claim_retained,
