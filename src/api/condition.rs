@@ -166,6 +166,8 @@ pub mod reason {
     pub const OTHER_INSTALLATION: &str = "OtherInstallation";
     /// An object carries the UID of a town or agent in another namespace (event).
     pub const OWNER_ELSEWHERE: &str = "OwnerElsewhere";
+    /// A pod or claim carries the UID of a town or agent that does not exist (event).
+    pub const OWNER_GONE: &str = "OwnerGone";
     /// The object has parts that the operator cannot decode: nothing is created from it.
     pub const UNREADABLE: &str = "Unreadable";
     /// `spec.tombstone.retention` is longer than the operator allows: the Tombstone goes earlier.

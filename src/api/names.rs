@@ -41,6 +41,9 @@ pub const POD_CONTAINERS: &str = "gastown.dev/containers";
 pub const POD_GENERATION: &str = "gastown.dev/pod-generation";
 /// Annotation on a retained claim, instead of our labels: `<kind>/<namespace>/<name>` of its last owner.
 pub const RETAINED_FROM: &str = "gastown.dev/retained-from";
+/// Annotation on a claim: `"true"` when the spec of its owner says that the claim outlives the owner. It counts once the
+/// owner is gone without having been destroyed by the operator.
+pub const RETAIN: &str = "gastown.dev/retain";
 /// Annotation on the Lease of an installation: the UID of the Lease, written by a holder that gave it up after its
 /// last write. A Lease that somebody created, replaced or restored does not carry its own UID here.
 pub const FREED: &str = "gastown.dev/freed";

@@ -94,9 +94,9 @@ pub struct TombstoneSpec {
     pub recreate: Recreate,
     /// When this record goes, if nothing is left by then.
     pub expire_time: Time,
-    /// What it had when its destruction began; at most 500.
+    /// What it had when its destruction began: at most 3,500 claims and volumes, and at most 500 other objects.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 500))]
+    #[schemars(length(max = 4000))]
     pub children: Vec<TombstoneChild>,
     /// How many more there were of each kind.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -418,7 +418,8 @@ pub enum AsleepReason {
 pub struct UsageStatus {
     /// The month, UTC, for example `2026-11`.
     pub month: String,
-    /// Seconds that pods ran in it, all pods added up, until `since`.
+    /// Seconds that pods ran in it, all pods added up, until `since`. A pod that went while no operator ran, or that came
+    /// and went before an operator that ended could write it down, is not counted from `since` on.
     pub pod_seconds: i64,
     /// Until when they are counted.
     pub count_time: Time,

@@ -61,6 +61,7 @@ pub async fn act(cluster: &Cluster, subject: Subject<'_>, actions: &[Action], no
                     | Action::CreateService
                     | Action::UpdateService(..)
                     | Action::GrowClaim { .. }
+                    | Action::MarkClaim { .. }
                     | Action::ReleaseResult { .. }
             );
             outcome.error.get_or_insert(error);
@@ -97,7 +98,8 @@ fn removes(action: &Action) -> bool {
         | Action::CreateToken
         | Action::CreatePod
         | Action::DeliverHook { .. }
-        | Action::GrowClaim { .. } => false,
+        | Action::GrowClaim { .. }
+        | Action::MarkClaim { .. } => false,
     }
 }
 
@@ -151,6 +153,11 @@ async fn one(
             let size = json!({"spec": {"resources": {"requests": {"storage": size}}}});
             change::<PersistentVolumeClaim>(cluster, &owner.uid, claim, uid, size).await.map(drop)
         }
+        Action::MarkClaim { claim, uid, retain } => {
+            let value = if *retain { json!("true") } else { Value::Null };
+            let mark = json!({"metadata": {"annotations": {names::RETAIN: value}}});
+            change::<PersistentVolumeClaim>(cluster, &owner.uid, claim, uid, mark).await.map(drop)
+        }
         Action::RetainClaim(key, uid) => retain(cluster, subject, owner, key, uid).await,
         Action::DeletePod(key, uid) => delete_pod(cluster, &owner.uid, key, uid).await,
         Action::DeleteChild(kind, key, uid) => match kind {
@@ -160,6 +167,8 @@ async fn one(
             }
             ChildKind::Service => delete::<Service>(cluster, &owner.uid, key, uid).await,
             ChildKind::Secret => delete::<Secret>(cluster, &owner.uid, key, uid).await,
+            // The garbage collector takes it away with its pod.
+            ChildKind::ResourceClaim => Ok(()),
         },
         Action::DeleteAgent(key, uid) => delete::<Agent>(cluster, &owner.uid, key, uid).await,
         Action::DeleteSelf => {
@@ -224,7 +233,7 @@ async fn retain(
     let ours = [names::TOWN_UID, names::AGENT_UID, names::INSTALL, names::COMPONENT, names::APP_MANAGED_BY];
     let labels: Value = ours.into_iter().map(|label| (label.to_owned(), Value::Null)).collect();
     let from = format!("{}/{}", subject.kind_name(), owner.key);
-    let annotations = json!({names::OWNER: null, names::RETAINED_FROM: from});
+    let annotations = json!({names::OWNER: null, names::RETAIN: null, names::RETAINED_FROM: from});
     let free = json!({"metadata": {"labels": labels, "annotations": annotations}});
     change::<PersistentVolumeClaim>(cluster, &owner.uid, key, uid, free).await?;
     cluster.receipts.retained(&owner.uid, Some(uid.clone()));

@@ -310,6 +310,8 @@ mod tests {
             install: None,
             deleting: false,
             finalizers: vec![],
+            of_pod: false,
+            retain: false,
         };
         ClaimFacts { child, lost: false, requested: None, capacity: None }
     }

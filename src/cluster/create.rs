@@ -6,10 +6,11 @@ use super::Cluster;
 use super::act::{Outcome, Subject, closed};
 use super::error::Error;
 use super::live::LiveOwner;
+use super::observe::claim_of;
 use super::project::{claim_facts, pod_facts};
 use super::secrets::all_there;
 use crate::api::names;
-use crate::lifecycle::{self, OwnerRef, Uid, label, mode};
+use crate::lifecycle::{self, ObjectKey, OwnerRef, Uid, label, mode};
 use crate::resources;
 
 /// What is created.
@@ -42,6 +43,8 @@ pub(super) async fn create(
         gates.push(cluster.gates.shared(uid).await.ok_or_else(|| closed(uid))?);
     }
     let live = LiveOwner::prove(cluster, &gates, &town, agent).await?;
+    let claim = outcome.claim.clone().or_else(|| claim_of(cluster, live.town(), live.agent()));
+    let claim = claim.as_ref().map(|claim| claim.child.key.name.as_str());
     let (town, agent, install) = (live.town(), live.agent(), &cluster.install);
     match child {
         Child::Claim => {
@@ -59,7 +62,8 @@ pub(super) async fn create(
                 Some(agent) => resources::agent_token(agent, install, &token()),
                 None => resources::town_token(town, install, &token()),
             };
-            live.create(cluster, secret, now).await?;
+            let made = live.create(cluster, secret, now).await?;
+            cluster.probes.token_made(&ObjectKey::of(&made.metadata));
         }
         Child::Pod => {
             live.awake(&install.0)?;
@@ -70,11 +74,14 @@ pub(super) async fn create(
                         what: format!("create the pod of agent {}: {why}", owner.key),
                     })?;
                     (
-                        resources::agent_pod(agent, mode(agent), town, install, group),
+                        resources::agent_pod(agent, mode(agent), town, claim, install, group),
                         resources::needed_secrets_of_agent(agent, town),
                     )
                 }
-                None => (resources::town_pod(town, install, group), resources::needed_secrets_of_town(town)),
+                None => (
+                    resources::town_pod(town, claim, install, group),
+                    resources::needed_secrets_of_town(town),
+                ),
             };
             all_there(cluster, &owner.key.namespace, &needed).await?;
             outcome.pod = pod_facts(&live.create(cluster, pod, now).await?);

@@ -1,5 +1,6 @@
 //! What follows from what a watch brings: its index changes, and those are looked at whom it concerns.
 
+use std::collections::HashSet;
 use std::fmt::Debug;
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
@@ -11,6 +12,7 @@ use super::Cluster;
 use super::cache::{Group, Index, Indexed};
 use super::decode::{Decode, Decoded, Undecodable};
 use super::looks::Look;
+use super::orphans::{left_by, seems_orphaned};
 use super::project::{claim_facts, kept_agent, kept_town, pod_facts, service_facts, tombstone_facts};
 use crate::api::condition::{self, reason};
 use crate::api::{Agent, Role, Tombstone, TombstoneKind, Town, names};
@@ -33,6 +35,8 @@ pub trait Followed: Resource<DynamicType = ()> + Clone + Debug + Decode + Send +
     fn child(_kept: &Self::Kept) -> Option<Child> {
         None
     }
+    /// An object leaves the index.
+    fn goes(_cluster: &Cluster, _kept: &Self::Kept) {}
     /// Whether what is there now says more than what was there before did.
     fn says_more(_now: &Self::Kept, _before: &Self::Kept) -> bool {
         true
@@ -54,7 +58,10 @@ impl Followed for Town {
         let agents = cluster.agents.of(&Group::NamesTown(changed.key()));
         let agents = agents.iter().map(|agent| Look::Agent(agent.key()));
         let record = record_of_gone::<Self>(cluster, TombstoneKind::Town, changed);
-        std::iter::once(Look::Town(changed.key())).chain(agents).chain(record).collect()
+        let group = OwnerId::of(&changed.metadata).map(Group::Town);
+        let left = group.filter(|group| cluster.towns.of(group).is_empty());
+        let left = left.into_iter().flat_map(|group| left_by(cluster, &group));
+        std::iter::once(Look::Town(changed.key())).chain(agents).chain(record).chain(left).collect()
     }
 
     /// What the status says of a destruction this process has said itself, and looks again in time.
@@ -95,6 +102,10 @@ impl Followed for Agent {
             looks.extend(wait.map(|peer| Look::Agent(peer.key())));
         }
         looks.extend(record_of_gone::<Self>(cluster, TombstoneKind::Agent, changed));
+        let group = OwnerId::of(&changed.metadata).map(Group::Agent);
+        if let Some(group) = group.filter(|group| cluster.agents.of(group).is_empty()) {
+            looks.extend(left_by(cluster, &group));
+        }
         looks
     }
 
@@ -116,12 +127,18 @@ impl Followed for Pod {
     }
 
     fn concerned(cluster: &Cluster, changed: &PodFacts) -> Vec<Look> {
-        owners(cluster, &changed.key.namespace, changed.town_uid.as_ref(), changed.agent_uid.as_ref())
+        let PodFacts { key, uid, town_uid, agent_uid, .. } = changed;
+        let is_there = cluster.pods.get(key).is_some_and(|pod| pod.uid == *uid);
+        owners_or_orphan(cluster, key, is_there, town_uid.as_ref(), agent_uid.as_ref())
     }
 
     fn child(kept: &PodFacts) -> Option<Child> {
         let PodFacts { key, uid, town_uid, agent_uid, .. } = kept.clone();
         Some(Child { key, uid, owners: [town_uid, agent_uid] })
+    }
+
+    fn goes(cluster: &Cluster, kept: &PodFacts) {
+        cluster.runs.ended(kept, cluster.now());
     }
 }
 
@@ -137,8 +154,9 @@ impl Followed for PersistentVolumeClaim {
     }
 
     fn concerned(cluster: &Cluster, changed: &ClaimFacts) -> Vec<Look> {
-        let child = &changed.child;
-        owners(cluster, &child.key.namespace, child.town_uid.as_ref(), child.agent_uid.as_ref())
+        let ChildFacts { key, uid, town_uid, agent_uid, .. } = &changed.child;
+        let is_there = cluster.claims.get(key).is_some_and(|claim| claim.child.uid == *uid);
+        owners_or_orphan(cluster, key, is_there, town_uid.as_ref(), agent_uid.as_ref())
     }
 
     fn child(kept: &ClaimFacts) -> Option<Child> {
@@ -198,13 +216,22 @@ impl Child {
 
     /// Whether a town or agent in another namespace has one of the UIDs.
     fn is_misplaced(&self, cluster: &Cluster) -> bool {
-        self.owners.iter().flatten().any(|uid| {
-            let group = Group::Anywhere(uid.clone());
-            let elsewhere = |key: ObjectKey| key.namespace != self.key.namespace;
-            cluster.towns.of(&group).iter().any(|town| elsewhere(town.key()))
-                || cluster.agents.of(&group).iter().any(|agent| elsewhere(agent.key()))
-        })
+        is_of_another_namespace(cluster, &self.key.namespace, self.owners.iter().flatten())
     }
+}
+
+/// Whether a town or agent outside of this namespace has one of the UIDs.
+pub(super) fn is_of_another_namespace<'a>(
+    cluster: &Cluster,
+    namespace: &str,
+    owners: impl IntoIterator<Item = &'a Uid>,
+) -> bool {
+    owners.into_iter().any(|uid| {
+        let group = Group::Anywhere(uid.clone());
+        let elsewhere = |key: ObjectKey| key.namespace != namespace;
+        cluster.towns.of(&group).iter().any(|town| elsewhere(town.key()))
+            || cluster.agents.of(&group).iter().any(|agent| elsewhere(agent.key()))
+    })
 }
 
 /// Reports an object that carries the UID of a town or agent in another namespace. It belongs to nobody: nothing is
@@ -255,6 +282,21 @@ pub(super) fn owners(
     agents.iter().map(|agent| Look::Agent(agent.key())).chain(towns).collect()
 }
 
+/// Whom a change of a pod or claim concerns. Where the watches show no owner the child itself is looked at: its owners
+/// may be gone.
+fn owners_or_orphan(
+    cluster: &Cluster,
+    key: &ObjectKey,
+    is_there: bool,
+    town: Option<&Uid>,
+    agent: Option<&Uid>,
+) -> Vec<Look> {
+    if is_there && seems_orphaned(cluster, &key.namespace, town, agent) {
+        return vec![Look::Child(key.clone())];
+    }
+    owners(cluster, &key.namespace, town, agent)
+}
+
 /// Whether a town awaits the end of an agent, and not all that leads to it: both are being destroyed.
 fn only_awaits(town: &Town, agent: &Agent) -> bool {
     is_going(&town.metadata) && is_going(&agent.metadata)
@@ -290,6 +332,9 @@ impl Cluster {
             }
             Event::InitDone => {
                 let (concerned, gone) = index.relisted();
+                let uids: HashSet<&Uid> = gone.iter().collect();
+                let has_gone = |kept: &K::Kept| kept.uid().is_some_and(|uid| uids.contains(&uid));
+                concerned.iter().filter(|kept| has_gone(kept)).for_each(|kept| K::goes(self, kept));
                 for uid in &gone {
                     self.forget(uid);
                 }
@@ -317,8 +362,10 @@ impl Cluster {
                 }
             }
             Event::Delete(object) => {
+                let key = ObjectKey::of(object.meta());
+                index.get(&key).inspect(|kept| K::goes(self, kept));
                 // It leaves the index first: what is found there is not forgotten yet.
-                let before = index.delete(&ObjectKey::of(object.meta()), revision(&object));
+                let before = index.delete(&key, revision(&object));
                 if let Some(uid) = Uid::of(object.meta()) {
                     self.forget(&uid);
                 }

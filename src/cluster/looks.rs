@@ -13,6 +13,8 @@ pub enum Look {
     Agent(ObjectKey),
     /// The record of a destruction.
     Tombstone(ObjectKey),
+    /// The pod and the claim of this name, of which the watches show no owner.
+    Child(ObjectKey),
 }
 
 /// Where looks are asked for.

@@ -14,6 +14,7 @@ mod consistency;
 mod create;
 mod decode;
 mod definitions;
+mod devices;
 mod error;
 mod events;
 mod fair;
@@ -27,6 +28,7 @@ mod measure;
 mod namespaces;
 mod notices;
 mod observe;
+mod orphans;
 mod pod_events;
 mod preflight;
 mod probe;
@@ -36,6 +38,7 @@ mod receipts;
 mod remains;
 mod report;
 mod reports;
+mod runs;
 mod secrets;
 mod starts;
 mod tombstones;
@@ -59,6 +62,7 @@ pub use lease::{
 pub use live::LiveOwner;
 pub use looks::{Look, Looks, looks};
 pub use observe::{observe_agent, observe_town, take_over};
+pub use orphans::{orphans, settle_orphans};
 pub use preflight::{check, identify};
 pub use probe::{Cidr, Probes, ask, learn_addresses};
 pub use read::PAGE;
@@ -113,6 +117,7 @@ pub struct Cluster {
     receipts: receipts::Receipts,
     reports: reports::Reports,
     pod_events: pod_events::PodEvents,
+    runs: runs::Runs,
     reported: Mutex<HashMap<Uid, Timestamp>>,
     absent: definitions::Absent,
     namespaces: namespaces::Namespaces,
@@ -193,6 +198,7 @@ impl Cluster {
             receipts: receipts::Receipts::default(),
             reports: reports::Reports::default(),
             pod_events: pod_events::PodEvents::default(),
+            runs: runs::Runs::default(),
             reported: Mutex::default(),
             absent: definitions::Absent::default(),
             namespaces: namespaces::Namespaces::default(),
@@ -219,6 +225,7 @@ impl Cluster {
         self.receipts.forget(uid);
         self.starts.release(uid, self.now());
         self.probes.forget(uid);
+        self.runs.forget(uid);
         lock(&self.reported).remove(uid);
     }
 }

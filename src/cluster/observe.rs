@@ -79,17 +79,17 @@ fn watched_town(cluster: &Cluster, town: Arc<Town>, uid: Uid) -> TownSnapshot {
     let agents = bound_agents(cluster, &owner);
     let pods = ours(cluster.pods.of(&group).iter().map(|p| (**p).clone()), cluster);
     let (pods, strays) = lived_on(&town, &uid, &agents, pods);
-    let recorded = town.status.as_ref().and_then(|s| s.storage.as_ref());
+    let claim = claim_of(cluster, &town, None);
     let mut snapshot = TownSnapshot {
         agents,
         pods,
         strays,
         ownerless: Vec::new(),
-        claim: own_claim(cluster, &owner, None, recorded, cluster.claims.of(&group)),
+        revision: resources::town_revision(&town, name_of(claim.as_ref())),
+        claim,
         service: own_service(cluster, &owner, cluster.services.of(&group)),
         probe: ProbeFacts::default(),
         agent_probes: HashMap::new(),
-        revision: resources::town_revision(&town),
         secrets: None,
         may_start: true,
         attach_max_hold: cluster.limits.attach_max_hold,
@@ -99,6 +99,7 @@ fn watched_town(cluster: &Cluster, town: Arc<Town>, uid: Uid) -> TownSnapshot {
         forbidden_by: None,
         freshness: Freshness::Cached,
         remains: None,
+        gone_pods: cluster.runs.of(&uid),
         reported_at: lock(&cluster.reported).get(&uid).copied(),
         blocked_after: cluster.limits.blocked_after,
         max_retention: cluster.limits.tombstone_max_retention,
@@ -236,7 +237,7 @@ async fn look_at_town(cluster: &Cluster, key: &ObjectKey) -> Result<Option<TownS
         show_answers(cluster, &mut snapshot);
         snapshot.ownerless = ownerless(cluster, &snapshot).await?;
     }
-    snapshot.revision = resources::town_revision(&town);
+    snapshot.revision = resources::town_revision(&town, name_of(snapshot.claim.as_ref()));
     snapshot.town = Arc::new(town);
     snapshot.freshness = Freshness::Live;
     Ok(Some(snapshot))
@@ -262,10 +263,14 @@ pub async fn observe_agent(cluster: &Cluster, key: &ObjectKey) -> Result<Option<
         }
         agent = Arc::new(live);
     }
+    let owner = OwnerRef { key: key.clone(), uid: uid.clone() };
+    let group = Group::Agent(OwnerId::new(&key.namespace, &uid));
+    let claim = own_claim(cluster, &owner, Some(&uid), recorded_claim(&agent), cluster.claims.of(&group));
     let (town, revision) = match observe_town_of(cluster, &agent).await {
         Ok((freshness, town)) => (
             view(cluster, freshness, town.as_deref()),
-            town.map(|town| resources::agent_revision(&agent, &town)).unwrap_or_default(),
+            town.map(|town| resources::agent_revision(&agent, &town, name_of(claim.as_ref())))
+                .unwrap_or_default(),
         ),
         Err(error) if deleting => (TownView::Unknown(unknown("Town", &error)), String::new()),
         Err(error) => return Err(error),
@@ -301,8 +306,6 @@ pub async fn observe_agent(cluster: &Cluster, key: &ObjectKey) -> Result<Option<
         }
         _ => Standing::Free,
     };
-    let owner = OwnerRef { key: key.clone(), uid: uid.clone() };
-    let group = Group::Agent(OwnerId::new(&key.namespace, &uid));
     let mut pods = ours(cluster.pods.of(&group).iter().map(|p| (**p).clone()), cluster);
     pods.retain(|pod| is_pod_of_agent(&agent, &uid, pod));
     let mut pod = pods.into_iter().next();
@@ -311,12 +314,11 @@ pub async fn observe_agent(cluster: &Cluster, key: &ObjectKey) -> Result<Option<
     }
     let reads_secrets = !deleting && reads_secrets_of_agent(&agent, pod.is_some(), cluster.now());
     let secrets = if reads_secrets { known(secrets::of_agent(cluster, key).await) } else { None };
-    let recorded = agent.status.as_ref().and_then(|s| s.storage.as_ref());
     let creates_settle_at = creates_settle_at(cluster, &uid, pod.as_ref());
     Ok(Some(AgentSnapshot {
         probe: answer_of(cluster, pod.as_ref()),
         pod,
-        claim: own_claim(cluster, &owner, Some(&uid), recorded, cluster.claims.of(&group)),
+        claim,
         revision,
         secrets,
         standing,
@@ -383,7 +385,30 @@ fn ours(pods: impl Iterator<Item = PodFacts>, cluster: &Cluster) -> Vec<PodFacts
     pods.filter(|p| p.install.as_deref() == Some(&cluster.install.0)).collect()
 }
 
-/// The claim that the owner lives on: of this installation, under the name that the owner gives.
+/// The claim that a town, or an agent of it, lives on, as watched.
+pub(super) fn claim_of(cluster: &Cluster, town: &Town, agent: Option<&Agent>) -> Option<ClaimFacts> {
+    if let Some(agent) = agent {
+        let owner = OwnerRef::of(&agent.metadata)?;
+        let group = Group::Agent(OwnerId::new(&owner.key.namespace, &owner.uid));
+        let recorded = recorded_claim(agent);
+        return own_claim(cluster, &owner, Some(&owner.uid), recorded, cluster.claims.of(&group));
+    }
+    let owner = OwnerRef::of(&town.metadata)?;
+    let group = Group::Town(OwnerId::new(&owner.key.namespace, &owner.uid));
+    let recorded = town.status.as_ref().and_then(|s| s.storage.as_ref());
+    own_claim(cluster, &owner, None, recorded, cluster.claims.of(&group))
+}
+
+fn recorded_claim(agent: &Agent) -> Option<&StorageStatus> {
+    agent.status.as_ref().and_then(|s| s.storage.as_ref())
+}
+
+fn name_of(claim: Option<&ClaimFacts>) -> Option<&str> {
+    claim.map(|claim| claim.child.key.name.as_str())
+}
+
+/// The claim that the owner lives on: of this installation, and the very one of the owner's record, or else under the
+/// name that the rule gives.
 fn own_claim(
     cluster: &Cluster,
     owner: &OwnerRef,
@@ -397,7 +422,9 @@ fn own_claim(
             && child.install.as_deref() == Some(&cluster.install.0)
             && is_named_child(owner, recorded, &child.key.name, &child.uid)
     };
-    claims.into_iter().find(|claim| own(&claim.child)).map(|claim| (*claim).clone())
+    let is_recorded = |child: &ChildFacts| recorded == Some((child.key.name.as_str(), child.uid.as_str()));
+    let own = claims.into_iter().filter(|claim| own(&claim.child));
+    own.max_by_key(|claim| is_recorded(&claim.child)).map(|claim| (*claim).clone())
 }
 
 /// The Service of the town's pod: of this installation, under the name that the rule gives.
@@ -539,6 +566,52 @@ mod tests {
         let seen = observe_agent(&cluster, &key).await.unwrap().unwrap();
         assert_eq!(seen.pod.unwrap().key.to_string(), format!("m-team/{own}"));
         assert_eq!(seen.claim.unwrap().child.key.to_string(), format!("m-team/{own}"));
+    }
+
+    // code.md B1.
+    #[tokio::test]
+    async fn the_claim_of_the_record_counts_when_another_has_the_name_of_the_rule() {
+        let cluster = cluster();
+        let (town, uid) = town(&cluster, "ns");
+        let own = child_name("gas", &uid);
+        children(&cluster, "ns", &own, &json!({names::TOWN_UID: TOWN}));
+        children(&cluster, "ns", "z-older-name", &json!({names::TOWN_UID: TOWN}));
+        let found = |town: &Town| claim_of(&cluster, town, None).map(|claim| claim.child.key.name);
+        assert_eq!(found(&town), Some(own));
+        let mut recorded = Town::clone(&town);
+        let storage = json!({"storage": {"claim": "z-older-name", "uid": "claim-ns-z-older-name"}});
+        recorded.status = Some(serde_json::from_value(storage).unwrap());
+        assert_eq!(found(&recorded).as_deref(), Some("z-older-name"));
+        recorded.spec.storage = Some(serde_json::from_value(json!({"size": "1Gi"})).unwrap());
+        let snapshot = watched_town(&cluster, Arc::new(recorded.clone()), uid);
+        assert_eq!(snapshot.revision, resources::town_revision(&recorded, Some("z-older-name")));
+    }
+
+    // code.md A21: the label of the installation was removed by hand, and the children carry it still.
+    #[tokio::test]
+    async fn a_held_object_without_label_is_left_alone_when_its_children_are_of_another_installation() {
+        for (theirs, left_alone) in [("there", true), ("here", false)] {
+            let server = service_fn(move |request: Request<Body>| {
+                let pods = request.uri().path().ends_with("/pods");
+                let labels = json!({names::TOWN_UID: TOWN, names::INSTALL: theirs});
+                let pod = json!({"metadata": {"name": "p", "namespace": "ns", "uid": "p", "labels": labels}});
+                let items = if pods { vec![pod] } else { vec![] };
+                let list = json!({"kind": "List", "apiVersion": "v1", "metadata": {}, "items": items});
+                let body = Body::from(list.to_string().into_bytes());
+                std::future::ready(Response::builder().body(body))
+            });
+            let client = Client::new(server, "ns");
+            let (looks, _) = looks();
+            let install = Install("here".into());
+            let cluster =
+                Cluster::new(client, install, Arc::default(), Limits::LEAST, looks, Clock::system());
+            let (mut town, uid) = town(&cluster, "ns");
+            Arc::make_mut(&mut town).metadata.labels = None;
+            let search = Search::of_town(&cluster, &town, &uid);
+            let elsewhere = belongs_elsewhere::<Town>(&cluster, &town.metadata, &search).await.unwrap();
+            assert_eq!(elsewhere, left_alone);
+            assert_eq!(cluster.reports.waiting().len(), usize::from(left_alone), "an event names it");
+        }
     }
 
     // security.md S1: labels in the owner's own namespace make a stray, which goes with the town.

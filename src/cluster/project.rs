@@ -10,8 +10,8 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use crate::api::condition::reason;
 use crate::api::{Agent, Hook, PodTemplate, Port, Tombstone, TombstoneSpec, Town, names};
 use crate::lifecycle::{
-    ChildFacts, ChildKind, ClaimFacts, ObjectKey, OwnerRef, PodFacts, PodPhase, ServiceFacts, Termination,
-    TombstoneFacts, Uid, VolumeFacts, annotation, cut, label, plain,
+    ChildFacts, ChildKind, ClaimFacts, ObjectKey, OwnerRef, PodClaim, PodFacts, PodPhase, ServiceFacts,
+    Termination, TombstoneFacts, Uid, VolumeFacts, annotation, cut, label, plain,
 };
 use crate::resources::{digest, token_secret_of};
 
@@ -115,7 +115,26 @@ pub(super) fn pod_facts(pod: &Pod) -> Option<PodFacts> {
         token_secret_name: token_secret_of(spec).map(str::to_owned),
         trouble: trouble(spec, status),
         trouble_since: unschedulable(status).and_then(|c| c.last_transition_time.as_ref()).map(|t| t.0),
+        claims: pod_claims(meta, spec, status),
     })
+}
+
+/// The claims that Kubernetes makes for a pod: one for each ephemeral volume, under a name that follows from that of the
+/// pod, and those of devices under the names in its status. A claim of a device that the spec names is the user's.
+fn pod_claims(meta: &ObjectMeta, spec: &PodSpec, status: &PodStatus) -> Vec<PodClaim> {
+    let pod = meta.name.as_deref().unwrap_or_default();
+    let volumes = spec.volumes.iter().flatten().filter(|volume| volume.ephemeral.is_some());
+    let volumes = volumes.map(|volume| (ChildKind::PersistentVolumeClaim, format!("{pod}-{}", volume.name)));
+    let from_template = |name: &str| {
+        let mut devices = spec.resource_claims.iter().flatten();
+        devices.any(|claim| claim.name == name && claim.resource_claim_template_name.is_some())
+    };
+    let devices = status.resource_claim_statuses.iter().flatten().filter(|claim| from_template(&claim.name));
+    let devices = devices.filter_map(|claim| claim.resource_claim_name.clone());
+    let extended =
+        status.extended_resource_claim_status.iter().map(|claim| claim.resource_claim_name.clone());
+    let devices = devices.chain(extended).map(|name| (ChildKind::ResourceClaim, name));
+    volumes.chain(devices).map(|(kind, name)| PodClaim { kind, name }).collect()
 }
 
 /// The facts of a volume claim; `None` for one that was never stored.
@@ -186,6 +205,9 @@ pub(super) fn child_facts(kind: ChildKind, meta: &ObjectMeta) -> Option<ChildFac
         install: label(meta, names::INSTALL).map(str::to_owned),
         deleting: meta.deletion_timestamp.is_some(),
         finalizers: meta.finalizers.clone().unwrap_or_default(),
+        retain: annotation(meta, names::RETAIN) == Some("true"),
+        of_pod: label(meta, names::INSTALL).is_none()
+            && meta.owner_references.iter().flatten().any(|owner| owner.kind == "Pod"),
     })
 }
 

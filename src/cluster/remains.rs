@@ -13,6 +13,7 @@ use kube::api::{Api, ListParams, PartialObjectMeta};
 
 use super::Cluster;
 use super::definitions::AGENTS;
+use super::devices::get_device_claim;
 use super::error::Error;
 use super::kinds::Known;
 use super::project::{child_facts, claim_facts, kept_agent, pod_facts, volume_facts};
@@ -21,8 +22,9 @@ use super::{namespaces, tombstones};
 use crate::api::condition::reason;
 use crate::api::{Agent, PodStatus, StorageStatus, TombstoneChild, TombstoneKind, Town, names};
 use crate::lifecycle::{
-    ChildFacts, ChildKind, NamespaceFacts, ObjectKey, PodFacts, Record, Remains, TombstoneFacts, TownView,
-    Uid, Unknown, VOLUME, VolumeFacts, annotation, child_name, has_own_tombstone, is_held, label, present,
+    ChildFacts, ChildKind, NamespaceFacts, ObjectKey, PodClaim, PodFacts, Record, Remains, TombstoneFacts,
+    TownView, Uid, Unknown, VOLUME, VolumeFacts, annotation, child_entry, child_name, has_own_tombstone,
+    is_held, label, lists_all_claims, present, volume_entry,
 };
 
 /// Where to look, past every cache, for what is left of an owner: in its namespace, by the label with its UID,
@@ -168,6 +170,9 @@ impl<'a> Search<'a> {
         let (pods, secrets) = futures::join!(self.pods(), self.others::<Secret>(ChildKind::Secret));
         remains.pods = pods;
         remains.children.insert(ChildKind::Secret, secrets);
+        if let Ok(pods) = &remains.pods {
+            remains.made_for_pods = self.made_for_pods(pods).await;
+        }
         let begins = matches!(remains.record, Record::Missing);
         if begins {
             // For the record, which is written next.
@@ -192,13 +197,14 @@ impl<'a> Search<'a> {
             unread => unread,
         };
         let listed_whole = match &remains.record {
-            Record::There(tombstone) => tombstone.spec.more_children.is_empty(),
+            Record::There(tombstone) => lists_all_claims(&tombstone.spec),
             Record::Missing | Record::NotKept | Record::Unknown(_) => true,
         };
         remains.volumes = match &claims {
             Ok(claims) => self.volumes(claims, &known, listed_whole).await,
             Err(unknown) => Err(unknown.clone()),
         };
+        remains.children.insert(ChildKind::ResourceClaim, self.device_claims(&known).await);
         remains.children.insert(ChildKind::Service, services);
         remains.children.insert(ChildKind::PersistentVolumeClaim, facts(claims));
     }
@@ -227,6 +233,50 @@ impl<'a> Search<'a> {
             );
         }
         Ok(claims)
+    }
+
+    /// What Kubernetes made for these pods, under the names that the pods give. Each object refers to its pod as its
+    /// owner, by UID: another object under such a name is somebody else's.
+    async fn made_for_pods(&self, pods: &[PodFacts]) -> Result<BTreeSet<TombstoneChild>, Unknown> {
+        let (mut claims, mut made) = (Vec::new(), BTreeSet::new());
+        for pod in pods {
+            let is_of_pod = |meta: &ObjectMeta| {
+                let mut owners = meta.owner_references.iter().flatten();
+                owners.any(|owner| owner.kind == Pod::NAME && owner.uid == pod.uid.as_str())
+            };
+            for PodClaim { kind, name } in &pod.claims {
+                let key = ObjectKey { namespace: self.namespace.to_owned(), name: name.clone() };
+                if *kind == ChildKind::ResourceClaim {
+                    let found = get_device_claim(self.cluster, &key).await;
+                    let found = found.map_err(|error| unknown(kind.as_str(), &error))?.filter(is_of_pod);
+                    made.extend(found.and_then(|meta| child_facts(*kind, &meta)).as_ref().map(child_entry));
+                } else {
+                    let found = get::<PersistentVolumeClaim>(self.cluster, &key).await;
+                    let found = found.map_err(|error| unknown(PersistentVolumeClaim::NAME, &error))?;
+                    claims.extend(found.filter(|claim| is_of_pod(&claim.metadata)));
+                }
+            }
+        }
+        made.extend(self.volumes(&claims, &BTreeSet::new(), true).await?.iter().map(volume_entry));
+        made.extend(claims.iter().filter_map(claim_facts).map(|claim| child_entry(&claim.child)));
+        Ok(made)
+    }
+
+    /// The claims of devices that only the record knows, as far as they are there.
+    async fn device_claims(&self, known: &BTreeSet<TombstoneChild>) -> Result<Vec<ChildFacts>, Unknown> {
+        let kind = ChildKind::ResourceClaim;
+        let mut there = Vec::new();
+        for child in known.iter().filter(|child| child.kind == kind.as_str()) {
+            let key = ObjectKey { namespace: self.namespace.to_owned(), name: child.name.clone() };
+            let read = async {
+                let found = get_device_claim(self.cluster, &key).await?;
+                Ok(found.filter(|meta| meta.uid.as_deref() == Some(child.uid.as_str())))
+            };
+            let found = self.unless_gone(Some(&child.uid), read).await;
+            let found = found.map_err(|error| unknown(kind.as_str(), &error))?;
+            there.extend(found.and_then(|meta| child_facts(kind, &meta)));
+        }
+        Ok(there)
     }
 
     /// The volumes behind these claims, and behind those that are gone. A volume is a claim's only if it says so
@@ -401,12 +451,27 @@ impl<'a> Search<'a> {
             Found::Status => {
                 owner.is_some() || meta.name.as_deref() == Some(child_name(self.name, self.owner).as_str())
             }
+            // The label of the installation was removed by hand; the name is one that no other owner's child has.
+            Found::Label if self.has_name_of_rule(meta) => true,
             Found::Label => {
                 let (kind, object) = (K::NAME, ObjectKey::of(meta));
                 tracing::debug!(kind, %object, "carries the owner's UID but no install label: left alone");
                 false
             }
         }
+    }
+
+    /// Whether the naming rule gives the object its name: by the owner of this search, or by the agent that its label and
+    /// its annotation name. The UID is a part of the name.
+    fn has_name_of_rule(&self, meta: &ObjectMeta) -> bool {
+        let rule = match label(meta, names::AGENT_UID).filter(|_| self.label == names::TOWN_UID) {
+            Some(agent) => {
+                let owner = annotation(meta, names::OWNER).unwrap_or_default();
+                owner.rsplit_once('/').map(|(_, name)| child_name(name, &Uid::new(agent)))
+            }
+            None => Some(child_name(self.name, self.owner)),
+        };
+        rule.is_some() && meta.name == rule
     }
 
     /// The agents bound to the town, and those whose label was stripped: all name it, which cannot be changed.
@@ -495,6 +560,7 @@ mod tests {
 
     use super::super::{Clock, Limits, looks};
     use super::*;
+    use crate::api::TombstoneSpec;
     use crate::resources::Install;
 
     const TOWN: &str = "3f2a1b4c-0000-4000-8000-000000000000";
@@ -580,6 +646,133 @@ mod tests {
         }
     }
 
+    /// A pod with an ephemeral volume and a device from a template, and with a device that its user claimed.
+    fn pod_with_claims() -> PodFacts {
+        let pod = json!({"metadata": {"name": "gas-3f2a1b4c", "namespace": "ns", "uid": "pod"},
+            "spec": {"containers": [], "volumes": [{"name": "scratch", "ephemeral": {}}, {"name": "tmp", "emptyDir": {}}],
+                "resourceClaims": [{"name": "gpu", "resourceClaimTemplateName": "gpus"},
+                    {"name": "own", "resourceClaimName": "own"}]},
+            "status": {"resourceClaimStatuses": [{"name": "gpu", "resourceClaimName": "gas-gpu-x"},
+                {"name": "own", "resourceClaimName": "own"}]}});
+        pod_facts(&serde_json::from_value(pod).unwrap()).unwrap()
+    }
+
+    fn made_for(kind: &str, name: &str, pod: &str) -> Value {
+        let owner = json!({"apiVersion": "v1", "kind": "Pod", "name": "gas-3f2a1b4c", "uid": pod, "controller": true});
+        json!({"kind": kind, "metadata": {"name": name, "namespace": "ns", "uid": name, "ownerReferences": [owner]},
+            "spec": {"volumeName": "p"}})
+    }
+
+    fn groups() -> Value {
+        json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": [{"name": "resource.k8s.io",
+            "versions": [{"groupVersion": "resource.k8s.io/v1", "version": "v1"}]}]})
+    }
+
+    const SCRATCH: &str = "gas-3f2a1b4c-scratch";
+    const SCRATCH_PATH: &str = "/api/v1/namespaces/ns/persistentvolumeclaims/gas-3f2a1b4c-scratch";
+    const DEVICE_PATH: &str = "/apis/resource.k8s.io/v1/namespaces/ns/resourceclaims/gas-gpu-x";
+
+    /// What a search finds that Kubernetes made for the pod, as `kind uid`.
+    async fn made(objects: Objects) -> Result<Vec<String>, Unknown> {
+        let cluster = cluster(objects);
+        let (town, uid) = town();
+        let found = Search::of_town(&cluster, &town, &uid).made_for_pods(&[pod_with_claims()]).await?;
+        Ok(found.into_iter().map(|child| format!("{} {}", child.kind, child.uid)).collect())
+    }
+
+    // decisions 1.7.
+    #[tokio::test]
+    async fn claims_that_kubernetes_made_for_a_pod_are_found_by_the_uid_of_the_pod() {
+        let found = made(&[
+            (SCRATCH_PATH, || made_for("PersistentVolumeClaim", SCRATCH, "pod")),
+            (PATH, || volume("pv", Some(SCRATCH))),
+            ("/apis", groups),
+            (DEVICE_PATH, || made_for("ResourceClaim", "gas-gpu-x", "pod")),
+        ]);
+        let all =
+            ["PersistentVolume pv", "PersistentVolumeClaim gas-3f2a1b4c-scratch", "ResourceClaim gas-gpu-x"];
+        assert_eq!(found.await.unwrap(), all);
+        let others = made(&[
+            (SCRATCH_PATH, || made_for("PersistentVolumeClaim", SCRATCH, "another-pod")),
+            ("/apis", groups),
+            (DEVICE_PATH, || made_for("ResourceClaim", "gas-gpu-x", "another-pod")),
+        ]);
+        assert_eq!(others.await.unwrap(), [""; 0], "they are somebody else's");
+    }
+
+    // decisions 1.7: a cluster without dynamic resource allocation has no claims of devices; silence is no answer.
+    #[tokio::test]
+    async fn claims_of_devices_are_absent_only_when_the_api_server_says_so() {
+        fn none() -> Value {
+            json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": []})
+        }
+        assert_eq!(made(&[("/apis", none)]).await.unwrap(), [""; 0]);
+        assert_eq!(made(&[("/apis", groups)]).await.unwrap(), [""; 0], "404 of the object");
+        assert!(made(&[]).await.is_err(), "the groups cannot be listed");
+        assert!(made(&[("/apis", groups), (DEVICE_PATH, || json!([]))]).await.is_err());
+    }
+
+    // decisions 1.7.
+    #[tokio::test]
+    async fn recorded_claim_of_a_device_is_waited_for_until_its_name_answers_with_another_uid() {
+        let left = async |objects: Objects| {
+            let cluster = cluster(objects);
+            let (town, uid) = town();
+            let known = [recorded("ResourceClaim", "gas-gpu-x", "gas-gpu-x")].into();
+            let there = Search::of_town(&cluster, &town, &uid).device_claims(&known).await.unwrap();
+            there.len()
+        };
+        assert_eq!(
+            left(&[("/apis", groups), (DEVICE_PATH, || made_for("ResourceClaim", "gas-gpu-x", "pod"))]).await,
+            1
+        );
+        assert_eq!(left(&[("/apis", groups)]).await, 0);
+        assert_eq!(
+            left(&[("/apis", groups), (DEVICE_PATH, || made_for("ResourceClaim", "another", "pod"))]).await,
+            0
+        );
+    }
+
+    // code.md A31: a town does not fall asleep while such a pod runs.
+    #[tokio::test]
+    async fn a_pod_that_lost_its_install_label_is_found_when_its_town_looks_for_the_last_time() {
+        const ANN: &str = "4f2a1b4c-0000-4000-8000-000000000000";
+        fn pods() -> Value {
+            let pod = |name: &str, agent: Option<&str>, owner: &str| {
+                let mut labels = json!({names::TOWN_UID: TOWN});
+                if let Some(agent) = agent {
+                    labels[names::AGENT_UID] = json!(agent);
+                }
+                json!({"metadata": {"name": name, "namespace": "ns", "uid": name, "labels": labels,
+                    "annotations": {names::OWNER: owner}}, "spec": {"containers": []}})
+            };
+            let items = [
+                pod("gas-3f2a1b4c", None, "Town/ns/gas"),
+                pod("ann-4f2a1b4c", Some(ANN), "Agent/ns/ann"),
+                pod("ann-stray", Some(ANN), "Agent/ns/ann"),
+                pod("stray", None, "Town/ns/gas"),
+            ];
+            json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items})
+        }
+        let cluster = cluster(&[("/api/v1/namespaces/ns/pods", pods)]);
+        let (town, uid) = town();
+        let found = Search::of_town(&cluster, &town, &uid).pods_with_those_of(&[]).await.unwrap();
+        let names: Vec<_> = found.iter().map(|pod| pod.key.name.as_str()).collect();
+        assert_eq!(names, ["gas-3f2a1b4c", "ann-4f2a1b4c"]);
+    }
+
+    // security.md L5: a record that had no room for all agents still names every claim.
+    #[test]
+    fn a_volume_is_checked_against_the_claims_when_the_record_names_them_all() {
+        let more = |kind: &str| -> TombstoneSpec {
+            serde_json::from_value(json!({"kind": "Town", "namespace": "ns", "name": "gas", "uid": TOWN,
+                "deleteTime": "2030-01-01T00:00:00Z", "expireTime": "2030-01-01T00:00:00Z", "cause": "Deleted",
+                "moreChildren": [{"kind": kind, "count": 100}]}))
+            .unwrap()
+        };
+        assert!(lists_all_claims(&more("Agent")) && !lists_all_claims(&more("PersistentVolumeClaim")));
+    }
+
     // security.md L3: whoever can write a status cannot have an object of somebody else destroyed.
     #[tokio::test]
     async fn an_object_is_ours_by_its_labels_or_by_the_name_of_the_rule() {
@@ -603,6 +796,9 @@ mod tests {
             (own.as_str(), json!({names::TOWN_UID: "another", names::INSTALL: "here"}), Found::Status, false),
             ("any", json!({names::TOWN_UID: TOWN}), Found::Label, false),
             (own.as_str(), json!({names::TOWN_UID: TOWN, names::INSTALL: "there"}), Found::Status, false),
+            (own.as_str(), json!({names::TOWN_UID: TOWN, names::INSTALL: "there"}), Found::Label, false),
+            (own.as_str(), json!({names::TOWN_UID: TOWN}), Found::Label, true),
+            (own.as_str(), json!({names::TOWN_UID: TOWN, names::AGENT_UID: "ann"}), Found::Label, false),
             (own.as_str(), json!({names::TOWN_UID: "another"}), Found::Record, false),
         ] {
             assert_eq!(is_ours(name, labels.clone(), found), ours, "{name} {labels}");

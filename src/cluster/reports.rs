@@ -92,10 +92,10 @@ impl Reports {
         lock(&self.state).waiting.len()
     }
 
-    /// The notes of the events that wait.
+    /// The reasons and notes of the events that wait.
     #[cfg(test)]
     pub(super) fn notes(&self) -> Vec<String> {
-        lock(&self.state).waiting.iter().map(|report| report.note.clone()).collect()
+        lock(&self.state).waiting.iter().map(|report| format!("{} {}", report.reason, report.note)).collect()
     }
 
     async fn next(&self) -> Report {

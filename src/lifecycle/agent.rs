@@ -10,7 +10,9 @@ use super::facts::{AgentSnapshot, Freshness, Standing, TownFacts, TownView};
 use super::plan::{Action, Plan};
 use super::pods::end_pod;
 use super::status::{agent_status, finish_agent, paused_agent};
-use super::{destroy, has_finalizer, is_paused, label, restart, restored, session, stamps, task, tombstone};
+use super::{
+    destroy, has_finalizer, is_paused, label, needs, restart, restored, session, stamps, task, tombstone,
+};
 use crate::api::condition::reason;
 use crate::api::{Agent, AgentStatus, Mode, Role, Tombstone, names};
 
@@ -106,11 +108,16 @@ pub fn decide_agent(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
         TownView::Present(..) if restored::held_bead(&agent_status(s)).is_some() => {
             restored_without_status(s, now)
         }
-        TownView::Present(_, town) => match mode(&s.agent) {
-            _ if matches!(s.standing, Standing::RoleTaken { .. }) => role_taken(s, now),
-            Mode::Task => task::decide(s, town, now),
-            Mode::Session => session::decide(s, town, now),
-        },
+        TownView::Present(_, town) => {
+            let plan = match mode(&s.agent) {
+                _ if matches!(s.standing, Standing::RoleTaken { .. }) => role_taken(s, now),
+                Mode::Task => task::decide(s, town, now),
+                Mode::Session => session::decide(s, town, now),
+            };
+            let mark = needs::mark_claim(s.agent.spec.storage.as_ref(), s.claim.as_ref());
+            let token = session::asked(s).lost_token().filter(|_| town.awake);
+            plan.with_actions(mark.into_iter().chain(token).collect())
+        }
     }
 }
 

@@ -146,6 +146,7 @@ fn pod(
                 c.set(condition::RECONCILING, true, reason::UPDATE_PENDING, update::PENDING_TEXT);
             }
             result.look_again = earlier(result.look_again, later);
+            result.actions.extend(probe::own(s).lost_token());
             result.running = ready;
         }
         Next::Wait => {

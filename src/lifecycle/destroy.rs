@@ -251,7 +251,19 @@ fn town_progress(
         .filter(held)
         .or_else(|| steps::children(DestroyStep::Credentials, remains, |_| false).filter(held))
         .or_else(|| steps::agents(remains).filter(held))
-        .or_else(|| compute_and_rest(remains, |claim| retain && claim.agent_uid.is_none(), held, now))
+        .or_else(|| compute_and_rest(remains, |claim| outlives(claim, retain, remains), held, now))
+}
+
+/// Whether a claim outlives the town. The spec of its owner says so, as long as the owner is there. The claim of an agent
+/// that went without its destruction says so itself.
+fn outlives(claim: &ChildFacts, retained_by_town: bool, remains: &Remains) -> bool {
+    let Some(agent) = &claim.agent_uid else { return retained_by_town };
+    let agents = remains.agents.iter().flatten();
+    let mut owner = agents.filter(|owner| owner.metadata.uid.as_deref() == Some(agent.as_str()));
+    match owner.next() {
+        Some(owner) => owner.spec.storage.as_ref().is_some_and(Storage::is_retained),
+        None => claim.retain,
+    }
 }
 
 /// Agents that work are let finish, for a bounded time.
@@ -332,8 +344,9 @@ fn compute_and_rest(
     held: impl Fn(&Progress) -> bool,
     now: Timestamp,
 ) -> Option<Progress> {
-    steps::pods(remains, now)
+    steps::made_for_pods(remains)
         .filter(&held)
+        .or_else(|| steps::pods(remains, now).filter(&held))
         .or_else(|| steps::volumes(remains).filter(&held))
         .or_else(|| steps::children(DestroyStep::Storage, remains, retain).filter(&held))
         .or_else(|| steps::reclaimed(remains).filter(&held))

@@ -72,6 +72,8 @@ pub struct TownSnapshot {
     pub freshness: Freshness,
     /// What is left of it; read only while it is being destroyed.
     pub remains: Option<Remains>,
+    /// Pods of it that have gone, of which its usage may not tell yet.
+    pub gone_pods: Vec<Run>,
     /// When status was last written by this process; agent counts alone are written once a minute.
     pub reported_at: Option<Timestamp>,
     /// Time after which a deletion that does not get on is reported as blocked.
@@ -281,6 +283,9 @@ pub struct Remains {
     pub pods: Result<Vec<PodFacts>, Unknown>,
     /// The other children, by kind. A kind that is not here was not asked for.
     pub children: BTreeMap<ChildKind, Result<Vec<ChildFacts>, Unknown>>,
+    /// What Kubernetes made for the pods that are there: claims of ephemeral volumes, the volumes behind them, and
+    /// claims of devices.
+    pub made_for_pods: Result<BTreeSet<TombstoneChild>, Unknown>,
     /// The volumes behind its claims, those of claims that are gone included. Asked for only once nothing runs.
     pub volumes: Result<Vec<VolumeFacts>, Unknown>,
     /// The claims that were let go on purpose, found as such.
@@ -303,6 +308,7 @@ impl Remains {
             agents: Ok(Vec::new()),
             pods: Ok(Vec::new()),
             children: BTreeMap::new(),
+            made_for_pods: Ok(BTreeSet::new()),
             volumes: Ok(Vec::new()),
             retained: BTreeSet::new(),
             seen: BTreeSet::new(),
@@ -464,6 +470,28 @@ pub struct PodFacts {
     pub trouble: Option<(&'static str, String)>,
     /// Since when, where that is known.
     pub trouble_since: Option<Timestamp>,
+    /// The claims that Kubernetes makes for it, by kind and name; they go with it.
+    pub claims: Vec<PodClaim>,
+}
+
+/// How long a pod ran that is gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// The UID of the pod.
+    pub pod: Uid,
+    /// When it started.
+    pub started: Timestamp,
+    /// When it ended.
+    pub ended: Timestamp,
+}
+
+/// A claim that Kubernetes makes for a pod: of an ephemeral volume, or of a device from a template.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodClaim {
+    /// What it is.
+    pub kind: ChildKind,
+    /// Its name, in the namespace of the pod.
+    pub name: String,
 }
 
 impl PodFacts {
@@ -540,6 +568,10 @@ pub struct ChildFacts {
     pub deleting: bool,
     /// Finalizers.
     pub finalizers: Vec<String>,
+    /// Kubernetes made it for a pod, by its ownerReference: it goes with the pod, and no policy keeps it.
+    pub of_pod: bool,
+    /// A claim that says that it outlives its owner.
+    pub retain: bool,
 }
 
 /// A Service of a town's pod.
@@ -573,6 +605,8 @@ pub struct ProbeFacts {
     pub failing_since: Option<Timestamp>,
     /// How many questions in a row had none.
     pub failures: u32,
+    /// The last question had none because the Secret with the token of the pod does not exist.
+    pub secret_missing: bool,
 }
 
 impl ProbeFacts {
@@ -585,6 +619,7 @@ impl ProbeFacts {
         }
         self.failing_since = None;
         self.failures = 0;
+        self.secret_missing = false;
         self.last_input = report.last_input_time.as_ref().map(|at| at.0).or(self.last_input);
         self.last = Some(Ok(Arc::new(report)));
     }

@@ -51,9 +51,9 @@ pub use conditions::{Failure, overlay};
 pub use destroy::goes_with_town;
 pub use ending::{Ending, Row, TABLE};
 pub use facts::{
-    AgentSnapshot, ChildFacts, ClaimFacts, Freshness, NamespaceFacts, PodFacts, PodPhase, ProbeFacts, Record,
-    Remains, RigFacts, ServiceFacts, Standing, Termination, TombstoneFacts, TownFacts, TownSnapshot,
-    TownView, Unknown, VolumeFacts,
+    AgentSnapshot, ChildFacts, ClaimFacts, Freshness, NamespaceFacts, PodClaim, PodFacts, PodPhase,
+    ProbeFacts, Record, Remains, RigFacts, Run, ServiceFacts, Standing, Termination, TombstoneFacts,
+    TownFacts, TownSnapshot, TownView, Unknown, VolumeFacts,
 };
 pub use guard::Guard;
 pub use ids::{ObjectKey, OwnerId, OwnerRef, Uid, child_name, is_named_child, service_name};
@@ -62,7 +62,10 @@ pub use needs::claim_record;
 pub use plan::{Action, Ask, Notice, Plan, Questions};
 pub use pods::events_are_due;
 pub use probe::{FAILURES, token_secret_name};
-pub use record::{VOLUME, concerns, expire_time, present, removable, tombstone_name};
+pub use record::{
+    VOLUME, concerns, expire_time, lists_all_claims, of_child as child_entry, present, removable,
+    tombstone_name, volume as volume_entry,
+};
 pub use restart::pod_record;
 pub use retry::{reads_secrets_of_agent, reads_secrets_of_town};
 pub use roles::standing;

@@ -65,6 +65,16 @@ pub(super) fn volume(
     Ok(Volume { actions: actions.into_iter().collect(), notice: None, unusable: None })
 }
 
+/// Writes the policy of the spec on the claim, so that it is known when the owner is gone: somebody may take the
+/// finalizer off by hand. While the owner is there, its spec counts.
+pub(super) fn mark_claim(wanted: Option<&Storage>, found: Option<&ClaimFacts>) -> Option<Action> {
+    let wanted = wanted.filter(|storage| storage.existing_claim_name.is_none())?;
+    let child = &found.filter(|claim| !claim.child.deleting)?.child;
+    let retain = wanted.is_retained();
+    let mark = || Action::MarkClaim { claim: child.key.clone(), uid: child.uid.clone(), retain };
+    (child.retain != retain).then(mark)
+}
+
 /// What status says of a claim.
 pub fn claim_record(claim: &ClaimFacts) -> StorageStatus {
     StorageStatus {

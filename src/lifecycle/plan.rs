@@ -169,7 +169,7 @@ pub enum Action {
     CreateTombstone(Box<TombstoneSpec>),
     /// Put the tombstone on the object, as an annotation: from now on nothing is created for it.
     WriteTombstone,
-    /// Add volumes to the record, before their claims go.
+    /// Add volumes and claims to the record, before the claims or their pods go.
     AmendTombstone(Vec<TombstoneChild>),
     /// Say what became of each object, in the Tombstone of this name if one is kept.
     GiveReceipts(Option<String>, Box<TombstoneStatus>),
@@ -212,6 +212,15 @@ pub enum Action {
         /// The size.
         size: Quantity,
     },
+    /// Write on exactly this volume claim whether it outlives its owner.
+    MarkClaim {
+        /// The claim.
+        claim: ObjectKey,
+        /// Its UID.
+        uid: Uid,
+        /// Whether it does.
+        retain: bool,
+    },
     /// Let exactly this volume claim go its own way: our labels go, it stays.
     RetainClaim(ObjectKey, Uid),
     /// Delete exactly this child.
@@ -242,6 +251,8 @@ impl fmt::Display for Action {
             Self::DeletePod(key, _) => write!(f, "delete pod {key}"),
             Self::ReleaseResult { pod, .. } => write!(f, "release pod {pod}"),
             Self::GrowClaim { claim, size, .. } => write!(f, "grow claim {claim} to {}", size.0),
+            Self::MarkClaim { claim, retain: true, .. } => write!(f, "mark claim {claim} as retained"),
+            Self::MarkClaim { claim, retain: false, .. } => write!(f, "mark claim {claim} as not retained"),
             Self::RetainClaim(key, _) => write!(f, "retain claim {key}"),
             Self::DeleteChild(ChildKind::PersistentVolumeClaim, key, _) => write!(f, "delete claim {key}"),
             Self::DeleteChild(kind, key, _) => write!(f, "delete {} {key}", kind.as_str().to_lowercase()),

@@ -57,6 +57,7 @@ static UNASKED: ProbeFacts = ProbeFacts {
     unfinished_at: None,
     failing_since: None,
     failures: 0,
+    secret_missing: false,
 };
 
 /// A pod that may be asked.
@@ -99,6 +100,16 @@ impl<'a> Asked<'a> {
             },
             probe: probe.clone(),
         })
+    }
+
+    /// Makes the Secret with the operator's own token anew, where somebody deleted it under a pod that is asked with it.
+    /// The file with the token follows the Secret, so the pod need not be replaced.
+    pub(super) fn lost_token(&self) -> Option<Action> {
+        let probe =
+            self.probe.filter(|probe| probe.token_secret_name.is_none() && self.facts.secret_missing)?;
+        let pod = self.pod.filter(|pod| answers(pod))?;
+        let own = token_secret_name(probe, &ObjectKey::of(self.owner), &Uid::of(self.owner)?);
+        (pod.token_secret_name.as_ref() == Some(&own)).then_some(Action::CreateToken)
     }
 
     /// Asks again when the last question is that old. A pod that fails again and again is asked less often, so that

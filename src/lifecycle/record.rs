@@ -9,7 +9,9 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use super::activity::bound_to;
 use super::clock::{after, stamp};
 use super::conditions::Conditions;
-use super::facts::{AgentSnapshot, Record, Remains, TombstoneFacts, TownSnapshot, TownView, VolumeFacts};
+use super::facts::{
+    AgentSnapshot, ChildFacts, Record, Remains, TombstoneFacts, TownSnapshot, TownView, VolumeFacts,
+};
 use super::ids::{ObjectKey, Uid};
 use super::kinds::ChildKind;
 use crate::api::condition::{self, reason};
@@ -18,8 +20,12 @@ use crate::api::{
     TombstoneKind, TombstonePhase, TombstonePolicy, TombstoneSpec, TombstoneStatus,
 };
 
-/// At most this many objects, and receipts, stand in a Tombstone; of the others there are counts.
+/// At most this many receipts, and this many objects that are no storage, stand in a Tombstone; of the others there are
+/// counts.
 pub(super) const LISTED: usize = 500;
+/// At most this many claims and volumes stand in a Tombstone. They have room of their own: once a claim is gone, nothing
+/// but the record names its volume. A record of this size is far below what the API server stores.
+pub(super) const STORAGE_LISTED: usize = 3_500;
 /// How volumes are called.
 pub const VOLUME: &str = "PersistentVolume";
 
@@ -112,7 +118,7 @@ fn begun(
     delete_time: Timestamp,
 ) -> TombstoneSpec {
     let ObjectKey { namespace, name } = ObjectKey::of(meta);
-    let (children, more_children) = bounded(everything(remains).into_iter().collect(), |child| &child.kind);
+    let (children, more_children) = inventory(everything(remains));
     TombstoneSpec {
         kind,
         namespace,
@@ -146,17 +152,23 @@ pub fn present(remains: &Remains) -> BTreeSet<TombstoneChild> {
     let pods =
         remains.pods.iter().flatten().map(|pod| child(ChildKind::Pod.as_str(), &pod.key.name, &pod.uid));
     let others = remains.children.values().flatten().flatten();
-    let others = others.map(|other| child(other.kind.as_str(), &other.key.name, &other.uid));
+    let others = others.map(of_child);
     let volumes = remains.volumes.iter().flatten().map(volume);
-    agents.chain(pods).chain(others).chain(volumes).collect()
+    let made_for_pods = remains.made_for_pods.iter().flatten().cloned();
+    agents.chain(pods).chain(others).chain(volumes).chain(made_for_pods).collect()
 }
 
 fn child(kind: &str, name: &str, uid: &Uid) -> TombstoneChild {
     TombstoneChild { kind: kind.into(), name: name.into(), uid: uid.to_string() }
 }
 
+/// A child of another kind than a pod, as it stands in a Tombstone.
+pub fn of_child(other: &ChildFacts) -> TombstoneChild {
+    child(other.kind.as_str(), &other.key.name, &other.uid)
+}
+
 /// A volume, as it stands in a Tombstone.
-pub(super) fn volume(volume: &VolumeFacts) -> TombstoneChild {
+pub fn volume(volume: &VolumeFacts) -> TombstoneChild {
     child(VOLUME, &volume.name, &volume.uid)
 }
 
@@ -221,6 +233,42 @@ fn step_of(kind: &str) -> Option<DestroyStep> {
         VOLUME => Some(DestroyStep::Storage),
         _ => ChildKind::ALL.into_iter().find(|row| row.as_str() == kind).map(ChildKind::step),
     }
+}
+
+/// Whether objects of this kind hold data, or stand for what holds it.
+fn is_storage(kind: &str) -> bool {
+    let claims = [ChildKind::PersistentVolumeClaim, ChildKind::ResourceClaim];
+    kind == VOLUME || claims.iter().any(|claim| claim.as_str() == kind)
+}
+
+/// How many more claims and volumes the record of a destruction can take.
+pub(super) fn room_for_storage(children: &[TombstoneChild]) -> usize {
+    STORAGE_LISTED.saturating_sub(children.iter().filter(|child| is_storage(&child.kind)).count())
+}
+
+/// Whether the record names every claim that was there when it was begun.
+pub fn lists_all_claims(spec: &TombstoneSpec) -> bool {
+    spec.more_children.iter().all(|more| more.kind != ChildKind::PersistentVolumeClaim.as_str())
+}
+
+/// The objects that the record names, and how many more there are of each kind.
+fn inventory(all: BTreeSet<TombstoneChild>) -> (Vec<TombstoneChild>, Vec<KindCount>) {
+    let (mut storage, mut others) = (0, 0);
+    let mut counts: BTreeMap<String, i32> = BTreeMap::new();
+    let mut named = Vec::new();
+    for child in all {
+        let (count, most) = match is_storage(&child.kind) {
+            true => (&mut storage, STORAGE_LISTED),
+            false => (&mut others, LISTED),
+        };
+        *count += 1;
+        if *count <= most {
+            named.push(child);
+        } else {
+            *counts.entry(child.kind).or_default() += 1;
+        }
+    }
+    (named, counts.into_iter().map(|(kind, count)| KindCount { kind, count }).collect())
 }
 
 /// The first of them, and how many more there are of each kind.

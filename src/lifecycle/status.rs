@@ -51,7 +51,7 @@ pub(super) fn finish_town(
     });
     if !unchanged {
         status.agents = Some(counts);
-        status.usage = Some(usage::until_now(status.usage.as_ref(), &s.pods, now));
+        status.usage = Some(usage::until_now(status.usage.as_ref(), &s.pods, &s.gone_pods, now));
         return Plan::report(status);
     }
     // Nothing but counts, or a pod's name, differs.
@@ -62,7 +62,7 @@ pub(super) fn finish_town(
     let due = s.reported_at.map_or(now, |at| after(at, COUNTS_EVERY));
     if due <= now {
         status.agents = Some(counts);
-        status.usage = Some(usage::until_now(status.usage.as_ref(), &s.pods, now));
+        status.usage = Some(usage::until_now(status.usage.as_ref(), &s.pods, &s.gone_pods, now));
         Plan::report(status)
     } else {
         Plan::report(before).look_again_at(Some(due))

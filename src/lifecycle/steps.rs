@@ -1,6 +1,6 @@
 //! The steps of a destruction, each over what is left: an unread list blocks, an empty one is done.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::jiff::Timestamp;
 
@@ -12,7 +12,7 @@ use super::kinds::ChildKind;
 use super::plan::Action;
 use super::pods::{end_pod, is_overdue, overdue};
 use super::record::{self, VOLUME};
-use crate::api::{Agent, BlockedBy, DestroyStep};
+use crate::api::{Agent, BlockedBy, DestroyStep, TombstoneChild};
 
 /// What an agent shows that has not said what it waits for.
 pub(super) const BEING_DESTROYED: &str = "being destroyed";
@@ -93,6 +93,30 @@ pub(super) fn pods(remains: &Remains, now: Timestamp) -> Option<Progress> {
     step(ChildKind::Pod.step(), &remains.pods, awaited, end_pod)
 }
 
+/// What Kubernetes made for the pods. Before a pod goes, its claims and their volumes stand in the record: they carry no
+/// label of ours, and once the pod is gone nothing else would tell whose they are.
+pub(super) fn made_for_pods(remains: &Remains) -> Option<Progress> {
+    let made = match &remains.made_for_pods {
+        Ok(made) => made,
+        Err(unknown) => return Some(Progress::unanswered(DestroyStep::Compute, unknown)),
+    };
+    let Record::There(tombstone) = &remains.record else { return None };
+    let known: BTreeSet<&str> = tombstone.spec.children.iter().map(|c| c.uid.as_str()).collect();
+    let missing = made.iter().filter(|child| !known.contains(child.uid.as_str())).cloned();
+    let missing: Vec<_> = missing.take(record::room_for_storage(&tombstone.spec.children)).collect();
+    let awaited = |child: &TombstoneChild| BlockedBy {
+        kind: child.kind.clone(),
+        name: child.name.clone(),
+        uid: child.uid.clone(),
+        message: "it is written to the Tombstone before its pod goes".into(),
+        ..BlockedBy::default()
+    };
+    (!missing.is_empty()).then(|| {
+        let waiting = Progress::waiting(DestroyStep::Compute, missing.iter().map(awaited).collect(), None);
+        Progress { actions: vec![Action::AmendTombstone(missing)], ..waiting }
+    })
+}
+
 /// Every other kind that this step takes away. A claim that is to outlive its owner is let go: it carries nothing
 /// of ours any more.
 pub(super) fn children(
@@ -103,16 +127,22 @@ pub(super) fn children(
     let kinds = ChildKind::ALL.into_iter().filter(|kind| kind.step() == step_ && *kind != ChildKind::Pod);
     let act = |child: &ChildFacts| {
         let (key, uid) = (child.key.clone(), child.uid.clone());
-        match (child.kind == ChildKind::PersistentVolumeClaim && retain(child), child.deleting) {
-            (_, true) => None,
-            (true, false) => Some(Action::RetainClaim(key, uid)),
-            (false, false) => Some(Action::DeleteChild(child.kind, key, uid)),
+        let retained = child.kind == ChildKind::PersistentVolumeClaim && !child.of_pod && retain(child);
+        match (child.kind, retained) {
+            _ if child.deleting => None,
+            // The garbage collector takes it away.
+            (ChildKind::ResourceClaim, _) => None,
+            (_, true) => Some(Action::RetainClaim(key, uid)),
+            (kind, false) => Some(Action::DeleteChild(kind, key, uid)),
         }
     };
     let of_kind = |kind: ChildKind| match remains.children.get(&kind) {
         Some(children) => {
             let progress = step(step_, children, awaited_child, act);
-            progress.map(|progress| Progress { unwatched: !kind.is_watched(), ..progress })
+            // The watches show only what carries our label.
+            let unwatched =
+                !kind.is_watched() || children.iter().flatten().any(|child| child.install.is_none());
+            progress.map(|progress| Progress { unwatched, ..progress })
         }
         None => {
             Some(Progress::unanswered(step_, &Unknown { kind: kind.as_str(), message: "not read".into() }))
@@ -121,8 +151,8 @@ pub(super) fn children(
     kinds.filter_map(of_kind).reduce(Progress::and)
 }
 
-/// The volumes behind the claims. Before a claim goes, its volume stands in the record: once the claim is gone
-/// nothing else would name it. A volume that its reclaim policy deletes is waited for.
+/// The volumes behind the claims. Before a claim goes, its volume and the claim itself stand in the record: once the
+/// claim is gone nothing else would name its volume. A volume that its reclaim policy deletes is waited for.
 pub(super) fn volumes(remains: &Remains) -> Option<Progress> {
     let volumes = match &remains.volumes {
         Ok(volumes) => volumes,
@@ -131,8 +161,22 @@ pub(super) fn volumes(remains: &Remains) -> Option<Progress> {
     if let Record::There(tombstone) = &remains.record {
         let known: BTreeSet<&str> = tombstone.spec.children.iter().map(|c| c.uid.as_str()).collect();
         let unrecorded = volumes.iter().filter(|v| !known.contains(v.uid.as_str()));
-        let missing: Vec<_> = unrecorded.map(record::volume).collect();
-        if !missing.is_empty() && tombstone.spec.children.len() + missing.len() <= record::LISTED {
+        let claims = remains.children.get(&ChildKind::PersistentVolumeClaim).into_iter().flatten().flatten();
+        let claims: BTreeMap<&Uid, &ChildFacts> = claims.map(|claim| (&claim.uid, claim)).collect();
+        let mut room = record::room_for_storage(&tombstone.spec.children);
+        let mut missing = Vec::new();
+        for volume in unrecorded {
+            let claim = volume.claim.as_ref().and_then(|uid| claims.get(uid));
+            let claim = claim.filter(|claim| !known.contains(claim.uid.as_str()));
+            let claim = claim.map(|claim| record::of_child(claim));
+            let both: Vec<_> = claim.into_iter().chain([record::volume(volume)]).collect();
+            if both.len() > room {
+                break;
+            }
+            room -= both.len();
+            missing.extend(both);
+        }
+        if !missing.is_empty() {
             let awaited = volumes.iter().map(awaited_volume).collect();
             return Some(Progress {
                 actions: vec![Action::AmendTombstone(missing)],
@@ -192,7 +236,12 @@ fn awaited_child(child: &ChildFacts) -> BlockedBy {
         name: child.key.name.clone(),
         uid: child.uid.to_string(),
         finalizers: child.finalizers.clone(),
-        message: "terminating".into(),
+        message: match (child.kind, child.deleting) {
+            (ChildKind::ResourceClaim, false) => {
+                "the garbage collector removes it, since its pod is gone".into()
+            }
+            _ => "terminating".into(),
+        },
     }
 }
 

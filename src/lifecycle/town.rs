@@ -10,6 +10,7 @@ use super::destroy;
 use super::expiry::{self, Expiry};
 use super::facts::{Freshness, TownSnapshot};
 use super::idle;
+use super::needs;
 use super::plan::{Action, Plan};
 use super::pods::{delete_pods, end_pod, is_overdue, ours, overdue, overdue_at, unwatched_at};
 use super::probe::{self, LastLook};
@@ -81,7 +82,10 @@ pub fn decide_town(s: &TownSnapshot, now: Timestamp) -> Plan<TownStatus> {
         awake(s, status, now)
     };
     let (notice, later) = expiry::coming(s, expiry, now);
-    plan.with_actions(s.ownerless.iter().flat_map(end_pod).collect()).announcing(notice).look_again_at(later)
+    let mark = needs::mark_claim(s.town.spec.storage.as_ref(), s.claim.as_ref());
+    plan.with_actions(mark.into_iter().chain(s.ownerless.iter().flat_map(end_pod)).collect())
+        .announcing(notice)
+        .look_again_at(later)
 }
 
 /// A live town that carries a tombstone runs nothing and keeps its data: a restored backup, or a

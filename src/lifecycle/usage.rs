@@ -1,29 +1,36 @@
 //! How long pods ran, for those who pay for them.
 //!
-//! Counted whenever status is written for another reason, so that counting costs no write. What a pod ran
-//! between the last such write and its end, if it was gone by the next, is not seen.
+//! Counted whenever status is written for another reason, so that counting costs no write. A pod that is gone by then
+//! counts by its own timestamps, as long as the process that saw it go still leads.
 
 use k8s_openapi::jiff::Timestamp;
 use k8s_openapi::jiff::tz::TimeZone;
 
 use super::clock::stamp;
-use super::facts::PodFacts;
+use super::facts::{PodFacts, Run};
 use crate::api::UsageStatus;
 
 /// The usage of the month, counted until now.
-pub(super) fn until_now(before: Option<&UsageStatus>, pods: &[PodFacts], now: Timestamp) -> UsageStatus {
+pub(super) fn until_now(
+    before: Option<&UsageStatus>,
+    pods: &[PodFacts],
+    gone: &[Run],
+    now: Timestamp,
+) -> UsageStatus {
     let month = now.strftime("%Y-%m").to_string();
     let same_month = before.filter(|usage| usage.month == month);
     // In a new month the count starts at its first second, or where it was left, whichever is later.
     let first = begin_of_month(now);
     let since = before.map_or(first, |usage| usage.count_time.0.max(first));
-    let seconds: i64 = pods
-        .iter()
-        .filter_map(|pod| {
-            let begin = pod.started?.max(since);
-            let end = pod.termination.as_ref().and_then(|t| t.at).unwrap_or(now).min(now);
-            Some(end.duration_since(begin).as_secs().max(0))
-        })
+    let there = pods.iter().filter_map(|pod| {
+        let ended = pod.termination.as_ref().and_then(|t| t.at).unwrap_or(now);
+        Some((pod.started?, ended))
+    });
+    let gone = gone.iter().filter(|run| pods.iter().all(|pod| pod.uid != run.pod));
+    let gone = gone.map(|run| (run.started, run.ended));
+    let seconds: i64 = there
+        .chain(gone)
+        .map(|(started, ended)| ended.min(now).duration_since(started.max(since)).as_secs().max(0))
         .sum();
     UsageStatus {
         month,

@@ -11,4 +11,4 @@ mod run;
 mod watches;
 
 pub use cli::main;
-pub use reconcile::{Looked, reconcile_agent, reconcile_tombstone, reconcile_town};
+pub use reconcile::{Looked, reconcile_agent, reconcile_child, reconcile_tombstone, reconcile_town};

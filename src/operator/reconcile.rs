@@ -114,6 +114,12 @@ async fn expire(
     Ok(Looked { look_again, failed: None })
 }
 
+/// A pod and a claim of which the watches show no owner: what becomes of them if the owners are proven gone. The next
+/// look comes with the next change that a watch brings; a read that fails is tried again with a growing wait.
+pub async fn reconcile_child(cluster: &Arc<Cluster>, key: &ObjectKey) -> Result<Looked, Error> {
+    cluster::settle_orphans(cluster, key).await.map(|()| Looked::default())
+}
+
 /// When to look again. What need not be kept to the second comes up to a tenth of the wait later, so that what
 /// many would do at once is spread: by who it is and when, not by chance, so that a run can be told again.
 fn next_look<S>(plan: &Plan<S>, uid: &Uid, now: Timestamp) -> Option<Timestamp> {
@@ -154,6 +160,7 @@ mod tests {
             reconcile_town(&cluster, &gone).await,
             Box::pin(reconcile_agent(&cluster, &gone)).await,
             reconcile_tombstone(&cluster, &gone).await,
+            reconcile_child(&cluster, &gone).await,
         ] {
             let Looked { look_again, failed } = looked.unwrap();
             assert!(look_again.is_none() && failed.is_none(), "no timer is set for it");

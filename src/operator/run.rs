@@ -14,7 +14,7 @@ use super::flags::{MetricsAuth, RunArgs};
 use super::lists::{Listing, Lists};
 use super::queue::{Queue, Reconcile, queue};
 use super::watches::{everything, ours, watch};
-use super::{Looked, reconcile_agent, reconcile_tombstone, reconcile_town};
+use super::{Looked, reconcile_agent, reconcile_child, reconcile_tombstone, reconcile_town};
 use crate::api::{Agent, Tombstone, Town};
 use crate::cluster::{
     self, Candidacy, Clock, Cluster, Error, Indexed, Leadership, Limits, Look, MetricsAccess,
@@ -28,6 +28,7 @@ const FINISH_WITHIN: Duration = Duration::from_secs(8);
 struct Towns(Arc<Cluster>);
 struct Agents(Arc<Cluster>);
 struct Tombstones(Arc<Cluster>);
+struct Children(Arc<Cluster>);
 
 impl Reconcile for Towns {
     async fn reconcile(&self, key: ObjectKey) -> Result<Looked, Error> {
@@ -47,12 +48,19 @@ impl Reconcile for Tombstones {
     }
 }
 
+impl Reconcile for Children {
+    async fn reconcile(&self, key: ObjectKey) -> Result<Looked, Error> {
+        Box::pin(reconcile_child(&self.0, &key)).await
+    }
+}
+
 /// Where looks go.
 #[derive(Clone)]
 struct Queues {
     towns: Queue,
     agents: Queue,
     tombstones: Queue,
+    children: Queue,
 }
 
 impl Queues {
@@ -61,6 +69,7 @@ impl Queues {
             Look::Town(key) => self.towns.look_at(key),
             Look::Agent(key) => self.agents.look_at(key),
             Look::Tombstone(key) => self.tombstones.look_at(key),
+            Look::Child(key) => self.children.look_at(key),
         }
     }
 }
@@ -125,7 +134,8 @@ async fn work(args: RunArgs, health: Health) -> Result<(), Box<dyn std::error::E
     let (agents, agent_work) = queue("Agent", args.concurrency, Agents(shared.clone()), metrics.clone());
     let (tombstones, tombstone_work) =
         queue("Tombstone", args.concurrency, Tombstones(shared.clone()), metrics.clone());
-    let queues = Queues { towns, agents, tombstones };
+    let (children, child_work) = queue("Child", args.concurrency, Children(shared.clone()), metrics.clone());
+    let queues = Queues { towns, agents, tombstones, children };
 
     // Known before anything is listed: one who leads from the start need not list twice.
     let leads = tokio::select! {
@@ -157,7 +167,7 @@ async fn work(args: RunArgs, health: Health) -> Result<(), Box<dyn std::error::E
     drop(queues);
 
     // The queues end when the watches have ended and what is under way has finished.
-    let work = async { tokio::join!(town_work, agent_work, tombstone_work) };
+    let work = async { tokio::join!(town_work, agent_work, tombstone_work, child_work) };
     tokio::pin!(work);
     tokio::select! {
         _ = &mut work => {}
@@ -218,7 +228,8 @@ fn begin(shared: &Arc<Cluster>, queues: &Queues) {
     let towns = shared.towns.all().into_iter().map(|town| Look::Town(town.key()));
     let agents = shared.agents.all().into_iter().map(|agent| Look::Agent(agent.key()));
     let tombstones = shared.tombstones.all().into_iter().map(|record| Look::Tombstone(record.key()));
-    towns.chain(agents).chain(tombstones).for_each(|look| queues.put(&look));
+    let orphans = cluster::orphans(shared);
+    towns.chain(agents).chain(tombstones).chain(orphans).for_each(|look| queues.put(&look));
     tracing::info!("running");
 }
 

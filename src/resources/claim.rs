@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::meta::{Install, of_agent, of_town};
-use crate::api::{AccessMode, Agent, DataSource, Storage, Town};
+use crate::api::{AccessMode, Agent, DataSource, Storage, Town, names};
 use crate::lifecycle::{OwnerRef, child_name};
 
 /// The town's claim; `None` where its spec asks for none, or names one that exists.
@@ -25,14 +25,21 @@ pub fn agent_claim(agent: &Agent, install: &Install) -> Option<PersistentVolumeC
     claim(of_agent(agent, install)?, agent.spec.storage.as_ref()?)
 }
 
-/// The claim that the owner's pod mounts: the one that the spec names, or our own.
-pub(super) fn claim_name(storage: &Storage, owner: &OwnerRef) -> String {
-    storage.existing_claim_name.clone().unwrap_or_else(|| child_name(&owner.key.name, &owner.uid))
+/// The claim that the owner's pod mounts: the one that the spec names, or our own. `found` is our own claim that is
+/// there, by the record of the owner: a version of the operator with another naming rule may have made it, and its data
+/// is the owner's. The rule gives the name of a claim that is yet to be made.
+pub(super) fn claim_name(storage: &Storage, owner: &OwnerRef, found: Option<&str>) -> String {
+    let ours = || found.map_or_else(|| child_name(&owner.key.name, &owner.uid), str::to_owned);
+    storage.existing_claim_name.clone().unwrap_or_else(ours)
 }
 
-fn claim(metadata: ObjectMeta, storage: &Storage) -> Option<PersistentVolumeClaim> {
+fn claim(mut metadata: ObjectMeta, storage: &Storage) -> Option<PersistentVolumeClaim> {
     if storage.existing_claim_name.is_some() {
         return None;
+    }
+    if storage.is_retained() {
+        let annotations = metadata.annotations.get_or_insert_default();
+        annotations.insert(names::RETAIN.to_owned(), "true".to_owned());
     }
     let modes = storage.access_modes.as_deref().unwrap_or(&[AccessMode::ReadWriteOnce]);
     let spec = PersistentVolumeClaimSpec {

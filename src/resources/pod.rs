@@ -30,7 +30,7 @@ use super::meta::{Install, not_in_backups, of_agent, of_town, owner_reference};
 use super::revision::{AgentParts, TownParts, revision};
 use super::security::{VolumeGroup, restrict};
 use super::volumes::{hook_file, mount_claim, mount_credentials, mount_files, mount_home, token_file};
-use crate::api::{Agent, Hook, Mode, Town, names};
+use crate::api::{Agent, Hook, Mode, Storage, Town, names};
 
 /// Where the town's volume is mounted.
 const TOWN_PATH: &str = "/town";
@@ -41,9 +41,9 @@ const RECOMMENDED: &str = "app.kubernetes.io/";
 /// Begins the variables by which Git is configured.
 const GIT_CONFIG: &str = "GIT_CONFIG_";
 
-/// The town's pod; `None` where its spec has no template.
-pub fn town_pod(town: &Town, install: &Install, group: VolumeGroup) -> Option<Pod> {
-    let parts = TownParts::of(town)?;
+/// The town's pod, on its own claim of this name if one is there; `None` where its spec has no template.
+pub fn town_pod(town: &Town, claim: Option<&str>, install: &Install, group: VolumeGroup) -> Option<Pod> {
+    let parts = TownParts::of(town, claim)?;
     let mut metadata = marked(of_town(town, install)?, town, revision(&parts))?;
     note_origin(&mut metadata, parts.template.whole()?, town, None);
     let mut pod = from_template(parts.template.whole()?, metadata);
@@ -56,20 +56,21 @@ pub fn town_pod(town: &Town, install: &Install, group: VolumeGroup) -> Option<Po
         mount_claim(spec, "town-storage", claim, TOWN_PATH);
     }
     mount_home(spec);
-    restrict(spec, group.0.filter(|_| is_ours(parts.claim.as_ref(), &pod.metadata)));
+    restrict(spec, group.0.filter(|_| has_own_claim(town.spec.storage.as_ref())));
     Some(pod)
 }
 
-/// The agent's pod, from its own template or the town's; `None` where there is none, or while it is not
+/// The agent's pod, from its own template or the town's, on its own claim of this name if one is there; `None` where there is none, or while it is not
 /// bound.
 pub fn agent_pod(
     agent: &Agent,
     mode: Mode,
     town: &Town,
+    claim: Option<&str>,
     install: &Install,
     group: VolumeGroup,
 ) -> Option<Pod> {
-    let parts = AgentParts::of(agent, town)?;
+    let parts = AgentParts::of(agent, town, claim)?;
     let mut metadata = marked(of_agent(agent, install)?, agent, revision(&parts))?;
     if let Some(hook) = &agent.spec.hook {
         metadata.annotations.get_or_insert_default().insert(names::HOOK.to_owned(), hook_annotation(hook));
@@ -111,7 +112,7 @@ pub fn agent_pod(
         mount_claim(spec, "agent-storage", claim, AGENT_PATH);
     }
     mount_home(spec);
-    restrict(spec, group.0.filter(|_| is_ours(parts.claim.as_ref(), &pod.metadata)));
+    restrict(spec, group.0.filter(|_| has_own_claim(agent.spec.storage.as_ref())));
     Some(pod)
 }
 
@@ -151,9 +152,9 @@ fn note_origin(metadata: &mut ObjectMeta, template: &PodTemplateSpec, town: &Tow
     annotations.insert(names::POD_GENERATION.to_owned(), generations);
 }
 
-/// Whether the claim is one that we made: it then has the name of the pod.
-fn is_ours(claim: Option<&String>, pod: &ObjectMeta) -> bool {
-    claim == pod.name.as_ref()
+/// Whether the owner has a claim that we made.
+fn has_own_claim(storage: Option<&Storage>) -> bool {
+    storage.is_some_and(|storage| storage.existing_claim_name.is_none())
 }
 
 fn from_template(template: &PodTemplateSpec, mut metadata: ObjectMeta) -> Pod {

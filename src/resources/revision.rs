@@ -15,14 +15,16 @@ use super::service::town_host;
 use crate::api::{Agent, PodTemplate, Rig, Town};
 use crate::lifecycle::{OwnerRef, token_secret_name};
 
-/// The revision of a pod that would be made for the town now. Where none would be, it is that of nothing.
-pub fn town_revision(town: &Town) -> String {
-    revision(&TownParts::of(town))
+/// The revision of a pod that would be made for the town now, on its own claim of this name if one is there. Where none
+/// would be, it is that of nothing.
+pub fn town_revision(town: &Town, claim: Option<&str>) -> String {
+    revision(&TownParts::of(town, claim))
 }
 
-/// The revision of a pod that would be made for the agent now. Where none would be, it is that of nothing.
-pub fn agent_revision(agent: &Agent, town: &Town) -> String {
-    revision(&AgentParts::of(agent, town))
+/// The revision of a pod that would be made for the agent now, on its own claim of this name if one is there. Where none
+/// would be, it is that of nothing.
+pub fn agent_revision(agent: &Agent, town: &Town, claim: Option<&str>) -> String {
+    revision(&AgentParts::of(agent, town, claim))
 }
 
 /// What a town's pod is made from.
@@ -38,11 +40,11 @@ pub(super) struct TownParts<'a> {
 
 impl<'a> TownParts<'a> {
     /// The parts; `None` without a template.
-    pub fn of(town: &'a Town) -> Option<Self> {
+    pub fn of(town: &'a Town, claim: Option<&str>) -> Option<Self> {
         let owner = OwnerRef::of(&town.metadata)?;
         Some(Self {
             template: town.spec.template.as_ref()?,
-            claim: town.spec.storage.as_ref().map(|storage| claim_name(storage, &owner)),
+            claim: town.spec.storage.as_ref().map(|storage| claim_name(storage, &owner, claim)),
             token_secret: town
                 .spec
                 .activity_probe
@@ -78,7 +80,7 @@ pub(super) struct AgentParts<'a> {
 
 impl<'a> AgentParts<'a> {
     /// The parts; `None` without a template of the agent's own or the town's.
-    pub fn of(agent: &'a Agent, town: &'a Town) -> Option<Self> {
+    pub fn of(agent: &'a Agent, town: &'a Town, claim: Option<&str>) -> Option<Self> {
         let owner = OwnerRef::of(&agent.metadata)?;
         let spec = &agent.spec;
         let rig = rig_of(agent, town);
@@ -92,7 +94,7 @@ impl<'a> AgentParts<'a> {
             rig_url: rig.and_then(|rig| rig.git_url.as_deref()),
             rig_branch: rig.map(Rig::branch),
             rig_credentials: rig.and_then(|rig| rig.credentials_secret_name.as_deref()),
-            claim: spec.storage.as_ref().map(|storage| claim_name(storage, &owner)),
+            claim: spec.storage.as_ref().map(|storage| claim_name(storage, &owner, claim)),
             token_secret: spec
                 .activity_probe
                 .as_ref()

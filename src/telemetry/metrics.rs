@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::catalogue::{Catalogue, Histograms, Label, Labelled, OTHER, Sum};
 
-const KIND: Label = Label { name: "kind", words: &["Town", "Agent", "Tombstone"] };
+const KIND: Label = Label { name: "kind", words: &["Town", "Agent", "Tombstone", "Child"] };
 const TOWN_PHASE: Label = Label {
     name: "phase",
     words: &[

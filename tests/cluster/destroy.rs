@@ -37,6 +37,8 @@ pub fn add(stories: &mut Stories) {
     stories.with_the_operator(k25_strays_with_the_towns_mark_go_and_those_of_others_stay);
     stories.with_the_operator(k26_an_agent_whose_mark_was_taken_off_goes_all_the_same);
     stories.with_the_operator(k32_many_towns_come_and_go_at_once);
+    stories.with_the_operator(claims_that_kubernetes_made_for_a_pod_are_recorded_and_waited_for);
+    stories.with_the_operator(restored_children_are_named_and_an_ended_pod_is_released);
     stories.with_the_operator(k34_a_spec_that_changes_during_destruction_changes_nothing);
 }
 
@@ -438,6 +440,105 @@ async fn k32_many_towns_come_and_go_at_once(story: Story) {
         is_gone_whole(&story, town).await;
     }
     assert_eq!(story.api::<Pod>().list(&ListParams::default()).await.unwrap().items.len(), 0);
+}
+
+// decisions 1.7.
+async fn claims_that_kubernetes_made_for_a_pod_are_recorded_and_waited_for(story: Story) {
+    story.apply(
+        "{apiVersion: resource.k8s.io/v1, kind: ResourceClaimTemplate, metadata: {name: gpus}, spec: {spec: {devices: \
+         {requests: [{name: one, exactly: {deviceClassName: gpu.example.com}}]}}}}",
+    );
+    let size = json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}});
+    let mut spec = workshop();
+    spec["template"]["spec"]["volumes"] =
+        json!([{"name": "scratch", "ephemeral": {"volumeClaimTemplate": {"spec": size}}}]);
+    spec["template"]["spec"]["resourceClaims"] =
+        json!([{"name": "gpu", "resourceClaimTemplateName": "gpus"}]);
+    story.create_town("gas", spec).await;
+    let town = story.town("gas").until("has its pod", |town| town.pod_uid().is_some()).await;
+    let device = |pod: &Pod| {
+        let mut devices =
+            pod.status.iter().flat_map(|status| status.resource_claim_statuses.iter().flatten());
+        devices.find_map(|claim| claim.resource_claim_name.clone())
+    };
+    let pod = story.pod(&town.child()).until("has its device", |pod| device(pod).is_some()).await;
+    let device = device(&pod).unwrap();
+    let scratch = story.seen::<PersistentVolumeClaim>(&format!("{}-scratch", town.child()));
+    scratch.until("is there", |_| true).await;
+    assert!(
+        !story.children(&town.id()).await.iter().any(|child| child.contains("scratch")),
+        "it has no label"
+    );
+    let held = format!(r#"--patch={{"metadata":{{"finalizers":["{FOREIGN}"]}}}}"#);
+    let free = r#"--patch={"metadata":{"finalizers":null}}"#;
+    let patch = |patch: &str| story.kubectl(&["patch", "resourceclaim", &device, "--type=merge", patch]);
+    patch(&held);
+    scratch.merge(json!({"metadata": {"finalizers": [FOREIGN]}})).await;
+
+    story.town("gas").delete().await;
+    let names = |town: &Town, kind: &str, name: &str| {
+        blocked_by(town)
+            .iter()
+            .any(|item| item.kind == kind && item.name == name && item.finalizers == [FOREIGN])
+    };
+    story
+        .town("gas")
+        .until("names both claims", |town| {
+            names(town, "PersistentVolumeClaim", scratch.name()) && names(town, "ResourceClaim", &device)
+        })
+        .await;
+    story.pod(&town.child()).gone().await;
+    let record = story.tombstone(&town).get().await;
+    for (kind, name) in [("PersistentVolumeClaim", scratch.name()), ("ResourceClaim", &device)] {
+        let named = record.spec.children.iter().any(|child| child.kind == kind && child.name == name);
+        assert!(named, "{kind} {name}: {:?}", record.spec.children);
+    }
+    scratch.merge(json!({"metadata": {"finalizers": null}})).await;
+    scratch.gone().await;
+    let waits = story.town("gas").get().await;
+    assert_eq!(waits.finalizers(), [names::FINALIZER], "the device is still claimed");
+    patch(free);
+    is_gone_whole(&story, &town).await;
+}
+
+// reports.md P4, security.md L10.
+async fn restored_children_are_named_and_an_ended_pod_is_released(story: Story) {
+    let uid = "99999999-8888-7777-6666-444444444444";
+    let labels =
+        json!({names::TOWN_UID: uid, names::AGENT_UID: uid, names::INSTALL: story.cluster.install_label()});
+    let mut pod = crate::common::story::template();
+    pod["apiVersion"] = "v1".into();
+    pod["kind"] = "Pod".into();
+    pod["metadata"] = json!({"name": "restored", "labels": labels, "finalizers": [names::RESULT_FINALIZER]});
+    story.create_object::<Pod>(pod).await;
+    let size = json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}});
+    let claim = json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "spec": size,
+        "metadata": {"name": "restored-data", "labels": labels}});
+    story.create_object::<PersistentVolumeClaim>(claim).await;
+    for (kind, name) in [("Pod", "restored"), ("PersistentVolumeClaim", "restored-data")] {
+        until(&format!("an event names {kind} {name}"), PATIENCE, async || {
+            let selector = format!("--field-selector=reason=OwnerGone,involvedObject.name={name}");
+            let said = story.kubectl(&["get", "events", &selector, "-o", "jsonpath={.items[*].message}"]);
+            if said.contains(uid) && said.contains("Delete it") { Ok(()) } else { Err(said) }
+        })
+        .await;
+    }
+    let there = story.pod("restored").get().await;
+    assert_eq!(
+        (there.metadata.deletion_timestamp.clone(), there.finalizers().len()),
+        (None, 1),
+        "it runs on"
+    );
+
+    story.players.succeed("restored", "").await;
+    story.pod("restored").until("is released", |pod| pod.finalizers().is_empty()).await;
+    story.pod("restored").delete().await;
+    story.pod("restored").gone().await;
+    assert_eq!(
+        story.seen::<PersistentVolumeClaim>("restored-data").get().await.metadata.deletion_timestamp,
+        None,
+        "data is never deleted for that"
+    );
 }
 
 /// Whether the operator says that it let this object go.

@@ -27,6 +27,7 @@ pub fn add(stories: &mut Stories) {
     stories.with_the_operator(k15_what_keeps_a_pod_from_starting_is_said_in_its_own_words);
     stories.with_the_operator(k15_k27_a_quota_is_named_and_waited_for);
     stories.with_the_operator(k15_a_pod_that_is_refused_is_retried_without_haste);
+    stories.with_the_operator(a_service_that_a_quota_refuses_does_not_hold_up_the_pod);
 }
 
 async fn k16_a_failed_attempt_is_made_again_after_a_while(story: Story) {
@@ -239,6 +240,28 @@ async fn k15_k27_a_quota_is_named_and_waited_for(story: Story) {
     story.kubectl(&["delete", "quota", "tight"]);
     story
         .town("poor")
+        .until_within(BACK_OFF, "is idle", |town| town.phase() == "Idle" && !town.is("Degraded"))
+        .await;
+}
+
+// code.md A36.
+async fn a_service_that_a_quota_refuses_does_not_hold_up_the_pod(story: Story) {
+    story.kubectl(&["create", "quota", "no-services", "--hard=services=0"]);
+    let hard = "-o=jsonpath={.status.hard.services}";
+    crate::common::wait::until("the quota counts", crate::common::wait::PATIENCE, async || {
+        let said = story.kubectl(&["get", "quota", "no-services", hard]);
+        if said == "0" { Ok(()) } else { Err(said) }
+    })
+    .await;
+    let ports = json!({"ports": [{"name": "web", "port": 8080}]});
+    story.create_town("open", workshop_with(ports)).await;
+    let refused = |town: &Town| town.pod_uid().is_some() && town.reason("Degraded") == "QuotaExceeded";
+    let town = story.town("open").until("has its pod, and names the quota", refused).await;
+    assert!(town.message("Degraded").contains("no-services"), "{}", town.message("Degraded"));
+    story.pod(&town.child()).until("runs", |pod| pod.metadata.deletion_timestamp.is_none()).await;
+    story.kubectl(&["delete", "quota", "no-services"]);
+    story
+        .town("open")
         .until_within(BACK_OFF, "is idle", |town| town.phase() == "Idle" && !town.is("Degraded"))
         .await;
 }

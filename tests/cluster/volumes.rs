@@ -3,6 +3,7 @@
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::ResourceExt;
 use serde_json::{Value, json};
+use town_operator::api::{ReceiptOutcome, names};
 
 use crate::common::story::Story;
 use crate::stage::Stories;
@@ -11,6 +12,7 @@ use crate::words::{Told, idle, polecat, works, workshop_with};
 pub fn add(stories: &mut Stories) {
     stories.with_the_operator(t21_a_claim_that_exists_is_used_and_never_deleted);
     stories.with_the_operator(t21_a_volume_may_start_from_another);
+    stories.with_the_operator(a_retained_volume_stays_when_its_agent_went_without_its_destruction);
 }
 
 /// The claim that a pod mounts there.
@@ -49,6 +51,52 @@ async fn t21_a_claim_that_exists_is_used_and_never_deleted(story: Story) {
         assert_eq!((left.uid(), left.metadata.deletion_timestamp.clone()), (claim.uid(), None));
         assert_eq!(left.labels().len(), 0, "nor is it marked");
     }
+}
+
+// code.md A35.
+async fn a_retained_volume_stays_when_its_agent_went_without_its_destruction(story: Story) {
+    story.create_town("shop", workshop_with(json!({"storage": {"size": "1Gi"}}))).await;
+    for (cat, policy) in [("keeper", "Retain"), ("giver", "Delete")] {
+        let mut spec = polecat("b-1");
+        spec["storage"] = json!({"size": "1Gi", "retainPolicy": policy});
+        story.create_agent(cat, "shop", spec).await;
+    }
+    let keeper = story.agent("keeper").until("works", works).await;
+    let giver = story.agent("giver").until("works", works).await;
+    let claim = |name: &str| story.seen::<PersistentVolumeClaim>(name);
+    let retained = |claim: &PersistentVolumeClaim| claim.annotations().contains_key(names::RETAIN);
+    assert!(retained(&claim(&keeper.child()).get().await) && !retained(&claim(&giver.child()).get().await));
+    // The policy changes, and the claim follows.
+    let policy = |policy: &str| json!({"spec": {"storage": {"retainPolicy": policy}}});
+    story.agent("keeper").merge(policy("Delete")).await;
+    claim(&keeper.child()).until("is not retained", |claim| !retained(claim)).await;
+    story.agent("keeper").merge(policy("Retain")).await;
+    claim(&keeper.child()).until("is retained", retained).await;
+
+    // Somebody loses patience with a node that does not answer, and takes the finalizer off.
+    for cat in [&keeper, &giver] {
+        let (cat, pod) = (cat.name_any(), cat.child());
+        story.players.hold(&pod).await;
+        story.agent(&cat).delete().await;
+        story.pod(&pod).until("is asked to end", |pod| pod.metadata.deletion_timestamp.is_some()).await;
+        story.agent(&cat).merge(json!({"metadata": {"finalizers": null}})).await;
+        story.agent(&cat).gone().await;
+        story.players.release(&pod).await;
+        story.pod(&pod).gone().await;
+    }
+    let town = story.town("shop").get().await;
+    story.town("shop").delete().await;
+    story.town("shop").gone().await;
+    claim(&giver.child()).gone().await;
+    let left = claim(&keeper.child()).get().await;
+    assert_eq!(left.metadata.deletion_timestamp, None);
+    assert!(
+        left.annotations().contains_key(names::RETAINED_FROM) && !left.labels().contains_key(names::TOWN_UID)
+    );
+    let record = story.tombstone(&town).get().await;
+    let receipts = record.status.unwrap().receipts;
+    let kept = receipts.iter().filter(|receipt| receipt.outcome == ReceiptOutcome::Retained);
+    assert!(kept.map(|receipt| &receipt.object.name).any(|name| *name == keeper.child()), "{receipts:?}");
 }
 
 async fn t21_a_volume_may_start_from_another(story: Story) {

@@ -73,6 +73,7 @@ struct Known {
 /// The token for a pod, or why there is none.
 #[derive(Clone)]
 struct Key {
+    secret: ObjectKey,
     token: Result<HeaderValue, NoAnswer>,
     read_at: Instant,
 }
@@ -113,6 +114,16 @@ impl Probes {
     /// Refuses these addresses from now on, and where `allowed` names any, every address outside of them.
     pub(super) fn restrict(&self, allowed: Vec<Cidr>, refused: Vec<(Cidr, &'static str)>) {
         *lock(&self.reach) = Reach::new(allowed, refused);
+    }
+
+    /// The Secret was made: pods that lacked it are asked with its token from the next question on.
+    pub(super) fn token_made(&self, secret: &ObjectKey) {
+        let mut pods = lock(&self.pods);
+        for known in pods.values_mut().filter(|known| known.facts.secret_missing) {
+            if known.key.take_if(|key| key.secret == *secret && key.token.is_err()).is_some() {
+                known.facts.secret_missing = false;
+            }
+        }
     }
 
     /// The pod is gone, and has left the index.
@@ -214,7 +225,8 @@ impl Probes {
         let secret = ObjectKey { namespace: ask.pod.namespace.clone(), name: ask.secret.clone() };
         let read = timeout_at(deadline, token::read(client, &secret)).await;
         let late = || NoAnswer::Unauthorized(format!("Secret {secret} could not be read in time"));
-        let key = Key { token: read.unwrap_or_else(|_| Err(late())), read_at: Instant::now() };
+        let token = read.unwrap_or_else(|_| Err(late()));
+        let key = Key { secret, token, read_at: Instant::now() };
         if let Some(known) = lock(&self.pods).get_mut(&ask.uid) {
             known.key = Some(key.clone());
         }
@@ -244,6 +256,7 @@ impl Probes {
                 let certain = matches!(why, NoAnswer::NotAllowed(_));
                 facts.failures = facts.failures.saturating_add(1).max(if certain { FAILURES } else { 0 });
                 let (pod, port, path) = (&ask.pod.name, ask.probe.port, plain(&ask.probe.path));
+                facts.secret_missing = matches!(why, NoAnswer::NoSecret(_));
                 facts.last = Some(Err(format!("pod {pod} was asked for {path} at port {port}: {why}")));
                 why.result()
             }

@@ -18,7 +18,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::super::client;
-use crate::api::ActivityReport;
+use crate::api::{ActivityReport, names};
 use crate::lifecycle::Ask;
 
 /// The longest head of an answer, in bytes.
@@ -54,6 +54,9 @@ pub(super) enum NoAnswer {
     /// There is no token to ask it with, or it does not take it.
     #[error("{0}")]
     Unauthorized(String),
+    /// The Secret that holds its token does not exist.
+    #[error("{0}")]
+    NoSecret(String),
 }
 
 impl NoAnswer {
@@ -65,7 +68,7 @@ impl NoAnswer {
             Self::TooLarge(_) => "TooLarge",
             Self::Malformed(_) => "Malformed",
             Self::Unreachable(_) | Self::NotAllowed(_) => "Unreachable",
-            Self::Unauthorized(_) => "Unauthorized",
+            Self::Unauthorized(_) | Self::NoSecret(_) => "Unauthorized",
         }
     }
 }
@@ -121,7 +124,9 @@ async fn read(ask: &Ask, response: Response<Incoming>) -> Result<ActivityReport,
         status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
             let secret = &ask.secret;
             return Err(NoAnswer::Unauthorized(format!(
-                "it answered {status} to the token of Secret {secret}"
+                "it answered {status} to the token of Secret {secret}. If it goes on so, the pod holds an older token: set \
+                 the annotation {} on its town or agent to another value to replace the pod",
+                names::RESTART_AT
             )));
         }
         status if !status.is_success() => return Err(NoAnswer::Refused(status)),

@@ -408,7 +408,9 @@ async fn a_pod_that_takes_neither_token_is_asked_no_third_time() {
     assert_eq!(
         why,
         format!(
-            "pod pod was asked for /activity at port {}: it answered 401 Unauthorized to the token of Secret s",
+            "pod pod was asked for /activity at port {}: it answered 401 Unauthorized to the token of Secret s. If it goes on \
+             so, the pod holds an older token: set the annotation gastown.dev/restart-at on its town or agent to another \
+             value to replace the pod",
             door.port
         )
     );
@@ -451,6 +453,30 @@ async fn without_a_token_nobody_is_asked_and_the_text_names_what_is_missing() {
         scene.no_answer(&ask, "Unauthorized").await;
         assert_eq!(scene.reads(), 1, "and is not looked for with every question");
     }
+}
+
+// code.md A39.
+#[tokio::test]
+async fn a_secret_that_was_deleted_is_told_from_a_token_that_is_not_taken() {
+    let long = Bounds { read_again_after: LONG, ..bounds() };
+    let mut scene = Scene::with_secrets(long, [Value::Null, secret("t1")]);
+    let door = Door::saying(nothing()).await;
+    let ask = scene.pod("pod", door.port);
+    scene.no_answer(&ask, "Unauthorized").await;
+    assert!(scene.cluster.probes.facts(&ask.uid).secret_missing);
+    let secret_of = |name: &str| ObjectKey { namespace: "ns".into(), name: name.into() };
+    scene.cluster.probes.token_made(&secret_of("another"));
+    assert!(scene.cluster.probes.facts(&ask.uid).secret_missing, "another Secret was made");
+    scene.cluster.probes.token_made(&secret_of("s"));
+    assert!(!scene.cluster.probes.facts(&ask.uid).secret_missing);
+    assert!(scene.answer(&ask).await.report().is_some(), "the new token is read at once");
+    assert_eq!(scene.reads(), 2);
+
+    let mut scene = Scene::with_secrets(bounds(), [secret("old"), secret("new")]);
+    let door = Door::saying(http("401 Unauthorized", "")).await;
+    let ask = scene.pod("pod", door.port);
+    scene.no_answer(&ask, "Unauthorized").await;
+    assert!(!scene.cluster.probes.facts(&ask.uid).secret_missing);
 }
 
 #[tokio::test]

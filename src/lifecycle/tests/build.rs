@@ -106,6 +106,7 @@ pub fn town() -> TownBuilder {
         claim: None,
         freshness: Freshness::Cached,
         remains: None,
+        gone_pods: Vec::new(),
         forbidden_by: None,
         reported_at: None,
         blocked_after: SignedDuration::from_mins(10),
@@ -437,6 +438,8 @@ pub fn claim(owner: &str) -> ClaimFacts {
         install: Some(HERE.into()),
         deleting: false,
         finalizers: Vec::new(),
+        of_pod: false,
+        retain: false,
     };
     ClaimFacts { child, lost: false, requested: None, capacity: None }
 }
@@ -814,6 +817,8 @@ pub fn child(kind: ChildKind, owner: &str) -> ChildFacts {
         install: Some(HERE.into()),
         deleting: false,
         finalizers: Vec::new(),
+        of_pod: false,
+        retain: false,
     }
 }
 
@@ -910,6 +915,7 @@ pub fn pod(owner: &str) -> PodBuilder {
         token_secret_name: None,
         trouble: None,
         trouble_since: None,
+        claims: Vec::new(),
     })
 }
 

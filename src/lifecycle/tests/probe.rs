@@ -98,6 +98,44 @@ fn c4_nobody_is_asked_who_sleeps_or_is_being_deleted_or_cannot_answer() {
     }
 }
 
+// code.md A39: the file with the token follows the Secret, so the pod stays.
+#[test]
+fn a_secret_that_was_deleted_under_its_pod_is_made_again() {
+    let lacking = |mut town: TownBuilder| {
+        town.0.probe.secret_missing = true;
+        town
+    };
+    let with_token = |secret: &str| {
+        let mut pod = pod("gas").ready();
+        pod.0.token_secret_name = Some(secret.into());
+        town().awake().asked().pod(pod)
+    };
+    assert_eq!(lacking(with_token("gas-00000001")).decide(minute(1)).does(), "create token");
+    assert_eq!(with_token("gas-00000001").decide(minute(1)).does(), "", "nothing is missing");
+    assert_eq!(
+        lacking(with_token("mine")).decide(minute(1)).does(),
+        "",
+        "the pod was made with another Secret"
+    );
+    let named = |town: TownBuilder| {
+        town.edit(|t| t.spec.activity_probe.as_mut().unwrap().token_secret_name = Some("gas-00000001".into()))
+    };
+    assert_eq!(
+        lacking(named(with_token("gas-00000001"))).decide(minute(1)).does(),
+        "",
+        "the Secret is the user's"
+    );
+
+    let sits = |town: &TownBuilder| {
+        let mut agent = mayor().asked().running().of(town);
+        agent.0.pod.as_mut().unwrap().token_secret_name = Some("mayor-00000002".into());
+        agent.0.probe.secret_missing = true;
+        agent.decide(minute(1)).does()
+    };
+    assert_eq!(sits(&running_town()), "create token");
+    assert_eq!(sits(&town().asleep(Idle)), "", "nothing is made for a town that sleeps");
+}
+
 #[test]
 fn questions_follow_the_cadence_of_the_alarm() {
     let cadence = |town: TownBuilder| {

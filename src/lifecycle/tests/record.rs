@@ -16,7 +16,7 @@ use crate::api::{
 };
 use crate::lifecycle::{
     Action, ChildKind, Freshness, NamespaceFacts, ObjectKey, OwnerRef, Plan, Record, Remains, TombstoneFacts,
-    VolumeFacts, concerns, expire_time, is_new, removable, starting, tombstone_name,
+    VolumeFacts, concerns, expire_time, is_new, lists_all_claims, removable, starting, tombstone_name,
 };
 
 /// A town in destruction since minute 0 of which this is found.
@@ -334,11 +334,89 @@ fn a_volume_stands_in_the_record_before_its_claim_goes() {
     );
     let unkept = with(Record::NotKept, Ok(vec![volume(false)])).decide(minute(1));
     assert_eq!(unkept.does(), "delete claim gas-claim", "there is no record to stand in");
-    // A record that is full takes no more; its volume still goes.
-    let full = |n| (0..n).map(|i| named("Pod", &format!("p{i}"))).collect();
-    let plan = with(there(full(500)), Ok(vec![volume(false)])).decide(minute(1));
-    assert_eq!(plan.does(), "delete claim gas-claim");
-    assert_eq!(with(there(full(499)), Ok(vec![volume(false)])).decide(minute(1)).does(), "amend tombstone");
+    let Action::AmendTombstone(more) =
+        &with(there(vec![]), Ok(vec![volume(false)])).decide(minute(1)).actions[0]
+    else {
+        panic!("nothing is amended")
+    };
+    let kinds: Vec<_> = more.iter().map(|child| child.kind.as_str()).collect();
+    assert_eq!(kinds, ["PersistentVolumeClaim", "PersistentVolume"], "a volume counts only with its claim");
+}
+
+// security.md L5: the pods and agents of a large town take no room from its volumes.
+#[test]
+fn a_volume_stands_in_the_record_when_its_town_has_more_than_500_objects() {
+    let many =
+        |kind: &str, n: usize| (0..n).map(|i| named(kind, &format!("{kind}-{i:04}"))).collect::<Vec<_>>();
+    let all =
+        [many("Agent", 600), many("PersistentVolume", 600), many("PersistentVolumeClaim", 600)].concat();
+    let begun = spec(&running_town().deleting(minute(0)).live().remains(|r| {
+        r.record = Record::Missing;
+        r.seen.extend(all);
+    }));
+    let named = |kind: &str| begun.children.iter().filter(|child| child.kind == kind).count();
+    assert_eq!([named("Agent"), named("PersistentVolume"), named("PersistentVolumeClaim")], [500, 600, 600]);
+    assert_eq!(
+        begun.more_children.iter().map(|more| (more.kind.as_str(), more.count)).collect::<Vec<_>>(),
+        [("Agent", 100)]
+    );
+    assert!(lists_all_claims(&begun));
+
+    let late = |children| {
+        let town = going(|r| {
+            r.record = there(children);
+            r.volumes = Ok(vec![volume(false)]);
+            claims_left(r, Ok(vec![claim("gas")]));
+        });
+        town.decide(minute(1)).does()
+    };
+    assert_eq!(late(many("Pod", 500)), "amend tombstone");
+    assert_eq!(late(many("PersistentVolume", 3_498)), "amend tombstone");
+    assert_eq!(late(many("PersistentVolume", 3_499)), "delete claim gas-claim", "a record is bounded");
+}
+
+// decisions 1.7: once the pod is gone nothing else tells whose the claim was.
+#[test]
+fn claims_of_a_pod_stand_in_the_record_before_the_pod_goes() {
+    let with = |record: Record, made: Result<Vec<TombstoneChild>, _>| {
+        going(|r| {
+            r.record = record;
+            r.made_for_pods = made.map(|made| made.into_iter().collect());
+            r.pods = Ok(vec![pod("gas").0]);
+        })
+    };
+    let made = || vec![named("PersistentVolumeClaim", "scratch"), named("ResourceClaim", "gpu")];
+    assert_eq!(with(there(vec![]), Ok(made())).decide(minute(1)).does(), "amend tombstone");
+    assert_eq!(with(there(made()), Ok(made())).decide(minute(1)).does(), "delete pod gas-pod");
+    assert_eq!(with(Record::NotKept, Ok(made())).decide(minute(1)).does(), "delete pod gas-pod");
+    let blind = with(there(vec![]), Err(unanswered("ResourceClaim"))).decide(minute(1));
+    assert_eq!(
+        (blind.does(), blocked_by(&blind)),
+        (String::new(), vec!["ResourceClaim: the server is down".into()])
+    );
+    let begun = spec(&running_town().deleting(minute(0)).live().remains(|r| {
+        r.record = Record::Missing;
+        r.made_for_pods = Ok(made().into_iter().collect());
+    }));
+    assert_eq!(begun.children, made());
+}
+
+// decisions 1.7.
+#[test]
+fn claims_of_pods_are_waited_for_and_no_policy_keeps_them() {
+    let mut scratch = claim("gas").child;
+    (scratch.of_pod, scratch.install) = (true, None);
+    let left = |kind, child: crate::lifecycle::ChildFacts| {
+        let town = going(|r| drop(r.children.insert(kind, Ok(vec![child]))));
+        town.volume(&serde_json::json!({"size": "1Gi", "retainPolicy": "Retain"})).decide(minute(1))
+    };
+    let plan = left(ChildKind::PersistentVolumeClaim, scratch);
+    assert_eq!(plan.does(), "delete claim gas-claim", "it is not retained");
+    assert!(plan.look_again.is_some_and(|at| at <= second(65)), "no watch tells of it");
+    let plan = left(ChildKind::ResourceClaim, child(ChildKind::ResourceClaim, "gas"));
+    assert_eq!(plan.does(), "", "the garbage collector deletes it");
+    assert_eq!(blocked_by(&plan), ["ResourceClaim: the garbage collector removes it, since its pod is gone"]);
+    assert!(plan.look_again.is_some_and(|at| at <= second(65)), "no watch tells of it");
 }
 
 #[test]

@@ -504,6 +504,7 @@ impl Scene {
             claim: self.claims.iter().find(|c| c.child.agent_uid.is_none()).cloned(),
             freshness: if live { Freshness::Live } else { Freshness::Cached },
             install: HERE.into(),
+            gone_pods: Vec::new(),
             reported_at: self.reported,
             blocked_after: SignedDuration::from_mins(10),
             max_retention: SignedDuration::from_hours(168),
@@ -604,6 +605,7 @@ impl Scene {
         BTreeMap::from([
             (ChildKind::Service, of(self.services.iter().map(|s| &s.child).collect())),
             (ChildKind::Secret, of(self.tokens.iter().collect())),
+            (ChildKind::ResourceClaim, of(Vec::new())),
             (ChildKind::PersistentVolumeClaim, of(self.claims.iter().map(|c| &c.child).collect())),
         ])
     }
@@ -759,6 +761,10 @@ impl Scene {
                     self.claims.iter_mut().find(|c| c.child.key == *claim && c.child.uid == *uid).unwrap();
                 claim.requested = Some(size.clone());
             }
+            Action::MarkClaim { claim, uid, retain } => {
+                let marked = self.claims.iter_mut().find(|c| c.child.key == *claim && c.child.uid == *uid);
+                marked.unwrap().child.retain = *retain;
+            }
             Action::RetainClaim(key, uid) => {
                 let dying = self.meta(who).deletion_timestamp.is_some();
                 assert!(dying, "a claim of the living is let go:\n{}", self.story);
@@ -774,6 +780,7 @@ impl Scene {
                     self.claims.retain(|c| c.child.key != *key || c.child.uid != *uid);
                 }
                 ChildKind::Pod => panic!("pods are let finish"),
+                ChildKind::ResourceClaim => panic!("nobody made one"),
             },
             Action::DeleteSelf => {
                 self.meta(who).deletion_timestamp.get_or_insert(Time(now));
@@ -832,7 +839,9 @@ impl Scene {
         };
         let requested = wanted.as_ref().and_then(|s| s.size.clone());
         let storage = StorageStatus { claim: key.name.clone(), uid: Some(uid.to_string()), capacity: None };
+        let retain = wanted.as_ref().is_some_and(crate::api::Storage::is_retained);
         let child = a_child(ChildKind::PersistentVolumeClaim, key, uid, town_uid, agent_uid);
+        let child = ChildFacts { retain, ..child };
         self.claims.push(ClaimFacts { child, lost: false, requested, capacity: None });
         storage
     }
@@ -896,6 +905,7 @@ impl Scene {
             token_secret_name: None,
             trouble: None,
             trouble_since: None,
+            claims: Vec::new(),
         };
         let record = pod_record(&pod);
         self.pods.push(pod);
@@ -1006,7 +1016,18 @@ fn a_child(
     agent_uid: Option<Uid>,
 ) -> ChildFacts {
     let install = Some(HERE.into());
-    ChildFacts { kind, key, uid, town_uid, agent_uid, install, deleting: false, finalizers: Vec::new() }
+    ChildFacts {
+        kind,
+        key,
+        uid,
+        town_uid,
+        agent_uid,
+        install,
+        deleting: false,
+        finalizers: Vec::new(),
+        of_pod: false,
+        retain: false,
+    }
 }
 
 /// What a pod that is made from this template carries as its revision. Stories change nothing of one but the host's
@@ -1034,6 +1055,7 @@ fn short(action: &Action) -> String {
         }
         Action::DeletePod(key, _) => format!("delete pod {}", owner_of(key)),
         Action::ReleaseResult { .. } => "release pod".into(),
+        Action::MarkClaim { claim, retain, .. } => format!("mark claim {} {retain}", owner_of(claim)),
         Action::RetainClaim(key, _) => format!("retain claim {}", owner_of(key)),
         Action::GrowClaim { claim, size, .. } => format!("grow claim {} to {}", owner_of(claim), size.0),
         Action::UpdateService(key, _) => format!("update service {}", owner_of(key)),

@@ -2,9 +2,9 @@
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::build::{TownBuilder, mayor, minute, pod, running_town, town};
+use super::build::{TownBuilder, mayor, minute, pod, running_town, town, uid};
 use crate::api::{AsleepReason, UsageStatus};
-use crate::lifecycle::Plan;
+use crate::lifecycle::{Plan, Run};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 /// Minute 0 is the first second of this month.
@@ -43,6 +43,20 @@ fn a_pod_counts_until_it_ended_and_one_that_never_started_does_not() {
     assert_eq!(usage(&pending.decide(minute(15))).pod_seconds, 600);
     let asleep = counted(town().draining(AsleepReason::Idle, minute(10)), 600, minute(10));
     assert_eq!(usage(&asleep.decide(minute(15))).pod_seconds, 600);
+}
+
+// code.md A30: the town's status was written at minute 10, and is written next at minute 15.
+#[test]
+fn a_pod_that_came_and_went_between_two_writes_is_counted_once() {
+    let run =
+        |name: &str, started, ended| Run { pod: uid(name), started: minute(started), ended: minute(ended) };
+    let mut town = counted(running_town(), 600, minute(10));
+    town.0.gone_pods =
+        vec![run("short", 11, 13), run("older", 5, 12), run("counted", 1, 9), run("gas-pod", 0, 14)];
+    let now = usage(&town.decide(minute(15)));
+    assert_eq!(now.pod_seconds, 600 + 300 + 120 + 120, "the pod that is there counts as that");
+    let again = usage(&counted(town, 1140, minute(15)).decide(minute(16)));
+    assert_eq!(again.pod_seconds, 1140 + 60);
 }
 
 #[test]

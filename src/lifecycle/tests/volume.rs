@@ -194,6 +194,70 @@ fn a_town_retains_its_own_claim_only() {
     assert_eq!(going.decide(minute(1)).does(), "retain claim gas-claim, delete claim toast-claim");
 }
 
+// code.md A35: somebody took the finalizer off the agent, and its spec is gone with it.
+#[test]
+fn a_claim_of_an_agent_that_is_gone_stays_when_it_says_so_itself() {
+    let marked = |retain| {
+        let mut claim = claim("toast");
+        claim.child.retain = retain;
+        claim
+    };
+    let left = |claim| town().storage().destroying(minute(1)).remains(|r| claims_left(r, Ok(vec![claim])));
+    assert_eq!(left(marked(true)).decide(minute(1)).does(), "retain claim toast-claim");
+    assert_eq!(left(marked(false)).decide(minute(1)).does(), "delete claim toast-claim");
+    let own = town().storage().destroying(minute(1)).remains(|r| {
+        let mut own = claim("gas");
+        own.child.retain = true;
+        claims_left(r, Ok(vec![own]));
+    });
+    assert_eq!(own.decide(minute(1)).does(), "delete claim gas-claim", "the spec of the town counts");
+
+    let alive = |storage: Value, retain| {
+        let toast = polecat("toast").volume(&storage);
+        let given_up = left(marked(retain)).with(toast).edit(|t| {
+            t.metadata
+                .annotations
+                .get_or_insert_default()
+                .insert(crate::api::names::ABANDON.into(), "agents".into());
+        });
+        let agents = given_up.0.agents.clone();
+        given_up.remains(|r| r.agents = Ok(agents)).decide(minute(2)).does()
+    };
+    assert_eq!(alive(retained(), false), "retain claim toast-claim", "the spec of a living agent counts");
+    assert_eq!(alive(json!({"size": "1Gi"}), true), "delete claim toast-claim");
+}
+
+// code.md A35.
+#[test]
+fn the_policy_of_the_spec_is_written_on_the_claim_when_it_changes() {
+    let marked = |owner, retain| {
+        let mut claim = claim(owner);
+        claim.child.retain = retain;
+        claim
+    };
+    let plain = json!({"size": "1Gi"});
+    for (storage, before, does) in [
+        (retained(), false, "mark claim gas-claim as retained"),
+        (retained(), true, ""),
+        (plain.clone(), true, "mark claim gas-claim as not retained"),
+        (plain.clone(), false, ""),
+    ] {
+        let with =
+            |town: TownBuilder| town.volume(&storage).claim(marked("gas", before)).decide(minute(1)).does();
+        assert_eq!(with(running_town()), does, "{storage}");
+        assert_eq!(with(town().asleep(AsleepReason::Idle)), does, "asleep, {storage}");
+    }
+    let agent = |storage: &Value, before| mayor().volume(storage).claim(marked("mayor", before)).running();
+    assert_eq!(agent(&retained(), false).decide(minute(1)).does(), "mark claim mayor-claim as retained");
+    let asleep = agent(&plain, true).of(&town().asleep(AsleepReason::Idle));
+    assert_eq!(asleep.decide(minute(1)).does(), "mark claim mayor-claim as not retained");
+    let existing = running_town().volume(&json!({"existingClaimName": "data"})).claim(marked("gas", true));
+    assert_eq!(existing.decide(minute(1)).does(), "", "a claim of the user is not ours to mark");
+    let going = super::build::going(marked("gas", false));
+    let going = running_town().volume(&retained()).claim(going).decide(minute(1)).does();
+    assert!(!going.contains("mark"), "{going}");
+}
+
 #[test]
 fn tokens_go_first_of_all_and_services_with_the_claims() {
     use super::build::{child, unanswered};

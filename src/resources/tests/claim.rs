@@ -1,11 +1,13 @@
 //! Volume claims.
 
-use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use serde_json::json;
 
 use super::{agent, here, pod_of, pod_of_town, town};
-use crate::api::names;
-use crate::resources::{agent_claim, town_claim};
+use crate::api::{Mode, names};
+use crate::resources::{
+    VolumeGroup, agent_claim, agent_pod, agent_revision, town_claim, town_pod, town_revision,
+};
 
 fn claims() -> [PersistentVolumeClaim; 2] {
     let storage =
@@ -39,6 +41,50 @@ fn a_claim_has_the_name_and_the_labels_of_the_pod_that_mounts_it() {
         let mut labels = pod.metadata.labels.unwrap();
         labels.remove(names::EXCLUDE_FROM_BACKUP);
         assert_eq!(claim.metadata.labels, Some(labels));
+    }
+}
+
+// code.md B1: another version of the operator may have given the claim a name by another rule.
+#[test]
+fn a_pod_mounts_the_claim_of_the_record_when_the_naming_rule_gives_another_name() {
+    let storage = json!({"storage": {"size": "1Gi"}});
+    let (gas, toast) = (town(storage.clone()), agent(storage));
+    let group = VolumeGroup::default();
+    let mounted = |pod: &Pod| -> Vec<String> {
+        let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+        volumes
+            .filter_map(|volume| Some(volume.persistent_volume_claim.as_ref()?.claim_name.clone()))
+            .collect()
+    };
+    let older = Some("older-name");
+    let pods = [
+        town_pod(&gas, older, &here(), group).unwrap(),
+        agent_pod(&toast, Mode::Task, &gas, older, &here(), group).unwrap(),
+    ];
+    for pod in &pods {
+        assert_eq!(mounted(pod), ["older-name"]);
+        let security = pod.spec.as_ref().unwrap().security_context.as_ref().unwrap();
+        assert_eq!(security.fs_group, group.0, "the volume is ours under whatever name");
+    }
+    let revision = |pod: &Pod| pod.metadata.annotations.as_ref().unwrap()[names::POD_REVISION].clone();
+    assert_eq!(revision(&pods[0]), town_revision(&gas, older));
+    assert_eq!(revision(&pods[1]), agent_revision(&toast, &gas, older));
+    let named = town(json!({"storage": {"existingClaimName": "data"}}));
+    assert_eq!(mounted(&town_pod(&named, older, &here(), group).unwrap()), ["data"]);
+    let rule = town_claim(&gas, &here()).unwrap().metadata.name.unwrap();
+    let revisions = [None, Some(rule.as_str())].map(|claim| town_revision(&gas, claim));
+    assert_eq!(revisions[0], revisions[1], "a claim that is made changes no revision");
+}
+
+// code.md A35.
+#[test]
+fn a_claim_says_that_it_outlives_its_owner_when_the_spec_says_so() {
+    for (policy, said) in [(json!("Retain"), Some("true")), (json!("Delete"), None), (json!(null), None)] {
+        let storage = json!({"storage": {"size": "1Gi", "retainPolicy": policy}});
+        for claim in [town_claim(&town(storage.clone()), &here()), agent_claim(&agent(storage), &here())] {
+            let annotations = claim.unwrap().metadata.annotations.unwrap();
+            assert_eq!(annotations.get(names::RETAIN).map(String::as_str), said, "{policy}");
+        }
     }
 }
 

@@ -47,7 +47,7 @@ fn child_that_is_made_anew_is_in_no_backup_and_a_claim_is() {
     let parts = json!({"template": template(json!({})), "storage": {"size": "1Gi"}, "activityProbe": {"port": 80},
         "ports": [{"name": "http", "port": 80}]});
     let town = town(parts);
-    let pod = town_pod(&town, &here(), VolumeGroup::default()).unwrap().metadata;
+    let pod = town_pod(&town, None, &here(), VolumeGroup::default()).unwrap().metadata;
     let service = town_service(&town, &here()).unwrap().metadata;
     let token = town_token(&town, &here(), "t").unwrap().metadata;
     for metadata in [pod, service, token] {

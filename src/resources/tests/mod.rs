@@ -60,7 +60,7 @@ fn agent(spec: Value) -> Agent {
 }
 
 fn pod_of_town(spec: Value) -> Pod {
-    town_pod(&town(spec), &here(), VolumeGroup::default()).unwrap()
+    town_pod(&town(spec), None, &here(), VolumeGroup::default()).unwrap()
 }
 
 fn pod_of(agent: &Agent) -> Pod {
@@ -69,7 +69,7 @@ fn pod_of(agent: &Agent) -> Pod {
 
 /// The pod of an agent in a town that is not bare.
 fn pod_in(agent: &Agent, town: &Town) -> Pod {
-    agent_pod(agent, mode(agent), town, &here(), VolumeGroup::default()).unwrap()
+    agent_pod(agent, mode(agent), town, None, &here(), VolumeGroup::default()).unwrap()
 }
 
 fn label<'a>(pod: &'a Pod, key: &str) -> &'a str {

@@ -16,14 +16,21 @@ use crate::resources::{
 #[test]
 fn nothing_is_built_that_was_not_asked_for_or_has_no_owner() {
     let bare = town(json!({"template": null, "agentTemplate": null}));
-    assert_eq!(town_pod(&bare, &here(), VolumeGroup::default()), None);
+    assert_eq!(town_pod(&bare, None, &here(), VolumeGroup::default()), None);
     assert_eq!(town_claim(&bare, &here()), None);
     let toast = agent(json!({}));
-    assert_eq!(agent_pod(&toast, Mode::Task, &bare, &here(), VolumeGroup::default()), None, "no template");
+    assert_eq!(
+        agent_pod(&toast, Mode::Task, &bare, None, &here(), VolumeGroup::default()),
+        None,
+        "no template"
+    );
     assert_eq!(agent_claim(&toast, &here()), None);
     let mut unbound = agent(json!({"storage": {"size": "1Gi"}}));
     unbound.metadata.labels = None;
-    assert_eq!(agent_pod(&unbound, Mode::Task, &town(json!({})), &here(), VolumeGroup::default()), None);
+    assert_eq!(
+        agent_pod(&unbound, Mode::Task, &town(json!({})), None, &here(), VolumeGroup::default()),
+        None
+    );
     assert_eq!(agent_claim(&unbound, &here()), None);
 }
 
@@ -89,11 +96,11 @@ fn a_pod_carries_what_it_was_made_from() {
     let mut gas = town(json!({}));
     let mut toast = agent(json!({}));
     let pods = |gas: &Town, toast: &Agent| {
-        [town_pod(gas, &here(), VolumeGroup::default()).unwrap(), pod_in(toast, gas)]
+        [town_pod(gas, None, &here(), VolumeGroup::default()).unwrap(), pod_in(toast, gas)]
     };
     let [of_town, of_agent] = pods(&gas, &toast);
-    assert_eq!(annotation(&of_town, names::POD_REVISION), town_revision(&gas));
-    assert_eq!(annotation(&of_agent, names::POD_REVISION), agent_revision(&toast, &gas));
+    assert_eq!(annotation(&of_town, names::POD_REVISION), town_revision(&gas, None));
+    assert_eq!(annotation(&of_agent, names::POD_REVISION), agent_revision(&toast, &gas, None));
     for pod in [of_town, of_agent] {
         assert!(!pod.metadata.annotations.unwrap().contains_key(names::RESTART_AT), "nobody asked for it");
     }

@@ -38,13 +38,13 @@ fn rig(change: Value) -> Value {
 #[test]
 fn a_new_version_of_the_operator_does_not_change_revisions() {
     let gas = town(full_town());
-    let revisions = (town_revision(&gas), agent_revision(&agent(full_agent()), &gas));
+    let revisions = (town_revision(&gas, None), agent_revision(&agent(full_agent()), &gas, None));
     assert_eq!(revisions, ("4479876c685f2935".into(), "d0a63756b46cf448".into()));
 }
 
 #[test]
 fn each_part_of_a_towns_pod_changes_its_revision() {
-    let before = town_revision(&town(full_town()));
+    let before = town_revision(&town(full_town()), None);
     for change in [
         json!({"template": template(json!({"terminationGracePeriodSeconds": 1}))}),
         json!({"template": null}),
@@ -53,13 +53,13 @@ fn each_part_of_a_towns_pod_changes_its_revision() {
         json!({"activityProbe": null}),
         json!({"activityProbe": {"port": 80, "tokenSecretName": "theirs"}}),
     ] {
-        assert_ne!(town_revision(&town(with(full_town(), change.clone()))), before, "{change}");
+        assert_ne!(town_revision(&town(with(full_town(), change.clone())), None), before, "{change}");
     }
 }
 
 #[test]
 fn each_part_of_an_agents_pod_changes_its_revision() {
-    let before = agent_revision(&agent(full_agent()), &town(full_town()));
+    let before = agent_revision(&agent(full_agent()), &town(full_town()), None);
     let changed = template(json!({"terminationGracePeriodSeconds": 1}));
     for (of_agent, of_town) in [
         (json!({"template": changed}), json!({})),
@@ -80,7 +80,7 @@ fn each_part_of_an_agents_pod_changes_its_revision() {
     ] {
         let (toast, gas) =
             (agent(with(full_agent(), of_agent.clone())), town(with(full_town(), of_town.clone())));
-        assert_ne!(agent_revision(&toast, &gas), before, "{of_agent} {of_town}");
+        assert_ne!(agent_revision(&toast, &gas, None), before, "{of_agent} {of_town}");
     }
 }
 
@@ -88,7 +88,7 @@ fn each_part_of_an_agents_pod_changes_its_revision() {
 fn what_no_pod_is_made_from_changes_no_revision() {
     let revisions = |of_town: &Value, of_agent: &Value| {
         let gas = town(with(full_town(), of_town.clone()));
-        (town_revision(&gas), agent_revision(&agent(with(full_agent(), of_agent.clone())), &gas))
+        (town_revision(&gas, None), agent_revision(&agent(with(full_agent(), of_agent.clone())), &gas, None))
     };
     let nothing = json!({});
     let before = revisions(&nothing, &nothing);
@@ -119,13 +119,13 @@ fn what_no_pod_is_made_from_changes_no_revision() {
 #[test]
 fn a_digest_of_a_template_gives_the_revision_of_the_template() {
     let (mut gas, mut toast) = (town(full_town()), agent(full_agent()));
-    let before = (town_revision(&gas), agent_revision(&toast, &gas));
+    let before = (town_revision(&gas, None), agent_revision(&toast, &gas, None));
     let templates = [&mut gas.spec.template, &mut gas.spec.agent_template, &mut toast.spec.template];
     for template in templates.into_iter().flatten() {
         *template = PodTemplate::Digest(digest(template));
     }
-    assert_eq!((town_revision(&gas), agent_revision(&toast, &gas)), before);
-    assert!(town_pod(&gas, &here(), VolumeGroup::default()).is_none(), "no pod is made from a digest");
+    assert_eq!((town_revision(&gas, None), agent_revision(&toast, &gas, None)), before);
+    assert!(town_pod(&gas, None, &here(), VolumeGroup::default()).is_none(), "no pod is made from a digest");
 }
 
 /// One of these values of a field, or none.
@@ -214,8 +214,8 @@ proptest! {
         field in any::<Index>(),
     ) {
         let [one, other] = [town(mixed(&one, &other, field)), town(one)];
-        let pod = |town| essence(town_pod(town, &here(), VolumeGroup::default()).unwrap());
-        prop_assert_eq!(town_revision(&one) == town_revision(&other), pod(&one) == pod(&other));
+        let pod = |town| essence(town_pod(town, None, &here(), VolumeGroup::default()).unwrap());
+        prop_assert_eq!(town_revision(&one, None) == town_revision(&other, None), pod(&one) == pod(&other));
     }
 
     #[test]
@@ -231,7 +231,7 @@ proptest! {
             (one.0.clone(), mixed(&one.1, &other.1, field))
         };
         let (one, other) = ((agent(one.0), town(one.1)), (agent(of_agent), town(of_town)));
-        let revision = |(agent, town): &(Agent, Town)| agent_revision(agent, town);
+        let revision = |(agent, town): &(Agent, Town)| agent_revision(agent, town, None);
         let pod = |(agent, town): &(Agent, Town)| essence(pod_in(agent, town));
         prop_assert_eq!(revision(&one) == revision(&other), pod(&one) == pod(&other));
     }

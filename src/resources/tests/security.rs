@@ -120,7 +120,7 @@ fn a_volume_that_we_made_is_written_by_a_pod_that_says_nothing() {
 #[test]
 fn volume_gets_no_group_when_the_installation_has_none() {
     let town = town(json!({"storage": {"size": "1Gi"}}));
-    let pod = town_pod(&town, &super::here(), VolumeGroup(None)).unwrap();
+    let pod = town_pod(&town, None, &super::here(), VolumeGroup(None)).unwrap();
     let context = spec(&pod).security_context.as_ref().unwrap();
     assert_eq!((context.fs_group, context.fs_group_change_policy.as_deref()), (None, None));
     assert_eq!(context.seccomp_profile.as_ref().unwrap().type_, "RuntimeDefault");
@@ -133,6 +133,7 @@ fn a_pod_for_windows_is_left_alone() {
         let template = template(json!({"os": {"name": name}}));
         town_pod(
             &town(json!({"template": template, "storage": {"size": "1Gi"}})),
+            None,
             &super::here(),
             VolumeGroup::default(),
         )

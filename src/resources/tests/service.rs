@@ -37,7 +37,7 @@ fn a_service_leads_to_the_towns_pod_and_to_no_other() {
     assert!(!leads_to(&Install("other".into()), &pod_of_town(json!({})).metadata.labels));
     let mut successor = town(json!({}));
     successor.metadata.uid = Some("cccccccc-0000-4000-8000-000000000000".into());
-    let pod = town_pod(&successor, &here(), VolumeGroup::default()).unwrap();
+    let pod = town_pod(&successor, None, &here(), VolumeGroup::default()).unwrap();
     assert!(!leads_to(&here(), &pod.metadata.labels), "of the same name");
 }
 

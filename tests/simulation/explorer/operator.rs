@@ -23,7 +23,9 @@ use town_operator::cluster::{
     Clock, Cluster, Decoded, Error, Fence, Followed, Limits, Look, Term, looks, take_over,
 };
 use town_operator::lifecycle::{ObjectKey, Uid};
-use town_operator::operator::{Looked, reconcile_agent, reconcile_tombstone, reconcile_town};
+use town_operator::operator::{
+    Looked, reconcile_agent, reconcile_child, reconcile_tombstone, reconcile_town,
+};
 use town_operator::resources::{Install, VolumeGroup};
 
 use super::line::Line;
@@ -47,6 +49,8 @@ pub enum Subject {
     Agent(ObjectKey),
     /// The record of a destruction.
     Tombstone(ObjectKey),
+    /// A pod and a claim without owners.
+    Child(ObjectKey),
 }
 
 impl std::fmt::Display for Subject {
@@ -55,6 +59,7 @@ impl std::fmt::Display for Subject {
             Self::Town(key) => write!(f, "town {}", key.name),
             Self::Agent(key) => write!(f, "agent {}", key.name),
             Self::Tombstone(key) => write!(f, "tombstone {}", key.name),
+            Self::Child(key) => write!(f, "child {}", key.name),
         }
     }
 }
@@ -65,6 +70,7 @@ impl From<Look> for Subject {
             Look::Town(key) => Self::Town(key),
             Look::Agent(key) => Self::Agent(key),
             Look::Tombstone(key) => Self::Tombstone(key),
+            Look::Child(key) => Self::Child(key),
         }
     }
 }
@@ -362,6 +368,7 @@ impl Operator {
                     Subject::Town(key) => reconcile_town(&cluster, key).await,
                     Subject::Agent(key) => reconcile_agent(&cluster, key).await,
                     Subject::Tombstone(key) => reconcile_tombstone(&cluster, key).await,
+                    Subject::Child(key) => reconcile_child(&cluster, key).await,
                 }
             };
             tokio::time::timeout(DEADLINE, look).await.map_err(|_| None)?.map_err(Some)

@@ -1,0 +1,95 @@
+//! Pods that went since the usage of their town was counted last, and how long they ran.
+//!
+//! Invariant kept here: a pod that comes and goes between two writes of a status is counted once. At most a thousand
+//! pods of a town are remembered, and all are forgotten when the process ends.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+use k8s_openapi::jiff::Timestamp;
+
+use super::lock;
+use crate::lifecycle::{PodFacts, Run, Uid};
+
+/// Pods of a town that are remembered.
+const REMEMBERED: usize = 1_000;
+
+/// Pods that have gone, by the UID of their town.
+#[derive(Default)]
+pub(super) struct Runs(Mutex<HashMap<Uid, Vec<Run>>>);
+
+impl Runs {
+    /// A pod is gone, or is about to leave the index.
+    pub(super) fn ended(&self, pod: &PodFacts, now: Timestamp) {
+        let (Some(town), Some(started)) = (&pod.town_uid, pod.started) else { return };
+        let ended =
+            pod.termination.as_ref().and_then(|end| end.at).or(pod.stops_by).map_or(now, |at| at.min(now));
+        let mut all = lock(&self.0);
+        let runs = all.entry(town.clone()).or_default();
+        if runs.len() < REMEMBERED && !runs.iter().any(|run| run.pod == pod.uid) {
+            runs.push(Run { pod: pod.uid.clone(), started, ended });
+        }
+    }
+
+    /// The pods of a town that have gone since its usage was counted last.
+    pub(super) fn of(&self, town: &Uid) -> Vec<Run> {
+        lock(&self.0).get(town).cloned().unwrap_or_default()
+    }
+
+    /// The usage of a town until this time is on record.
+    pub(super) fn counted(&self, town: &Uid, until: Timestamp) {
+        let mut all = lock(&self.0);
+        if let Some(runs) = all.get_mut(town) {
+            runs.retain(|run| until < run.ended);
+            if runs.is_empty() {
+                all.remove(town);
+            }
+        }
+    }
+
+    /// The town is gone.
+    pub(super) fn forget(&self, town: &Uid) {
+        lock(&self.0).remove(town);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::Pod;
+    use serde_json::json;
+
+    use super::super::project::pod_facts;
+    use super::*;
+    use crate::api::names;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn pod(uid: &str, started: i64) -> PodFacts {
+        let pod = json!({"metadata": {"name": uid, "namespace": "ns", "uid": uid, "labels": {names::TOWN_UID: "t"}},
+            "spec": {"containers": []}, "status": {"startTime": at(started).to_string()}});
+        pod_facts(&serde_json::from_value::<Pod>(pod).unwrap()).unwrap()
+    }
+
+    // code.md A30.
+    #[test]
+    fn a_pod_that_has_gone_is_remembered_until_its_usage_is_on_record() {
+        let (runs, town) = (Runs::default(), Uid::new("t"));
+        runs.ended(&pod("a", 10), at(70));
+        runs.ended(&pod("a", 10), at(80));
+        let mut told = pod("b", 20);
+        told.stops_by = Some(at(60));
+        runs.ended(&told, at(90));
+        let seen: Vec<_> = runs.of(&town).iter().map(|run| (run.started, run.ended)).collect();
+        assert_eq!(seen, [(at(10), at(70)), (at(20), at(60))]);
+        runs.counted(&town, at(65));
+        assert_eq!(runs.of(&town).len(), 1);
+        runs.counted(&town, at(70));
+        assert_eq!(runs.of(&town), []);
+        (0..2 * REMEMBERED).for_each(|n| runs.ended(&pod(&n.to_string(), 0), at(1)));
+        assert_eq!(runs.of(&town).len(), REMEMBERED, "it is bounded");
+        runs.forget(&town);
+        assert_eq!(runs.of(&town), []);
+    }
+}
