@@ -175,7 +175,7 @@ impl<T: Indexed> Index<T> {
 
     /// How many objects a group has.
     pub fn count(&self, group: &Group) -> usize {
-        self.read().groups.get(group).map_or(0, BTreeSet::len)
+        self.read().groups.get(group).map_or(0, Vec::len)
     }
 
     /// An object was added or changed. Returns whom that concerns: what stands there now, and what stood there

@@ -25,7 +25,7 @@ const STARTING: &str = "Starting";
 pub(super) fn town(cluster: &Cluster, town: &Town, uid: &Uid, status: &TownStatus, now: Timestamp) {
     starts(&cluster.metrics, town, status);
     if let Some(usage) = &status.usage {
-        cluster.runs.counted(uid, usage.since.0);
+        cluster.runs.counted(uid, usage.count_time.0);
     }
     let owner = OwnerRef { key: ObjectKey::of(&town.metadata), uid: uid.clone() };
     sleep(&cluster.metrics, town, &bound_agents(cluster, &owner), status, now);
