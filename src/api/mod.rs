@@ -26,13 +26,13 @@ pub use crds::YamlError;
 pub use crds::{SCHEMA_REVISION, crds, to_yaml};
 pub use duration::Duration;
 pub use pod_template::PodTemplate;
-pub use storage::{AccessMode, DataSource, RetainPolicy, Storage};
+pub use storage::{AccessMode, Copied, DataSource, RetainPolicy, Storage};
 pub use tombstone::{
     Cause, KindCount, Receipt, ReceiptOutcome, Recreate, Tombstone, TombstoneChild, TombstoneKind,
     TombstonePhase, TombstonePolicy, TombstoneSpec, TombstoneStatus,
 };
 pub use town::{
     ActivityProbe, AgentCounts, Alarm, AsleepReason, Backlog, BlockedBy, DestroyStatus, DestroyStep, Drain,
-    Expiry, ExpiryPolicy, PodStatus, Port, RestartsStatus, Rig, StorageStatus, Town, TownSpec, TownStatus,
-    UsageStatus,
+    Expiry, ExpiryPolicy, PodStatus, Port, Protocol, RestartsStatus, Rig, StorageStatus, Town, TownSpec,
+    TownStatus, UsageStatus,
 };

@@ -39,6 +39,9 @@ pub const POD_REVISION: &str = "gastown.dev/pod-revision";
 pub const POD_CONTAINERS: &str = "gastown.dev/containers";
 /// Annotation on a pod: `<generation of the town>.<generation of the agent, or 0>` of the specs that it was made from.
 pub const POD_GENERATION: &str = "gastown.dev/pod-generation";
+/// Annotation on a claim: a digest of the labels and annotations that the operator copied from the spec of its owner,
+/// and their keys.
+pub const COPIED: &str = "gastown.dev/copied";
 /// Annotation on a retained claim, instead of our labels: `<kind>/<namespace>/<name>` of its last owner.
 pub const RETAINED_FROM: &str = "gastown.dev/retained-from";
 /// Annotation on a claim: `"true"` when the spec of its owner says that the claim outlives the owner. It counts once the

@@ -1,8 +1,10 @@
 //! What a town or an agent asks of its volume.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::KubeSchema;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -12,7 +14,7 @@ use serde_json::{Value, json};
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("has(self.size) != has(self.existingClaimName)").message("storage needs either size (a claim is made) or existingClaimName (one that exists is used)"),
-    validation = Rule::new("!has(self.existingClaimName) || !(has(self.storageClassName) || has(self.accessModes) || has(self.dataSource) || has(self.retainPolicy))").message("storage with existingClaimName takes no storageClassName, accessModes, dataSource or retainPolicy: the claim is used as it is, and never deleted"),
+    validation = Rule::new("!has(self.existingClaimName) || !(has(self.storageClassName) || has(self.accessModes) || has(self.dataSource) || has(self.retainPolicy) || has(self.labels) || has(self.annotations))").message("storage with existingClaimName takes no storageClassName, accessModes, dataSource, retainPolicy, labels or annotations: the claim is used as it is, and never deleted"),
     validation = Rule::new("!has(self.accessModes) || self.accessModes.size() == 1 || !('ReadWriteOncePod' in self.accessModes)").message("storage.accessModes must name ReadWriteOncePod alone, or not at all"),
 )]
 pub struct Storage {
@@ -36,10 +38,44 @@ pub struct Storage {
     /// A VolumeSnapshot or another claim of the namespace that the volume starts from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_source: Option<DataSource>,
+    /// labels are copied to the claim, for example for tools that back up volumes or bill for them; at most 32. A later
+    /// change is copied too. Keys under gastown.dev/ are not allowed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "copied_labels")]
+    pub labels: Option<BTreeMap<String, String>>,
+    /// annotations are copied to the claim as labels are; at most 32, each value at most 4096 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "copied_annotations")]
+    pub annotations: Option<BTreeMap<String, String>>,
     /// Name of a claim of the namespace that is used instead of one of our own. It is never deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
     pub existing_claim_name: Option<String>,
+}
+
+fn copied_labels(_: &mut SchemaGenerator) -> Schema {
+    copied("labels", 63, r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$")
+}
+
+fn copied_annotations(_: &mut SchemaGenerator) -> Schema {
+    copied("annotations", 4096, "")
+}
+
+/// A bounded map. The operator's own keys are no part of it: by those, claims are found and owned.
+fn copied(field: &str, longest: u32, pattern: &str) -> Schema {
+    let mut value = json!({"type": "string", "maxLength": longest});
+    if !pattern.is_empty() {
+        value["pattern"] = pattern.into();
+    }
+    json_schema!({
+        "type": "object",
+        "maxProperties": 32,
+        "additionalProperties": value,
+        "x-kubernetes-validations": [{
+            "rule": "self.all(key, !key.startsWith('gastown.dev/'))",
+            "message": format!("storage.{field} must not have keys under gastown.dev/: those are the operator's"),
+        }],
+    })
 }
 
 /// A rule between an object as it was and as it is to be. It stands at the root of the schema, because it needs the
@@ -90,10 +126,27 @@ pub(super) fn transitions() -> impl Iterator<Item = Value> {
 }
 
 impl Storage {
+    /// The labels and annotations that the claim gets.
+    pub fn copied(&self) -> Copied {
+        Copied {
+            labels: self.labels.clone().unwrap_or_default(),
+            annotations: self.annotations.clone().unwrap_or_default(),
+        }
+    }
+
     /// Whether the claim outlives its owner.
     pub fn is_retained(&self) -> bool {
         self.retain_policy == Some(RetainPolicy::Retain)
     }
+}
+
+/// Labels and annotations of a claim that come from a spec.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Copied {
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations.
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// What becomes of a claim when its owner is destroyed.

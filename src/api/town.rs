@@ -2,6 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -97,7 +98,7 @@ pub struct TownSpec {
     #[schemars(length(min = 1, max = 32))]
     #[x_kube(
         merge_strategy = ListMerge::Map(vec!["name".into()]),
-        validation = Rule::new("self.all(p, self.exists_one(q, q.port == p.port))").message("spec.ports must not name a port number twice")
+        validation = Rule::new("self.all(p, self.exists_one(q, q.port == p.port && (has(q.protocol) ? q.protocol : 'TCP') == (has(p.protocol) ? p.protocol : 'TCP')))").message("spec.ports must not name a port number twice for one protocol")
     )]
     pub ports: Vec<Port>,
     /// Repositories that agents work on. Removing one destroys its agents.
@@ -188,15 +189,68 @@ impl Rig {
 }
 
 /// A port of the town's pod that its Service offers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Port {
-    /// Name of the port; a DNS label.
+    /// name is the name of the port in the Service, unique in the town; a DNS label of 1 to 63 characters.
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub name: String,
-    /// Number of the port, in the pod as in the Service.
+    /// port is the number of the port in the Service, from 1 to 65535, unique for its protocol.
     #[schemars(range(min = 1, max = 65535))]
     pub port: i32,
+    /// targetPort is the port of the town's pod: a number from 1 to 65535, or the name of a container's port. The
+    /// default is the number in port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("type(self) == int ? self >= 1 && self <= 65535 : self.size() <= 15 && self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')").message("spec.ports[].targetPort must be a number from 1 to 65535, or the name of a container's port with at most 15 lower-case letters, digits and '-'"))]
+    pub target_port: Option<IntOrString>,
+    /// protocol is TCP, UDP or SCTP. The default is TCP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<Protocol>,
+    /// appProtocol is the application protocol of the port, for example http or kubernetes.io/h2c. Meshes and gateways read it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$")
+    )]
+    pub app_protocol: Option<String>,
+}
+
+/// The transport protocol of a port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Protocol {
+    /// TCP.
+    #[default]
+    #[serde(rename = "TCP")]
+    Tcp,
+    /// UDP.
+    #[serde(rename = "UDP")]
+    Udp,
+    /// SCTP.
+    #[serde(rename = "SCTP")]
+    Sctp,
+}
+
+impl Protocol {
+    /// The protocol's name, as in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+            Self::Sctp => "SCTP",
+        }
+    }
+}
+
+impl Port {
+    /// The port with its defaults.
+    #[must_use]
+    pub fn resolved(&self) -> Self {
+        Self {
+            target_port: Some(self.target_port.clone().unwrap_or(IntOrString::Int(self.port))),
+            protocol: Some(self.protocol.unwrap_or_default()),
+            ..self.clone()
+        }
+    }
 }
 
 /// Work known outside the cluster.

@@ -153,9 +153,8 @@ async fn one(
             let size = json!({"spec": {"resources": {"requests": {"storage": size}}}});
             change::<PersistentVolumeClaim>(cluster, &owner.uid, claim, uid, size).await.map(drop)
         }
-        Action::MarkClaim { claim, uid, retain } => {
-            let value = if *retain { json!("true") } else { Value::Null };
-            let mark = json!({"metadata": {"annotations": {names::RETAIN: value}}});
+        Action::MarkClaim { claim, uid, retain, copied, before } => {
+            let mark = json!({"metadata": resources::claim_marks(*retain, copied, before.as_deref())});
             change::<PersistentVolumeClaim>(cluster, &owner.uid, claim, uid, mark).await.map(drop)
         }
         Action::RetainClaim(key, uid) => retain(cluster, subject, owner, key, uid).await,

@@ -312,6 +312,7 @@ mod tests {
             finalizers: vec![],
             of_pod: false,
             retain: false,
+            copied: None,
         };
         ClaimFacts { child, lost: false, requested: None, capacity: None }
     }

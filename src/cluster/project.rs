@@ -2,13 +2,13 @@
 
 use k8s_openapi::api::core::v1::{
     Container, ContainerStateTerminated, ContainerStatus, PersistentVolume, PersistentVolumeClaim, Pod,
-    PodCondition, PodSpec, PodStatus, Service,
+    PodCondition, PodSpec, PodStatus, Service, ServicePort,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::api::condition::reason;
-use crate::api::{Agent, Hook, PodTemplate, Port, Tombstone, TombstoneSpec, Town, names};
+use crate::api::{Agent, Hook, PodTemplate, Port, Protocol, Tombstone, TombstoneSpec, Town, names};
 use crate::lifecycle::{
     ChildFacts, ChildKind, ClaimFacts, ObjectKey, OwnerRef, PodClaim, PodFacts, PodPhase, ServiceFacts,
     Termination, TombstoneFacts, Uid, VolumeFacts, annotation, cut, label, plain,
@@ -190,8 +190,25 @@ pub(super) fn service_facts(service: &Service) -> Option<ServiceFacts> {
     let ports = service.spec.iter().flat_map(|s| s.ports.iter().flatten());
     Some(ServiceFacts {
         child: child_facts(ChildKind::Service, &service.metadata)?,
-        ports: ports.map(|p| Port { name: p.name.clone().unwrap_or_default(), port: p.port }).collect(),
+        ports: ports.map(port).collect(),
     })
+}
+
+/// A port as a town's spec would name it, with its defaults.
+fn port(port: &ServicePort) -> Port {
+    let protocol = match port.protocol.as_deref() {
+        Some("UDP") => Protocol::Udp,
+        Some("SCTP") => Protocol::Sctp,
+        _ => Protocol::Tcp,
+    };
+    let port = Port {
+        name: port.name.clone().unwrap_or_default(),
+        port: port.port,
+        target_port: port.target_port.clone(),
+        protocol: Some(protocol),
+        app_protocol: port.app_protocol.clone(),
+    };
+    port.resolved()
 }
 
 /// The facts of any child, from its metadata alone; `None` for one that was never stored.
@@ -206,6 +223,7 @@ pub(super) fn child_facts(kind: ChildKind, meta: &ObjectMeta) -> Option<ChildFac
         deleting: meta.deletion_timestamp.is_some(),
         finalizers: meta.finalizers.clone().unwrap_or_default(),
         retain: annotation(meta, names::RETAIN) == Some("true"),
+        copied: annotation(meta, names::COPIED).map(str::to_owned),
         of_pod: label(meta, names::INSTALL).is_none()
             && meta.owner_references.iter().flatten().any(|owner| owner.kind == "Pod"),
     })
@@ -447,6 +465,7 @@ fn container_trouble(container: &ContainerStatus, spec: &PodSpec) -> Option<(&'s
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
     use serde_json::{Value, json};
 
     use super::*;
@@ -971,13 +990,20 @@ mod tests {
         let service = json!({
             "metadata": {"name": "gas-1", "namespace": "ns", "uid": "s",
                 "labels": {names::TOWN_UID: "t", names::INSTALL: "here"}},
-            "spec": {"ports": [{"name": "web", "port": 80, "targetPort": 80}, {"port": 81}]},
+            "spec": {"ports": [{"name": "web", "port": 80, "targetPort": 80}, {"port": 81},
+                {"name": "dns", "port": 53, "targetPort": "dns", "protocol": "UDP", "appProtocol": "example.com/d"}]},
         });
         let facts = service_facts(&serde_json::from_value(service).unwrap()).unwrap();
         assert_eq!((facts.child.kind, facts.child.uid.as_str()), (ChildKind::Service, "s"));
         assert_eq!((facts.child.town_uid, facts.child.agent_uid), (Some(Uid::new("t")), None));
-        let port = |name: &str, port: i32| Port { name: name.into(), port };
-        assert_eq!(facts.ports, [port("web", 80), port("", 81)]);
+        let port = |port: Value| serde_json::from_value::<Port>(port).unwrap().resolved();
+        let web = port(json!({"name": "web", "port": 80}));
+        assert_eq!(
+            (web.target_port.clone(), web.protocol),
+            (Some(IntOrString::Int(80)), Some(Protocol::Tcp))
+        );
+        let dns = json!({"name": "dns", "port": 53, "targetPort": "dns", "protocol": "UDP", "appProtocol": "example.com/d"});
+        assert_eq!(facts.ports, [web, port(json!({"name": "", "port": 81})), port(dns)]);
         assert_eq!(service_facts(&Service::default()), None);
     }
 }

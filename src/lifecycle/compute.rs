@@ -14,8 +14,8 @@ use super::probe;
 use super::restart::{self, Next, Starts};
 use super::retry::{Limit, Revision};
 use super::update::{self, Update};
-use crate::api::TownStatus;
 use crate::api::condition::{self, reason};
+use crate::api::{Port, TownStatus};
 
 /// What is to be done about it, and how it stands.
 #[derive(Default)]
@@ -90,7 +90,7 @@ pub(super) fn service(s: &TownSnapshot, status: &mut TownStatus) -> Option<Actio
             let child = &there.child;
             Some(Action::DeleteChild(child.kind, child.key.clone(), child.uid.clone()))
         }
-        Some(there) if there.ports != *ports => {
+        Some(there) if there.ports != ports.iter().map(Port::resolved).collect::<Vec<_>>() => {
             Some(Action::UpdateService(there.child.key.clone(), there.child.uid.clone()))
         }
         Some(_) => None,

@@ -572,6 +572,8 @@ pub struct ChildFacts {
     pub of_pod: bool,
     /// A claim that says that it outlives its owner.
     pub retain: bool,
+    /// What it says of the labels and annotations that were copied to it.
+    pub copied: Option<String>,
 }
 
 /// A Service of a town's pod.

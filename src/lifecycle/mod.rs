@@ -58,7 +58,7 @@ pub use facts::{
 pub use guard::Guard;
 pub use ids::{ObjectKey, OwnerId, OwnerRef, Uid, child_name, is_named_child, service_name};
 pub use kinds::ChildKind;
-pub use needs::claim_record;
+pub use needs::{claim_record, copied_keys, copied_mark};
 pub use plan::{Action, Ask, Notice, Plan, Questions};
 pub use pods::events_are_due;
 pub use probe::{FAILURES, token_secret_name};

@@ -1,6 +1,7 @@
 //! What a pod needs before it may run: its volume claim, and for an agent a pod template.
 
 use k8s_openapi::jiff::Timestamp;
+use sha2::{Digest, Sha256};
 
 use super::conditions::{Conditions, gives, is_true};
 use super::facts::{AgentSnapshot, ClaimFacts, TownFacts};
@@ -10,7 +11,7 @@ use super::quantity::larger;
 use super::status::finish_agent;
 use super::update::edited;
 use crate::api::condition::{self, reason};
-use crate::api::{AgentStatus, Storage, StorageStatus};
+use crate::api::{AgentStatus, Copied, Storage, StorageStatus};
 
 /// What an owner's volume asks for.
 #[derive(Default)]
@@ -70,9 +71,29 @@ pub(super) fn volume(
 pub(super) fn mark_claim(wanted: Option<&Storage>, found: Option<&ClaimFacts>) -> Option<Action> {
     let wanted = wanted.filter(|storage| storage.existing_claim_name.is_none())?;
     let child = &found.filter(|claim| !claim.child.deleting)?.child;
-    let retain = wanted.is_retained();
-    let mark = || Action::MarkClaim { claim: child.key.clone(), uid: child.uid.clone(), retain };
-    (child.retain != retain).then(mark)
+    let (retain, copied) = (wanted.is_retained(), wanted.copied());
+    let same = child.retain == retain && child.copied == copied_mark(&copied);
+    let (claim, uid, before) = (child.key.clone(), child.uid.clone(), child.copied.clone());
+    (!same).then_some(Action::MarkClaim { claim, uid, retain, copied, before })
+}
+
+/// What a claim says of the labels and annotations that were copied to it: a digest of them, and their keys, so that
+/// those that leave the spec can be taken off the claim. `None`: there are none.
+pub fn copied_mark(copied: &Copied) -> Option<String> {
+    let Copied { labels, annotations } = copied;
+    let keys =
+        labels.keys().map(|key| format!("l:{key}")).chain(annotations.keys().map(|key| format!("a:{key}")));
+    let keys: Vec<_> = keys.collect();
+    // Maps of strings always have a JSON form.
+    let digest = Sha256::digest(serde_json::to_string(&(labels, annotations)).unwrap_or_default());
+    let digest = digest.iter().take(8).fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
+    (!keys.is_empty()).then(|| format!("{digest},{}", keys.join(",")))
+}
+
+/// The keys of the labels and of the annotations in such a mark.
+pub fn copied_keys(mark: &str) -> (Vec<&str>, Vec<&str>) {
+    let keys = |prefix: &str| mark.split(',').skip(1).filter_map(|key| key.strip_prefix(prefix)).collect();
+    (keys("l:"), keys("a:"))
 }
 
 /// What status says of a claim.

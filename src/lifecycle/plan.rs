@@ -8,7 +8,7 @@ use k8s_openapi::jiff::Timestamp;
 use super::clock::earlier;
 use super::ids::{ObjectKey, Uid};
 use super::kinds::ChildKind;
-use crate::api::{ActivityProbe, Hook, TombstoneChild, TombstoneSpec, TombstoneStatus};
+use crate::api::{ActivityProbe, Copied, Hook, TombstoneChild, TombstoneSpec, TombstoneStatus};
 
 /// What to do now, whom to ask, what to report, and when to look again.
 #[must_use]
@@ -212,7 +212,7 @@ pub enum Action {
         /// The size.
         size: Quantity,
     },
-    /// Write on exactly this volume claim whether it outlives its owner.
+    /// Write on exactly this volume claim whether it outlives its owner, and the labels and annotations of the spec.
     MarkClaim {
         /// The claim.
         claim: ObjectKey,
@@ -220,6 +220,10 @@ pub enum Action {
         uid: Uid,
         /// Whether it does.
         retain: bool,
+        /// The labels and annotations.
+        copied: Copied,
+        /// What the claim says of those that were copied before.
+        before: Option<String>,
     },
     /// Let exactly this volume claim go its own way: our labels go, it stays.
     RetainClaim(ObjectKey, Uid),

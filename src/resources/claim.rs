@@ -11,9 +11,11 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use serde_json::{Map, Value, json};
+
 use super::meta::{Install, of_agent, of_town};
-use crate::api::{AccessMode, Agent, DataSource, Storage, Town, names};
-use crate::lifecycle::{OwnerRef, child_name};
+use crate::api::{AccessMode, Agent, Copied, DataSource, Storage, Town, names};
+use crate::lifecycle::{OwnerRef, child_name, copied_keys, copied_mark};
 
 /// The town's claim; `None` where its spec asks for none, or names one that exists.
 pub fn town_claim(town: &Town, install: &Install) -> Option<PersistentVolumeClaim> {
@@ -33,6 +35,33 @@ pub(super) fn claim_name(storage: &Storage, owner: &OwnerRef, found: Option<&str
     storage.existing_claim_name.clone().unwrap_or_else(ours)
 }
 
+/// The change of a claim's metadata that gives it the policy, labels and annotations of its owner's spec. Keys that were
+/// copied before and have left the spec are removed; the operator's own keys stay, whatever the claim says.
+pub fn claim_marks(retain: bool, copied: &Copied, before: Option<&str>) -> Value {
+    let (old_labels, old_annotations) = before.map(copied_keys).unwrap_or_default();
+    let map = |old: Vec<&str>, new: &BTreeMap<String, String>| -> Map<String, Value> {
+        let gone = old.into_iter().map(|key| (key.to_owned(), Value::Null));
+        let all = gone.chain(new.iter().map(|(key, value)| (key.clone(), json!(value))));
+        all.filter(|(key, _)| !is_own(key)).collect()
+    };
+    let labels = map(old_labels, &copied.labels);
+    let mut annotations = map(old_annotations, &copied.annotations);
+    annotations.insert(names::RETAIN.to_owned(), if retain { json!("true") } else { Value::Null });
+    annotations.insert(names::COPIED.to_owned(), json!(copied_mark(copied)));
+    json!({"labels": labels, "annotations": annotations})
+}
+
+/// Whether a key of a claim is the operator's.
+fn is_own(key: &str) -> bool {
+    key.starts_with(names::PREFIX)
+        || [names::APP_NAME, names::APP_COMPONENT, names::APP_MANAGED_BY].contains(&key)
+}
+
+/// Copies what the operator does not set itself.
+fn copy(ours: &mut Option<BTreeMap<String, String>>, theirs: BTreeMap<String, String>) {
+    ours.get_or_insert_default().extend(theirs.into_iter().filter(|(key, _)| !is_own(key)));
+}
+
 fn claim(mut metadata: ObjectMeta, storage: &Storage) -> Option<PersistentVolumeClaim> {
     if storage.existing_claim_name.is_some() {
         return None;
@@ -40,6 +69,12 @@ fn claim(mut metadata: ObjectMeta, storage: &Storage) -> Option<PersistentVolume
     if storage.is_retained() {
         let annotations = metadata.annotations.get_or_insert_default();
         annotations.insert(names::RETAIN.to_owned(), "true".to_owned());
+    }
+    let copied = storage.copied();
+    if let Some(mark) = copied_mark(&copied) {
+        metadata.annotations.get_or_insert_default().insert(names::COPIED.to_owned(), mark);
+        copy(&mut metadata.labels, copied.labels);
+        copy(&mut metadata.annotations, copied.annotations);
     }
     let modes = storage.access_modes.as_deref().unwrap_or(&[AccessMode::ReadWriteOnce]);
     let spec = PersistentVolumeClaimSpec {

@@ -14,7 +14,7 @@ mod service;
 mod tests;
 mod volumes;
 
-pub use claim::{agent_claim, town_claim};
+pub use claim::{agent_claim, claim_marks, town_claim};
 pub use meta::Install;
 pub use pod::{agent_pod, hook_annotation, town_pod};
 pub use revision::{agent_revision, digest, revision, town_revision};

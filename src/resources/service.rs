@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::meta::{Install, not_in_backups, of_town, owner_reference};
 use crate::api::{Port, Town, names};
@@ -40,10 +39,13 @@ pub(super) fn town_host(town: &Town) -> Option<String> {
 }
 
 fn service_port(port: &Port) -> ServicePort {
+    let port = port.resolved();
     ServicePort {
-        name: Some(port.name.clone()),
+        name: Some(port.name),
         port: port.port,
-        target_port: Some(IntOrString::Int(port.port)),
+        target_port: port.target_port,
+        protocol: port.protocol.map(|protocol| protocol.as_str().to_owned()),
+        app_protocol: port.app_protocol,
         ..ServicePort::default()
     }
 }

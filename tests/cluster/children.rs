@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret, Service};
 use k8s_openapi::api::storage::v1::StorageClass;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt;
 use kube::api::{Api, PostParams};
 use serde_json::{Value, json};
@@ -18,6 +19,8 @@ pub fn add(stories: &mut Stories) {
     stories.alone(a_volume_grows_where_its_class_allows_it_and_the_refusal_is_shown_where_not);
     stories.alone(no_more_towns_start_at_once_than_may);
     stories.with_the_operator(t21_ports_are_offered_by_a_service_that_follows_them);
+    stories.with_the_operator(service_offers_each_port_as_the_spec_says);
+    stories.with_the_operator(claim_follows_the_labels_and_annotations_of_the_spec);
     stories.with_the_operator(a_service_goes_with_its_town);
     stories.with_the_operator(a_service_of_somebody_else_is_left_alone);
     stories.with_the_operator(the_token_is_made_once_and_goes_with_its_town);
@@ -63,6 +66,55 @@ async fn t21_ports_are_offered_by_a_service_that_follows_them(story: Story) {
     story.town("hall").merge(json!({"spec": {"ports": null}})).await;
     story.seen::<Service>(&town.child()).gone().await;
     story.town("hall").until("names none", |town| town.status.as_ref().unwrap().service.is_none()).await;
+}
+
+async fn service_offers_each_port_as_the_spec_says(story: Story) {
+    let dns = |target: Value| {
+        json!([
+            {"name": "dns", "port": 53, "targetPort": target, "protocol": "UDP"},
+            {"name": "dns-tcp", "port": 53, "targetPort": 5353, "appProtocol": "example.com/dns"},
+        ])
+    };
+    story.create_town("hall", workshop_with(json!({"ports": dns(json!("query"))}))).await;
+    let town = story.town("hall").until("is idle", |town| town.phase() == "Idle").await;
+    let service = story.seen::<Service>(&town.child());
+    let offers = |service: &Service| -> Vec<(i32, String, String, Option<String>)> {
+        let ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
+        ports
+            .map(|port| {
+                let target = match port.target_port.clone().unwrap() {
+                    IntOrString::Int(number) => number.to_string(),
+                    IntOrString::String(name) => name,
+                };
+                (port.port, target, port.protocol.clone().unwrap(), port.app_protocol.clone())
+            })
+            .collect()
+    };
+    let tcp = || (53, "5353".to_owned(), "TCP".to_owned(), Some("example.com/dns".to_owned()));
+    assert_eq!(offers(&service.get().await), [(53, "query".into(), "UDP".into(), None), tcp()]);
+    story.town("hall").merge(json!({"spec": {"ports": dns(json!(1053))}})).await;
+    service
+        .until("has the new target", |s| offers(s) == [(53, "1053".into(), "UDP".into(), None), tcp()])
+        .await;
+}
+
+async fn claim_follows_the_labels_and_annotations_of_the_spec(story: Story) {
+    let storage =
+        json!({"size": "1Gi", "labels": {"team": "ours", "tier": "gold"}, "annotations": {"cost": "1"}});
+    let town = story.create_town("hall", workshop_with(json!({"storage": storage}))).await;
+    story.town("hall").until("is idle", |town| town.phase() == "Idle").await;
+    let claim = story.seen::<PersistentVolumeClaim>(&town.child());
+    let made = claim.get().await;
+    let label = |claim: &PersistentVolumeClaim, key: &str| claim.labels().get(key).cloned();
+    assert_eq!([label(&made, "team"), label(&made, "tier")], [Some("ours".into()), Some("gold".into())]);
+    assert_eq!(made.annotations().get("cost").map(String::as_str), Some("1"));
+
+    let storage = json!({"labels": {"team": "theirs", "tier": null}, "annotations": null});
+    story.town("hall").merge(json!({"spec": {"storage": storage}})).await;
+    let changed =
+        claim.until("has the new labels", |claim| label(claim, "team") == Some("theirs".into())).await;
+    assert_eq!((label(&changed, "tier"), changed.annotations().get("cost")), (None, None));
+    assert_eq!(label(&changed, names::TOWN_UID), town.uid(), "the operator's own labels stay");
 }
 
 async fn a_service_goes_with_its_town(story: Story) {

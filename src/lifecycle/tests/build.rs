@@ -193,8 +193,10 @@ impl TownBuilder {
 
     /// With a Service that offers these ports.
     pub fn service(mut self, ports: &[i32]) -> Self {
-        self.0.service =
-            Some(ServiceFacts { child: child(ChildKind::Service, "gas"), ports: numbered(ports) });
+        self.0.service = Some(ServiceFacts {
+            child: child(ChildKind::Service, "gas"),
+            ports: numbered(ports).iter().map(Port::resolved).collect(),
+        });
         self
     }
 
@@ -440,6 +442,7 @@ pub fn claim(owner: &str) -> ClaimFacts {
         finalizers: Vec::new(),
         of_pod: false,
         retain: false,
+        copied: None,
     };
     ClaimFacts { child, lost: false, requested: None, capacity: None }
 }
@@ -803,7 +806,12 @@ fn probe() -> ActivityProbe {
 }
 
 fn numbered(ports: &[i32]) -> Vec<Port> {
-    ports.iter().map(|&port| Port { name: format!("p{port}"), port }).collect()
+    ports.iter().map(|&port| port_of(&format!("p{port}"), port)).collect()
+}
+
+/// A port with every default.
+pub fn port_of(name: &str, port: i32) -> Port {
+    Port { name: name.into(), port, target_port: None, protocol: None, app_protocol: None }
 }
 
 /// A child of the owner of which no more need be known.
@@ -819,6 +827,7 @@ pub fn child(kind: ChildKind, owner: &str) -> ChildFacts {
         finalizers: Vec::new(),
         of_pod: false,
         retain: false,
+        copied: None,
     }
 }
 

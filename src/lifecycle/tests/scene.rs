@@ -19,8 +19,8 @@ use crate::api::{
 use crate::lifecycle::{
     Action, AgentSnapshot, Ask, ChildFacts, ChildKind, ClaimFacts, Freshness, Notice, ObjectKey, OwnerRef,
     PodFacts, PodPhase, ProbeFacts, Record, Remains, ServiceFacts, Standing, Termination, TownFacts,
-    TownSnapshot, TownView, Uid, Unknown, child_name, decide_agent, decide_town, has_finalizer, label, mode,
-    needs_live, needs_live_town, pod_record, service_name, standing, tombstone, tombstone_name,
+    TownSnapshot, TownView, Uid, Unknown, child_name, copied_mark, decide_agent, decide_town, has_finalizer,
+    label, mode, needs_live, needs_live_town, pod_record, service_name, standing, tombstone, tombstone_name,
 };
 
 /// More rounds than any change needs; whoever needs more never comes to rest.
@@ -761,9 +761,10 @@ impl Scene {
                     self.claims.iter_mut().find(|c| c.child.key == *claim && c.child.uid == *uid).unwrap();
                 claim.requested = Some(size.clone());
             }
-            Action::MarkClaim { claim, uid, retain } => {
+            Action::MarkClaim { claim, uid, retain, copied, .. } => {
                 let marked = self.claims.iter_mut().find(|c| c.child.key == *claim && c.child.uid == *uid);
-                marked.unwrap().child.retain = *retain;
+                let marked = &mut marked.unwrap().child;
+                (marked.retain, marked.copied) = (*retain, copied_mark(copied));
             }
             Action::RetainClaim(key, uid) => {
                 let dying = self.meta(who).deletion_timestamp.is_some();
@@ -827,7 +828,10 @@ impl Scene {
         let town = self.town.as_ref().unwrap();
         let name = service_name(&OwnerRef::of(&town.metadata).unwrap());
         let child = a_child(ChildKind::Service, Self::key(&name), uid, town_uid, agent_uid);
-        self.services.push(ServiceFacts { child, ports: town.spec.ports.clone() });
+        self.services.push(ServiceFacts {
+            child,
+            ports: town.spec.ports.iter().map(crate::api::Port::resolved).collect(),
+        });
     }
 
     fn create_claim(&mut self, who: &Who) -> StorageStatus {
@@ -1027,6 +1031,7 @@ fn a_child(
         finalizers: Vec::new(),
         of_pod: false,
         retain: false,
+        copied: None,
     }
 }
 

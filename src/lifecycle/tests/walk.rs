@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::build::{entry, mayor, polecat, quiet, town};
 use super::scene::{Node, Scene};
-use crate::api::{ActivityReport, Duration, Port, ReportedState, names};
+use crate::api::{ActivityReport, Duration, ReportedState, names};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
@@ -110,7 +110,7 @@ fn take(scene: &mut Scene, turn: Turn) {
             }
         }),
         Turn::Ports(yes) => scene.edit_town("ports or not", |t| {
-            t.spec.ports = yes.then(|| Port { name: "web".into(), port: 80 }).into_iter().collect();
+            t.spec.ports = yes.then(|| super::build::port_of("web", 80)).into_iter().collect();
         }),
         Turn::Backlog(yes) => scene.edit_town("backlog or not", |t| t.spec.backlog.triage = i32::from(yes)),
         Turn::Reports(who, state) => {

@@ -4,9 +4,9 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use serde_json::json;
 
 use super::{agent, here, pod_of, pod_of_town, town};
-use crate::api::{Mode, names};
+use crate::api::{Copied, Mode, names};
 use crate::resources::{
-    VolumeGroup, agent_claim, agent_pod, agent_revision, town_claim, town_pod, town_revision,
+    VolumeGroup, agent_claim, agent_pod, agent_revision, claim_marks, town_claim, town_pod, town_revision,
 };
 
 fn claims() -> [PersistentVolumeClaim; 2] {
@@ -42,6 +42,32 @@ fn a_claim_has_the_name_and_the_labels_of_the_pod_that_mounts_it() {
         labels.remove(names::EXCLUDE_FROM_BACKUP);
         assert_eq!(claim.metadata.labels, Some(labels));
     }
+}
+
+#[test]
+fn claim_gets_the_labels_and_annotations_of_the_spec_beside_the_operators_own() {
+    let storage = json!({"storage": {"size": "1Gi", "labels": {"team": "ours", "app.kubernetes.io/managed-by": "x"},
+        "annotations": {"cost": "1"}}});
+    let spec = town(storage);
+    let claim = town_claim(&spec, &here()).unwrap();
+    let (labels, annotations) = (claim.metadata.labels.unwrap(), claim.metadata.annotations.unwrap());
+    assert_eq!((labels["team"].as_str(), annotations["cost"].as_str()), ("ours", "1"));
+    assert_eq!(labels[names::APP_MANAGED_BY], names::MANAGER, "the operator's own label stays");
+    let mark = annotations[names::COPIED].clone();
+
+    // Another value, and a key that left the spec; the mark may name whatever its author likes.
+    let copied = Copied { labels: [("team".to_owned(), "theirs".to_owned())].into(), ..Copied::default() };
+    let forged = format!("{mark},l:{},a:{}", names::TOWN_UID, names::RETAIN);
+    let change = claim_marks(true, &copied, Some(&forged));
+    assert_eq!(change["labels"], json!({"team": "theirs"}));
+    let annotations = change["annotations"].as_object().unwrap();
+    assert_eq!((&annotations["cost"], &annotations[names::RETAIN]), (&json!(null), &json!("true")));
+    assert_ne!(annotations[names::COPIED], json!(mark));
+    let none = claim_marks(false, &Copied::default(), annotations[names::COPIED].as_str());
+    assert_eq!(
+        (&none["labels"], &none["annotations"][names::COPIED]),
+        (&json!({"team": null}), &json!(null))
+    );
 }
 
 // code.md B1: another version of the operator may have given the claim a name by another rule.

@@ -97,7 +97,7 @@ async fn bad_storage_is_refused(story: Story) {
     let either = &["spec.storage", "either size", "or existingClaimName"];
     let as_it_is = &[
         "spec.storage",
-        "existingClaimName takes no storageClassName, accessModes, dataSource or retainPolicy",
+        "existingClaimName takes no storageClassName, accessModes, dataSource, retainPolicy, labels or annotations",
     ];
     let existing = |more: Value| merged(json!({"existingClaimName": "theirs"}), more);
     let source = |source: Value| json!({"size": "1Gi", "dataSource": source});
@@ -112,6 +112,17 @@ async fn bad_storage_is_refused(story: Story) {
         (existing(json!({"accessModes": ["ReadWriteOnce"]})), as_it_is),
         (existing(json!({"dataSource": {"kind": "VolumeSnapshot", "name": "x"}})), as_it_is),
         (existing(json!({"retainPolicy": "Delete"})), as_it_is),
+        (existing(json!({"labels": {"team": "ours"}})), as_it_is),
+        (existing(json!({"annotations": {"cost": "1"}})), as_it_is),
+        (
+            json!({"size": "1Gi", "labels": {"gastown.dev/install": "other"}}),
+            &["storage.labels must not have keys under gastown.dev/"],
+        ),
+        (
+            json!({"size": "1Gi", "annotations": {"gastown.dev/retain": "true"}}),
+            &["storage.annotations must not have keys under gastown.dev/"],
+        ),
+        (json!({"size": "1Gi", "labels": {"team": "a b"}}), &["spec.storage.labels.team", "\"a b\""]),
         (
             json!({"existingClaimName": "My_Claim"}),
             &["spec.storage.existingClaimName", "\"My_Claim\"", "[a-z0-9]"],
@@ -167,6 +178,26 @@ async fn bad_ports_and_probes_are_refused(story: Story) {
         (ports(port("", 80)), &["spec.ports[0].name", "at least 1"]),
         (ports(port(&"p".repeat(64), 80)), &["spec.ports[0].name", "63"]),
         (ports(port("http", 0)), &["spec.ports[0].port", "0", "greater than or equal to 1"]),
+        (
+            ports(json!([{"name": "a", "port": 53}, {"name": "b", "port": 53, "protocol": "TCP"}])),
+            &["spec.ports must not name a port number twice for one protocol"],
+        ),
+        (
+            ports(json!([{"name": "a", "port": 53, "targetPort": 0}])),
+            &["spec.ports[].targetPort must be a number from 1 to 65535", "name of a container's port"],
+        ),
+        (
+            ports(json!([{"name": "a", "port": 53, "targetPort": "Not A Name"}])),
+            &["spec.ports[].targetPort must be a number from 1 to 65535", "name of a container's port"],
+        ),
+        (
+            ports(json!([{"name": "a", "port": 53, "protocol": "tcp"}])),
+            &["spec.ports[0].protocol", "\"tcp\"", "UDP"],
+        ),
+        (
+            ports(json!([{"name": "a", "port": 53, "appProtocol": "a b"}])),
+            &["spec.ports[0].appProtocol", "\"a b\""],
+        ),
         (ports(port("http", 65536)), &["spec.ports[0].port", "65536", "less than or equal to 65535"]),
         (ports(json!([{"name": "http", "port": "80"}])), &["spec.ports[0].port", "integer", "string"]),
         (
