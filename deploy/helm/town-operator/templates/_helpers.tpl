@@ -3,7 +3,7 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
-{{/* The name of everything the release creates: the release's name, with the chart's unless it is in it. */}}
+{{/* The name of every object of the release: the name of the release, and the name of the chart if the first does not contain it. */}}
 {{- define "town-operator.fullname" -}}
 {{- if .Values.fullnameOverride }}
 {{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" }}

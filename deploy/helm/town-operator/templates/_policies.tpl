@@ -1,6 +1,6 @@
 {{/*
-Parts of the admission policies, as CEL. A match condition decides whether a policy applies to a request. A check by
-the authorizer stands in a variable: CEL evaluates a variable only when a validation reads it, and allows about two
+Parts of the admission policies, as CEL. A match condition decides whether a policy applies to a request. Checks by
+the authorizer are variables, because CEL evaluates a variable only when a validation reads it, and allows about two
 checks in one expression.
 */}}
 
@@ -33,7 +33,7 @@ that the controller manager can use. A refusal would leave namespaces and owners
 {{/*
 Whether the old or the new object belongs to this installation. Both count: otherwise an object could pass with the
 label of another installation and get the label of this one by a second request. A Town, an Agent or a Tombstone
-without a label can be adopted and counts, too.
+without a label counts too, because the operator can adopt it.
 */}}
 {{- define "town-operator.concerns" -}}
 - name: concerns-this-installation
@@ -42,23 +42,23 @@ without a label can be adopted and counts, too.
     o.metadata.labels["gastown.dev/install"].matches({{ include "town-operator.installPattern" . }})))
 {{- end }}
 
-{{/* Whether the user is an administrator. Without a namespace: only a ClusterRoleBinding grants it. */}}
+{{/* Whether the user is an administrator. The check has no namespace, so only a ClusterRoleBinding grants the verb. */}}
 {{- define "town-operator.administrator" -}}
 - name: administrator
   expression: authorizer.group("gastown.dev").resource("towns").check("administer").allowed()
 {{- end }}
 
-{{/* The same for people to read. */}}
+{{/* The definition of an administrator, for messages. */}}
 {{- define "town-operator.administratorsText" -}}
 administrators (users with the verb administer on towns.gastown.dev)
 {{- end }}
 
-{{/* Our finalizer on towns and agents, and its name in older versions, as a list in CEL. */}}
+{{/* The operator's finalizer on towns and agents, and its name in older versions, as a list in CEL. */}}
 {{- define "town-operator.finalizers" -}}
 ["gastown.dev/cleanup", "gastown.dev/finalizer"]
 {{- end }}
 
-{{/* The labels that ownership rests on, as a list in CEL. */}}
+{{/* The labels that define ownership, as a list in CEL. */}}
 {{- define "town-operator.ownershipLabels" -}}
 ["gastown.dev/install", "gastown.dev/town-uid", "gastown.dev/agent-uid", "gastown.dev/owner-uid"]
 {{- end }}
@@ -79,7 +79,7 @@ metadata:
     {{- include "town-operator.labels" $ | nindent 4 }}
 {{- end }}
 
-{{/* Puts the policy of this name in force: list of the context, the name, and the name of its parameter if it has one. */}}
+{{/* The binding of a policy: list of the context, the name, and the name of the parameter if the policy has one. */}}
 {{- define "town-operator.policyBinding" -}}
 {{- $ := index . 0 }}
 apiVersion: admissionregistration.k8s.io/v1
