@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# The life of a town on real containers, told in stages: `make demo`.
+# Shows the life of a town with real containers, in stages: `make demo`.
 #
-#   CONTEXT=...      a context of your kubeconfig: use that cluster; else a cluster of the test bed is used,
-#                    and started for the time of the demo if it does not run
-#   IMAGE=...        the operator's image; with CONTEXT it must be where that cluster can pull it
+#   CONTEXT=...      a context of your kubeconfig; the demo uses its cluster. Without CONTEXT the demo uses a cluster of
+#                    the test bed, and starts it for the time of the demo if it does not run
+#   IMAGE=...        the operator's image; with CONTEXT the cluster must be able to pull it
 #   AGENT_IMAGE=...  an image with a shell for the town's containers, with CONTEXT (default busybox:1.37)
-#   KEEP=1           leave everything as it is at the end, to look around
+#   KEEP=1           keep the cluster and all objects at the end
 #
-# Every stage says what it does, waits for what must come of it, and fails if it does not come. What is
-# applied lies in deploy/examples; the commands are shown as a person would type them.
+# Each stage prints its purpose, waits for its result, and fails if the result does not appear in time. The applied
+# manifests are in deploy/examples. The demo prints each command as a user would type it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -18,14 +18,14 @@ IMAGE=${IMAGE:-localhost/town-operator:dev}
 
 chart=deploy/helm/town-operator
 examples=deploy/examples
-# Not the namespace of the README: nobody's own installation is touched.
+# The namespace differs from the namespace of the README, so that the demo does not touch an installation of the user.
 system=town-demo-system
 namespace=town-demo
 uid_label=gastown.dev/town-uid
 
 if [ -t 1 ]; then bold=$'\e[1m' dim=$'\e[2m' plain=$'\e[0m'; else bold='' dim='' plain=''; fi
 
-# ---------------------------------------------------------------- telling
+# ---------------------------------------------------------------- output
 
 stages=()
 stage_title=''
@@ -48,7 +48,7 @@ say() { printf '%s\n' "$*"; }
 
 indent() { sed 's/^/    /'; }
 
-# Through a file, because it may be said in a subshell; the first complaint is the one that counts.
+# The complaint goes through a file, because a subshell may report it. The first complaint counts.
 complain() { [ -s "$work/complaint" ] || printf '%s\n' "$*" >"$work/complaint"; }
 
 fail() {
@@ -56,12 +56,12 @@ fail() {
     exit 1
 }
 
-# ---------------------------------------------------------------- acting
+# ---------------------------------------------------------------- actions
 
 k() { "$kubectl" "${at[@]}" "$@"; }
 kn() { k --namespace "$namespace" "$@"; }
 
-# Runs kubectl in the demo's namespace and shows the command as one would type it.
+# Runs kubectl in the demo's namespace and prints the command as a user would type it.
 show() {
     local shown='' word
     for word in "$@"; do
@@ -74,13 +74,13 @@ show() {
     kn "$@" 2>&1 | indent
 }
 
-# Applies an example as it is, but for the name of the image where the cluster has another.
+# Applies an example. The only change is the name of the image if the cluster has another one.
 apply() {
     printf '%s$ kubectl -n %s apply -f %s%s\n' "$dim" "$namespace" "$1" "$plain"
     sed "s#image: busybox:1.37#image: $agent_image#" "$1" | kn apply -f - | indent
 }
 
-# await WHAT SECONDS COMMAND...: asks again and again until the command succeeds.
+# await DESCRIPTION SECONDS COMMAND...: repeats the command until it succeeds.
 await() {
     local what=$1 limit=$2 end
     shift 2
@@ -91,10 +91,10 @@ await() {
     done
 }
 
-# One field of an object; nothing where the object or the field is missing.
+# Prints one field of an object, or nothing if the object or the field is missing.
 field() { kn get "$1" --ignore-not-found -o "jsonpath=$2"; }
 
-# ---------------------------------------------------------------- asking
+# ---------------------------------------------------------------- queries
 
 pods_of_town() { kn get pods -l "$uid_label=$town_uid" -o name; }
 no_pods() { [ -z "$(pods_of_town)" ]; }
@@ -107,14 +107,14 @@ mayor_is_back() {
     [ -n "$now" ] && ! grep -q "$mayor_pod_uid" <<<"$now" && grep -q ' True$' <<<"$now"
 }
 
-# The operator's last line, if it got that far.
+# Prints the last line of the operator's log, if there is a log.
 operator_says() {
     local line
     line=$(k logs --namespace "$system" deployment/town-operator --tail=1 2>/dev/null || true)
     printf '%s' "${line:-nothing}"
 }
 
-# Every object of every kind, in every namespace, that carries the town's UID; and the town by its own.
+# Prints every object of every kind, in every namespace, with the town's UID in its label, and the town itself.
 objects_of_town() {
     local kinds
     kinds=$(k api-resources --verbs=list -o name | sort -u | paste -sd, -)
@@ -130,10 +130,10 @@ volumes_of_town() {
 }
 no_volumes() { [ -z "$(volumes_of_town)" ]; }
 
-# The UIDs of every pod that ever was in the demo's namespace, a line each, from a watch.
+# Prints the UID of every pod that a watch saw in the demo's namespace, one per line.
 pods_seen() { sort -u "$work/pods" | grep . || true; }
 
-# Processes on the node that belong to one of these pods: the pod's UID is in the name of their control group.
+# Counts the processes on the node that belong to one of these pods. The name of their control group contains the pod's UID.
 processes_of_town() {
     local uid patterns=()
     for uid in $(pods_seen); do patterns+=(-e "pod$uid" -e "pod${uid//-/_}"); done
@@ -142,7 +142,7 @@ processes_of_town() {
 }
 no_processes() { [ "$(processes_of_town)" -eq 0 ]; }
 
-# Prints a file of an agent's volume, read by a pod that is not the town's and goes again.
+# Prints a file of an agent's volume. A temporary pod, which is not part of the town, reads the file.
 read_volume() {
     local claim
     claim=$(field "agent/$1" '{.status.storage.claim}')
@@ -172,7 +172,7 @@ POD
     kn delete pod reader --wait >/dev/null
 }
 
-# ---------------------------------------------------------------- ending
+# ---------------------------------------------------------------- clean-up
 
 started_bed=''
 installed=''
@@ -193,7 +193,7 @@ collect_logs() {
     [ -n "$CONTEXT" ] || "$bed" logs >"$logs/cluster.log" 2>&1 || true
 }
 
-# Gives the cluster back as it was.
+# Restores the cluster to its state before the demo.
 clean_up() {
     if [ -n "$watcher" ]; then
         kill "$watcher" 2>/dev/null || true
@@ -201,8 +201,8 @@ clean_up() {
         watcher=''
     fi
     if [ -n "$KEEP" ]; then
-        [ -z "$installed" ] || say "Left as it is (KEEP=1): towns in namespace $namespace, the operator in $system."
-        [ -z "$started_bed" ] || say "The cluster still runs: make cluster-status, make cluster-down."
+        [ -z "$installed" ] || say "KEEP=1: the towns stay in namespace $namespace, the operator stays in namespace $system."
+        [ -z "$started_bed" ] || say "The cluster keeps running. Use make cluster-status and make cluster-down."
         return 0
     fi
     if [ -n "$started_bed" ]; then
@@ -211,7 +211,7 @@ clean_up() {
     fi
     [ -n "$installed" ] || return 0
     local left=0
-    # The towns first, while their operator is there.
+    # The towns are deleted first, because their deletion needs the operator.
     k delete namespace "$namespace" --ignore-not-found --timeout=90s >/dev/null || left=1
     if [ $left -eq 0 ]; then
         "$helm" "${helm_at[@]}" uninstall town-operator --namespace "$system" --ignore-not-found --wait >/dev/null || left=1
@@ -219,7 +219,7 @@ clean_up() {
             || k delete customresourcedefinition towns.gastown.dev agents.gastown.dev --ignore-not-found --timeout=60s >/dev/null || left=1
         k delete namespace "$system" --ignore-not-found --timeout=60s >/dev/null || left=1
     fi
-    [ $left -eq 0 ] || say "Not everything of the demo could be removed: look at namespaces $namespace and $system." >&2
+    [ $left -eq 0 ] || say "The demo could not remove all its objects. Check the namespaces $namespace and $system." >&2
     return $left
 }
 
@@ -255,13 +255,13 @@ work=$(mktemp -d)
 trap on_exit EXIT
 trap 'fail interrupted' INT TERM
 
-# ---------------------------------------------------------------- the stages
+# ---------------------------------------------------------------- stages
 
-stage "A cluster"
+stage "Start a cluster"
 bed=$target/debug/bed
 if [ -n "$CONTEXT" ]; then
     [ "$IMAGE" != localhost/town-operator:dev ] \
-        || fail "with CONTEXT say IMAGE=... too: the operator's image, where the cluster can pull it"
+        || fail "CONTEXT needs IMAGE=... too: the operator's image, in a registry that the cluster can pull from"
     at=(--context "$CONTEXT")
     helm_at=(--kube-context "$CONTEXT")
     agent_image=${AGENT_IMAGE:-busybox:1.37}
@@ -270,16 +270,16 @@ if [ -n "$CONTEXT" ]; then
     k version >"$work/version.log" 2>&1 || fail "no answer from the cluster of context $CONTEXT: $(tail -n 1 "$work/version.log")"
 else
     cargo build --locked --quiet -p town-bed
-    why=$("$bed" can-node) || fail "$why; or name a cluster: make demo CONTEXT=... IMAGE=..."
+    why=$("$bed" can-node) || fail "$why; or use a cluster of yours: make demo CONTEXT=... IMAGE=..."
     "$bed" build >/dev/null
     kubectl=$("$bed" path kubectl)
     helm=$("$bed" path helm)
     deploy/image.sh
     agent_image=localhost/town-bed/busybox:1
-    # The builds are not part of the story.
+    # The time of the builds does not count.
     began=$SECONDS stage_began=$SECONDS
     if ! "$bed" status >/dev/null 2>&1; then
-        # Set first: an interrupted start is taken down, too.
+        # The variable is set before the start, so that the clean-up also removes an interrupted start.
         started_bed=1
     fi
     "$bed" up >"$work/bed-up.out" 2>"$work/bed-up.log" || fail "the cluster did not start: $(tail -n 1 "$work/bed-up.log")"
@@ -291,10 +291,10 @@ else
 fi
 k get nodes | indent
 
-stage "The operator, by helm"
+stage "Install the operator with helm"
 elsewhere=$(k get deployments --all-namespaces -l app.kubernetes.io/name=town-operator \
     -o jsonpath='{range .items[*]}{.metadata.namespace}{"\n"}{end}' | grep -vx "$system" || true)
-[ -z "$elsewhere" ] || fail "a town-operator already runs in namespace $elsewhere; the demo brings its own and needs a cluster without one"
+[ -z "$elsewhere" ] || fail "a town-operator already runs in namespace $elsewhere; the demo installs its own operator and needs a cluster without one"
 k get customresourcedefinition towns.gastown.dev >/dev/null 2>&1 && had_definitions=1
 case ${IMAGE##*/} in
     *@*) image=(--set-string "image.repository=${IMAGE%@*}" --set-string "image.digest=${IMAGE##*@}") ;;
@@ -308,7 +308,7 @@ printf '%s$ helm install town-operator %s --namespace %s%s\n' "$dim" "$chart" "$
     || fail "helm install: $(tail -n 1 "$work/helm.log"); the operator says: $(operator_says)"
 k --namespace "$system" get pods | indent
 
-# A namespace of an earlier demo goes first, its towns with it.
+# The namespace of an earlier demo is deleted first, with its towns.
 k delete namespace "$namespace" --ignore-not-found --timeout=90s >/dev/null
 k create namespace "$namespace" >/dev/null
 k label namespace "$namespace" pod-security.kubernetes.io/enforce=restricted >/dev/null
@@ -316,8 +316,8 @@ k label namespace "$namespace" pod-security.kubernetes.io/enforce=restricted >/d
     >"$work/pods" 2>"$work/watch.log" &
 watcher=$!
 
-stage "A town, its mayor and two polecats"
-say "A town with storage, a mayor who is there while the town is awake, and two polecats with a piece of work each."
+stage "Create a town, its mayor and two polecats"
+say "The town has storage. The mayor has a pod while the town is awake. Each polecat has one bead."
 apply $examples/01-town.yaml
 apply $examples/02-mayor.yaml
 apply $examples/03-polecats.yaml
@@ -327,68 +327,68 @@ kn wait town/willow agent/willow-mayor --for=condition=Ready --timeout=60s >/dev
 show get towns,agents,pods
 [ -n "$CONTEXT" ] || say "Processes of the town on the node: $(processes_of_town)"
 
-stage "The work is done"
-say "Each polecat looks for primes and writes them to its own volume. Exit 0 is done: it is recorded, and the pod goes."
+stage "The polecats finish their work"
+say "Each polecat computes primes and writes them to its own volume. Exit code 0 finishes the bead. The operator records the result and deletes the pod."
 await "the polecats' work done" 60 bead_done alder wil-1
 await "the polecats' work done" 60 bead_done birch wil-2
 show get agents
 
-stage "Asleep by itself"
-say "Nobody works any more. After sleepAfter, 20 seconds, the town sleeps: no pod is left, the storage stays."
+stage "The idle town falls asleep"
+say "The town has no work. After sleepAfter (20 seconds) the town sleeps: the operator deletes all pods and keeps the storage."
 kn wait town/willow --for=condition=Asleep --timeout=90s >/dev/null || fail "the town did not fall asleep"
-no_pods || fail "the town says that it sleeps, and has pods: $(pods_of_town | paste -sd' ' -)"
+no_pods || fail "the town has the condition Asleep, but still has pods: $(pods_of_town | paste -sd' ' -)"
 show get town willow
 show get pods,persistentvolumeclaims
-say "In the volume of alder, read by a pod that is not the town's:"
+say "A pod outside the town reads the volume of alder:"
 ledger=$(read_volume alder ledger)
 indent <<<"$ledger"
-[ "$ledger" = "wil-1: 2262 primes below 20000" ] || fail "the ledger of alder is not what its work should have left"
+[ "$ledger" = "wil-1: 2262 primes below 20000" ] || fail "the ledger of alder does not have the expected content"
 
-stage "A new hook wakes it"
+stage "A new bead wakes the town"
 show patch agent alder --type merge -p '{"spec":{"hook":{"bead":"wil-3","title":"Find all primes below 30000","instructions":"30000"}}}'
 kn wait town/willow --for=condition=Asleep=False --timeout=60s >/dev/null || fail "the town did not wake"
 await "wil-3 done" 60 bead_done alder wil-3
 kn wait town/willow agent/willow-mayor --for=condition=Ready --timeout=60s >/dev/null || fail "the town did not become Ready again"
 show get towns,agents,pods
-say "The volume of alder again:"
+say "The volume of alder has the results of both beads:"
 ledger=$(read_volume alder ledger)
 indent <<<"$ledger"
 [ "$ledger" = "$(printf 'wil-1: 2262 primes below 20000\nwil-3: 3245 primes below 30000')" ] \
-    || fail "the ledger of alder is not what its two pieces of work should have left"
+    || fail "the ledger of alder does not have the expected content after two beads"
 
-stage "A pod is killed by hand"
+stage "The operator replaces a deleted pod"
 mayor_pod=$(field agent/willow-mayor '{.status.pod.name}')
 mayor_pod_uid=$(field agent/willow-mayor '{.status.pod.uid}')
 show delete pod "$mayor_pod"
 await "the mayor's pod replaced" 60 mayor_is_back
 show get pods
-say "Another pod, and the same mayor: name and volume are the agent's, not the pod's."
+say "The pod is new, and the mayor is the same: name and volume belong to the agent, not to the pod."
 
-stage "The town is deleted"
+stage "A user deletes the town"
 kinds=$(objects_of_town | sed 's#/.*##; s#\.gastown\.dev$##; s#^Town$#town#' | sort | uniq -c | awk '{ printf "%s%s %s", s, $1, $2; s = ", " }')
-say "Before: $kinds."
+say "Before the delete: $kinds."
 [ -n "$CONTEXT" ] || say "Processes of the town on the node: $(processes_of_town)"
 show delete town willow --timeout=90s
 left=$(objects_of_town)
-[ -z "$left" ] || fail "left of the town: $(paste -sd' ' - <<<"$left")"
+[ -z "$left" ] || fail "the deletion left these objects behind: $(paste -sd' ' - <<<"$left")"
 await "the town's volumes gone" 60 no_volumes
-say "After: of all $(k api-resources --verbs=list -o name | sort -u | wc -l) kinds in the cluster no object carries the town's UID, and no volume is left."
+say "After the delete: the cluster has $(k api-resources --verbs=list -o name | sort -u | wc -l) kinds, and no object of any kind has the town's UID. No volume is left."
 if [ -n "$CONTEXT" ]; then
-    say "(On a cluster of your own the demo does not look at the nodes' processes.)"
+    say "(On a cluster of yours the demo does not check the processes on the nodes.)"
 else
     await "the town's processes gone" 10 no_processes
-    say "Of all $(pods_seen | wc -l) pods that were in the namespace, these processes are left on the node: $(processes_of_town)."
+    say "The namespace had $(pods_seen | wc -l) pods in total. Their processes that are left on the node: $(processes_of_town)."
 fi
 
-stage "It does not come back"
-say "The same town again, as a restored backup would bring it: with its tombstone. It runs nothing, and says why."
+stage "The town does not come back"
+say "A restored backup would create the same town again, with its tombstone annotation. The operator runs nothing of it, and a condition gives the reason."
 apply $examples/04-tombstoned-town.yaml
-kn wait town/willow --for=jsonpath='{.status.phase}'=Tombstoned --timeout=30s >/dev/null || fail "the tombstone was not seen"
+kn wait town/willow --for=jsonpath='{.status.phase}'=Tombstoned --timeout=30s >/dev/null || fail "the town did not get the phase Tombstoned"
 show get town willow
 say "$(field town/willow '{.status.conditions[?(@.type=="Ready")].message}')" | indent
 town_uid=$(field town/willow '{.metadata.uid}')
 left=$(objects_of_town | grep -v '^Town/willow$' || true)
-[ -z "$left" ] || fail "a town with a tombstone has: $(paste -sd' ' - <<<"$left")"
+[ -z "$left" ] || fail "a town with a tombstone annotation has objects: $(paste -sd' ' - <<<"$left")"
 show delete town willow --timeout=60s
 
 end_stage

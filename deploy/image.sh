@@ -4,11 +4,11 @@
 #   <cargo's target directory>/image/town-operator.tar
 #
 #   IMAGE=...   the name in the archive (default: localhost/town-operator:dev)
-#   ENGINE=...  docker, podman or buildah (default: the first that works; on Debian, as root, buildah is
-#               installed when there is none)
+#   ENGINE=...  docker, podman or buildah (default: the first that works; on Debian, as root, the script installs
+#               buildah if none works)
 #
-# The last line of its output ends in the archive's path, behind ": "; the node tests read it.
-# Nothing is done when the program, the Dockerfile and the name are those of the archive that is there.
+# The last line of the output ends with ": " and the archive's path; the node tests read it.
+# The script builds no new archive if the program, the Dockerfile and the name have not changed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -19,7 +19,7 @@ fail() {
     exit 1
 }
 
-[ "$(uname -s)" = Linux ] || fail "the program in the image is a Linux program and is built on Linux only"
+[ "$(uname -s)" = Linux ] || fail "the image contains a Linux program, and only Linux can build it"
 command -v cargo >/dev/null || fail "cargo is missing: install Rust (https://rustup.rs) and try again"
 
 triple=$(rustc -vV | sed -n 's/^host: //p')
@@ -29,8 +29,8 @@ version=$(cargo pkgid -p town-operator | sed 's/.*[#@]//')
 out=$target/image
 archive=$out/town-operator.tar
 
-# Static, so that it runs where there is no libc. Its own --target keeps the flag away from build scripts and
-# from the other builds' cache.
+# The program is static, because the image has no libc. The explicit --target keeps the flag away from build scripts and
+# from the cache of other builds.
 RUSTFLAGS="${RUSTFLAGS:-} -C target-feature=+crt-static" \
     cargo build --release --locked --bin town-operator --target "$triple"
 program=$target/$triple/release/town-operator
@@ -59,8 +59,8 @@ with_podman() {
     podman "${build[@]}" && podman save --format docker-archive -o "$work/image.tar" "$IMAGE"
 }
 
-# A store of its own, thrown away after: nothing else may see or fill it. vfs and chroot need no
-# kernel features, so that this works inside a container as well.
+# A temporary store keeps the build separate from other images. vfs and chroot need no kernel features, so the build also
+# works inside a container.
 with_buildah() {
     command -v buildah >/dev/null || return 2
     local buildah=(buildah --storage-driver vfs --root "$work/store" --runroot "$work/run")
@@ -68,19 +68,20 @@ with_buildah() {
         && "${buildah[@]}" push --quiet "$IMAGE" "docker-archive:$work/image.tar:$IMAGE"
 }
 
-# Without a question only where that is how things are done: as root, on Debian or its like.
+# The script installs packages only as root on a system with apt-get, where this needs no confirmation.
 install_buildah() {
     [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null || return 1
     echo "image: no container engine works here; installing buildah" >&2
     local install=(apt-get install -y --no-install-recommends -o DPkg::Lock::Timeout=300 buildah)
     export DEBIAN_FRONTEND=noninteractive
-    # A fresh machine has no package lists, or old ones: then they are fetched.
+    # A fresh machine has no package lists, or old ones, so a failed install is repeated after an update.
     { "${install[@]}" || { apt-get update && "${install[@]}"; }; } </dev/null >"$work/log" 2>&1 && return 0
     sed 's/^/apt-get: /' "$work/log" >&2
     return 1
 }
 
-# Tries one engine: 0 built, 2 not there, else it is there and did not do it, and said why.
+# Tries one engine. Exit code: 0 after a build, 2 if the engine is missing; any other code is a failed build, and the
+# engine's log is printed.
 attempt() {
     local code=0
     rm -f "$work/image.tar"
@@ -108,7 +109,7 @@ case ${ENGINE:-} in
     docker | podman | buildah) attempt "$ENGINE" && used=$ENGINE ;;
     *) fail "ENGINE is docker, podman or buildah, not $ENGINE" ;;
 esac
-[ -n "$used" ] || fail "none of the container engines asked (${ENGINE:-docker, podman, buildah}) built the image"
+[ -n "$used" ] || fail "no container engine (${ENGINE:-docker, podman, buildah}) could build the image; see the log above"
 
 mv "$work/image.tar" "$archive"
 echo "$stamp" >"$out/stamp"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the operator with Helm: `make install`.
 #
-#   (nothing)    into the cluster of `make cluster-up`, with an image built here
+#   (default)    into the cluster of `make cluster-up`, with an image built here
 #   KIND=name    into the kind cluster of this name, with an image built here
 #   CONTEXT=...  into the cluster of this context, with IMAGE=..., an image that the cluster can pull
 #   NAMESPACE=.. the namespace of the operator (default: town-system)

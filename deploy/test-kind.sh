@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs the cluster and node tests on a kind cluster made for them: `make test-kind`.
-# The cluster is deleted at the end, however that comes.
+# Runs the cluster and node tests on a temporary kind cluster: `make test-kind`.
+# The script deletes the cluster at the end, also after a failure.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -36,7 +36,7 @@ trap 'exit 1' INT TERM
 
 kind create cluster --name "$name" --kubeconfig "$work/kubeconfig" --wait 120s
 kind load image-archive --name "$name" "$target/image/town-operator.tar"
-# Loaded rather than pulled by each pod, so that no test waits for a registry.
+# The image is loaded into the node, so that no test waits for a registry.
 "$provider" pull "$agent_image"
 kind load docker-image --name "$name" "$agent_image"
 
