@@ -1,4 +1,4 @@
-//! The controller. Everything it does is in [`town_operator::operator`].
+//! The entry point of the controller. [`town_operator::operator`] contains all of its code.
 
 use std::process::ExitCode;
 
