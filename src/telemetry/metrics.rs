@@ -120,14 +120,15 @@ const LONG: &[f64] = &[1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.
 const INTRODUCTION: &str = "\
 # Metrics
 
-Written by `make generate`; do not edit.
+`make generate` writes this file. Do not edit it.
 
-The operator serves them at `/metrics`, in the OpenMetrics text format, on the address of `--metrics-addr`, to
-clients whose bearer token the API server knows and whose user may `get` the non-resource URL `/metrics`
-(`--metrics-auth=none`: to all); the chart's `metrics.service.enabled` and `metrics.serviceMonitor.enabled` let
-Prometheus find them, and its ClusterRole `...-metrics-reader` grants the right. No label names a town or an
-agent: the number of series does not grow with the cluster. Counters begin anew with the process; towns and
-agents are counted once it is ready. `Other` stands for a word that is not listed.
+The operator serves these metrics at `/metrics`, in the OpenMetrics text format, on the address of `--metrics-addr`. A
+client needs a bearer token that the API server accepts, and its user needs the verb `get` on the non-resource URL
+`/metrics`. `--metrics-auth=none` serves all clients. The values `metrics.service.enabled` and
+`metrics.serviceMonitor.enabled` of the chart let Prometheus find the metrics, and the chart's ClusterRole
+`...-metrics-reader` grants the permission. No label contains the name of a town or an agent, so the number of series
+does not grow with the cluster. Counters start at zero with each process. The operator counts towns and agents after
+it is ready. `Other` means a value that is not in the list.
 
 ";
 
@@ -177,100 +178,99 @@ impl Default for Metrics {
     fn default() -> Self {
         let mut c = Catalogue::new();
         let version = Info::new([(VERSION.name, env!("CARGO_PKG_VERSION"))]);
-        c.add("build", "The version of the operator that runs", None, &[VERSION], version);
+        c.add("build", "Version of the running operator", None, &[VERSION], version);
         Self {
             census: OnceLock::new(),
             census_taken: Mutex::default(),
             towns: c.gauges(
                 "towns",
-                "Towns of this installation, and those of none yet, by phase",
+                "Towns by phase: those of this installation, and those without an installation label",
                 [TOWN_PHASE],
             ),
             agents: c.gauges(
                 "agents",
-                "Agents of this installation, and those of none yet, by phase and role",
+                "Agents by phase and role: those of this installation, and those without an installation \
+                 label",
                 [AGENT_PHASE, ROLE],
             ),
             deletions_blocked: c.gauges(
                 "deletions_blocked",
-                "Objects whose deletion does not get on: DeletionBlocked is True",
+                "Objects whose deletion is blocked: the condition DeletionBlocked is True",
                 [KIND],
             ),
             unreadable: c.gauges(
                 "unreadable",
-                "Objects of which parts cannot be decoded: nothing is created from them until they are corrected",
+                "Objects that the operator cannot decode completely. It creates nothing for such an object \
+                 until a user corrects it",
                 [KIND],
             ),
-            tombstones: c.gauges(
-                "tombstones",
-                "Records of what this installation has destroyed, or is destroying, by phase",
-                [TOMBSTONE_PHASE],
-            ),
+            tombstones: c.gauges("tombstones", "Tombstones of this installation by phase", [TOMBSTONE_PHASE]),
             pods_without_owner: c.gauges(
                 "pods_without_owner",
-                "Pods of this installation whose town or agent does not exist, by the kind of that owner: for example \
-                 restored from a backup",
+                "Pods of this installation whose owner does not exist, by the kind of the owner. Such a pod \
+                 can come from a backup",
                 [KIND],
             ),
             receipts: c.counters(
                 "receipts",
-                "Objects of which a destruction says what became of them; Abandoned ones may still be there",
+                "Objects of destroyed towns and agents, by outcome. Abandoned objects may still exist",
                 [RECEIPT],
             ),
-            reconciles: c.counters("reconciles", "Looks at an object, whatever came of them", [KIND]),
-            reconcile_duration: c.seconds_by("reconcile_duration", "How long one look took", [KIND], SHORT),
+            reconciles: c.counters("reconciles", "Reconciles, successful or not", [KIND]),
+            reconcile_duration: c.seconds_by("reconcile_duration", "Duration of a reconcile", [KIND], SHORT),
             reconcile_errors: c.counters(
                 "reconcile_errors",
-                "Looks that did not come to their end, or in which an action failed",
+                "Reconciles that failed, or in which an action failed",
                 [KIND, ERROR],
             ),
             alarm_lateness: c.seconds_by(
                 "alarm_lateness",
-                "How long after the time that was asked for a look at an object began",
+                "Delay between the requested time of a reconcile and its start",
                 [KIND],
                 SHORT,
             ),
-            sleeps: c.counters("sleeps", "Towns that fell asleep, and why", [SLEEP]),
-            wakes: c.counter("wakes", "Towns that were woken from sleep"),
+            sleeps: c.counters("sleeps", "Towns that fell asleep, by reason", [SLEEP]),
+            wakes: c.counter("wakes", "Towns that woke up"),
             wake_latency: c.seconds(
                 "wake_latency",
-                "From status.wakeTime of a town that slept until its own pod was Ready, to the second",
+                "Time from status.wakeTime of a town that slept until the town's own pod is Ready, in whole \
+                 seconds",
                 LONG,
             ),
             saved: c.sum_of_seconds(
                 "saved_pod",
-                "Time that towns slept, multiplied by the pods that they would have had: their own and those \
-                 of their Session agents; added when they wake or are deleted",
+                "Time asleep, multiplied by the number of pods that a town has while it is awake: its own \
+                 pod and those of its Session agents. Added when a town wakes or is deleted",
             ),
             failed_starts: c.counters(
                 "failed_starts",
-                "Pods that did not get on while they were to start, by what Degraded says",
+                "Pod starts that failed, by the reason of the condition Degraded",
                 [KIND, START],
             ),
-            start_waits: c.counter("start_waits", "Starts that had to wait for their turn"),
-            starts_waiting: c.gauge("starts_waiting", "Towns that wait for their turn to start"),
+            start_waits: c.counter("start_waits", "Starts of towns that had to wait for a slot"),
+            starts_waiting: c.gauge("starts_waiting", "Towns that wait for a slot to start"),
             start_wait: c.seconds(
                 "start_wait",
-                "How long a town waited for its turn to start; 0 for a town that found a free place",
+                "Time that a town waited for a slot to start; 0 if a slot was free",
                 LONG,
             ),
             back_offs: c.counters(
                 "back_offs",
-                "Times that the next start was put off because pods had failed",
+                "Back-offs: delays of the next start after failed pods",
                 [KIND],
             ),
-            probes: c.counters("probes", "Activity probes, by what came of them", [RESULT]),
-            probe_duration: c.seconds("probe_duration", "How long one activity probe took", SHORT),
-            destroyed: c.counters("destroyed", "Objects of which nothing is left", [KIND]),
+            probes: c.counters("probes", "Activity probes by result", [RESULT]),
+            probe_duration: c.seconds("probe_duration", "Duration of an activity probe", SHORT),
+            destroyed: c.counters("destroyed", "Objects that are destroyed completely", [KIND]),
             destroy_duration: c.seconds_by(
                 "destroy_duration",
-                "From an object's deletionTimestamp until nothing of it was left",
+                "Time from an object's deletionTimestamp until it is destroyed completely",
                 [KIND],
                 LONG,
             ),
-            events: c.counters("events", "Events that were to be written", [OUTCOME]),
-            leader: c.gauge("leader", "1 on the one replica that leads, 0 on those that stand by"),
-            lease_transitions: c.gauge("lease_transitions", "How often another replica has come to lead"),
+            events: c.counters("events", "Events by outcome of the write", [OUTCOME]),
+            leader: c.gauge("leader", "1 on the leader, 0 on replicas on standby"),
+            lease_transitions: c.gauge("lease_transitions", "Number of changes of the leader"),
             catalogue: c,
         }
     }
