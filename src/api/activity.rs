@@ -1,6 +1,6 @@
-//! What a pod answers when it is asked for its activity: the contract of `GET /activity`.
+//! The answer of a pod to an activity probe: the contract of `GET /activity`.
 //!
-//! Unknown fields are ignored, so that a newer container can be asked by an older operator.
+//! Unknown fields are ignored, so that an older operator can probe a newer container.
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,21 +15,21 @@ use super::town::Backlog;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ActivityReport {
-    /// The agents that the pod knows of.
+    /// The agents that the pod reports.
     pub agents: Vec<ReportedAgent>,
-    /// Work that nobody does yet.
+    /// The work items that no agent has yet.
     pub backlog: Backlog,
-    /// Whether a person is attached.
+    /// True if a user is attached.
     pub attached: bool,
-    /// When that person last put something in.
+    /// The time of the last input of the attached user.
     pub last_input_time: Option<Time>,
 }
 
 impl ActivityReport {
-    /// The top-level fields. An answer that has none of them is one of another product, which says nothing of work.
+    /// The top-level fields. An answer without any of them comes from another product, and contains no activity.
     const FIELDS: [&str; 4] = ["agents", "backlog", "attached", "lastInputTime"];
 
-    /// Reads an answer. The error says what is wrong with it and shows nothing of it.
+    /// Decodes an answer. The error names the fault and contains no part of the answer, which may be confidential.
     pub fn parse(body: &[u8]) -> Result<Self, String> {
         let wrong = |error: &serde_json::Error| {
             let what = match error.classify() {
@@ -46,9 +46,9 @@ impl ActivityReport {
         serde_json::from_slice(body).map_err(|e| wrong(&e))
     }
 
-    /// The answer without what no decision reads, so that its size follows from the agents that exist and not from
-    /// what a container writes. It keeps the first entry of each agent that `counts`, and with `others` the latest
-    /// entry in each state of all other agents. Texts are cut.
+    /// The answer without parts that no decision uses. Its size depends on the number of existing agents and not on the
+    /// text of a container. It keeps the first entry of each agent that `counts`, and with `others` the latest entry in
+    /// each state of all other agents. Texts are cut.
     #[must_use]
     pub fn reduced(mut self, counts: impl Fn(&str) -> bool, others: bool) -> Self {
         let mut seen = HashSet::new();
@@ -78,41 +78,41 @@ impl ActivityReport {
     }
 }
 
-/// Characters of a text that are kept: more than a bead's name may have, and as many as a message shows.
+/// The longest text in characters: more than the name of a bead may have, and as many as a message shows.
 const TEXT: usize = 1024;
 
-/// One agent, as its pod reports it.
+/// The report of a pod on one agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReportedAgent {
     /// UID of the Agent.
     pub uid: String,
-    /// What it does.
+    /// State of the agent.
     pub state: ReportedState,
-    /// When it last did something.
+    /// Time of the agent's last activity.
     #[serde(default)]
     pub last_activity_time: Option<Time>,
-    /// The bead that it speaks of.
+    /// The bead of the report.
     #[serde(default)]
     pub bead: Option<String>,
-    /// A line for people.
+    /// A short text for users.
     #[serde(default)]
     pub message: Option<String>,
 }
 
-/// What an agent does, in its pod's own words.
+/// The state of an agent in the report of its pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ReportedState {
-    /// It works.
+    /// The agent works.
     Working,
-    /// It waits for a person.
+    /// The agent waits for a user.
     Waiting,
-    /// It has nothing to do.
+    /// The agent has no work.
     Idle,
-    /// It should work and does not get on.
+    /// The agent has work and makes no progress.
     Stuck,
-    /// The bead is done.
+    /// The bead is finished.
     Done,
     /// The bead has failed.
     Failed,

@@ -1,4 +1,4 @@
-//! The `Agent`: one who works in a town.
+//! The `Agent`: a worker in a town.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
@@ -12,8 +12,8 @@ use super::pod_template::{self, PodTemplate};
 use super::storage::Storage;
 use super::town::{ActivityProbe, DestroyStatus, PodStatus, RestartsStatus, StorageStatus};
 
-/// One who works in a town, in a pod of its own: for one bead after another (mode Task), or as long
-/// as the town is awake (mode Session).
+/// Agent is a worker in a town, with its own pod. In mode Task the pod exists while the agent has an unfinished bead. In
+/// mode Session the pod exists while the town is awake.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "gastown.dev",
@@ -26,31 +26,36 @@ use super::town::{ActivityProbe, DestroyStatus, PodStatus, RestartsStatus, Stora
     category = "gastown",
     selectable = ".spec.townName",
     selectable = ".status.phase",
-    doc = "One who works in a town, in a pod of its own: for one bead after another (mode Task), or as long as the town is awake (mode Session).",
-    printcolumn(name = "Town", type_ = "string", json_path = ".spec.townName", description = "The agent's town"),
+    doc = "Agent is a worker in a town, with its own pod. In mode Task the pod exists while the agent has an unfinished bead. In mode Session the pod exists while the town is awake.",
+    printcolumn(
+        name = "Town",
+        type_ = "string",
+        json_path = ".spec.townName",
+        description = "Name of the agent's town"
+    ),
     printcolumn(
         name = "Role",
         type_ = "string",
         json_path = ".spec.role",
-        description = "What the agent does in its town"
+        description = "Role of the agent in its town"
     ),
     printcolumn(
         name = "Phase",
         type_ = "string",
         json_path = ".status.phase",
-        description = "Where the agent is in its life"
+        description = "Phase of the agent"
     ),
     printcolumn(
         name = "Bead",
         type_ = "string",
         json_path = ".spec.hook.bead",
-        description = "The work on the agent's hook"
+        description = "Name of the bead on the agent's hook"
     ),
     printcolumn(
         name = "Pod",
         type_ = "string",
         json_path = ".status.pod.name",
-        description = "The agent's pod"
+        description = "Name of the agent's pod"
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     validation = Rule::new("(has(self.spec.identity) ? self.spec.identity : self.metadata.name) == (has(oldSelf.spec.identity) ? oldSelf.spec.identity : oldSelf.metadata.name)").message("spec.identity cannot be changed or removed; where it is absent it is metadata.name").field_path(".spec.identity"),
@@ -66,14 +71,14 @@ use super::town::{ActivityProbe, DestroyStatus, PodStatus, RestartsStatus, Stora
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
         priority = 1,
-        description = "Why the agent is Ready or not"
+        description = "Reason of the condition Ready"
     ),
     printcolumn(
         name = "Attempts",
         type_ = "integer",
         json_path = ".status.work.attempts",
         priority = 1,
-        description = "Starts for the bead"
+        description = "Number of failed attempts in a row at the bead, including a running attempt"
     )
 )]
 #[serde(rename_all = "camelCase")]
@@ -87,70 +92,75 @@ use super::town::{ActivityProbe, DestroyStatus, PodStatus, RestartsStatus, Stora
     validation = Rule::new("!(has(self.mode) ? self.mode == 'Task' : self.role == 'Polecat') || !has(self.template) || !has(self.template.spec) || !has(self.template.spec.restartPolicy) || self.template.spec.restartPolicy == 'Never'").message("spec.template.spec.restartPolicy must be Never, or absent, for an agent of mode Task"),
 )]
 pub struct AgentSpec {
-    /// Why parts of the spec could not be decoded; they are absent here. It is no field of the API.
+    /// unreadable is the error of a spec that could not be decoded completely. The failed parts are absent in this
+    /// value. The API has no such field.
     #[serde(skip_deserializing, skip_serializing_if = "pod_template::is_no_field")]
     #[schemars(skip)]
     pub unreadable: Option<String>,
-    /// A Town in the same namespace; cannot be changed.
+    /// townName is the name of the agent's Town, in the same namespace. It cannot be changed.
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
     #[x_kube(validation = Rule::new("self == oldSelf").message("spec.townName cannot be changed; make a new agent in the other town"))]
     pub town_name: String,
-    /// What the agent does in its town.
+    /// role is the role of the agent in its town. Mayor: coordinates the town; a town has one. Refinery: merges the work
+    /// of a rig; a rig has one. Polecat: works on one bead after another on a rig. Crew: works with a user. The agent
+    /// finds its role in lower case in the variable `GASTOWN_ROLE`.
     pub role: Role,
-    /// The rig that the agent works on, one of the town's; required for refinery and polecat. Cannot be changed or
-    /// removed once it is set.
+    /// rig is the name of the agent's rig, one of the rigs of the town. It is required for the roles Refinery and
+    /// Polecat. It cannot be changed or removed after it is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub rig: Option<String>,
-    /// Name of the agent that stays the same across pods; the object's name where absent. Cannot be changed. No
-    /// control characters.
+    /// identity is a name of the agent that is the same in all its pods. It cannot be changed. It has at most 253
+    /// characters and no control characters. Defaults to the name of the object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[^\x00-\x1f\x7f-\x9f]*$"))]
     pub identity: Option<String>,
-    /// Task: a pod exists only while the bead on the hook is unfinished; exit 0 is done. Session: the
-    /// pod lives while the town is awake. Default by role: Polecat Task, others Session.
+    /// mode is the lifetime of the agent's pod. Task: the pod exists while the bead on the hook is unfinished, and exit
+    /// code 0 finishes the bead. Session: the pod exists while the town is awake. Defaults to Task for the role Polecat,
+    /// and to Session for all other roles.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<Mode>,
-    /// The agent's pod; the town's `agentTemplate` where absent.
+    /// template is the template of the agent's pod. Defaults to the town's spec.agentTemplate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "pod_template::schema")]
     pub template: Option<PodTemplate>,
-    /// The work on the agent's hook. Setting or changing `bead` wakes the town once.
+    /// hook is the work of the agent. A new value of `bead` wakes the town once. Without a hook the agent has no work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hook: Option<Hook>,
-    /// The agent's own volume, mounted at `/agent` in every container of its pod.
+    /// storage is the agent's own volume. The operator mounts it at `/agent` in every container of the agent's pod.
+    /// Without it the agent has no volume.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<Storage>,
-    /// How the agent's pod is asked what the agent does; for mode Session. Without it such an agent counts as
-    /// idle.
+    /// activityProbe configures the HTTP request that asks the agent's pod for its activity. Only agents of mode Session
+    /// may have it. Without it such an agent counts as idle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub activity_probe: Option<ActivityProbe>,
-    /// retry bounds failed starts of the agent's pod and failed attempts at a bead.
+    /// retry limits failed starts of the agent's pod and failed attempts at a bead. Defaults to a limit of 5 and a
+    /// window of 30m.
     #[serde(default)]
     pub retry: Retry,
-    /// The agent deletes itself this long after its bead is done or has failed for good; for mode Task, from
-    /// 0s to 8760h. Absent: it stays.
+    /// ttlAfterFinished is the time after which the operator deletes an agent whose bead is finished or has finally
+    /// failed, from 0s to 8760h. Only agents of mode Task may have it. Without it the agent stays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('0s') && duration(self) <= duration('8760h')").message("spec.ttlAfterFinished must be from 0s to 8760h, written like 90s or 1h30m"))]
     pub ttl_after_finished: Option<Duration>,
 }
 
-/// What an agent does in its town. It reaches the container as `GASTOWN_ROLE`.
+/// role is the role of an agent in its town. The container finds it in the variable `GASTOWN_ROLE`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Role {
-    /// Coordinates the town.
+    /// The agent coordinates the town.
     Mayor,
-    /// Merges the work of a rig.
+    /// The agent merges the work of a rig.
     Refinery,
-    /// Does one bead after another on a rig.
+    /// The agent works on one bead after another on a rig.
     Polecat,
-    /// Works with a person.
+    /// The agent works with a user.
     Crew,
 }
 
 impl Agent {
-    /// The agent as the operator sees it: without the status that the schema gives to an object that no operator has
-    /// looked at yet.
+    /// The agent without the default status of the schema, which an object has before its first reconcile.
     #[must_use]
     pub fn observed(mut self) -> Self {
         self.status = self.status.filter(|status| status.observed_generation != Some(NOT_OBSERVED));
@@ -159,7 +169,7 @@ impl Agent {
 }
 
 impl Role {
-    /// The role's name, as in the API.
+    /// The name of the role in the API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Mayor => "Mayor",
@@ -169,7 +179,7 @@ impl Role {
         }
     }
 
-    /// The role as containers read it in `GASTOWN_ROLE`: in lower case, as Gas Town has it.
+    /// The value of the variable `GASTOWN_ROLE`: the role in lower case, as in Gas Town.
     pub fn env_value(self) -> &'static str {
         match self {
             Self::Mayor => "mayor",
@@ -180,36 +190,38 @@ impl Role {
     }
 }
 
-/// How long an agent's pod lives. Task: only while the bead on the hook is unfinished; exit 0 is done.
-/// Session: while the town is awake. Where nothing is said a polecat has Task, others Session.
-// The schema takes this for the description of the fields of this type, too.
+/// mode is the lifetime of the agent's pod. Task: the pod exists while the bead on the hook is unfinished, and exit
+/// code 0 finishes the bead. Session: the pod exists while the town is awake. Defaults to Task for the role Polecat, and
+/// to Session for all other roles.
+// The schema also uses the text of this type as the description of an optional field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Mode {
-    /// While the bead on the hook is unfinished.
+    /// The pod exists while the bead on the hook is unfinished.
     Task,
-    /// While the town is awake.
+    /// The pod exists while the town is awake.
     Session,
 }
 
-/// The work on an agent's hook.
+/// Hook is the work of an agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Hook {
-    /// Name of the piece of work. No control characters.
+    /// bead is the name of the work item, with at most 253 characters and no control characters.
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[^\x00-\x1f\x7f-\x9f]*$"))]
     pub bead: String,
-    /// One line for people. No control characters.
+    /// title is a short description of the work item in one line, with at most 1024 characters and no control characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024), regex(pattern = r"^[^\x00-\x1f\x7f-\x9f]*$"))]
     pub title: Option<String>,
-    /// What is to be done; at most 65,536 bytes, without control characters other than tab and line breaks.
+    /// instructions is the description of the work for the agent, with at most 65,536 bytes. Tabs and line breaks are
+    /// allowed, other control characters are not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 65536), regex(pattern = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f]*$"))]
     #[x_kube(validation = Rule::new("size(bytes(self)) <= 65536").message("spec.hook.instructions must be at most 65536 bytes; put what is longer where the agent can fetch it"))]
     pub instructions: Option<String>,
 }
 
-/// How often the operator starts an agent that fails.
+/// Retry limits the starts of an agent that fails.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Retry {
@@ -239,47 +251,50 @@ fn retry_window() -> Duration {
     Duration::new("30m")
 }
 
-/// What the operator last saw and decided of an agent.
+/// AgentStatus is the last state of an agent that the operator observed and decided.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AgentStatus {
-    /// The `metadata.generation` that this status speaks of.
+    /// observedGeneration is the `metadata.generation` of the spec that this status describes. It is -1 before the first
+    /// reconcile.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Where the agent is in its life: Pending, Starting, Working, Waiting, Stuck, Idle, Done,
+    /// phase is a summary of the agent's state: Pending, Starting, Working, Waiting, Stuck, Idle, Done,
     /// Failed, Asleep, Blocked, Tombstoned or Destroying.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phase: Option<String>,
-    /// The mode in force: Task or Session.
+    /// mode is the effective mode of the agent: Task or Session.
     #[serde(default, deserialize_with = "known", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub mode: Option<Mode>,
-    /// The identity in force.
+    /// identity is the effective identity of the agent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub identity: Option<String>,
-    /// The rig of the spec, once the town has listed it. The agent is destroyed when the town no longer lists this
-    /// rig; an agent of a rig that the town never listed is kept.
+    /// rig is the rig of the spec after the town has listed it. The operator destroys the agent when the town no longer
+    /// lists this rig. It keeps an agent whose rig the town never listed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rig: Option<String>,
-    /// Ready, Reconciling, Stalled, PodScheduled, Working, Finished, Degraded, DeletionBlocked.
+    /// conditions are the conditions of the agent: Ready, Reconciling, Stalled, PodScheduled, Working, Finished, Degraded
+    /// and DeletionBlocked. Each is always present.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
-    /// The agent's pod.
+    /// pod is the agent's pod.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pod: Option<PodStatus>,
-    /// The bead that was last started or delivered.
+    /// work describes the last bead that was started or delivered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub work: Option<WorkStatus>,
-    /// What the agent came with, where it was restored from a backup without its status. It does not begin that bead
-    /// until the hook or the annotation `gastown.dev/restart-at` changes: nothing says whether it is done.
+    /// restored describes the hook of an agent that was restored from a backup without its status. The agent does not
+    /// start that bead until the hook or the annotation `gastown.dev/restart-at` changes, because the bead may be
+    /// finished.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restored: Option<RestoredStatus>,
-    /// When the agent was last seen to work.
+    /// lastActivityTime is the last time at which the operator saw the agent work.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_activity_time: Option<Time>,
-    /// The agent's volume claim.
+    /// storage is the agent's volume claim.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub storage: Option<StorageStatus>,
     /// startTime is the time at which the operator began to start the agent's pod. It is absent once the pod of a
@@ -289,34 +304,35 @@ pub struct AgentStatus {
     /// restarts counts the failed starts and the disruptions of a Session agent's pod in a row.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restarts: Option<RestartsStatus>,
-    /// How far destruction is.
+    /// destroy is the progress of the destruction. It is absent while the agent is not being deleted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub destroy: Option<DestroyStatus>,
 }
 
-/// The bead that was last started (Task) or delivered (Session).
+/// WorkStatus describes the last bead that was started (mode Task) or delivered (mode Session).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WorkStatus {
-    /// The bead.
+    /// bead is the name of the bead.
     pub bead: String,
-    /// attempts is the number of failed attempts at this bead in a row, an attempt that runs included.
+    /// attempts is the number of failed attempts at this bead in a row, including a running attempt.
     pub attempts: i32,
     /// windowStartTime is the time of the first attempt in the row.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub window_start_time: Option<Time>,
-    /// When the last attempt began.
+    /// startTime is the time at which the last attempt began.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub start_time: Option<Time>,
-    /// When the last attempt ended; absent while it runs.
+    /// finishTime is the time at which the last attempt ended. It is absent while the attempt runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finish_time: Option<Time>,
-    /// How the last attempt ended. Done: exit 0; this bead never starts a pod again. Failed: any other end of the
-    /// container's own. Interrupted: the operator or the node ended it; it does not count against the limit.
+    /// outcome is the result of the last attempt. Done: the containers ended with exit code 0, and this bead never starts
+    /// a pod again. Failed: a container ended by itself in another way. Interrupted: the operator, the node or a user
+    /// ended the attempt, and it does not count against the limit.
     #[serde(default, deserialize_with = "known", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub outcome: Option<Outcome>,
-    /// The container's termination message, or why the attempt ended.
+    /// message is the termination message of the container, or the reason why the attempt ended.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
     /// disruptions is the number of attempts in a row that the cluster or a user ended. They do not count as failed
@@ -331,35 +347,35 @@ pub struct WorkStatus {
     /// named Secrets. A change of it ends the count.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub revision: String,
-    /// The last 32 beads that were done, the newest last.
+    /// done lists the last 32 finished beads, the newest last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub done: Vec<String>,
-    /// Digests of the last 1,000 beads that were done, the newest last, in base64: 8 bytes each, the first of the
-    /// SHA-256 of the name.
+    /// doneDigests contains the digests of the last 1,000 finished beads in base64, the newest last. A digest is the
+    /// first 8 bytes of the SHA-256 of the bead's name.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 10668))]
     pub done_digests: String,
 }
 
-/// What an agent came with that a backup tool created without its status.
+/// RestoredStatus describes the hook of an agent that a backup tool created without its status.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RestoredStatus {
-    /// The bead that was on the hook.
+    /// bead is the bead that was on the hook.
     pub bead: String,
-    /// The value of the annotation `gastown.dev/restart-at`.
+    /// restartAt is the value of the annotation `gastown.dev/restart-at` at the restore.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub restart_at: String,
 }
 
-/// How an attempt at a bead ended.
+/// outcome is the result of an attempt at a bead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Outcome {
-    /// Exit 0. Done is terminal: this bead never starts a pod again.
+    /// The containers ended with exit code 0. The bead never starts a pod again.
     Done,
-    /// Any other exit.
+    /// A container ended by itself in another way.
     Failed,
-    /// Ended by us or by the node before it was finished; not counted against the limit.
+    /// The operator, the node or a user ended the attempt. It does not count against the limit.
     Interrupted,
 }

@@ -1,4 +1,4 @@
-//! The `CustomResourceDefinition`s, as they are installed.
+//! The installed form of the `CustomResourceDefinition`s.
 
 use std::collections::BTreeMap;
 
@@ -9,18 +9,18 @@ use serde_json::{Value, json};
 use super::{Agent, Tombstone, Town};
 use super::{condition, names, storage};
 
-/// Raised with every change of a schema. At start-up the operator refuses CRDs that are older.
+/// The revision of the schemas. Raise it with every change of a schema: the operator refuses to start with older CRDs.
 pub const SCHEMA_REVISION: i64 = 5;
 
-/// `status.observedGeneration` of an object that the operator has not looked at yet.
+/// `status.observedGeneration` of an object before its first reconcile.
 pub(super) const NOT_OBSERVED: i64 = -1;
 
-/// All our CRDs, ready to install.
+/// The CRDs of the operator, ready to install.
 pub fn crds() -> Result<Vec<CustomResourceDefinition>, serde_json::Error> {
     [Town::crd(), Agent::crd(), Tombstone::crd()].into_iter().map(finish).collect()
 }
 
-/// One CRD as a YAML document.
+/// The CRD as a YAML document.
 pub fn to_yaml(crd: &CustomResourceDefinition) -> Result<String, YamlError> {
     // Through a JSON value: it sorts the keys, so that equal types give equal files.
     Ok(serde_saphyr::to_string(&serde_json::to_value(crd)?)?)
@@ -29,17 +29,17 @@ pub fn to_yaml(crd: &CustomResourceDefinition) -> Result<String, YamlError> {
 /// A CRD that could not be written as YAML.
 #[derive(Debug, thiserror::Error)]
 pub enum YamlError {
-    /// It has no JSON form.
+    /// The CRD has no JSON form.
     #[error("the CRD has no JSON form")]
     Json(#[from] serde_json::Error),
-    /// The YAML writer refused it.
+    /// The YAML writer refused the CRD.
     #[error("the CRD cannot be written as YAML")]
     Yaml(#[from] serde_saphyr::SerializeError),
 }
 
 fn finish(crd: CustomResourceDefinition) -> Result<CustomResourceDefinition, serde_json::Error> {
     let mut value = serde_json::to_value(crd)?;
-    // With `nullable` a null would be stored and count as set in CEL's has(); without it, it is dropped.
+    // With `nullable` the API server stores a null, and CEL's has() is true for it. Without `nullable` it drops the null.
     remove_key(&mut value, "nullable");
     bound_times(&mut value);
     finish_schema(&mut value);
@@ -49,11 +49,11 @@ fn finish(crd: CustomResourceDefinition) -> Result<CustomResourceDefinition, ser
     Ok(crd)
 }
 
-/// The times that both the API server and the operator read: in UTC, with at most nine decimals.
+/// The times that both the API server and the operator can decode: in UTC, with at most nine decimals.
 const TIME: &str =
     r"^[12][0-9]{3}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,9})?Z$";
 
-/// The API server takes more for a time than the operator can read: a comma, a second 60, the year 9999.
+/// The API server accepts times that the operator cannot decode: with a comma, a second 60, or the year 9999.
 fn bound_times(schema: &mut Value) {
     match schema {
         Value::Object(map) => {
@@ -67,15 +67,15 @@ fn bound_times(schema: &mut Value) {
     }
 }
 
-/// The status that an object has before the operator has looked at it, and the rules that need the whole object. The
-/// API server drops the status that a create brings, so the schema has to give it.
+/// Adds the status of an object before its first reconcile, and the rules that need the whole object. The API server
+/// drops the status of a create request, so the schema must contain it as a default.
 fn finish_schema(crd: &mut Value) {
     let kind = crd.pointer("/spec/names/kind").and_then(Value::as_str).unwrap_or_default().to_owned();
     let Some(root) = crd.pointer_mut("/spec/versions/0/schema/openAPIV3Schema") else { return };
     let status = match kind.as_str() {
         "Town" => not_observed(&condition::OF_TOWN),
         "Agent" => not_observed(&condition::OF_AGENT),
-        // Destroying from the moment that it is there.
+        // A Tombstone has the phase Destroying from its creation.
         _ => json!({}),
     };
     if let Some(Value::Object(schema)) = root.pointer_mut("/properties/status") {
@@ -89,7 +89,7 @@ fn finish_schema(crd: &mut Value) {
     }
 }
 
-/// Tools that wait for an object take one without a status for ready. So it has one from the start.
+/// Tools that wait for an object treat an object without a status as ready, so the schema adds a status.
 fn not_observed(types: &[&str]) -> Value {
     let unknown = |type_: &&str| {
         json!({

@@ -1,8 +1,8 @@
 //! The resources that users write: group `gastown.dev`, version `v1alpha1`.
 //!
-//! These types are the only source of the API. `town-operator crds` prints the
-//! `CustomResourceDefinition`s made from them; `crds/` holds the result and a test compares.
-//! Nothing in this room knows how a town is run.
+//! The types of this module are the only source of the API. `town-operator crds` prints their
+//! `CustomResourceDefinition`s. `crds/` contains the result, and a test compares both.
+//! The module contains no decision about the operation of a town.
 
 mod activity;
 mod agent;

@@ -1,17 +1,17 @@
 //! Labels, annotations and finalizers: every key that this project puts on an object.
 
-/// What all our labels, annotations and finalizers begin with.
+/// The prefix of every label, annotation and finalizer of the operator.
 pub const PREFIX: &str = "gastown.dev/";
-/// Annotation on a Town or Agent: the tombstone, `<uid>@<RFC 3339>`. Any value counts: whoever
-/// carries it is never run.
+/// Annotation on a Town or Agent: the tombstone, `<uid>@<RFC 3339>`. The operator never runs an
+/// object with this annotation, whatever its value.
 pub const TOMBSTONE: &str = "gastown.dev/deleted";
-/// Annotation on a Town or Agent: the steps of its destruction that an administrator gives up on, as
-/// `compute` or `compute,rest`.
+/// Annotation on a Town or Agent: the steps of its destruction that an administrator abandons, for
+/// example `compute` or `compute,storage`.
 pub const ABANDON: &str = "gastown.dev/abandon";
 /// Finalizer on Town and Agent.
 pub const FINALIZER: &str = "gastown.dev/cleanup";
-/// What that finalizer was called by older versions. On what lives it is replaced by [`FINALIZER`]; on what is being
-/// deleted it counts as that. Whatever else is called alike is somebody else's.
+/// The names of that finalizer in older versions. The operator replaces an older name by [`FINALIZER`] on a live object,
+/// and treats it as [`FINALIZER`] on an object that is being deleted.
 pub const OLDER_FINALIZERS: [&str; 1] = ["gastown.dev/finalizer"];
 /// Finalizer on Task pods: removed once the outcome is recorded, so that a finished pod cannot
 /// vanish unread.

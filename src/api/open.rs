@@ -1,17 +1,17 @@
-//! Words of a status that another version of the operator may have written.
+//! Enum values of a status that another version of the operator may have written.
 //!
-//! Invariant kept here: a word that this version does not know makes no object unreadable.
+//! Invariant kept here: an object stays readable if this version does not know an enum value of its status.
 
 use serde::de::{DeserializeOwned, Deserializer};
 use serde::{Deserialize, de::IntoDeserializer};
 
-/// The word, if this version knows it.
+/// The value, if this version knows it.
 pub(super) fn known<'de, D: Deserializer<'de>, T: DeserializeOwned>(from: D) -> Result<Option<T>, D::Error> {
     let word = Option::<String>::deserialize(from)?;
     Ok(word.and_then(|word| read(&word)))
 }
 
-/// The word if this version knows it, else the default.
+/// The value if this version knows it, otherwise the default.
 pub(super) fn known_or_default<'de, D: Deserializer<'de>, T: DeserializeOwned + Default>(
     from: D,
 ) -> Result<T, D::Error> {

@@ -65,13 +65,13 @@ const LONG_TEXT: u32 = 32768;
 /// Quantities, as the API server reads them.
 const QUANTITY: &str = r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$";
 
-/// A pod template as users write it, or its digest. The operator keeps only digests in memory: templates are large,
-/// and a pod is made from an object that was read live.
+/// A pod template as users write it, or its digest. The operator keeps only digests in memory, because templates are
+/// large, and it creates a pod only from an object that it read live.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PodTemplate {
     /// The template.
     Whole(Box<PodTemplateSpec>),
-    /// A digest of the template. No pod can be made from it.
+    /// A digest of the template. The operator cannot create a pod from it.
     Digest(String),
 }
 
@@ -85,7 +85,7 @@ impl PodTemplate {
     }
 }
 
-/// For what stands in a struct and is no field of the API: it is never written.
+/// For a field of a struct that is no field of the API: serde never writes it.
 pub(super) fn is_no_field<T>(_: &T) -> bool {
     true
 }
@@ -124,8 +124,8 @@ impl Serialize for PodTemplate {
 }
 
 /// The pod template's own schema without its descriptions: a CRD must stay small enough for plain
-/// `kubectl apply` (the last-applied annotation holds at most 262,144 bytes). Of the metadata only
-/// labels and annotations make sense in a template.
+/// `kubectl apply` (the last-applied annotation holds at most 262,144 bytes). The metadata has only
+/// labels and annotations, because a template uses no other metadata.
 pub(super) fn schema(generator: &mut SchemaGenerator) -> Schema {
     let mut schema = generator.subschema_for::<PodTemplateSpec>();
     if let Some(object) = schema.as_object_mut() {
@@ -142,7 +142,7 @@ pub(super) fn schema(generator: &mut SchemaGenerator) -> Schema {
             properties.iter_mut().for_each(|(name, inner)| bound(name, inner));
         }
         object.insert("description".into(), "A pod template, as in a Deployment.".into());
-        // The API server asks this of every pod. The schema tells a person before the pod is created.
+        // The API server requires this of every pod. With the schema a user gets the error before the pod is created.
         object.insert("required".into(), json!(["spec"]));
         let mut tighten = |path: &str, key: &str, value: Value| {
             let field = object.get_mut("properties").and_then(|p| p.pointer_mut(path));
@@ -224,7 +224,7 @@ fn bound_list(name: &str, schema: &mut Map<String, Value>) {
     }
 }
 
-/// What is required, and the keys of its list.
+/// The required fields, including the keys of the list.
 fn required(already: Option<&Value>, keys: &[&str]) -> Value {
     let mut all: Vec<Value> = already.and_then(Value::as_array).cloned().unwrap_or_default();
     let missing: Vec<Value> =

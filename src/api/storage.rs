@@ -1,4 +1,4 @@
-//! What a town or an agent asks of its volume.
+//! The storage of a town or an agent.
 
 use std::collections::BTreeMap;
 
@@ -8,8 +8,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// A PersistentVolumeClaim: one that the operator makes and that goes with its owner (`size`), or one that
-/// exists and is never deleted (`existingClaimName`).
+/// Storage configures a PersistentVolumeClaim. With `size` the operator creates a claim, and deletes it with its owner.
+/// With `existingClaimName` the operator uses an existing claim, and never deletes it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -18,24 +18,27 @@ use serde_json::{Value, json};
     validation = Rule::new("!has(self.accessModes) || self.accessModes.size() == 1 || !('ReadWriteOncePod' in self.accessModes)").message("storage.accessModes must name ReadWriteOncePod alone, or not at all"),
 )]
 pub struct Storage {
-    /// Size of the volume, for example `1Gi`; greater than zero. It can grow, where the StorageClass allows, and be
-    /// lowered again to the capacity that the volume has.
+    /// size is the size of the volume, for example `1Gi`, greater than zero. It can be increased if the StorageClass
+    /// allows it, and lowered to the capacity of the volume. Exactly one of size and existingClaimName is required.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("quantity(string(self)).isGreaterThan(quantity('0'))").message("size must be a quantity greater than 0, for example 1Gi"))]
     pub size: Option<Quantity>,
-    /// StorageClass of the volume; the cluster's default where absent.
+    /// storageClassName is the StorageClass of the volume. Defaults to the default class of the cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
     pub storage_class_name: Option<String>,
-    /// Access modes of the volume; ReadWriteOnce where absent.
+    /// accessModes are the access modes of the volume. ReadWriteOnce: the pods of one node. ReadWriteOncePod: one single
+    /// pod; no other mode may be set with it. ReadWriteMany: the pods of many nodes. Defaults to ReadWriteOnce.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 4))]
     pub access_modes: Option<Vec<AccessMode>>,
-    /// What becomes of the claim when its owner is destroyed; Delete where absent. Retain: it stays, no longer
-    /// marked as the owner's, and can be used again by `existingClaimName`.
+    /// retainPolicy is the action on the claim when its owner is destroyed. Delete: the operator deletes the claim.
+    /// Retain: the claim stays without the labels of its owner, and another object can use it by `existingClaimName`.
+    /// Defaults to Delete.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retain_policy: Option<RetainPolicy>,
-    /// A VolumeSnapshot or another claim of the namespace that the volume starts from.
+    /// dataSource is a VolumeSnapshot or another claim of the namespace with the initial content of the volume. Without
+    /// it the volume starts empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_source: Option<DataSource>,
     /// labels are copied to the claim, for example for tools that back up volumes or bill for them; at most 32. A later
@@ -47,7 +50,8 @@ pub struct Storage {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "copied_annotations")]
     pub annotations: Option<BTreeMap<String, String>>,
-    /// Name of a claim of the namespace that is used instead of one of our own. It is never deleted.
+    /// existingClaimName is the name of an existing claim in the namespace. The operator uses this claim, and never
+    /// deletes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
     pub existing_claim_name: Option<String>,
@@ -78,18 +82,18 @@ fn copied(field: &str, longest: u32, pattern: &str) -> Schema {
     })
 }
 
-/// A rule between an object as it was and as it is to be. It stands at the root of the schema, because it needs the
-/// status beside the spec.
+/// A rule for the change from an old object to a new one. The rule is at the root of the schema, because it needs the
+/// status and the spec.
 struct Transition {
     rule: &'static str,
     message: &'static str,
 }
 
-/// Holds once the operator has made a claim for the storage of the old spec. Until then each mistake can be corrected.
+/// True after the operator has created a claim for the storage of the old spec. Before that a user can correct mistakes.
 const CLAIM_IS_MADE: &str = "has(oldSelf.spec.storage) && has(oldSelf.spec.storage.size) && has(oldSelf.status) && \
      has(oldSelf.status.storage) && has(oldSelf.status.storage.uid)";
 
-/// What of `spec.storage` cannot be changed once its claim is made.
+/// The parts of `spec.storage` that cannot be changed after the creation of the claim.
 const ONCE_MADE: [Transition; 5] = [
     Transition {
         rule: "has(self.spec.storage) && has(self.spec.storage.size)",
@@ -134,7 +138,7 @@ impl Storage {
         }
     }
 
-    /// Whether the claim outlives its owner.
+    /// True if the claim stays after the destruction of its owner.
     pub fn is_retained(&self) -> bool {
         self.retain_policy == Some(RetainPolicy::Retain)
     }
@@ -149,44 +153,47 @@ pub struct Copied {
     pub annotations: BTreeMap<String, String>,
 }
 
-/// What becomes of a claim when its owner is destroyed.
+/// retainPolicy is the action on the claim when its owner is destroyed. Delete: the operator deletes the claim. Retain:
+/// the claim stays without the labels of its owner, and another object can use it by `existingClaimName`. Defaults to
+/// Delete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum RetainPolicy {
-    /// It goes too.
+    /// The operator deletes the claim.
     Delete,
-    /// It stays.
+    /// The claim stays.
     Retain,
 }
 
-/// What a volume starts from, as in a PersistentVolumeClaim.
+/// DataSource is the source of a volume's initial content, as in a PersistentVolumeClaim.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DataSource {
-    /// API group of the kind, for example `snapshot.storage.k8s.io`; absent for a PersistentVolumeClaim.
+    /// apiGroup is the API group of the kind, for example `snapshot.storage.k8s.io`. It is absent for a
+    /// PersistentVolumeClaim.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub api_group: Option<String>,
-    /// Kind, for example `VolumeSnapshot`.
+    /// kind is the kind of the source, for example `VolumeSnapshot`.
     #[schemars(length(min = 1, max = 63))]
     pub kind: String,
-    /// Name.
+    /// name is the name of the source.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
 }
 
-/// How a volume may be mounted.
+/// An access mode of a volume: ReadWriteOnce, ReadWriteOncePod or ReadWriteMany.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum AccessMode {
-    /// By the pods of one node.
+    /// The pods of one node may mount the volume.
     ReadWriteOnce,
-    /// By one pod alone.
+    /// A single pod may mount the volume.
     ReadWriteOncePod,
-    /// By pods of many nodes.
+    /// The pods of many nodes may mount the volume.
     ReadWriteMany,
 }
 
 impl AccessMode {
-    /// The mode's name in the core API.
+    /// The name of the mode in the core API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::ReadWriteOnce => "ReadWriteOnce",

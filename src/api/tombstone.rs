@@ -1,4 +1,4 @@
-//! The `Tombstone`: what remains of a destroyed town or agent.
+//! The `Tombstone`: the record of a destroyed town or agent.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{CustomResource, KubeSchema};
@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::duration::Duration;
 
-/// What remains of a destroyed town or agent: the proof of what became of each of its objects, and the guard
-/// that nothing brings it back. The operator writes it before anything is destroyed; nobody else needs to.
+/// Tombstone is the record of a destroyed town or agent. It contains the result for each of its objects, and can
+/// block a new town of the same name. Only the operator writes it, before it destroys anything.
 #[derive(CustomResource, Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "gastown.dev",
@@ -19,36 +19,36 @@ use super::duration::Duration;
     selectable = ".spec.namespace",
     selectable = ".spec.name",
     selectable = ".spec.uid",
-    doc = "What remains of a destroyed town or agent: the proof of what became of each of its objects, and the guard that nothing brings it back.",
+    doc = "Tombstone is the record of a destroyed town or agent. It contains the result for each of its objects, and can block a new town of the same name. Only the operator writes it.",
     printcolumn(
         name = "Kind",
         type_ = "string",
         json_path = ".spec.kind",
-        description = "What was destroyed"
+        description = "Kind of the destroyed object"
     ),
     printcolumn(
         name = "Namespace",
         type_ = "string",
         json_path = ".spec.namespace",
-        description = "Namespace of what was destroyed"
+        description = "Namespace of the destroyed object"
     ),
     printcolumn(
         name = "Object",
         type_ = "string",
         json_path = ".spec.name",
-        description = "Name of what was destroyed"
+        description = "Name of the destroyed object"
     ),
     printcolumn(
         name = "Phase",
         type_ = "string",
         json_path = ".status.phase",
-        description = "Destroying, Destroyed, or Leaked if an administrator gave something up"
+        description = "Destroying, Destroyed, or Leaked if an administrator abandoned a step"
     ),
     printcolumn(
         name = "Deleted",
         type_ = "date",
         json_path = ".spec.deleteTime",
-        description = "Since when it is being destroyed"
+        description = "Time since the destruction began"
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(
@@ -56,55 +56,60 @@ use super::duration::Duration;
         type_ = "string",
         json_path = ".spec.cause",
         priority = 1,
-        description = "Why it was destroyed"
+        description = "Cause of the destruction"
     ),
     printcolumn(
         name = "Expires",
         type_ = "string",
         json_path = ".spec.expireTime",
         priority = 1,
-        description = "When this record goes, if nothing is left by then"
+        description = "Time at which the operator deletes this Tombstone if nothing is left"
     )
 )]
 #[serde(rename_all = "camelCase")]
 pub struct TombstoneSpec {
-    /// What was destroyed.
+    /// kind is the kind of the destroyed object. Town: a town. Agent: an agent that was deleted alone.
     pub kind: TombstoneKind,
-    /// Its namespace.
+    /// namespace is the namespace of the destroyed object.
     #[schemars(length(min = 1, max = 63))]
     pub namespace: String,
-    /// namespaceUID is the UID of its namespace. The record forbids nothing in another namespace that has this name
-    /// later. Absent in records of older versions, and where the namespace was gone already: such a record concerns
-    /// every namespace of this name.
+    /// namespaceUID is the UID of the namespace. The Tombstone has no effect in a later namespace of the same name. The
+    /// field is absent in Tombstones of older versions, and if the namespace was already gone. Such a Tombstone has an
+    /// effect in every namespace of this name.
     #[serde(default, rename = "namespaceUID", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     pub namespace_uid: Option<String>,
-    /// Its name.
+    /// name is the name of the destroyed object.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
-    /// Its UID.
+    /// uid is the UID of the destroyed object.
     #[schemars(length(min = 1, max = 128))]
     pub uid: String,
-    /// When its destruction began.
+    /// deleteTime is the time at which the destruction began.
     pub delete_time: Time,
-    /// Why.
+    /// cause is the cause of the destruction. Deleted: a user or a tool deleted the object; the audit log of the API
+    /// server shows who. Expiry: spec.expiry with policy Destroy was past. RigRemoved: the town no longer lists the
+    /// agent's rig. TTL: spec.ttlAfterFinished was over. Namespace: the namespace was deleted.
     pub cause: Cause,
-    /// Whether a new town may take its namespace and name while this record is there.
+    /// recreate controls a new town of the same namespace and name while this Tombstone exists. Allow: the operator runs
+    /// the new town, which adopts nothing of the old one. Refuse: the operator does not run the new town. Defaults to
+    /// Allow.
     #[serde(default)]
     pub recreate: Recreate,
-    /// When this record goes, if nothing is left by then.
+    /// expireTime is the time at which the operator deletes this Tombstone if nothing of the object is left.
     pub expire_time: Time,
-    /// What it had when its destruction began: at most 3,500 claims and volumes, and at most 500 other objects.
+    /// children lists the objects of the town or agent when its destruction began: at most 3,500 claims and volumes, and
+    /// at most 500 other objects.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 4000))]
     pub children: Vec<TombstoneChild>,
-    /// How many more there were of each kind.
+    /// moreChildren is the number of further objects of each kind that are not in children.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub more_children: Vec<KindCount>,
 }
 
-/// What can have a tombstone.
+/// kind is the kind of a destroyed object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum TombstoneKind {
     /// A town.
@@ -113,90 +118,92 @@ pub enum TombstoneKind {
     Agent,
 }
 
-/// Why something was destroyed. Who did it, the audit log of the API server says.
+/// cause is the cause of a destruction. The audit log of the API server shows the user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Cause {
-    /// Somebody deleted it.
+    /// A user or a tool deleted the object.
     Deleted,
-    /// Its `spec.expiry` was past, with the policy Destroy.
+    /// `spec.expiry` with the policy Destroy was past.
     Expiry,
-    /// The town does not list the agent's rig any more.
+    /// The town no longer lists the agent's rig.
     RigRemoved,
-    /// Its `spec.ttlAfterFinished` was over.
+    /// `spec.ttlAfterFinished` was over.
     TTL,
-    /// Its namespace was deleted.
+    /// The namespace was deleted.
     Namespace,
 }
 
-/// Whether the name of a destroyed town may be taken again while its record is there.
+/// recreate controls a new town of the same namespace and name while a Tombstone exists.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Recreate {
-    /// A new town may have it. It adopts nothing of the old one.
+    /// The operator runs the new town, which adopts nothing of the old one.
     #[default]
     Allow,
-    /// A new town of that name is not run: for tools that bring back what a person has just destroyed.
+    /// The operator does not run the new town. This stops tools that create a town again right after its deletion.
     Refuse,
 }
 
-/// An object that a town or agent had.
+/// TombstoneChild is an object of a town or agent.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TombstoneChild {
-    /// Its kind.
+    /// kind is the kind of the object.
     #[schemars(length(max = 63))]
     pub kind: String,
-    /// Its name. Its namespace is that of its owner; a volume has none.
+    /// name is the name of the object. The object is in the namespace of its owner; a volume has no namespace.
     #[schemars(length(max = 253))]
     pub name: String,
-    /// Its UID.
+    /// uid is the UID of the object.
     #[schemars(length(max = 128))]
     pub uid: String,
 }
 
-/// A number of objects of one kind.
+/// KindCount is a number of objects of one kind.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KindCount {
-    /// The kind.
+    /// kind is the kind of the objects.
     pub kind: String,
-    /// How many.
+    /// count is the number of objects of this kind.
     #[schemars(range(min = 0))]
     pub count: i32,
 }
 
-/// What became of it.
+/// TombstoneStatus is the progress and the result of a destruction.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TombstoneStatus {
-    /// Where its destruction stands.
+    /// phase is the state of the destruction. Destroying: the destruction is not finished. Destroyed: every object is
+    /// proven gone, or retained by its retainPolicy. Leaked: an administrator abandoned a step, so objects may still
+    /// exist. Defaults to Destroying.
     #[serde(default)]
     pub phase: TombstonePhase,
-    /// What became of each object; at most 500.
+    /// receipts lists the result for each object, at most 500.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 500))]
     pub receipts: Vec<Receipt>,
-    /// How many more receipts there are of each kind. None of those was given up.
+    /// moreReceipts is the number of further receipts of each kind. It contains no abandoned object.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub more_receipts: Vec<KindCount>,
 }
 
-/// Where a destruction stands.
+/// phase is the state of a destruction.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
 pub enum TombstonePhase {
-    /// It is under way.
+    /// The destruction is not finished.
     #[default]
     Destroying,
-    /// Everything is proven gone, or was retained as its spec asks.
+    /// Every object is proven gone, or retained by its retainPolicy.
     Destroyed,
-    /// An administrator gave something up: it may still be there.
+    /// An administrator abandoned a step, so objects may still exist.
     Leaked,
 }
 
 impl TombstoneKind {
-    /// The kind's name.
+    /// The name of the kind.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Town => "Town",
@@ -206,7 +213,7 @@ impl TombstoneKind {
 }
 
 impl TombstonePhase {
-    /// The phase's name, as in the API.
+    /// The name of the phase in the API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Destroying => "Destroying",
@@ -217,7 +224,7 @@ impl TombstonePhase {
 }
 
 impl ReceiptOutcome {
-    /// The outcome's name, as in the API.
+    /// The name of the outcome in the API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Gone => "Gone",
@@ -228,42 +235,47 @@ impl ReceiptOutcome {
     }
 }
 
-/// What became of one object.
+/// Receipt is the result for one object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Receipt {
-    /// The object; without a name and a UID where a whole kind is meant.
+    /// object is the object. It has no name and no UID if the receipt is for a whole kind.
     #[serde(flatten)]
     pub object: TombstoneChild,
-    /// What became of it.
+    /// outcome is the result for the object. Gone: the object is proven gone. NeverExisted: the cluster does not have
+    /// its kind. Retained: the object was kept by its retainPolicy, and the operator no longer manages it. Abandoned: an
+    /// administrator abandoned the object, and it may still exist.
     pub outcome: ReceiptOutcome,
-    /// When that was known.
+    /// time is the time at which the operator knew the result.
     pub time: Time,
 }
 
-/// What became of an object.
+/// outcome is the result for an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum ReceiptOutcome {
-    /// It is proven gone.
+    /// The object is proven gone.
     Gone,
-    /// Its kind does not exist in this cluster.
+    /// The cluster does not have the kind of the object.
     NeverExisted,
-    /// It was let go on purpose, and is nobody's now.
+    /// The object was kept by its retainPolicy. The operator no longer manages it.
     Retained,
-    /// An administrator gave it up: it may still be there.
+    /// An administrator abandoned the object. It may still exist.
     Abandoned,
 }
 
-/// How long the record of a town outlives it, and what it forbids.
+/// TombstonePolicy configures the Tombstone of a town.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TombstonePolicy {
-    /// How long the Tombstone outlives the town, from 0s to 8760h. The operator keeps it no longer than its own bound
-    /// (--tombstone-max-retention, 168h if it was not changed), and a town that asks for more says RetentionClamped.
+    /// retention is the time for which the Tombstone outlives the town, from 0s to 8760h. The operator shortens it to
+    /// its flag --tombstone-max-retention, by default 168h, and then reports the reason RetentionClamped. Defaults to
+    /// 168h.
     #[serde(default = "retention")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('0s') && duration(self) <= duration('8760h')").message("spec.tombstone.retention must be from 0s to 8760h, written like 30m or 168h"))]
     pub retention: Duration,
-    /// Whether a new town may take the namespace and name of this one while its Tombstone is there.
+    /// recreate controls a new town of the same namespace and name while the Tombstone exists. Allow: the operator runs
+    /// the new town, which adopts nothing of the old one. Refuse: the operator does not run the new town. Defaults to
+    /// Allow.
     #[serde(default)]
     pub recreate: Recreate,
 }

@@ -1,4 +1,4 @@
-//! The `Town`: a workspace in which agents work.
+//! The `Town`: a workspace for agents.
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -14,9 +14,8 @@ use super::pod_template::{self, PodTemplate};
 use super::storage::Storage;
 use super::tombstone::TombstonePolicy;
 
-/// A town: a workspace in which several AI coding agents work. While it is awake it has pods; when
-/// it has had no work for `sleepAfter` it sleeps and costs nothing but its storage; when it is
-/// deleted nothing of it is left.
+/// Town is a workspace for several AI coding agents. A town that is awake has pods. A town without work for
+/// `sleepAfter` sleeps, and costs only its storage. A deleted town leaves nothing behind.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "gastown.dev",
@@ -28,30 +27,30 @@ use super::tombstone::TombstonePolicy;
     shortname = "tw",
     category = "gastown",
     selectable = ".status.phase",
-    doc = "A town: a workspace in which several AI coding agents work. Awake it has pods, asleep it costs nothing but its storage, deleted it leaves nothing.",
+    doc = "Town is a workspace for several AI coding agents. A town that is awake has pods. A town without work for spec.sleepAfter sleeps, and costs only its storage. A deleted town leaves nothing behind.",
     printcolumn(
         name = "Phase",
         type_ = "string",
         json_path = ".status.phase",
-        description = "Where the town is in its life"
+        description = "Phase of the town"
     ),
     printcolumn(
         name = "Ready",
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Ready\")].status",
-        description = "Whether the town is what its spec asks for, a sleeping one included"
+        description = "Status of the condition Ready; a sleeping town can be Ready"
     ),
     printcolumn(
         name = "Agents",
         type_ = "string",
         json_path = ".status.agents.summary",
-        description = "Agents that work, of all bound to the town"
+        description = "Number of working agents and of all agents of the town"
     ),
     printcolumn(
         name = "Sleeps-At",
         type_ = "string",
         json_path = ".status.sleepTime",
-        description = "When the town sleeps if no work comes"
+        description = "Time at which the town falls asleep if it gets no work"
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(
@@ -66,7 +65,7 @@ use super::tombstone::TombstonePolicy;
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
         priority = 1,
-        description = "Why the town is Ready or not"
+        description = "Reason of the condition Ready"
     )
 )]
 #[serde(rename_all = "camelCase")]
@@ -77,23 +76,27 @@ use super::tombstone::TombstonePolicy;
     validation = Rule::new("!has(self.activityProbe) || !has(self.template) || !has(self.template.spec.hostNetwork) || !self.template.spec.hostNetwork").message("spec.activityProbe and hostNetwork do not go together: the token would leave on an address that is the node's"),
 )]
 pub struct TownSpec {
-    /// Why parts of the spec could not be decoded; they are absent here. It is no field of the API.
+    /// unreadable is the error of a spec that could not be decoded completely. The failed parts are absent in this
+    /// value. The API has no such field.
     #[serde(skip_deserializing, skip_serializing_if = "pod_template::is_no_field")]
     #[schemars(skip)]
     pub unreadable: Option<String>,
-    /// The town's own containers: one pod while the town is awake. Absent: the town is only its agents.
+    /// template is the template of the town's own pod, which exists while the town is awake. Without it the town has
+    /// no pod of its own, only its agents.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "pod_template::schema")]
     pub template: Option<PodTemplate>,
-    /// Pod template of agents that bring none.
+    /// agentTemplate is the default pod template for agents without spec.template.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "pod_template::schema")]
     pub agent_template: Option<PodTemplate>,
-    /// The town's volume, mounted at `/town` in every container of the town's pod.
+    /// storage is the town's volume. The operator mounts it at `/town` in every container of the town's pod. Without
+    /// it the town has no volume.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<Storage>,
-    /// A Service of the town's pod, so that people and agents reach it by a stable name: people find it in
-    /// `status.service`, agents in `GASTOWN_TOWN_HOST`.
+    /// ports are the ports of the town's Service, from 1 to 32. The Service gives the town's pod a stable name. Users
+    /// find the name in `status.service`, and agents in the variable `GASTOWN_TOWN_HOST`. Without ports the town has no
+    /// Service.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1, max = 32))]
     #[x_kube(
@@ -101,44 +104,51 @@ pub struct TownSpec {
         validation = Rule::new("self.all(p, self.exists_one(q, q.port == p.port && (has(q.protocol) ? q.protocol : 'TCP') == (has(p.protocol) ? p.protocol : 'TCP')))").message("spec.ports must not name a port number twice for one protocol")
     )]
     pub ports: Vec<Port>,
-    /// Repositories that agents work on. Removing one destroys its agents.
+    /// rigs are the repositories of the town's agents, at most 200. If you remove a rig, the operator destroys the
+    /// agents of the rig with their volumes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 200))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub rigs: Vec<Rig>,
-    /// Work known outside the cluster, set by a tracker. Above zero it wakes the town and keeps it awake.
+    /// backlog is the number of work items outside the cluster. A tracker sets it. A number above zero wakes the town
+    /// and keeps it awake. Each number defaults to 0.
     #[serde(default)]
     pub backlog: Backlog,
-    /// Asleep by decree: no pods, whatever the work.
+    /// suspend puts the town to sleep: the operator deletes all its pods, even if the town has work. Defaults to false.
     #[serde(default)]
     pub suspend: bool,
-    /// Time without work after which the town sleeps; from 10s to 720h.
+    /// sleepAfter is the time without work after which the town falls asleep, from 10s to 720h. Defaults to 30m.
     #[serde(default = "sleep_after")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('10s') && duration(self) <= duration('720h')").message("spec.sleepAfter must be from 10s to 720h, written like 90s or 1h30m"))]
     pub sleep_after: Duration,
-    /// Never sleeps on its own.
+    /// alwaysOn keeps an idle town awake. suspend and expiry still put it to sleep. Defaults to false.
     #[serde(default)]
     pub always_on: bool,
-    /// How often activity probes ask.
+    /// alarm is the period of activity probes, with and without work. Defaults to active 5s and idle 60s.
     #[serde(default)]
     pub alarm: Alarm,
-    /// How the town's pod is asked whether it has work. Without it, only agents and `backlog` are work.
+    /// activityProbe configures the HTTP request that asks the town's pod for its activity. Without it only agents and
+    /// `backlog` count as work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub activity_probe: Option<ActivityProbe>,
-    /// How agents are let finish before their pods go.
+    /// drain limits the time that working agents get to finish before the operator deletes their pods. Defaults to a
+    /// timeout of 2m.
     #[serde(default)]
     pub drain: Drain,
-    /// When the town ends, and how.
+    /// expiry is the time at which the town ends, and its action. Without it the town has no end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expiry: Option<Expiry>,
-    /// Nobody deletes the town while this is true: an admission policy refuses it, and `expiry` with the policy
-    /// Destroy puts it to sleep. Only its namespace takes it along.
+    /// deletionProtection protects the town from deletion. While it is true, an admission policy refuses the deletion
+    /// of the town and of its rigs, and an expiry with policy Destroy puts the town to sleep instead. The deletion of
+    /// the namespace still deletes the town. Defaults to false.
     #[serde(default)]
     pub deletion_protection: bool,
-    /// The record that outlives the town.
+    /// tombstone configures the Tombstone, which records the destruction of the town. Defaults to retention 168h and
+    /// recreate Allow.
     #[serde(default)]
     pub tombstone: TombstonePolicy,
-    /// Change it to anything new to wake the town once; empty is no request. No control characters.
+    /// wakeRequest wakes the town once after each change to a new value. The empty value, the default, requests
+    /// nothing. It has at most 253 characters and no control characters.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 253), regex(pattern = r"^[^\x00-\x1f\x7f-\x9f]*$"))]
     pub wake_request: String,
@@ -148,47 +158,50 @@ fn sleep_after() -> Duration {
     Duration::new("30m")
 }
 
-/// A repository that agents work on.
+/// Rig is a repository that agents work on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Rig {
-    /// Name of the rig, unique in the town; a DNS label.
+    /// name is the name of the rig, unique in the town. It is a DNS label.
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub name: String,
-    /// Where the repository is; its agents find it in `GASTOWN_RIG_URL`. Credentials do not belong here.
+    /// gitUrl is the URL of the repository. The agents of the rig find it in the variable `GASTOWN_RIG_URL`. It must
+    /// not contain credentials; use credentialsSecretName.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2048), regex(pattern = r"^[^\s\x00-\x1f\x7f-\x9f]+$"))]
     #[x_kube(validation = Rule::new("!self.matches('^[a-zA-Z][a-zA-Z0-9+.-]*://[^/@]*:[^/@]*@') && !self.matches('^[hH][tT][tT][pP][sS]?://[^/?#]*@')").message("spec.rigs[].gitUrl must not hold a password, nor a user or a token where it is http or https: name a Secret in credentialsSecretName"))]
     pub git_url: Option<String>,
-    /// The branch that work starts from, `main` where absent; its agents find it in `GASTOWN_RIG_BRANCH`.
+    /// branch is the branch on which work starts. The agents of the rig find it in the variable `GASTOWN_RIG_BRANCH`.
+    /// Defaults to `main`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255), regex(pattern = r"^[^\s\x00-\x1f\x7f-\x9f]+$"))]
     pub branch: Option<String>,
-    /// A Secret that agents of the rig find, read-only, at `/var/run/gastown/git`.
+    /// credentialsSecretName is the name of a Secret in the namespace. The operator mounts it read-only at
+    /// `/var/run/gastown/git` in the pods of the rig's agents.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
     pub credentials_secret_name: Option<String>,
-    /// Polecats of the rig that may work at once, from 0 to 1000, 8 where absent; further ones wait in order of
-    /// creation.
+    /// maxPolecats is the number of polecats of the rig that may work at the same time, from 0 to 1000. Other polecats
+    /// wait in the order of their creation. Defaults to 8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1000))]
     pub max_polecats: Option<i32>,
 }
 
-// The schema has no defaults inside lists: tools that compare a list as a whole would see a difference for ever.
+// The schema has no defaults inside lists, because tools that compare whole lists would always see a difference.
 impl Rig {
-    /// The branch that work starts from.
+    /// The branch on which work starts.
     pub fn branch(&self) -> &str {
         self.branch.as_deref().unwrap_or("main")
     }
 
-    /// Polecats of the rig that may work at once.
+    /// Number of polecats of the rig that may work at the same time.
     pub fn max_polecats(&self) -> i32 {
         self.max_polecats.unwrap_or(8)
     }
 }
 
-/// A port of the town's pod that its Service offers.
+/// Port is a port of the town's pod and of its Service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Port {
@@ -253,33 +266,34 @@ impl Port {
     }
 }
 
-/// Work known outside the cluster.
+/// Backlog is the number of work items outside the cluster.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Backlog {
-    /// Merge requests that wait.
+    /// mergeRequests is the number of open merge requests. Defaults to 0.
     #[serde(default)]
     #[schemars(range(min = 0))]
     pub merge_requests: i32,
-    /// Reports that wait to be looked through.
+    /// triage is the number of reports that wait for triage. Defaults to 0.
     #[serde(default)]
     #[schemars(range(min = 0))]
     pub triage: i32,
-    /// Pieces of work that nobody has yet; they count if the town has a rig.
+    /// unassigned is the number of work items without an agent. It counts as work only if the town has a rig. Defaults
+    /// to 0.
     #[serde(default)]
     #[schemars(range(min = 0))]
     pub unassigned: i32,
 }
 
-/// How often activity probes ask.
+/// Alarm is the period of activity probes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Alarm {
-    /// While there is work, from 1s to 10m.
+    /// active is the period of activity probes while the town has work, from 1s to 10m. Defaults to 5s.
     #[serde(default = "alarm_active")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('10m')").message("spec.alarm.active must be from 1s to 10m, written like 5s or 1m30s"))]
     pub active: Duration,
-    /// While there is none, from 5s to 1h.
+    /// idle is the period of activity probes while the town has no work, from 5s to 1h. Defaults to 60s.
     #[serde(default = "alarm_idle")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('5s') && duration(self) <= duration('1h')").message("spec.alarm.idle must be from 5s to 1h, written like 60s or 1m30s"))]
     pub idle: Duration,
@@ -299,19 +313,19 @@ fn alarm_idle() -> Duration {
     Duration::new("60s")
 }
 
-/// How a pod is asked for its activity: `GET` on a port of its own address, with a bearer token.
+/// ActivityProbe configures an activity probe: a `GET` request to a port of the pod, with a bearer token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ActivityProbe {
-    /// The port.
+    /// port is the port of the pod that answers activity probes, from 1 to 65535.
     #[schemars(range(min = 1, max = 65535))]
     pub port: i32,
-    /// The path.
+    /// path is the path of the HTTP request. It begins with a slash. Defaults to `/activity`.
     #[serde(default = "activity_path")]
     #[schemars(length(min = 1, max = 1024), regex(pattern = r"^/[!-~]*$"))]
     pub path: String,
-    /// A Secret whose key `token` is the bearer token; absent, the operator makes one. Either way the pod
-    /// finds it at `/var/run/gastown/token`.
+    /// tokenSecretName is the name of a Secret with the bearer token under the key `token`. Without it the operator
+    /// creates a Secret with a random token. In both cases the pod finds the token in `/var/run/gastown/token`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
     pub token_secret_name: Option<String>,
@@ -321,39 +335,40 @@ fn activity_path() -> String {
     "/activity".to_owned()
 }
 
-/// When a town ends, and how.
+/// Expiry is the time at which a town ends, and its action.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Expiry {
-    /// The time, as RFC 3339 with at most nine decimals, before the year 9999.
-    // The API server takes more for a time than can be read as one: without these bounds a town could be
-    // stored of which the operator would know nothing.
+    /// time is the time at which the town expires, in RFC 3339 with at most nine decimals, before the year 9999.
+    // The API server accepts times that the operator cannot decode. Without these bounds the operator could not read a
+    // stored town.
     #[schemars(regex(
         pattern = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})$"
     ))]
     #[x_kube(validation = Rule::new("self < timestamp('9999-01-01T00:00:00Z')").message("spec.expiry.time must be a time before the year 9999, written like 2030-12-31T18:00:00Z"))]
     pub time: Time,
-    /// What happens then.
+    /// policy is the action at the expiry. Sleep: the town sleeps until the expiry is changed or removed. Destroy: the
+    /// operator deletes the town; while deletionProtection is true the town sleeps instead. Defaults to Sleep.
     #[serde(default)]
     pub policy: ExpiryPolicy,
 }
 
-/// What happens to a town whose time is up.
+/// policy is the action at the expiry of a town.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ExpiryPolicy {
-    /// It is deleted, as by a person; while `deletionProtection` is true it sleeps.
+    /// The operator deletes the town. While `deletionProtection` is true the town sleeps.
     Destroy,
-    /// It sleeps until `expiry` is moved or removed.
+    /// The town sleeps until `expiry` is changed or removed.
     #[default]
     Sleep,
 }
 
-/// How agents are let finish when the town sleeps or is destroyed.
+/// Drain limits the time that agents get to finish before the town sleeps or is destroyed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Drain {
-    /// Longest time to wait for agents that work, from 0s (at once) to 1h. The pods' own
-    /// `terminationGracePeriodSeconds` comes after it.
+    /// timeout is the longest time that the operator waits for working agents before it deletes their pods, from 0s (no
+    /// wait) to 1h. The `terminationGracePeriodSeconds` of a pod starts after it. Defaults to 2m.
     #[serde(default = "drain_timeout")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('0s') && duration(self) <= duration('1h')").message("spec.drain.timeout must be from 0s to 1h, written like 90s or 1h30m"))]
     pub timeout: Duration,
@@ -369,72 +384,77 @@ fn drain_timeout() -> Duration {
     Duration::new("2m")
 }
 
-/// What the operator last saw and decided of a town.
+/// TownStatus is the last state of a town that the operator observed and decided.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TownStatus {
-    /// The `metadata.generation` that this status speaks of.
+    /// observedGeneration is the `metadata.generation` of the spec that this status describes. It is -1 before the first
+    /// reconcile.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Where the town is in its life: Pending, Starting, Running, Idle, Draining, Asleep, Blocked,
+    /// phase is a summary of the town's state: Pending, Starting, Running, Idle, Draining, Asleep, Blocked,
     /// Tombstoned or Destroying.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phase: Option<String>,
-    /// Ready, Reconciling, Stalled, Asleep, Active, Degraded, DeletionBlocked.
+    /// conditions are the conditions of the town: Ready, Reconciling, Stalled, Asleep, Active, Degraded and
+    /// DeletionBlocked. Each is always present.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
-    /// Why the town sleeps, or is about to. Idle: no work for `sleepAfter`. Suspended: `spec.suspend`. Expired:
-    /// `spec.expiry` is past. ActivityUnknown: for too long it could not be found out whether the town has work.
+    /// asleepReason is the reason why the town sleeps or drains. Idle: no work for `sleepAfter`. Suspended:
+    /// `spec.suspend` is true. Expired: `spec.expiry` is past. ActivityUnknown: the activity of the town was unknown for
+    /// too long.
     #[serde(default, deserialize_with = "known", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub asleep_reason: Option<AsleepReason>,
-    /// The town's own pod.
+    /// pod is the town's own pod.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pod: Option<PodStatus>,
-    /// Agents bound to the town, by state.
+    /// agents is the number of agents bound to the town, by state.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agents: Option<AgentCounts>,
-    /// When work was last seen.
+    /// lastActiveTime is the last time at which the operator saw work.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_active_time: Option<Time>,
-    /// When the town was last woken.
+    /// wakeTime is the time at which the town last woke up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wake_time: Option<Time>,
-    /// When the town sleeps if no work comes.
+    /// sleepTime is the time at which the town falls asleep if it gets no work.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sleep_time: Option<Time>,
-    /// From when idle time is counted, where that is none of the other times: after its activity was unknown.
+    /// idleTime is the start of the current idle period after its adjustment. The operator adjusts it after a time of
+    /// unknown activity.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idle_time: Option<Time>,
-    /// PodMarkTime is the earliest start of the idle clock while the town has a pod: the time at which the pod was
-    /// first Ready, or 10 minutes after the first pod of this start was created.
+    /// podMarkTime is the earliest start of the idle timer while the town has a pod: the time at which the pod was
+    /// first Ready, or 10 minutes after the creation of the first pod of this start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pod_mark_time: Option<Time>,
-    /// AcceptedTime is the time at which the operator first decided to run the town. An expiry that was past at the
-    /// creation of the town destroys it only if the town was accepted before.
+    /// acceptedTime is the time at which the operator first decided to run the town. An expiry that was past at the
+    /// creation of the town destroys the town only if the operator accepted it before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accepted_time: Option<Time>,
-    /// Since when nobody can say whether the town has work; the idle clock stands still meanwhile.
+    /// activityUnknownTime is the time since which the activity of the town is unknown. The idle timer is paused
+    /// since then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub activity_unknown_time: Option<Time>,
-    /// Since when a person is attached; their input counts as work for a bounded time.
+    /// attachTime is the time since which a user is attached. Input of the user counts as work for a limited time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attach_time: Option<Time>,
-    /// When the town began to drain before sleeping.
+    /// drainTime is the time at which the town began to drain before its sleep.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drain_time: Option<Time>,
-    /// The value of `spec.wakeRequest` that was last acted on.
+    /// handledWakeRequest is the last value of `spec.wakeRequest` that the operator handled.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub handled_wake_request: String,
-    /// The town's volume claim.
+    /// storage is the town's volume claim.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub storage: Option<StorageStatus>,
-    /// Name of the Service that offers `spec.ports`.
+    /// service is the name of the Service with `spec.ports`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
-    /// How long pods of the town ran this month.
+    /// usage is the run time of the town's pods in this month.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<UsageStatus>,
     /// startTime is the time at which the operator began to start the town's pod. It is absent once the pod was
@@ -448,12 +468,12 @@ pub struct TownStatus {
     /// restarts counts the failed starts and the disruptions of the town's pod in a row.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restarts: Option<RestartsStatus>,
-    /// How far destruction is.
+    /// destroy is the progress of the destruction. It is absent while the town is not being deleted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub destroy: Option<DestroyStatus>,
 }
 
-/// Why a town sleeps.
+/// asleepReason is the reason why a town sleeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum AsleepReason {
     /// No work for `sleepAfter`.
@@ -462,90 +482,90 @@ pub enum AsleepReason {
     Suspended,
     /// `spec.expiry` is past.
     Expired,
-    /// For too long nobody could say whether the town has work.
+    /// The activity of the town was unknown for too long.
     ActivityUnknown,
 }
 
-/// How long pods of a town ran within a month.
+/// UsageStatus is the run time of a town's pods in one month.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct UsageStatus {
-    /// The month, UTC, for example `2026-11`.
+    /// month is the month in UTC, for example `2026-11`.
     pub month: String,
-    /// Seconds that pods ran in it, all pods added up, until `since`. A pod that went while no operator ran, or that came
-    /// and went before an operator that ended could write it down, is not counted from `since` on.
+    /// podSeconds is the total run time of all pods in this month until countTime, in seconds. After countTime it does
+    /// not include a pod that ended while no operator ran, or that started and ended shortly before the operator ended.
     pub pod_seconds: i64,
-    /// Until when they are counted.
+    /// countTime is the time until which podSeconds is counted.
     pub count_time: Time,
 }
 
-/// A pod of ours. Once it is gone only `startTime` stays.
+/// PodStatus describes a pod of the operator. After the pod is gone only `startTime` stays.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PodStatus {
-    /// Name of the pod.
+    /// name is the name of the pod.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// UID of the pod.
+    /// uid is the UID of the pod.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uid: Option<String>,
-    /// Node of the pod.
+    /// nodeName is the name of the pod's node.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node_name: Option<String>,
-    /// When the pod, or the last one, was created.
+    /// startTime is the creation time of the pod, or of the last pod if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub start_time: Option<Time>,
-    /// How often the kubelet has started its containers anew.
+    /// containerRestarts is the number of restarts of the pod's containers by the kubelet.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub container_restarts: i32,
-    /// ReadyTime is the time at which the pod was first seen Ready. It is absent while the pod was never Ready.
+    /// readyTime is the first time at which the operator saw the pod Ready. It is absent while the pod was never Ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ready_time: Option<Time>,
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref)] // The signature that serde asks for.
+#[allow(clippy::trivially_copy_pass_by_ref)] // Serde requires this signature.
 pub(super) fn is_zero(number: &i32) -> bool {
     *number == 0
 }
 
-/// Numbers of agents.
+/// AgentCounts is the number of agents by state.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AgentCounts {
-    /// Bound to the town.
+    /// total is the number of agents bound to the town.
     pub total: i32,
-    /// With work.
+    /// working is the number of agents that work.
     pub working: i32,
-    /// Waiting for a person.
+    /// waiting is the number of agents that wait for a user.
     pub waiting: i32,
-    /// Agents that report no progress.
+    /// stuck is the number of agents that report no progress.
     pub stuck: i32,
-    /// Past their limit of retries.
+    /// failed is the number of agents that reached their retry limit.
     pub failed: i32,
-    /// `working/total`, for people.
+    /// summary is the text `working/total` for tables.
     pub summary: String,
 }
 
-/// A volume claim of ours.
+/// StorageStatus describes a volume claim.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StorageStatus {
-    /// Name of the claim.
+    /// claim is the name of the PersistentVolumeClaim.
     pub claim: String,
-    /// UID of the claim, where the operator made it.
+    /// uid is the UID of the claim. It is absent for an existing claim that the operator did not create.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uid: Option<String>,
-    /// Capacity of the volume behind the claim: `spec.storage.size` can be lowered to it.
+    /// capacity is the capacity of the claim's volume. `spec.storage.size` can be lowered to this value.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub capacity: Option<Quantity>,
 }
 
-/// The failed starts and disruptions in a row of a pod that runs while its town is awake.
+/// RestartsStatus counts the failed starts and disruptions in a row of a pod that runs while its town is awake.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RestartsStatus {
-    /// count is the number of failed starts in a row. It ends when the pod was Ready for the length of the retry
-    /// window, or when the revision changes.
+    /// count is the number of failed starts in a row. It restarts at 0 when the pod was Ready for the length of the
+    /// retry window, or when the revision changes.
     pub count: i32,
     /// windowStartTime is the time of the first failed start in the row.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -570,46 +590,47 @@ pub struct RestartsStatus {
     pub revision: String,
 }
 
-/// How far destruction is.
+/// DestroyStatus is the progress of a destruction.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DestroyStatus {
-    /// When destruction began.
+    /// startTime is the time at which the destruction began.
     pub start_time: Time,
-    /// The step under way when this was last written: Tombstone, Drain, Credentials, Agents, Compute, Rest or Verify.
+    /// step is the current step. Tombstone: write the Tombstone. Drain: wait for working agents. Credentials: delete
+    /// the Secrets of the operator. Agents: delete the agents. Compute: delete the pods. Storage: delete the volumes and
+    /// all other objects. Verify: list every kind once more.
     #[serde(default, deserialize_with = "known_or_default")]
     #[schemars(with = "String")]
     pub step: DestroyStep,
-    /// What is awaited.
+    /// blockedBy lists the objects that the current step waits for, at most 20.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
     pub blocked_by: Vec<BlockedBy>,
 }
 
-/// The steps of destruction, in their order. A step begins only when the one before it is proven
-/// done.
+/// step is a step of a destruction. The steps run in this order. A step begins only after a proof that the step before
+/// is complete.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum DestroyStep {
-    /// The tombstone is made durable.
+    /// The operator writes the tombstone annotation and the Tombstone.
     #[default]
     Tombstone,
-    /// Agents that work are let finish, for a bounded time.
+    /// Working agents get a limited time to finish.
     Drain,
-    /// The Secrets that we made are deleted, so that nothing can act in its name.
+    /// The operator deletes the Secrets that it created, so that no process can use the town's tokens.
     Credentials,
-    /// The agents are deleted; each runs its own destruction.
+    /// The operator deletes the agents. Each agent runs its own destruction.
     Agents,
-    /// The pods are deleted and waited for.
+    /// The operator deletes the pods, and waits until they are gone.
     Compute,
-    /// Volume claims, the volumes behind them, and whatever else there is.
+    /// The operator deletes the volume claims, their volumes, and all other objects.
     Storage,
-    /// Every kind is listed once more.
+    /// The operator lists every kind once more.
     Verify,
 }
 
 impl Town {
-    /// The town as the operator sees it: without the status that the schema gives to an object that no operator has
-    /// looked at yet.
+    /// The town without the default status of the schema, which an object has before its first reconcile.
     #[must_use]
     pub fn observed(mut self) -> Self {
         self.status = self.status.filter(|status| status.observed_generation != Some(NOT_OBSERVED));
@@ -618,7 +639,7 @@ impl Town {
 }
 
 impl DestroyStep {
-    /// The step's name, as in the API.
+    /// The name of the step in the API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Tombstone => "Tombstone",
@@ -632,21 +653,21 @@ impl DestroyStep {
     }
 }
 
-/// An object, or a question that got no answer, that destruction waits for.
+/// BlockedBy is an object that blocks the deletion, or a kind that could not be listed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BlockedBy {
-    /// Kind of the object.
+    /// kind is the kind of the object that blocks the deletion.
     pub kind: String,
-    /// Name of the object; empty where a list got no answer.
+    /// name is the name of the object. It is empty if the kind could not be listed.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
-    /// UID of the object.
+    /// uid is the UID of the object.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub uid: String,
-    /// Finalizers that hold the object.
+    /// finalizers are the finalizers that keep the object.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub finalizers: Vec<String>,
-    /// What is awaited, or the API server's own error text.
+    /// message is the reason why the deletion waits, or the error of the API server.
     pub message: String,
 }

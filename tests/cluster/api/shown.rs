@@ -49,27 +49,27 @@ async fn kubectl_explain_reads_well(story: Story) {
     })
     .await;
     let table = [
-        ("town", "A town: a workspace in which several AI coding agents work"),
+        ("town", "Town is a workspace for several AI coding agents"),
         (
             "town.spec.sleepAfter",
-            "FIELD: sleepAfter <string> DESCRIPTION: Time without work after which the town sleeps; from 10s to 720h.",
+            "FIELD: sleepAfter <string> DESCRIPTION: sleepAfter is the time without work after which the town falls asleep, from 10s to 720h. Defaults to 30m.",
         ),
-        ("town.spec.template", "one pod while the town is awake"),
+        ("town.spec.template", "which exists while the town is awake"),
         ("town.spec.template.spec.containers", "FIELD: containers <[]Object>"),
-        ("town.spec.drain.timeout", "from 0s (at once) to 1h"),
+        ("town.spec.drain.timeout", "from 0s (no wait) to 1h"),
         ("town.spec.storage.accessModes", "FIELD: accessModes <[]string>"),
         (
             "town.status.phase",
             "Pending, Starting, Running, Idle, Draining, Asleep, Blocked, Tombstoned or Destroying",
         ),
-        ("agent", "One who works in a town"),
-        ("agent.spec.role", "ENUM: mayor refinery polecat crew"),
-        ("agent.spec.mode", "Session: while the town is awake"),
+        ("agent", "Agent is a worker in a town, with its own pod"),
+        ("agent.spec.role", "ENUM: Mayor Refinery Polecat Crew"),
+        ("agent.spec.mode", "Session: the pod exists while the town is awake"),
         (
             "agent.spec.retry.limit",
             "limit is the number of failed starts and failed attempts in a row, from 1 to 100",
         ),
-        ("agent.status.work.done", "The last 32 beads that were done"),
+        ("agent.status.work.done", "done lists the last 32 finished beads"),
     ];
     for (path, wanted) in table {
         let said = story.cluster.kubectl(&["explain", path]);
