@@ -165,7 +165,7 @@ async fn foreign_label_cannot_be_given_up_for_ours_by_a_second_request(story: St
     let ours = story.cluster.install_label();
     let town = Object::town(&story, "gas");
     let mut whole = labelled(json!({names::INSTALL: "another.00000000"}));
-    whole["metadata"]["annotations"] = json!({names::ABANDON: "drain,credentials,agents,compute,rest"});
+    whole["metadata"]["annotations"] = json!({names::ABANDON: "drain,credentials,agents,compute,storage"});
     whole["spec"] = json!({});
     town.create(&people.anybody, &whole).await;
     let bare = labelled(json!({names::INSTALL: null}));

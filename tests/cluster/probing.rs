@@ -152,7 +152,7 @@ async fn t21_a_session_agent_speaks_for_itself(story: Story) {
         })
         .await;
     for (state, phase, work) in
-        [("working", "Working", true), ("waiting", "Waiting", false), ("stalled", "Stalled", true)]
+        [("working", "Working", true), ("waiting", "Waiting", false), ("stuck", "Stuck", true)]
     {
         says(state, "a word");
         story.agent("mayor").until(&format!("is {phase}"), |agent| agent.phase() == phase).await;

@@ -66,15 +66,15 @@ async fn each_state_means_to_tools_what_it_means(story: Story) {
     story.create_agent("cat", "shop", polecat("b-1")).await;
     story.create_agent("done", "shop", polecat("b-1")).await;
     let once = json!({"rig": "core", "hook": {"bead": "b-1"}, "retry": {"limit": 1}});
-    story.create_agent("failed", "shop", agent("polecat", once)).await;
+    story.create_agent("failed", "shop", agent("Polecat", once)).await;
     story
-        .create_agent("waits", "shop", agent("polecat", json!({"rig": "full", "hook": {"bead": "b-1"}})))
+        .create_agent("waits", "shop", agent("Polecat", json!({"rig": "full", "hook": {"bead": "b-1"}})))
         .await;
-    story.create_agent("lost", "shop", agent("polecat", json!({"rig": "nowhere"}))).await;
-    story.create_agent("hookless", "shop", agent("polecat", json!({"rig": "core"}))).await;
-    story.create_agent("mayor", "shop", agent("mayor", json!({}))).await;
+    story.create_agent("lost", "shop", agent("Polecat", json!({"rig": "nowhere"}))).await;
+    story.create_agent("hookless", "shop", agent("Polecat", json!({"rig": "core"}))).await;
+    story.create_agent("mayor", "shop", agent("Mayor", json!({}))).await;
     story.agent("mayor").until("is there", |agent| agent.is("Ready")).await;
-    story.create_agent("second", "shop", agent("mayor", json!({}))).await;
+    story.create_agent("second", "shop", agent("Mayor", json!({}))).await;
     story.create_agent("naked", "bare", polecat("b-1")).await;
     story.create_agent("sleeper", "night", polecat("b-1")).await;
     story.create_agent("early", "nobody", polecat("b-1")).await;
@@ -103,7 +103,7 @@ async fn each_state_means_to_tools_what_it_means(story: Story) {
     stuck["template"]["spec"]["containers"][0]["image"] = "town.test/never:1".into();
     story.players.run_new_pods(false).await;
     story.create_town("dawn", stuck).await;
-    story.create_agent("young", "shop", agent("crew", json!({}))).await;
+    story.create_agent("young", "shop", agent("Crew", json!({}))).await;
 
     let towns: [Expected; 9] = [
         ("shop", "Running", "Running", "Current"),

@@ -42,7 +42,7 @@ async fn a_town_has_one_mayor(story: Story) {
     story.create_agent("bob", "hall", json!({"role": "Mayor", "hook": {"bead": "b-1"}})).await;
     let bob = story.agent("bob").until("is refused", role_taken).await;
     let message = bob.message("Stalled");
-    assert!(message.contains("agent ada is the mayor of town hall"), "{message}");
+    assert!(message.contains("agent ada is the Mayor of town hall"), "{message}");
     assert!(!bob.is("Reconciling") && !bob.is("Ready"));
     no_pod_of(&story, &bob).await;
     story.create_agent("crew", "hall", json!({"role": "Crew"})).await;
@@ -96,7 +96,7 @@ async fn d7_a_rig_has_one_refinery(story: Story) {
     story.create_agent("core-two", "works", refinery("core")).await;
     let second = story.agent("core-two").until("is refused", role_taken).await;
     let message = second.message("Stalled");
-    assert!(message.contains("agent core-one is the refinery of rig core of town works"), "{message}");
+    assert!(message.contains("agent core-one is the Refinery of rig core of town works"), "{message}");
     no_pod_of(&story, &second).await;
     story.agent("core-one").delete().await;
     story.agent("core-two").until("takes over", there).await;

@@ -146,7 +146,7 @@ async fn dispatcher_hands_out_work_and_changes_nothing_else(story: Story) {
         object.lets(&tracker, &Ask::Merge(fine.clone())).await;
         object.lets(&tracker, &Ask::Apply(fine)).await;
     }
-    let words = ["-dispatch'", "may change only these fields", "hook, backlog, wakeRequest, suspended"];
+    let words = ["-dispatch'", "may change only these fields", "hook, backlog, wakeRequest, suspend"];
     for (object, change) in [
         (&town, spec(json!({"template": template_of("other")}))),
         (&town, spec(json!({"agentTemplate": null}))),

@@ -91,7 +91,7 @@ async fn kubectl_get_and_describe_show_the_status(story: Story) {
         .town("alpha")
         .merge_status(json!({"status": {
             "phase": "Running", "agents": counts("1/2"), "sleepTime": "2040-01-02T03:04:05Z",
-            "pod": {"node": "n-1"}, "conditions": [condition("Ready", "True", "Running")],
+            "pod": {"nodeName": "n-1"}, "conditions": [condition("Ready", "True", "Running")],
         }}))
         .await;
     let row = story.kubectl(&["get", "tw", "alpha", "-o", "wide", "--no-headers"]);
@@ -103,7 +103,7 @@ async fn kubectl_get_and_describe_show_the_status(story: Story) {
     story
         .agent("ada")
         .merge_status(json!({"status": {
-            "phase": "Working", "pod": {"name": "ada-1", "node": "n-2"},
+            "phase": "Working", "pod": {"name": "ada-1", "nodeName": "n-2"},
             "work": {"bead": "b-7", "attempts": 2}, "conditions": [condition("Ready", "False", "Starting")],
         }}))
         .await;
