@@ -125,7 +125,13 @@ async fn a3_a11_what_an_administrator_gives_up_is_written_down_as_given_up(story
         town.message("DeletionBlocked").starts_with("step Storage waits for PersistentVolumeClaim")
     };
     story.town("gas").until("goes on to the next step", next).await;
-    story.kubectl(&["annotate", "--overwrite", "town", "gas", &format!("{}=compute,storage", names::ABANDON)]);
+    story.kubectl(&[
+        "annotate",
+        "--overwrite",
+        "town",
+        "gas",
+        &format!("{}=compute,storage", names::ABANDON),
+    ]);
     story.town("gas").gone().await;
 
     let record = story.tombstone(&town).get().await;
