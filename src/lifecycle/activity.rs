@@ -1,7 +1,7 @@
-//! Has the town work? Each of five kinds of work alone keeps it awake.
+//! Invariant kept here: only work keeps a town awake. Each of five kinds of work is sufficient alone.
 //!
-//! Only work counts: being there, being probed, watched or connected to is never work. What cannot be found
-//! out is neither work nor its absence.
+//! The existence of a pod, a probe, a watch or a connection is never work. An unknown activity is neither work nor the
+//! absence of work.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,54 +19,54 @@ use crate::api::{
     condition, condition::reason,
 };
 
-/// An agent that does not get on counts as work for this long after it last did something.
+/// A stuck agent counts as work for this time after its last activity.
 const STALLED_COUNTS: SignedDuration = SignedDuration::from_mins(30);
 
-/// What an agent is doing, as its town sees it.
+/// The activity of an agent, from the view of its town.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AgentActivity {
-    /// It does its bead: a Task agent while its pod is there, others by their own word.
+    /// The agent works on its bead. The pod shows this for a Task agent; other agents report it.
     Working,
-    /// It reports that it does not get on; `true`: not for so long that it no longer counts as work.
+    /// The agent reports that it is stuck. `true`: its last activity is recent, so it counts as work.
     Stuck(bool),
-    /// It waits for a person, which is not work.
+    /// The agent waits for a user. Waiting is not work.
     Waiting,
-    /// An unfinished bead that it does not work on (yet): it waits for its turn or its next attempt.
+    /// The bead is unfinished, and the agent does not work on it: it waits for room, or for its next attempt.
     Pending,
-    /// Nothing to do.
+    /// The agent has nothing to do.
     Idle,
-    /// The bead on its hook is done.
+    /// The bead on the hook is done.
     Done,
-    /// Past its limit of retries.
+    /// The agent is past its retry limit.
     Failed,
-    /// Cannot run until a person acts, or others make room.
+    /// The agent cannot run until a user acts, or until another agent makes room.
     Blocked,
-    /// It is to be asked, and did not answer.
+    /// The agent has an activity probe, and the last probe has no answer.
     Unknown,
 }
 
 impl AgentActivity {
-    /// Whether it is work that keeps a town awake.
+    /// Whether this activity keeps a town awake.
     fn is_work(self) -> bool {
         matches!(self, Self::Working | Self::Pending | Self::Stuck(true))
     }
 }
 
-/// Whether a town has work.
+/// The activity of a town.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum TownActivity {
-    /// It has: a condition reason, and a text that says what kind of work, not whose, so that it does not
-    /// change with every agent that comes or goes.
+    /// The town has work: a condition reason, and a text with the kind of the work. The text names no agent, so that
+    /// it does not change with every agent that starts or ends.
     Work(&'static str, &'static str),
-    /// It has none.
+    /// The town has no work.
     None,
-    /// A pod has not been asked yet, or did not answer just now. At this time it becomes unknown.
+    /// A pod has not been probed yet, or its last probe failed a short time ago. The activity becomes unknown at this
+    /// time.
     NotYetKnown(Option<Timestamp>),
-    /// Nobody can say, since this time and for this reason.
+    /// The activity is unknown, since this time and for this reason.
     Unknown(Timestamp, String),
 }
 
-/// Whether the town has work.
 pub(super) fn of_town(s: &TownSnapshot, now: Timestamp) -> TownActivity {
     if agents(s, now).any(|(_, activity)| activity.is_work()) {
         return TownActivity::Work(reason::WORK, "an agent has work");
@@ -80,7 +80,7 @@ pub(super) fn of_town(s: &TownSnapshot, now: Timestamp) -> TownActivity {
     unknown(s, now)
 }
 
-/// The answer of the town's own pod, as long as it counts.
+/// The answer of the town's own pod, while it is recent enough.
 fn town_report(s: &TownSnapshot, now: Timestamp) -> Option<&ActivityReport> {
     match probe::own(s).known(probe::cadence(s), now)? {
         Known::Answer(report, _) => Some(report),
@@ -88,13 +88,14 @@ fn town_report(s: &TownSnapshot, now: Timestamp) -> Option<&ActivityReport> {
     }
 }
 
-/// What the town's own pod runs, whether there is an Agent for it or not.
+/// The work that the town's own pod reports. An entry counts even if no Agent exists for it.
 pub(super) fn of_own_pod(s: &TownSnapshot, now: Timestamp) -> Option<&'static str> {
     let at_work = town_report(s, now)?.agents.iter().any(|a| reported(a, None, now).is_work());
     at_work.then_some("the town's pod reports an agent at work")
 }
 
-/// Work that nobody does yet: the larger of what the spec says and what the town's pod reports counts.
+/// Work without an agent. The larger of the two numbers counts: the number in the spec and the number from the town's
+/// pod.
 pub(super) fn waiting_work(s: &TownSnapshot, now: Timestamp) -> Option<&'static str> {
     let reported = town_report(s, now).map_or_else(Backlog::default, |r| r.backlog);
     let spec = s.town.spec.backlog;
@@ -109,7 +110,7 @@ pub(super) fn waiting_work(s: &TownSnapshot, now: Timestamp) -> Option<&'static 
     }
 }
 
-/// Whether every probed pod has answered.
+/// The activity if the town has no known work: it depends on whether every probed pod has answered.
 fn unknown(s: &TownSnapshot, now: Timestamp) -> TownActivity {
     let cadence = probe::cadence(s);
     let (mut silent, mut open) = (None::<(Timestamp, String)>, None::<Option<Timestamp>>);
@@ -131,7 +132,7 @@ fn unknown(s: &TownSnapshot, now: Timestamp) -> TownActivity {
     }
 }
 
-/// The mode of an agent: as its spec says, else by role.
+/// The mode of an agent: from its spec, else from its role.
 pub fn mode(agent: &Agent) -> Mode {
     agent.spec.mode.unwrap_or(match agent.spec.role {
         crate::api::Role::Polecat => Mode::Task,
@@ -139,17 +140,17 @@ pub fn mode(agent: &Agent) -> Mode {
     })
 }
 
-/// Whether the bead was recorded as done: it never starts a pod again.
+/// Whether the record says that the bead is done. Such a bead never starts a pod again.
 pub(super) fn is_done(agent: &Agent, bead: &str) -> bool {
     agent.status.as_ref().and_then(|s| s.work.as_ref()).is_some_and(|work| done::is_done(work, bead))
 }
 
-/// The hook's bead, unless it is done.
+/// The hook, unless its bead is done.
 pub(super) fn unfinished(agent: &Agent) -> Option<&Hook> {
     agent.spec.hook.as_ref().filter(|hook| !is_done(agent, &hook.bead))
 }
 
-/// What an agent is doing, from its own record, its pod, and what was reported of it.
+/// The activity of an agent, from its record, its pod, and the reports about it.
 pub(super) fn agent_activity(
     agent: &Agent,
     pod: Option<&PodFacts>,
@@ -173,21 +174,22 @@ pub(super) fn agent_activity(
     }
 }
 
-/// What is heard of an agent that is not to be judged by its pod.
+/// The report about an agent whose activity does not depend on its pod.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Heard<'a> {
-    /// The agent has no probe, and the town's pod does not mention it: it is idle, however busy its container looks.
+    /// The agent has no probe, and the town's pod does not mention it. The agent is idle, even if its container is
+    /// busy.
     Nothing,
-    /// The agent's pod is probed, and was never Ready: there is no answer to expect.
+    /// The agent's pod is probed, but was never Ready. No answer can be expected.
     NoPod,
     /// The agent's pod is probed, and its answer is missing, late or too old.
     NoAnswer,
-    /// The answer to the question of that time; `None`: it does not mention the agent.
+    /// The answer to the probe of that time. `None`: the answer does not mention the agent.
     Answer(Option<&'a ReportedAgent>, Timestamp),
 }
 
-/// What the agent's own pod said, where it is probed, else what the town's pod said of it.
-#[allow(clippy::needless_pass_by_value)] // Each caller has just made it.
+/// The report about the agent: from its own pod if that pod is probed, else from the town's pod.
+#[allow(clippy::needless_pass_by_value)] // Each caller passes a temporary value.
 pub(super) fn heard<'a>(
     agent: &Agent,
     own: Option<Known<'a>>,
@@ -208,9 +210,9 @@ pub(super) fn heard<'a>(
     }
 }
 
-/// The bead that a pod can mean when it says that one is done or has failed: that on the hook, once its delivery is on
-/// record. An answer that names no bead may still mean the bead before: it counts only if the agent was seen in
-/// another state since the delivery.
+/// The bead that an entry with the state done or failed can refer to: the bead on the hook, if its delivery is on
+/// record. An entry without a bead may refer to the bead before. Such an entry counts only if the agent was in another
+/// state after the delivery.
 fn meant<'a>(
     agent: &'a Agent,
     entry: &ReportedAgent,
@@ -220,7 +222,7 @@ fn meant<'a>(
     let hook = unfinished(agent)?;
     let status = agent.status.as_ref()?;
     let work = status.work.as_ref().filter(|work| work.bead == hook.bead)?;
-    // Stamps are whole seconds.
+    // Timestamps in status are whole seconds, so the delivery may be up to one second later than recorded.
     let delivered = after(work.start_time.as_ref()?.0, SignedDuration::from_secs(1));
     let worked_at = status.last_activity_time.as_ref().map(|at| at.0);
     let seen = unfinished_at.into_iter().chain(worked_at).any(|at| delivered <= at);
@@ -236,7 +238,7 @@ fn session_activity(agent: &Agent, heard: Heard<'_>, facts: &ProbeFacts, now: Ti
         return AgentActivity::Failed;
     }
     let resting = |probed: bool| match hook {
-        // An agent that can say what it does is expected to take up what hangs there.
+        // A probed agent is expected to start the bead on its hook.
         Some(_) if probed => AgentActivity::Pending,
         None if agent.spec.activity_probe.is_some() && agent.spec.hook.is_some() => AgentActivity::Done,
         _ => AgentActivity::Idle,
@@ -254,7 +256,8 @@ fn session_activity(agent: &Agent, heard: Heard<'_>, facts: &ProbeFacts, now: Ti
     }
 }
 
-/// What a pod says that an agent does. Done and Failed speak of the bead on the hook, or of none.
+/// The activity of an entry. The states done and failed count only for the bead on the hook, or if the entry names no
+/// bead.
 pub(super) fn reported(entry: &ReportedAgent, hook: Option<&Hook>, now: Timestamp) -> AgentActivity {
     let of_hook = hook.is_some_and(|hook| entry.bead.as_ref().is_none_or(|bead| *bead == hook.bead));
     match entry.state {
@@ -262,7 +265,8 @@ pub(super) fn reported(entry: &ReportedAgent, hook: Option<&Hook>, now: Timestam
         ReportedState::Waiting => AgentActivity::Waiting,
         ReportedState::Stuck => {
             let recent = entry.last_activity_time.as_ref().is_some_and(|at| {
-                // From either side: a clock that is ahead must not make it count for ever.
+                // The function checks both directions: a pod clock that is ahead must not keep the town awake for
+                // ever.
                 now < after(at.0, STALLED_COUNTS) && at.0 < after(now, STALLED_COUNTS)
             });
             AgentActivity::Stuck(recent)
@@ -273,20 +277,20 @@ pub(super) fn reported(entry: &ReportedAgent, hook: Option<&Hook>, now: Timestam
     }
 }
 
-/// Whether the pod does the bead on the agent's hook.
+/// Whether the pod works on the bead on the agent's hook.
 fn at_work(agent: &Agent, pod: &PodFacts) -> bool {
     !pod.deleting()
         && pod.phase != PodPhase::Failed
         && unfinished(agent).is_some_and(|hook| pod.hook.as_ref().is_some_and(|h| h.bead == hook.bead))
 }
 
-/// Whether a Session agent is on record as having failed at this bead.
+/// Whether the record says that a Session agent failed at this bead.
 fn gave_up(agent: &Agent, bead: &str) -> bool {
     let work = agent.status.as_ref().and_then(|s| s.work.as_ref());
     work.is_some_and(|w| w.bead == bead && w.outcome == Some(Outcome::Failed))
 }
 
-/// Whether a Task agent is recorded as past its limit for this bead.
+/// Whether the record says that a Task agent is past its retry limit for this bead.
 fn has_failed(agent: &Agent, bead: &str) -> bool {
     agent.status.as_ref().is_some_and(|s| {
         s.work.as_ref().is_some_and(|w| w.bead == bead)
@@ -295,7 +299,7 @@ fn has_failed(agent: &Agent, bead: &str) -> bool {
     })
 }
 
-/// The agents of a town as one decision sees them, indexed once.
+/// The agents of a town, indexed once for one decision.
 struct Members<'a> {
     s: &'a TownSnapshot,
     pods: HashMap<&'a str, &'a PodFacts>,
@@ -325,19 +329,18 @@ impl<'a> Members<'a> {
         agent_activity(agent, pod, (heard, asked.facts), self.now)
     }
 
-    /// Whether the agent is at work in containers that run: a drain waits for nothing else.
+    /// Whether the agent works and its containers run. A drain waits only for such agents.
     fn works(&self, agent: &'a Agent) -> bool {
         self.pod_of(agent).is_some_and(runs) && self.activity(agent) == AgentActivity::Working
     }
 }
 
-/// Whether containers of the pod run, as far as its node says.
+/// Whether the node reports running containers of the pod.
 fn runs(pod: &PodFacts) -> bool {
     matches!(pod.phase, PodPhase::Running | PodPhase::Unknown) && !pod.ended()
 }
 
-/// The agents of a town and what each is doing. Agents that are being deleted have no work, and paused agents are not
-/// work.
+/// The agents of a town with their activities. An agent that is being deleted has no work. A paused agent is not work.
 pub(super) fn agents(s: &TownSnapshot, now: Timestamp) -> impl Iterator<Item = (&Agent, AgentActivity)> {
     let members = Members::of(s, &s.pods, now);
     let with_room = roles::with_room(s);
@@ -346,7 +349,8 @@ pub(super) fn agents(s: &TownSnapshot, now: Timestamp) -> impl Iterator<Item = (
             return (agent.as_ref(), AgentActivity::Blocked);
         }
         match members.activity(agent) {
-            // A place that changes hands is work all the time.
+            // The agent takes over the place of another agent. The transfer counts as work, so that the town does not
+            // fall asleep during it.
             AgentActivity::Blocked if roles::takes_place(agent, &with_room) => {
                 (agent.as_ref(), AgentActivity::Pending)
             }
@@ -355,7 +359,7 @@ pub(super) fn agents(s: &TownSnapshot, now: Timestamp) -> impl Iterator<Item = (
     })
 }
 
-/// The agents that are at work right now, also those that are being deleted: what a drain waits for.
+/// The agents that work now, including agents that are being deleted. A drain waits for them.
 pub(super) fn working<'a>(
     s: &'a TownSnapshot,
     agents: &'a [Arc<Agent>],
@@ -366,19 +370,19 @@ pub(super) fn working<'a>(
     agents.iter().map(Arc::as_ref).filter(|agent| members.works(agent)).collect()
 }
 
-/// Whether the town's own pod reports an agent at work right now.
+/// Whether the town's own pod reports a working agent.
 pub(super) fn own_pod_works(s: &TownSnapshot, now: Timestamp) -> bool {
     s.pod().is_some_and(|pod| runs(pod) && !pod.deleting())
         && town_report(s, now)
             .is_some_and(|report| report.agents.iter().any(|a| a.state == ReportedState::Working))
 }
 
-/// Whether an agent is at work right now: what the drain before sleep waits for.
+/// Whether any agent works now. The drain before sleep waits for them.
 pub(super) fn anyone_working(s: &TownSnapshot, now: Timestamp) -> bool {
     own_pod_works(s, now) || !working(s, &s.agents, &s.pods, now).is_empty()
 }
 
-/// Whether the pod of one agent does its bead right now.
+/// Whether the pod of one agent works on its bead now.
 pub(super) fn works(
     agent: &Agent,
     asked: &probe::Asked<'_>,
@@ -390,15 +394,15 @@ pub(super) fn works(
         && agent_activity(agent, asked.pod, (heard, asked.facts), now) == AgentActivity::Working
 }
 
-/// Until when the input of a person counts as work, from what the pods report: the last input, but no later
-/// than `hold` after they were attached.
+/// The time of the last reported input of a user, but at most `hold` after the attach. The input counts as work until
+/// this time.
 pub(super) fn last_input(s: &TownSnapshot, attached: Timestamp, now: Timestamp) -> Option<Timestamp> {
     let agents = s.agents.iter().filter_map(|agent| s.probe_of(agent));
     let last = std::iter::once(&s.probe).chain(agents).filter_map(|facts| facts.last_input).max()?;
     Some(last.min(now).min(after(attached, s.attach_max_hold)))
 }
 
-/// Whether a person is attached; `None`: unknown, as long as a probed pod does not answer.
+/// Whether a user is attached. `None`: unknown, because a probed pod does not answer.
 pub(super) fn attached(s: &TownSnapshot, now: Timestamp) -> Option<bool> {
     let cadence = probe::cadence(s);
     let (mut heard, mut silent) = (false, false);
@@ -414,13 +418,13 @@ pub(super) fn attached(s: &TownSnapshot, now: Timestamp) -> Option<bool> {
     (heard && !silent).then_some(false)
 }
 
-/// The numbers for status.
+/// The agent counts for the status.
 pub(super) fn counts(s: &TownSnapshot, now: Timestamp) -> AgentCounts {
     let mut counts =
         AgentCounts { total: i32::try_from(s.agents.len()).unwrap_or(i32::MAX), ..AgentCounts::default() };
     for (_, activity) in agents(s, now) {
         match activity {
-            // As for the condition Active: who has an unfinished bead has work, with a pod or before it.
+            // As in the condition Active: an agent with an unfinished bead has work, with or without a pod.
             AgentActivity::Working | AgentActivity::Pending => counts.working += 1,
             AgentActivity::Waiting => counts.waiting += 1,
             AgentActivity::Stuck(_) => counts.stuck += 1,

@@ -1,9 +1,9 @@
-//! Destruction: steps in order, each begun only when the one before it is proven done.
+//! Destruction: a fixed order of steps. A step begins only after the previous step is proven done.
 //!
-//! Invariants kept here: nothing is deleted before the tombstone is durable; the finalizer goes only
-//! when every kind, read live by UID, is empty and no create can still take effect; a question without
-//! an answer keeps everything as it is, and no time-out ever releases the finalizer. What an administrator
-//! gives up is written down as given up, never as gone.
+//! Invariants kept here: no object is deleted before the tombstone is durable. The finalizer is removed only when
+//! every kind, read live by UID, is empty and no create can still take effect. A read without an answer keeps
+//! everything as it is. No timeout ever removes the finalizer. The receipts record a step that an administrator
+//! abandons as abandoned, never as gone.
 
 use std::collections::BTreeSet;
 
@@ -26,14 +26,15 @@ use crate::api::{
     TownStatus, names,
 };
 
-/// What is awaited is reported once destruction has taken this long; a step is not given up earlier.
+/// The status reports the awaited objects after this time. A step cannot be abandoned before.
 const REPORT_AFTER: SignedDuration = SignedDuration::from_secs(5);
-/// A destruction that waits is looked at this often, whatever the watches say: it must end.
+/// A waiting destruction is reconciled at this interval even without watch events, because a missed event must not
+/// stop it.
 const AT_LEAST_EVERY: SignedDuration = SignedDuration::from_mins(1);
-/// At most this many blocking objects are named.
+/// The status names at most this many blocking objects.
 const NAMED: usize = 20;
 
-/// What should happen to a town that is being deleted.
+/// Decides about a town that is being deleted.
 pub(super) fn town(s: &TownSnapshot, now: Timestamp) -> Plan<TownStatus> {
     let meta = &s.town.metadata;
     if !is_held(meta) {
@@ -47,7 +48,8 @@ pub(super) fn town(s: &TownSnapshot, now: Timestamp) -> Plan<TownStatus> {
         None => {
             let (progress, summary) = end(remains, TombstoneKind::Town, meta, &abandoned, now);
             let (destroy, blocked, _) = awaiting(destroy, &progress, s.blocked_after, now);
-            // It is written only if the last actions fail: then the status says what the object still waits for.
+            // The status is written only if the last actions fail. It then shows the objects that the town still waits
+            // for.
             let plan = if destroy.blocked_by.is_empty() {
                 Plan::nothing()
             } else {
@@ -60,7 +62,8 @@ pub(super) fn town(s: &TownSnapshot, now: Timestamp) -> Plan<TownStatus> {
         Some(progress) => {
             let unanswered = ask_again(&progress, destroy.start_time.0, s.blocked_after, now);
             let questions = match progress.step {
-                // An agent that said that it works is asked whether it still does.
+                // A working agent is probed again, because the drain ends as soon as the agent reports that it no
+                // longer works.
                 DestroyStep::Drain => probe::ask_all(s, s.town.spec.alarm.active.get(), now),
                 _ => Questions::default(),
             };
@@ -80,7 +83,7 @@ pub(super) fn town(s: &TownSnapshot, now: Timestamp) -> Plan<TownStatus> {
     }
 }
 
-/// What should happen to an agent that is being deleted.
+/// Decides about an agent that is being deleted.
 pub(super) fn agent(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
     let meta = &s.agent.metadata;
     if !is_held(meta) {
@@ -93,7 +96,7 @@ pub(super) fn agent(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
     let destroy =
         recorded.clone().unwrap_or_else(|| DestroyStatus { start_time: stamp(began), ..begin(now) });
     let abandoned = abandoned(meta, began, now);
-    // An agent that goes quickly goes without a word: one write less for each.
+    // A quick deletion of an agent writes no status. This saves one write per agent.
     let say = |destroy: DestroyStatus, blocked| {
         if destroy.blocked_by.is_empty() && recorded.is_none() {
             return Plan::nothing();
@@ -127,7 +130,8 @@ pub(super) fn agent(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
     }
 }
 
-/// Everything is proven gone, or was given up: the receipts, then the finalizer; and the receipts in words.
+/// Every step is proven done or abandoned. The last actions are the receipts and then the finalizer. Also returns the
+/// receipts as text.
 fn end(
     remains: &Remains,
     kind: TombstoneKind,
@@ -153,7 +157,7 @@ fn end(
     (Progress { actions, ..Progress::waiting(DestroyStep::Verify, vec![awaited], None) }, summary)
 }
 
-/// Whether the agent's town is being destroyed, so that the town's tombstone stands for the agent too.
+/// Whether the agent's town is being destroyed. The tombstone of the town then covers the agent.
 pub fn goes_with_town(agent: &Agent, town: &TownView) -> bool {
     match town {
         TownView::Present(_, town) => {
@@ -167,7 +171,7 @@ fn begin(now: Timestamp) -> DestroyStatus {
     DestroyStatus { start_time: stamp(now), step: DestroyStep::Tombstone, blocked_by: Vec::new() }
 }
 
-/// The steps that can be given up, as an administrator names them.
+/// The steps that an administrator can abandon, with their names in the annotation.
 const STEPS: [(&str, DestroyStep); 5] = [
     ("drain", DestroyStep::Drain),
     ("credentials", DestroyStep::Credentials),
@@ -176,7 +180,7 @@ const STEPS: [(&str, DestroyStep); 5] = [
     ("storage", DestroyStep::Storage),
 ];
 
-/// The steps that an administrator gives up on. Only once what they wait for had time to be seen.
+/// The abandoned steps. A step counts as abandoned only after the status had time to show the awaited objects.
 fn abandoned(meta: &ObjectMeta, began: Timestamp, now: Timestamp) -> BTreeSet<DestroyStep> {
     if now < after(began, REPORT_AFTER) {
         return BTreeSet::new();
@@ -185,7 +189,7 @@ fn abandoned(meta: &ObjectMeta, began: Timestamp, now: Timestamp) -> BTreeSet<De
     named.filter_map(|name| STEPS.iter().find(|(word, _)| *word == name)).map(|(_, step)| *step).collect()
 }
 
-/// The words in the annotation that name no step.
+/// A text about the words in the annotation that are no step.
 fn no_steps(meta: &ObjectMeta) -> Option<String> {
     let named = annotation(meta, names::ABANDON)?.split(',').map(str::trim);
     let odd: Vec<_> = named.filter(|name| !STEPS.iter().any(|(word, _)| word == name)).collect();
@@ -195,7 +199,7 @@ fn no_steps(meta: &ObjectMeta) -> Option<String> {
     })
 }
 
-/// Step 1: the record is there, and the object carries the annotation. Nothing else is done before.
+/// Step 1: the Tombstone exists, and the object carries the annotation. No other step begins before.
 fn marked(
     meta: &ObjectMeta,
     kind: TombstoneKind,
@@ -208,9 +212,10 @@ fn marked(
     let mut actions = Vec::new();
     match &remains.record {
         Record::Unknown(unknown) => return Some(Progress::unanswered(DestroyStep::Tombstone, unknown)),
-        // Also one that vanished in the middle is written again.
+        // A Tombstone that disappears during the destruction is also written again.
         Record::Missing => match &remains.namespace {
-            // A record without the UID would forbid names in a later namespace, which its tenant cannot undo.
+            // The Tombstone needs the UID of the namespace. Without it, the Tombstone would forbid names in a later
+            // namespace of the same name, and the tenant could not undo that.
             Err(unknown) => return Some(Progress::unanswered(DestroyStep::Tombstone, unknown)),
             Ok(_) => actions.push(Action::CreateTombstone(Box::new(spec()))),
         },
@@ -228,12 +233,12 @@ fn marked(
         message: "it is written before anything is destroyed".into(),
         ..BlockedBy::default()
     };
-    // Exclusively: whatever create is under way has its answer first, and none comes after.
+    // Exclusive: each create in progress gets its answer first, and no create follows.
     let waiting = Progress::waiting(DestroyStep::Tombstone, vec![awaited], None);
     Some(Progress { actions, exclusive: true, ..waiting })
 }
 
-/// The first step that is not proven done; `None`: all are, or were given up.
+/// The first step that is not proven done. `None`: every step is done or abandoned.
 fn town_progress(
     s: &TownSnapshot,
     remains: &Remains,
@@ -254,8 +259,8 @@ fn town_progress(
         .or_else(|| compute_and_rest(remains, |claim| outlives(claim, retain, remains), held, now))
 }
 
-/// Whether a claim outlives the town. The spec of its owner says so, as long as the owner is there. The claim of an agent
-/// that went without its destruction says so itself.
+/// Whether a claim outlives the town. The spec of the owner decides while the owner exists. If an agent disappeared
+/// without its destruction, the mark on the claim decides.
 fn outlives(claim: &ChildFacts, retained_by_town: bool, remains: &Remains) -> bool {
     let Some(agent) = &claim.agent_uid else { return retained_by_town };
     let agents = remains.agents.iter().flatten();
@@ -266,12 +271,13 @@ fn outlives(claim: &ChildFacts, retained_by_town: bool, remains: &Remains) -> bo
     }
 }
 
-/// Agents that work are let finish, for a bounded time.
+/// Lets working agents finish, for a limited time.
 fn drain(s: &TownSnapshot, remains: &Remains, destroy: &DestroyStatus, now: Timestamp) -> Option<Progress> {
     let bound = after(destroy.start_time.0, s.town.spec.drain.timeout.get());
     let unknown = remains.agents.as_ref().err().or(remains.pods.as_ref().err());
     if let Some(unknown) = unknown.filter(|_| now < bound) {
-        // Who works is not known: nobody is cut short for that.
+        // The working agents are unknown. The drain continues, because the operator must not interrupt an agent that
+        // may work.
         return Some(Progress {
             look_again: Some(bound),
             ..Progress::unanswered(DestroyStep::Drain, unknown)
@@ -304,14 +310,14 @@ fn agent_progress(
 ) -> Option<Progress> {
     let with_town = goes_with_town(&s.agent, &s.town);
     let bound = match &s.town {
-        // It may be letting this agent finish: it is not taken for absent.
+        // An unknown town does not count as absent: the town may be draining this agent.
         TownView::Unknown(unknown) => {
             return Some(Progress::unanswered(DestroyStep::Tombstone, unknown));
         }
         TownView::Present(_, town) if !with_town && bound_to(&s.agent).as_ref() == Some(&town.uid) => {
             after(began, town.drain_timeout)
         }
-        // The town has drained already, or is gone.
+        // The town is already drained, or is gone.
         _ => began,
     };
     let spec = || record::of_agent(s, remains, now);
@@ -337,7 +343,7 @@ fn agent_progress(
         .or_else(|| compute_and_rest(remains, |_| retain, held, now))
 }
 
-/// The steps that a town and an agent have in common, from the pods on.
+/// The common steps of a town and an agent, from the pods on.
 fn compute_and_rest(
     remains: &Remains,
     retain: impl Fn(&ChildFacts) -> bool,
@@ -353,8 +359,8 @@ fn compute_and_rest(
         .or_else(|| steps::settle(remains, now))
 }
 
-/// Asks again where nothing else would. For what could not be read the wait doubles, up to a minute; for what no
-/// watch tells of it is short, until deletion counts as blocked.
+/// The time of the next read if no watch triggers one. After a failed read the wait doubles, up to one minute. For
+/// objects without a watch the wait is short until the deletion counts as blocked.
 fn ask_again(
     progress: &Progress,
     began: Timestamp,
@@ -369,9 +375,9 @@ fn ask_again(
     Some(after(now, now.duration_since(began).clamp(SignedDuration::from_secs(1), longest)))
 }
 
-/// What is awaited, in status from 5 s on. It is written again only when nothing of what stands there is
-/// awaited any more, when deletion becomes blocked, or when an agent of a blocked town says what it waits for, so that
-/// a large town costs few writes.
+/// Reports the awaited objects in the status, from 5 seconds on. To limit the writes for a large town, the list
+/// changes only in three cases: none of the listed objects is awaited any more, the step changes, or an agent of a
+/// blocked town reports another awaited object.
 fn awaiting(
     mut destroy: DestroyStatus,
     progress: &Progress,
@@ -384,11 +390,11 @@ fn awaiting(
         return (destroy, false, Some(report_at));
     }
     let blocked = now >= blocked_at;
-    // An unanswered question has neither name nor UID: there the text is what it is about.
+    // A read without an answer has neither name nor UID. The text identifies it.
     let text = |b: &BlockedBy| (b.name.is_empty() && b.uid.is_empty()).then(|| b.message.clone());
     let same = |a: &BlockedBy, b: &BlockedBy| (&a.kind, &a.uid, text(a)) == (&b.kind, &b.uid, text(b));
     let stale = !destroy.blocked_by.iter().any(|old| progress.awaited.iter().any(|new| same(old, new)));
-    // A town that is blocked shows what its agents say that they wait for.
+    // A blocked town shows the objects that its agents report as awaited.
     let told = |old: &BlockedBy, new: &BlockedBy| {
         same(old, new)
             && old.kind == "Agent"
@@ -420,8 +426,9 @@ fn conditions(
     c
 }
 
-/// What blocks, and what to do about it. While the API server refuses a write of ours, giving up the step is no
-/// remedy: what is refused is there, and whoever refuses it can be asked.
+/// The text about the blocking objects and the remedy. While the API server refuses a write of ours, the text does not
+/// offer to abandon the step: the refused object exists, and the administrator can change the component that refuses
+/// the write.
 fn blocked_text(meta: &ObjectMeta, destroy: &DestroyStatus, refused: bool) -> String {
     let names: Vec<String> = destroy
         .blocked_by

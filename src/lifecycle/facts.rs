@@ -1,4 +1,4 @@
-//! What was seen: the snapshots that decisions are made on.
+//! Observations: the snapshots that are the input of every decision.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -13,72 +13,76 @@ use crate::api::{
     TombstoneKind, TombstonePhase, TombstonePolicy, Town, condition, names,
 };
 
-/// Where the facts come from.
+/// The source of the facts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Freshness {
-    /// From watches: good enough to start things and to wait.
+    /// Read from watches. Sufficient to start objects and to wait.
     Cached,
-    /// Read from the API server for this decision: good enough for what cannot be undone.
+    /// Read from the API server for this decision. Sufficient for actions that cannot be undone.
     Live,
 }
 
-/// A question that the API server did not answer: neither present nor absent.
+/// A read that the API server did not answer. The object is neither present nor absent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unknown {
-    /// Kind that was asked for.
+    /// The kind of the read object.
     pub kind: &'static str,
-    /// The API server's own text, or what went wrong on the way.
+    /// The text of the API server, or the error of the transport.
     pub message: String,
 }
 
-/// Everything that a decision about a town rests on.
+/// The complete input of a decision about a town.
 #[derive(Clone, Debug)]
 pub struct TownSnapshot {
     /// The town.
     pub town: Arc<Town>,
-    /// Its UID.
+    /// The UID of the town.
     pub uid: Uid,
-    /// This installation.
+    /// The name of this installation.
     pub install: String,
-    /// The agents bound to it.
+    /// The agents that are bound to the town.
     pub agents: Vec<Arc<Agent>>,
-    /// Its pod and the pods of its agents, each under the name that its owner gives.
+    /// The pod of the town and the pods of its agents, each under the name that its owner gives.
     pub pods: Vec<PodFacts>,
-    /// Other pods of its namespace that carry its UID. Nothing is read off them; they go when the town sleeps.
+    /// Other pods of the namespace that carry the UID of the town. The operator reads no result from them. Sleep
+    /// deletes them.
     pub strays: Vec<PodFacts>,
-    /// Pods whose agent is proven gone without having let them go: nobody will read what they did.
+    /// Pods that still carry our finalizer while their agent is proven gone. No agent remains that could record their
+    /// result.
     pub ownerless: Vec<PodFacts>,
-    /// Its volume claim.
+    /// The volume claim of the town.
     pub claim: Option<ClaimFacts>,
-    /// The Service of its pod.
+    /// The Service of the town's pod.
     pub service: Option<ServiceFacts>,
-    /// What its pod said when it was asked for its activity.
+    /// The result of the activity probes of the town's pod.
     pub probe: ProbeFacts,
-    /// What the pods of its agents said, by the agent's UID.
+    /// The results of the activity probes of the agents' pods, by the UID of the agent.
     pub agent_probes: HashMap<Uid, ProbeFacts>,
-    /// What a pod made now would carry as its revision.
+    /// The revision that a pod created now would carry.
     pub revision: String,
-    /// A digest of the Secrets that its spec names; `None`: they were not read, or not all of them could be.
+    /// A digest of the Secrets that the spec names. `None`: the Secrets were not read, or one of them was not
+    /// readable.
     pub secrets: Option<String>,
-    /// Whether it is its turn to start: only so many towns start at once.
+    /// Whether the town may start now. The number of towns that start at the same time is limited.
     pub may_start: bool,
-    /// How long the input of an attached person can keep the town awake.
+    /// The longest time for which the input of an attached user keeps the town awake.
     pub attach_max_hold: SignedDuration,
     /// Whether admission policies refuse the deletion of a protected town.
     pub admission_policies: bool,
-    /// The record of a destroyed town of the same namespace and name that forbids this one.
+    /// The Tombstone of a destroyed town of the same namespace and name that forbids this town.
     pub forbidden_by: Option<Arc<Tombstone>>,
-    /// Where the above was read.
+    /// The source of the fields above.
     pub freshness: Freshness,
-    /// What is left of it; read only while it is being destroyed.
+    /// The remains of the town. The operator reads them only during the destruction of the town.
     pub remains: Option<Remains>,
-    /// Pods of it that have gone, of which its usage may not tell yet.
+    /// Pods of the town that are gone and may be missing in its usage.
     pub gone_pods: Vec<Run>,
-    /// When status was last written by this process; agent counts alone are written once a minute.
+    /// The time at which this process last wrote the status. Changes of the agent counts alone are written once a
+    /// minute.
     pub reported_at: Option<Timestamp>,
-    /// Time after which a deletion that does not get on is reported as blocked.
+    /// A deletion without progress is reported as blocked after this time.
     pub blocked_after: SignedDuration,
-    /// The longest time that a Tombstone outlives what it records.
+    /// The longest time for which a Tombstone outlives the recorded object.
     pub max_retention: SignedDuration,
 }
 
@@ -88,7 +92,7 @@ impl TownSnapshot {
         self.pods.iter().find(|p| p.agent_uid.is_none())
     }
 
-    /// Its pods and its strays.
+    /// The pods of the town and of its agents, and the strays.
     pub fn all_pods(&self) -> impl Iterator<Item = &PodFacts> {
         self.pods.iter().chain(&self.strays)
     }
@@ -99,19 +103,19 @@ impl TownSnapshot {
         self.pods.iter().find(|p| p.agent_uid.as_ref() == Some(&uid))
     }
 
-    /// The pods of the agents, by the agent's UID. A decision that needs more than one of them reads them here, so that
-    /// it costs no search for each.
+    /// The pods of the agents, by the UID of the agent. A decision about more than one agent uses this index instead
+    /// of one search per agent.
     pub fn pods_by_agent(&self) -> HashMap<&str, &PodFacts> {
         pods_by_agent(&self.pods)
     }
 
-    /// What the pod of an agent said.
+    /// The result of the activity probes of the agent's pod.
     pub fn probe_of(&self, agent: &Agent) -> Option<&ProbeFacts> {
         self.agent_probes.get(&Uid::of(&agent.metadata)?)
     }
 }
 
-/// The pods of agents, by the agent's UID; of two pods of one agent the first.
+/// The pods of agents, by the UID of the agent. If an agent has two pods, the index has the first.
 pub(super) fn pods_by_agent(pods: &[PodFacts]) -> HashMap<&str, &PodFacts> {
     let mut index = HashMap::new();
     for pod in pods {
@@ -122,123 +126,125 @@ pub(super) fn pods_by_agent(pods: &[PodFacts]) -> HashMap<&str, &PodFacts> {
     index
 }
 
-/// Everything that a decision about an agent rests on.
+/// The complete input of a decision about an agent.
 #[derive(Clone, Debug)]
 pub struct AgentSnapshot {
     /// The agent.
     pub agent: Arc<Agent>,
-    /// Its UID.
+    /// The UID of the agent.
     pub uid: Uid,
-    /// This installation.
+    /// The name of this installation.
     pub install: String,
-    /// The town that it names.
+    /// The town that the agent names.
     pub town: TownView,
-    /// The record of the destruction of the town that it is bound to.
+    /// The Tombstone of the town that the agent is bound to.
     pub town_record: Option<Arc<Tombstone>>,
-    /// The record of a destroyed agent of the same namespace and name that forbids this one.
+    /// The Tombstone of a destroyed agent of the same namespace and name that forbids this agent.
     pub forbidden_by: Option<Arc<Tombstone>>,
-    /// Its pod.
+    /// The pod of the agent.
     pub pod: Option<PodFacts>,
-    /// Its volume claim.
+    /// The volume claim of the agent.
     pub claim: Option<ClaimFacts>,
-    /// What its pod said when it was asked for its activity.
+    /// The result of the activity probes of the agent's pod.
     pub probe: ProbeFacts,
-    /// What a pod made now would carry as its revision.
+    /// The revision that a pod created now would carry.
     pub revision: String,
-    /// A digest of the Secrets that its spec names; `None`: they were not read, or not all of them could be.
+    /// A digest of the Secrets that the spec names. `None`: the Secrets were not read, or one of them was not
+    /// readable.
     pub secrets: Option<String>,
-    /// Whether its role and its rig have room for it.
+    /// Whether the role and the rig of the agent have room for it.
     pub standing: Standing,
-    /// Until when a create for it that nobody has an answer to may still take effect; `None`: there is none.
+    /// Until this time, an unanswered create for the agent may still take effect. `None`: every create is answered.
     pub creates_settle_at: Option<Timestamp>,
-    /// What is left of it; read only while it is being destroyed.
+    /// The remains of the agent. The operator reads them only during the destruction of the agent.
     pub remains: Option<Remains>,
-    /// Time after which a deletion that does not get on is reported as blocked.
+    /// A deletion without progress is reported as blocked after this time.
     pub blocked_after: SignedDuration,
-    /// The longest time that a Tombstone outlives what it records.
+    /// The longest time for which a Tombstone outlives the recorded object.
     pub max_retention: SignedDuration,
 }
 
 /// The town that an agent names.
 #[derive(Clone, Debug)]
 pub enum TownView {
-    /// No town of that name.
+    /// No town has this name.
     Absent(Freshness),
-    /// A town of that name; whether it is the one that the agent is bound to, its UID tells.
+    /// A town has this name. Its UID shows whether the agent is bound to it.
     Present(Freshness, Box<TownFacts>),
-    /// The API server did not say.
+    /// The API server did not answer.
     Unknown(Unknown),
 }
 
-/// What an agent needs to know of its town.
-#[allow(clippy::struct_excessive_bools)] // Each is a question of its own; they do not form states.
+/// The facts of a town that decisions about its agents need.
+#[allow(clippy::struct_excessive_bools)] // The fields are independent facts; they do not form states.
 #[derive(Clone, Debug)]
 pub struct TownFacts {
-    /// Its UID.
+    /// The UID of the town.
     pub uid: Uid,
-    /// Carries our finalizer and install label: it cannot go without our seeing its agents.
+    /// The town carries our finalizer and install label. The town cannot disappear before the operator reads its
+    /// agents.
     pub adopted: bool,
-    /// Belongs to another installation.
+    /// The town belongs to another installation.
     pub foreign: bool,
-    /// Carries a deletionTimestamp.
+    /// The town has a deletionTimestamp.
     pub deleting: bool,
-    /// Carries a tombstone annotation, whatever it names.
+    /// The town has a tombstone annotation, with any content.
     pub tombstoned: bool,
-    /// Carries a tombstone that names its own UID.
+    /// The town has a tombstone annotation that names its own UID.
     pub own_tombstone: bool,
-    /// Neither asleep, nor draining, nor suspended: pods may start.
+    /// Pods may start: the town is neither asleep, nor draining, nor suspended.
     pub awake: bool,
-    /// Asleep, by its own status.
+    /// The status of the town says that it sleeps.
     pub asleep: bool,
-    /// Drains before sleeping or being destroyed.
+    /// The town drains before sleep or destruction.
     pub draining: bool,
-    /// A person has paused what is done about it, and so about its agents.
+    /// A user has paused the reconciles of the town. The pause includes its agents.
     pub paused: bool,
-    /// Has work, by its own status.
+    /// The status of the town says that it has work.
     pub active: bool,
-    /// Its rigs.
+    /// The rigs of the town.
     pub rigs: Vec<RigFacts>,
     /// `metadata.generation`.
     pub generation: i64,
-    /// When it was last woken.
+    /// The time of the last wake.
     pub wake_time: Option<Timestamp>,
-    /// When a wake request was last acted on.
+    /// The time at which the operator last acted on a wake request.
     pub wake_request_time: Option<Timestamp>,
-    /// How often pods are asked for their activity, while the town has work and while it has none.
+    /// The intervals of the activity probes: while the town has work, and while it has none.
     pub alarm: (SignedDuration, SignedDuration),
-    /// Parts of its spec could not be decoded.
+    /// The operator could not decode parts of the spec.
     pub unreadable: bool,
-    /// Whether it has a pod template for agents that bring none.
+    /// Whether the town has a pod template for agents without their own.
     pub has_agent_template: bool,
-    /// Its bound on draining.
+    /// The timeout of a drain.
     pub drain_timeout: SignedDuration,
-    /// How long records of what is destroyed stay.
+    /// The retention of the Tombstones.
     pub tombstone: TombstonePolicy,
 }
 
-/// What agents need to know of a rig.
+/// The facts of a rig that decisions about its agents need.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RigFacts {
-    /// Its name.
+    /// The name of the rig.
     pub name: String,
-    /// Polecats that may work at once.
+    /// The highest number of polecats that work at the same time.
     pub max_polecats: i32,
 }
 
 impl TownFacts {
-    /// How often pods are asked for their activity now.
+    /// The current interval of the activity probes.
     pub(super) fn cadence(&self) -> SignedDuration {
         if self.active { self.alarm.0 } else { self.alarm.1 }
     }
 
-    /// What agents need to know of this town, as the given installation sees it.
+    /// The facts of this town for its agents, from the view of the given installation.
     pub fn of(town: &Town, install: &str) -> Option<Self> {
         let meta = &town.metadata;
         let status = town.status.as_ref();
         let deleting = meta.deletion_timestamp.is_some();
         let draining = status.is_some_and(|s| s.drain_time.is_some());
         let says = |type_, is| status.is_some_and(|s| super::conditions::says(&s.conditions, type_, is));
-        // A status that does not say whether the town sleeps is no decision yet.
+        // A status without the condition Asleep means that the operator has not decided yet.
         let awake = says(condition::ASLEEP, false);
         let waits = status.and_then(|s| s.phase.as_deref()) == Some(super::town::PENDING);
         let label = super::label(meta, names::INSTALL);
@@ -272,36 +278,38 @@ impl TownFacts {
     }
 }
 
-/// What is left of an owner, read live by its UID. An error is not an empty list.
+/// The remains of an owner, read live by its UID. An error is not an empty list.
 #[derive(Clone, Debug)]
 pub struct Remains {
-    /// The record of its destruction.
+    /// The Tombstone of the owner.
     pub record: Record,
-    /// Agents bound to the town; empty for an agent.
+    /// The agents that are bound to the town. Empty for an agent.
     pub agents: Result<Vec<Arc<Agent>>, Unknown>,
-    /// Pods.
+    /// The pods.
     pub pods: Result<Vec<PodFacts>, Unknown>,
-    /// The other children, by kind. A kind that is not here was not asked for.
+    /// The other children, by kind. The operator did not read the kinds that are missing here.
     pub children: BTreeMap<ChildKind, Result<Vec<ChildFacts>, Unknown>>,
-    /// What Kubernetes made for the pods that are there: claims of ephemeral volumes, the volumes behind them, and
-    /// claims of devices.
+    /// The objects that Kubernetes created for the present pods: claims of ephemeral volumes, the volumes behind them,
+    /// and claims of devices.
     pub made_for_pods: Result<BTreeSet<TombstoneChild>, Unknown>,
-    /// The volumes behind its claims, those of claims that are gone included. Asked for only once nothing runs.
+    /// The volumes behind the claims of the owner, including claims that are gone. The operator reads them only when
+    /// no pod runs.
     pub volumes: Result<Vec<VolumeFacts>, Unknown>,
-    /// The claims that were let go on purpose, found as such.
+    /// The claims that the operator released on purpose, found by their marks.
     pub retained: BTreeSet<Uid>,
-    /// Everything that this process has seen of it since its destruction began.
+    /// Every child of the owner that this process has observed since the start of the destruction.
     pub seen: BTreeSet<TombstoneChild>,
-    /// Kinds that do not exist in this cluster, by a read of their definition.
+    /// The kinds that do not exist in this cluster. A read of their definitions proves it.
     pub absent_kinds: Vec<&'static str>,
-    /// Its namespace; `None`: the API server says that there is none. Read only while the record is to be written.
+    /// The namespace of the owner. `None`: the API server says that the namespace does not exist. The operator reads
+    /// the namespace only before it writes the Tombstone.
     pub namespace: Result<Option<NamespaceFacts>, Unknown>,
-    /// When creates of which no answer came can no longer take effect; `None`: there are none.
+    /// From this time on, unanswered creates can no longer take effect. `None`: every create is answered.
     pub settled_at: Option<Timestamp>,
 }
 
 impl Remains {
-    /// Nothing found yet, with this record.
+    /// Remains with this record and without any object.
     pub fn of(record: Record) -> Self {
         Self {
             record,
@@ -318,37 +326,37 @@ impl Remains {
         }
     }
 
-    /// Whether the namespace is being deleted, as far as that is known.
+    /// Whether the namespace is being deleted. False if the namespace is unknown.
     pub(super) fn goes_with_namespace(&self) -> bool {
         matches!(&self.namespace, Ok(Some(namespace)) if namespace.terminating)
     }
 }
 
-/// A namespace, as far as a record of destruction needs it.
+/// The facts of a namespace that a Tombstone needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamespaceFacts {
-    /// The UID that tells it from an earlier namespace of its name.
+    /// The UID, which distinguishes this namespace from an earlier namespace of the same name.
     pub uid: Uid,
-    /// Whether it is being deleted.
+    /// Whether the namespace is being deleted.
     pub terminating: bool,
 }
 
 /// The Tombstone of an owner that is being destroyed.
 #[derive(Clone, Debug)]
 pub enum Record {
-    /// It is there.
+    /// The Tombstone exists.
     There(Arc<Tombstone>),
-    /// It is not.
+    /// The Tombstone does not exist.
     Missing,
-    /// None is kept: the kind does not exist here or is being removed, or this owner has none of its own. The
-    /// annotation is the tombstone then.
+    /// The operator keeps no Tombstone: the kind does not exist here or is being removed, or the owner has no
+    /// Tombstone of its own. The annotation replaces the Tombstone.
     NotKept,
-    /// The API server did not say.
+    /// The API server did not answer.
     Unknown(Unknown),
 }
 
 impl Record {
-    /// What stands in it.
+    /// The children that the Tombstone lists.
     pub fn children(&self) -> &[TombstoneChild] {
         match self {
             Self::There(tombstone) => &tombstone.spec.children,
@@ -357,150 +365,150 @@ impl Record {
     }
 }
 
-/// A Tombstone, as far as its own end and the guard that it is need it.
+/// The facts of a Tombstone for its expiry, and for the protection of the destroyed name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TombstoneFacts {
-    /// Where it is; without a namespace.
+    /// The name, without a namespace.
     pub key: ObjectKey,
-    /// Who it is.
+    /// The UID.
     pub uid: Uid,
-    /// What was destroyed.
+    /// The kind of the destroyed object.
     pub kind: TombstoneKind,
-    /// Where that was, and who.
+    /// The namespace, name and UID of the destroyed object.
     pub of: OwnerRef,
-    /// The UID of the namespace in which that was; `None`: not recorded.
+    /// The UID of the namespace of the destroyed object. `None`: not recorded.
     pub namespace_uid: Option<Uid>,
-    /// When the record was written.
+    /// The creation time of the Tombstone.
     pub created: Timestamp,
-    /// Where its destruction stands.
+    /// The phase of the destruction.
     pub phase: TombstonePhase,
-    /// Whether a new town may take its name.
+    /// Whether a new object may use the name again.
     pub recreate: Recreate,
-    /// When it goes.
+    /// The time at which the Tombstone expires.
     pub expire_time: Timestamp,
 }
 
-/// A volume behind a claim of ours.
+/// A volume behind one of our claims.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VolumeFacts {
-    /// Its name.
+    /// The name of the volume.
     pub name: String,
-    /// Who it is.
+    /// The UID of the volume.
     pub uid: Uid,
-    /// The claim that it is bound to.
+    /// The UID of the claim that the volume is bound to.
     pub claim: Option<Uid>,
-    /// It stays when its claim goes: its reclaim policy is not Delete.
+    /// The volume outlives its claim: its reclaim policy is not Delete.
     pub retained: bool,
-    /// Its phase, and what is wrong with it.
+    /// The phase of the volume, and the error.
     pub message: String,
 }
 
-/// A pod, as far as decisions need it.
-#[allow(clippy::struct_excessive_bools)] // Each is a fact of its own; they do not form states.
+/// The facts of a pod that decisions need.
+#[allow(clippy::struct_excessive_bools)] // The fields are independent facts; they do not form states.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PodFacts {
-    /// Where it is.
+    /// The namespace and the name.
     pub key: ObjectKey,
-    /// Who it is.
+    /// The UID.
     pub uid: Uid,
-    /// The town that it belongs to, by label.
+    /// The town that owns the pod, by label.
     pub town_uid: Option<Uid>,
-    /// The agent that it belongs to, by label; none: the town's own pod.
+    /// The agent that owns the pod, by label. `None`: the pod belongs to the town itself.
     pub agent_uid: Option<Uid>,
-    /// The installation that made it, by label.
+    /// The installation that created the pod, by label.
     pub install: Option<String>,
     /// `status.phase`.
     pub phase: PodPhase,
     /// The condition Ready.
     pub ready: bool,
-    /// The node it is on.
+    /// The node of the pod.
     pub node: Option<String>,
     /// `metadata.creationTimestamp`.
     pub created: Option<Timestamp>,
     /// `status.startTime`.
     pub started: Option<Timestamp>,
-    /// Since when the condition Ready is True.
+    /// The time since which the condition Ready is True.
     pub ready_since: Option<Timestamp>,
-    /// The addresses of its node.
+    /// The addresses of the node.
     pub host_ips: Vec<String>,
-    /// When it was told to stop: the deletionTimestamp less the grace period.
+    /// The time of the delete request: the deletionTimestamp minus the grace period.
     pub stop_requested: Option<Timestamp>,
-    /// Deleted with no grace left: nothing of it runs, or somebody forced it.
+    /// The pod is deleted with a grace period of zero: none of its containers runs, or a user forced the deletion.
     pub released_by_kubelet: bool,
-    /// Finalizers, ours and others'.
+    /// The finalizers, ours and others.
     pub finalizers: Vec<String>,
-    /// When the grace period ends that it was given: the deletionTimestamp.
+    /// The end of the grace period: the deletionTimestamp.
     pub stops_by: Option<Timestamp>,
     /// `spec.terminationGracePeriodSeconds`.
     pub grace_period: Option<i64>,
-    /// The address to ask it at; none while it has none, or shares its node's.
+    /// The address for activity probes. `None`: the pod has no address, or shares the address of its node.
     pub address: Option<String>,
-    /// Since when the condition Ready is not True.
+    /// The time since which the condition Ready is not True.
     pub not_ready_since: Option<Timestamp>,
-    /// How often the kubelet has restarted a container of the template: the most of any of them. Injected containers
-    /// and sidecars do not count.
+    /// The number of restarts of a container of the template by the kubelet: the highest number of all containers.
+    /// Injected containers and sidecars do not count.
     pub container_restarts: i32,
-    /// The last restart came from the node: the kubelet lost the containers, as in a reboot.
+    /// The node caused the last restart: the kubelet lost the containers, for example in a reboot.
     pub restarted_by_node: bool,
-    /// `status.reason`, as the kubelet or the garbage collector gives it.
+    /// `status.reason`, from the kubelet or the garbage collector.
     pub reason: Option<String>,
     /// The kubelet did not admit the pod.
     pub rejected: bool,
-    /// A container of the template has run, or may have.
+    /// A container of the template has run, or may have run.
     pub ran: bool,
-    /// The generations of the town and of the agent that the pod was made from.
+    /// The generations of the town and of the agent at the creation of the pod.
     pub generations: Option<(i64, i64)>,
-    /// The revision that it was made with.
+    /// The revision at the creation of the pod.
     pub revision: Option<String>,
-    /// The value of the annotation `restart-at` that it was made with.
+    /// The value of the annotation `restart-at` at the creation of the pod.
     pub restart_at: Option<String>,
-    /// The hook it was made with or given since.
+    /// The hook from the creation of the pod, or the hook that was delivered later.
     pub hook: Option<Hook>,
-    /// How the containers of the template ended, once all have and none is started again.
+    /// The end of the containers of the template. `None`: a container still runs or will start again.
     pub termination: Option<Termination>,
     /// The condition DisruptionTarget is True: the cluster ends the pod.
     pub disrupted: bool,
-    /// Its status speaks of it as it was made: when that was reported, nobody had told it to stop.
+    /// The status describes the pod before any delete request.
     pub reported_untouched: bool,
-    /// What the container that ended last with an error died of.
+    /// The cause of the last container failure.
     pub last_crash: Option<String>,
-    /// The Secret whose token it was made with.
+    /// The Secret that contains the token of the pod.
     pub token_secret_name: Option<String>,
-    /// What keeps it from running: a condition reason and a text for people.
+    /// The obstacle that keeps the pod from running: a condition reason and a text for users.
     pub trouble: Option<(&'static str, String)>,
-    /// Since when, where that is known.
+    /// The start of the obstacle, if known.
     pub trouble_since: Option<Timestamp>,
-    /// The claims that Kubernetes makes for it, by kind and name; they go with it.
+    /// The claims that Kubernetes creates for the pod, by kind and name. Kubernetes deletes them with the pod.
     pub claims: Vec<PodClaim>,
 }
 
-/// How long a pod ran that is gone.
+/// The run time of a pod that is gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Run {
     /// The UID of the pod.
     pub pod: Uid,
-    /// When it started.
+    /// The start of the pod.
     pub started: Timestamp,
-    /// When it ended.
+    /// The end of the pod.
     pub ended: Timestamp,
 }
 
-/// A claim that Kubernetes makes for a pod: of an ephemeral volume, or of a device from a template.
+/// A claim that Kubernetes creates for a pod: for an ephemeral volume, or for a device from a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodClaim {
-    /// What it is.
+    /// The kind of the claim.
     pub kind: ChildKind,
-    /// Its name, in the namespace of the pod.
+    /// The name of the claim, in the namespace of the pod.
     pub name: String,
 }
 
 impl PodFacts {
-    /// Carries a deletionTimestamp.
+    /// Whether the pod has a deletionTimestamp.
     pub fn deleting(&self) -> bool {
         self.stop_requested.is_some()
     }
 
-    /// Nothing of it runs any more.
+    /// Whether no container of the pod runs any more.
     pub fn ended(&self) -> bool {
         matches!(self.phase, PodPhase::Succeeded | PodPhase::Failed) || self.released_by_kubelet
     }
@@ -509,110 +517,112 @@ impl PodFacts {
 /// `status.phase` of a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PodPhase {
-    /// Not all containers have started.
+    /// Some containers have not started.
     Pending,
-    /// Bound to a node, and containers run.
+    /// The pod is bound to a node, and containers run.
     Running,
-    /// All containers ended with exit 0.
+    /// Every container ended with exit code 0.
     Succeeded,
-    /// All containers ended, one of them with an error, or the pod was evicted.
+    /// Every container ended, at least one of them with an error; or the node evicted the pod.
     Failed,
-    /// The node does not say.
+    /// The node does not report.
     Unknown,
 }
 
-/// How a pod's containers ended.
+/// The end of the containers of a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Termination {
-    /// The first exit code that is not 0, or 0.
+    /// The first exit code that is not 0, else 0.
     pub exit_code: i32,
-    /// When the last container ended.
+    /// The time at which the last container ended.
     pub at: Option<Timestamp>,
     /// The termination message, or the reason.
     pub message: String,
-    /// A container was killed for its memory.
+    /// A container was killed because of its memory use (OOMKilled).
     pub out_of_memory: bool,
     /// The kubelet lost a container and does not know its exit code.
     pub lost: bool,
 }
 
-/// A volume claim, as far as decisions need it.
+/// The facts of a volume claim that decisions need.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClaimFacts {
-    /// What every child has.
+    /// The facts that every child has.
     pub child: ChildFacts,
-    /// The volume behind it is gone (phase Lost).
+    /// The volume behind the claim is gone (phase Lost).
     pub lost: bool,
-    /// The size that it asks for.
+    /// The requested size.
     pub requested: Option<Quantity>,
-    /// The size that its volume has.
+    /// The size of the volume.
     pub capacity: Option<Quantity>,
 }
 
-/// A child, as far as its destruction needs it.
+/// The facts of a child that its destruction needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChildFacts {
-    /// What it is.
+    /// The kind.
     pub kind: ChildKind,
-    /// Where it is.
+    /// The namespace and the name.
     pub key: ObjectKey,
-    /// Who it is.
+    /// The UID.
     pub uid: Uid,
-    /// The town that it belongs to, by label.
+    /// The town that owns the child, by label.
     pub town_uid: Option<Uid>,
-    /// The agent that it belongs to, by label; none: the town's own.
+    /// The agent that owns the child, by label. `None`: the child belongs to the town itself.
     pub agent_uid: Option<Uid>,
-    /// The installation that made it, by label.
+    /// The installation that created the child, by label.
     pub install: Option<String>,
-    /// Carries a deletionTimestamp.
+    /// The child has a deletionTimestamp.
     pub deleting: bool,
-    /// Finalizers.
+    /// The finalizers.
     pub finalizers: Vec<String>,
-    /// Kubernetes made it for a pod, by its ownerReference: it goes with the pod, and no policy keeps it.
+    /// Kubernetes created the child for a pod, by ownerReference. The child is deleted with the pod, and no policy
+    /// retains it.
     pub of_pod: bool,
-    /// A claim that says that it outlives its owner.
+    /// The claim carries the mark that it outlives its owner.
     pub retain: bool,
-    /// What it says of the labels and annotations that were copied to it.
+    /// The mark on the claim that lists the copied labels and annotations.
     pub copied: Option<String>,
 }
 
-/// A Service of a town's pod.
+/// The Service of a town's pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceFacts {
-    /// What every child has.
+    /// The facts that every child has.
     pub child: ChildFacts,
-    /// The ports that it offers.
+    /// The ports of the Service.
     pub ports: Vec<Port>,
 }
 
-/// What is known of a pod's activity, asked for over HTTP. All of it is of the pod that is there now: what an
-/// older one said is dropped.
+/// The results of the HTTP activity probes of a pod. The results belong to the present pod only; the operator drops
+/// the results of an older pod.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ProbeFacts {
-    /// A question is under way.
+    /// A probe is in progress.
     pub under_way: bool,
-    /// When the first question was put in the queue.
+    /// The time at which the first probe was enqueued.
     pub wanted_since: Option<Timestamp>,
-    /// When the last question that was answered, or not, was sent.
+    /// The time at which the last completed probe was sent, with or without an answer.
     pub asked_at: Option<Timestamp>,
-    /// When that was known.
+    /// The time at which the result of this probe was known.
     pub known_at: Option<Timestamp>,
-    /// The answer, or why there is none.
+    /// The answer, or the reason for its absence.
     pub last: Option<Result<Arc<ActivityReport>, String>>,
-    /// When a person last put something in, by the last answer that said so: who has left may be gone from the next.
+    /// The time of the last input of a user, from the last answer that contained one. The next answer may omit a user
+    /// who has detached, so the operator keeps the time.
     pub last_input: Option<Timestamp>,
-    /// When the last question was sent whose answer showed the pod's own agent in another state than done or failed.
+    /// The send time of the last probe whose answer reported the pod's own agent in another state than done or failed.
     pub unfinished_at: Option<Timestamp>,
-    /// Since when there has been no answer.
+    /// The time since which probes have no answer.
     pub failing_since: Option<Timestamp>,
-    /// How many questions in a row had none.
+    /// The number of consecutive probes without an answer.
     pub failures: u32,
-    /// The last question had none because the Secret with the token of the pod does not exist.
+    /// The last probe had no answer because the Secret with the token of the pod does not exist.
     pub secret_missing: bool,
 }
 
 impl ProbeFacts {
-    /// Takes in an answer of the pod of this agent, or of a town.
+    /// Stores an answer of the pod of this agent, or of a town.
     pub fn answered(&mut self, report: ActivityReport, agent: Option<&Uid>) {
         let own = |entry: &&ReportedAgent| agent.is_some_and(|uid| uid.as_str() == entry.uid);
         let finished = |state| matches!(state, ReportedState::Done | ReportedState::Failed);
@@ -626,7 +636,7 @@ impl ProbeFacts {
         self.last = Some(Ok(Arc::new(report)));
     }
 
-    /// The last answer, if the last question had one.
+    /// The answer of the last probe. `None`: the last probe has no answer.
     pub fn report(&self) -> Option<&ActivityReport> {
         self.last.as_ref()?.as_deref().ok()
     }
@@ -635,18 +645,18 @@ impl ProbeFacts {
 /// Whether an agent's role and rig have room for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// They have.
+    /// The role and the rig have room.
     Free,
     /// Another agent holds the role.
     RoleTaken {
-        /// Its name.
+        /// The name of this agent.
         holder: String,
     },
-    /// As many polecats of the rig work as may.
+    /// The rig already has the highest number of working polecats.
     RigFull {
-        /// Its place among those who wait, from 1.
+        /// The position of the agent in the queue, from 1.
         position: usize,
-        /// How many may work.
+        /// The highest number of working polecats.
         limit: i32,
     },
 }

@@ -1,4 +1,4 @@
-//! What to do: the result of a decision.
+//! Plans: the results of decisions.
 
 use std::fmt;
 
@@ -10,31 +10,32 @@ use super::ids::{ObjectKey, Uid};
 use super::kinds::ChildKind;
 use crate::api::{ActivityProbe, Copied, Hook, TombstoneChild, TombstoneSpec, TombstoneStatus};
 
-/// What to do now, whom to ask, what to report, and when to look again.
+/// The result of a decision: actions, probes, a status, events, and the time of the next reconcile.
 #[must_use]
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan<S> {
-    /// To be carried out in order.
+    /// The actions, in the order of their execution.
     pub actions: Vec<Action>,
-    /// The status to report afterwards; `None`: it stays as it is.
+    /// The status to write after the actions. `None`: the status stays unchanged.
     pub status: Option<S>,
-    /// Whether the writes must wait until no create of the town is under way: after them nothing may
-    /// start (sleep, destroy).
+    /// Whether the writes must wait until no create of the town is in progress. After such writes no pod may start
+    /// (sleep, destruction).
     pub exclusive: bool,
-    /// What led to this, for the event that reports it.
+    /// The cause of the plan, for the event about it.
     pub note: Option<String>,
-    /// Whom to ask for their activity.
+    /// The pods to probe.
     pub asks: Vec<Ask>,
-    /// What to say in an event, once.
+    /// Announcements. Each leads to one event.
     pub notices: Vec<Notice>,
-    /// When to look again if nothing happens before; `None`: never, watches carry everything.
+    /// The time of the next reconcile if no watch event comes before. `None`: watch events alone are sufficient.
     pub look_again: Option<Timestamp>,
-    /// That need not be kept to the second: a little later is as good, and spreads what many would do at once.
+    /// The next reconcile may be a little late. The operator spreads such reconciles so that many objects do not
+    /// reconcile at the same moment.
     pub lenient: bool,
 }
 
 impl<S> Plan<S> {
-    /// Nothing to do, nothing to say, no timer.
+    /// A plan without actions, status, events and timer.
     pub fn nothing() -> Self {
         Self {
             actions: Vec::new(),
@@ -48,17 +49,17 @@ impl<S> Plan<S> {
         }
     }
 
-    /// Only actions.
+    /// A plan with these actions only.
     pub fn act(actions: Vec<Action>) -> Self {
         Self { actions, ..Self::nothing() }
     }
 
-    /// Only a status.
+    /// A plan with this status only.
     pub fn report(status: S) -> Self {
         Self { status: Some(status), ..Self::nothing() }
     }
 
-    /// Asks to be called again at the earliest of the deadlines given so far.
+    /// Requeues at this time, unless an earlier time is already set.
     pub fn look_again_at(mut self, at: Option<Timestamp>) -> Self {
         let before = self.look_again;
         self.look_again = earlier(before, at);
@@ -66,7 +67,7 @@ impl<S> Plan<S> {
         self
     }
 
-    /// As [`Self::look_again_at`], for what is tried or asked again and again.
+    /// As [`Self::look_again_at`], for repeated attempts and probes, which may be a little late.
     pub fn retry_at(mut self, at: Option<Timestamp>) -> Self {
         if at.is_some_and(|at| self.look_again.is_none_or(|before| at < before)) {
             self.look_again = at;
@@ -75,13 +76,13 @@ impl<S> Plan<S> {
         self
     }
 
-    /// Asks pods for their activity, now or when their time comes.
+    /// Adds the due probes, and requeues at the time of the next probe.
     pub fn asking(mut self, questions: Questions) -> Self {
         self.asks.extend(questions.now);
         self.retry_at(questions.later)
     }
 
-    /// Says what will happen.
+    /// Adds an announcement.
     pub fn announcing(mut self, notice: Option<Notice>) -> Self {
         self.notices.extend(notice);
         self
@@ -93,52 +94,52 @@ impl<S> Plan<S> {
         self
     }
 
-    /// Says what led to this.
+    /// Sets the cause of the plan.
     pub fn because(mut self, note: String) -> Self {
         self.note = Some(note);
         self
     }
 
-    /// Leaves actions and questions for the next look: the status must stand first.
+    /// Removes the actions and probes. The next reconcile executes them, because the status must be written first.
     pub fn without_actions(mut self) -> Self {
         self.actions.clear();
         self.asks.clear();
         self
     }
 
-    /// Nothing may start after these writes.
+    /// Marks the writes as exclusive: no create may start after them.
     pub fn exclusively(mut self) -> Self {
         self.exclusive = true;
         self
     }
 }
 
-/// A question to a pod: what does it do? It goes past the API server and changes nothing.
+/// An activity probe of a pod. The request goes to the pod directly, not through the API server, and changes no state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ask {
     /// The pod.
     pub pod: ObjectKey,
-    /// Its UID: an answer is worth nothing for another.
+    /// The UID of the pod. The answer of another pod is invalid.
     pub uid: Uid,
-    /// Its address.
+    /// The address of the pod.
     pub address: String,
-    /// Port and path.
+    /// The port and the path.
     pub probe: ActivityProbe,
-    /// The Secret whose key `token` opens the door.
+    /// The Secret. The pod accepts the value of its key `token`.
     pub secret: String,
 }
 
-/// Whom to ask now, and when to ask next.
+/// The due probes, and the time of the next probe.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Questions {
-    /// Now.
+    /// The probes that are due now.
     pub now: Vec<Ask>,
-    /// The next one is due then.
+    /// The time of the next probe.
     pub later: Option<Timestamp>,
 }
 
 impl Questions {
-    /// These and others.
+    /// Combines two sets of probes.
     pub(super) fn and(mut self, other: Self) -> Self {
         self.now.extend(other.now);
         self.later = earlier(self.later, other.later);
@@ -146,64 +147,64 @@ impl Questions {
     }
 }
 
-/// Something that will happen, said once in an event.
+/// An announcement of a future change, for one event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
-    /// The event's reason.
+    /// The reason of the event.
     pub reason: &'static str,
-    /// When it will happen: said again only if that changes.
+    /// The time of the change. The operator sends another event only if this time changes.
     pub at: Timestamp,
-    /// The event's note.
+    /// The note of the event.
     pub note: String,
 }
 
 /// One write to the cluster.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
-    /// Put our finalizer and the install label on the object; on an Agent also the UID of its town.
+    /// Add our finalizer and the install label to the object, and the UID of the town to an Agent.
     Adopt {
         /// The town that an agent is bound to.
         town_uid: Option<Uid>,
     },
-    /// Create the record of the destruction: from now on nothing is created for the object.
+    /// Create the Tombstone. From this time on the operator creates no child for the object.
     CreateTombstone(Box<TombstoneSpec>),
-    /// Put the tombstone on the object, as an annotation: from now on nothing is created for it.
+    /// Write the tombstone annotation on the object. From this time on the operator creates no child for the object.
     WriteTombstone,
-    /// Add volumes and claims to the record, before the claims or their pods go.
+    /// Add volumes and claims to the Tombstone, before the operator deletes the claims or their pods.
     AmendTombstone(Vec<TombstoneChild>),
-    /// Say what became of each object, in the Tombstone of this name if one is kept.
+    /// Write the fate of each object to the Tombstone of this name, if the operator keeps a Tombstone.
     GiveReceipts(Option<String>, Box<TombstoneStatus>),
     /// Create the owner's volume claim.
     CreateClaim,
     /// Create the Service of the town's pod.
     CreateService,
-    /// Give exactly this Service the ports of the spec.
+    /// Write the ports of the spec to exactly this Service.
     UpdateService(ObjectKey, Uid),
-    /// Create the Secret with the token that the owner's pod is asked with.
+    /// Create the Secret with the token for the activity probes of the owner's pod.
     CreateToken,
     /// Create the owner's pod.
     CreatePod,
-    /// Give a running pod another hook.
+    /// Write another hook to a running pod.
     DeliverHook {
         /// The pod.
         pod: ObjectKey,
         /// Its UID.
         uid: Uid,
-        /// The hook; `None`: taken off.
+        /// The hook. `None`: remove the hook.
         hook: Option<Hook>,
     },
     /// Delete exactly this pod.
     DeletePod(ObjectKey, Uid),
-    /// Take our result finalizer off exactly this pod.
+    /// Remove our result finalizer from exactly this pod.
     ReleaseResult {
         /// The pod.
         pod: ObjectKey,
         /// Its UID.
         uid: Uid,
-        /// Where the finalizer stands in its list.
+        /// The index of the finalizer in the list.
         position: usize,
     },
-    /// Ask for exactly this volume claim to grow to the size of the spec.
+    /// Request the size of the spec for exactly this volume claim.
     GrowClaim {
         /// The claim.
         claim: ObjectKey,
@@ -212,28 +213,30 @@ pub enum Action {
         /// The size.
         size: Quantity,
     },
-    /// Write on exactly this volume claim whether it outlives its owner, and the labels and annotations of the spec.
+    /// Write the mark and the copied labels and annotations of the spec to exactly this volume claim. The mark states
+    /// whether the claim outlives its owner.
     MarkClaim {
         /// The claim.
         claim: ObjectKey,
         /// Its UID.
         uid: Uid,
-        /// Whether it does.
+        /// Whether the claim outlives its owner.
         retain: bool,
-        /// The labels and annotations.
+        /// The labels and annotations to copy.
         copied: Copied,
-        /// What the claim says of those that were copied before.
+        /// The record on the claim of the labels and annotations that were copied before.
         before: Option<String>,
     },
-    /// Let exactly this volume claim go its own way: our labels go, it stays.
+    /// Release exactly this volume claim: the operator removes our labels, and the claim stays.
     RetainClaim(ObjectKey, Uid),
     /// Delete exactly this child.
     DeleteChild(ChildKind, ObjectKey, Uid),
-    /// Delete the object itself, as it was decided on: its time is up.
+    /// Delete the object itself, at the version that the decision read: its `ttlAfterFinished` or its `expireTime` has
+    /// passed.
     DeleteSelf,
-    /// Delete exactly this agent; it runs its own destruction.
+    /// Delete exactly this agent. The agent executes its own destruction.
     DeleteAgent(ObjectKey, Uid),
-    /// Take our finalizer off the object: everything of it is proven gone.
+    /// Remove our finalizer from the object. Every child of the object is proven gone.
     RemoveFinalizer,
 }
 

@@ -1,4 +1,5 @@
-//! The steps of a destruction, each over what is left: an unread list blocks, an empty one is done.
+//! The steps of a destruction, each over the remains of the owner. A list that was not read blocks the step; an empty
+//! list completes it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,25 +15,25 @@ use super::pods::{end_pod, is_overdue, overdue};
 use super::record::{self, VOLUME};
 use crate::api::{Agent, BlockedBy, DestroyStep, TombstoneChild};
 
-/// What an agent shows that has not said what it waits for.
+/// The message about an agent that has not reported its awaited objects.
 pub(super) const BEING_DESTROYED: &str = "being destroyed";
 
-/// Where destruction stands: the first step that is not proven done.
+/// The state of a destruction: the first step that is not proven done.
 pub(super) struct Progress {
     pub(super) step: DestroyStep,
     pub(super) actions: Vec<Action>,
     pub(super) awaited: Vec<BlockedBy>,
     pub(super) look_again: Option<Timestamp>,
-    /// It waits for an answer that no watch will bring.
+    /// The step waits for a read, and no watch announces its result.
     pub(super) unread: bool,
-    /// It waits for what no watch tells of, and what takes a moment only.
+    /// The step waits for objects without a watch. The wait is usually short.
     pub(super) unwatched: bool,
-    /// No create may be under way while its actions are carried out.
+    /// No create may be in progress during the actions of the step.
     pub(super) exclusive: bool,
 }
 
 impl Progress {
-    /// Nothing to do but to wait.
+    /// A step without actions, which only waits.
     pub(super) fn waiting(step: DestroyStep, awaited: Vec<BlockedBy>, look_again: Option<Timestamp>) -> Self {
         Self {
             step,
@@ -45,12 +46,12 @@ impl Progress {
         }
     }
 
-    /// Waits for an answer.
+    /// A step that waits for the result of a failed read.
     pub(super) fn unanswered(step: DestroyStep, unknown: &Unknown) -> Self {
         Self { unread: true, ..Self::waiting(step, vec![unread(unknown)], None) }
     }
 
-    /// Both, as one step: everything in it is attempted, whatever fails.
+    /// Combines two parts into one step. The operator attempts every part, even if another part fails.
     fn and(mut self, other: Self) -> Self {
         self.actions.extend(other.actions);
         self.awaited.extend(other.awaited);
@@ -61,7 +62,7 @@ impl Progress {
     }
 }
 
-/// The agents of a town; each runs its own destruction.
+/// The agents of a town. Each agent executes its own destruction.
 pub(super) fn agents(remains: &Remains) -> Option<Progress> {
     step(
         DestroyStep::Agents,
@@ -77,7 +78,6 @@ pub(super) fn agents(remains: &Remains) -> Option<Progress> {
     )
 }
 
-/// The pods.
 pub(super) fn pods(remains: &Remains, now: Timestamp) -> Option<Progress> {
     let awaited = |p: &PodFacts| BlockedBy {
         kind: ChildKind::Pod.as_str().into(),
@@ -93,8 +93,8 @@ pub(super) fn pods(remains: &Remains, now: Timestamp) -> Option<Progress> {
     step(ChildKind::Pod.step(), &remains.pods, awaited, end_pod)
 }
 
-/// What Kubernetes made for the pods. Before a pod goes, its claims and their volumes stand in the record: they carry no
-/// label of ours, and once the pod is gone nothing else would tell whose they are.
+/// The objects that Kubernetes created for the pods. The Tombstone lists their claims and volumes before a pod is
+/// deleted: the objects carry no label of ours, so after the deletion of the pod no other source shows their owner.
 pub(super) fn made_for_pods(remains: &Remains) -> Option<Progress> {
     let made = match &remains.made_for_pods {
         Ok(made) => made,
@@ -117,8 +117,8 @@ pub(super) fn made_for_pods(remains: &Remains) -> Option<Progress> {
     })
 }
 
-/// Every other kind that this step takes away. A claim that is to outlive its owner is let go: it carries nothing
-/// of ours any more.
+/// Every other kind that this step deletes. The operator releases a claim that outlives its owner: it removes our
+/// marks from the claim.
 pub(super) fn children(
     step_: DestroyStep,
     remains: &Remains,
@@ -130,7 +130,7 @@ pub(super) fn children(
         let retained = child.kind == ChildKind::PersistentVolumeClaim && !child.of_pod && retain(child);
         match (child.kind, retained) {
             _ if child.deleting => None,
-            // The garbage collector takes it away.
+            // The garbage collector deletes the claim.
             (ChildKind::ResourceClaim, _) => None,
             (_, true) => Some(Action::RetainClaim(key, uid)),
             (kind, false) => Some(Action::DeleteChild(kind, key, uid)),
@@ -139,7 +139,7 @@ pub(super) fn children(
     let of_kind = |kind: ChildKind| match remains.children.get(&kind) {
         Some(children) => {
             let progress = step(step_, children, awaited_child, act);
-            // The watches show only what carries our label.
+            // The watches show only objects with our label.
             let unwatched =
                 !kind.is_watched() || children.iter().flatten().any(|child| child.install.is_none());
             progress.map(|progress| Progress { unwatched, ..progress })
@@ -151,8 +151,8 @@ pub(super) fn children(
     kinds.filter_map(of_kind).reduce(Progress::and)
 }
 
-/// The volumes behind the claims. Before a claim goes, its volume and the claim itself stand in the record: once the
-/// claim is gone nothing else would name its volume. A volume that its reclaim policy deletes is waited for.
+/// The volumes behind the claims. The Tombstone lists a volume and its claim before the claim is deleted: after the
+/// deletion no other object names the volume. The step waits for a volume that its reclaim policy deletes.
 pub(super) fn volumes(remains: &Remains) -> Option<Progress> {
     let volumes = match &remains.volumes {
         Ok(volumes) => volumes,
@@ -197,7 +197,7 @@ pub(super) fn reclaimed(remains: &Remains) -> Option<Progress> {
         .then(|| Progress { unwatched: true, ..Progress::waiting(DestroyStep::Storage, awaited, None) })
 }
 
-/// Nothing is left; but a create whose answer was lost may still take effect.
+/// No object is left, but an unanswered create may still take effect.
 pub(super) fn settle(remains: &Remains, now: Timestamp) -> Option<Progress> {
     let at = remains.settled_at.filter(|at| now < *at)?;
     let awaited = vec![BlockedBy {
@@ -225,7 +225,6 @@ fn step<T, I: IntoIterator<Item = Action>>(
     }
 }
 
-/// What is awaited of a question that got no answer.
 fn unread(unknown: &Unknown) -> BlockedBy {
     BlockedBy { kind: unknown.kind.into(), message: unknown.message.clone(), ..BlockedBy::default() }
 }
@@ -255,7 +254,7 @@ fn awaited_volume(volume: &VolumeFacts) -> BlockedBy {
     }
 }
 
-/// What an agent that is being destroyed waits for, in its own words.
+/// The object that blocks the destruction of an agent, from the status of the agent.
 fn waits_for(agent: &Agent) -> String {
     let destroy = agent.status.as_ref().and_then(|status| status.destroy.as_ref());
     match destroy.and_then(|destroy| destroy.blocked_by.first()) {
@@ -267,7 +266,6 @@ fn waits_for(agent: &Agent) -> String {
     }
 }
 
-/// What is awaited of an agent.
 pub(super) fn awaited_agent(agent: &Agent, message: &str) -> BlockedBy {
     BlockedBy {
         kind: "Agent".into(),

@@ -1,7 +1,7 @@
 //! An agent of mode Task: a pod exists only while the bead on its hook is unfinished.
 //!
-//! Invariants kept here: an attempt is recorded before its pod is created, and its outcome before the
-//! pod is let go; a bead recorded as done never starts a pod again.
+//! Invariants kept here: an attempt is recorded before its pod is created. The outcome of an attempt is recorded
+//! before its pod is released. A bead that is recorded as done never starts a pod again.
 
 use k8s_openapi::jiff::Timestamp;
 
@@ -21,22 +21,25 @@ use super::{done, needs, restart, update};
 use crate::api::condition::{self, reason};
 use crate::api::{Agent, AgentStatus, Duration, Mode, Outcome, WorkStatus};
 
-/// What should happen to a bound Task agent of a live town.
+/// Decides about a bound Task agent of a live town.
 pub(super) fn decide(s: &AgentSnapshot, town: &TownFacts, now: Timestamp) -> Plan<AgentStatus> {
     let status = agent_status(s);
     match &s.pod {
         Some(pod) if pod.work_is_over() => match unrecorded(s, &status, pod) {
             Some(bead) => record(s, status, town, &bead, end_of(pod, Some(town)), now),
-            // While it is there, a create of its name that comes late has no effect: the bead is not begun again.
+            // The pod blocks its name, so an unanswered create has no effect while the pod exists. Without the pod,
+            // such a create would start the bead again.
             None if pod.ended() && finished(s, pod) && s.creates_settle_at.is_some_and(|at| now < at) => {
                 Plan::nothing().look_again_at(s.creates_settle_at)
             }
-            // The outcome is recorded: the pod is released, and deleted if an injected container runs on.
+            // The outcome is recorded. The operator releases the pod, and deletes it if an injected container still
+            // runs.
             None => Plan::act(end_pod(pod)),
         },
         Some(pod) if pod.deleting() => leaving(s, status, pod, now),
         Some(pod) if !wanted(s, pod) || is_superseded(&status, pod) => Plan::act(end_pod(pod)),
-        // Only while nothing of it runs yet is a new template worth an attempt; a person's word always is.
+        // A new template replaces only a pod that does not run yet, because a replaced pod costs an attempt. A restart
+        // request of a user always replaces the pod.
         Some(pod)
             if update::restart_asked(&s.agent.metadata, pod)
                 || (pod.phase == PodPhase::Pending
@@ -44,7 +47,7 @@ pub(super) fn decide(s: &AgentSnapshot, town: &TownFacts, now: Timestamp) -> Pla
         {
             Plan::act(end_pod(pod))
         }
-        // The town deletes the pods of a town that falls asleep.
+        // The reconcile of the town deletes the pods of a town that falls asleep.
         Some(_) if !town.awake && !town.draining => Plan::nothing(),
         Some(pod) => match open_attempt(&status) {
             Some(work) if pod.phase == PodPhase::Pending && start_is_late(&status, work, now) => {
@@ -71,27 +74,27 @@ pub(super) fn decide(s: &AgentSnapshot, town: &TownFacts, now: Timestamp) -> Pla
     }
 }
 
-/// Whether the attempt of the pod has an outcome already: its start took too long. A pod that was created after that
-/// outcome is another attempt.
+/// Whether the attempt of the pod already has an outcome, because its start took too long. A pod that was created
+/// after this outcome belongs to another attempt.
 fn is_superseded(status: &AgentStatus, pod: &PodFacts) -> bool {
     let Some(work) = &status.work else { return false };
     let its_bead = pod.hook.as_ref().is_some_and(|hook| hook.bead == work.bead);
     its_bead && work.outcome == Some(Outcome::Failed) && !came_late(status, pod)
 }
 
-/// Whether the start of the attempt takes longer than a start may. Interruptions do not begin it anew.
+/// Whether the start of the attempt exceeds the start timeout. An interruption does not restart the timeout.
 fn start_is_late(status: &AgentStatus, work: &WorkStatus, now: Timestamp) -> bool {
     let began = status.start_time.as_ref().or(work.start_time.as_ref());
     began.is_some_and(|began| after(began.0, START_WITHIN) <= now)
 }
 
-/// Why no pod came of the attempt, in the API server's words where they are known.
+/// The reason why the attempt has no pod, in the words of the API server if known.
 fn refused(s: &AgentSnapshot) -> String {
     let before = s.agent.status.as_ref().map_or(&[][..], |before| before.conditions.as_slice());
     message_of(before, condition::DEGRADED).unwrap_or("no pod was created within 10 minutes").to_owned()
 }
 
-/// The pod was told to stop; if it does not, that is said.
+/// The pod is being deleted. The status reports a pod that is still there after its grace period.
 fn leaving(s: &AgentSnapshot, status: AgentStatus, pod: &PodFacts, now: Timestamp) -> Plan<AgentStatus> {
     if !is_overdue(pod, now) {
         return Plan::nothing().look_again_at(overdue_at(pod));
@@ -105,23 +108,22 @@ fn leaving(s: &AgentSnapshot, status: AgentStatus, pod: &PodFacts, now: Timestam
     finish_agent(s, status, c, "Starting", now)
 }
 
-/// Whether the pod works on the bead that is on the hook.
 fn wanted(s: &AgentSnapshot, pod: &PodFacts) -> bool {
     unfinished(&s.agent).is_some_and(|hook| pod.hook.as_ref().is_some_and(|h| h.bead == hook.bead))
 }
 
-/// Whether the pod worked on a bead that is done.
 fn finished(s: &AgentSnapshot, pod: &PodFacts) -> bool {
     pod.hook.as_ref().is_some_and(|hook| is_done(&s.agent, &hook.bead))
 }
 
-/// The attempt that was begun and has no outcome yet.
+/// The attempt that has a start and no outcome.
 fn open_attempt(status: &AgentStatus) -> Option<&WorkStatus> {
     status.work.as_ref().filter(|w| w.start_time.is_some() && w.finish_time.is_none())
 }
 
-/// Whether a pod may be created for the agent as the API server shows it now. A Task pod is created for the bead of the
-/// open attempt only: the hook may have changed since the attempt was recorded. The error says why not.
+/// Whether a pod may be created for the agent in its current state on the API server. A Task pod is created only for
+/// the bead of the open attempt, because the hook may have changed after the attempt was recorded. The error gives the
+/// reason for a refusal.
 pub fn may_begin(agent: &Agent) -> Result<(), String> {
     if super::activity::mode(agent) != Mode::Task {
         return Ok(());
@@ -135,8 +137,8 @@ pub fn may_begin(agent: &Agent) -> Result<(), String> {
     }
 }
 
-/// The bead of an ended pod whose outcome is not recorded yet. An attempt that has an outcome is not given
-/// another; a pod of which there is no record at all (a restored status) counts only if it is done.
+/// The bead of an ended pod whose outcome is not recorded. An attempt with an outcome never gets another one. A pod
+/// without any record (a restored status) counts only if its bead is done.
 fn unrecorded(s: &AgentSnapshot, status: &AgentStatus, pod: &PodFacts) -> Option<String> {
     let bead = &pod.hook.as_ref()?.bead;
     let open = open_attempt(status).is_some_and(|w| w.bead == *bead);
@@ -144,29 +146,29 @@ fn unrecorded(s: &AgentSnapshot, status: &AgentStatus, pod: &PodFacts) -> Option
     (open || (pod.done() && !on_record)).then(|| bead.clone())
 }
 
-/// By what an attempt was ended.
+/// The cause of the end of an attempt.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum EndedBy {
-    /// The containers, or the time that a start may take.
+    /// The containers, or the start timeout.
     Itself,
-    /// The cluster: eviction, preemption, a lost node.
+    /// The cluster: eviction, preemption, or a lost node.
     Cluster,
-    /// A user who deleted the pod.
+    /// A user deleted the pod.
     User,
-    /// The operator, because the town sleeps: the next attempt need not wait.
+    /// The operator deleted the pod because the town sleeps. The next attempt starts without a back-off.
     Operator,
 }
 
-/// How an attempt ended.
+/// The end of an attempt.
 pub(super) struct End {
     outcome: Outcome,
     message: String,
     ended_by: EndedBy,
     /// The cause lies outside of the container.
     external: bool,
-    /// From when to when the pod ran, if it did.
+    /// The start and the end of the run, if the pod ran.
     ran: Option<(Timestamp, Timestamp)>,
-    /// The start is over: the next attempt has its full time to start.
+    /// The start is completed. The next attempt gets the full start timeout.
     started: bool,
 }
 
@@ -176,13 +178,13 @@ impl End {
         Self { outcome, message, ended_by: EndedBy::Itself, external: false, ran: None, started: true }
     }
 
-    /// The start took too long.
+    /// An end by the start timeout.
     fn late(message: String, external: bool) -> Self {
         Self { external, ..Self::reported(Outcome::Failed, message) }
     }
 }
 
-/// The end of a pod whose work is over, by the table of endings.
+/// The end of a pod that has no more work, from the table of endings.
 fn end_of(pod: &PodFacts, town: Option<&TownFacts>) -> End {
     let ending = pod.ending().unwrap_or(Ending::NeverRan);
     let row = ending.row();
@@ -216,8 +218,8 @@ fn vanished(town: &TownFacts) -> End {
     }
 }
 
-/// Records how an attempt ended, before anything else happens. What comes next is decided with the outcome
-/// on record; no write but that one now.
+/// Records the end of an attempt before any other write. The status shows the next state, but the next reconcile
+/// executes it, because the outcome must be recorded first.
 fn record(
     s: &AgentSnapshot,
     mut status: AgentStatus,
@@ -232,14 +234,14 @@ fn record(
     resting(s, status, town, now).without_actions()
 }
 
-/// Records the claim if the write that was to say so was lost, or refused.
+/// Records the claim if the earlier write of this record was lost or refused.
 fn note_claim(s: &AgentSnapshot, status: &mut AgentStatus) {
     if status.storage.is_none() {
         status.storage = s.claim.as_ref().map(needs::claim_record);
     }
 }
 
-/// Records how the pod of an agent that must not run ended, if that is not on record yet.
+/// Records the end of the pod if it is not recorded, for an agent that must not run.
 pub(super) fn note_unread_end(s: &AgentSnapshot, status: &mut AgentStatus, now: Timestamp) -> bool {
     let Some(pod) = s.pod.as_ref().filter(|p| p.ended()) else { return false };
     let Some(bead) = unrecorded(s, status, pod) else { return false };
@@ -248,7 +250,7 @@ pub(super) fn note_unread_end(s: &AgentSnapshot, status: &mut AgentStatus, now: 
     true
 }
 
-/// Puts the end of an attempt on record.
+/// Writes the end of an attempt to the status.
 pub(super) fn note_end(status: &mut AgentStatus, bead: &str, end: End, now: Timestamp) {
     let mut work = status.work.take().unwrap_or_default();
     if work.bead != bead {
@@ -263,7 +265,7 @@ pub(super) fn note_end(status: &mut AgentStatus, bead: &str, end: End, now: Time
             work.disruptions = 0;
             work.external = false;
         }
-        // Not the work's fault: this start does not count, but the pause grows.
+        // The work did not cause the interruption. The attempt does not count, but the back-off grows.
         Outcome::Interrupted => {
             work.attempts = work.attempts.saturating_sub(1).max(0);
             if end.ended_by != EndedBy::Operator {
@@ -279,7 +281,7 @@ pub(super) fn note_end(status: &mut AgentStatus, bead: &str, end: End, now: Time
     status.last_activity_time = Some(stamp(now));
 }
 
-/// The pod does its work.
+/// The status of an agent whose pod works or starts.
 fn at_work(s: &AgentSnapshot, mut status: AgentStatus, pod: &PodFacts, now: Timestamp) -> Plan<AgentStatus> {
     let mut c = Conditions::of_agent();
     show_pod(s, &mut c);
@@ -306,8 +308,8 @@ fn at_work(s: &AgentSnapshot, mut status: AgentStatus, pod: &PodFacts, now: Time
     finish_agent(s, status, c, phase, now).look_again_at(later)
 }
 
-/// Whether the pod was made after the last attempt had ended: its create took effect when it was no longer
-/// expected. It works, so it is an attempt.
+/// Whether the pod was created after the end of the last attempt: its create took effect late. The pod works, so it
+/// counts as an attempt.
 fn came_late(status: &AgentStatus, pod: &PodFacts) -> bool {
     let ended = status.work.as_ref().and_then(|work| work.finish_time.as_ref());
     ended.zip(pod.created).is_some_and(|(ended, created)| ended.0 < created)
@@ -317,7 +319,7 @@ fn unfinished_text(bead: &str) -> String {
     format!("bead {bead} is not finished")
 }
 
-/// There is no pod: nothing to do, or not yet, or the next attempt.
+/// Without a pod the agent has no work, waits, or begins the next attempt.
 fn resting(
     s: &AgentSnapshot,
     mut status: AgentStatus,
@@ -341,7 +343,8 @@ fn resting(
         if revision.is_of(&work.revision) {
             work.revision = revision.seen(&work.revision);
         } else {
-            // What failed before gets a new chance, whenever its turn comes.
+            // A change of the revision resets the count of failed attempts at any time, so that the bead gets a new
+            // chance.
             let before = std::mem::take(work);
             let (bead, revision) = (before.bead.clone(), revision.after(&before.revision));
             *work = WorkStatus { revision, ..done::record_of(&bead, Some(before)) };
@@ -385,13 +388,14 @@ fn resting(
     };
     let mut actions = volume.actions;
     if s.pod.is_some() {
-        // The old pod must be gone first: with a new attempt on record it would look like that one's.
+        // The old pod must be gone before the new attempt is recorded. Otherwise the old pod looks like the pod of the
+        // new attempt.
     } else if begun {
         actions.push(Action::CreatePod);
     } else {
         status.work = Some(next_attempt(s, status.work.take(), &hook.bead, now));
         status.start_time.get_or_insert_with(|| stamp(now));
-        // The attempt must be on record before its pod exists; the next look creates it.
+        // The attempt must be recorded before its pod exists. The next reconcile creates the pod.
     }
     c.reconciling(reason::STARTING, STARTING_TEXT);
     let late_at = status.start_time.as_ref().map(|began| after(began.0, START_WITHIN)).filter(|at| now < *at);
@@ -401,7 +405,8 @@ fn resting(
         .look_again_at(late_at)
 }
 
-/// When an agent that is past its limit for the bead on its hook is tried again; `None`: it is not past it.
+/// The time of the next attempt for an agent that is past its retry limit for the bead on its hook. `None`: the agent
+/// is not past the limit.
 pub(super) fn tried_again_at(agent: &Agent) -> Option<Timestamp> {
     let edited = update::edited(agent.status.as_ref().and_then(|s| s.observed_generation), &agent.metadata);
     let hook = agent.spec.hook.as_ref().filter(|_| !edited)?;
@@ -409,13 +414,14 @@ pub(super) fn tried_again_at(agent: &Agent) -> Option<Timestamp> {
     failed_until(Limit::of(agent, None), work)
 }
 
-/// Until when an agent whose attempts reached the limit is Failed; `None`: they did not.
+/// The end of the phase Failed for an agent whose attempts reached the limit. `None`: the attempts did not reach the
+/// limit.
 fn failed_until(limit: Limit, work: &WorkStatus) -> Option<Timestamp> {
     let finished = work.finish_time.as_ref().filter(|_| limit.is_past(work.attempts))?;
     Some(limit.next_start(work.attempts, work.disruptions, finished.0))
 }
 
-/// Done, or failed for good: an agent whose `ttlAfterFinished` is over deletes itself.
+/// The status of an agent that is done or failed. The agent deletes itself when its `ttlAfterFinished` has passed.
 fn outlived(
     s: &AgentSnapshot,
     status: AgentStatus,
@@ -426,7 +432,7 @@ fn outlived(
     let ttl = s.agent.spec.ttl_after_finished.as_ref().map(Duration::get);
     let finished = status.work.as_ref().and_then(|w| w.finish_time.as_ref());
     let ends_at = finished.and_then(|at| Some(after(at.0, ttl?)));
-    // The outcome must be on record before its record goes.
+    // The outcome must be recorded in the status before the agent is deleted.
     let recorded = s.agent.status.as_ref().is_some_and(|before| before.phase.as_deref() == Some(phase));
     match ends_at {
         Some(at) if at <= now && recorded => Plan::act(vec![Action::DeleteSelf]),
@@ -434,7 +440,8 @@ fn outlived(
     }
 }
 
-/// Past its limit, or waiting after a failed attempt: what to show, and until when.
+/// The status of an agent that is past its retry limit, or that waits after a failed attempt. `None`: the next attempt
+/// may begin.
 fn not_yet(
     s: &AgentSnapshot,
     status: &AgentStatus,
@@ -462,7 +469,7 @@ fn not_yet(
             c.set(condition::READY, false, reason::RETRY_LIMIT_EXCEEDED, text.clone());
             c.degraded(reason::RETRY_LIMIT_EXCEEDED, text);
             c.set(condition::FINISHED, false, reason::UNFINISHED, unfinished_text(&work.bead));
-            // The town, if it sleeps, decides when a failed agent wakes it.
+            // The reconcile of a sleeping town decides when a failed agent wakes the town.
             let timer = town.awake.then_some(at);
             return Some(outlived(s, status.clone(), c, "Failed", now).retry_at(timer));
         }
@@ -478,8 +485,8 @@ fn not_yet(
     Some(finish_agent(s, status.clone(), c, "Starting", now).retry_at(Some(at)))
 }
 
-/// The record of the attempt that is about to begin. The count of failed attempts goes on: it ends with a done bead,
-/// another bead, or a change of what the attempts are made from.
+/// The record of the next attempt. The count of failed attempts continues. The count ends when a bead is done, when
+/// the bead changes, or when the revision of the attempts changes.
 fn next_attempt(s: &AgentSnapshot, before: Option<WorkStatus>, bead: &str, now: Timestamp) -> WorkStatus {
     let record = done::record_of(bead, before.clone());
     let starts = retry::revision(&s.agent, &s.revision);
