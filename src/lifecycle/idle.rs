@@ -1,8 +1,8 @@
-//! The idle clock of a town that is awake: written when work begins and when it ends, so that it survives
-//! every restart of the operator.
+//! The idle clock of an awake town. The status records the begin and the end of work, so that the clock survives every
+//! restart of the operator.
 //!
-//! Invariant kept here: what nobody can say is neither work nor its absence: the clock stands still
-//! meanwhile, for a bounded time, and never without a word.
+//! Invariant kept here: unknown activity is neither work nor its absence. The clock stops meanwhile, for a limited
+//! time, and the status reports it.
 
 use k8s_openapi::jiff::Timestamp;
 
@@ -17,19 +17,19 @@ use super::sleep::{IdleClock, idle_clock, unknown_until, why_text};
 use crate::api::condition::{self, reason};
 use crate::api::{AsleepReason, TownStatus};
 
-/// What the condition Active may say.
+/// The reasons of the condition Active that are kept.
 const KNOWN: [&str; 4] = [reason::WORK, reason::BACKLOG, reason::NO_WORK, reason::ACTIVITY_UNKNOWN];
 
-/// What the clock asks for.
+/// The result of the clock.
 #[derive(Default)]
 pub(super) struct Kept {
-    /// When to look at it again.
+    /// The time of the next reconcile for the clock.
     pub(super) look_again: Option<Timestamp>,
-    /// What is coming.
+    /// The announcement of the coming sleep.
     pub(super) notice: Option<Notice>,
 }
 
-/// Keeps the clock; `Err`: the town's time is up.
+/// Updates the clock. `Err`: the time of the town is over, and it sleeps for this reason.
 pub(super) fn keep(
     s: &TownSnapshot,
     status: &mut TownStatus,
@@ -66,7 +66,7 @@ pub(super) fn keep(
             c.keep(condition::ACTIVE, before, &KNOWN);
             c.keep(condition::DEGRADED, before, &[reason::ACTIVITY_UNKNOWN]);
             if !was_active && status.sleep_time.is_none() {
-                // What most answers lead to is shown at once: that is one write, and not two.
+                // The deadline is shown immediately, because most probes confirm it. This saves a second write.
                 let recorded = status.last_active_time.as_ref().map(|t| t.0);
                 status.sleep_time = match idle_clock(s, status, recorded, now) {
                     IdleClock::Runs { sleeps_at, .. } if now < sleeps_at => Some(stamp(sleeps_at)),
@@ -84,7 +84,7 @@ pub(super) fn keep(
                 format!("nobody can say whether the town has work, the idle clock stands still: {why}");
             c.unknown(condition::ACTIVE, reason::ACTIVITY_UNKNOWN, "");
             c.degraded(reason::ACTIVITY_UNKNOWN, text);
-            // One text for one time of not knowing, however the failures differ.
+            // The message stays the same for a period of unknown activity, even if the failures differ.
             c.keep(condition::DEGRADED, before, &[reason::ACTIVITY_UNKNOWN]);
             if s.town.spec.always_on {
                 status.sleep_time = None;
@@ -100,9 +100,10 @@ pub(super) fn keep(
     }
 }
 
-/// Keeps the pod mark: when the pod is first Ready, or the bound of a start after its creation, whichever comes first.
-/// Once the mark is reached no later pod of this time awake moves it, so a pod that is replaced again and again does
-/// not keep the town awake. A stamp of the API server that lies in the future is read as now, too.
+/// Keeps the pod mark: the first time Ready of the pod, or the end of the start timeout after its creation, whichever
+/// comes first. After the mark is reached, no later pod of this time awake moves it. A pod that is replaced again and
+/// again therefore does not keep the town awake. The function also reads a timestamp of the API server that lies in
+/// the future as now.
 fn note_pod(s: &TownSnapshot, status: &mut TownStatus, now: Timestamp) {
     if let Some(pod) = s.pod() {
         let created = pod.created.unwrap_or(now).min(now);
@@ -116,12 +117,12 @@ fn note_pod(s: &TownSnapshot, status: &mut TownStatus, now: Timestamp) {
     }
 }
 
-/// The first pod of a start is about to be created: the mark is the same, whatever becomes of that pod.
+/// Sets the mark before the first pod of a start is created. The mark does not depend on that pod.
 pub(super) fn note_start(status: &mut TownStatus, now: Timestamp) {
     status.pod_mark_time.get_or_insert_with(|| stamp(after(now, START_WITHIN)));
 }
 
-/// A person comes, or goes: what they put in last is kept when they go.
+/// Records that a user attaches or detaches. After a detach the time of the last input stays.
 fn note_person(s: &TownSnapshot, status: &mut TownStatus, now: Timestamp) {
     match activity::attached(s, now) {
         Some(true) => status.attach_time = status.attach_time.take().or_else(|| Some(stamp(now))),
@@ -137,7 +138,7 @@ fn note_person(s: &TownSnapshot, status: &mut TownStatus, now: Timestamp) {
     }
 }
 
-/// The clock goes on where it stood: the time of not knowing does not count.
+/// Resumes the clock. The time of unknown activity does not count.
 fn resume(s: &TownSnapshot, status: &mut TownStatus, since: Timestamp, now: Timestamp) {
     let last = status.last_active_time.as_ref().map(|t| t.0);
     if let IdleClock::Runs { since: idle, .. } = idle_clock(s, status, last, now) {
@@ -146,7 +147,8 @@ fn resume(s: &TownSnapshot, status: &mut TownStatus, since: Timestamp, now: Time
     }
 }
 
-/// The clock runs. The input of an attached person moves it on all the time; that is written when it matters.
+/// Runs the clock. The input of an attached user moves the clock continuously; the status records it only when the
+/// shown deadline is no longer safe.
 fn run(s: &TownSnapshot, status: &mut TownStatus, now: Timestamp) -> Result<Kept, AsleepReason> {
     let recorded = status.last_active_time.as_ref().map(|t| t.0);
     let attached = status.attach_time.as_ref().map(|t| t.0);
@@ -176,14 +178,14 @@ fn run(s: &TownSnapshot, status: &mut TownStatus, now: Timestamp) -> Result<Kept
     Ok(Kept { look_again: earlier(say_at, Some(sleeps_at)), notice })
 }
 
-/// A town that sleeps because nobody could say whether it has work says so.
+/// Reports that a town sleeps because its activity is unknown.
 pub(super) fn show_why(status: &TownStatus, c: &mut Conditions) {
     if status.asleep_reason == Some(AsleepReason::ActivityUnknown) {
         c.degraded(reason::ACTIVITY_UNKNOWN, why_text(status.asleep_reason));
     }
 }
 
-/// What was noted of the time awake.
+/// Clears the fields about the time awake.
 pub(super) fn forget(status: &mut TownStatus) {
     status.activity_unknown_time = None;
     status.idle_time = None;

@@ -158,7 +158,7 @@ pub struct Notice {
     pub note: String,
 }
 
-/// One write to the cluster.
+/// A write to the cluster.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
     /// Add our finalizer and the install label to the object, and the UID of the town to an Agent.
@@ -188,7 +188,7 @@ pub enum Action {
     DeliverHook {
         /// The pod.
         pod: ObjectKey,
-        /// Its UID.
+        /// The UID of the pod.
         uid: Uid,
         /// The hook. `None`: remove the hook.
         hook: Option<Hook>,
@@ -199,7 +199,7 @@ pub enum Action {
     ReleaseResult {
         /// The pod.
         pod: ObjectKey,
-        /// Its UID.
+        /// The UID of the pod.
         uid: Uid,
         /// The index of the finalizer in the list.
         position: usize,
@@ -208,7 +208,7 @@ pub enum Action {
     GrowClaim {
         /// The claim.
         claim: ObjectKey,
-        /// Its UID.
+        /// The UID of the claim.
         uid: Uid,
         /// The size.
         size: Quantity,
@@ -218,7 +218,7 @@ pub enum Action {
     MarkClaim {
         /// The claim.
         claim: ObjectKey,
-        /// Its UID.
+        /// The UID of the claim.
         uid: Uid,
         /// Whether the claim outlives its owner.
         retain: bool,

@@ -1,4 +1,4 @@
-//! The Tombstone of a destruction: what it says when it is begun, and the receipts when it has ended.
+//! The Tombstone of a destruction: its content at the start, and the receipts at the end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,13 +20,14 @@ use crate::api::{
     TombstoneKind, TombstonePhase, TombstonePolicy, TombstoneSpec, TombstoneStatus,
 };
 
-/// At most this many receipts, and this many objects that are no storage, stand in a Tombstone; of the others there are
-/// counts.
+/// The highest number of receipts in a Tombstone, and the highest number of listed objects that are not storage. The
+/// Tombstone has only counts of the other objects.
 pub(super) const LISTED: usize = 500;
-/// At most this many claims and volumes stand in a Tombstone. They have room of their own: once a claim is gone, nothing
-/// but the record names its volume. A record of this size is far below what the API server stores.
+/// The highest number of listed claims and volumes in a Tombstone. They have a limit of their own, because after the
+/// deletion of a claim only the Tombstone names its volume. A Tombstone of this size is far below the size limit of
+/// the API server.
 pub(super) const STORAGE_LISTED: usize = 3_500;
-/// How volumes are called.
+/// The kind of a volume.
 pub const VOLUME: &str = "PersistentVolume";
 
 /// The name of the Tombstone of a town or agent.
@@ -38,7 +39,7 @@ pub fn tombstone_name(kind: TombstoneKind, uid: &Uid) -> String {
     format!("{kind}-{uid}")
 }
 
-/// What the Tombstone of a town says when it is begun.
+/// The content of a town's Tombstone at the start of the destruction.
 pub(super) fn of_town(s: &TownSnapshot, remains: &Remains, now: Timestamp) -> TombstoneSpec {
     let delete_time = delete_time(&s.town.metadata, now);
     let cause = match &s.town.spec.expiry {
@@ -52,8 +53,7 @@ pub(super) fn of_town(s: &TownSnapshot, remains: &Remains, now: Timestamp) -> To
     begun(TombstoneKind::Town, &s.town.metadata, cause, &terms, remains, delete_time)
 }
 
-/// What the Tombstone of an agent that was deleted alone says when it is begun. How long it stays is up to its
-/// town.
+/// The content of the Tombstone of an agent that is deleted without its town. The town defines the retention.
 pub(super) fn of_agent(s: &AgentSnapshot, remains: &Remains, now: Timestamp) -> TombstoneSpec {
     let delete_time = delete_time(&s.agent.metadata, now);
     let finish_time = s.agent.status.as_ref().and_then(|s| s.work.as_ref()?.finish_time.as_ref());
@@ -81,7 +81,7 @@ fn delete_time(meta: &ObjectMeta, now: Timestamp) -> Timestamp {
     meta.deletion_timestamp.as_ref().map_or(now, |t| t.0)
 }
 
-/// How long a record is to stay, and how long it may.
+/// The requested and the allowed retention of a Tombstone.
 struct Terms<'a> {
     policy: &'a TombstonePolicy,
     longest: SignedDuration,
@@ -93,8 +93,8 @@ impl Terms<'_> {
     }
 }
 
-/// A town whose record goes earlier than its spec asks for says so while it lives. The town is as well as without
-/// that: the condition that speaks of its deletion has the reason and stays False.
+/// Reports a town whose Tombstone expires earlier than its spec requests. The town itself has no problem, so the
+/// condition DeletionBlocked stays False and carries the reason.
 pub(super) fn show_clamped(s: &TownSnapshot, c: &mut Conditions) {
     let asked = &s.town.spec.tombstone.retention;
     if s.town.metadata.deletion_timestamp.is_some() || asked.get() <= s.max_retention {
@@ -134,7 +134,7 @@ fn begun(
     }
 }
 
-/// Everything of it that was ever found since its destruction began.
+/// Every child of the owner that was observed since the start of the destruction.
 fn everything(remains: &Remains) -> BTreeSet<TombstoneChild> {
     present(remains)
         .into_iter()
@@ -143,7 +143,7 @@ fn everything(remains: &Remains) -> BTreeSet<TombstoneChild> {
         .collect()
 }
 
-/// What is there now, as far as it could be read.
+/// The present children, as far as they could be read.
 pub fn present(remains: &Remains) -> BTreeSet<TombstoneChild> {
     let agents = remains.agents.iter().flatten().filter_map(|agent| {
         let uid = Uid::of(&agent.metadata)?;
@@ -162,17 +162,17 @@ fn child(kind: &str, name: &str, uid: &Uid) -> TombstoneChild {
     TombstoneChild { kind: kind.into(), name: name.into(), uid: uid.to_string() }
 }
 
-/// A child of another kind than a pod, as it stands in a Tombstone.
+/// The entry of a child in a Tombstone, for every kind except pods.
 pub fn of_child(other: &ChildFacts) -> TombstoneChild {
     child(other.kind.as_str(), &other.key.name, &other.uid)
 }
 
-/// A volume, as it stands in a Tombstone.
+/// The entry of a volume in a Tombstone.
 pub fn volume(volume: &VolumeFacts) -> TombstoneChild {
     child(VOLUME, &volume.name, &volume.uid)
 }
 
-/// The receipts, once every step is done or was given up.
+/// The receipts, after every step is done or abandoned.
 pub(super) fn closed(
     remains: &Remains,
     abandoned: &BTreeSet<DestroyStep>,
@@ -201,7 +201,8 @@ pub(super) fn closed(
         receipt(child, outcome)
     });
     let mut receipts: Vec<_> = never.chain(blind).chain(items).collect();
-    // What is not simply gone comes first: it is never among those of which there are only counts.
+    // Objects with another outcome than Gone come first, so that the list always names them and never only counts
+    // them.
     receipts.sort_by_key(|receipt| receipt.outcome == ReceiptOutcome::Gone);
     let leaked = receipts.iter().any(|receipt| receipt.outcome == ReceiptOutcome::Abandoned);
     let (receipts, more_receipts) = bounded(receipts, |receipt| &receipt.object.kind);
@@ -209,7 +210,7 @@ pub(super) fn closed(
     TombstoneStatus { phase, receipts, more_receipts }
 }
 
-/// Whether a volume stays when its claim goes.
+/// Whether a volume outlives its claim.
 fn stays(remains: &Remains, uid: &Uid) -> bool {
     remains.volumes.iter().flatten().any(|volume| {
         let kept = volume.claim.as_ref().is_some_and(|claim| remains.retained.contains(claim));
@@ -217,7 +218,7 @@ fn stays(remains: &Remains, uid: &Uid) -> bool {
     })
 }
 
-/// The kinds that could not be read.
+/// The kinds whose read failed.
 fn unread(remains: &Remains) -> impl Iterator<Item = &'static str> {
     let agents = remains.agents.as_ref().err().map(|_| "Agent");
     let pods = remains.pods.as_ref().err().map(|_| ChildKind::Pod.as_str());
@@ -226,7 +227,7 @@ fn unread(remains: &Remains) -> impl Iterator<Item = &'static str> {
     agents.into_iter().chain(pods).chain(volumes).chain(others)
 }
 
-/// The step that takes a kind away.
+/// The step that deletes a kind.
 fn step_of(kind: &str) -> Option<DestroyStep> {
     match kind {
         "Agent" => Some(DestroyStep::Agents),
@@ -235,23 +236,23 @@ fn step_of(kind: &str) -> Option<DestroyStep> {
     }
 }
 
-/// Whether objects of this kind hold data, or stand for what holds it.
+/// Whether objects of this kind hold data, or refer to an object that does.
 fn is_storage(kind: &str) -> bool {
     let claims = [ChildKind::PersistentVolumeClaim, ChildKind::ResourceClaim];
     kind == VOLUME || claims.iter().any(|claim| claim.as_str() == kind)
 }
 
-/// How many more claims and volumes the record of a destruction can take.
+/// The number of claims and volumes that still fit in the Tombstone.
 pub(super) fn room_for_storage(children: &[TombstoneChild]) -> usize {
     STORAGE_LISTED.saturating_sub(children.iter().filter(|child| is_storage(&child.kind)).count())
 }
 
-/// Whether the record names every claim that was there when it was begun.
+/// Whether the Tombstone lists every claim that existed at the start of the destruction.
 pub fn lists_all_claims(spec: &TombstoneSpec) -> bool {
     spec.more_children.iter().all(|more| more.kind != ChildKind::PersistentVolumeClaim.as_str())
 }
 
-/// The objects that the record names, and how many more there are of each kind.
+/// The listed objects, and the number of the other objects per kind.
 fn inventory(all: BTreeSet<TombstoneChild>) -> (Vec<TombstoneChild>, Vec<KindCount>) {
     let (mut storage, mut others) = (0, 0);
     let mut counts: BTreeMap<String, i32> = BTreeMap::new();
@@ -271,7 +272,7 @@ fn inventory(all: BTreeSet<TombstoneChild>) -> (Vec<TombstoneChild>, Vec<KindCou
     (named, counts.into_iter().map(|(kind, count)| KindCount { kind, count }).collect())
 }
 
-/// The first of them, and how many more there are of each kind.
+/// The first items, and the number of the other items per kind.
 fn bounded<T>(mut items: Vec<T>, kind: impl Fn(&T) -> &String) -> (Vec<T>, Vec<KindCount>) {
     let mut counts: BTreeMap<String, i32> = BTreeMap::new();
     for more in items.iter().skip(LISTED) {
@@ -281,16 +282,16 @@ fn bounded<T>(mut items: Vec<T>, kind: impl Fn(&T) -> &String) -> (Vec<T>, Vec<K
     (items, counts.into_iter().map(|(kind, count)| KindCount { kind, count }).collect())
 }
 
-/// Whether a record concerns a namespace of the name that it gives. A record without the UID of its namespace concerns
-/// every one: an older version wrote it, and a town that a person has destroyed is not to come back for that.
+/// Whether a Tombstone concerns this namespace. A Tombstone without the UID of its namespace was written by an older
+/// version and concerns every namespace of the name, so that no tool creates again what a user destroyed.
 pub fn concerns(recorded: Option<&str>, namespace: &Uid) -> bool {
     recorded.is_none_or(|recorded| recorded == namespace.as_str())
 }
 
-/// The records of a namespace that may be removed because there are too many, in the order in which they go: the
-/// oldest first of those that are complete and forbid nothing, then of those that forbid a name, then of those that
-/// name what an administrator gave up. A record stays as long as its owner is there: the operator would write it
-/// again. A destruction whose owner went without its end is never completed, and its record goes last.
+/// The Tombstones of a namespace that may be removed if there are too many, in the order of removal. First come
+/// complete Tombstones that forbid no name, then those that forbid a name, then those with abandoned objects; within
+/// each group the oldest come first. A Tombstone whose owner exists is never removed, because the operator would write
+/// it again. The last group has the destructions that never complete, because their owner disappeared before the end.
 pub fn removable(
     mut records: Vec<Arc<TombstoneFacts>>,
     owner_is_there: impl Fn(&TombstoneFacts) -> bool,
@@ -306,12 +307,12 @@ pub fn removable(
     records
 }
 
-/// When a Tombstone may go; `None`: not as long as the destruction is under way.
+/// The time at which a Tombstone expires. `None`: the destruction is still in progress.
 pub fn expire_time(tombstone: &TombstoneFacts) -> Option<Timestamp> {
     (tombstone.phase != TombstonePhase::Destroying).then_some(tombstone.expire_time)
 }
 
-/// Whether these receipts stand there already; when they were given does not matter.
+/// Whether the Tombstone already has these receipts. The times of the receipts do not matter.
 pub(super) fn stands(remains: &Remains, status: &TombstoneStatus) -> bool {
     let Record::There(tombstone) = &remains.record else { return false };
     let said = |status: &TombstoneStatus| -> Vec<_> {
@@ -321,7 +322,7 @@ pub(super) fn stands(remains: &Remains, status: &TombstoneStatus) -> bool {
     there.phase == status.phase && said(&there) == said(status)
 }
 
-/// The receipts in one sentence.
+/// The receipts as one sentence.
 pub(super) fn summary(status: &TombstoneStatus) -> String {
     let mut counts: BTreeMap<&str, i32> = BTreeMap::new();
     let mut named: BTreeMap<ReceiptOutcome, Vec<String>> = BTreeMap::new();

@@ -1,9 +1,8 @@
-//! The one pod that a Town or a Session agent has while the town is awake: when it is started, kept, replaced, and given
-//! up for a while.
+//! The single pod of a Town or a Session agent while the town is awake. The module decides when the pod is started,
+//! kept, replaced, or held back.
 //!
-//! Invariant kept here: a start that fails is counted once, with its cause, whether a pod came of it or not; what the
-//! cluster or the operator itself ended is not counted; and a pod that is Ready is never deleted for what another
-//! container did.
+//! Invariants kept here: a failed start counts once, with its cause, with or without a pod. An end that the cluster or
+//! the operator caused does not count. A pod that is Ready is never deleted because of another container.
 
 use k8s_openapi::jiff::Timestamp;
 
@@ -14,7 +13,7 @@ use super::pods::why_ended;
 use super::retry::{Limit, Revision, START_WITHIN, disrupted};
 use crate::api::{PodStatus, RestartsStatus};
 
-/// What to do about the one pod that an owner may have.
+/// The next step for the single pod of an owner.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Next {
     /// The pod stays.
@@ -25,13 +24,13 @@ pub(super) enum Next {
     BackOff(Timestamp),
     /// The start failed: the pod is deleted.
     Replace,
-    /// There is no pod, and one is created.
+    /// No pod exists, and the operator creates one.
     Create,
-    /// The starts are past the limit: a pod that is there is deleted, and the next start is due at this time.
+    /// The starts are past the limit. A present pod is deleted, and the next start is due at this time.
     Hold(Timestamp),
 }
 
-/// What the decision rests on.
+/// The input of the decision.
 #[derive(Clone, Copy)]
 pub(super) struct Starts<'a> {
     /// The pod.
@@ -40,27 +39,26 @@ pub(super) struct Starts<'a> {
     pub(super) record: Option<&'a PodStatus>,
     /// The failures so far.
     pub(super) restarts: Option<&'a RestartsStatus>,
-    /// When the current start began; `None` once the pod was Ready.
+    /// The begin of the current start. `None` after the pod was Ready.
     pub(super) began: Option<Timestamp>,
-    /// What the pod is made from.
+    /// The revision of the starts.
     pub(super) revision: Revision<'a>,
-    /// The bound.
+    /// The limit of failed starts.
     pub(super) limit: Limit,
-    /// When the town was last woken. The operator itself ended pods that are older.
+    /// The time of the last wake of the town. The operator itself ended every older pod.
     pub(super) wake_time: Option<Timestamp>,
-    /// Why no pod came of the start, in the API server's words, if that is known.
+    /// The reason why the start has no pod, in the words of the API server if known.
     pub(super) refused: Option<&'a str>,
 }
 
-/// The decision.
 pub(super) struct Decided {
-    /// What to do.
+    /// The next step.
     pub(super) next: Next,
-    /// The failures, with what was found now.
+    /// The failures, including those found now.
     pub(super) restarts: Option<RestartsStatus>,
-    /// When the current start began; `None`: the pod was Ready, or the start has failed.
+    /// The begin of the current start. `None`: the pod was Ready, or the start has failed.
     pub(super) began: Option<Timestamp>,
-    /// When to decide again.
+    /// The time of the next decision.
     pub(super) look_again: Option<Timestamp>,
 }
 
@@ -79,14 +77,16 @@ impl Starts<'_> {
         }
     }
 
-    /// Whether the failure of this pod is on record, and its deletion has not succeeded yet: it is not counted twice.
+    /// Whether the failure of this pod is on record while its deletion has not succeeded yet. Such a failure must not
+    /// count twice.
     fn is_counted(&self, pod: &PodFacts) -> bool {
         let failed = self.restarts.and_then(|r| r.failure_time.as_ref()).map(|t| t.0);
         let taken_off = self.record.is_some_and(|r| r.uid.is_none());
         taken_off && !pod.ready && pod.created.zip(failed).is_some_and(|(created, failed)| created < failed)
     }
 
-    /// The failures that still count: not those of another revision, nor those before a long time Ready.
+    /// The failures that still count. Failures of another revision do not count, and neither do failures before a long
+    /// time Ready.
     fn current(&self, now: Timestamp) -> Option<RestartsStatus> {
         let restarts = self.restarts.filter(|r| self.revision.is_of(&r.revision))?;
         let steady = self.forgiven_at().is_some_and(|at| at <= now);
@@ -94,15 +94,15 @@ impl Starts<'_> {
             .then(|| RestartsStatus { revision: self.revision.seen(&restarts.revision), ..restarts.clone() })
     }
 
-    /// When the pod will have been Ready for long enough to end the row of failures.
+    /// The time at which the pod has been Ready for long enough to reset the count of failures.
     fn forgiven_at(&self) -> Option<Timestamp> {
         let pod = self.pod.filter(|pod| pod.ready && !pod.deleting())?;
         self.restarts?;
         pod.ready_since.map(|since| after(since, self.limit.window))
     }
 
-    /// A pod that somebody else deletes was disrupted, which is noted once: the caller takes it off the record. What the
-    /// operator deletes is off the record already, or is older than the last wake.
+    /// A pod that another client deletes counts as disrupted, once: the caller removes the pod from the record. A pod
+    /// that the operator deletes is no longer on the record, or is older than the last wake.
     fn leaving(&self, pod: &PodFacts, restarts: Option<RestartsStatus>) -> Decided {
         let told = pod.stop_requested.unwrap_or_default();
         let known = self.record.and_then(|r| r.uid.as_deref()) == Some(pod.uid.as_str());
@@ -158,7 +158,8 @@ impl Starts<'_> {
     fn absent(&self, restarts: Option<RestartsStatus>, now: Timestamp) -> Decided {
         let (mut restarts, mut began) = (restarts, self.began());
         if let Some(record) = self.record.filter(|r| r.uid.is_some()) {
-            // What the operator ends it takes off the record. How this pod ended nobody has seen.
+            // The operator removes each pod that it ends from the record. The end of a recorded pod that is missing is
+            // therefore unknown.
             let older =
                 record.start_time.as_ref().zip(self.wake_time).is_some_and(|(made, woke)| made.0 < woke);
             let raised = if older {
@@ -190,12 +191,13 @@ impl Starts<'_> {
         Decided { next, restarts, began, look_again: began.map(|began| after(began, START_WITHIN)) }
     }
 
-    /// Whether the current start takes longer than a start may.
+    /// Whether the current start exceeds the start timeout.
     fn is_late(&self, now: Timestamp) -> bool {
         self.began().is_some_and(|began| after(began, START_WITHIN) <= now)
     }
 
-    /// When the current start began. A pod that status does not name yet was never seen Ready: its start was not recorded.
+    /// The begin of the current start. A pod that the status does not name was never seen Ready, because its start was
+    /// not recorded.
     fn began(&self) -> Option<Timestamp> {
         let unrecorded =
             |pod: &&PodFacts| self.record.and_then(|r| r.uid.as_deref()) != Some(pod.uid.as_str());
@@ -203,7 +205,6 @@ impl Starts<'_> {
         self.began.or_else(|| self.pod.filter(starts).filter(unrecorded)?.created)
     }
 
-    /// When the next start may begin.
     fn due(&self, restarts: &RestartsStatus, now: Timestamp) -> Timestamp {
         // A clock that was ahead must not stop the starts for ever.
         let last = restarts
@@ -214,8 +215,9 @@ impl Starts<'_> {
         self.limit.next_start(restarts.count, restarts.disruptions, last)
     }
 
-    /// How many starts of the pod's containers failed since status was written. The restart of a node is no failure of
-    /// the container, however many containers it restarts.
+    /// The number of failed container starts since the last write of the status. A node restart is not a failure of a
+    /// container. The kubelet may restart several containers of the pod then; the function subtracts one restart,
+    /// since the count is the highest of all containers.
     fn crashes(&self, pod: &PodFacts) -> i32 {
         let known = self.record.filter(|r| r.uid.as_deref() == Some(pod.uid.as_str()));
         let more = pod.container_restarts.saturating_sub(known.map_or(0, |r| r.container_restarts)).max(0);
@@ -254,7 +256,7 @@ impl Starts<'_> {
     }
 }
 
-/// What a pod shows that was not Ready within the time that a start may take.
+/// The text about a pod that was not Ready within the start timeout.
 pub(super) fn not_ready_text(pod: &PodFacts) -> String {
     match &pod.trouble {
         Some((_, text)) => text.clone(),
@@ -262,12 +264,12 @@ pub(super) fn not_ready_text(pod: &PodFacts) -> String {
     }
 }
 
-/// The record of a pod once it is gone or going: only when it was started stays.
+/// The record of a pod that is gone or being deleted: only its start time remains.
 pub(super) fn gone(record: Option<&PodStatus>) -> Option<PodStatus> {
     record.map(|r| PodStatus { start_time: r.start_time.clone(), ..PodStatus::default() })
 }
 
-/// The record of a pod that is there.
+/// The record of a present pod.
 pub fn pod_record(pod: &PodFacts) -> PodStatus {
     PodStatus {
         name: Some(pod.key.name.clone()),

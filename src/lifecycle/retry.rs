@@ -1,7 +1,8 @@
-//! How often a start that fails is tried again, for the pods of Towns, Session agents and Task agents alike.
+//! The retries of failed starts, for the pods of Towns, Session agents and Task agents.
 //!
-//! Invariant kept here: the pause before the next start grows with failures and with disruptions in a row, and past the
-//! limit there is one attempt a window, so that a permanent cause costs a bounded number of requests an hour.
+//! Invariant kept here: the pause before the next start grows with consecutive failures and with consecutive
+//! disruptions. Past the limit there is one attempt per window. A permanent cause therefore costs a limited number of
+//! requests per hour.
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
@@ -12,23 +13,23 @@ use super::clock::{after, back_off};
 use super::update::edited;
 use crate::api::{Agent, Mode, RestartsStatus, Town, WorkStatus, names};
 
-/// A start that takes longer than this has failed.
+/// The start timeout: a longer start has failed.
 pub(super) const START_WITHIN: SignedDuration = SignedDuration::from_mins(10);
-/// A pod that ran this long before a disruption starts a new row of disruptions.
+/// A pod that ran for this time before a disruption resets the count of disruptions.
 const STEADY: SignedDuration = SignedDuration::from_mins(10);
 /// The longest pause between two attempts of a Failed agent.
 const LONGEST_WINDOW: SignedDuration = SignedDuration::from_hours(24);
 
-/// The bound on failed starts in a row.
+/// The limit of consecutive failed starts.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limit {
-    /// Failed starts in a row.
+    /// The number of consecutive failed starts.
     pub(super) starts: i32,
-    /// The pause between two attempts past the limit. A pod that was Ready for this time ends the row.
+    /// The pause between two attempts past the limit. A pod that was Ready for this time resets the count.
     pub(super) window: SignedDuration,
-    /// The longest that the pause grows to.
+    /// The upper bound of the pause.
     longest: SignedDuration,
-    /// The time of the last request for one more attempt, whatever the pause.
+    /// The time of the last request for an immediate attempt.
     asked: Option<Timestamp>,
 }
 
@@ -41,24 +42,25 @@ impl Limit {
         asked: None,
     };
 
-    /// The agent's `spec.retry`; a wake request gives a Failed agent one attempt.
+    /// The limit from the agent's `spec.retry`. A wake request gives a Failed agent one attempt.
     pub(super) fn of(agent: &Agent, asked: Option<Timestamp>) -> Self {
         let retry = &agent.spec.retry;
         Self { starts: retry.limit, window: retry.window.get(), longest: LONGEST_WINDOW, asked }
     }
 
-    /// Whether so many failures in a row are past the limit.
+    /// Whether this number of consecutive failures reaches the limit.
     pub(super) fn is_past(self, failures: i32) -> bool {
         failures >= self.starts
     }
 
-    /// When the next start may begin, after so many failures and disruptions in a row, the last at this time.
+    /// The earliest time of the next start, after these numbers of consecutive failures and disruptions. `last` is the
+    /// time of the last one.
     pub(super) fn next_start(self, failures: i32, disruptions: i32, last: Timestamp) -> Timestamp {
         if !self.is_past(failures) {
             return after(last, back_off(failures.max(disruptions)));
         }
-        // Stamps are whole seconds. A request in the second of the failure is taken for the one that led to it: otherwise
-        // a start that fails at once would be tried again without a pause.
+        // Timestamps in status are whole seconds. A request in the second of the failure counts as the request that
+        // led to the failed start. Otherwise a start that fails immediately is repeated without a pause.
         if let Some(asked) = self.asked.filter(|asked| last < *asked) {
             return asked;
         }
@@ -73,20 +75,21 @@ impl Limit {
     }
 }
 
-/// The number of disruptions in a row after one more, of a pod that ran from one time to the other. A pod that ran for
-/// long before starts a new row.
+/// The number of consecutive disruptions after another disruption. `ran` has the start and the end of the pod. A pod
+/// that ran for long resets the count.
 pub(super) fn disrupted(before: i32, ran: Option<(Timestamp, Timestamp)>, deleted: bool) -> i32 {
     let steady = ran.is_some_and(|(from, until)| STEADY <= until.duration_since(from));
     match (steady, deleted) {
-        // A user who deletes a pod that ran well wants another one now.
+        // A user who deletes a steady pod wants a new pod without a pause.
         (true, true) => 0,
         (true, false) => 1,
         (false, _) => before.saturating_add(1),
     }
 }
 
-/// Whether a Session agent is past its limit of failed starts: it keeps no town awake. An agent that was edited since
-/// gets a new chance if the edit concerns its pod, and its next reconcile decides that.
+/// Whether a Session agent is past its limit of failed starts. Such an agent does not keep its town awake. If a user
+/// edited the agent after the failures, its next reconcile decides whether the edit concerns the pod and resets the
+/// count.
 pub(super) fn is_past_limit(agent: &Agent) -> bool {
     super::activity::mode(agent) == Mode::Session
         && agent.status.as_ref().is_some_and(|status| {
@@ -95,8 +98,9 @@ pub(super) fn is_past_limit(agent: &Agent) -> bool {
         })
 }
 
-/// When a sleeping or awake town gives an agent that failed its next attempt by itself: one a window where the cause
-/// lies outside of the container. `None`: only a change of the agent, or a wake request, does.
+/// The time of the next attempt that a town gives a failed agent on its own, asleep or awake: one attempt per window
+/// if the cause lies outside of the container. `None`: only a change of the agent or a wake request leads to another
+/// attempt.
 pub(super) fn next_attempt_of_failed(agent: &Agent) -> Option<Timestamp> {
     let status = agent.status.as_ref()?;
     let limit = Limit::of(agent, None);
@@ -105,7 +109,8 @@ pub(super) fn next_attempt_of_failed(agent: &Agent) -> Option<Timestamp> {
             let RestartsStatus { count, disruptions, failure_time, external, .. } =
                 status.restarts.as_ref()?;
             let last = failure_time.as_ref().filter(|_| *external && *count > 0)?;
-            // Also below the limit: a sleeping town is woken once a window at most.
+            // The window also applies below the limit, so that the agent wakes a sleeping town at most once per
+            // window.
             Some(limit.next_start((*count).max(limit.starts), *disruptions, last.0))
         }
         Mode::Task => {
@@ -116,30 +121,30 @@ pub(super) fn next_attempt_of_failed(agent: &Agent) -> Option<Timestamp> {
     }
 }
 
-/// What the starts of an owner are made from, as status records it: `<digest>`, or `<digest>.<digest of the Secrets>`. The
-/// Secrets are read only past the limit, so that an owner that starts well costs no reads.
+/// The revision of an owner's starts, as the status records it: `<digest>`, or `<digest>.<digest of the Secrets>`. The
+/// operator reads the Secrets only past the limit, so that an owner without failures costs no reads.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Revision<'a> {
-    /// A digest of the pod, and for an agent of its hook and `restart-at`.
+    /// A digest of the pod. For an agent also of its hook and `restart-at`.
     pub(super) starts: &'a str,
-    /// A digest of the Secrets that the spec names; `None`: they were not read.
+    /// A digest of the Secrets that the spec names. `None`: the Secrets were not read.
     pub(super) secrets: Option<&'a str>,
 }
 
 impl Revision<'_> {
-    /// Whether failures with this record still count. Secrets that were not read have not changed.
+    /// Whether failures with this record still count. Unread Secrets count as unchanged.
     pub(super) fn is_of(self, recorded: &str) -> bool {
         let (starts, secrets) = parts(recorded);
         let same = secrets.zip(self.secrets).is_none_or(|(then, now)| then == now);
         starts.is_empty() || (starts == self.starts && same)
     }
 
-    /// The record of failures that still count, with the Secrets if they were read.
+    /// The record of failures that still count, including the Secrets if they were read.
     pub(super) fn seen(self, recorded: &str) -> String {
         if self.secrets.is_some() { self.after(recorded) } else { recorded.to_owned() }
     }
 
-    /// The record of a failure, in place of the record of the one before.
+    /// The record of a new failure. It replaces the record of the previous failure.
     pub(super) fn after(self, recorded: &str) -> String {
         let (starts, secrets) = parts(recorded);
         match self.secrets.or(secrets.filter(|_| starts == self.starts)) {
@@ -153,15 +158,15 @@ fn parts(recorded: &str) -> (&str, Option<&str>) {
     recorded.split_once('.').map_or((recorded, None), |(starts, secrets)| (starts, Some(secrets)))
 }
 
-/// Whether the Secrets that the town's spec names are read: its starts are past the limit, and the next one is due, the
-/// spec has changed, or the record has no digest of them yet.
+/// Whether the operator reads the Secrets that the town's spec names. The starts must be past the limit. In addition,
+/// the next start is due, the spec has changed, or the record has no digest of the Secrets.
 pub fn reads_secrets_of_town(town: &Town, has_pod: bool, now: Timestamp) -> bool {
     let Some(status) = &town.status else { return false };
     let edited = edited(status.observed_generation, &town.metadata);
     status.restarts.as_ref().is_some_and(|r| reads_secrets(Limit::OF_TOWN, r.into(), edited, has_pod, now))
 }
 
-/// Whether the Secrets that the agent's spec names are read, by the same rule.
+/// Whether the operator reads the Secrets that the agent's spec names. The rule is the same as for a town.
 pub fn reads_secrets_of_agent(agent: &Agent, has_pod: bool, now: Timestamp) -> bool {
     let Some(status) = &agent.status else { return false };
     let edited = edited(status.observed_generation, &agent.metadata);
@@ -172,7 +177,6 @@ pub fn reads_secrets_of_agent(agent: &Agent, has_pod: bool, now: Timestamp) -> b
     failures.is_some_and(|f| reads_secrets(Limit::of(agent, None), f, edited, has_pod, now))
 }
 
-/// Failures on record.
 struct Failures<'a> {
     count: i32,
     disruptions: i32,
@@ -201,10 +205,10 @@ fn reads_secrets(limit: Limit, failures: Failures<'_>, edited: bool, has_pod: bo
     limit.is_past(failures.count) && (parts(failures.revision).1.is_none() || edited || (!has_pod && due()))
 }
 
-/// A digest of what the starts of an agent are made from: its pod, its hook, and `restart-at`. A change of it is a new
-/// chance; an edit of anything else is none.
+/// A digest of the input of an agent's starts: its pod, its hook, and `restart-at`. A change of the digest resets the
+/// count of failures. Other edits do not.
 pub(super) fn revision(agent: &Agent, pod: &str) -> String {
-    // A Hook is three strings: it always has a JSON form.
+    // A Hook has three string fields, so the conversion to JSON cannot fail.
     let hook = agent.spec.hook.as_ref().map(|hook| serde_json::to_string(hook).unwrap_or_default());
     let hook = hook.unwrap_or_default();
     let restart_at = annotation(&agent.metadata, names::RESTART_AT).unwrap_or_default();

@@ -20,10 +20,10 @@ use super::update::{self, Update, Wanted};
 use crate::api::condition::{self, reason};
 use crate::api::{AgentStatus, Outcome, ReportedAgent, RestartsStatus, WorkStatus};
 
-/// The longest text of a pod's that is kept, in bytes.
+/// The longest stored message of a pod, in bytes.
 const MESSAGE: usize = 1024;
 
-/// What should happen to a bound Session agent of a live town.
+/// Decides about a bound Session agent of a live town.
 pub(super) fn decide(s: &AgentSnapshot, town: &TownFacts, now: Timestamp) -> Plan<AgentStatus> {
     let mut status = agent_status(s);
     let mut c = Conditions::of_agent();
@@ -35,7 +35,7 @@ pub(super) fn decide(s: &AgentSnapshot, town: &TownFacts, now: Timestamp) -> Pla
     let starts = retry::revision(&s.agent, &s.revision);
     let revision = Revision { starts: &starts, secrets: s.secrets.as_deref() };
     if !town.awake {
-        // The town deletes the pods of a town that falls asleep.
+        // The reconcile of the town deletes the pods of a town that falls asleep.
         if s.pod.is_some() || needs::still_blocked(s) {
             return Plan::nothing();
         }
@@ -44,7 +44,7 @@ pub(super) fn decide(s: &AgentSnapshot, town: &TownFacts, now: Timestamp) -> Pla
         }
         status.pod = restart::gone(status.pod.as_ref());
         status.start_time = None;
-        // The failures stay on record: an agent that cannot start does not wake its town again and again.
+        // The failures stay on record, so that an agent that cannot start does not wake its town again and again.
         status.restarts =
             status.restarts.filter(|r| r.count > 0 && !r.revision.is_empty() && revision.is_of(&r.revision));
         if let Some(restarts) = &mut status.restarts {
@@ -58,7 +58,7 @@ pub(super) fn decide(s: &AgentSnapshot, town: &TownFacts, now: Timestamp) -> Pla
     }
     let volume = match volume(s.agent.spec.storage.as_ref(), s.claim.as_ref(), &mut status.storage, now) {
         Ok(volume) => volume,
-        // A pod that is still there is asked what it does, whatever becomes of its claim.
+        // A present pod is probed, whatever happens to its claim.
         Err(why) if why.1 => return unusable_volume(s, status, c, why, now).asking(ask(s, town, now)),
         Err(why) => {
             c.degraded(why.0, why.2.clone());
@@ -133,7 +133,7 @@ pub(super) fn decide(s: &AgentSnapshot, town: &TownFacts, now: Timestamp) -> Pla
     plan.announcing(volume.notice).look_again_at(decided.look_again)
 }
 
-/// The status to report. A bead that ended counts for more than what the agent, its pod or its town is at.
+/// The status to report. The phase of an ended bead has precedence over the phase of the agent, its pod or its town.
 fn finish(
     s: &AgentSnapshot,
     status: AgentStatus,
@@ -150,12 +150,12 @@ fn finish(
     finish_agent(s, status, c, ended.unwrap_or(phase), now)
 }
 
-/// The question to the agent's pod.
+/// The activity probe of the agent's pod.
 fn ask(s: &AgentSnapshot, town: &TownFacts, now: Timestamp) -> Questions {
     asked(s).every(town.cadence(), now)
 }
 
-/// The agent's pod, as a probe sees it.
+/// The input for the activity probe of the agent's pod.
 pub(super) fn asked(s: &AgentSnapshot) -> probe::Asked<'_> {
     probe::Asked {
         owner: &s.agent.metadata,
@@ -166,12 +166,13 @@ pub(super) fn asked(s: &AgentSnapshot) -> probe::Asked<'_> {
     }
 }
 
-/// The bound on failed starts of the agent.
+/// The limit of failed starts of the agent.
 fn limit(s: &AgentSnapshot, town: &TownFacts) -> Limit {
     Limit::of(&s.agent, town.wake_request_time)
 }
 
-/// Past the limit of failed starts: the agent is no work, and is started once a window.
+/// The status of an agent past the limit of failed starts. The agent does not count as work, and is started once per
+/// window.
 fn failed(
     s: &AgentSnapshot,
     status: AgentStatus,
@@ -193,7 +194,7 @@ fn failed(
     finish_agent(s, status, c, "Failed", now)
 }
 
-/// The pod makes room for another.
+/// Replaces the pod.
 fn replace(
     s: &AgentSnapshot,
     mut status: AgentStatus,
@@ -208,8 +209,7 @@ fn replace(
     finish(s, status, c, "Starting", now).with_actions(end)
 }
 
-/// The pod is there: it gets the hook it should have, what it was given is recorded, and it is asked what it
-/// does.
+/// Keeps the pod: delivers the hook of the spec, records the delivered hook, and probes the activity.
 fn keep(
     s: &AgentSnapshot,
     town: &TownFacts,
@@ -250,7 +250,7 @@ fn keep(
     finish(s, status, c, phase, now).with_actions(actions).look_again_at(later).asking(ask(s, town, now))
 }
 
-/// Shows what a pod that is Ready says that the agent does; the phase that goes with it.
+/// Reports the activity of the agent from its Ready pod, and returns the phase.
 fn show_activity(
     s: &AgentSnapshot,
     status: &mut AgentStatus,
@@ -266,7 +266,7 @@ fn show_activity(
         Heard::NoAnswer | Heard::NoPod | Heard::Nothing => None,
     };
     let bead = s.agent.spec.hook.as_ref().map(|h| h.bead.as_str());
-    // The pod can speak of a bead only once it has it.
+    // The pod can refer to a bead only after the delivery of the bead.
     let delivered = status.work.as_ref().filter(|w| Some(w.bead.as_str()) == bead && w.finish_time.is_none());
     if let (Some(work), AgentActivity::Done | AgentActivity::Failed) = (delivered, activity) {
         let outcome = if activity == AgentActivity::Done { Outcome::Done } else { Outcome::Failed };
@@ -280,20 +280,20 @@ fn show_activity(
         AgentActivity::Stuck(_) => "Stuck",
         AgentActivity::Done => "Done",
         AgentActivity::Failed => "Failed",
-        // Not asked yet, or no answer just now: as it was.
+        // The pod was not probed yet, or one of its last probes failed: the phase stays.
         AgentActivity::Unknown => ["Working", "Waiting", "Stuck"]
             .into_iter()
             .find(|known| s.probe.failures < probe::FAILURES && was == Some(known))
             .unwrap_or("Idle"),
         AgentActivity::Pending | AgentActivity::Idle | AgentActivity::Blocked => "Idle",
     };
-    // When it begins to work and when it ends is kept; in between it would be a write for every question.
+    // The status records the begin and the end of work only. Otherwise each probe would cost a write.
     if (phase == "Working") != (was == Some("Working")) {
         status.last_activity_time = Some(stamp(now));
     }
     match phase {
         "Working" => c.set(condition::WORKING, true, reason::WORK, ""),
-        // Once is enough: its message may change all the time.
+        // The status keeps the first message, because the message may change with each probe.
         "Waiting" => {
             c.set(condition::WORKING, false, reason::WAITING, message(entry));
             c.keep(condition::WORKING, old, &[reason::WAITING]);
@@ -319,12 +319,12 @@ fn show_activity(
     phase
 }
 
-/// The message of a pod about an agent, short and as a terminal can show it.
+/// The message of a pod about an agent, cut to its maximal length and without control characters.
 fn message(entry: Option<&ReportedAgent>) -> String {
     cut(&plain(entry.and_then(|e| e.message.as_deref()).unwrap_or_default()), MESSAGE).to_owned()
 }
 
-/// Shows what became of the bead on the hook. Done is final: neither sleep nor a missing answer takes it back.
+/// Reports the state of the bead on the hook. Done is final: neither sleep nor a missing answer reverts it.
 fn show_hook(s: &AgentSnapshot, c: &mut Conditions, status: &AgentStatus) {
     let Some(hook) = &s.agent.spec.hook else { return };
     let work = status.work.as_ref();
@@ -337,7 +337,7 @@ fn show_hook(s: &AgentSnapshot, c: &mut Conditions, status: &AgentStatus) {
     c.set(condition::FINISHED, false, reason::UNFINISHED, format!("bead {} is {text}", hook.bead));
 }
 
-/// Shows that the agent gave the bead up.
+/// Reports that the agent failed at the bead.
 fn show_failed(c: &mut Conditions, bead: &str, status: &AgentStatus) {
     let said = status.work.as_ref().map(|w| w.message.clone()).unwrap_or_default();
     let text = format!("the agent reports that bead {bead} has failed: {said}");

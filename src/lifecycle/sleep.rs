@@ -1,8 +1,8 @@
-//! Falling asleep and waking.
+//! Sleep and wake.
 //!
-//! Two phases, so that no wake is lost: the town is marked as draining, guarded against every create
-//! under way; then, on facts read live, it is either put to sleep or let go on. A wake is state compared
-//! with state, not an event: whenever it comes, the next look sees it.
+//! Invariant kept here: no wake is lost. Sleep has two phases. First the operator marks the town as draining, after
+//! every create in progress has its answer. Then the operator decides on facts read live: the town sleeps or
+//! continues. A wake is a comparison of state with state, not an event, so the next reconcile finds every wake.
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
@@ -13,20 +13,20 @@ use super::facts::TownSnapshot;
 use super::{is_paused, probe, retry};
 use crate::api::{Agent, AsleepReason, ExpiryPolicy, Mode, TownStatus};
 
-/// A town of which nobody can say whether it has work sleeps after so many times `sleepAfter`.
+/// A town with unknown activity sleeps after this multiple of `sleepAfter`.
 const UNKNOWN_TIMES: i32 = 3;
 
-/// The idle clock of a town that is awake and has no work.
+/// The idle clock of an awake town without work.
 pub(super) enum IdleClock {
     /// The town never sleeps on its own.
     Off,
-    /// No stamp says when it began.
+    /// No recorded time marks the start of the clock.
     Unknown,
-    /// It runs since this time; the town sleeps at the other time if no work comes.
+    /// The clock runs since this time. The town sleeps at `sleeps_at` if it gets no work.
     Runs { since: Timestamp, sleeps_at: Timestamp },
 }
 
-/// Reads the idle clock. `last_active` is when work was last seen.
+/// Reads the idle clock. `last_active` is the time of the last observed work.
 pub(super) fn idle_clock(
     s: &TownSnapshot,
     status: &TownStatus,
@@ -37,7 +37,7 @@ pub(super) fn idle_clock(
         return IdleClock::Off;
     }
     let created = s.town.metadata.creation_timestamp.as_ref().filter(|created| created.0 <= now);
-    // A mark that is not reached yet holds the clock only while there is a pod that may reach it.
+    // A mark in the future holds the clock only while a pod exists that may reach the mark.
     let mark = status.pod_mark_time.as_ref().filter(|mark| s.pod().is_some() || mark.0 <= now);
     let stamps = [status.wake_time.as_ref(), status.idle_time.as_ref(), created, mark];
     match stamps.into_iter().flatten().map(|stamp| stamp.0).chain(last_active).max() {
@@ -46,14 +46,15 @@ pub(super) fn idle_clock(
     }
 }
 
-/// Until when unknown activity is borne, where it is not known since this time.
+/// The end of the tolerance for unknown activity that began at this time.
 pub(super) fn unknown_until(s: &TownSnapshot, since: Timestamp) -> Timestamp {
     let bound = s.town.spec.sleep_after.get().checked_mul(UNKNOWN_TIMES).unwrap_or(SignedDuration::MAX);
     after(since, bound)
 }
 
-/// Why a town sleeps whatever its work, if it does. A town of which the spec cannot be read sleeps as if it were
-/// suspended: its agents finish within `drain.timeout`, and it costs nothing until the spec is corrected.
+/// The reason why a town must sleep regardless of its work, if any. A town with an unreadable spec sleeps like a
+/// suspended town: its agents finish within `drain.timeout`, and the town costs nothing until a user corrects the
+/// spec.
 pub(super) fn decree(s: &TownSnapshot, status: &TownStatus, now: Timestamp) -> Option<AsleepReason> {
     if s.town.spec.suspend || s.town.spec.unreadable.is_some() {
         return Some(AsleepReason::Suspended);
@@ -64,8 +65,8 @@ pub(super) fn decree(s: &TownSnapshot, status: &TownStatus, now: Timestamp) -> O
     }
 }
 
-/// Why a sleeping town must wake, or the last look turns back from falling asleep; `None`: it sleeps on.
-/// No work overrides a decree.
+/// The reason why a sleeping town must wake, or why a draining town continues. `None`: the town sleeps. Work never
+/// overrides a decree.
 pub(super) fn wake(s: &TownSnapshot, status: &TownStatus, now: Timestamp) -> Option<String> {
     let spec = &s.town.spec;
     if decree(s, status, now).is_some() {
@@ -82,15 +83,16 @@ pub(super) fn wake(s: &TownSnapshot, status: &TownStatus, now: Timestamp) -> Opt
     if wake_requested(s, status) {
         return Some(format!("spec.wakeRequest changed to '{}'", spec.wake_request));
     }
-    // Nobody is woken for one of whom nobody has looked yet whether it can do anything: its first status says so.
+    // An agent without a status does not wake the town: the operator has not checked yet whether the agent can run.
+    // Its first status shows that.
     let sleeps = status.drain_time.is_none();
     let heard_of = |agent: &Agent| agent.status.as_ref().is_some_and(|s| !s.conditions.is_empty());
     let mut agents = activity::agents(s, now).filter(|(agent, _)| !sleeps || heard_of(agent));
     let agent = agents.find_map(|(agent, activity)| {
         let name = agent.metadata.name.as_deref().unwrap_or_default();
         let session = activity::mode(agent) == Mode::Session;
-        // Whoever has a pod can still be asked what it does; without one only what it was never given counts, or a
-        // town would wake again and again for one who waits for a person.
+        // A probed pod can still answer. Without such a pod only a new bead or a first start counts. Otherwise an
+        // agent that waits for a user would wake the town again and again.
         let asleep = !s.pod_of(agent).is_some_and(probe::answers);
         match activity {
             _ if failed_to_start(agent) => tries_again(s, status, agent, now),
@@ -108,21 +110,20 @@ pub(super) fn wake(s: &TownSnapshot, status: &TownStatus, now: Timestamp) -> Opt
     agent.or_else(others)
 }
 
-/// Whether somebody asked for a wake that was not answered yet.
+/// Whether the spec has a wake request that the operator has not handled.
 pub(super) fn wake_requested(s: &TownSnapshot, status: &TownStatus) -> bool {
     let request = &s.town.spec.wake_request;
     !request.is_empty() && *request != status.handled_wake_request
 }
 
-/// Whether the last starts of a Session agent failed and nothing of them has changed since: the agent reconciles its
-/// record away when its spec, its hook or `restart-at` changes.
+/// Whether the last starts of a Session agent failed without a later change. The agent's reconcile clears the record
+/// when the spec, the hook or `restart-at` changes.
 fn failed_to_start(agent: &Agent) -> bool {
     activity::mode(agent) == Mode::Session
         && agent.status.as_ref().and_then(|s| s.restarts.as_ref()).is_some_and(|r| r.count > 0)
 }
 
-/// Why an agent that failed wakes its sleeping town: its next attempt is due. A town that falls asleep does not turn back
-/// for that.
+/// The reason why a failed agent wakes its sleeping town: its next attempt is due. The attempt does not stop a drain.
 fn tries_again(s: &TownSnapshot, status: &TownStatus, agent: &Agent, now: Timestamp) -> Option<String> {
     let due = status.drain_time.is_none() && next_attempt(s, agent).is_some_and(|at| at <= now);
     let name = agent.metadata.name.as_deref().unwrap_or_default();
@@ -131,8 +132,9 @@ fn tries_again(s: &TownSnapshot, status: &TownStatus, agent: &Agent, now: Timest
     })
 }
 
-/// The next attempt of an agent that failed for a cause outside of its container. A wake of the town is an attempt: the
-/// next one follows a window later, so that a town that sleeps before the start has failed is not woken again at once.
+/// The time of the next attempt of an agent that failed for a cause outside of its container. A wake of the town
+/// counts as an attempt, and the next attempt follows one window later. Otherwise a town that sleeps before the start
+/// has failed would wake again immediately.
 fn next_attempt(s: &TownSnapshot, agent: &Agent) -> Option<Timestamp> {
     let at = retry::next_attempt_of_failed(agent).filter(|_| !is_paused(&agent.metadata))?;
     let wake_time = s.town.status.as_ref().and_then(|status| status.wake_time.as_ref()).map(|t| t.0);
@@ -142,13 +144,13 @@ fn next_attempt(s: &TownSnapshot, agent: &Agent) -> Option<Timestamp> {
     }
 }
 
-/// When a sleeping town wakes for the next attempt of an agent that failed; `None`: no agent does that.
+/// The time at which a sleeping town wakes for the next attempt of a failed agent. `None`: no agent wakes it.
 pub(super) fn wakes_at(s: &TownSnapshot) -> Option<Timestamp> {
     let living = s.agents.iter().filter(|agent| agent.metadata.deletion_timestamp.is_none());
     living.filter_map(|agent| next_attempt(s, agent)).min()
 }
 
-/// A Session agent wakes its town to be started the first time, and to be given a new bead.
+/// A Session agent wakes its town for its first start, and for a new bead.
 fn session_wake(agent: &Agent, name: &str) -> Option<String> {
     let status = agent.status.as_ref();
     if status.and_then(|s| s.pod.as_ref()).and_then(|p| p.start_time.as_ref()).is_none() {
@@ -159,7 +161,7 @@ fn session_wake(agent: &Agent, name: &str) -> Option<String> {
     (delivered != Some(hook.bead.as_str())).then(|| format!("agent {name} has a new bead"))
 }
 
-/// What a reason to sleep says to people.
+/// The text of a reason to sleep.
 pub(super) fn why_text(reason: Option<AsleepReason>) -> &'static str {
     match reason {
         Some(AsleepReason::Suspended) => "spec.suspend is set",

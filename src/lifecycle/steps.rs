@@ -208,7 +208,7 @@ pub(super) fn settle(remains: &Remains, now: Timestamp) -> Option<Progress> {
     Some(Progress::waiting(DestroyStep::Verify, awaited, Some(at)))
 }
 
-/// One step over the objects of one kind.
+/// A step over the objects of one kind.
 fn step<T, I: IntoIterator<Item = Action>>(
     step: DestroyStep,
     items: &Result<Vec<T>, Unknown>,
