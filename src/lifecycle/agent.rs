@@ -1,4 +1,5 @@
-//! The whole life of an agent: bound to a town once, run while the town lets it, gone with the town.
+//! The complete life of an agent: it is bound to a town once, runs while the town allows it, and is deleted with the
+//! town.
 
 use std::sync::Arc;
 
@@ -16,8 +17,8 @@ use super::{
 use crate::api::condition::reason;
 use crate::api::{Agent, AgentStatus, Mode, Role, Tombstone, names};
 
-/// Whether a decision about this agent needs its town read live: where the cached town would have it
-/// stopped or destroyed, the cache is not proof enough.
+/// Whether a decision about this agent needs its town read live. If the cached town leads to the stop or the
+/// destruction of the agent, the cache is not sufficient proof.
 pub fn needs_live_town(agent: &Agent, cached: Option<&TownFacts>) -> bool {
     if agent.metadata.deletion_timestamp.is_some() {
         return true;
@@ -26,20 +27,20 @@ pub fn needs_live_town(agent: &Agent, cached: Option<&TownFacts>) -> bool {
     cached.is_none_or(|town| town.uid != bound || rig_removed(agent, town))
 }
 
-/// Whether the town listed the agent's rig once, and no longer does. An agent whose rig the town never listed waits for
-/// it: a tool may apply the agent before the town.
+/// Whether the town listed the agent's rig before and does not list it now. If the town never listed the rig, the
+/// agent waits for it, because a tool may apply the agent before the town.
 pub(super) fn rig_removed(agent: &Agent, town: &TownFacts) -> bool {
     let listed = agent.status.as_ref().and_then(|status| status.rig.as_ref());
     listed.is_some() && listed == agent.spec.rig.as_ref() && lost_rig(agent, town)
 }
 
-/// Whether the town does not list the rig that the agent names. Nobody knows that while the town's spec cannot be
-/// read.
+/// Whether the town does not list the rig that the agent names. False while the town's spec is unreadable, because the
+/// rigs are unknown then.
 pub(super) fn lost_rig(agent: &Agent, town: &TownFacts) -> bool {
     !town.unreadable && agent.spec.rig.as_ref().is_some_and(|rig| !town.rigs.iter().any(|r| r.name == *rig))
 }
 
-/// What should happen to an agent now.
+/// Decides about an agent.
 pub fn decide_agent(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
     let s = &*stamps::of_agent(s, now);
     let meta = &s.agent.metadata;
@@ -58,7 +59,8 @@ pub fn decide_agent(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
         return stopped(s, "Tombstoned", reason::TOMBSTONED, text, now);
     }
     if restored::is_new_copy(&s.agent) && s.agent.spec.hook.is_some() {
-        // Recorded before the agent is bound again: from then on it is no longer known as a copy.
+        // The operator records the copy before it binds the agent again. After that, the agent no longer counts as a
+        // copy.
         return restored_without_status(s, now);
     }
     if let Some(record) = &s.forbidden_by {
@@ -66,7 +68,7 @@ pub fn decide_agent(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
     }
     let Some(bound) = bound_to(&s.agent) else { return bind(s, now) };
     match &s.town {
-        // Not known whether there is a town: leave everything as it is, and ask again.
+        // The town is unknown, so nothing changes. The agent reconciles again later.
         TownView::Unknown(_) | TownView::Absent(Freshness::Cached) => Plan::nothing(),
         TownView::Present(Freshness::Cached, town) if town.uid != bound => Plan::nothing(),
         TownView::Absent(Freshness::Live) => town_gone(s, now),
@@ -90,7 +92,8 @@ pub fn decide_agent(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
                 Freshness::Cached => Plan::nothing(),
             }
         }
-        // Bound, but without our finalizer or label (they were stripped): put them back before anything is made.
+        // A client removed our finalizer or label from a bound agent. The operator restores them before it creates a
+        // child.
         TownView::Present(_, town)
             if !has_finalizer(meta, names::FINALIZER) || label(meta, names::INSTALL).is_none() =>
         {
@@ -98,7 +101,7 @@ pub fn decide_agent(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
         }
         TownView::Present(_, town) if town.paused => paused_agent(s, now),
         TownView::Present(..) if is_paused(meta) => paused(s, now),
-        // Its pod is left alone: the town takes it away when it sleeps.
+        // The pod stays. The reconcile of the town deletes it for sleep.
         TownView::Present(..) if s.agent.spec.unreadable.is_some() => {
             finish_agent(s, agent_status(s), Conditions::of_agent(), "Blocked", now)
         }
@@ -121,8 +124,8 @@ pub fn decide_agent(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
     }
 }
 
-/// A paused agent: only a pod that was told to stop and has ended is let go, with its outcome on record first. Its town
-/// could not fall asleep otherwise.
+/// A paused agent. The operator releases only a pod that is being deleted and has ended, and records its outcome
+/// first. Otherwise the town could not fall asleep.
 fn paused(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
     let Some(pod) = s.pod.as_ref().filter(|pod| pod.ended() && pod.deleting()) else {
         return paused_agent(s, now);
@@ -136,7 +139,7 @@ fn paused(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
     paused_agent(&read, now)
 }
 
-/// An agent that is not bound waits for a live town that lists its rig; it is never deleted by us.
+/// An agent that is not bound waits for a live town that lists its rig. The operator never deletes such an agent.
 fn bind(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
     let name = &s.agent.spec.town_name;
     let wait = |reason, text: String| {
@@ -176,7 +179,8 @@ fn rig_not_found(s: &AgentSnapshot, town: &TownFacts) -> String {
     )
 }
 
-/// Our finalizer and the town's UID, in one patch. The town's own adoption comes first; its change calls us.
+/// Adds our finalizer and the town's UID in one patch. The adoption of the town comes first; its watch event triggers
+/// the next reconcile of the agent.
 fn bind_to(town: &TownFacts) -> Plan<AgentStatus> {
     if town.adopted && !town.deleting {
         Plan::act(vec![Action::Adopt { town_uid: Some(town.uid.clone()) }])
@@ -185,7 +189,7 @@ fn bind_to(town: &TownFacts) -> Plan<AgentStatus> {
     }
 }
 
-/// The agent was restored without its status: its bead may be done already.
+/// The agent was restored without its status, so its bead may already be done.
 fn restored_without_status(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
     let status = agent_status(s);
     let bead = restored::held_bead(&status).unwrap_or_default();
@@ -197,7 +201,7 @@ fn restored_without_status(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatu
     stopped(s, "Blocked", reason::RESTORED_WITHOUT_STATUS, text, now)
 }
 
-/// The record of a destroyed agent of this name forbids a new one.
+/// The Tombstone of a destroyed agent of this name forbids a new agent.
 fn forbidden(s: &AgentSnapshot, record: &Tombstone, now: Timestamp) -> Plan<AgentStatus> {
     let text = format!(
         "an agent of this name was destroyed, and its record forbids a new one (spec.tombstone.recreate: Refuse of its \
@@ -208,9 +212,9 @@ fn forbidden(s: &AgentSnapshot, record: &Tombstone, now: Timestamp) -> Plan<Agen
     stopped(s, "Blocked", reason::TOMBSTONE_EXISTS, text, now)
 }
 
-/// The agent is bound to a town that is gone. An agent that the record of the town's destruction names, or that is not
-/// younger than that destruction, is deleted. Any other agent (a copy from a backup) keeps its data, runs no pod, and
-/// is never bound to a successor.
+/// The agent is bound to a town that is gone. The operator deletes an agent that the Tombstone of the town lists, or
+/// that is not younger than the destruction of the town. Any other agent (a copy from a backup) keeps its data, runs
+/// no pod, and is never bound to a successor.
 fn town_gone(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
     if s.town_record.as_ref().is_some_and(|record| restored::went_with(s, record)) {
         let key = super::ObjectKey::of(&s.agent.metadata);
@@ -225,7 +229,7 @@ fn town_gone(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
     stopped(s, "Blocked", reason::TOWN_GONE, text, now)
 }
 
-/// Another agent has its role: it runs nothing until that one is gone.
+/// Another agent has the role. This agent runs no pod until the other agent is gone.
 fn role_taken(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
     let Standing::RoleTaken { holder } = &s.standing else { return Plan::nothing() };
     let role = s.agent.spec.role.as_str();
@@ -237,7 +241,7 @@ fn role_taken(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
     stopped(s, "Blocked", reason::ROLE_TAKEN, text, now)
 }
 
-/// Nothing of it runs, its data is kept.
+/// No pod of the agent runs, and its data is kept.
 fn stopped(
     s: &AgentSnapshot,
     phase: &str,
@@ -249,7 +253,7 @@ fn stopped(
     c.stalled(reason, text);
     let mut status = agent_status(s);
     if task::note_unread_end(s, &mut status, now) {
-        // What it did is recorded before it is let go.
+        // The outcome is recorded before the pod is released.
         return finish_agent(s, status, c, phase, now);
     }
     status.pod = restart::gone(status.pod.as_ref());

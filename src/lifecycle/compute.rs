@@ -1,4 +1,4 @@
-//! What a town has while it is awake: its volume, its Service, its pod.
+//! The children of an awake town: its volume, its Service, its pod.
 
 use k8s_openapi::jiff::Timestamp;
 
@@ -17,26 +17,26 @@ use super::update::{self, Update};
 use crate::api::condition::{self, reason};
 use crate::api::{Port, TownStatus};
 
-/// What is to be done about it, and how it stands.
+/// The required writes, and the state of the children.
 #[derive(Default)]
 pub(super) struct Compute {
-    /// Writes, in order.
+    /// The writes, in order.
     pub(super) actions: Vec<Action>,
-    /// Everything is as the spec asks, or there is nothing to run.
+    /// The children match the spec, or the town has no pod to run.
     pub(super) running: bool,
-    /// A person must act.
+    /// A user must act.
     pub(super) blocked: bool,
-    /// Its pod waits for its turn.
+    /// The pod waits for its turn to start.
     pub(super) waits_to_start: bool,
-    /// When to look again.
+    /// The time of the next reconcile.
     pub(super) look_again: Option<Timestamp>,
-    /// When to try again.
+    /// The time of the next attempt.
     pub(super) retry: Option<Timestamp>,
-    /// What to say.
+    /// The announcement.
     pub(super) notice: Option<Notice>,
 }
 
-/// The volume, the Service and the pod of a town that is awake.
+/// Decides about the volume, the Service and the pod of an awake town.
 pub(super) fn compute(
     s: &TownSnapshot,
     status: &mut TownStatus,
@@ -50,7 +50,7 @@ pub(super) fn compute(
         result.actions.extend(
             s.pod().filter(|p| !p.deleting()).map(|p| Action::DeletePod(p.key.clone(), p.uid.clone())),
         );
-        // Ports go with the template: so does the Service.
+        // Without a template there are no ports, so the Service is deleted too.
         result.actions.extend(service(s, status));
         status.pod = restart::gone(status.pod.as_ref());
         result.running = true;
@@ -66,7 +66,7 @@ pub(super) fn compute(
             needs::show_unusable(c, why);
             return result;
         }
-        // The pod that is there runs on while its claim is deleted.
+        // The present pod continues while its claim is being deleted.
         Err(why) => c.degraded(why.0, why.2),
     }
     result.actions.extend(service(s, status));
@@ -78,7 +78,7 @@ pub(super) fn compute(
     result
 }
 
-/// The Service follows `spec.ports`.
+/// Keeps the Service equal to `spec.ports`.
 pub(super) fn service(s: &TownSnapshot, status: &mut TownStatus) -> Option<Action> {
     let ports = &s.town.spec.ports;
     status.service =
@@ -97,7 +97,7 @@ pub(super) fn service(s: &TownSnapshot, status: &mut TownStatus) -> Option<Actio
     }
 }
 
-/// What the next step for the pod rests on.
+/// The input of the next step for the pod.
 fn starts<'a>(s: &'a TownSnapshot, status: &'a TownStatus) -> Starts<'a> {
     let before = s.town.status.as_ref().map_or(&[][..], |b| b.conditions.as_slice());
     Starts {
@@ -112,7 +112,7 @@ fn starts<'a>(s: &'a TownSnapshot, status: &'a TownStatus) -> Starts<'a> {
     }
 }
 
-/// What the town's pod would be made from now.
+/// The revision and the generations for a pod that is created now.
 pub(super) fn wanted(s: &TownSnapshot) -> update::Wanted<'_> {
     update::Wanted { revision: &s.revision, generations: (s.town.metadata.generation.unwrap_or_default(), 0) }
 }
@@ -151,12 +151,12 @@ fn pod(
         }
         Next::Wait => {
             let before = s.town.status.as_ref().map_or(&[][..], |b| b.conditions.as_slice());
-            // One that was given up says so until its successor starts.
+            // The failure of a pod stays in the conditions until the next pod starts.
             c.keep(condition::DEGRADED, before, &[reason::START_FAILED]);
             status.pod = restart::gone(status.pod.as_ref());
             result.look_again = earlier(result.look_again, show_leaving(s.pod(), c, now));
         }
-        // The pod that failed was made from another spec: a new start need not wait.
+        // The failed pod has an older spec, so the new start needs no pause.
         Next::BackOff(_) if s.pod().is_some_and(|pod| update::outdated(pod, wanted(s))) => {
             status.restarts = None;
             status.start_time = None;
@@ -202,7 +202,7 @@ fn pod(
         Next::Create if !s.may_start => {
             result.waits_to_start = true;
             result.look_again = None;
-            // The time in the queue is no part of the start.
+            // The start timeout excludes the time in the queue.
             status.start_time = s.town.status.as_ref().and_then(|before| before.start_time.clone());
             c.reconciling(reason::WAITING_FOR_TURN, "waiting for its turn: only so many towns start at once");
         }
@@ -215,7 +215,7 @@ fn pod(
     }
 }
 
-/// Whether the pod of a town that is awake is to be started, or has been and nothing is known to be wrong.
+/// Whether the operator starts the pod of an awake town, or has started it without a known problem.
 pub(super) fn starting(s: &TownSnapshot, status: &TownStatus, now: Timestamp) -> bool {
     let decided = starts(s, status).decide(now);
     match decided.next {

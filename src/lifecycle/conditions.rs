@@ -1,4 +1,5 @@
-//! Conditions: all of a kind always present, changed in one place, never a flapping time.
+//! Invariant kept here: an object always has every condition of its kind. Only this module changes conditions, and a
+//! condition keeps its transition time while its status stays.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
@@ -15,16 +16,16 @@ fn word(status: bool) -> &'static str {
     if status { TRUE } else { FALSE }
 }
 
-/// The conditions of one object while they are being decided.
+/// The conditions of one object during a decision.
 pub(super) struct Conditions(Vec<(&'static str, &'static str, &'static str, String)>);
 
 impl Conditions {
-    /// A town's, before anything was decided.
+    /// The initial conditions of a town.
     pub(super) fn of_town() -> Self {
         Self::all(&condition::OF_TOWN)
     }
 
-    /// An agent's, before anything was decided.
+    /// The initial conditions of an agent.
     pub(super) fn of_agent() -> Self {
         Self::all(&condition::OF_AGENT)
     }
@@ -41,7 +42,6 @@ impl Conditions {
         Self(types.iter().map(|&t| (t, FALSE, initial(t), String::new())).collect())
     }
 
-    /// Sets one condition.
     pub(super) fn set(
         &mut self,
         type_: &str,
@@ -52,12 +52,12 @@ impl Conditions {
         self.put(type_, word(status), reason, message.into());
     }
 
-    /// Sets one condition of which nobody can say whether it holds.
+    /// Sets one condition to Unknown.
     pub(super) fn unknown(&mut self, type_: &str, reason: &'static str, message: impl Into<String>) {
         self.put(type_, UNKNOWN, reason, message.into());
     }
 
-    /// Keeps one condition as it is stored, as far as the reason is one that stands for itself.
+    /// Keeps a stored condition if it has one of these reasons.
     pub(super) fn keep(&mut self, type_: &str, before: &[Condition], reasons: &[&'static str]) {
         let Some(old) = before.iter().find(|c| c.type_ == type_) else { return };
         let status = [TRUE, FALSE, UNKNOWN].into_iter().find(|known| *known == old.status);
@@ -73,36 +73,37 @@ impl Conditions {
         }
     }
 
-    /// Whether something is wrong already.
+    /// Whether a problem is already reported.
     pub(super) fn is_degraded(&self) -> bool {
         self.0.iter().any(|(type_, status, ..)| *type_ == condition::DEGRADED && *status == TRUE)
     }
 
-    /// Something went wrong that the operator goes on about by itself.
+    /// Reports a problem that the operator handles on its own.
     pub(super) fn degraded(&mut self, reason: &'static str, message: impl Into<String>) {
         self.set(condition::DEGRADED, true, reason, message);
     }
 
-    /// The object is what its spec asks for.
+    /// Reports that the object matches its spec.
     pub(super) fn ready(&mut self, reason: &'static str, message: impl Into<String>) {
         self.set(condition::READY, true, reason, message);
     }
 
-    /// Not yet, and it ends by itself.
+    /// Reports that the object does not match its spec yet, and that no user has to act.
     pub(super) fn reconciling(&mut self, reason: &'static str, message: impl Into<String>) {
         let message = message.into();
         self.set(condition::READY, false, reason, message.clone());
         self.set(condition::RECONCILING, true, reason, message);
     }
 
-    /// Not, until a person acts.
+    /// Reports that the object cannot match its spec until a user acts.
     pub(super) fn stalled(&mut self, reason: &'static str, message: impl Into<String>) {
         let message = message.into();
         self.set(condition::READY, false, reason, message.clone());
         self.set(condition::STALLED, true, reason, message);
     }
 
-    /// Parts of the spec cannot be decoded: whatever was decided, nothing is created until a person corrects them.
+    /// Reports that parts of the spec cannot be decoded. Regardless of the decision, the operator creates nothing
+    /// until a user corrects them.
     pub(super) fn unreadable(&mut self, error: &str) {
         self.set(condition::RECONCILING, false, reason::AS_EXPECTED, "");
         self.stalled(
@@ -114,7 +115,7 @@ impl Conditions {
         );
     }
 
-    /// The conditions as they stand, and that reconciliation is paused.
+    /// The stored conditions, plus the report that reconciliation is paused.
     pub(super) fn paused(
         mut self,
         before: &[Condition],
@@ -134,7 +135,7 @@ impl Conditions {
         all
     }
 
-    /// The conditions as they are stored: a condition keeps its time while its status stays.
+    /// The conditions for the status. A condition keeps its transition time while its status stays.
     pub(super) fn finish(
         self,
         before: &[Condition],
@@ -173,38 +174,36 @@ fn condition(
     }
 }
 
-/// Whether a condition is True.
 pub(super) fn is_true(conditions: &[Condition], type_: &str) -> bool {
     conditions.iter().any(|c| c.type_ == type_ && c.status == TRUE)
 }
 
-/// Whether a condition is True, or False; one that is Unknown or absent is neither.
+/// Whether a condition has this status. Unknown and absent conditions have neither.
 pub(super) fn says(conditions: &[Condition], type_: &str, is: bool) -> bool {
     conditions.iter().any(|c| c.type_ == type_ && c.status == word(is))
 }
 
-/// The message of a condition that is True.
 pub(super) fn message_of<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a str> {
     conditions.iter().find(|c| c.type_ == type_ && c.status == TRUE).map(|c| c.message.as_str())
 }
 
-/// Whether a condition gives this reason.
+/// Whether a condition has this reason.
 pub(super) fn gives(conditions: &[Condition], type_: &str, reason: &str) -> bool {
     conditions.iter().any(|c| c.type_ == type_ && c.reason == reason)
 }
 
-/// Something that went wrong while acting, as a condition shows it.
+/// A failed action, as a condition reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// Whether a person must act.
+    /// Whether a user must act.
     pub stalled: bool,
     /// The condition reason.
     pub reason: &'static str,
-    /// The API server's own text.
+    /// The text of the API server.
     pub message: String,
 }
 
-/// Lays what went wrong while acting over the conditions that were decided.
+/// Adds a failed action to the decided conditions.
 pub fn overlay(conditions: &mut [Condition], before: &[Condition], failure: &Failure, now: Timestamp) {
     let abnormal = if failure.stalled { condition::STALLED } else { condition::RECONCILING };
     let mut touched = vec![(condition::READY, false), (abnormal, true)];

@@ -1,6 +1,6 @@
 //! The beads that an agent has done.
 //!
-//! Invariant kept here: a bead that was recorded as done is known as done for the next thousand beads.
+//! Invariant kept here: a bead that is recorded as done stays known as done for the next thousand beads.
 
 use k8s_openapi::ByteString;
 use serde_json::Value;
@@ -8,14 +8,14 @@ use sha2::{Digest, Sha256};
 
 use crate::api::WorkStatus;
 
-/// Names that are kept, for people.
+/// The number of stored names, for users.
 const NAMES: usize = 32;
-/// Digests that are kept.
+/// The number of stored digests.
 const DIGESTS: usize = 1000;
-/// Bytes of a digest.
+/// The length of a digest in bytes.
 const BYTES: usize = 8;
 
-/// Whether the bead was recorded as done: it never starts a pod again.
+/// Whether the record says that the bead is done. Such a bead never starts a pod again.
 pub(super) fn is_done(work: &WorkStatus, bead: &str) -> bool {
     if work.done.iter().any(|done| done == bead) {
         return true;
@@ -41,13 +41,13 @@ pub(super) fn remember(work: &mut WorkStatus, bead: &str) {
     work.done.drain(..surplus);
 }
 
-/// A record of a bead of which nothing else is known yet. What is done stays known.
+/// The initial record of a bead. The beads that are done stay known.
 pub(super) fn record_of(bead: &str, before: Option<WorkStatus>) -> WorkStatus {
     let WorkStatus { done, done_digests, .. } = before.unwrap_or_default();
     WorkStatus { bead: bead.to_owned(), done, done_digests, ..WorkStatus::default() }
 }
 
-/// The digests that are on record. A text that holds none was not written by this operator.
+/// The recorded digests. An unreadable text counts as empty, because this operator did not write it.
 fn digests(work: &WorkStatus) -> Vec<u8> {
     let read = serde_json::from_value::<ByteString>(Value::String(work.done_digests.clone()));
     read.map(|bytes| bytes.0).unwrap_or_default()

@@ -1,5 +1,4 @@
-//! How a pod ended: one table from the cause to the outcome, to whether it counts as a failure, and to the pause
-//! before the next start.
+//! The endings of pods: one table from the cause to the outcome, and to whether the ending counts as a failure.
 //!
 //! Invariant kept here: work is done only if the containers of the template ended by themselves with exit code 0,
 //! without a disruption. Sources of the rows are the kubelet (`pkg/kubelet`: eviction, preemption, nodeshutdown,
@@ -9,21 +8,22 @@
 use super::facts::PodFacts;
 use crate::api::Outcome;
 
-/// How a pod ended.
+/// The ending of a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// Every container of the template ended with exit code 0 before the pod was told to stop. Injected containers
-    /// may run on, or may have failed.
+    /// Every container of the template ended with exit code 0 before the pod was deleted. Injected containers may
+    /// still run, or may have failed.
     Completed,
     /// A container or an init container of the template ended with another exit code.
     ContainerFailed,
-    /// The kernel killed a container of the template for its memory.
+    /// A container of the template was killed because of its memory use (OOMKilled).
     OutOfMemory,
     /// The kubelet evicted the pod because it exceeded a limit of its own: reason Evicted without DisruptionTarget.
     OwnLimit,
     /// The pod ran longer than its `activeDeadlineSeconds`.
     DeadlineExceeded,
-    /// The cluster ended the pod: condition DisruptionTarget, or a reason of a node that shuts down, preempts or is lost.
+    /// The cluster ended the pod: condition DisruptionTarget, or a reason of a node that shuts down, preempts the pod
+    /// or is lost.
     Disrupted,
     /// The kubelet did not admit the pod.
     Rejected,
@@ -35,15 +35,15 @@ pub enum Ending {
     ContainersLost,
 }
 
-/// What follows from an ending.
+/// The consequence of an ending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row {
     /// The ending.
     pub ending: Ending,
     /// The outcome of a Task agent's attempt.
     pub outcome: Outcome,
-    /// Whether it counts as a failed start or attempt. A pod that must run while its town is awake also fails by
-    /// ending with exit code 0.
+    /// Whether the ending counts as a failed start or attempt. A pod that must run while its town is awake also fails
+    /// if it ends with exit code 0.
     pub counts: bool,
 }
 
@@ -51,7 +51,7 @@ const fn row(ending: Ending, outcome: Outcome, counts: bool) -> Row {
     Row { ending, outcome, counts }
 }
 
-/// The whole table. The pause before the next start grows with every row but the first: 30 s, 1, 2, 5, 10 min.
+/// The complete table. The pause before the next start grows with every row except the first: 30 s, 1, 2, 5, 10 min.
 pub const TABLE: [Row; 10] = [
     row(Ending::Completed, Outcome::Done, false),
     row(Ending::ContainerFailed, Outcome::Failed, true),
@@ -68,19 +68,21 @@ pub const TABLE: [Row; 10] = [
 impl Ending {
     /// The row of the table.
     pub fn row(self) -> Row {
-        // Every variant has its row; a test walks them. A missing row would excuse the pod, never call it done.
+        // Each variant has a row, and a test verifies this. The default for a missing row counts no failure and never
+        // reports the bead as done.
         TABLE
             .into_iter()
             .find(|row| row.ending == self)
             .unwrap_or_else(|| row(self, Outcome::Interrupted, false))
     }
 
-    /// Whether the pod of a Town or of a Session agent failed by this ending: it must run while the town is awake.
+    /// Whether this ending is a failure for the pod of a Town or of a Session agent, which must run while the town is
+    /// awake.
     pub(super) fn fails_start(self) -> bool {
         self == Self::Completed || self.row().counts
     }
 
-    /// Whether the ending lies in the container, and not in what the cluster did to it.
+    /// Whether the cause lies outside of the container.
     pub(super) fn is_external(self) -> bool {
         matches!(
             self,
@@ -90,13 +92,13 @@ impl Ending {
 }
 
 impl PodFacts {
-    /// Whether the work of the pod is over: nothing of it runs any more, or every container of its template has ended
-    /// and will not be started again.
+    /// Whether the work of the pod is over: no container of the pod runs any more, or every container of its template
+    /// has ended and will not start again.
     pub fn work_is_over(&self) -> bool {
         self.ended() || self.termination.is_some()
     }
 
-    /// How the pod ended; `None` while its work goes on.
+    /// The ending of the pod. `None` while its work continues.
     pub fn ending(&self) -> Option<Ending> {
         if !self.work_is_over() {
             return None;
@@ -112,7 +114,7 @@ impl PodFacts {
             match self.reason.as_deref() {
                 Some("DeadlineExceeded") => Ending::DeadlineExceeded,
                 Some("Evicted") if self.ran => Ending::OwnLimit,
-                // Kubelets that set no condition. Terminated is the graceful shutdown of a node.
+                // Some kubelets set no condition, only a reason. Terminated is the graceful shutdown of a node.
                 Some("Preempting" | "NodeLost" | "NodeShutdown" | "Shutdown" | "Terminated") => {
                     Ending::Disrupted
                 }
@@ -126,9 +128,9 @@ impl PodFacts {
         Some(ending)
     }
 
-    /// Whether the containers ended by themselves, before the pod was told to stop. If the status is older than the
-    /// deletion, they did. Once the kubelet has released the pod (grace 0), the time of the deletion is no longer
-    /// known; the work then counts as not done, because it is better done twice than lost.
+    /// Whether the containers ended by themselves before the pod was deleted. A status that is older than the deletion
+    /// proves it. After the kubelet has released the pod (grace period 0), the time of the deletion is no longer
+    /// known. The work then counts as not done, because repeated work is better than lost work.
     fn ended_before_deletion(&self) -> bool {
         match (self.stop_requested, &self.termination) {
             (None, _) => true,
@@ -138,7 +140,7 @@ impl PodFacts {
         }
     }
 
-    /// Done: every container of the template ended by itself with exit code 0, without a disruption.
+    /// Whether every container of the template ended by itself with exit code 0, without a disruption.
     pub fn done(&self) -> bool {
         self.ending() == Some(Ending::Completed)
     }

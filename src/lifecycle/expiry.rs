@@ -1,4 +1,4 @@
-//! The absolute end of a town.
+//! The expiry of a town.
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
@@ -8,23 +8,22 @@ use super::plan::Notice;
 use crate::api::condition::reason;
 use crate::api::{ExpiryPolicy, TownStatus};
 
-/// What is coming is said this long before, where that much is left.
+/// An announcement precedes the change by this time, if enough time remains.
 pub(super) const SAID_BEFORE: SignedDuration = SignedDuration::from_mins(5);
 
-/// How it stands with `spec.expiry`.
+/// The state of `spec.expiry`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Expiry {
-    /// There is none.
+    /// The town has no expiry.
     Never,
-    /// It is to come.
+    /// The expiry is in the future.
     At(Timestamp),
-    /// It was past when the town was created: nobody can have meant that.
+    /// The expiry was past at the creation of the town. The operator treats this as an error.
     InPast,
-    /// It is past, and this is to happen.
+    /// The expiry is past, and this policy applies.
     Due(ExpiryPolicy),
 }
 
-/// How it stands with the town's expiry.
 pub(super) fn expiry(s: &TownSnapshot, status: &TownStatus, now: Timestamp) -> Expiry {
     let Some(expiry) = &s.town.spec.expiry else { return Expiry::Never };
     let at = expiry.time.0;
@@ -39,13 +38,13 @@ pub(super) fn expiry(s: &TownSnapshot, status: &TownStatus, now: Timestamp) -> E
     }
 }
 
-/// What the town's expiry comes to: a protected town is never deleted.
+/// The effective policy. The operator never deletes a protected town.
 fn policy(s: &TownSnapshot) -> ExpiryPolicy {
     let asked = s.town.spec.expiry.as_ref().map(|e| e.policy).unwrap_or_default();
     if s.town.spec.deletion_protection { ExpiryPolicy::Sleep } else { asked }
 }
 
-/// A town that sleeps because it may not be destroyed says so.
+/// Reports that a town sleeps because deletion protection forbids its destruction.
 pub(super) fn show_protected(s: &TownSnapshot, status: &TownStatus, c: &mut Conditions, now: Timestamp) {
     let destroy = s.town.spec.expiry.as_ref().is_some_and(|e| e.policy == ExpiryPolicy::Destroy);
     if destroy && expiry(s, status, now) == Expiry::Due(ExpiryPolicy::Sleep) {
@@ -57,7 +56,8 @@ pub(super) fn show_protected(s: &TownSnapshot, status: &TownStatus, c: &mut Cond
     }
 }
 
-/// A protected town says so when no admission policy refuses its deletion. Another fault of the town has precedence.
+/// Reports a protected town without an admission policy that refuses its deletion. Another problem of the town has
+/// precedence.
 pub(super) fn show_unguarded(s: &TownSnapshot, c: &mut Conditions) {
     let deleting = s.town.metadata.deletion_timestamp.is_some();
     if s.town.spec.deletion_protection && !s.admission_policies && !deleting && !c.is_degraded() {
@@ -70,14 +70,14 @@ pub(super) fn show_unguarded(s: &TownSnapshot, c: &mut Conditions) {
     }
 }
 
-/// What is to be said of an expiry that is near, and when to look again for it.
+/// The announcement of a near expiry, and the time of the next reconcile for it.
 pub(super) fn coming(
     s: &TownSnapshot,
     expiry: Expiry,
     now: Timestamp,
 ) -> (Option<Notice>, Option<Timestamp>) {
     let Expiry::At(at) = expiry else { return (None, None) };
-    // A reason for each policy, so that neither is told in the words of the other.
+    // Each policy has its own reason, because Kubernetes merges events with the same reason and keeps the first text.
     let (reason, what) = match policy(s) {
         ExpiryPolicy::Destroy => (reason::DESTROYS_SOON, "is destroyed"),
         ExpiryPolicy::Sleep => (reason::EXPIRES_SOON, "sleeps, whatever the work,"),
@@ -85,8 +85,9 @@ pub(super) fn coming(
     soon(reason, at, format!("the town {what} within 5 minutes (spec.expiry)"), now)
 }
 
-/// A notice while its time is near, and when to look again: at the time to say it, then at the time itself. Events of
-/// one reason are merged and keep the first one's text: nothing may stand in it that can change.
+/// The announcement if its time is near, and the time of the next reconcile: first the time of the announcement, then
+/// the time of the change. Kubernetes merges events with the same reason and keeps the text of the first event, so the
+/// text must contain no value that can change.
 pub(super) fn soon(
     reason: &'static str,
     at: Timestamp,

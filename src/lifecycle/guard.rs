@@ -1,24 +1,24 @@
-//! The safety checks by name, so that a test can show that each is needed.
+//! The safety checks by name. For each check a test shows that the check is necessary.
 //!
-//! A check is always made. Only in a build with the feature `mutations`, which no release has, can a thread switch
-//! one off.
+//! Invariant kept here: every check is always active. Only a build with the feature `mutations` can disable a check,
+//! for one thread. No release has this feature.
 
 /// A safety check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Guard {
-    /// Nothing is deleted by destruction before the tombstone is durable.
+    /// The destruction deletes no object before the tombstone is durable.
     TombstoneFirst,
-    /// Nothing is created except for an owner that a read past every cache has shown alive.
+    /// The operator creates objects only for an owner that an uncached read has proven alive.
     ProofOfLife,
-    /// A delete names the UID of what is to be deleted.
+    /// Each delete names the UID of the object.
     UidOfDeletes,
-    /// What is still going is not gone.
+    /// An object that is being deleted is not gone yet.
     Absence,
-    /// A list that failed is not an empty one.
+    /// A failed list is not an empty list.
     FailClosed,
     /// A create without an answer may still take effect.
     LateCreates,
-    /// A write is sent only while this process leads, with a margin.
+    /// The operator sends a write only while this process is the leader, with a margin.
     Fence,
 }
 
@@ -27,7 +27,7 @@ compile_error!("the feature `mutations` switches safety checks off: it is for te
 
 #[cfg(not(feature = "mutations"))]
 impl Guard {
-    /// Whether the check is made: always.
+    /// Whether the check is active: always.
     pub const fn holds(self) -> bool {
         true
     }
@@ -40,12 +40,12 @@ thread_local! {
 
 #[cfg(feature = "mutations")]
 impl Guard {
-    /// Whether the check is made.
+    /// Whether the check is active.
     pub fn holds(self) -> bool {
         OFF.get() != Some(self)
     }
 
-    /// Does something without the check.
+    /// Executes the function without the check.
     pub fn without<T>(self, act: impl FnOnce() -> T) -> T {
         OFF.set(Some(self));
         let done = act();

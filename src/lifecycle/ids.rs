@@ -1,4 +1,5 @@
-//! Identities. Ownership is by UID, never by name: a bare `String` UID does not compile.
+//! Identities. Invariant kept here: an object is owned by UID, never by name. The type system rejects a plain `String`
+//! as a UID.
 
 use std::fmt;
 
@@ -9,12 +10,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 pub struct Uid(String);
 
 impl Uid {
-    /// Takes the text of a `metadata.uid`.
+    /// Converts the text of a `metadata.uid`.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The UID of an object read from the API server; `None` for one that was never stored.
+    /// The UID of an object that was read from the API server. `None` for an object that was never stored.
     pub fn of(meta: &ObjectMeta) -> Option<Self> {
         meta.uid.clone().map(Self)
     }
@@ -31,12 +32,13 @@ impl fmt::Display for Uid {
     }
 }
 
-/// Namespace and name of an object: where to look, not who is there.
+/// The namespace and the name of an object. The key does not identify the object: another object may have the same key
+/// later.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ObjectKey {
-    /// Namespace.
+    /// The namespace.
     pub namespace: String,
-    /// Name.
+    /// The name.
     pub name: String,
 }
 
@@ -56,24 +58,24 @@ impl fmt::Display for ObjectKey {
     }
 }
 
-/// A Town or an Agent: where it is, and who it is.
+/// The namespace, name and UID of a Town or an Agent.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct OwnerRef {
-    /// Where it is.
+    /// The namespace and the name.
     pub key: ObjectKey,
-    /// Who it is.
+    /// The UID.
     pub uid: Uid,
 }
 
 impl OwnerRef {
-    /// The reference to an object read from the API server.
+    /// The reference to an object that was read from the API server.
     pub fn of(meta: &ObjectMeta) -> Option<Self> {
         Some(Self { key: ObjectKey::of(meta), uid: Uid::of(meta)? })
     }
 }
 
-/// An owner as its children name it: by its UID, in their own namespace. A child never belongs to an owner in
-/// another namespace, whatever its labels say: tenants do not trust each other.
+/// The owner of children: its UID, in the namespace of the children. A child never belongs to an owner in another
+/// namespace, regardless of its labels, because tenants do not trust each other.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct OwnerId {
     /// The namespace of the owner and of its children.
@@ -83,34 +85,34 @@ pub struct OwnerId {
 }
 
 impl OwnerId {
-    /// The owner of this UID in this namespace.
+    /// The owner with this UID in this namespace.
     pub fn new(namespace: &str, uid: &Uid) -> Self {
         Self { namespace: namespace.to_owned(), uid: uid.clone() }
     }
 
-    /// The identity of an object read from the API server.
+    /// The identity of an object that was read from the API server.
     pub fn of(meta: &ObjectMeta) -> Option<Self> {
         Some(Self::new(meta.namespace.as_deref().unwrap_or_default(), &Uid::of(meta)?))
     }
 }
 
-/// Whether an object may be the pod or claim that the owner lives on, by its name: the very object in the owner's
-/// record, given as name and UID, or the name that the naming rule gives. Labels alone do not make a child.
+/// Whether an object may be the pod or claim of the owner, by its name. Either the owner's record names this object,
+/// by name and UID, or the object has the name from the naming rule. Labels alone are not sufficient.
 pub fn is_named_child(owner: &OwnerRef, recorded: Option<(&str, &str)>, name: &str, uid: &Uid) -> bool {
     recorded == Some((name, uid.as_str())) || child_name(&owner.key.name, &owner.uid) == name
 }
 
-/// The name of an owner's child: a readable prefix of at most 40 characters, then the first 8 hex
-/// digits of the owner's UID. Deterministic, so that a create whose answer was lost meets its own
-/// object when it is sent again, and two pods of one owner cannot exist.
+/// The name of an owner's child: a readable prefix of at most 40 characters, then the first 8 hex digits of the
+/// owner's UID. The name is deterministic. A repeated create after a lost answer therefore finds the object of the
+/// first create, and an owner cannot have two pods.
 pub fn child_name(owner: &str, uid: &Uid) -> String {
     let prefix: String = owner.chars().take(40).map(|c| if c == '.' { '-' } else { c }).collect();
     let digits: String = uid.as_str().chars().filter(char::is_ascii_hexdigit).take(8).collect();
     format!("{}-{digits}", prefix.trim_end_matches('-'))
 }
 
-/// The name of a town's Service: that of a child, except that it must begin with a letter, which a Town's need
-/// not.
+/// The name of a town's Service. The rule is the same as for a child, but the name must begin with a letter. The name
+/// of a Town need not.
 pub fn service_name(town: &OwnerRef) -> String {
     let name = child_name(&town.key.name, &town.uid);
     if name.starts_with(|first: char| first.is_ascii_digit()) { format!("town-{name}") } else { name }

@@ -1,36 +1,36 @@
-//! The table of kinds: everything that is ever made for a town or an agent, by the operator or by Kubernetes for a pod,
-//! and the step of destruction that takes it away.
+//! The table of kinds: every kind that the operator creates for a town or an agent, or that Kubernetes creates for a
+//! pod, with the step of the destruction that deletes it.
 //!
-//! Invariant kept here: what is created has a row. Creating, destroying and looking for what is left all go by
-//! this table, so that no kind can be made that nobody takes away.
+//! Invariant kept here: every created kind has a row. Create, destruction and the search for remains use this table,
+//! so that no kind is created without a step that deletes it.
 
 use crate::api::DestroyStep;
 
 /// A kind of children.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ChildKind {
-    /// The token that a pod is asked with.
+    /// The Secret with the token for the activity probes of a pod.
     Secret,
-    /// What runs.
+    /// The pod of a town or an agent.
     Pod,
     /// The volume of a town or an agent.
     PersistentVolumeClaim,
     /// The Service of a town's pod.
     Service,
-    /// A device that Kubernetes claims for a pod, from a template that the pod names. The garbage collector takes the
-    /// claim away with the pod; the operator waits for that.
+    /// A device claim that Kubernetes creates for a pod, from a template that the pod names. The garbage collector
+    /// deletes the claim with the pod, and the operator waits for that.
     ResourceClaim,
 }
 
 impl ChildKind {
-    /// The whole table, in the order of destruction.
+    /// The complete table, in the order of destruction.
     pub const ALL: [Self; 5] =
         [Self::Secret, Self::Pod, Self::PersistentVolumeClaim, Self::Service, Self::ResourceClaim];
 
-    /// The kinds that the operator itself makes.
+    /// The kinds that the operator itself creates.
     pub const MADE: [Self; 4] = [Self::Secret, Self::Pod, Self::PersistentVolumeClaim, Self::Service];
 
-    /// The kind's name, as in the API.
+    /// The name of the kind, as in the API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Secret => "Secret",
@@ -41,12 +41,13 @@ impl ChildKind {
         }
     }
 
-    /// Whether a watch tells of it. Of Secrets none does: what is in them is nobody's business.
+    /// Whether the operator watches the kind. The operator does not watch Secrets, because their content is
+    /// confidential.
     pub fn is_watched(self) -> bool {
         !matches!(self, Self::Secret | Self::ResourceClaim)
     }
 
-    /// The step of destruction that takes it away.
+    /// The step of the destruction that deletes the kind.
     pub fn step(self) -> DestroyStep {
         match self {
             Self::Secret => DestroyStep::Credentials,

@@ -1,12 +1,12 @@
-//! What should happen: pure, total functions of a snapshot and a time.
+//! Decisions: pure, total functions of a snapshot and a time.
 //!
-//! No client, no clock, no randomness, so that every rule of a town's life can be read, tested and
-//! explained here. [`decide_town`] and [`decide_agent`] return a [`Plan`]: what to do now, the status
-//! to report, and when to look again.
+//! The module has no client, no clock and no randomness, so that every rule about a town's life can be read, tested
+//! and explained here. [`decide_town`] and [`decide_agent`] return a [`Plan`]: the actions, the status to report, and
+//! the time of the next reconcile.
 //!
-//! Invariants kept here: nothing is created for an owner that is deleting or tombstoned; nothing is
-//! destroyed before the tombstone is written; a finalizer is released only on facts that were read
-//! live; unknown is neither present nor absent.
+//! Invariants kept here: the operator creates nothing for an owner that is being deleted or tombstoned. The operator
+//! destroys nothing before the tombstone is written. A finalizer is removed only on facts that were read live. An
+//! unknown object is neither present nor absent.
 
 mod activity;
 mod agent;
@@ -82,7 +82,7 @@ pub fn annotation<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
     meta.annotations.as_ref()?.get(key).map(String::as_str)
 }
 
-/// The tombstone on an object, whatever it names.
+/// The tombstone annotation of an object, with any content.
 pub fn tombstone(meta: &ObjectMeta) -> Option<&str> {
     annotation(meta, names::TOMBSTONE)
 }
@@ -95,7 +95,7 @@ pub fn has_own_tombstone(meta: &ObjectMeta) -> bool {
     }
 }
 
-/// Whether a person has paused what the operator does about the object; deletion goes on.
+/// Whether a user has paused the reconciles of the object. Deletion continues.
 pub(crate) fn is_paused(meta: &ObjectMeta) -> bool {
     annotation(meta, names::PAUSED) == Some("true")
 }
@@ -105,7 +105,7 @@ pub fn label<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
     meta.labels.as_ref()?.get(key).map(String::as_str)
 }
 
-/// Whether we hold the Town or Agent by our finalizer, as it is called today or was by an older version.
+/// Whether the Town or Agent carries our finalizer, under its current name or under the name of an older version.
 pub fn is_held(meta: &ObjectMeta) -> bool {
     meta.finalizers.iter().flatten().any(|name| names::is_finalizer(name))
 }

@@ -1,4 +1,4 @@
-//! What a pod needs before it may run: its volume claim, and for an agent a pod template.
+//! The requirements of a pod before it may run: its volume claim, and for an agent a pod template.
 
 use k8s_openapi::jiff::Timestamp;
 use sha2::{Digest, Sha256};
@@ -13,21 +13,22 @@ use super::update::edited;
 use crate::api::condition::{self, reason};
 use crate::api::{AgentStatus, Copied, Storage, StorageStatus};
 
-/// What an owner's volume asks for.
+/// The requirements of an owner's volume.
 #[derive(Default)]
 pub(super) struct Volume {
-    /// Writes to be made before its pod.
+    /// The writes before the create of the pod.
     pub(super) actions: Vec<Action>,
-    /// What to say: a claim that was there is gone, and a new one is made.
+    /// The announcement that a claim is gone and the operator creates a new one.
     pub(super) notice: Option<Notice>,
-    /// Why it cannot be used now, if a start waits for it.
+    /// The obstacle, if a start waits for the volume.
     pub(super) unusable: Option<Unusable>,
 }
 
-/// Why a volume cannot be used now: a condition reason, whether a person must act, and a text.
+/// The reason why a volume is unusable now: a condition reason, whether a user must act, and a text.
 pub(super) type Unusable = (&'static str, bool, String);
 
-/// The volume of an owner that is about to run, or runs: what to do about it, or why it cannot be used.
+/// Decides about the volume of an owner that runs or is about to run: the required writes, or the reason why the
+/// volume is unusable.
 pub(super) fn volume(
     wanted: Option<&Storage>,
     found: Option<&ClaimFacts>,
@@ -66,8 +67,8 @@ pub(super) fn volume(
     Ok(Volume { actions: actions.into_iter().collect(), notice: None, unusable: None })
 }
 
-/// Writes the policy of the spec on the claim, so that it is known when the owner is gone: somebody may take the
-/// finalizer off by hand. While the owner is there, its spec counts.
+/// Writes the policy of the spec to the claim, so that it is known after the owner is gone: a user may remove the
+/// finalizer by hand. While the owner exists, its spec decides.
 pub(super) fn mark_claim(wanted: Option<&Storage>, found: Option<&ClaimFacts>) -> Option<Action> {
     let wanted = wanted.filter(|storage| storage.existing_claim_name.is_none())?;
     let child = &found.filter(|claim| !claim.child.deleting)?.child;
@@ -77,14 +78,15 @@ pub(super) fn mark_claim(wanted: Option<&Storage>, found: Option<&ClaimFacts>) -
     (!same).then_some(Action::MarkClaim { claim, uid, retain, copied, before })
 }
 
-/// What a claim says of the labels and annotations that were copied to it: a digest of them, and their keys, so that
-/// those that leave the spec can be taken off the claim. `None`: there are none.
+/// The mark on a claim about the copied labels and annotations: a digest of them, and their keys. With the keys the
+/// operator can remove from the claim what the spec no longer contains. `None`: the spec contains no labels and
+/// annotations.
 pub fn copied_mark(copied: &Copied) -> Option<String> {
     let Copied { labels, annotations } = copied;
     let keys =
         labels.keys().map(|key| format!("l:{key}")).chain(annotations.keys().map(|key| format!("a:{key}")));
     let keys: Vec<_> = keys.collect();
-    // Maps of strings always have a JSON form.
+    // The conversion of string maps to JSON cannot fail.
     let digest = Sha256::digest(serde_json::to_string(&(labels, annotations)).unwrap_or_default());
     let digest = digest.iter().take(8).fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
     (!keys.is_empty()).then(|| format!("{digest},{}", keys.join(",")))
@@ -96,7 +98,7 @@ pub fn copied_keys(mark: &str) -> (Vec<&str>, Vec<&str>) {
     (keys("l:"), keys("a:"))
 }
 
-/// What status says of a claim.
+/// The record of a claim in the status.
 pub fn claim_record(claim: &ClaimFacts) -> StorageStatus {
     StorageStatus {
         claim: claim.child.key.name.clone(),
@@ -105,7 +107,7 @@ pub fn claim_record(claim: &ClaimFacts) -> StorageStatus {
     }
 }
 
-/// The volume behind a claim is gone: a person must act, whether the town is awake or not.
+/// The volume behind a claim is gone. A user must act, whether the town is awake or not.
 pub(super) fn lost(found: Option<&ClaimFacts>) -> Option<Unusable> {
     let name = &found.filter(|claim| claim.lost)?.child.key.name;
     let text = format!(
@@ -115,8 +117,8 @@ pub(super) fn lost(found: Option<&ClaimFacts>) -> Option<Unusable> {
     Some((reason::STORAGE_LOST, true, text))
 }
 
-/// Whether the agent of a sleeping town could not run when it was last awake, and nothing was done about it:
-/// it keeps saying so, or it would wake its town again and again.
+/// Whether the agent of a sleeping town was unable to run when the town was last awake, without a later edit. The
+/// agent continues to report this. Otherwise the agent would wake its town again and again.
 pub(super) fn still_blocked(s: &AgentSnapshot) -> bool {
     s.agent.status.as_ref().is_some_and(|status| {
         gives(&status.conditions, condition::STALLED, reason::NAME_TAKEN)
@@ -125,7 +127,7 @@ pub(super) fn still_blocked(s: &AgentSnapshot) -> bool {
     })
 }
 
-/// Shows that the volume cannot be used.
+/// Reports that the volume is unusable.
 pub(super) fn show_unusable(c: &mut Conditions, (why, person, text): Unusable) {
     if person {
         c.stalled(why, text.clone());
@@ -135,12 +137,11 @@ pub(super) fn show_unusable(c: &mut Conditions, (why, person, text): Unusable) {
     c.degraded(why, text);
 }
 
-/// Whether there is a pod template for the agent.
 pub(super) fn has_template(s: &AgentSnapshot, town: &TownFacts) -> bool {
     s.agent.spec.template.is_some() || town.has_agent_template
 }
 
-/// Nothing to run: a person must say what.
+/// Reports that the agent has no pod template. A user must provide one.
 pub(super) fn no_template(
     s: &AgentSnapshot,
     status: AgentStatus,
@@ -158,7 +159,7 @@ pub(super) fn no_template(
     finish_agent(s, status, c, "Blocked", now).with_actions(stop)
 }
 
-/// The volume of an agent cannot be used now.
+/// Reports that the volume of the agent is unusable now.
 pub(super) fn unusable_volume(
     s: &AgentSnapshot,
     status: AgentStatus,

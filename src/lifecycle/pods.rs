@@ -1,4 +1,4 @@
-//! Pods: what one shows of its owner, and how they are taken down.
+//! Pods: the conditions that a pod gives its owner, and the deletion of pods.
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
@@ -9,28 +9,29 @@ use super::plan::Action;
 use crate::api::condition::reason;
 use crate::api::{RestartsStatus, names};
 
-/// One text from the create until the pod is Ready: what does not change is not written.
+/// The text from the create until the pod is Ready. A constant text costs no writes.
 pub(super) const STARTING_TEXT: &str = "waiting for the pod to be Ready";
 
-/// Trouble that ends by itself within this time is not worth a word: a new pod is unschedulable until
-/// its volume is bound.
+/// A shorter problem is not reported, because some problems end on their own: a new pod is unschedulable until its
+/// volume is bound.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(3);
 
-/// A pod that is not Ready for this long is worth a word.
+/// A pod that is not Ready for this time is reported.
 const SLOW: SignedDuration = SignedDuration::from_mins(10);
 
-/// The kubelet names the cause of a container that it cannot create in events alone. They are read when the pod is this
-/// old: a missing Secret is reported at once, a volume that is not attached after two minutes.
+/// For a container that it cannot create, the kubelet reports the cause only in events. The operator reads the events
+/// at these ages of the pod: the kubelet reports a missing Secret immediately, and a volume that is not attached after
+/// two minutes.
 const EVENTS_AFTER: [SignedDuration; 2] = [SignedDuration::from_mins(1), SignedDuration::from_mins(3)];
 
-/// A pod that no watch tells of is read again after this time.
+/// A pod without a watch is read again after this time.
 const UNWATCHED_EVERY: SignedDuration = SignedDuration::from_secs(5);
 
-/// A pod may take this much longer to go than its grace period.
+/// The tolerated time for the end of a pod after its grace period.
 const OVERDUE: SignedDuration = SignedDuration::from_secs(30);
 
-/// Conditions from a pod that is there; whether it is Ready, and when to look again if it is in trouble
-/// too young to report.
+/// Sets the conditions from a present pod. Returns whether the pod is Ready, and the time of the next reconcile if a
+/// problem is too recent to report.
 pub(super) fn pod_conditions(
     pod: &PodFacts,
     c: &mut Conditions,
@@ -48,7 +49,7 @@ pub(super) fn pod_conditions(
             c.degraded(why, text.clone());
             (false, None)
         }
-        // The pod was Ready before: it may be at work, and is not replaced for this.
+        // The pod was Ready before. It may work, so this does not replace it.
         _ if slow_at.is_some_and(|at| at <= now) => {
             let text = format!("pod {} has not been Ready for 10 minutes", pod.key.name);
             c.reconciling(reason::NOT_READY, text.clone());
@@ -63,12 +64,13 @@ pub(super) fn pod_conditions(
     }
 }
 
-/// Whether the events about a pod are read: a node has it, no container runs, and its status gives no cause.
+/// Whether the operator reads the events about a pod: the pod has a node, no container runs, and the status gives no
+/// cause.
 pub fn events_are_due(pod: &PodFacts, now: Timestamp) -> bool {
     awaits_kubelet(pod) && pod.created.is_some_and(|created| after(created, EVENTS_AFTER[0]) <= now)
 }
 
-/// When the events about a pod are read next.
+/// The time of the next read of the events about a pod.
 fn events_due_at(pod: &PodFacts, now: Timestamp) -> Option<Timestamp> {
     let created = pod.created.filter(|_| awaits_kubelet(pod))?;
     EVENTS_AFTER.into_iter().map(|age| after(created, age)).find(|at| now < *at)
@@ -78,12 +80,12 @@ fn awaits_kubelet(pod: &PodFacts) -> bool {
     pod.phase == PodPhase::Pending && pod.node.is_some() && pod.trouble.is_none() && !pod.deleting()
 }
 
-/// When a pod that is not Ready has not been for too long to go without a word.
+/// The time from which a pod that is not Ready is reported.
 fn slow_at(pod: &PodFacts) -> Option<Timestamp> {
     pod.not_ready_since.max(pod.created).map(|since| after(since, SLOW))
 }
 
-/// Says that a pod on its way out does not go; when to look again for that, if it is not time to say so yet.
+/// Reports a pod that exceeds its deletion time. Returns the time of that report if it is not due yet.
 pub(super) fn show_leaving(pod: Option<&PodFacts>, c: &mut Conditions, now: Timestamp) -> Option<Timestamp> {
     c.reconciling(reason::STARTING, "waiting for the old pod to go");
     let pod = pod?;
@@ -96,17 +98,17 @@ pub(super) fn show_leaving(pod: Option<&PodFacts>, c: &mut Conditions, now: Time
     None
 }
 
-/// Whether a pod should be gone by now.
+/// Whether the deletion of a pod takes too long.
 pub(super) fn is_overdue(pod: &PodFacts, now: Timestamp) -> bool {
     overdue_at(pod).is_some_and(|at| at <= now)
 }
 
-/// When a pod that was told to stop should be gone.
+/// The time at which a deleted pod should be gone.
 pub(super) fn overdue_at(pod: &PodFacts) -> Option<Timestamp> {
     pod.stops_by.map(|by| after(by, OVERDUE))
 }
 
-/// Why a pod that should be gone is still there, and what to do about it.
+/// The reason why an overdue pod still exists, and the remedy.
 pub(super) fn overdue(pod: &PodFacts) -> (&'static str, String) {
     let name = &pod.key.name;
     if pod.ended() && !pod.finalizers.is_empty() {
@@ -125,7 +127,7 @@ pub(super) fn overdue(pod: &PodFacts) -> (&'static str, String) {
     )
 }
 
-/// How a pod ended, for people.
+/// The end of a pod as a text for users.
 pub(super) fn why_ended(pod: &PodFacts) -> String {
     match &pod.termination {
         Some(t) if t.message.is_empty() => {
@@ -139,7 +141,7 @@ pub(super) fn why_ended(pod: &PodFacts) -> String {
     }
 }
 
-/// The pod ended, or did not come, and the next start waits.
+/// Reports that the pod ended or was not created, and that the next start waits.
 pub(super) fn show_back_off(
     pod: Option<&PodFacts>,
     restarts: Option<&RestartsStatus>,
@@ -154,10 +156,10 @@ pub(super) fn show_back_off(
     let text = format!("{why}; the next start is at {}", stamp(at).0);
     c.reconciling(reason::BACK_OFF, text.clone());
     if pod.is_none() && restarts.is_none_or(|restarts| restarts.count == 0) {
-        // A disruption is no failure.
+        // A disruption is not a failure.
         return;
     }
-    // The cause of the end is more useful than the end.
+    // The cause of the end is more useful than the end itself.
     let oom = pod.and_then(|p| p.trouble.as_ref()).is_some_and(|(why, _)| *why == reason::OOM_KILLED);
     let failed = restarts.is_some_and(|restarts| restarts.external && restarts.count > 0);
     let why = match (oom, failed && pod.is_none()) {
@@ -168,7 +170,7 @@ pub(super) fn show_back_off(
     c.degraded(why, text);
 }
 
-/// Delete a pod that is not going yet; release one that nothing runs of any more.
+/// Deletes a pod that is not being deleted yet. Releases a pod without a running container.
 pub(super) fn end_pod(pod: &PodFacts) -> Vec<Action> {
     let mut actions = Vec::new();
     let held = pod.finalizers.iter().position(|f| f == names::RESULT_FINALIZER);
@@ -181,13 +183,13 @@ pub(super) fn end_pod(pod: &PodFacts) -> Vec<Action> {
     actions
 }
 
-/// Pods that carry our install label, and those without any that a record names: somebody removed the label, and
-/// they run on. A pod of another installation is not ours.
+/// Whether the pod belongs to this installation: the pod carries our install label, or no install label while a record
+/// names the pod. In the second case another client removed the label, and the pod still runs.
 pub(super) fn ours(pod: &PodFacts, install: &str) -> bool {
     pod.install.as_deref().is_none_or(|its| its == install)
 }
 
-/// When to look again at pods that carry no install label: the watch does not tell of them.
+/// The time of the next read of pods without an install label, because no watch event reports their changes.
 pub(super) fn unwatched_at<'a>(
     pods: impl IntoIterator<Item = &'a PodFacts>,
     now: Timestamp,
@@ -195,7 +197,7 @@ pub(super) fn unwatched_at<'a>(
     pods.into_iter().any(|pod| pod.install.is_none()).then(|| after(now, UNWATCHED_EVERY))
 }
 
-/// Takes down every pod of ours that is not going yet.
+/// Deletes every pod of ours that is not being deleted yet.
 pub(super) fn delete_pods<'a>(pods: impl IntoIterator<Item = &'a PodFacts>, install: &str) -> Vec<Action> {
     pods.into_iter()
         .filter(|p| ours(p, install) && !p.deleting())

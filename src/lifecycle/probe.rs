@@ -1,8 +1,8 @@
-//! Activity probes: which pods are asked, when, and what their answers are worth.
+//! Activity probes: the probed pods, the times of the probes, and the validity of the answers.
 //!
-//! Invariants kept here: a probe is never work; an answer counts only for the pod that was asked, and only for three
-//! cadences; a probed pod that was Ready and does not answer is unknown, not idle. No pod is asked while its owner
-//! sleeps or is paused.
+//! Invariants kept here: a probe is never work. An answer counts only for the probed pod, and only for three
+//! intervals. A probed pod that was Ready and does not answer is unknown, not idle. The operator never probes a pod
+//! while its owner sleeps or is paused.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
@@ -14,39 +14,39 @@ use super::is_paused;
 use super::plan::{Action, Ask, Questions};
 use crate::api::{ActivityProbe, ActivityReport, Agent, PodStatus};
 
-/// After this many failed probes in a row the activity is unknown.
+/// After this number of consecutive failed probes the activity is unknown.
 pub const FAILURES: u32 = 3;
-/// An answer is worth this many cadences. An overloaded operator that asks late is tolerated up to here.
+/// An answer is valid for this number of intervals, so that late probes of an overloaded operator are tolerated.
 const WORTH: i32 = 3;
-/// The time that one probe may take: an answer is late only after that.
+/// The timeout of a probe. An answer is late only after this additional time.
 const WITHIN: SignedDuration = SignedDuration::from_secs(5);
-/// A pod that fails again and again is asked no more often than this, unless its cadence is longer.
+/// The interval between probes of a failing pod does not exceed this time, unless the regular interval is longer.
 const FAILING_CADENCE: SignedDuration = SignedDuration::from_mins(1);
 /// The final check ends this long after the bound of the drain.
 const LAST_LOOK: SignedDuration = SignedDuration::from_secs(30);
 
-/// The Secret that holds the token for the owner's pod: the one that the spec names, or our own.
+/// The Secret that holds the token for the owner's pod: the Secret that the spec names, or our own.
 pub fn token_secret_name(probe: &ActivityProbe, owner: &ObjectKey, uid: &Uid) -> String {
     probe.token_secret_name.clone().unwrap_or_else(|| child_name(&owner.name, uid))
 }
 
-/// The action that makes the token for a pod, where the spec names no Secret for it.
+/// The action that creates the token for a pod, unless the spec names a Secret for it.
 pub(super) fn own_token(probe: Option<&ActivityProbe>) -> Option<Action> {
     probe.filter(|probe| probe.token_secret_name.is_none()).map(|_| Action::CreateToken)
 }
 
-/// Whether the pod can be asked: it is Ready and bound to a node, has an address of its own, and is not on its way
-/// out. No kubelet corrects the status of a pod that is bound to no node, so its address may be anyone's.
+/// Whether the pod can be probed: it is Ready and bound to a node, has an address of its own, and is not being
+/// deleted. No kubelet corrects the status of a pod without a node, so its address may belong to another pod.
 pub(super) fn answers(pod: &PodFacts) -> bool {
     pod.ready && pod.node.is_some() && !pod.deleting() && !pod.ended() && pod.address.is_some()
 }
 
-/// Whether this pod was Ready at any time, by itself or by the record of its owner.
+/// Whether this pod was Ready at any time, from its status or from the record of its owner.
 pub(super) fn was_ready(pod: &PodFacts, record: Option<&PodStatus>) -> bool {
     pod.ready || record.is_some_and(|r| r.uid.as_deref() == Some(pod.uid.as_str()) && r.ready_time.is_some())
 }
 
-/// The facts about a pod that was never asked.
+/// The facts of a pod that was never probed.
 static UNASKED: ProbeFacts = ProbeFacts {
     under_way: false,
     wanted_since: None,
@@ -60,7 +60,7 @@ static UNASKED: ProbeFacts = ProbeFacts {
     secret_missing: false,
 };
 
-/// A pod that may be asked.
+/// A pod that may be probed.
 pub(super) struct Asked<'a> {
     /// The owner of the pod: a town or an agent.
     pub(super) owner: &'a ObjectMeta,
@@ -68,24 +68,24 @@ pub(super) struct Asked<'a> {
     pub(super) probe: Option<&'a ActivityProbe>,
     /// The pod.
     pub(super) pod: Option<&'a PodFacts>,
-    /// What the owner's status records of the pod.
+    /// The record of the pod in the owner's status.
     pub(super) record: Option<&'a PodStatus>,
-    /// What the pod answered.
+    /// The results of the probes.
     pub(super) facts: &'a ProbeFacts,
 }
 
-/// What is known of the activity of a probed pod.
+/// The known activity of a probed pod.
 pub(super) enum Known<'a> {
     /// An answer, and the time at which its probe was sent.
     Answer(&'a ActivityReport, Timestamp),
-    /// Not known yet; the time at which that becomes silence.
+    /// The activity is not known yet. At this time the pod counts as silent.
     NotYet(Option<Timestamp>),
     /// The pod is silent since this time, for this reason.
     Silent(Timestamp, String),
 }
 
 impl<'a> Asked<'a> {
-    /// The question, where there is a pod to ask and no question is under way.
+    /// The probe request, if the pod can be probed and no probe is in progress.
     fn question(&self) -> Option<Ask> {
         let probe = self.probe?;
         let pod = self.pod.filter(|pod| answers(pod) && !self.facts.under_way)?;
@@ -93,7 +93,7 @@ impl<'a> Asked<'a> {
             pod: pod.key.clone(),
             uid: pod.uid.clone(),
             address: pod.address.clone()?,
-            // While an old pod stays, it knows no other token than its own.
+            // An old pod knows only its own token.
             secret: match &pod.token_secret_name {
                 Some(secret) => secret.clone(),
                 None => token_secret_name(probe, &ObjectKey::of(self.owner), &Uid::of(self.owner)?),
@@ -102,8 +102,8 @@ impl<'a> Asked<'a> {
         })
     }
 
-    /// Makes the Secret with the operator's own token anew, where somebody deleted it under a pod that is asked with it.
-    /// The file with the token follows the Secret, so the pod need not be replaced.
+    /// Creates the Secret with the operator's own token again if another client deleted it while a probed pod needs
+    /// it. The file with the token follows the Secret, so the pod need not be replaced.
     pub(super) fn lost_token(&self) -> Option<Action> {
         let probe =
             self.probe.filter(|probe| probe.token_secret_name.is_none() && self.facts.secret_missing)?;
@@ -112,8 +112,8 @@ impl<'a> Asked<'a> {
         (pod.token_secret_name.as_ref() == Some(&own)).then_some(Action::CreateToken)
     }
 
-    /// Asks again when the last question is that old. A pod that fails again and again is asked less often, so that
-    /// it takes few of the places for probes.
+    /// Probes the pod when the last probe is this old. A failing pod is probed less often, so that it uses few of the
+    /// concurrent probes.
     pub(super) fn every(&self, cadence: SignedDuration, now: Timestamp) -> Questions {
         let Some(question) = self.question() else { return Questions::default() };
         let wait = if self.facts.failures > FAILURES {
@@ -128,7 +128,7 @@ impl<'a> Asked<'a> {
         }
     }
 
-    /// What is known of the pod's activity; `None`: the pod is not probed, or has never been Ready.
+    /// The known activity of the pod. `None`: the pod is not probed, or was never Ready.
     pub(super) fn known(&self, cadence: SignedDuration, now: Timestamp) -> Option<Known<'a>> {
         self.probe?;
         let pod = self.pod.filter(|pod| !pod.deleting() && !pod.ended())?;
@@ -165,12 +165,12 @@ impl<'a> Asked<'a> {
         })
     }
 
-    /// The final check: an answer to a question that was sent after `mark`, or its failure.
+    /// The final check: an answer to a probe that was sent after `mark`, or the failure of such a probe.
     fn last_look(&self, mark: Timestamp, now: Timestamp) -> LastLook {
         if self.probe.is_none() || !self.pod.is_some_and(answers) {
             return LastLook::NoPodToAsk;
         }
-        // Marks are kept in whole seconds.
+        // The mark is a timestamp in whole seconds.
         let first = after(mark, SignedDuration::from_secs(1));
         let sent_after = self.facts.asked_at.is_some_and(|at| at >= first);
         match &self.facts.last {
@@ -186,15 +186,15 @@ fn after_times(cadence: SignedDuration, times: i32) -> SignedDuration {
     cadence.checked_mul(times).unwrap_or(SignedDuration::MAX)
 }
 
-/// The result of the final check before the pods go; the later in this list, the more it counts.
+/// The result of the final check before the deletion of the pods. A later variant has precedence over an earlier one.
 pub(super) enum LastLook {
-    /// There is no pod to ask.
+    /// No pod can be probed.
     NoPodToAsk,
     /// Every pod answered.
     Answered,
-    /// A pod did not answer, and why.
+    /// A pod did not answer, for this reason.
     NoAnswer(String),
-    /// A pod must be asked, or its answer awaited.
+    /// A pod needs a probe, or its answer is awaited.
     Ask(Questions),
 }
 
@@ -210,7 +210,7 @@ impl LastLook {
     }
 }
 
-/// How often the pods of the town are asked while it has the recorded activity.
+/// The interval of the probes of the town's pods, from the recorded activity.
 pub(super) fn cadence(s: &TownSnapshot) -> SignedDuration {
     let alarm = &s.town.spec.alarm;
     let conditions = s.town.status.as_ref().map_or(&[][..], |status| status.conditions.as_slice());
@@ -243,8 +243,8 @@ pub(super) fn of_agent<'a>(s: &'a TownSnapshot, agent: &'a Agent, pod: Option<&'
     }
 }
 
-/// Every probed pod of a town: its own and those of its agents. Agents that are being deleted or are paused are not
-/// asked.
+/// Every probed pod of a town: its own pod and the pods of its agents. Agents that are being deleted or paused are not
+/// probed.
 pub(super) fn every_pod(s: &TownSnapshot) -> Vec<Asked<'_>> {
     let pods = s.pods_by_agent();
     let asked = |agent: &Agent| {
@@ -257,18 +257,18 @@ pub(super) fn every_pod(s: &TownSnapshot) -> Vec<Asked<'_>> {
     std::iter::once(own(s)).chain(agents).collect()
 }
 
-/// Asks the town's own pod again when the last question is that old.
+/// Probes the town's own pod when the last probe is this old.
 pub(super) fn ask_town(s: &TownSnapshot, cadence: SignedDuration, now: Timestamp) -> Questions {
     own(s).every(cadence, now)
 }
 
-/// Asks every pod again whose last question is that old.
+/// Probes every pod whose last probe is this old.
 pub(super) fn ask_all(s: &TownSnapshot, cadence: SignedDuration, now: Timestamp) -> Questions {
     every_pod(s).iter().map(|asked| asked.every(cadence, now)).fold(Questions::default(), Questions::and)
 }
 
-/// The final check of every pod of a town that was marked as draining at this time. Past its bound a pod that was
-/// not asked yet, or has not answered yet, counts as one that does not answer.
+/// The final check of every pod of a town that was marked as draining at this time. After the timeout, a pod that was
+/// not probed yet or has not answered yet counts as a pod without an answer.
 pub(super) fn last_look(s: &TownSnapshot, mark: Timestamp, now: Timestamp) -> LastLook {
     let bound = after(after(mark, s.town.spec.drain.timeout.get()), LAST_LOOK);
     let result =

@@ -1,13 +1,13 @@
-//! Sizes as Kubernetes writes them, as far as two must be compared.
+//! Comparison of sizes in the Kubernetes format.
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-/// Whether `a` is larger than `b`. What cannot be read is not larger.
+/// Whether `a` is larger than `b`. An unreadable quantity is never larger.
 pub(super) fn larger(a: &Quantity, b: &Quantity) -> bool {
     matches!((bytes(&a.0), bytes(&b.0)), (Some(a), Some(b)) if a > b)
 }
 
-/// The number that a quantity stands for.
+/// The numeric value of a quantity.
 fn bytes(text: &str) -> Option<f64> {
     const UNITS: [(&str, f64); 14] = [
         ("Ki", 1024.0),
@@ -25,7 +25,7 @@ fn bytes(text: &str) -> Option<f64> {
         ("E", 1e18),
         ("", 1.0),
     ];
-    // "1e3" and "1E3" are numbers; "1E" is a unit.
+    // The texts "1e3" and "1E3" are numbers. The text "1E" has a unit.
     if let Ok(number) = text.parse::<f64>() {
         return Some(number);
     }

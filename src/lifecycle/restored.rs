@@ -1,30 +1,31 @@
 //! An agent that a backup tool created from a backup.
 //!
-//! Invariants kept here: an agent that came back without its status does not begin the bead that it came with, because
-//! nothing says whether that bead is done; and an agent that is younger than the destruction of its town is no part of
-//! what was destroyed.
+//! Invariants kept here: an agent that was restored without its status does not begin the restored bead, because no
+//! record says whether that bead is done. An agent that is younger than the destruction of its town is not a part of
+//! the destroyed town.
 
 use super::facts::AgentSnapshot;
 use super::{annotation, is_held};
 use crate::api::{Agent, AgentStatus, RestoredStatus, Tombstone, names};
 
-/// Whether the object is a copy: another object of this name was adopted, and had another UID.
+/// Whether the object is a copy: the operator adopted another object of this name, with another UID.
 fn is_copy(agent: &Agent) -> bool {
     let adopted = annotation(&agent.metadata, names::ADOPTED_UID);
     adopted.is_some() && adopted != agent.metadata.uid.as_deref()
 }
 
-/// Whether the agent is a copy that the operator looks at for the first time.
+/// Whether the agent is a copy at its first reconcile.
 pub(super) fn is_new_copy(agent: &Agent) -> bool {
     agent.status.is_none() && is_copy(agent) && is_held(&agent.metadata)
 }
 
-/// The bead that the agent came with, while it must not begin it.
+/// The restored bead, while the agent must not begin it.
 pub(super) fn held_bead(status: &AgentStatus) -> Option<&str> {
     status.restored.as_ref().map(|came_with| came_with.bead.as_str())
 }
 
-/// Records what a copy came with, and forgets it once a person has changed the hook or `restart-at`.
+/// Records the hook and `restart-at` of a new copy. The record is deleted after a user has changed the hook or
+/// `restart-at`.
 pub(super) fn keep(agent: &Agent, status: &mut AgentStatus) {
     let now = agent.spec.hook.as_ref().map(|hook| RestoredStatus {
         bead: hook.bead.clone(),
@@ -37,8 +38,8 @@ pub(super) fn keep(agent: &Agent, status: &mut AgentStatus) {
     }
 }
 
-/// Whether the agent is a part of what that record says was destroyed. A younger agent that the inventory does not name
-/// is a copy from a backup.
+/// Whether the agent is a part of the destruction that the Tombstone records. A younger agent that the Tombstone does
+/// not list is a copy from a backup.
 pub(super) fn went_with(s: &AgentSnapshot, record: &Tombstone) -> bool {
     let named = record.spec.children.iter().any(|child| child.uid == s.uid.as_str());
     let created = s.agent.metadata.creation_timestamp.as_ref();

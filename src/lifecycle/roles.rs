@@ -1,7 +1,7 @@
-//! Which agent holds a role, and whose turn it is on a rig.
+//! The holder of each role, and the order of the polecats on a rig.
 //!
-//! Invariant kept here: among the agents of one town all come to the same result, whoever is asked first: one
-//! mayor a town, one refinery a rig, and no more polecats at work on a rig than it takes.
+//! Invariant kept here: the result is the same for every agent of a town, in any order of reconciles. A town has one
+//! mayor, a rig has one refinery, and a rig never has more working polecats than its limit.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub fn standing(agent: &Agent, town: &TownFacts, peers: &[Arc<Agent>]) -> Standi
     }
 }
 
-/// One agent holds a role: whoever has been started, else the oldest.
+/// A single agent holds a role: the agent that was started, else the oldest agent.
 fn holder(agent: &Agent, peers: &[Arc<Agent>], same_place: impl Fn(&Agent) -> bool) -> Standing {
     let contenders = peers
         .iter()
@@ -43,8 +43,8 @@ fn holder(agent: &Agent, peers: &[Arc<Agent>], same_place: impl Fn(&Agent) -> bo
     }
 }
 
-/// Polecats with an unfinished bead work, `maxPolecats` of a rig at once: first those whose attempt is under way, then
-/// the oldest, and last, in the order of their next attempts, those that have failed.
+/// Polecats with an unfinished bead work, at most `maxPolecats` of a rig at the same time. Polecats with an open
+/// attempt come first, then the oldest, and last the failed ones in the order of their next attempts.
 fn turn(agent: &Agent, limit: i32, peers: &[Arc<Agent>]) -> Standing {
     if unfinished(agent).is_none() {
         return Standing::Free;
@@ -61,7 +61,7 @@ fn turn(agent: &Agent, limit: i32, peers: &[Arc<Agent>]) -> Standing {
     if before < room { Standing::Free } else { Standing::RigFull { position: before - room + 1, limit } }
 }
 
-/// Whether the agent takes part in the order of its rig. A paused agent takes no place.
+/// Whether the agent is part of the order of its rig. A paused agent takes no place.
 fn contends(agent: &Agent) -> bool {
     agent.spec.role == Role::Polecat
         && counts(agent)
@@ -70,7 +70,7 @@ fn contends(agent: &Agent) -> bool {
         && !is_paused(&agent.metadata)
 }
 
-/// The UIDs of the polecats of a town that have room on their rigs. Each rig is ordered once.
+/// The UIDs of the polecats of a town that have room on their rigs. The function orders each rig once.
 pub(super) fn with_room(s: &TownSnapshot) -> HashSet<&str> {
     let mut rigs: HashMap<&str, Vec<_>> = HashMap::new();
     for agent in s.agents.iter().filter(|agent| contends(agent)) {
@@ -93,23 +93,23 @@ pub(super) fn with_room(s: &TownSnapshot) -> HashSet<&str> {
     room
 }
 
-/// Whether an agent that says that it waits for a place on its rig has room now: it takes the place at its next
-/// reconcile.
+/// Whether an agent that reports that it waits for its rig has room now. The agent starts at its next reconcile.
 pub(super) fn takes_place(agent: &Agent, with_room: &HashSet<&str>) -> bool {
     let conditions = agent.status.as_ref().map_or(&[][..], |status| status.conditions.as_slice());
     gives(conditions, condition::READY, reason::RIG_FULL)
         && agent.metadata.uid.as_deref().is_some_and(|uid| with_room.contains(uid))
 }
 
-/// Those at it come first; those that have failed last, in the order of their next attempts: so whoever's time has
-/// come waits for nobody whose time has not.
+/// The rank of an agent in the order of its rig. An agent with an open attempt comes first. Failed agents come last,
+/// in the order of their next attempts. An agent whose attempt is due therefore never waits for an agent whose attempt
+/// is not.
 fn rank(agent: &Agent) -> (bool, Option<Timestamp>, (Option<Timestamp>, Option<&str>)) {
     #[cfg(test)]
     RANKED.with(|ranked| ranked.set(ranked.get() + 1));
     (!at_it(agent), task::tried_again_at(agent), age(agent))
 }
 
-/// One that is never run holds nothing; one that is being deleted holds what it had until it is gone.
+/// An agent that never runs holds no role. An agent that is being deleted holds its role until it is gone.
 fn counts(peer: &Agent) -> bool {
     tombstone(&peer.metadata).is_none() || peer.metadata.deletion_timestamp.is_some()
 }
@@ -119,19 +119,19 @@ fn was_started(agent: &Agent) -> bool {
     pod.is_some_and(|p| p.start_time.is_some())
 }
 
-/// Whether an attempt is on record that has not ended.
+/// Whether the record has an attempt without an end.
 fn at_it(agent: &Agent) -> bool {
     let work = agent.status.as_ref().and_then(|s| s.work.as_ref());
     work.is_some_and(|w| w.start_time.is_some() && w.finish_time.is_none())
 }
 
-/// The older comes first; the UID decides among those of one second.
+/// The older agent comes first. The UID decides between agents of the same second.
 fn age(agent: &Agent) -> (Option<Timestamp>, Option<&str>) {
     (agent.metadata.creation_timestamp.as_ref().map(|t| t.0), agent.metadata.uid.as_deref())
 }
 
-/// A place among those who wait, for people: exact while it is small, so that a long queue that moves on costs
-/// few writes.
+/// The position in the queue as a text for users. The text is exact only for small positions, so that a long moving
+/// queue costs few writes.
 pub(super) fn place(position: usize) -> String {
     match position {
         0..=10 => format!("number {position}"),
@@ -144,6 +144,6 @@ pub(super) fn place(position: usize) -> String {
 
 #[cfg(test)]
 thread_local! {
-    /// How many agents this thread has ranked: what the order of a rig costs.
+    /// The number of agents that this thread has ranked: the cost of the order of a rig.
     pub(super) static RANKED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }

@@ -1,8 +1,9 @@
-//! The one place that reads the stamps of a status: a stamp in the future is read as now.
+//! Invariant kept here: the operator reads a timestamp of a status that lies in the future as now. Only this module
+//! does this.
 //!
-//! An operator whose clock was ahead leaves such stamps. Without this rule a town does not sleep, a held pod does not
-//! start and a Failed agent is not tried before that time has come. The status that is decided carries the corrected
-//! stamp, so the clock runs on from it.
+//! An operator whose clock was ahead leaves such timestamps. Without this rule a town does not sleep, a held pod does
+//! not start, and a Failed agent gets no attempt before that time has come. The decided status carries the corrected
+//! timestamp, so the clock continues from it.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -15,11 +16,11 @@ use super::facts::{AgentSnapshot, TownSnapshot};
 use super::retry::START_WITHIN;
 use crate::api::{AgentStatus, DestroyStatus, PodStatus, RestartsStatus, TownStatus, WorkStatus};
 
-/// The clocks of the API server and of two operators may differ by less than this. A stamp that is no further ahead
-/// is left as it is, so that a small difference costs no write.
+/// The tolerated difference between the clocks of the API server and of two operators. A smaller difference leaves the
+/// timestamp unchanged, so that it costs no write.
 const SKEW: SignedDuration = SignedDuration::from_secs(5);
 
-/// The snapshot of a town with no stamp of its status in the future.
+/// The snapshot of a town without timestamps in the future.
 pub(super) fn of_town(s: &TownSnapshot, now: Timestamp) -> Cow<'_, TownSnapshot> {
     let Some(status) = s.town.status.as_ref() else { return Cow::Borrowed(s) };
     let mut read = status.clone();
@@ -32,7 +33,7 @@ pub(super) fn of_town(s: &TownSnapshot, now: Timestamp) -> Cow<'_, TownSnapshot>
     Cow::Owned(s)
 }
 
-/// The snapshot of an agent with no stamp of its status in the future.
+/// The snapshot of an agent without timestamps in the future.
 pub(super) fn of_agent(s: &AgentSnapshot, now: Timestamp) -> Cow<'_, AgentSnapshot> {
     let Some(status) = s.agent.status.as_ref() else { return Cow::Borrowed(s) };
     let mut read = status.clone();
@@ -45,7 +46,7 @@ pub(super) fn of_agent(s: &AgentSnapshot, now: Timestamp) -> Cow<'_, AgentSnapsh
     Cow::Owned(s)
 }
 
-/// `sleepTime` is a deadline and no stamp. The pod mark may lie ahead by the bound of a start.
+/// The field `sleepTime` is a deadline, so it stays. The pod mark may lie in the future by the start timeout.
 pub(super) fn clamp_town(status: &mut TownStatus, now: Timestamp) {
     for slot in [
         &mut status.last_active_time,

@@ -1,7 +1,7 @@
-//! From decided conditions to the status that is reported.
+//! The step from decided conditions to the reported status.
 //!
-//! Invariant kept here: what changes without being a transition (counts, the name of a pod, whether it is
-//! scheduled) rides on other changes, so that status is written on transitions only.
+//! Invariant kept here: the operator writes the status on transitions only. Changes that are no transition (counts,
+//! the name of a pod, its scheduling) wait for the next transition.
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
@@ -17,10 +17,10 @@ use super::{record, restored, usage};
 use crate::api::condition::{self, reason};
 use crate::api::{AgentStatus, PodStatus, StorageStatus, TownStatus};
 
-/// Agent counts that changed alone are reported this long after the last report.
+/// A change of the agent counts alone is written this long after the last write.
 const COUNTS_EVERY: SignedDuration = SignedDuration::from_secs(60);
 
-/// The status to report. Agent counts ride on other changes; alone they wait for their minute.
+/// The status to report. A change of the agent counts alone waits for its interval.
 pub(super) fn finish_town(
     s: &TownSnapshot,
     mut status: TownStatus,
@@ -54,7 +54,7 @@ pub(super) fn finish_town(
         status.usage = Some(usage::until_now(status.usage.as_ref(), &s.pods, &s.gone_pods, now));
         return Plan::report(status);
     }
-    // Nothing but counts, or a pod's name, differs.
+    // The status differs only in counts or in the name of the pod.
     let Some(before) = before.cloned() else { return Plan::report(status) };
     if before.agents.as_ref() == Some(&counts) {
         return Plan::report(before);
@@ -69,14 +69,14 @@ pub(super) fn finish_town(
     }
 }
 
-/// The capacity of a volume rides on other changes.
+/// A change of the capacity alone is not written.
 fn keep_capacity(now: Option<&mut StorageStatus>, before: Option<&StorageStatus>) {
     if let (Some(now), Some(before)) = (now, before) {
         now.capacity.clone_from(&before.capacity);
     }
 }
 
-/// Nothing is done while reconciliation is paused, and the status says so; the rest of it stays.
+/// A pause stops all actions. The status reports the pause, and its other fields stay.
 pub(super) fn paused_town(s: &TownSnapshot, now: Timestamp) -> Plan<TownStatus> {
     let mut status = s.town.status.clone().unwrap_or_default();
     status.phase.get_or_insert_with(|| PENDING.to_owned());
@@ -92,7 +92,7 @@ pub(super) fn paused_agent(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatu
     Plan::report(status)
 }
 
-/// The status to start from: what is recorded, with what the spec gives.
+/// The initial status: the record, plus the fields that follow from the spec.
 pub(super) fn agent_status(s: &AgentSnapshot) -> AgentStatus {
     let mut status = s.agent.status.clone().unwrap_or_default();
     status.mode = Some(mode(&s.agent));
@@ -107,8 +107,8 @@ pub(super) fn agent_status(s: &AgentSnapshot) -> AgentStatus {
     status
 }
 
-/// Shows that the town runs no pod; the phase that goes with it. An agent that was never looked at before does not say
-/// Asleep of a town that is not asleep.
+/// Reports that the town runs no pod, and returns the phase. An agent without an earlier status does not report Asleep
+/// if the town is not asleep.
 pub(super) fn show_town_sleeps(s: &AgentSnapshot, town: &TownFacts, c: &mut Conditions) -> &'static str {
     let phase = s.agent.status.as_ref().and_then(|status| status.phase.as_deref());
     if town.asleep || phase.is_some_and(|phase| phase != PENDING) {
@@ -119,7 +119,7 @@ pub(super) fn show_town_sleeps(s: &AgentSnapshot, town: &TownFacts, c: &mut Cond
     PENDING
 }
 
-/// The record of the pod, with the time at which it was first Ready.
+/// Adds the time at which the pod was first Ready to the record of the pod.
 fn note_ready(
     record: &mut Option<PodStatus>,
     before: Option<&PodStatus>,
@@ -133,7 +133,7 @@ fn note_ready(
         known.or_else(|| ready.map(|pod| stamp(pod.ready_since.map_or(now, |since| since.min(now)))));
 }
 
-/// Shows what the agent's pod is up to.
+/// Reports whether the agent's pod is scheduled.
 pub(super) fn show_pod(s: &AgentSnapshot, c: &mut Conditions) {
     match s.pod.as_ref() {
         Some(pod) if pod.node.is_some() => c.set(condition::POD_SCHEDULED, true, reason::SCHEDULED, ""),
@@ -142,7 +142,7 @@ pub(super) fn show_pod(s: &AgentSnapshot, c: &mut Conditions) {
     }
 }
 
-/// The status to report. The pod's name and whether it is scheduled ride on other changes.
+/// The status to report. A change of the pod's name or of its scheduling alone is not written.
 pub(super) fn finish_agent(
     s: &AgentSnapshot,
     mut status: AgentStatus,

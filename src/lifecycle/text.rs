@@ -1,16 +1,17 @@
-//! Text that others wrote: what of it a person or a terminal is shown, and how much of it the API server takes.
+//! Text from containers and other components: the part that is shown to users, and the length that the API server
+//! accepts.
 
 /// The longest message of a condition, by the conventions of the API.
 pub(super) const CONDITION_MESSAGE: usize = 32_768;
 
-/// The beginning of a text, at most so many bytes of it and no part of a character. The API server counts bytes for
-/// some limits and characters for others; no text has more characters than bytes, so both are kept.
+/// The beginning of a text, at most this number of bytes, without a partial character. The API server counts bytes for
+/// some limits and characters for others. No text has more characters than bytes, so the result satisfies both.
 pub fn cut(text: &str, bytes: usize) -> &str {
     &text[..text.floor_char_boundary(bytes)]
 }
 
-/// The text on one line and without blank ends, without characters that control a terminal or that nobody sees: those that change the
-/// direction of what follows, those without a width, and tags.
+/// The text on one line, trimmed, without characters that control a terminal and without invisible characters: those
+/// that change the direction of the text, those without a width, and tags.
 pub fn plain(text: &str) -> String {
     let shown = text.chars().filter_map(|c| match c {
         '\t' | '\n' | '\r' | '\u{2028}' | '\u{2029}' => Some(' '),

@@ -1,4 +1,4 @@
-//! The whole life of a town on one page.
+//! The complete life of a town.
 
 use k8s_openapi::jiff::Timestamp;
 
@@ -25,17 +25,17 @@ use crate::api::{AsleepReason, ExpiryPolicy, Tombstone, Town, TownStatus, names}
 
 /// The phase of a live town that carries a tombstone.
 pub(super) const TOMBSTONED: &str = "Tombstoned";
-/// The phase of a town that nothing was started for yet.
+/// The phase of a town before its first start.
 pub const PENDING: &str = "Pending";
 
-/// Whether a decision about this town may end in what cannot be undone, so that it must rest on facts
-/// read live: while it is being destroyed, and for the last look before it sleeps.
+/// Whether a decision about this town may lead to an irreversible action, so that it needs facts read live. This holds
+/// during the destruction of the town, and for the final check before sleep.
 pub fn needs_live(town: &Town) -> bool {
     town.metadata.deletion_timestamp.is_some() || town.status.as_ref().is_some_and(|s| s.drain_time.is_some())
 }
 
-/// Whether nothing was ever made for the town: then it is asked first whether the record of a destroyed one
-/// forbids it.
+/// Whether the operator has never created an object for the town. Such a town needs a check first: the Tombstone of a
+/// destroyed town may forbid it.
 pub fn is_new(town: &Town) -> bool {
     let phase = town.status.as_ref().and_then(|s| s.phase.as_deref());
     let forbidden = town.status.as_ref().is_some_and(|s| {
@@ -44,7 +44,7 @@ pub fn is_new(town: &Town) -> bool {
     forbidden || phase.is_none() || !is_held(&town.metadata)
 }
 
-/// What should happen to a town now.
+/// Decides about a town.
 pub fn decide_town(s: &TownSnapshot, now: Timestamp) -> Plan<TownStatus> {
     let s = &*stamps::of_town(s, now);
     let meta = &s.town.metadata;
@@ -88,7 +88,7 @@ pub fn decide_town(s: &TownSnapshot, now: Timestamp) -> Plan<TownStatus> {
         .look_again_at(later)
 }
 
-/// A live town that carries a tombstone runs nothing and keeps its data: a restored backup, or a
+/// A live town with a tombstone annotation runs no pod and keeps its data. Such a town comes from a backup, or from a
 /// manifest of a destroyed town that was applied again.
 fn tombstoned(s: &TownSnapshot, value: &str, now: Timestamp) -> Plan<TownStatus> {
     let text = format!(
@@ -99,8 +99,8 @@ fn tombstoned(s: &TownSnapshot, value: &str, now: Timestamp) -> Plan<TownStatus>
     not_run(s, TOMBSTONED, reason::TOMBSTONED, text, now)
 }
 
-/// A town of a name that was destroyed with `recreate: Refuse`: for tools that bring back what a person has just
-/// destroyed.
+/// A town with the name of a town that was destroyed with `recreate: Refuse`. The rule stops tools that create again
+/// what a user has just destroyed.
 fn forbidden(s: &TownSnapshot, record: &Tombstone, now: Timestamp) -> Plan<TownStatus> {
     let name = record.metadata.name.as_deref().unwrap_or_default();
     let text = format!(
@@ -111,7 +111,7 @@ fn forbidden(s: &TownSnapshot, record: &Tombstone, now: Timestamp) -> Plan<TownS
     not_run(s, "Blocked", reason::TOMBSTONE_EXISTS, text, now)
 }
 
-/// Nothing of it runs, its data is kept.
+/// No pod of the town runs, and its data is kept.
 fn not_run(
     s: &TownSnapshot,
     phase: &str,
@@ -122,7 +122,7 @@ fn not_run(
     let mut status = s.town.status.clone().unwrap_or_default();
     let mut c = Conditions::of_town();
     c.stalled(why, text);
-    // Whether it slept stays on record: from there it goes on.
+    // The condition Asleep keeps its status, so that the town continues from there.
     c.set(condition::ASLEEP, is_true(&status.conditions, condition::ASLEEP), why, "");
     status.sleep_time = None;
     status.drain_time = None;
@@ -130,7 +130,7 @@ fn not_run(
     finish_town(s, status, c, phase, now).with_actions(delete_pods(s.all_pods(), &s.install))
 }
 
-/// Nothing is started for it, and nothing is destroyed: nobody can have meant that.
+/// The operator starts nothing for the town and destroys nothing, because an expiry before the creation is an error.
 fn expired_before_birth(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<TownStatus> {
     let mut c = Conditions::of_town();
     let at = s.town.spec.expiry.as_ref().map(|e| e.time.0.to_string()).unwrap_or_default();
@@ -146,14 +146,14 @@ fn expired_before_birth(s: &TownSnapshot, mut status: TownStatus, now: Timestamp
     finish_town(s, status, c, "Blocked", now)
 }
 
-/// Awake: it has its pod, and sleeps once it has had no work for `sleepAfter`.
+/// An awake town has its pod. The town sleeps after `sleepAfter` without work.
 fn awake(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<TownStatus> {
     if let Some(decree) = sleep::decree(s, &status, now) {
         return drain(s, status, decree, now);
     }
     let mut c = Conditions::of_town();
     if status.phase.as_deref() == Some(TOMBSTONED) {
-        // The idle clock is as old as the tombstone, and its agents have not said yet what they have to do.
+        // The idle clock dates from the time before the tombstone, and the agents have not reported their work yet.
         status.wake_time = Some(stamp(now));
     }
     if sleep::wake_requested(s, &status) {
@@ -176,19 +176,19 @@ fn awake(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<TownS
             && compute.actions.contains(&Action::DeletePod(pod.key.clone(), pod.uid.clone()))
     });
     if replaced {
-        // The successor of a pod that was replaced on purpose starts the clock anew.
+        // The new pod restarts the idle clock, because the operator replaced the old pod on purpose.
         status.pod_mark_time = None;
     }
     if compute.actions.contains(&Action::CreatePod) {
         idle::note_start(&mut status, now);
     }
     if !compute.running && status.pod_mark_time.as_ref().is_none_or(|mark| now < mark.0) {
-        // The clock may yet move with the start of the pod: it is shown once it is settled.
+        // The start of the pod may still move the clock. The deadline is shown after that.
         status.sleep_time = None;
     }
     let work = match activity {
         activity::TownActivity::Work(..) => true,
-        // As it was: a question without an answer changes nothing yet.
+        // A probe without an answer does not change the activity yet.
         activity::TownActivity::NotYetKnown(_) => was_active,
         activity::TownActivity::None | activity::TownActivity::Unknown(..) => false,
     };
@@ -216,7 +216,7 @@ fn awake(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<TownS
     }
 }
 
-/// First phase of falling asleep: from here on nothing starts.
+/// The first phase of sleep: from here on no pod starts.
 fn drain(s: &TownSnapshot, mut status: TownStatus, why: AsleepReason, now: Timestamp) -> Plan<TownStatus> {
     status.asleep_reason = Some(why);
     status.drain_time = Some(stamp(now));
@@ -238,7 +238,8 @@ fn draining_status(s: &TownSnapshot, status: TownStatus, now: Timestamp) -> Plan
     finish_town(s, status, c, "Draining", now)
 }
 
-/// Second phase, on live facts: back to work, or wait for those who work, or delete the pods.
+/// The second phase of sleep, on facts read live: the town continues, or the drain waits for working agents, or the
+/// operator deletes the pods.
 fn draining(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<TownStatus> {
     if s.freshness != Freshness::Live {
         return Plan::nothing();
@@ -257,13 +258,14 @@ fn draining(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<To
     if let Some(why) = turn_back {
         status.drain_time = None;
         status.asleep_reason = None;
-        // The idle clock starts anew: what turned it back may be no work (a request, a decree lifted).
+        // The idle clock restarts, because the reason may be no work, for example a wake request or a lifted
+        // suspension.
         status.wake_time = Some(stamp(now));
         return awake(s, status, now).without_actions().because(format!("not asleep after all: {why}"));
     }
     let bound = after(began, s.town.spec.drain.timeout.get());
     if activity::anyone_working(s, now) && now < bound {
-        // Who is asked what it does is asked whether it still does.
+        // The probed agents are probed again, because the drain ends as soon as they report that they no longer work.
         let questions = probe::ask_all(s, s.town.spec.alarm.active.get(), now);
         return draining_status(s, status, now).look_again_at(Some(bound)).asking(questions);
     }
@@ -277,7 +279,7 @@ fn draining(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<To
     fall_asleep(s, status, now)
 }
 
-/// No pod of the town is left: it is asleep.
+/// No pod of the town remains, so the town is asleep.
 fn fall_asleep(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<TownStatus> {
     status.drain_time = None;
     status.pod = restart::gone(status.pod.as_ref());
@@ -304,9 +306,9 @@ fn asleep_status(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Pl
     finish_town(s, status, c, "Asleep", now)
 }
 
-/// Asleep: no pods, no timer; it wakes when the reason no longer holds or work is there.
+/// An asleep town has no pods and no timer. The town wakes when the reason to sleep ends or when it gets work.
 fn asleep(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<TownStatus> {
-    // One that waits for its turn sleeps on: what wakes it is state, and is still there then.
+    // A town that waits for its turn stays asleep. The reason to wake is state, so it is still there later.
     if let Some(why) = sleep::wake(s, &status, now).filter(|_| s.may_start) {
         status.wake_time = Some(stamp(now));
         status.asleep_reason = None;
@@ -315,9 +317,9 @@ fn asleep(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<Town
     if let Some(decree) = sleep::decree(s, &status, now) {
         status.asleep_reason = Some(decree);
     }
-    // Ports that were removed take their Service along at once. A Service of ports that were added waits for the pod.
+    // Without ports the Service is deleted immediately. The Service for added ports waits for the pod.
     let surplus = if s.town.spec.ports.is_empty() { compute::service(s, &mut status) } else { None };
-    // Whoever made a pod of a sleeping town (a create that came late) did not make it for long.
+    // A late create may have created a pod of a sleeping town. The operator deletes it.
     let strays = delete_pods(s.all_pods(), &s.install);
     let wakes_at = sleep::wakes_at(s).filter(|at| now < *at && sleep::decree(s, &status, now).is_none());
     asleep_status(s, status, now)
@@ -326,8 +328,8 @@ fn asleep(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<Town
         .retry_at(wakes_at)
 }
 
-/// Whether the town's own pod is to be started, or has been and nothing is known to be wrong with it: only so
-/// many towns do that at once. The first start that fails makes room for another town.
+/// Whether the operator starts the town's own pod, or has started it without a known problem. The number of such towns
+/// is limited. After the first failed start another town may start.
 pub fn starting(s: &TownSnapshot, now: Timestamp) -> bool {
     let s = &*stamps::of_town(s, now);
     let meta = &s.town.metadata;

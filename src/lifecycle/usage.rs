@@ -1,7 +1,7 @@
-//! How long pods ran, for those who pay for them.
+//! The run time of pods, for billing.
 //!
-//! Counted whenever status is written for another reason, so that counting costs no write. A pod that is gone by then
-//! counts by its own timestamps, as long as the process that saw it go still leads.
+//! The operator counts when it writes the status for another reason, so that counting costs no write. A pod that is
+//! gone at that time counts by its own timestamps, as long as the process that observed its end is still the leader.
 
 use k8s_openapi::jiff::Timestamp;
 use k8s_openapi::jiff::tz::TimeZone;
@@ -10,7 +10,7 @@ use super::clock::stamp;
 use super::facts::{PodFacts, Run};
 use crate::api::UsageStatus;
 
-/// The usage of the month, counted until now.
+/// The usage of the current month until now.
 pub(super) fn until_now(
     before: Option<&UsageStatus>,
     pods: &[PodFacts],
@@ -19,7 +19,8 @@ pub(super) fn until_now(
 ) -> UsageStatus {
     let month = now.strftime("%Y-%m").to_string();
     let same_month = before.filter(|usage| usage.month == month);
-    // In a new month the count starts at its first second, or where it was left, whichever is later.
+    // In a new month the count starts at the first second of the month or at the last counted time, whichever is
+    // later.
     let first = begin_of_month(now);
     let since = before.map_or(first, |usage| usage.count_time.0.max(first));
     let there = pods.iter().filter_map(|pod| {
