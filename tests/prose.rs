@@ -96,7 +96,7 @@ const AREAS: [(&str, [usize; 3]); 21] = [
     ("src/api", [0, 0, 0]),
     ("src/bin", [0, 0, 0]),
     ("src/cluster", [119, 124, 180]),
-    ("src/lifecycle", [144, 189, 265]),
+    ("src/lifecycle", [37, 60, 78]),
     ("src/operator", [7, 26, 15]),
     ("src/resources", [8, 9, 12]),
     ("src/telemetry", [11, 17, 24]),

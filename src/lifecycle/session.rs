@@ -58,7 +58,7 @@ pub(super) fn decide(s: &AgentSnapshot, town: &TownFacts, now: Timestamp) -> Pla
     }
     let volume = match volume(s.agent.spec.storage.as_ref(), s.claim.as_ref(), &mut status.storage, now) {
         Ok(volume) => volume,
-        // A present pod is probed, whatever happens to its claim.
+        // A present pod is probed, even if its claim is unusable.
         Err(why) if why.1 => return unusable_volume(s, status, c, why, now).asking(ask(s, town, now)),
         Err(why) => {
             c.degraded(why.0, why.2.clone());
