@@ -231,8 +231,8 @@ pub enum Action {
     RetainClaim(ObjectKey, Uid),
     /// Delete exactly this child.
     DeleteChild(ChildKind, ObjectKey, Uid),
-    /// Delete the object itself, at the version that the decision read: its `ttlAfterFinished` or its `expireTime` has
-    /// passed.
+    /// Delete the object itself, at the version that the decision read: its `spec.expiry` or its `ttlAfterFinished`
+    /// has passed.
     DeleteSelf,
     /// Delete exactly this agent. The agent executes its own destruction.
     DeleteAgent(ObjectKey, Uid),
