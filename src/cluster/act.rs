@@ -1,4 +1,4 @@
-//! The writes that a plan asks for, in its order.
+//! The writes of a plan, in its order.
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -17,35 +17,34 @@ use crate::api::{Agent, Receipt, TombstoneChild, TombstoneKind, Town, names};
 use crate::lifecycle::{Action, ChildKind, ClaimFacts, ObjectKey, OwnerRef, PodFacts, Uid, is_held};
 use crate::resources;
 
-/// Whose plan is carried out.
+/// The object whose plan is executed.
 #[derive(Clone, Copy)]
 pub enum Subject<'a> {
-    /// A town's.
+    /// A town.
     Town(&'a Town),
-    /// An agent's.
+    /// An agent.
     Agent(&'a Agent),
 }
 
-/// What came of the actions.
+/// The result of the actions.
 #[derive(Default)]
 pub struct Outcome {
     /// The pod that was created.
     pub pod: Option<PodFacts>,
     /// The claim that was created.
     pub claim: Option<ClaimFacts>,
-    /// The object's resourceVersion after our own changes to it.
+    /// The resource version of the object after our own changes to it.
     pub resource_version: Option<String>,
-    /// The first thing that went wrong.
+    /// The first error.
     pub error: Option<Error>,
-    /// The finalizer is off: the object is gone, as far as we are concerned.
+    /// The finalizer is removed: for the operator the object is gone.
     pub finished: bool,
-    /// A write that takes something away, or prepares that, failed.
+    /// A write that removes something, or prepares a removal, failed.
     pub removal_failed: bool,
 }
 
-/// Carries out a plan. What protects (tombstone, finalizer) must succeed before anything else happens;
-/// deletes are all attempted even when one fails, and neither a claim that cannot grow nor a Service that is refused
-/// holds up the pod.
+/// Executes a plan. The protective writes (tombstone, finalizer) must succeed before any later action. All deletes
+/// are sent even if one fails. A failed growth of a claim or a refused Service does not delay the pod.
 pub async fn act(cluster: &Cluster, subject: Subject<'_>, actions: &[Action], now: Timestamp) -> Outcome {
     let mut outcome = Outcome::default();
     let Some(owner) = subject.owner() else { return outcome };
@@ -67,7 +66,7 @@ pub async fn act(cluster: &Cluster, subject: Subject<'_>, actions: &[Action], no
             outcome.error.get_or_insert(error);
             outcome.removal_failed |= removes(action);
             if !go_on {
-                // The first start that fails makes room for another town.
+                // After the first failed start, another town gets the place.
                 cluster.starts.release(&owner.uid, now);
                 break;
             }
@@ -76,8 +75,8 @@ pub async fn act(cluster: &Cluster, subject: Subject<'_>, actions: &[Action], no
     outcome
 }
 
-/// Whether an action takes something away or is a step of a destruction. It is tried again at least once a minute: a
-/// refusal holds up a deletion, and others may have lifted its cause.
+/// Whether an action removes something, or is a step of a destruction. A failure is retried at least once a minute: a
+/// refusal blocks a deletion, and another client may have removed its cause.
 fn removes(action: &Action) -> bool {
     match action {
         Action::CreateTombstone(_)
@@ -166,7 +165,7 @@ async fn one(
             }
             ChildKind::Service => delete::<Service>(cluster, &owner.uid, key, uid).await,
             ChildKind::Secret => delete::<Secret>(cluster, &owner.uid, key, uid).await,
-            // The garbage collector takes it away with its pod.
+            // The garbage collector deletes the object with its pod.
             ChildKind::ResourceClaim => Ok(()),
         },
         Action::DeleteAgent(key, uid) => delete::<Agent>(cluster, &owner.uid, key, uid).await,
@@ -198,14 +197,14 @@ async fn one(
     }
 }
 
-/// Alone in the gate: whatever create was under way has its answer, and none comes after.
+/// Closes the gate with exclusive access: each create in progress has its answer, and no further create is sent.
 async fn close_gate(cluster: &Cluster, owner: &OwnerRef) -> Exclusive {
     let gate = cluster.gates.exclusive(&owner.uid).await;
     gate.close();
     gate
 }
 
-/// Gives the Service of a town the ports that its spec has now.
+/// Updates the ports of the Service of a town from the spec.
 async fn update_service(
     cluster: &Cluster,
     subject: Subject<'_>,
@@ -221,7 +220,8 @@ async fn update_service(
     change::<Service>(cluster, &owner.uid, key, uid, json!({"spec": {"ports": ports}})).await.map(drop)
 }
 
-/// Lets a claim go its own way: what marks it as ours goes, and it says whose it was. Nobody sweeps it any more.
+/// Releases a claim: removes the labels and annotations of the operator, and records the previous owner in an
+/// annotation. After this no sweep deletes the claim.
 async fn retain(
     cluster: &Cluster,
     subject: Subject<'_>,
@@ -239,7 +239,8 @@ async fn retain(
     Ok(())
 }
 
-/// Finalizer and labels in one patch. An agent is bound under its town's gate, only to a live town.
+/// Adds the finalizer and the labels in one patch. The binding of an agent holds the gate of the town, and needs a
+/// proof that the town is alive.
 async fn adopt(
     cluster: &Cluster,
     subject: Subject<'_>,
@@ -265,7 +266,8 @@ async fn adopt(
     let fresh = !is_held(subject.meta());
     let result = merge_own(cluster, subject, owner, change, outcome).await;
     if fresh && result.is_ok() {
-        // Nothing is made for an object before it carries the finalizer: nobody else has a create under way.
+        // The operator creates nothing for an object without the finalizer, so no create of an earlier leader is in
+        // progress.
         cluster.gates.shared(&owner.uid).await.inspect(Shared::first);
     }
     drop(gates);
@@ -276,7 +278,8 @@ pub(super) fn closed(uid: &Uid) -> Error {
     Error::NotLive { why: format!("{uid} is being destroyed") }
 }
 
-/// Changes the metadata of the object itself, if nobody else changed it meanwhile.
+/// Changes the metadata of the object itself. The resource version makes the write fail if another client changed the
+/// object meanwhile.
 async fn merge_own(
     cluster: &Cluster,
     subject: Subject<'_>,
@@ -321,7 +324,7 @@ impl Subject<'_> {
         }
     }
 
-    /// The town that the subject belongs to, or is, with the UID it must have.
+    /// The town that the subject belongs to or is, with the UID that it must have.
     pub(super) fn town_ref(&self, uid: &Uid) -> OwnerRef {
         let key = match self {
             Self::Town(town) => ObjectKey::of(&town.metadata),

@@ -1,4 +1,4 @@
-//! What can go wrong between us and the API server, and what follows from it.
+//! The errors of requests to the API server, and their consequences.
 
 use std::time::Duration;
 
@@ -7,83 +7,83 @@ use super::lease::Fenced;
 use crate::api::condition::reason;
 use crate::lifecycle::{Failure, ObjectKey, Unknown};
 
-/// An error of a read or a write. All are retried; none is ever taken for absence.
+/// An error of a read or a write. Every error is retried. No error counts as absence.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The API server refused, or did not answer, or the connection broke.
+    /// The API server refused the request or did not answer, or the connection failed.
     #[error("{what}: {}", said(source))]
     Api {
-        /// What was tried.
+        /// The attempted operation.
         what: String,
-        /// The client's own error.
+        /// The error of the client.
         #[source]
         source: Box<kube::Error>,
     },
-    /// No answer within the limit.
+    /// No answer within the timeout.
     #[error("{what}: no answer within {seconds} s")]
     NoAnswer {
-        /// What was tried.
+        /// The attempted operation.
         what: String,
-        /// The limit in seconds.
+        /// The timeout in seconds.
         seconds: u64,
     },
-    /// It was not sent: this process does not lead.
+    /// The request was not sent: this process does not lead.
     #[error("{what}: {}", Fenced { begun: false })]
     NotLeading {
-        /// What was to be sent.
+        /// The operation that was not sent.
         what: String,
     },
-    /// The API server, or a proxy before it, is overloaded and did not take the request.
+    /// The API server, or a proxy before it, is overloaded and rejected the request.
     #[error("{}", OVERLOADED)]
     Overloaded {
-        /// How long it asks to wait, if it says so.
+        /// The delay that the answer asks for.
         wait: Option<Duration>,
     },
-    /// The object changed since it was read; it is read again at once.
+    /// The object changed since the last read. The operator reads it again immediately.
     #[error("{what}: the object changed meanwhile")]
     Conflict {
-        /// What was tried.
+        /// The attempted operation.
         what: String,
     },
-    /// The name is taken by an object of somebody else.
+    /// An object with a different owner has the name.
     #[error("{kind} {name} exists and is not ours; remove it, or rename its owner")]
     NameTaken {
         /// Kind of the object.
         kind: &'static str,
-        /// Its name.
+        /// Name of the object.
         name: String,
     },
-    /// A Secret that the spec names, or a key in it, is not there.
+    /// A Secret in the spec, or a key in it, does not exist.
     #[error("{}", missing(secret, *key, field))]
     SecretNotFound {
         /// The Secret.
         secret: ObjectKey,
-        /// The key that it must have; `None`: any would do.
+        /// The required key; `None`: any key is enough.
         key: Option<&'static str>,
-        /// The field that names it.
+        /// The field that names the Secret.
         field: &'static str,
     },
-    /// The owner is not provably alive, so nothing is created for it.
+    /// The owner is not provably alive, so the operator creates nothing for it.
     #[error("nothing is created: {why}")]
     NotLive {
-        /// Why.
+        /// The reason.
         why: String,
     },
-    /// A definition of ours is not installed, so nothing is created.
+    /// A definition of ours is not installed, so the operator creates nothing.
     #[error(
         "nothing is created: the CustomResourceDefinition {name} is not installed; apply the files in crds/, or install \
          the chart with crds.install=true"
     )]
     NoDefinition {
-        /// Its name.
+        /// Name of the definition.
         name: &'static str,
     },
-    /// What the decision needs could not be read.
+    /// A fact that the decision needs could not be read.
     #[error("{kind}: {message}")]
     Unread {
-        /// Kind that was asked for.
+        /// The requested kind.
         kind: &'static str,
-        /// What was said.
+        /// The message of the error.
         message: String,
     },
     /// An object cannot be decoded.
@@ -91,18 +91,18 @@ pub enum Error {
     Undecodable {
         /// Kind of the object.
         kind: &'static str,
-        /// Its name.
+        /// Name of the object.
         name: String,
-        /// What is wrong with it.
+        /// The error in the object.
         message: String,
     },
 }
 
-/// One text, whatever was asked for: each refused request would change the status otherwise.
+/// The text is the same for all requests. Otherwise each refused request would change the status.
 const OVERLOADED: &str = "the API server is overloaded and refused a request (429 Too Many Requests); the operator waits \
                           and tries again";
 
-/// Which Secret is missing, who asks for it, and what to do.
+/// Names the missing Secret, the field that refers to it, and the remedy.
 fn missing(secret: &ObjectKey, key: Option<&str>, field: &str) -> String {
     let what = match key {
         Some(key) => format!("Secret {secret} with the key {key}"),
@@ -111,7 +111,7 @@ fn missing(secret: &ObjectKey, key: Option<&str>, field: &str) -> String {
     format!("{what} does not exist, and {field} names it: create it, and the pod is started")
 }
 
-/// The API server's own words where it answered, else what went wrong on the way.
+/// The message of the API server if it answered, otherwise the error of the connection.
 fn said(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) => format!("{} ({})", status.message, status.code),
@@ -130,20 +130,21 @@ fn said(error: &kube::Error) -> String {
     }
 }
 
-/// A patch that names the UID of one object met another that has taken the name: the API server calls that invalid.
+/// Whether a patch with the UID of one object met another object that has taken the name. The API server answers that
+/// the patch is invalid.
 fn is_of_another(status: &kube::core::Status) -> bool {
     let causes = status.details.iter().flat_map(|details| &details.causes);
     status.code == 422 && causes.into_iter().any(|cause| cause.field == "metadata.uid")
 }
 
-/// Whether an admission policy or a webhook refused the request. They choose the code themselves, also that of a
-/// conflict or of an invalid patch; the API server always adds these words.
+/// Whether an admission policy or a webhook refused the request. Both choose the status code themselves, and may
+/// choose the code of a conflict or of an invalid patch. The API server always adds these words.
 pub(super) fn is_denied_by_admission(status: &kube::core::Status) -> bool {
     status.message.contains("denied request") || status.message.contains("denied the request")
 }
 
-/// Whether an answer says that an object is not there. The API server also answers 404 where it does not serve a
-/// path, as for a while after it has started; that says nothing of any object.
+/// Whether an answer proves that an object does not exist. The API server also answers 404 where it does not serve a
+/// path, for example for a short time after its start. Such an answer proves nothing about an object.
 pub(super) fn says_gone(status: &kube::core::Status) -> bool {
     status.code == 404 && status.reason == "NotFound"
 }
@@ -155,7 +156,7 @@ impl From<Unknown> for Error {
 }
 
 impl Error {
-    /// Wraps a client error; a conflict becomes [`Error::Conflict`].
+    /// Wraps a client error. A conflict becomes [`Error::Conflict`].
     pub(super) fn api(what: impl Into<String>, source: kube::Error) -> Self {
         let what = what.into();
         match &source {
@@ -179,12 +180,12 @@ impl Error {
         }
     }
 
-    /// A write that the API server refused for good reason, in its own words.
+    /// A write that the API server refused for a permanent reason, with the message of the API server.
     pub(super) fn refused(what: impl Into<String>, status: Box<kube::core::Status>) -> Self {
         Self::Api { what: what.into(), source: Box::new(kube::Error::Api(status)) }
     }
 
-    /// Wraps an error about an object that was read a moment ago: one that is gone has changed, too.
+    /// Wraps an error about an object that was read a moment ago. If the object is gone, this is a conflict too.
     pub(super) fn known(what: impl Into<String>, source: kube::Error) -> Self {
         match &source {
             kube::Error::Api(status) if says_gone(status) => Self::Conflict { what: what.into() },
@@ -192,7 +193,7 @@ impl Error {
         }
     }
 
-    /// The API server's answer, where there was one.
+    /// The answer of the API server, if there was one.
     fn status(&self) -> Option<&kube::core::Status> {
         match self {
             Self::Api { source, .. } => match source.as_ref() {
@@ -203,7 +204,8 @@ impl Error {
         }
     }
 
-    /// The write may have taken effect, or may yet: there was no answer, or one that does not say.
+    /// Whether the write may have taken effect, or may still take effect: there was no answer, or the answer leaves
+    /// it open.
     pub(super) fn outcome_unknown(&self) -> bool {
         match self {
             Self::Api { .. } => self.status().is_none_or(|s| s.code >= 500 || s.code == 408),
@@ -212,7 +214,7 @@ impl Error {
         }
     }
 
-    /// How long the API server asks to wait before the next request.
+    /// The delay that the API server asks for before the next request.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Overloaded { wait } => *wait,
@@ -220,22 +222,22 @@ impl Error {
         }
     }
 
-    /// The API server says that there is no such object.
+    /// Whether the API server answered that the object does not exist.
     pub(super) fn is_not_found(&self) -> bool {
         self.status().is_some_and(says_gone)
     }
 
-    /// The API server does not know the path: the kind is not defined, or not served yet.
+    /// Whether the API server does not know the path: the kind is not defined, or not served yet.
     pub(super) fn is_not_served(&self) -> bool {
         self.status().is_some_and(|status| status.code == 404 && !says_gone(status))
     }
 
-    /// The API server says that the name is taken.
+    /// Whether the API server answered that the name is taken.
     pub(super) fn is_already_exists(&self) -> bool {
         matches!(self, Self::Api { source, .. } if matches!(source.as_ref(), kube::Error::Api(s) if s.is_already_exists()))
     }
 
-    /// The API server refused to create because the namespace is being deleted.
+    /// Whether the API server refused a create because the namespace is being deleted.
     pub fn is_namespace_terminating(&self) -> bool {
         self.status().is_some_and(|s| {
             s.code == 403
@@ -246,7 +248,7 @@ impl Error {
         })
     }
 
-    /// One word for it: that of the condition that shows it, else its own name.
+    /// The reason in one word: the reason of the condition that shows the error, or else the name of the error.
     pub fn reason(&self) -> &'static str {
         if let Some(failure) = self.failure() {
             return failure.reason;
@@ -256,7 +258,7 @@ impl Error {
             Self::NotLeading { .. } => "NotLeading",
             Self::NotLive { .. } => "NotLive",
             Self::Undecodable { .. } => "Undecodable",
-            // The only one of these that no condition shows.
+            // The only error of these variants without a condition is the one of a terminating namespace.
             Self::NameTaken { .. }
             | Self::SecretNotFound { .. }
             | Self::NoDefinition { .. }
@@ -267,7 +269,7 @@ impl Error {
         }
     }
 
-    /// How a condition shows it; `None` where the next look settles it without a word.
+    /// The condition that shows the error; `None`: the next reconcile resolves the error without a report.
     pub fn failure(&self) -> Option<Failure> {
         let failure = |stalled, reason| Some(Failure { stalled, reason, message: self.to_string() });
         match self {
@@ -275,7 +277,7 @@ impl Error {
             | Self::NotLeading { .. }
             | Self::NotLive { .. }
             | Self::Undecodable { .. } => None,
-            // Its own deletion is next: nobody needs to do anything.
+            // The deletion of the object itself comes next, so no user needs to act.
             Self::Api { .. } if self.is_namespace_terminating() => None,
             Self::NameTaken { .. } => failure(true, reason::NAME_TAKEN),
             Self::SecretNotFound { .. } => failure(false, reason::SECRET_NOT_FOUND),
@@ -398,7 +400,7 @@ mod tests {
         }
     }
 
-    // The explorer of faults (tests/simulation) tries one of each of these for all.
+    // The fault explorer (tests/simulation) tries only one error of each of these classes.
     #[test]
     fn errors_that_say_as_much_of_what_happened_are_treated_alike() {
         let treated = |error: Error| {
@@ -414,7 +416,7 @@ mod tests {
         for (code, reason) in [(403, "Forbidden"), (422, "Invalid"), (429, "TooManyRequests")] {
             assert_eq!(answered(code, reason), nothing_happened, "{code}");
         }
-        // Where the kind is one that every API server has, nobody asks whether it is served.
+        // For a kind that every API server has, the code does not check whether the kind is served.
         assert_eq!(answered(404, ""), (false, false, false, (false, true, false)));
         let broken = kube::Error::Service("connection reset by peer".into());
         let unknown = (true, false, false, (false, false, false));

@@ -1,8 +1,8 @@
 //! The only reads of a reconcile.
 //!
-//! From the watches where that is enough; from the API server, past every cache, where the decision may
-//! end in what cannot be undone. A list that fails, or one object in it that cannot be decoded, makes
-//! the whole answer unknown: an unreadable set is not an empty one.
+//! The observation comes from the watches where they are enough. It comes from uncached reads where the decision may
+//! have an effect that cannot be undone. A list that fails, or an object in it that cannot be decoded, makes the
+//! whole answer unknown: an unreadable set is not an empty set.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,12 +26,12 @@ use crate::lifecycle::{
 };
 use crate::resources;
 
-/// Everything that a decision about the town rests on; `None`: there is no such town.
+/// Reads all facts for a decision about the town; `None`: there is no such town.
 pub async fn observe_town(cluster: &Cluster, key: &ObjectKey) -> Result<Option<TownSnapshot>, Error> {
     let observed = Box::pin(look_at_town(cluster, key)).await?;
     let now = cluster.now();
     let Some(mut snapshot) = observed else {
-        // Gone, or another installation's: what was known by this name holds no place any more.
+        // The town is gone, or belongs to another installation. Release the turn of any town known by this name.
         cluster.starts.release_named(key, now);
         return Ok(None);
     };
@@ -53,8 +53,8 @@ pub async fn observe_town(cluster: &Cluster, key: &ObjectKey) -> Result<Option<T
     Ok(Some(snapshot))
 }
 
-/// From now on this process writes, and no other. Gives those towns their places that are starting already. To be
-/// called before any town is observed.
+/// Prepares the reconciles of a new leader: from now on only this process writes. Towns that are already starting
+/// keep their turns. Call this function before the first observation of a town.
 pub fn take_over(cluster: &Cluster) {
     let now = cluster.now();
     cluster.gates.alone_since(now);
@@ -109,8 +109,9 @@ fn watched_town(cluster: &Cluster, town: Arc<Town>, uid: Uid) -> TownSnapshot {
     snapshot
 }
 
-/// Parts the pods that carry the town's UID: the town's own and its agents', each under the name that its owner
-/// gives, and all others. No decision about the life of the town reads the others.
+/// Splits the pods that carry the UID of the town. The first part has the pods of the town and of its agents, each
+/// under the name that its owner determines. The second part has all others: no decision about the life of the town
+/// reads them.
 fn lived_on(
     town: &Town,
     uid: &Uid,
@@ -132,7 +133,7 @@ fn is_pod_of_agent(agent: &Agent, uid: &Uid, pod: &PodFacts) -> bool {
     is_named_child(&owner, recorded.and_then(named_pod), &pod.key.name, &pod.uid)
 }
 
-/// What the pods of the snapshot said of their activity.
+/// Adds the probe results of the pods to the snapshot.
 fn show_answers(cluster: &Cluster, snapshot: &mut TownSnapshot) {
     snapshot.probe = answer_of(cluster, snapshot.pod());
     let asked = snapshot.agents.iter().filter(|agent| agent.spec.activity_probe.is_some());
@@ -145,8 +146,8 @@ fn answer_of(cluster: &Cluster, pod: Option<&PodFacts>) -> ProbeFacts {
     pod.map(|pod| cluster.probes.facts(&pod.uid)).unwrap_or_default()
 }
 
-/// Pods that have ended, were told to go, and wait for an agent that is not there: somebody took our finalizer off
-/// it by hand. Only a live read says so.
+/// Pods that have ended, are being deleted, and wait for an agent that is gone: a user removed our finalizer from the
+/// agent. Only a live read proves that the agent is gone.
 async fn ownerless(cluster: &Cluster, snapshot: &TownSnapshot) -> Result<Vec<PodFacts>, Error> {
     let namespace = snapshot.town.metadata.namespace.as_deref().unwrap_or_default();
     let known = |uid: &Uid| !cluster.agents.of(&Group::Agent(OwnerId::new(namespace, uid))).is_empty();
@@ -162,13 +163,14 @@ async fn ownerless(cluster: &Cluster, snapshot: &TownSnapshot) -> Result<Vec<Pod
     Ok(pods)
 }
 
-/// Whether it belongs to another installation: then nothing is read for it, and nothing decided.
+/// Whether the object belongs to another installation. Then the operator reads nothing for it, and decides nothing.
 fn foreign(cluster: &Cluster, meta: &ObjectMeta) -> bool {
     label(meta, names::INSTALL).is_some_and(|install| install != cluster.install.0)
 }
 
-/// Whether an object lost the label of the installation that runs it: this one carries the finalizer and no install
-/// label, and another installation has made its children. It is adopted and destroyed by that installation alone.
+/// Whether an object lost the label of the installation that manages it: the object carries the finalizer and no
+/// install label, and another installation created its children. Only that installation adopts or destroys the
+/// object.
 async fn belongs_elsewhere<K: Resource<DynamicType = ()>>(
     cluster: &Cluster,
     meta: &ObjectMeta,
@@ -203,9 +205,9 @@ async fn look_at_town(cluster: &Cluster, key: &ObjectKey) -> Result<Option<TownS
     }
     let mut snapshot = watched_town(cluster, cached, uid);
     if !needs_live(&snapshot.town) {
-        // A record that the watch shows, or may not show yet.
+        // A Tombstone may exist that the watch does not show yet.
         let records = cluster.tombstones.of(&Group::NamesTown(key.clone()));
-        // The town is not being destroyed: what was read live of it before is not remembered.
+        // The town is not being destroyed. Forget the live reads of an earlier destruction.
         cluster.receipts.forget(&snapshot.uid);
         let namespace = cluster.namespaces.known(&snapshot.uid);
         let elsewhere = |record: &TombstoneFacts| {
@@ -230,7 +232,7 @@ async fn look_at_town(cluster: &Cluster, key: &ObjectKey) -> Result<Option<TownS
     if deleting {
         snapshot.remains = Some(Box::pin(search.remains_of_town(&town)).await);
     } else {
-        // The last look before sleep: what cannot be read is no reason to go on.
+        // The last reads before sleep. An error stops the reconcile, because an unread pod may still run.
         snapshot.agents = search.agents(&town).await?;
         let pods = search.pods_with_those_of(&snapshot.agents).await?;
         (snapshot.pods, snapshot.strays) = lived_on(&town, &snapshot.uid, &snapshot.agents, pods);
@@ -243,7 +245,7 @@ async fn look_at_town(cluster: &Cluster, key: &ObjectKey) -> Result<Option<TownS
     Ok(Some(snapshot))
 }
 
-/// Everything that a decision about the agent rests on; `None`: there is no such agent.
+/// Reads all facts for a decision about the agent; `None`: there is no such agent.
 pub async fn observe_agent(cluster: &Cluster, key: &ObjectKey) -> Result<Option<AgentSnapshot>, Error> {
     let Some(cached) = cluster.agents.get(key) else { return Ok(None) };
     if foreign(cluster, &cached.metadata) {
@@ -286,7 +288,7 @@ pub async fn observe_agent(cluster: &Cluster, key: &ObjectKey) -> Result<Option<
         None => None,
     };
     let forbidden_by = match &bound {
-        // A bound agent was asked about before.
+        // For a bound agent this was checked before the binding.
         None if cluster.limits.agent_tombstones && !deleting => {
             tombstones::forbids(cluster, TombstoneKind::Agent, key, &uid).await?.map(Arc::new)
         }
@@ -335,7 +337,7 @@ pub async fn observe_agent(cluster: &Cluster, key: &ObjectKey) -> Result<Option<
     }))
 }
 
-/// The digest of named Secrets. Secrets that cannot be read have not changed.
+/// The digest of the named Secrets. Secrets that cannot be read count as unchanged.
 fn known(secrets: Result<Option<String>, Error>) -> Option<String> {
     secrets.unwrap_or_else(|error| {
         tracing::debug!(%error, "named Secrets cannot be read");
@@ -343,11 +345,12 @@ fn known(secrets: Result<Option<String>, Error>) -> Option<String> {
     })
 }
 
-/// Until when a create for an agent may still take effect. None is sent once its pod is there.
+/// The time until which a create for an agent may still take effect. After the creation of its pod the operator sends
+/// no more creates.
 fn creates_settle_at(cluster: &Cluster, uid: &Uid, pod: Option<&PodFacts>) -> Option<Timestamp> {
     let late = cluster.limits.late_create;
     let at = cluster.gates.creates_settle_at(uid, late)?;
-    // The API server tells whole seconds.
+    // The API server gives times in whole seconds.
     let sent_before = pod.and_then(|pod| pod.created?.checked_add(SignedDuration::from_secs(1)).ok());
     Some(sent_before.and_then(|sent| sent.checked_add(late).ok()).map_or(at, |over| over.min(at)))
 }
@@ -371,7 +374,8 @@ fn view(cluster: &Cluster, freshness: Freshness, town: Option<&Town>) -> TownVie
     facts.map_or(TownView::Absent(freshness), |facts| TownView::Present(freshness, Box::new(facts)))
 }
 
-/// The agents of this installation that are bound to the town, as watched: they carry its UID, and they name it.
+/// The agents of this installation that are bound to the town, as watched: they carry the UID of the town, and they
+/// name the town.
 pub(super) fn bound_agents(cluster: &Cluster, town: &OwnerRef) -> Vec<Arc<Agent>> {
     let mut agents = cluster.agents.of(&Group::Town(OwnerId::new(&town.key.namespace, &town.uid)));
     agents.retain(|a| {
@@ -380,12 +384,13 @@ pub(super) fn bound_agents(cluster: &Cluster, town: &OwnerRef) -> Vec<Arc<Agent>
     agents
 }
 
-/// What carries our install label; whatever else carries the UID is not ours, and left.
+/// The pods that carry our install label. Other pods with the UID do not belong to this installation, and the
+/// operator ignores them.
 fn ours(pods: impl Iterator<Item = PodFacts>, cluster: &Cluster) -> Vec<PodFacts> {
     pods.filter(|p| p.install.as_deref() == Some(&cluster.install.0)).collect()
 }
 
-/// The claim that a town, or an agent of it, lives on, as watched.
+/// The claim of a town or of one of its agents, as watched.
 pub(super) fn claim_of(cluster: &Cluster, town: &Town, agent: Option<&Agent>) -> Option<ClaimFacts> {
     if let Some(agent) = agent {
         let owner = OwnerRef::of(&agent.metadata)?;
@@ -407,8 +412,8 @@ fn name_of(claim: Option<&ClaimFacts>) -> Option<&str> {
     claim.map(|claim| claim.child.key.name.as_str())
 }
 
-/// The claim that the owner lives on: of this installation, and the very one of the owner's record, or else under the
-/// name that the rule gives.
+/// The claim of the owner, in this installation. The claim in the status of the owner has precedence over the claim
+/// with the name from the naming rule.
 fn own_claim(
     cluster: &Cluster,
     owner: &OwnerRef,
@@ -427,7 +432,7 @@ fn own_claim(
     own.max_by_key(|claim| is_recorded(&claim.child)).map(|claim| (*claim).clone())
 }
 
-/// The Service of the town's pod: of this installation, under the name that the rule gives.
+/// The Service for the pod of the town, in this installation, under the name from the naming rule.
 fn own_service(cluster: &Cluster, town: &OwnerRef, services: Vec<Arc<ServiceFacts>>) -> Option<ServiceFacts> {
     let own = |child: &ChildFacts| {
         child.agent_uid.is_none()
@@ -438,7 +443,7 @@ fn own_service(cluster: &Cluster, town: &OwnerRef, services: Vec<Arc<ServiceFact
 }
 
 impl Cluster {
-    /// The status of the object was written by this process just now.
+    /// Records that this process has just written the status of the object.
     pub(super) fn reported_now(&self, uid: &Uid, now: Timestamp) {
         lock(&self.reported).insert(uid.clone(), now);
     }
@@ -461,7 +466,7 @@ mod tests {
     const TOWN: &str = "3f2a1b4c-0000-4000-8000-000000000000";
     const ANN: &str = "4f2a1b4c-0000-4000-8000-000000000000";
 
-    /// A cluster whose watches have seen nothing yet, and whose API server must not be asked.
+    /// A cluster whose watches have seen nothing yet. A request to its API server panics.
     fn cluster() -> Cluster {
         let server = service_fn(async |request: Request<Body>| -> Result<Response<Body>, std::io::Error> {
             panic!("{} {}", request.method(), request.uri())
@@ -495,7 +500,7 @@ mod tests {
         cluster.agents.apply(serde_json::from_value(agent).unwrap(), None);
     }
 
-    /// One child of each kind, with these labels.
+    /// Adds one child of each kind, with these labels.
     fn children(cluster: &Cluster, namespace: &str, name: &str, labels: &Value) {
         let uid = |kind: &str| format!("{kind}-{namespace}-{name}");
         let metadata = meta(namespace, name, &uid("pod"), labels);
@@ -515,7 +520,7 @@ mod tests {
         ]
     }
 
-    // security.md S1: the attacker's namespace sorts before and after the victim's.
+    // security.md S1: the namespace of the attacker sorts before and after the namespace of the victim.
     #[tokio::test]
     async fn a_town_has_no_child_and_no_agent_in_another_namespace() {
         let cluster = cluster();
@@ -587,7 +592,7 @@ mod tests {
         assert_eq!(snapshot.revision, resources::town_revision(&recorded, Some("z-older-name")));
     }
 
-    // code.md A21: the label of the installation was removed by hand, and the children carry it still.
+    // code.md A21: a user removed the label of the installation, and the children still carry it.
     #[tokio::test]
     async fn a_held_object_without_label_is_left_alone_when_its_children_are_of_another_installation() {
         for (theirs, left_alone) in [("there", true), ("here", false)] {
@@ -614,7 +619,7 @@ mod tests {
         }
     }
 
-    // security.md S1: labels in the owner's own namespace make a stray, which goes with the town.
+    // security.md S1: labels in the namespace of the owner make a stray, which is deleted with the town.
     #[tokio::test]
     async fn a_pod_under_another_name_is_a_stray_of_its_town() {
         let cluster = cluster();

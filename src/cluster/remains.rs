@@ -1,7 +1,7 @@
-//! What is left of an owner that is being destroyed, read past every cache.
+//! The remains of an owner that is being destroyed, from uncached reads.
 //!
-//! A list that fails, or one object in it that cannot be decoded, makes the answer for that kind unknown: an
-//! unreadable set is not an empty one.
+//! A list that fails, or an object in it that cannot be decoded, makes the answer for that kind unknown: an
+//! unreadable set is not an empty set.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -27,19 +27,19 @@ use crate::lifecycle::{
     is_held, label, lists_all_claims, present, volume_entry,
 };
 
-/// Where to look, past every cache, for what is left of an owner: in its namespace, by the label with its UID,
-/// and by the names in its own record, since a label can be stripped.
+/// The parameters of an uncached search for the remains of an owner: its namespace, the label with its UID, and the
+/// names in its own status. The names are necessary because a user can remove a label.
 pub(super) struct Search<'a> {
     cluster: &'a Cluster,
     owner: &'a Uid,
     namespace: &'a str,
-    /// The name of the owner, from which the names of its children follow.
+    /// The name of the owner, which determines the names of its children.
     name: &'a str,
-    /// The label by which its children carry its UID.
+    /// The label on the children with the UID of the owner.
     label: &'static str,
     pod: Option<&'a PodStatus>,
     claim: Option<&'a StorageStatus>,
-    /// An administrator gives something up: later steps may come while earlier ones are not done.
+    /// Whether an administrator abandons a step: later steps may begin before earlier ones are done.
     gives_up: bool,
 }
 
@@ -68,7 +68,7 @@ impl<'a> Search<'a> {
         Self { cluster, owner, namespace, name, label, pod, claim, gives_up }
     }
 
-    /// What was destroyed, and left this record.
+    /// A search for the remains of a destroyed owner, from its record.
     pub(super) fn of_destroyed(cluster: &'a Cluster, record: &'a TombstoneFacts) -> Self {
         let label = match record.kind {
             TombstoneKind::Town => names::TOWN_UID,
@@ -79,7 +79,7 @@ impl<'a> Search<'a> {
         Self { cluster, owner, namespace, name, label, pod: None, claim: None, gives_up: false }
     }
 
-    /// Everything that carries the UID, of every kind in the table, and agents. An unread list is an error.
+    /// Lists all objects with the UID, of every kind in the table, and the agents. A list that fails is an error.
     pub(super) async fn everything(&self) -> Result<BTreeSet<TombstoneChild>, Error> {
         let remains = self.remains(Remains::of(Record::NotKept)).await;
         let agents = match list::<Agent>(self.cluster, self.namespace, &self.params(), |_| true).await {
@@ -97,8 +97,8 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Whether another installation has made children of the owner. Asked of an owner that is held by the finalizer
-    /// and carries no install label: it is not known whose it is. A list that fails is an error.
+    /// Whether another installation created children of the owner. The caller asks this for an owner that carries the
+    /// finalizer and no install label, so that its installation is unknown. A list that fails is an error.
     pub(super) async fn is_of_another_installation(&self) -> Result<bool, Error> {
         Ok(self.has_foreign::<Pod>().await?
             || self.has_foreign::<PersistentVolumeClaim>().await?
@@ -124,7 +124,7 @@ impl<'a> Search<'a> {
         let record = tombstones::read(self.cluster, TombstoneKind::Town, self.owner).await;
         let mut absent_kinds = Vec::new();
         let agents = match self.agents(town).await {
-            // No such kind, by the read of its definition: then there is no such object either.
+            // The read of the definition proves that the kind does not exist. Then no such object exists either.
             Err(_) if is_absent(self.cluster, AGENTS).await.is_ok_and(|absent| absent) => {
                 absent_kinds.push(Agent::NAME);
                 Ok(Vec::new())
@@ -146,26 +146,29 @@ impl<'a> Search<'a> {
         if let (true, TownView::Present(_, town)) = (with_town, town)
             && settled_at.is_some_and(|at| self.cluster.now() < at)
         {
-            // A predecessor led: the gate of the town, which its Tombstone closed, was the agent's too.
+            // Under a previous leader, the gate of the town was also the gate of the agent. The Tombstone of the town
+            // closed it.
             let of_town = tombstones::read(self.cluster, TombstoneKind::Town, &town.uid).await;
             settled_at = self.settled_at(created(&of_town)).await;
         }
         let remains = self.remains(Remains { settled_at, ..Remains::of(record) }).await;
         if let (true, TownView::Present(_, town)) = (with_town, town) {
-            // Its town may not look while something of the agent's that came late is there.
+            // The town might not search while a late object of the agent exists, so remember the object for the town.
             self.cluster.receipts.saw(&town.uid, remains.seen.clone());
         }
         remains
     }
 
-    /// When creates for the owner can no longer take effect. Its gate is closed first, so that none is under way and
-    /// none comes, even if a tombstone that somebody else wrote has kept the operator from closing it.
+    /// The time from which creates for the owner can no longer take effect. The gate of the owner is closed first, so
+    /// that no create is in progress and none follows. This also covers a tombstone that another client wrote, which
+    /// kept the operator from closing the gate.
     async fn settled_at(&self, recorded: Option<Timestamp>) -> Option<Timestamp> {
         self.cluster.gates.close(self.owner).await;
         self.cluster.gates.creates_settle_since(self.owner, recorded, self.cluster.limits.late_create)
     }
 
-    /// What runs, and once nothing does, and for the record, the rest: its turn has not come before.
+    /// Searches for the running objects. After their end, and for the record, the function also searches for the
+    /// rest: before that the rest is not needed.
     async fn remains(&self, mut remains: Remains) -> Remains {
         let (pods, secrets) = futures::join!(self.pods(), self.others::<Secret>(ChildKind::Secret));
         remains.pods = pods;
@@ -175,7 +178,7 @@ impl<'a> Search<'a> {
         }
         let begins = matches!(remains.record, Record::Missing);
         if begins {
-            // For the record, which is written next.
+            // The record, which is written next, needs this.
             remains.namespace = self.namespace().await;
         }
         if begins || self.gives_up || nothing_runs(&remains) {
@@ -187,7 +190,8 @@ impl<'a> Search<'a> {
         remains
     }
 
-    /// Claims, those that only the record knows included, what is behind them, and services.
+    /// Searches for claims, including those that only the record knows, for the volumes of the claims, and for
+    /// services.
     async fn rest(&self, remains: &mut Remains) {
         let (mut claims, services) =
             futures::join!(self.claims(), self.others::<Service>(ChildKind::Service));
@@ -209,14 +213,14 @@ impl<'a> Search<'a> {
         remains.children.insert(ChildKind::PersistentVolumeClaim, facts(claims));
     }
 
-    /// What its record, and this process, know to have been there.
+    /// The objects that the record of the owner, or this process, knows.
     fn known(&self, remains: &Remains) -> BTreeSet<TombstoneChild> {
         let (seen, _) = self.cluster.receipts.saw(self.owner, BTreeSet::new());
         remains.record.children().iter().cloned().chain(seen).collect()
     }
 
-    /// The claims that are listed, and those that only the record knows: one whose labels were stripped is still
-    /// ours, and one that was let go is remembered as such. Nothing else would find them.
+    /// The listed claims, and those that only the record knows. A claim without its labels still belongs to the
+    /// owner, and a released claim is remembered as released. No other search finds them.
     async fn with_known_claims(
         &self,
         mut claims: Vec<PersistentVolumeClaim>,
@@ -235,8 +239,8 @@ impl<'a> Search<'a> {
         Ok(claims)
     }
 
-    /// What Kubernetes made for these pods, under the names that the pods give. Each object refers to its pod as its
-    /// owner, by UID: another object under such a name is somebody else's.
+    /// The objects that Kubernetes created for these pods, under the names that the pods determine. Each object
+    /// refers to its pod as its owner by UID. Another object under such a name belongs to another owner.
     async fn made_for_pods(&self, pods: &[PodFacts]) -> Result<BTreeSet<TombstoneChild>, Unknown> {
         let (mut claims, mut made) = (Vec::new(), BTreeSet::new());
         for pod in pods {
@@ -262,7 +266,7 @@ impl<'a> Search<'a> {
         Ok(made)
     }
 
-    /// The claims of devices that only the record knows, as far as they are there.
+    /// The device claims that only the record knows, as far as they exist.
     async fn device_claims(&self, known: &BTreeSet<TombstoneChild>) -> Result<Vec<ChildFacts>, Unknown> {
         let kind = ChildKind::ResourceClaim;
         let mut there = Vec::new();
@@ -279,10 +283,10 @@ impl<'a> Search<'a> {
         Ok(there)
     }
 
-    /// The volumes behind these claims, and behind those that are gone. A volume is a claim's only if it says so
-    /// itself, by the claim's UID. A recorded volume is the one of that UID, since names are given again, and it
-    /// still belongs to a claim of the owner: an administrator may have given it to another one. That is not asked
-    /// where the record does not list all claims.
+    /// The volumes of these claims, and of deleted claims. A volume belongs to a claim only if the volume itself
+    /// names the UID of the claim. A recorded volume must have the recorded UID, because names are used again. The
+    /// volume must also still belong to a claim of the owner, because an administrator may have given it to another
+    /// claim. This last check is left out if the record does not list all claims.
     async fn volumes(
         &self,
         claims: &[PersistentVolumeClaim],
@@ -297,7 +301,7 @@ impl<'a> Search<'a> {
         let of_a_claim = |volume: &VolumeFacts| {
             volume.claim.as_ref().is_some_and(|claim| !listed_whole || claim_uids.contains(claim.as_str()))
         };
-        // Each name, with the UID of the claim that names it, or its own UID in the record.
+        // Each name, with the UID of the claim that names the volume, or with the UID of the volume in the record.
         let named = claims.iter().filter_map(|claim| {
             let name = claim.spec.as_ref()?.volume_name.clone()?;
             Some((name, VolumeOf::Claim(claim.metadata.uid.as_deref()?)))
@@ -334,7 +338,7 @@ impl<'a> Search<'a> {
         Ok(pods.iter().filter_map(pod_facts).collect())
     }
 
-    /// The pods of a town and those that the records of its agents name: a pod whose labels were removed runs on.
+    /// The pods of a town, and the pods that the statuses of its agents name: a pod without its labels still runs.
     pub(super) async fn pods_with_those_of(&self, agents: &[Arc<Agent>]) -> Result<Vec<PodFacts>, Unknown> {
         let mut pods = self.pods().await?;
         for agent in agents {
@@ -355,7 +359,7 @@ impl<'a> Search<'a> {
         self.whole(self.claim.and_then(named_claim)).await
     }
 
-    /// What is listed of a kind, and the one that the record names if it is there under its UID.
+    /// The listed objects of a kind, and the object that the record names if it exists with its UID.
     async fn whole<K: Known>(&self, recorded: Option<(&str, &str)>) -> Result<Vec<K>, Unknown> {
         let read = async {
             let mut all = list::<K>(self.cluster, self.namespace, &self.params(), |_| true).await?;
@@ -374,7 +378,7 @@ impl<'a> Search<'a> {
         read.await.map_err(|error| unknown(K::NAME, &error))
     }
 
-    /// The object of this name, if it is the very one.
+    /// The object of this name, if it has this UID.
     async fn by_name<K: Known>(&self, name: &str, uid: &str) -> Result<Option<K>, Error> {
         let key = ObjectKey { namespace: self.namespace.to_owned(), name: name.to_owned() };
         let read = async {
@@ -384,7 +388,7 @@ impl<'a> Search<'a> {
         self.unless_gone(Some(uid), read).await
     }
 
-    /// What is read of an object. Who has gone once, by its UID where that is known, is not looked for again.
+    /// The result of a read. An object that is known to be gone, by its UID, is not read again.
     async fn unless_gone<T>(
         &self,
         uid: Option<&str>,
@@ -400,8 +404,8 @@ impl<'a> Search<'a> {
         Ok(found)
     }
 
-    /// What is listed of a kind of which no more than its metadata is asked for: a Secret's content is nobody's
-    /// business. It has an ownerReference; should its label be stripped, the garbage collector finds it.
+    /// The listed objects of a kind, with only their metadata: the operator must not read the content of a Secret.
+    /// The object has an owner reference, so the garbage collector deletes it even if its label is removed.
     async fn others<K: Known>(&self, kind: ChildKind) -> Result<Vec<ChildFacts>, Unknown> {
         let api: Api<K> = Api::namespaced(self.cluster.client.clone(), self.namespace);
         let page = |params: ListParams| {
@@ -419,9 +423,10 @@ impl<'a> Search<'a> {
         ListParams::default().labels(&format!("{}={}", self.label, self.owner))
     }
 
-    /// Whether an object of the owner's namespace is the owner's. It carries the owner's UID and our install label;
-    /// or somebody removed labels, and a record names it. A status is no more than a hint, because tenants may be
-    /// able to write it: the object that it names must carry the owner's UID, or have the name that the rule gives.
+    /// Whether an object in the namespace of the owner belongs to the owner. Normally the object carries the UID of
+    /// the owner and our install label. If a user removed the labels, a record names the object. A status is only a
+    /// hint, because tenants may be able to write it: the object that it names must also carry the UID of the owner,
+    /// or have the name from the naming rule.
     fn is_ours<K: Known>(&self, meta: &ObjectMeta, found: Found) -> bool {
         let owner = label(meta, self.label);
         let install = label(meta, names::INSTALL);
@@ -441,7 +446,8 @@ impl<'a> Search<'a> {
         if install.is_some() && owner.is_some() {
             return true;
         }
-        // Let go on purpose, perhaps by an earlier process: it only looks stripped.
+        // The claim was released on purpose, perhaps by an earlier process, although it looks like a claim without
+        // its labels.
         if found != Found::Label && annotation(meta, names::RETAINED_FROM).is_some() {
             self.cluster.receipts.retained(self.owner, Uid::of(meta));
             return false;
@@ -451,7 +457,8 @@ impl<'a> Search<'a> {
             Found::Status => {
                 owner.is_some() || meta.name.as_deref() == Some(child_name(self.name, self.owner).as_str())
             }
-            // The label of the installation was removed by hand; the name is one that no other owner's child has.
+            // A user removed the label of the installation. The name proves the owner, because no child of another
+            // owner has it.
             Found::Label if self.has_name_of_rule(meta) => true,
             Found::Label => {
                 let (kind, object) = (K::NAME, ObjectKey::of(meta));
@@ -461,8 +468,8 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Whether the naming rule gives the object its name: by the owner of this search, or by the agent that its label and
-    /// its annotation name. The UID is a part of the name.
+    /// Whether the object has the name from the naming rule: by the owner of this search, or by the agent in its
+    /// label and its annotation. The UID is a part of the name.
     fn has_name_of_rule(&self, meta: &ObjectMeta) -> bool {
         let rule = match label(meta, names::AGENT_UID).filter(|_| self.label == names::TOWN_UID) {
             Some(agent) => {
@@ -474,11 +481,12 @@ impl<'a> Search<'a> {
         rule.is_some() && meta.name == rule
     }
 
-    /// The agents bound to the town, and those whose label was stripped: all name it, which cannot be changed.
+    /// The agents that are bound to the town, and those without their label. The search uses the field that names the
+    /// town, because this field cannot be changed.
     pub(super) async fn agents(&self, town: &Town) -> Result<Vec<Arc<Agent>>, Unknown> {
         let name = town.metadata.name.as_deref().unwrap_or_default();
         let naming = ListParams::default().fields(&format!("spec.townName={name}"));
-        // Of those without the label only who carries our finalizer concerns us; whether it can be decoded or not.
+        // An agent without the label matters only if it carries our finalizer, whether it can be decoded or not.
         let concerns = |meta: &ObjectMeta| match label(meta, names::TOWN_UID) {
             Some(town) => town == self.owner.as_str(),
             None => is_held(meta),
@@ -491,17 +499,17 @@ impl<'a> Search<'a> {
     }
 }
 
-/// The pod that a status names, by name and UID.
+/// The pod in a status, by name and UID.
 pub(super) fn named_pod(pod: &PodStatus) -> Option<(&str, &str)> {
     Some((pod.name.as_deref()?, pod.uid.as_deref()?))
 }
 
-/// The claim that a status names, by name and UID.
+/// The claim in a status, by name and UID.
 pub(super) fn named_claim(claim: &StorageStatus) -> Option<(&str, &str)> {
     Some((claim.claim.as_str(), claim.uid.as_deref()?))
 }
 
-/// When the Tombstone was created, by the API server's clock.
+/// The creation time of the Tombstone, by the clock of the API server.
 fn created(record: &Record) -> Option<Timestamp> {
     match record {
         Record::There(tombstone) => tombstone.metadata.creation_timestamp.as_ref().map(|at| at.0),
@@ -509,23 +517,23 @@ fn created(record: &Record) -> Option<Timestamp> {
     }
 }
 
-/// How an object was found.
+/// The way in which an object was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Found {
-    /// By the label with the owner's UID.
+    /// By the label with the UID of the owner.
     Label,
-    /// By name and UID in the owner's status.
+    /// By name and UID in the status of the owner.
     Status,
-    /// By name and UID in the record of the destruction, which the operator alone writes.
+    /// By name and UID in the record of the destruction, which only the operator writes.
     Record,
 }
 
-/// By what a volume is known.
+/// The source of the name of a volume.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum VolumeOf<'a> {
-    /// A claim of this UID names it.
+    /// A claim with this UID names the volume.
     Claim(&'a str),
-    /// The record of the destruction names it, with this UID.
+    /// The record of the destruction names the volume, with this UID.
     Record(&'a str),
 }
 
@@ -568,7 +576,7 @@ mod tests {
     /// Objects of an API server, by path.
     type Objects = &'static [(&'static str, fn() -> Value)];
 
-    /// A cluster of which the API server has these objects, by path, and no other.
+    /// A cluster whose API server has only these objects, by path.
     fn cluster(objects: Objects) -> Cluster {
         let server = service_fn(move |request: Request<Body>| {
             let found = objects.iter().find(|(path, _)| *path == request.uri().path());
@@ -597,7 +605,7 @@ mod tests {
         TombstoneChild { kind: kind.into(), name: name.into(), uid: uid.into() }
     }
 
-    /// The volumes that a search finds, by UID, behind this claim and with this record.
+    /// The volumes that a search finds for this claim and this record, by UID.
     async fn volumes(objects: Objects, claim: Option<&str>, known: &[TombstoneChild]) -> Vec<String> {
         let cluster = cluster(objects);
         let (town, uid) = town();
@@ -630,7 +638,7 @@ mod tests {
         }
     }
 
-    // code.md A5: a provisioner gives the name of a volume again.
+    // code.md A5: a provisioner uses the name of a volume again.
     #[tokio::test]
     async fn a_recorded_volume_is_gone_when_another_volume_has_its_name() {
         let known = [recorded(VOLUME, "p", "one"), recorded(PersistentVolumeClaim::NAME, "c", "claim")];
@@ -646,7 +654,7 @@ mod tests {
         }
     }
 
-    /// A pod with an ephemeral volume and a device from a template, and with a device that its user claimed.
+    /// A pod with three claims: an ephemeral volume, a device from a template, and a device that its user claimed.
     fn pod_with_claims() -> PodFacts {
         let pod = json!({"metadata": {"name": "gas-3f2a1b4c", "namespace": "ns", "uid": "pod"},
             "spec": {"containers": [], "volumes": [{"name": "scratch", "ephemeral": {}}, {"name": "tmp", "emptyDir": {}}],
@@ -672,7 +680,7 @@ mod tests {
     const SCRATCH_PATH: &str = "/api/v1/namespaces/ns/persistentvolumeclaims/gas-3f2a1b4c-scratch";
     const DEVICE_PATH: &str = "/apis/resource.k8s.io/v1/namespaces/ns/resourceclaims/gas-gpu-x";
 
-    /// What a search finds that Kubernetes made for the pod, as `kind uid`.
+    /// The objects that a search finds as created by Kubernetes for the pod, as `kind uid`.
     async fn made(objects: Objects) -> Result<Vec<String>, Unknown> {
         let cluster = cluster(objects);
         let (town, uid) = town();
@@ -700,7 +708,8 @@ mod tests {
         assert_eq!(others.await.unwrap(), [""; 0], "they are somebody else's");
     }
 
-    // decisions 1.7: a cluster without dynamic resource allocation has no claims of devices; silence is no answer.
+    // decisions 1.7: a cluster without dynamic resource allocation has no device claims. A missing answer proves
+    // nothing.
     #[tokio::test]
     async fn claims_of_devices_are_absent_only_when_the_api_server_says_so() {
         fn none() -> Value {
@@ -761,7 +770,7 @@ mod tests {
         assert_eq!(names, ["gas-3f2a1b4c", "ann-4f2a1b4c"]);
     }
 
-    // security.md L5: a record that had no room for all agents still names every claim.
+    // security.md L5: a record without room for all agents still names every claim.
     #[test]
     fn a_volume_is_checked_against_the_claims_when_the_record_names_them_all() {
         let more = |kind: &str| -> TombstoneSpec {
@@ -773,7 +782,7 @@ mod tests {
         assert!(lists_all_claims(&more("Agent")) && !lists_all_claims(&more("PersistentVolumeClaim")));
     }
 
-    // security.md L3: whoever can write a status cannot have an object of somebody else destroyed.
+    // security.md L3: a user who can write a status cannot make the operator destroy an object of another owner.
     #[tokio::test]
     async fn an_object_is_ours_by_its_labels_or_by_the_name_of_the_rule() {
         let cluster = cluster(&[]);

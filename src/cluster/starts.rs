@@ -1,9 +1,11 @@
-//! Turns to start: only so many towns start at once, and namespaces share the places fairly.
+//! Turns to start: only a limited number of towns start at the same time, and the namespaces share the places fairly.
 //!
-//! A town that starts pulls images, mounts volumes and takes room on a node; a thousand at once would keep each
-//! other from getting anywhere. Invariants kept here: [`FairQueue`] says whose turn it is, so that the towns of one
-//! tenant do not keep those of another from waking; a turn ends after [`TURN`], so that a pod that never becomes
-//! Ready holds no place for longer; a town that is gone, foreign or unreadable holds none.
+//! A town that starts pulls images, mounts volumes and uses capacity of a node. A thousand starts at the same time
+//! would block each other. Invariants kept here:
+//! - [`FairQueue`] decides the next turn, so that the towns of one tenant do not keep the towns of another from
+//!   waking.
+//! - A turn ends after [`TURN`], so that a pod that never becomes Ready does not hold a place for longer.
+//! - A town that is gone, foreign or unreadable holds no place.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -19,7 +21,7 @@ use crate::telemetry::Metrics;
 /// The longest time for which a town that is not Ready holds a place.
 const TURN: SignedDuration = SignedDuration::from_mins(2);
 
-/// The places, and the towns that hold one or wait for one.
+/// The places, and the towns that hold a place or wait for one.
 pub(super) struct Starts {
     state: Mutex<State>,
     looks: Looks,
@@ -28,22 +30,22 @@ pub(super) struct Starts {
 
 struct State {
     queue: FairQueue<Uid>,
-    /// Towns that hold a place, and until when.
+    /// Towns that hold a place, with the end of their turns.
     starting: HashMap<Uid, (ObjectKey, Timestamp)>,
-    /// Towns that wait, and since when.
+    /// Towns that wait, with the begin of their wait.
     waiting: HashMap<Uid, (ObjectKey, Timestamp)>,
 }
 
 impl Starts {
-    /// All places are free.
+    /// A queue in which all places are free.
     pub(super) fn new(places: u16, looks: Looks, metrics: Arc<Metrics>) -> Self {
         let (starting, waiting) = (HashMap::new(), HashMap::new());
         let state = Mutex::new(State { queue: FairQueue::new(places), starting, waiting });
         Self { state, looks, metrics }
     }
 
-    /// Whether this town may create its pod now: it holds a place, or gets one. Else it waits, since its first
-    /// call, and is looked at when it has a place.
+    /// Whether this town may create its pod now: the town holds a place, or gets one. Otherwise the town waits from
+    /// its first call on, and is enqueued when it gets a place.
     pub(super) fn turn(&self, uid: &Uid, key: &ObjectKey, now: Timestamp) -> bool {
         let mut state = lock(&self.state);
         state.end_turns(now);
@@ -55,8 +57,8 @@ impl Starts {
         state.starting.contains_key(uid)
     }
 
-    /// The pod of this town was created at this time, and is not Ready: its turn ends accordingly. A town that has
-    /// a pod does not wait for a place.
+    /// Sets the end of the turn of a town that has a pod and is not Ready, from the creation time of the pod. A town
+    /// with a pod does not wait for a place.
     pub(super) fn keep(&self, uid: &Uid, created: Timestamp, now: Timestamp) {
         let mut state = lock(&self.state);
         state.leave_queue(uid);
@@ -67,7 +69,7 @@ impl Starts {
         self.admit(&mut state, now, None);
     }
 
-    /// A leader before this process let this town start at this time.
+    /// Continues the turn that a previous leader gave to this town at this time.
     pub(super) fn resume(&self, uid: &Uid, key: &ObjectKey, created: Timestamp, now: Timestamp) {
         let until = after_turn(created);
         let mut state = lock(&self.state);
@@ -77,7 +79,7 @@ impl Starts {
         }
     }
 
-    /// The town has started, failed to start, does not want to start any more, or is gone.
+    /// Ends the turn: the town has started, failed to start, no longer wants to start, or is gone.
     pub(super) fn release(&self, uid: &Uid, now: Timestamp) {
         let mut state = lock(&self.state);
         let held = state.end_turn(uid);
@@ -86,7 +88,7 @@ impl Starts {
         }
     }
 
-    /// The same for whatever town is known by this name: none of this installation, or none that can be read.
+    /// The same for every town known by this name, because no readable town of this installation has this name.
     pub(super) fn release_named(&self, key: &ObjectKey, now: Timestamp) {
         let named: Vec<Uid> = {
             let state = lock(&self.state);
@@ -98,13 +100,14 @@ impl Starts {
         }
     }
 
-    /// When the turn of this town ends; `None`: it holds no place. The town is looked at then, so that the place
-    /// does not stay with it.
+    /// The end of the turn of this town; `None`: the town holds no place. The town is enqueued for this time, so that
+    /// it does not keep the place.
     pub(super) fn turn_ends(&self, uid: &Uid) -> Option<Timestamp> {
         lock(&self.state).starting.get(uid).map(|(_, until)| *until)
     }
 
-    /// Gives the free places to those whose turn it is. All but `asking` are looked at, to use them.
+    /// Gives the free places to the next towns. All towns except `asking` are enqueued, so that they use their
+    /// places.
     fn admit(&self, state: &mut State, now: Timestamp, asking: Option<&Uid>) {
         while let Some(uid) = state.queue.admit() {
             let Some((key, since)) = state.waiting.remove(&uid) else { continue };
@@ -119,7 +122,7 @@ impl Starts {
 }
 
 impl State {
-    /// Returns the places of towns whose turn is over.
+    /// Releases the places of towns whose turn is over.
     fn end_turns(&mut self, now: Timestamp) {
         let over: Vec<Uid> = self
             .starting
@@ -132,7 +135,7 @@ impl State {
         }
     }
 
-    /// Returns the place of a town. Returns whether it held one.
+    /// Releases the place of a town. Returns whether the town held one.
     fn end_turn(&mut self, uid: &Uid) -> bool {
         let held = self.starting.remove(uid);
         if let Some((key, _)) = &held {
@@ -141,7 +144,7 @@ impl State {
         held.is_some()
     }
 
-    /// Takes a town out of the queue. Returns whether it waited.
+    /// Removes a town from the queue. Returns whether the town waited.
     fn leave_queue(&mut self, uid: &Uid) -> bool {
         let waited = self.waiting.remove(uid);
         if let Some((key, _)) = &waited {
@@ -164,7 +167,7 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
-    /// So many places, and towns that ask for them by `<namespace>/<name>`.
+    /// A queue with towns that ask for turns, by `<namespace>/<name>`.
     struct Scene {
         starts: Starts,
         metrics: Arc<Metrics>,
@@ -182,7 +185,7 @@ mod tests {
             self.starts.turn(&Uid::new(name), &key(name), at(now))
         }
 
-        /// The towns that are to be looked at after this one has given up its place.
+        /// The towns that are enqueued after this town has released its place.
         fn release(&mut self, name: &str, now: i64) -> Vec<Look> {
             self.starts.release(&Uid::new(name), at(now));
             self.asked()
@@ -248,7 +251,7 @@ mod tests {
         assert!(scene.turn("a/1", 0));
         assert!(!scene.turn("b/1", 10));
         assert_eq!(scene.starts.turn_ends(&Uid::new("a/1")), Some(at(120)));
-        // Its pod came later, and its turn counts from there.
+        // The pod is created later, and the turn counts from its creation.
         scene.starts.keep(&Uid::new("a/1"), at(20), at(21));
         assert_eq!(scene.starts.turn_ends(&Uid::new("a/1")), Some(at(140)));
         scene.starts.keep(&Uid::new("a/1"), at(20), at(139));
@@ -285,7 +288,7 @@ mod tests {
                 }
             }
             let waited = woken.expect("it starts") - 30;
-            // With one place there is none to leave free.
+            // With only one place, no place can be kept free.
             assert!(if places == 1 { waited <= 120 } else { waited == 0 }, "{places} places: {waited} s");
             assert!(
                 pods.len() >= 4 * usize::from(places).div_ceil(2),

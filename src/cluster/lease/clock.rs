@@ -1,13 +1,13 @@
-//! The clock of leadership: it counts on while the machine sleeps, and nobody sets it.
+//! The clock of the leader election. The clock also counts while the machine is suspended, and no process can set it.
 
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// A point in time on this machine's own clock: the time since it was started.
+/// A point in time on the clock of this machine: the time since the boot.
 pub type Moment = Duration;
 
-/// Now. A machine that was suspended has slept through its lease and must know, so it is the clock that counts
+/// The current time. After a suspension the process must notice that its lease has expired, so this clock counts
 /// suspended time.
 pub fn now() -> Moment {
     let time = clock_gettime(ClockId::Boottime);

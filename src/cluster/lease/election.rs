@@ -1,21 +1,24 @@
-//! Who leads: one candidate's part in it, without requests and without a clock.
+//! The leader election from the view of one candidate, without requests and without a clock.
 //!
-//! Invariant kept here: no two candidates may write at the same time, whatever is lost, late, paused or deleted.
-//! It rests on this:
-//! - A candidate may write for a while after it *sent* a renewal that was confirmed: for `deadline`, less `margin`.
-//! - Another takes the Lease only after it has not seen it change for `lease`, which is longer, each by its own
-//!   clock; no two clocks are ever compared. It takes the very object that it saw: a renewal that came between wins.
-//! - A Lease that its holder gave up, after its last write, is taken at once. So is one that an earlier process in the
-//!   same pod held: it is dead, or this one would not have been started. An empty Lease without the mark of a holder
-//!   that gave it up is none of these: somebody created or replaced it, and the holder before may lead still.
-//! - A Lease that is not there may have been deleted under its holder. Whoever makes it anew begins to lead when
-//!   that holder can no longer write.
-//! - In a first installation there is no such holder. One process alone creates the mark of the installation, which
-//!   stays. It leads as soon as its Lease is confirmed, if that is within `lease - deadline` after it sent the mark:
-//!   another process that saw the mark begins to lead `lease` after it or later, and by a renewal that was sent when
-//!   this one led already.
+//! Invariant kept here: no two candidates may write at the same time, whatever is lost, late, paused or deleted. The
+//! invariant rests on these rules:
+//! - A candidate may write for `deadline` less `margin` after it *sent* a renewal that was confirmed.
+//! - Another candidate takes the Lease only after it has seen no change for `lease`, which is longer. Each candidate
+//!   uses its own clock; two clocks are never compared. The candidate replaces the very object that it saw, so a
+//!   renewal that came between wins.
+//! - A candidate takes a Lease immediately if its holder released it after the last write. The same holds if the
+//!   holder was an earlier process in the same pod: that process is dead, or this one would not have been started. An
+//!   empty Lease without the mark of a release fits neither case: a user created or replaced it, and the previous
+//!   holder may still lead.
+//! - An absent Lease may have been deleted while its holder leads. The candidate that creates it again begins to lead
+//!   when that holder can no longer write.
+//! - In a first installation there is no previous holder. Exactly one process creates the mark of the installation,
+//!   and the mark stays. That process leads as soon as its Lease is confirmed, if this happens within
+//!   `lease - deadline` after it sent the mark. Another process that saw the mark begins to lead `lease` after that or
+//!   later. Its term rests on a renewal that it sent while the first process already led.
 //!
-//! It rests on clocks that run alike: the faster may run `lease / (deadline - margin)` times as fast as the slower.
+//! The invariant assumes clocks of similar speed: the faster clock may run at most `lease / (deadline - margin)`
+//! times as fast as the slower one.
 
 use std::time::Duration;
 
@@ -24,30 +27,32 @@ use k8s_openapi::jiff::Timestamp;
 use super::clock::Moment;
 use super::record::Record;
 
-/// How long, and how often. All candidates should have the same; where they have not, the longer ones count.
+/// The durations of the election. All candidates should have the same values. If the values differ, the longer ones
+/// count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Terms {
-    /// A Lease that has not changed for so long is anybody's.
+    /// A candidate may take a Lease that has not changed for this time.
     pub lease: Duration,
-    /// Who cannot renew it for so long has lost it; shorter than `lease`.
+    /// A leader that cannot renew the Lease for this time has lost it; shorter than `lease`.
     pub deadline: Duration,
-    /// How often it is renewed, and how soon a request that failed is sent again.
+    /// The interval of the renewals, and the delay before a failed request is sent again.
     pub retry: Duration,
-    /// The last write is begun so long before the deadline.
+    /// How long before the deadline the last write may begin.
     pub margin: Duration,
 }
 
 impl Terms {
-    /// What the margin is: ample from the last look at the clock until the bytes of a request are handed over.
+    /// The default margin. It is ample for the time between the last check of the clock and the transfer of the
+    /// request to the kernel.
     pub const MARGIN: Duration = Duration::from_millis(500);
 }
 
-/// When writes may be sent.
+/// The time in which a process may send writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Term {
-    /// Not before this.
+    /// The first moment of the term.
     pub from: Moment,
-    /// Not at this or later.
+    /// The end of the term. This moment is outside of the term.
     pub until: Moment,
 }
 
@@ -58,17 +63,17 @@ impl Term {
     }
 }
 
-/// Who a process is, among all that ever were.
+/// The identity of a process, which is unique among all processes past and present.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Identity {
     holder: String,
-    /// How those begin that ran in the same pod before.
+    /// The prefix of the holders that ran in the same pod before.
     pod: Option<String>,
 }
 
 impl Identity {
-    /// A process: its name for people, the UID of its pod if it runs in one that runs no other of its kind, and
-    /// what no other process has.
+    /// An identity from the name of the process for users, the UID of its pod, and a value that no other process has.
+    /// The UID is given only if the pod runs no other process of this kind.
     pub fn new(name: &str, pod_uid: Option<&str>, instance: &str) -> Self {
         let pod = pod_uid.map(|uid| format!("{name}_{uid}_"));
         let holder =
@@ -76,7 +81,7 @@ impl Identity {
         Self { holder, pod }
     }
 
-    /// How the Lease names it.
+    /// The name of the process in the Lease.
     pub fn holder(&self) -> &str {
         &self.holder
     }
@@ -87,71 +92,72 @@ impl Identity {
     }
 }
 
-/// Why a leader leads no more.
+/// The reason why a process no longer leads.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Lost {
-    /// It could not renew in time.
+    /// The leader could not renew the Lease in time.
     #[error("it could not be renewed in time")]
     NotRenewed,
-    /// Somebody else holds it.
+    /// Another process holds the Lease.
     #[error("'{0}' holds it now")]
     Taken(String),
-    /// It is gone.
+    /// The Lease was deleted.
     #[error("somebody deleted it")]
     Deleted,
 }
 
-/// What a candidate wants to do.
+/// The next step of a candidate.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Step<O> {
     /// Read the Lease.
     Read,
-    /// Write it.
+    /// Write the Lease.
     Write(Write<O>),
-    /// Nothing before this, unless the Lease changes.
+    /// Do nothing before this moment, unless the Lease changes.
     Wait(Moment),
-    /// It led, and must not go on.
+    /// End the process, because it led and has lost the Lease.
     End(Lost),
 }
 
 /// A write of the Lease.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Write<O> {
-    /// The very object that is replaced, with its revision; `None`: there is none, and it is made.
+    /// The very object to replace, with its resource version; `None`: create the object.
     pub over: Option<O>,
-    /// What it is to say.
+    /// The new content.
     pub record: Record,
 }
 
-/// What was seen of the Lease.
+/// The last observation of the Lease.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Seen<O> {
-    /// The object as it was read, and what it says; `None`: there is none.
+    /// The object and its content; `None`: there is no Lease.
     lease: Option<(O, Record)>,
-    /// When it was first seen to say so.
+    /// When the candidate first saw this content.
     since: Moment,
 }
 
-/// One who leads or wants to. `O` is the Lease as it was read, so that what is replaced is what was decided on.
+/// A process that leads or wants to lead. `O` is the Lease as it was read, so that the write replaces the very object
+/// that the decision is based on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Candidate<O> {
     me: Identity,
     terms: Terms,
     seen: Option<Seen<O>>,
-    /// What was seen is no longer true.
+    /// The last observation is out of date.
     outdated: bool,
     term: Option<Term>,
-    /// The Lease is not read before this.
+    /// The earliest time of the next read.
     reads_from: Moment,
-    /// Nor written before this.
+    /// The earliest time of the next write.
     writes_from: Moment,
-    /// When it sent the mark of the installation, if it alone created that.
+    /// When this process sent the mark of the installation; `None`: another process created the mark.
     installs: Option<Moment>,
     lost: Option<Lost>,
 }
 
 impl<O: Clone + PartialEq> Candidate<O> {
-    /// One who knows nothing yet.
+    /// A candidate that has not observed the Lease yet.
     pub fn new(me: Identity, terms: Terms) -> Self {
         let (reads_from, writes_from) = (Moment::ZERO, Moment::ZERO);
         Self {
@@ -167,23 +173,23 @@ impl<O: Clone + PartialEq> Candidate<O> {
         }
     }
 
-    /// This process alone created the mark of the installation, by a request that was sent then: no other process of the
-    /// installation ran before.
+    /// Records that this process created the mark of the installation, with a request sent at `sent`. Therefore no
+    /// other process of the installation ran before.
     pub fn installs(&mut self, sent: Moment) {
         self.installs = Some(sent);
     }
 
-    /// When it may write, as far as it is known now.
+    /// The term of this process, as far as it is known now.
     pub fn term(&self) -> Option<Term> {
         self.term
     }
 
-    /// What the Lease said last.
+    /// The last known content of the Lease.
     pub fn record(&self) -> Option<&Record> {
         self.seen.as_ref()?.lease.as_ref().map(|(_, record)| record)
     }
 
-    /// What to do now. `wall`: the time for people.
+    /// Decides the next step. `wall` is the wall-clock time for users.
     pub fn next(&mut self, now: Moment, wall: Timestamp) -> Step<O> {
         if let Some(term) = self.term
             && now >= term.until
@@ -202,16 +208,17 @@ impl<O: Clone + PartialEq> Candidate<O> {
         if now < due { Step::Wait(due.min(wakes)) } else { self.write(now, wall) }
     }
 
-    /// When its own term begins or ends next.
+    /// The next begin or end of the own term.
     fn wakes(&self, now: Moment) -> Moment {
         self.term
             .map_or(Moment::MAX, |term| if now < term.from { term.from.min(term.until) } else { term.until })
     }
 
-    /// From when on the Lease is this candidate's to write.
+    /// The moment from which this candidate may write the Lease.
     fn ripe_at(&self, seen: &Seen<O>) -> Moment {
         let Some((_, record)) = &seen.lease else { return seen.since };
-        // One who never led has nothing to leave: it only waited for another to end, and so must its successor.
+        // A previous process that never led only waited for the term of another to end. Its successor must wait for
+        // that end too.
         let succeeds = self.me.succeeds(&record.holder) && record.acquired.is_some();
         if record.holder == self.me.holder || record.is_free() || succeeds {
             seen.since
@@ -229,7 +236,7 @@ impl<O: Clone + PartialEq> Candidate<O> {
         let mine = before.holder == self.me.holder;
         let acquired = match before.acquired.filter(|_| mine) {
             Some(time) => Some(time),
-            // Made anew: it does not lead before its time has come.
+            // The Lease is new: the process does not lead before the end of its wait.
             None if made || (mine && self.term.is_none_or(|term| now < term.from)) => None,
             None => Some(renewed),
         };
@@ -242,7 +249,7 @@ impl<O: Clone + PartialEq> Candidate<O> {
         })
     }
 
-    /// The Lease was read; `now`: when the answer was there.
+    /// Records a read of the Lease. `now` is the time at which the answer arrived.
     pub fn saw(&mut self, lease: Option<(O, Record)>, now: Moment) {
         self.outdated = false;
         let says = lease.as_ref().map(|(_, record)| record);
@@ -250,12 +257,14 @@ impl<O: Clone + PartialEq> Candidate<O> {
             let why = says.map_or(Lost::Deleted, |record| Lost::Taken(record.holder.clone()));
             self.lose(why, now);
         }
-        // Two records that say the same are not the same if the object changed between them: others may have led.
+        // If the object changed, the wait starts again even for an equal record: another process may have led
+        // between.
         let same = self.seen.as_ref().filter(|seen| seen.lease == lease).map(|seen| seen.since);
         self.seen = Some(Seen { lease, since: same.unwrap_or(now) });
     }
 
-    /// A write was confirmed: this is what the Lease is now. `sent`: when the request was sent.
+    /// Records a confirmed write. `object` and `record` are the Lease now, and `sent` is the time at which the
+    /// request was sent.
     pub fn wrote(&mut self, object: O, record: Record, sent: Moment, now: Moment) {
         let made = self.seen.as_ref().is_some_and(|seen| seen.lease.is_none());
         let in_time = |first: Moment| now < first + self.terms.lease.saturating_sub(self.terms.deadline);
@@ -266,7 +275,7 @@ impl<O: Clone + PartialEq> Candidate<O> {
         self.seen = Some(Seen { lease: Some((object, record)), since: now });
         let until = sent + self.terms.deadline.saturating_sub(self.terms.margin);
         match self.term {
-            // What comes after the end does not undo it.
+            // An answer after the end of the term does not extend the term.
             Some(term) if now >= term.until => self.lose(Lost::NotRenewed, now),
             Some(term) => self.term = Some(Term { until, ..term }),
             None if now < until && self.lost.is_none() => self.term = Some(Term { from: now + waits, until }),
@@ -274,24 +283,26 @@ impl<O: Clone + PartialEq> Candidate<O> {
         }
     }
 
-    /// A write was refused, because the Lease is not what it was: it is read at once, and written again in its time.
+    /// Records a refused write: the Lease has changed. The candidate reads it immediately, and writes again after
+    /// `retry`.
     pub fn refused(&mut self, sent: Moment) {
         self.outdated = true;
         self.writes_from = sent + self.terms.retry;
     }
 
-    /// What was seen may not be true any more: the Lease is read again.
+    /// Marks the observation as out of date, so that the candidate reads the Lease again.
     pub fn doubt(&mut self) {
         self.outdated = true;
     }
 
-    /// A request failed, or was not answered.
+    /// Records a request that failed or got no answer.
     pub fn failed(&mut self, sent: Moment) {
         self.reads_from = sent + self.terms.retry;
         self.writes_from = sent + self.terms.retry;
     }
 
-    /// Gives up: from now on nothing may be written. Who has led and holds the Lease frees it by this write.
+    /// Ends the candidacy: from now on the process may write nothing. A leader that holds the Lease releases it with
+    /// the returned write.
     pub fn resign(&mut self, now: Moment) -> Option<Write<O>> {
         let led = self.term.take().is_some_and(|term| term.covers(now));
         let (object, record) = self.seen.as_ref()?.lease.as_ref()?;
@@ -299,7 +310,7 @@ impl<O: Clone + PartialEq> Candidate<O> {
         mine.then(|| Write { over: Some(object.clone()), record: record.freed() })
     }
 
-    /// The term is over. One who had not begun to lead is a candidate as before.
+    /// Ends the term. A candidate that had not begun to lead stays a candidate.
     fn lose(&mut self, why: Lost, now: Moment) {
         if self.term.take().is_some_and(|term| term.from <= now) {
             self.lost = Some(why);

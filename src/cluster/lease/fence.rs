@@ -1,7 +1,8 @@
-//! The fence: a write passes only in this process's term.
+//! The fence: a write passes only in the term of this process.
 //!
-//! Invariant kept here: nothing but a read is handed on to be sent outside of the term, and what waits below, for a
-//! connection or a token, is dropped unsent when the term ends meanwhile: it is asked each time before it may go on.
+//! Invariant kept here: outside of the term the fence passes only reads to the service below. The service below may
+//! wait for a connection or a token. If the term ends during that wait, the fence drops the write before it is sent:
+//! the fence checks the term before each poll.
 
 use std::fmt;
 use std::future::Future;
@@ -16,11 +17,11 @@ use super::clock::Moment;
 use super::election::Term;
 use crate::lifecycle::Guard;
 
-/// Where the API server answers reviews.
+/// The paths of reviews on the API server.
 const REVIEWS: [&str; 2] =
     ["/apis/authentication.k8s.io/v1/tokenreviews", "/apis/authorization.k8s.io/v1/subjectaccessreviews"];
 
-/// Lets a client's writes pass in a term only. A layer that belongs below all that waits.
+/// A layer that passes the writes of a client only in a term. The layer belongs below every layer that waits.
 #[derive(Clone, Debug)]
 pub struct Fence {
     term: watch::Receiver<Option<Term>>,
@@ -28,7 +29,7 @@ pub struct Fence {
 }
 
 impl Fence {
-    /// A fence that opens in the terms that are published, by this clock.
+    /// A fence that opens in the terms from this channel, by this clock.
     pub fn new(term: watch::Receiver<Option<Term>>, now: fn() -> Moment) -> Self {
         Self { term, now }
     }
@@ -38,10 +39,10 @@ impl Fence {
     }
 }
 
-/// A write that was stopped at the fence.
+/// A write that the fence stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fenced {
-    /// Whether it may have been sent before.
+    /// Whether the client may have sent the write already.
     pub begun: bool,
 }
 
@@ -65,7 +66,7 @@ impl<S> Layer<S> for Fence {
     }
 }
 
-/// See [`Fence`].
+/// The service of the layer [`Fence`].
 #[derive(Clone, Debug)]
 pub struct FencedService<S> {
     inner: S,
@@ -105,7 +106,8 @@ where
     }
 }
 
-/// Whether a request asks who somebody is, or what somebody may do. It is a POST, and changes nothing.
+/// Whether a request is a review: the authentication of a token, or the authorization of an access. A review is a
+/// POST, but it changes nothing.
 fn is_review<B>(request: &Request<B>) -> bool {
     *request.method() == Method::POST && REVIEWS.contains(&request.uri().path())
 }
@@ -124,13 +126,13 @@ mod tests {
         Duration::from_secs(100)
     }
 
-    /// A term of so many seconds before and after now.
+    /// A term from `before` seconds before now to `after` seconds after now.
     fn term(before: u64, after: u64) -> Term {
         let from = now().saturating_sub(Duration::from_secs(before));
         Term { from, until: now() + Duration::from_secs(after) }
     }
 
-    /// What was asked of what lies below the fence, and when it answers.
+    /// The service below the fence. It counts the requests, and answers when the gate opens.
     struct Below {
         begun: Arc<AtomicUsize>,
         gate: Option<oneshot::Receiver<()>>,
@@ -148,7 +150,7 @@ mod tests {
         fn call(&mut self, _: Request<()>) -> Self::Future {
             let (begun, gate) = (self.begun.clone(), self.gate.take());
             Box::pin(async move {
-                // As a client does that waits for its connection.
+                // A client waits for its connection in the same way.
                 if let Some(gate) = gate {
                     gate.await?;
                 }
@@ -162,7 +164,7 @@ mod tests {
         Request::builder().method(method).uri("/").body(()).unwrap()
     }
 
-    /// What comes of a request in this term, and how often it was sent.
+    /// The result of a request in this term, and how often it was sent.
     async fn outcome(method: Method, term: Option<Term>) -> (Result<&'static str, Fenced>, usize) {
         let begun = Arc::new(AtomicUsize::new(0));
         let (_sender, receiver) = watch::channel(term);

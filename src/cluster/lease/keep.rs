@@ -1,4 +1,4 @@
-//! Getting the Lease, keeping it, and giving it back: the requests that a candidate asks for, and nothing else.
+//! The requests of a candidate: to get, keep and release the Lease.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,42 +24,42 @@ use crate::cluster::client::connect_unfenced;
 use crate::cluster::write::post_params;
 use crate::telemetry::Metrics;
 
-/// Longest wait for one answer; less where the terms are short.
+/// The longest timeout of one request. With short terms the timeout is shorter.
 const TRY: Duration = Duration::from_secs(5);
 
-/// Who stands for leadership, and where.
+/// The parameters of a candidate.
 #[derive(Clone, Debug)]
 pub struct Candidacy {
-    /// The Lease's namespace.
+    /// The namespace of the Lease.
     pub namespace: String,
-    /// The install id, which names the Lease.
+    /// The install id, which determines the name of the Lease.
     pub install: String,
-    /// The label of the installation's objects.
+    /// The label of the objects of the installation.
     pub label: String,
-    /// The release that runs this process, as `<namespace>/<name>`; empty: not known.
+    /// The release that runs this process, as `<namespace>/<name>`; empty: unknown.
     pub release: String,
-    /// This process.
+    /// The identity of this process.
     pub me: Identity,
-    /// How long, and how often.
+    /// The durations of the election.
     pub terms: Terms,
 }
 
-/// The name of the Lease of an installation. It follows from the install id, so that all operators of an installation
-/// stand for the same Lease, whichever release they belong to.
+/// The name of the Lease of an installation. The name depends only on the install id, so that all operators of an
+/// installation compete for the same Lease, whichever release they belong to.
 pub fn lease_name(install_id: &str) -> String {
     format!("{}-{install_id}", names::MANAGER)
 }
 
-/// The name of the mark of an installation: a Lease that the first process creates, that nobody renews, and that stays.
-/// An install id has no dot, so no installation's Lease has this name.
+/// The name of the mark of an installation: a Lease that the first process creates, that no process renews, and that
+/// stays. An install id has no dot, so no Lease of an installation has this name.
 fn mark_name(install_id: &str) -> String {
     format!("{}.installed", lease_name(install_id))
 }
 
-/// Why this process may not run as the installation that it says it is, or cannot know.
+/// The reason why this process may not run under its install id, or cannot find out whether it may.
 #[derive(Debug, thiserror::Error)]
 pub enum LeaseError {
-    /// No client could be made.
+    /// The creation of a client failed.
     #[error("no cluster: {0}")]
     Client(#[source] kube::Error),
     /// The Lease could not be read.
@@ -67,17 +67,17 @@ pub enum LeaseError {
     Unread {
         /// Namespace and name.
         lease: String,
-        /// The client's own error.
+        /// The error of the client.
         #[source]
         source: kube::Error,
     },
-    /// No thread could be started for the Lease.
+    /// The thread for the Lease could not be started.
     #[error("the thread that renews the lease cannot be started: {0}")]
     NoThread(#[source] std::io::Error),
-    /// The thread for the Lease ended before the Lease was read.
+    /// The thread for the Lease ended before the first read of the Lease.
     #[error("the thread that renews the lease ended; this is a bug")]
     ThreadEnded,
-    /// It was installed under another id.
+    /// The release was installed under another id.
     #[error(
         "lease {lease} says that this installation is '{kept}', not '{given}': everything that it made carries that \
          id; start with --install-id {kept}, or delete this lease when nothing of '{kept}' is left"
@@ -92,44 +92,44 @@ pub enum LeaseError {
     },
 }
 
-/// Where terms are published.
+/// The sender that publishes the terms.
 pub struct Office(watch::Sender<Option<Term>>);
 
-/// A fence, and who opens it.
+/// A fence, and the sender that opens it.
 pub fn office() -> (Office, Fence) {
     let (sender, term) = watch::channel(None);
     (Office(sender), Fence::new(term, now))
 }
 
-/// How this process stands.
+/// The state of this process in the election.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Standing {
-    /// The Lease has not answered yet.
+    /// The first read of the Lease has not finished.
     Undecided,
-    /// Another leads, or nobody yet.
+    /// Another process leads, or no process leads yet.
     Standby,
-    /// This one leads.
+    /// The process leads.
     Leading,
-    /// It must end, for this reason.
+    /// The process must end, for this reason.
     Ended(String),
 }
 
-/// This process's part in who leads.
+/// The handle of the leader election of this process.
 pub struct Leadership {
     standing: watch::Receiver<Standing>,
     resign: CancellationToken,
-    /// Its other end is dropped when the Lease is kept no more.
+    /// The thread drops the sender when it no longer keeps the Lease.
     ended: oneshot::Receiver<()>,
 }
 
 impl Leadership {
-    /// Whether this process leads, once that is known for the first time.
+    /// Waits for the first decision, and returns whether this process leads.
     pub async fn leads_at_first(&mut self) -> bool {
         let known = self.standing.wait_for(|standing| *standing != Standing::Undecided).await;
         known.is_ok_and(|standing| *standing == Standing::Leading)
     }
 
-    /// Waits until this process leads; an error says why it never will.
+    /// Waits until this process leads. An error gives the reason why it never will.
     pub async fn won(&mut self) -> Result<(), String> {
         let decided = |standing: &Standing| matches!(standing, Standing::Leading | Standing::Ended(_));
         match self.standing.wait_for(decided).await.as_deref() {
@@ -139,7 +139,7 @@ impl Leadership {
         }
     }
 
-    /// Waits until this process must end, and says why.
+    /// Waits until this process must end, and returns the reason.
     pub async fn lost(&mut self) -> String {
         match self.standing.wait_for(|standing| matches!(standing, Standing::Ended(_))).await.as_deref() {
             Ok(Standing::Ended(why)) => why.clone(),
@@ -147,19 +147,19 @@ impl Leadership {
         }
     }
 
-    /// Gives up: from now on no write is sent, and another may lead at once.
+    /// Gives up leadership: from now on no write is sent, and another process may lead immediately.
     pub async fn resign(self) {
         self.resign.cancel();
-        // The thread logs what went wrong.
+        // The thread logs its own errors.
         let _ = self.ended.await;
     }
 }
 
-/// Nobody keeps the Lease.
+/// The reason to end if the thread of the Lease is gone.
 const GONE: &str = "the lease is kept no more; this is a bug";
 
-/// Stands for leadership until [`Leadership::resign`], or until a term that began is lost. The Lease is kept on a
-/// thread and a runtime of its own: work that occupies all other threads does not end a term.
+/// Starts the candidacy. It lasts until [`Leadership::resign`], or until this process loses a term that has begun.
+/// The Lease has its own thread and its own runtime, so that busy worker threads do not end a term.
 pub async fn stand(
     candidacy: Candidacy,
     office: Office,
@@ -169,7 +169,8 @@ pub async fn stand(
     stand_with(candidacy, office, metrics, async move || connect_unfenced(&me).await).await
 }
 
-/// The same with a client that is made on the thread, where the connections of the client live.
+/// The same as [`stand`], with a client from `connect`. The client is created on the thread of the Lease, because its
+/// connections live there.
 async fn stand_with(
     candidacy: Candidacy,
     office: Office,
@@ -181,7 +182,7 @@ async fn stand_with(
     let (ends, ended) = oneshot::channel::<()>();
     let resign = CancellationToken::new();
     let resigned = resign.clone();
-    // Made and run on the thread: it need not be able to change threads.
+    // The future is created and run on the thread, so it need not be `Send`.
     let keep = async move || {
         let keeper = match connect().await {
             Ok(client) => Keeper::begin(client, candidacy, office, sender, metrics).await,
@@ -189,7 +190,7 @@ async fn stand_with(
         };
         match keeper {
             Ok(keeper) => {
-                // A start that was given up meanwhile has no use for the Lease.
+                // If the start was abandoned meanwhile, the Lease is not needed.
                 if begins.send(Ok(())).is_ok() {
                     keeper.keep(resigned).await;
                 }
@@ -220,11 +221,11 @@ struct Keeper {
     metrics: Arc<Metrics>,
 }
 
-/// What a watch of the Lease tells.
+/// An event of the watch of the Lease.
 enum Change {
-    /// This is what it is; `None`: it is gone.
+    /// The current Lease; `None`: the Lease is deleted.
     Now(Option<Box<Lease>>),
-    /// Nothing, for the time being.
+    /// The watch failed. No events come until it recovers.
     Broken,
 }
 
@@ -258,8 +259,9 @@ impl Keeper {
         Ok(keeper)
     }
 
-    /// A first installation need not wait for a leader before it. Its proof: this process alone creates the mark of the
-    /// installation, and no object carries its label. Whatever fails proves nothing.
+    /// Checks for a first installation, which need not wait for a previous leader. The proof has two parts: this
+    /// process itself creates the mark of the installation, and no object carries the label of the installation. An
+    /// error proves nothing.
     async fn install(&mut self) {
         let sent = now();
         match self.answered(self.api.create(&post_params(), &self.mark())).await {
@@ -299,7 +301,7 @@ impl Keeper {
         Lease { metadata, spec: Some(spec) }
     }
 
-    /// Whether a town or the record of a destruction carries the label of this installation.
+    /// Whether a Town or a Tombstone carries the label of this installation.
     async fn has_objects(&self) -> Result<bool, kube::Error> {
         let one =
             ListParams::default().labels(&format!("{}={}", names::INSTALL, self.candidacy.label)).limit(1);
@@ -309,7 +311,8 @@ impl Keeper {
         Ok(!towns.items.is_empty() || !tombstones.items.is_empty())
     }
 
-    /// Refuses a release that led under another id before: everything that it made would be left alone.
+    /// Refuses a release that led under another id before. Otherwise the operator would ignore everything that the
+    /// release created.
     async fn was_installed_with_this_id(&self) -> Result<(), LeaseError> {
         if self.candidacy.release.is_empty() {
             return Ok(());
@@ -325,7 +328,7 @@ impl Keeper {
         Ok(())
     }
 
-    /// Refuses a Lease that keeps another install id.
+    /// Refuses a Lease that records another install id.
     fn is_ours(&self, lease: &Lease) -> Result<(), LeaseError> {
         match lease.annotations().get(names::INSTALL) {
             Some(kept) if *kept != self.candidacy.install => Err(LeaseError::OtherInstall {
@@ -341,7 +344,7 @@ impl Keeper {
         format!("{}/{}", self.candidacy.namespace, self.name)
     }
 
-    /// Does what the candidate asks for, until it ends.
+    /// Executes the steps of the candidate until the candidate ends.
     async fn keep(mut self, resign: CancellationToken) {
         let mut changes: Option<BoxStream<'static, Change>> = None;
         let mut broken = false;
@@ -360,7 +363,7 @@ impl Keeper {
                     }
                 }
                 Step::Wait(until) => {
-                    // One who waits for another's end is told of each change, and asks only where that fails.
+                    // A waiting candidate gets each change from the watch. It polls only while the watch is broken.
                     let changes = changes.get_or_insert_with(|| watch_lease(&self.api, &self.name));
                     let poll = now() + self.candidacy.terms.retry;
                     let until = if broken { until.min(poll) } else { until };
@@ -428,7 +431,8 @@ impl Keeper {
         Ok(())
     }
 
-    /// The Lease is replaced as it was read, or made; never without its revision, and never another by that name.
+    /// Replaces the Lease as it was read, or creates it. The resource version and the UID prevent the replacement of
+    /// a changed Lease, or of another Lease with the same name.
     async fn put(&self, lease: &Lease) -> Result<Lease, kube::Error> {
         match lease.metadata.uid {
             Some(_) => self.api.replace(&self.name, &post_params(), lease).await,
@@ -451,7 +455,7 @@ impl Keeper {
         lease
     }
 
-    /// The Lease was read; it must be this installation's.
+    /// Records a read of the Lease. The Lease must belong to this installation.
     fn saw(&mut self, found: Option<Lease>) -> Result<(), LeaseError> {
         if let Some(lease) = &found {
             self.is_ours(lease)?;
@@ -464,7 +468,7 @@ impl Keeper {
         Ok(())
     }
 
-    /// Opens or closes the fence, and says how this process stands.
+    /// Opens or closes the fence, and publishes the state of this process.
     fn publish(&self, step: &Step<Lease>) {
         let term = self.candidate.term();
         self.office.0.send_replace(term);
@@ -488,7 +492,7 @@ impl Keeper {
         }
     }
 
-    /// Nothing is written any more.
+    /// Closes the fence for good, so that no write is sent any more.
     fn end(&self, why: &str) {
         self.office.0.send_replace(None);
         self.metrics.leads(false);
@@ -516,7 +520,7 @@ impl Keeper {
     }
 }
 
-/// A request to which there was no answer, or none that helps.
+/// A failed request.
 #[derive(Debug, thiserror::Error)]
 enum Failed {
     #[error(transparent)]
@@ -529,7 +533,7 @@ async fn until_moment(moment: Moment) {
     tokio::time::sleep(moment.saturating_sub(now())).await;
 }
 
-/// Follows the Lease.
+/// Watches the Lease.
 fn watch_lease(api: &Api<Lease>, name: &str) -> BoxStream<'static, Change> {
     let only = watcher::Config::default().fields(&format!("metadata.name={name}"));
     let mut listed = None;
@@ -578,7 +582,7 @@ mod tests {
         margin: Duration::from_millis(50),
     };
 
-    /// An API server that knows nothing but Leases.
+    /// An API server that serves only Leases, and lists of labelled objects.
     #[derive(Default)]
     struct Server {
         leases: Mutex<Leases>,
@@ -649,7 +653,7 @@ mod tests {
             (StatusCode::OK, lease)
         }
 
-        /// Blocks this thread while the Lease is renewed, for so long. Returns whether it was.
+        /// Blocks this thread for `time`, and returns whether the Lease was renewed throughout.
         fn is_renewed_for(&self, time: Duration) -> bool {
             let began = Instant::now();
             let mut leases = self.leases.lock().unwrap();
@@ -694,7 +698,7 @@ mod tests {
             stand_with(candidacy("a"), office, Arc::default(), async move || Ok(for_the_thread.client()));
         let mut leadership = runtime.block_on(stands).unwrap();
         runtime.block_on(leadership.won()).unwrap();
-        // Both worker threads are occupied for longer than a leader may go without a renewal.
+        // The test occupies both worker threads for longer than a leader may stay without a renewal.
         let busy: Vec<_> = (0..2)
             .map(|_| {
                 let server = server.clone();
@@ -711,7 +715,7 @@ mod tests {
         assert_eq!(lease["metadata"]["annotations"][names::RELEASE], "town-system/town-operator");
     }
 
-    /// How often the Lease was written until its holder leads.
+    /// The number of writes of the Lease until its holder leads.
     async fn writes_until_won(server: Arc<Server>) -> u64 {
         let (office, _fence) = office();
         let client = server.clone().client();

@@ -1,9 +1,9 @@
-//! Who leads: one process of an installation at a time, as the Lease says.
+//! Leader election: at most one process of an installation leads at a time. The Lease decides which one.
 //!
-//! Invariants kept here: no write is sent but in this process's [`Term`], and no two terms overlap; whoever has lost
-//! the Lease ends. All operators of an installation stand for one Lease, which the install id names. The Lease also
-//! keeps the release that led last: everything that an installation makes is found by its id, and a start of the same
-//! release with another id would orphan all of it, so such a start is refused.
+//! Invariants kept here: a process sends a write only in its own [`Term`], and no two terms overlap. A process that
+//! has lost the Lease ends. All operators of an installation use the same Lease; the install id determines its name.
+//! The Lease also records the release that led last. The operator finds its objects by the install id, so a start of
+//! the same release with another id would orphan all of them. Such a start is refused.
 
 mod clock;
 mod election;

@@ -1,4 +1,4 @@
-//! What a Lease says of its holder.
+//! The content of a Lease.
 
 use std::time::Duration;
 
@@ -9,29 +9,29 @@ use kube::ResourceExt;
 
 use crate::api::names;
 
-/// The smallest step of a Lease's times.
+/// The resolution of the times in a Lease.
 const TICK: SignedDuration = SignedDuration::from_micros(1);
 
-/// Who holds a Lease, and since when. Its times are those of the holder's own clock: they tell people something,
-/// and tell one record from another, but are compared with no other clock.
+/// The holder of a Lease and its times. The times come from the clock of the holder. They inform users and
+/// distinguish one record from another. The operator never compares them with another clock.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Record {
-    /// Who holds it; empty: nobody.
+    /// The holder; empty: no holder.
     pub holder: String,
-    /// How long it is held after each renewal, in whole seconds.
+    /// How long the holder keeps the Lease after each renewal, in whole seconds.
     pub lease: Option<Duration>,
-    /// When its holder began to lead; `None`: it does not lead yet.
+    /// When the holder began to lead; `None`: the holder does not lead yet.
     pub acquired: Option<Timestamp>,
-    /// When it was renewed last.
+    /// The time of the last renewal.
     pub renewed: Option<Timestamp>,
-    /// How often it has changed hands.
+    /// How often the holder changed.
     pub transitions: i32,
-    /// Its last holder gave up this very Lease after its last write.
+    /// Whether the last holder released this very object after its last write.
     pub freed: bool,
 }
 
 impl Record {
-    /// What a Lease says.
+    /// Reads the record from a Lease.
     pub fn of(lease: &Lease) -> Self {
         let spec = lease.spec.clone().unwrap_or_default();
         let seconds = |seconds: i32| u64::try_from(seconds).ok().map(Duration::from_secs);
@@ -46,7 +46,7 @@ impl Record {
         }
     }
 
-    /// Lets a Lease say this. What else it says stays.
+    /// Writes this record to a Lease. All other fields of the Lease stay as they are.
     pub fn write(self, lease: &mut Lease) {
         match lease.metadata.uid.clone().filter(|_| self.freed) {
             Some(uid) => drop(lease.annotations_mut().insert(names::FREED.to_owned(), uid)),
@@ -63,19 +63,20 @@ impl Record {
         };
     }
 
-    /// Its holder gave it up after its last write. A holder that somebody struck out by hand has not; nor has that of a
-    /// Lease that was deleted and created again, replaced, or restored from a backup: it may lead still.
+    /// Whether the last holder released the Lease after its last write. A Lease from which a user removed the holder
+    /// is not free. A Lease that was deleted and created again, replaced, or restored from a backup is not free
+    /// either: the previous holder may still lead.
     pub fn is_free(&self) -> bool {
         self.holder.is_empty() && self.freed
     }
 
-    /// What its holder leaves behind that writes no more.
+    /// The record that the holder leaves when it releases the Lease.
     pub(super) fn freed(&self) -> Self {
         Self { transitions: self.transitions, freed: true, ..Self::default() }
     }
 
-    /// The time of a renewal: now, and later than the last one whatever this machine's clock says, so that every
-    /// renewal changes the record.
+    /// The time of a renewal: the current time, but always later than the last renewal, whatever the clock of this
+    /// machine shows. Therefore each renewal changes the record.
     pub(super) fn renewal(&self, wall: Timestamp) -> Timestamp {
         let now = Timestamp::from_microsecond(wall.as_microsecond()).unwrap_or(wall);
         let next = self.renewed.and_then(|last| last.checked_add(TICK).ok());
@@ -141,7 +142,7 @@ mod tests {
         let mut replaced = lease.clone();
         replaced.metadata.annotations = None;
         assert!(!Record::of(&replaced).is_free());
-        // The next holder removes it.
+        // The next holder removes the mark.
         let next = Record { holder: "next".into(), renewed: Some(at(1)), ..Record::of(&lease) };
         Record { freed: false, ..next }.write(&mut lease);
         assert!(!lease.annotations().contains_key(names::FREED));

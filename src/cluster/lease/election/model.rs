@@ -1,7 +1,8 @@
-//! Every schedule of two candidates and one Lease: writes and answers that are lost or late, processes that are
-//! paused, killed, told to end and started again, clocks that run apart, an administrator who deletes the Lease. What
-//! may happen next is tried in every order, for ever: worlds that differ only in the time of day are one. A process
-//! to which nothing happens is paused, so a read that is lost or late need not be told apart from one sent later.
+//! A model of all schedules of two candidates and one Lease. Writes and answers are lost or late. Processes are
+//! paused, killed, terminated and started again. Clocks run at different speeds. An administrator deletes the Lease.
+//! The model tries every order of events without a bound in time: worlds that differ only in the time of day are
+//! equal. A process without an event is paused. Therefore a lost or late read needs no event of its own: it equals a
+//! read that is sent later.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -12,55 +13,55 @@ use super::super::clock::Moment;
 use super::super::record::Record;
 use super::{Candidate, Identity, Step, Terms, Write};
 
-/// A second of true time is a step of the schedule.
+/// The step of the schedule: a second of true time.
 const SECOND: u32 = 1000;
 
-/// What is explored.
+/// The parameters of an exploration.
 #[derive(Clone, Copy)]
-#[allow(clippy::struct_excessive_bools)] // Each is a setting of its own.
+#[allow(clippy::struct_excessive_bools)] // Each is a separate setting.
 struct Scene {
     terms: Terms,
     /// How many milliseconds each clock counts in a true second.
     rates: [u32; 2],
-    /// How many requests may be on their way after their sender gave them up.
+    /// The largest number of requests that are still on their way after their sender abandoned them.
     ghosts: usize,
-    /// How many things may happen.
+    /// The largest number of events.
     depth: u8,
-    /// Whether an answer may come later than what it says.
+    /// Whether an answer may arrive later than the state that it describes.
     late: bool,
-    /// How often a process is killed and started again in its place.
+    /// How often a process is killed and started again in the same place.
     kills: u8,
-    /// How often a process is told to end, and started elsewhere.
+    /// How often a process is terminated and started in another place.
     ends: u8,
     /// How often the Lease is deleted.
     deletions: u8,
-    /// How often somebody puts an empty Lease in the place of the Lease, or of none.
+    /// How often a user replaces or creates the Lease as an empty one.
     recreations: u8,
-    /// Whether the Lease is there at first, free.
+    /// Whether the Lease exists at the start, and is free.
     free: bool,
-    /// Whether the mark of the installation is there at first.
+    /// Whether the mark of the installation exists at the start.
     installed: bool,
     rules: Rules,
-    /// Whether it is also looked at whether somebody leads in the end.
+    /// Whether the exploration also checks that a process leads in the end.
     rest: bool,
 }
 
-/// The rules, and ways to break them.
+/// The rules of the election, and each way to break them.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Rules {
-    /// As they are.
+    /// The rules without a change.
     Kept,
-    /// Who waits compares the time of the last renewal with its own clock.
+    /// A waiting candidate compares the time of the last renewal with its own clock.
     ClocksCompared,
-    /// A Lease that is gone is nobody's.
+    /// An absent Lease can be taken immediately.
     MadeAnewAtOnce,
-    /// A Lease without a holder is free, whoever made it.
+    /// A Lease without a holder is free, even if a user created it.
     EmptyIsFree,
-    /// A Lease is replaced whatever stands there now.
+    /// A Lease is replaced without a check of its resource version.
     WithoutRevision,
-    /// A renewal counts from when its answer came.
+    /// A renewal counts from the arrival of its answer.
     CountedFromTheAnswer,
-    /// The first process of an installation leads at once, however late its Lease is confirmed.
+    /// The first process of an installation leads immediately, however late its Lease is confirmed.
     FirstForEver,
 }
 
@@ -71,7 +72,7 @@ struct World {
     installed: bool,
     revisions: u32,
     processes: [Process; 2],
-    /// Requests on their way; their order means nothing.
+    /// Requests on their way; their order has no meaning.
     requests: Vec<Request>,
     kills: u8,
     ends: u8,
@@ -82,7 +83,7 @@ struct World {
 #[derive(Clone)]
 struct Process {
     candidate: Candidate<u32>,
-    /// How many ran in its place before it.
+    /// How many processes ran in its place before it.
     restarts: u8,
     place: u8,
 }
@@ -93,24 +94,24 @@ struct Request {
     by: usize,
     sent: Moment,
     write: Write<u32>,
-    /// What the API server made of it, once it has: the object, or a refusal.
-    #[allow(clippy::option_option)] // Nothing yet, a refusal, or the object.
+    /// The answer of the API server, after the request arrived: the object, or a refusal.
+    #[allow(clippy::option_option)] // No answer yet, a refusal, or the object.
     answer: Option<Option<(u32, Record)>>,
-    /// Whether its sender still waits for that.
+    /// Whether the sender still waits for the answer.
     awaited: bool,
 }
 
-/// What happens next.
+/// The next event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Happening {
     Second,
-    /// It does what it wants: reads, or sends a write, or ends and is started again.
+    /// The process takes its next step: a read, a write, or an end with a new start.
     Acts(usize),
-    /// A write comes to the API server.
+    /// A write arrives at the API server.
     Arrives(usize),
-    /// The sender of a write has the answer.
+    /// The sender of a write receives the answer.
     Answered(usize),
-    /// The sender of a write waits no longer. What has not arrived yet may arrive later, or is lost.
+    /// The sender of a write stops waiting. A request that has not arrived yet may arrive later, or is lost.
     GivenUp(usize),
     Killed(usize),
     ToldToEnd(usize),
@@ -118,7 +119,7 @@ enum Happening {
     Recreated,
 }
 
-/// A world, with the number of the one that it came from, and how.
+/// A world, with the number of its predecessor and the event between the two.
 type Reached = (World, Option<(usize, Happening)>);
 
 impl Process {
@@ -144,12 +145,12 @@ impl Scene {
         }
     }
 
-    /// A process's own clock.
+    /// The monotonic clock of a process.
     fn clock(&self, world: &World, process: usize) -> Moment {
         Duration::from_millis(u64::from(world.now * self.rates[process]))
     }
 
-    /// The clock on its wall: the second one is an hour behind.
+    /// The wall clock of a process. The second one is an hour behind.
     fn wall(&self, world: &World, process: usize) -> Timestamp {
         let behind = if process == 1 { 3_600_000 } else { 0 };
         Timestamp::from_millisecond(i64::from(world.now * self.rates[process]) + 10_000_000 - behind).unwrap()
@@ -165,7 +166,7 @@ impl Scene {
         })
     }
 
-    /// All that can happen, and what comes of it.
+    /// The possible events, each with the resulting world.
     fn next(&self, world: &World) -> Vec<(Happening, World)> {
         let mut all = Vec::new();
         let answered = world.requests.iter().position(|request| request.answer.is_some());
@@ -201,7 +202,7 @@ impl Scene {
         all.into_iter().filter_map(|what| Some((what, self.happens(world, what)?))).collect()
     }
 
-    /// `None`: nothing comes of it.
+    /// The world after an event; `None`: the event has no effect.
     fn happens(&self, world: &World, what: Happening) -> Option<World> {
         let mut world = world.clone();
         match what {
@@ -277,7 +278,7 @@ impl Scene {
                 {
                     record.freed = record.holder.is_empty();
                 }
-                // The mark is created where there is no Lease, by one process alone.
+                // If there is no Lease, exactly one process creates the mark.
                 let installs = found.is_none() && !std::mem::replace(&mut world.installed, true);
                 candidate.saw(found, now);
                 if installs {
@@ -297,7 +298,7 @@ impl Scene {
         Some(())
     }
 
-    /// The API server carries out a write, or refuses it.
+    /// The API server executes or refuses a write.
     fn arrives(&self, world: &mut World, number: usize) {
         let write = world.requests[number].write.clone();
         let there = world.lease.as_ref().map(|(revision, _)| *revision);
@@ -323,8 +324,8 @@ impl Scene {
         }
     }
 
-    /// Nothing bad happens any more: everybody does what it wants each second, and is answered at once. Whether
-    /// one leads in the end.
+    /// Runs the world without faults: each process takes its steps every second and gets its answers immediately.
+    /// Returns whether a process leads in the end.
     fn comes_to_rest(&self, world: &World) -> bool {
         let mut world = world.clone();
         for _ in 0..8 * self.terms.lease.as_secs() {
@@ -349,8 +350,8 @@ impl Scene {
         false
     }
 
-    /// What tells a world from others: times by how long ago they are, or how far ahead, as far as that matters;
-    /// revisions by their order, holders by who they are now.
+    /// The state of a world for comparison. A time counts relative to now, as far as it matters. A resource version
+    /// counts by its order, and a holder by the process that it names now.
     fn essence(&self, world: &World) -> Vec<u32> {
         let mut revisions: Vec<u32> = Vec::new();
         revisions.extend(world.lease.iter().map(|(revision, _)| *revision));
@@ -410,8 +411,8 @@ impl Scene {
         all
     }
 
-    /// Looks at every world that can come about. The story of the first in which two may write, or of one in which
-    /// nobody ever will; else how many worlds there are.
+    /// Explores every reachable world. Returns the number of worlds. An error is the story of the first world in
+    /// which two processes may write, or in which no process will ever lead.
     fn explore(&self) -> Result<usize, String> {
         let mut known: HashSet<Vec<u32>> = HashSet::new();
         let mut worlds: Vec<Reached> = vec![(self.start(), None)];
@@ -438,7 +439,7 @@ impl Scene {
     }
 }
 
-/// How a world came about, a line for each thing that happened.
+/// The history of a world, one line for each event.
 fn story(worlds: &[Reached], at: usize, end: &str) -> String {
     let mut lines = vec![format!("{:>3} s  {end}", worlds[at].0.now)];
     let mut number = at;
@@ -466,7 +467,7 @@ fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// A short lease, so that every schedule can be looked at; in the proportions of the real one.
+/// Parameters with a short lease, so that every schedule can be explored, in the proportions of the real ones.
 fn scene() -> Scene {
     let terms = Terms { lease: seconds(3), deadline: seconds(2), retry: seconds(1), margin: Duration::ZERO };
     Scene {
@@ -486,8 +487,8 @@ fn scene() -> Scene {
     }
 }
 
-/// A lease of which little is left between the end of one term and the next, and clocks of which the second runs
-/// faster by a seventh.
+/// Parameters with little time between the end of one term and the begin of the next. The second clock is faster by a
+/// seventh.
 fn tight(margin: Duration) -> Scene {
     let terms = Terms { lease: seconds(12), deadline: seconds(11), retry: seconds(4), margin };
     Scene { terms, rates: [3500, 4000], ..scene() }
@@ -513,8 +514,8 @@ fn i12_whatever_is_lost_or_paused_two_never_write_and_one_leads_in_the_end() {
     holds(Scene { rest: true, ..scene() });
 }
 
-/// How many things may happen where all there is would take long: all that is known to go wrong without one of the
-/// rules goes wrong sooner.
+/// The largest number of events in explorations that would take long without a bound. Every known fault of a broken
+/// rule occurs within fewer events.
 const SOON: u8 = 12;
 
 #[test]
@@ -553,7 +554,8 @@ fn i12_clocks_may_run_apart_as_far_as_the_terms_allow() {
     holds(Scene { depth: SOON, ..tight(seconds(1)) });
 }
 
-/// The same to the end, with answers that come late, and writes that are carried out long after their sender gave them up.
+/// The same without a bound, with late answers, and with writes that the API server executes long after their sender
+/// abandoned them.
 #[test]
 #[ignore = "takes minutes even if optimised: cargo test --release --lib -- --ignored i12"]
 fn i12_what_comes_late_does_not_let_two_write() {
@@ -568,7 +570,7 @@ fn i12_what_comes_late_does_not_let_two_write() {
     holds(Scene { ghosts: 1, deletions: 1, ..first });
 }
 
-/// Each rule is needed: without it the schedules find two who may write.
+/// Each rule is necessary: without it the model finds two processes that may write.
 #[test]
 fn i12_without_any_one_of_its_rules_two_may_write() {
     breaks(Scene { rules: Rules::ClocksCompared, ..scene() });
