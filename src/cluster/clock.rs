@@ -1,21 +1,21 @@
-//! The time, as the operator is told it.
+//! The wall clock of the operator.
 
 use std::fmt;
 use std::sync::Arc;
 
 use k8s_openapi::jiff::Timestamp;
 
-/// What tells the time. That of the machine, unless whoever runs the operator has another.
+/// The source of the current time. The default is the clock of the machine; tests use another.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
 
 impl Clock {
-    /// The machine's.
+    /// The clock of the machine.
     pub fn system() -> Self {
         Self::new(Timestamp::now)
     }
 
-    /// Any other.
+    /// A clock with this source.
     pub fn new(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         Self(Arc::new(now))
     }

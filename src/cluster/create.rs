@@ -1,4 +1,4 @@
-//! Creates: what each child is made from, once its owner is proven alive.
+//! Creates the children of an owner, after the proof that the owner is alive.
 
 use k8s_openapi::jiff::Timestamp;
 
@@ -13,7 +13,7 @@ use crate::api::names;
 use crate::lifecycle::{self, ObjectKey, OwnerRef, Uid, label, mode};
 use crate::resources;
 
-/// What is created.
+/// The child to create.
 #[derive(Clone, Copy)]
 pub(super) enum Child {
     Claim,
@@ -22,7 +22,7 @@ pub(super) enum Child {
     Pod,
 }
 
-/// Creates a child of the owner, from its spec as it is now.
+/// Creates a child of the owner from the current spec.
 pub(super) async fn create(
     cluster: &Cluster,
     subject: Subject<'_>,
@@ -90,7 +90,7 @@ pub(super) async fn create(
     Ok(())
 }
 
-/// 256 bits that nobody can guess, in hexadecimal digits.
+/// A random token of 256 bits, in hexadecimal digits.
 fn token() -> String {
     format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>())
 }

@@ -1,4 +1,4 @@
-//! What follows from what a watch brings: its index changes, and those are looked at whom it concerns.
+//! The effects of watch events: an event updates the index of its kind, and enqueues the affected objects.
 
 use std::collections::HashSet;
 use std::fmt::Debug;
@@ -21,23 +21,23 @@ use crate::lifecycle::{
     tombstone_name,
 };
 
-/// A kind that is watched.
+/// A kind with a watch.
 pub trait Followed: Resource<DynamicType = ()> + Clone + Debug + Decode + Send + 'static {
-    /// What is kept of an object.
+    /// The stored form of an object.
     type Kept: Indexed + PartialEq;
-    /// Where it is kept.
+    /// The index of the kind.
     fn index(cluster: &Cluster) -> &Index<Self::Kept>;
-    /// What is kept of this one; `None`: nothing.
+    /// Converts an object to its stored form; `None`: the object is not stored.
     fn kept(self) -> Option<Self::Kept>;
-    /// Whom a change of it concerns.
+    /// The objects that a change of this object affects.
     fn concerned(cluster: &Cluster, changed: &Self::Kept) -> Vec<Look>;
-    /// The labels by which an object of this kind names its owners; `None`: this kind is no child.
+    /// The labels by which an object of this kind names its owners; `None`: the kind is no child.
     fn child(_kept: &Self::Kept) -> Option<Child> {
         None
     }
-    /// An object leaves the index.
+    /// Runs when an object leaves the index.
     fn goes(_cluster: &Cluster, _kept: &Self::Kept) {}
-    /// Whether what is there now says more than what was there before did.
+    /// Whether the new state has information that the old state had not.
     fn says_more(_now: &Self::Kept, _before: &Self::Kept) -> bool {
         true
     }
@@ -64,7 +64,8 @@ impl Followed for Town {
         std::iter::once(Look::Town(changed.key())).chain(agents).chain(record).chain(left).collect()
     }
 
-    /// What the status says of a destruction this process has said itself, and looks again in time.
+    /// During a destruction this process writes the status itself, and has already scheduled the next reconcile. Such
+    /// a change has no new information.
     fn says_more(now: &Self, before: &Self) -> bool {
         let (now, before) = (&now.metadata, &before.metadata);
         let same = now.uid == before.uid
@@ -196,12 +197,12 @@ impl Followed for Tombstone {
     }
 
     fn concerned(_: &Cluster, changed: &TombstoneFacts) -> Vec<Look> {
-        // A town of the same name may be waiting for it to go.
+        // A town of the same name may wait for the deletion of the Tombstone.
         vec![Look::Tombstone(changed.key.clone()), Look::Town(changed.of.key.clone())]
     }
 }
 
-/// A child, and whom its labels name.
+/// A child, with the owners that its labels name.
 pub struct Child {
     key: ObjectKey,
     uid: Uid,
@@ -234,8 +235,8 @@ pub(super) fn is_of_another_namespace<'a>(
     })
 }
 
-/// Reports an object that carries the UID of a town or agent in another namespace. It belongs to nobody: nothing is
-/// read off it, and it is neither changed nor deleted.
+/// Reports an object that carries the UID of a town or agent in another namespace. The object has no owner here: the
+/// operator reads nothing from it, and neither changes nor deletes it.
 fn report_if_misplaced<K: Followed>(cluster: &Cluster, kept: &K::Kept) {
     let Some(child) = K::child(kept).filter(|child| child.is_misplaced(cluster)) else { return };
     let meta = ObjectMeta {
@@ -254,7 +255,7 @@ fn report_if_misplaced<K: Followed>(cluster: &Cluster, kept: &K::Kept) {
     cluster.reports.add::<K>(&meta, reason::OWNER_ELSEWHERE, &note, cluster.now());
 }
 
-/// Reports all objects that carry the UID of a town or agent in another namespace.
+/// Reports every object that carries the UID of a town or agent in another namespace.
 pub(super) fn report_misplaced(cluster: &Cluster) {
     fn all<K: Followed>(cluster: &Cluster) {
         K::index(cluster).all().iter().for_each(|kept| report_if_misplaced::<K>(cluster, kept));
@@ -265,8 +266,8 @@ pub(super) fn report_misplaced(cluster: &Cluster) {
     all::<Agent>(cluster);
 }
 
-/// Whom a change of a child concerns: its agent, and its town, which must see all of its pods gone before it
-/// sleeps.
+/// The owners that a change of a child affects: its agent, and its town. The town must see the end of all its pods
+/// before it sleeps.
 pub(super) fn owners(
     cluster: &Cluster,
     namespace: &str,
@@ -282,8 +283,8 @@ pub(super) fn owners(
     agents.iter().map(|agent| Look::Agent(agent.key())).chain(towns).collect()
 }
 
-/// Whom a change of a pod or claim concerns. Where the watches show no owner the child itself is looked at: its owners
-/// may be gone.
+/// The objects that a change of a pod or claim affects. If the watches show no owner, the child itself is enqueued:
+/// its owners may be gone.
 fn owners_or_orphan(
     cluster: &Cluster,
     key: &ObjectKey,
@@ -297,12 +298,12 @@ fn owners_or_orphan(
     owners(cluster, &key.namespace, town, agent)
 }
 
-/// Whether a town awaits the end of an agent, and not all that leads to it: both are being destroyed.
+/// Whether a town waits only for the end of an agent, and not for the steps before: both are being destroyed.
 fn only_awaits(town: &Town, agent: &Agent) -> bool {
     is_going(&town.metadata) && is_going(&agent.metadata)
 }
 
-/// The record of an object that has gone: it may go now, too, which it may not before.
+/// The record of an object that is gone. From now on the record may be deleted; before, it must stay.
 fn record_of_gone<K: Followed<Kept = K> + Indexed>(
     cluster: &Cluster,
     kind: TombstoneKind,
@@ -319,7 +320,7 @@ fn is_going(meta: &ObjectMeta) -> bool {
 }
 
 impl Cluster {
-    /// Takes what a watch brings.
+    /// Applies a watch event.
     pub fn follow<K: Followed>(&self, event: Event<Decoded<K>>) {
         let index = K::index(self);
         match event {
@@ -354,7 +355,7 @@ impl Cluster {
                         }
                     }
                 } else {
-                    // The operator does not act on an object that it cannot read.
+                    // The operator does not act on an object that it cannot decode.
                     drop(index.delete(&key, revision));
                     if let Some(uid) = uid {
                         self.starts.release(&uid, self.now());
@@ -364,7 +365,7 @@ impl Cluster {
             Event::Delete(object) => {
                 let key = ObjectKey::of(object.meta());
                 index.get(&key).inspect(|kept| K::goes(self, kept));
-                // It leaves the index first: what is found there is not forgotten yet.
+                // The object leaves the index first, because state for an object in the index must not be forgotten.
                 let before = index.delete(&key, revision(&object));
                 if let Some(uid) = Uid::of(object.meta()) {
                     self.forget(&uid);
@@ -382,8 +383,8 @@ impl Cluster {
         }
     }
 
-    /// What is kept of an object. An object of which no more than the metadata can be decoded stops no other: it is
-    /// reported, and left alone.
+    /// The stored form of an object. If only the metadata can be decoded, the operator reports the object and ignores
+    /// it, so that it does not block other objects.
     fn read_watched<K: Followed>(&self, object: Decoded<K>) -> Option<K::Kept> {
         match object.0 {
             Ok(object) => object.kept(),
@@ -396,19 +397,19 @@ impl Cluster {
     }
 }
 
-/// Whether a change of this agent can let another one in: not while it waits itself.
+/// Whether a change of this agent can free a place for another agent. A waiting agent holds no place.
 fn may_make_room(agent: &Agent) -> bool {
     agent.spec.role != Role::Crew && (!waits(agent) || is_going(&agent.metadata))
 }
 
-/// Whether the agent waits for its role, or for its turn on its rig, by its own status.
+/// Whether the agent waits for its role, or for a place on its rig, by its own status.
 fn waits(agent: &Agent) -> bool {
     agent.status.iter().flat_map(|status| &status.conditions).any(|c| {
         c.type_ == condition::READY && matches!(c.reason.as_str(), reason::ROLE_TAKEN | reason::RIG_FULL)
     })
 }
 
-/// Whether two agents of a town want the same: its one mayor's place, or one of a rig.
+/// Whether two agents of a town compete for the same place: the place of the mayor, or a place on a rig.
 fn same_place(one: &Agent, other: &Agent) -> bool {
     let role = one.spec.role;
     role == other.spec.role && (role == Role::Mayor || one.spec.rig == other.spec.rig)

@@ -1,6 +1,6 @@
-//! The gate of a town: creates pass it together, destruction and sleep alone.
+//! The gate of a town: creates share the gate, destruction and sleep need it exclusively.
 //!
-//! Invariant kept here: once a town's tombstone is being written, no create of it is under way in this
+//! Invariant kept here: from the write of the tombstone of a town on, no create for the town is in progress in this
 //! process, and none begins.
 
 use std::collections::HashMap;
@@ -12,14 +12,14 @@ use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 use super::lock;
 use crate::lifecycle::{Guard, Uid};
 
-/// The gates of all towns, by UID; also what is known of the creates of agents.
+/// The gates of all towns by UID, and the known creates of agents.
 pub struct Gates {
     gates: Mutex<HashMap<Uid, Arc<RwLock<Gate>>>>,
-    /// Since when this process alone creates: before, a predecessor may have.
+    /// The time from which only this process creates. Before, a previous leader may have created.
     since: Mutex<Timestamp>,
 }
 
-/// What this process knows of creates for one UID.
+/// The creates for one UID, as far as this process knows.
 #[derive(Default)]
 pub(super) struct Gate {
     state: Mutex<GateState>,
@@ -27,22 +27,22 @@ pub(super) struct Gate {
 
 #[derive(Clone, Copy, Default)]
 struct GateState {
-    /// Nothing passes any more: this process knows every create that it has sent.
+    /// The gate is closed for good: this process knows every create that it has sent.
     closed: bool,
-    /// Nothing was created before this process took up the object.
+    /// No object was created before this process adopted the owner.
     first: bool,
-    /// When a create was last sent that was never answered.
+    /// When the last create without an answer was sent.
     unanswered: Option<Timestamp>,
 }
 
-/// Held while a proof of life is minted and a create is under way.
+/// Shared access, for a proof of life and the create that follows.
 pub(super) struct Shared(OwnedRwLockReadGuard<Gate>);
 
-/// Held while nothing else may be under way.
+/// Exclusive access: no create is in progress.
 pub struct Exclusive(OwnedRwLockWriteGuard<Gate>);
 
-/// A create that was sent. Unless its answer comes before this is dropped (by a time-out, a panic, a
-/// shutdown), it counts as unanswered.
+/// A create that was sent. If the value is dropped before the answer (by a timeout, a panic or a shutdown), the
+/// create counts as unanswered.
 pub(super) struct Sent<'gate> {
     gate: &'gate Shared,
     at: Timestamp,
@@ -50,19 +50,20 @@ pub(super) struct Sent<'gate> {
 }
 
 impl Shared {
-    /// The object was new when this process took it up: no predecessor has a create of it under way.
+    /// Records that the object was new when this process adopted it: no previous leader has a create for it in
+    /// progress.
     pub(super) fn first(&self) {
         lock(&self.0.state).first = true;
     }
 
-    /// A create is about to be sent.
+    /// Records a create that is sent next.
     pub(super) fn send(&self, now: Timestamp) -> Sent<'_> {
         Sent { gate: self, at: now, answered: false }
     }
 }
 
 impl Sent<'_> {
-    /// The API server said what became of it.
+    /// Records that the API server answered with the result of the create.
     pub(super) fn answered(mut self) {
         self.answered = true;
     }
@@ -77,19 +78,19 @@ impl Drop for Sent<'_> {
 }
 
 impl Exclusive {
-    /// From now on nothing passes.
+    /// Closes the gate: from now on no create passes.
     pub(super) fn close(&self) {
         lock(&self.0.state).closed = true;
     }
 }
 
 impl Gates {
-    /// All open, for a process that begins now.
+    /// Open gates, for a process that begins now.
     pub(super) fn new(now: Timestamp) -> Self {
         Self { gates: Mutex::default(), since: Mutex::new(now) }
     }
 
-    /// This process creates from now on, and nobody else does.
+    /// Records that from now on only this process creates.
     pub(super) fn alone_since(&self, now: Timestamp) {
         *lock(&self.since) = now;
     }
@@ -98,34 +99,36 @@ impl Gates {
         lock(&self.gates).entry(uid.clone()).or_default().clone()
     }
 
-    /// Passes the gate together with others; `None`: it is closed for good.
+    /// Passes the gate with shared access; `None`: the gate is closed for good.
     pub(super) async fn shared(&self, uid: &Uid) -> Option<Shared> {
         let guard = self.gate(uid).read_owned().await;
         let closed = lock(&guard.state).closed;
         (!closed).then_some(Shared(guard))
     }
 
-    /// Waits until nobody is inside, and keeps everybody out.
+    /// Waits until no other task is inside, and keeps all others out.
     pub async fn exclusive(&self, uid: &Uid) -> Exclusive {
         Exclusive(self.gate(uid).write_owned().await)
     }
 
-    /// Closes the gate of an object that is being deleted, once every create under way has its answer.
+    /// Closes the gate of an object that is being deleted, after each create in progress has its answer.
     pub(super) async fn close(&self, uid: &Uid) {
         if !self.state(uid).closed {
             self.exclusive(uid).await.close();
         }
     }
 
-    /// When creates of which no answer came can no longer take effect: `None` where there are none. These are the
-    /// creates of this process that were not answered, and those of a predecessor: it sent the last one before this
-    /// process took over. Nothing that others may write, such as the tombstone annotation, has a part in it.
+    /// The time from which unanswered creates can no longer take effect; `None`: there are none. Two groups count:
+    /// the unanswered creates of this process, and the creates of a previous leader, which sent its last one before
+    /// this process became leader. The time depends on nothing that others may write, such as the tombstone
+    /// annotation.
     pub(super) fn creates_settle_at(&self, uid: &Uid, late: SignedDuration) -> Option<Timestamp> {
         self.creates_settle_since(uid, None, late)
     }
 
-    /// The same of an owner whose Tombstone was created at this time. The operator creates a Tombstone with the gate
-    /// closed, so a predecessor that created it sent its last create before it. A user cannot create one.
+    /// The same for an owner whose Tombstone was created at `recorded`. The operator creates a Tombstone while the
+    /// gate is closed. Therefore a previous leader that created the Tombstone sent its last create before it. A user
+    /// cannot create a Tombstone.
     pub(super) fn creates_settle_since(
         &self,
         uid: &Uid,
@@ -138,12 +141,13 @@ impl Gates {
         last_effect([predecessor, state.unanswered], late)
     }
 
-    /// Nobody holds a gate for long; of one that is held nothing is known.
+    /// The state of a gate. A held gate gives the default state, because its state is unknown; a gate is never held
+    /// for long.
     fn state(&self, uid: &Uid) -> GateState {
         self.gate(uid).try_read().map(|gate| *lock(&gate.state)).unwrap_or_default()
     }
 
-    /// When a predecessor may have sent its last create; `None`: it never saw the object.
+    /// When a previous leader may have sent its last create; `None`: no previous leader knew the object.
     fn predecessor(&self, state: GateState) -> Option<Timestamp> {
         (!state.first).then(|| *lock(&self.since))
     }
@@ -153,7 +157,7 @@ impl Gates {
     }
 }
 
-/// Until when the last of these creates may take effect.
+/// The time until which the last of these creates may take effect.
 fn last_effect(sent: [Option<Timestamp>; 2], late: SignedDuration) -> Option<Timestamp> {
     let last = sent.into_iter().flatten().max().filter(|_| Guard::LateCreates.holds())?;
     Some(last.checked_add(late).unwrap_or(Timestamp::MAX))

@@ -1,4 +1,4 @@
-//! The kinds that the operator reads and writes: how each is called, and by which watch it is followed.
+//! The kinds that the operator reads and writes, with their names and watches.
 
 use std::fmt::Debug;
 
@@ -10,15 +10,15 @@ use super::consistency::Kind;
 use super::decode::Decode;
 use crate::api::{Agent, Town};
 
-/// A kind of namespaced objects that we know how to look at.
+/// A namespaced kind that the operator knows.
 pub(super) trait Known:
     Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + Decode + Send + Sync + 'static
 {
-    /// Its name, as in the API.
+    /// The name of the kind in the API.
     const NAME: &'static str;
-    /// Its watch; none for what is only ever read live.
+    /// The watch of the kind; `None`: the kind is only read live.
     const WATCHED: Option<Kind>;
-    /// The object as decisions see it.
+    /// The object in the form that decisions read.
     fn observed(self) -> Self {
         self
     }

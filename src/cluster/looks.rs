@@ -1,10 +1,10 @@
-//! Asking for a look at an object that no watch has reported a change of.
+//! Requests to reconcile an object without a change from a watch.
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::lifecycle::ObjectKey;
 
-/// What is to be looked at.
+/// The object to reconcile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Look {
     /// A town.
@@ -13,24 +13,24 @@ pub enum Look {
     Agent(ObjectKey),
     /// The record of a destruction.
     Tombstone(ObjectKey),
-    /// The pod and the claim of this name, of which the watches show no owner.
+    /// The pod and the claim of this name, without an owner in the watches.
     Child(ObjectKey),
 }
 
-/// Where looks are asked for.
+/// The sender of requests.
 #[derive(Clone, Debug)]
 pub struct Looks(UnboundedSender<Look>);
 
-/// Where looks are asked for, and where they come out.
+/// The sender and the receiver of requests.
 pub fn looks() -> (Looks, UnboundedReceiver<Look>) {
     let (sender, receiver) = unbounded_channel();
     (Looks(sender), receiver)
 }
 
 impl Looks {
-    /// Asks for a look.
+    /// Enqueues a request.
     pub(super) fn ask(&self, look: Look) {
-        // The other end is gone only while the process ends.
+        // The receiver is dropped only at the end of the process.
         let _ = self.0.send(look);
     }
 }

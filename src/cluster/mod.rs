@@ -1,9 +1,11 @@
 //! The only code that talks to the API server.
 //!
-//! [`observe`] holds the only reads of a reconcile, [`act`] and [`report`] the only writes.
-//! Invariants kept here: a create demands a [`LiveOwner`], which only an uncached read can mint, under
-//! the gate of its town; every delete names the UID that was planned; a status is written only over the
-//! very object that was decided on; what the API server does not answer is neither present nor absent.
+//! [`observe`] holds the only reads of a reconcile. [`act`] and [`report`] hold the only writes. Invariants kept
+//! here:
+//! - A create requires a [`LiveOwner`]. Only an uncached read under the gate of its town creates one.
+//! - Each delete names the UID that was planned.
+//! - A status is written only to the very object that the decision is based on.
+//! - An object is neither present nor absent while the API server gives no answer about it.
 
 mod access;
 mod act;
@@ -81,12 +83,11 @@ use crate::lifecycle::{ClaimFacts, PodFacts, ServiceFacts, TombstoneFacts, Uid};
 use crate::resources::{Install, VolumeGroup};
 use crate::telemetry::Metrics;
 
-/// Everything that reconciles share: the client, what the watches have seen, and what this process
-/// knows of its own writes.
+/// The shared state of all reconciles: the client, the indexes of the watches, and the writes of this process.
 pub struct Cluster {
     /// The client.
     pub client: Client,
-    /// This installation.
+    /// The installation of this operator.
     pub install: Install,
     /// Towns, as watched.
     pub towns: Index<Town>,
@@ -102,11 +103,11 @@ pub struct Cluster {
     pub tombstones: Index<TombstoneFacts>,
     /// The gates of towns.
     pub gates: Gates,
-    /// Where events go.
+    /// The publisher of events.
     pub events: Events,
-    /// What is measured.
+    /// The metrics.
     pub metrics: Arc<Metrics>,
-    /// What pods said when they were asked for their activity.
+    /// The activity that pods reported.
     pub probes: Probes,
     looks: Looks,
     clock: Clock,
@@ -124,24 +125,25 @@ pub struct Cluster {
     trims: tombstones::Trims,
 }
 
-/// How much, and how long.
+/// The limits of the operator.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// A create whose answer was lost may take effect for this long.
+    /// How long a create without an answer may still take effect.
     pub late_create: SignedDuration,
-    /// Time after which a deletion that does not get on is reported as blocked.
+    /// Time after which a deletion without progress is reported as blocked.
     pub blocked_after: SignedDuration,
-    /// How long the input of an attached person can keep a town awake.
+    /// How long the input of an attached user can keep a town awake.
     pub attach_max_hold: SignedDuration,
-    /// Towns that start at once.
+    /// The largest number of towns that start at the same time.
     pub max_concurrent_starts: u16,
-    /// Whether an agent that is deleted alone leaves a Tombstone of its own.
+    /// Whether an agent that is deleted without its town leaves a Tombstone of its own.
     pub agent_tombstones: bool,
-    /// The longest time that a Tombstone outlives what it records.
+    /// The longest time for which a Tombstone outlives the object that it records.
     pub tombstone_max_retention: SignedDuration,
-    /// Tombstones of the owners of one namespace: of more, the oldest are removed before their time.
+    /// The largest number of Tombstones for the owners of one namespace. Beyond this number the oldest are deleted
+    /// early.
     pub tombstones_per_namespace: u32,
-    /// Pods that are asked for their activity at once.
+    /// The largest number of pods that are probed at the same time.
     pub max_concurrent_probes: u16,
     /// The group that new volumes belong to.
     pub volume_group: VolumeGroup,
@@ -151,7 +153,7 @@ pub struct Limits {
 
 #[cfg(test)]
 impl Limits {
-    /// The least of each, for tests that reach none.
+    /// The smallest value of each limit, for tests that reach none.
     pub(crate) const LEAST: Self = Self {
         late_create: SignedDuration::ZERO,
         blocked_after: SignedDuration::ZERO,
@@ -167,7 +169,7 @@ impl Limits {
 }
 
 impl Cluster {
-    /// Nothing seen yet.
+    /// A cluster without observations.
     pub fn new(
         client: Client,
         install: Install,
@@ -206,17 +208,17 @@ impl Cluster {
         }
     }
 
-    /// What time it is.
+    /// The current time.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
-    /// When the town must be looked at because its turn to start is over; `None`: it has none.
+    /// When the turn of the town to start ends; `None`: the town has no turn. The town must be reconciled then.
     pub fn turn_ends(&self, uid: &Uid) -> Option<Timestamp> {
         self.starts.turn_ends(uid)
     }
 
-    /// Forgets what was kept in memory for an object that is gone.
+    /// Forgets the in-memory state of an object that is gone.
     pub fn forget(&self, uid: &Uid) {
         self.gates.forget(uid);
         self.own_writes.forget(uid);
@@ -230,7 +232,7 @@ impl Cluster {
     }
 }
 
-/// Locks; a holder that panicked left nothing half done in the maps that are guarded here.
+/// Locks the mutex. A panic of a holder leaves the maps in here consistent, so poison is ignored.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! What will happen, said in an event once.
+//! Announcements of future steps, each as one event.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -9,12 +9,12 @@ use kube::Resource;
 use super::{Cluster, lock};
 use crate::lifecycle::{Notice, Uid};
 
-/// For when what was last said of each object, by reason.
+/// The announced time of each object, by reason.
 #[derive(Default)]
 pub(super) struct Notices(Mutex<HashMap<Uid, HashMap<&'static str, Timestamp>>>);
 
 impl Notices {
-    /// Whether this is new; from now on it is not.
+    /// Whether the notice is new, and records it.
     fn is_news(&self, uid: &Uid, notice: &Notice) -> bool {
         let mut said = lock(&self.0);
         said.entry(uid.clone()).or_default().insert(notice.reason, notice.at) != Some(notice.at)
@@ -25,7 +25,7 @@ impl Notices {
     }
 }
 
-/// Says what is new.
+/// Publishes an event for each new notice.
 pub(super) async fn say<K: Resource<DynamicType = ()>>(
     cluster: &Cluster,
     object: &K,

@@ -1,4 +1,4 @@
-//! What must hold of the cluster before the operator touches anything.
+//! The requirements on the cluster, which are checked before the operator writes anything.
 
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -10,14 +10,13 @@ use crate::api::{self, names};
 use crate::lifecycle::Uid;
 use crate::resources::Install;
 
-/// The oldest API server that this operator runs against: field selectors on custom resources are
-/// stable from here on.
+/// The oldest supported API server: field selectors on custom resources are stable since this version.
 const OLDEST: (u32, u32) = (1, 32);
 
-/// The namespace whose UID tells one cluster from another: it exists as long as the cluster does.
+/// The namespace whose UID identifies the cluster: it exists as long as the cluster.
 const CLUSTER: &str = "kube-system";
 
-/// Why the operator does not start.
+/// The reason why the operator does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum PreflightError {
     /// The API server does not answer.
@@ -26,7 +25,7 @@ pub enum PreflightError {
     /// The API server is too old.
     #[error("the API server is version {found}; this operator needs {}.{} or newer", OLDEST.0, OLDEST.1)]
     OldServer {
-        /// Its version.
+        /// Version of the API server.
         found: String,
     },
     /// No CRD of ours is installed.
@@ -34,15 +33,15 @@ pub enum PreflightError {
         "the CustomResourceDefinition {name} is not installed, nor any other of gastown.dev: apply the files in crds/, or install the chart with crds.install=true"
     )]
     NoCrd {
-        /// Its name.
+        /// Name of the CRD.
         name: &'static str,
     },
     /// A CRD could not be read.
     #[error("the CustomResourceDefinition {name} cannot be read: {source}")]
     UnreadCrd {
-        /// Its name.
+        /// Name of the CRD.
         name: &'static str,
-        /// The client's own error.
+        /// The error of the client.
         #[source]
         source: kube::Error,
     },
@@ -51,7 +50,7 @@ pub enum PreflightError {
         "the namespace {CLUSTER} cannot be read: {0}; the operator needs the right to get it, because its UID is part of the label gastown.dev/install"
     )]
     UnreadCluster(#[source] kube::Error),
-    /// The identity of the cluster is none.
+    /// The identity of the cluster is invalid.
     #[error("the UID '{uid}' of the namespace {CLUSTER} has fewer than eight hex digits")]
     UnknownCluster {
         /// The UID.
@@ -63,18 +62,18 @@ pub enum PreflightError {
          apply the CRDs of this version first"
     )]
     OldCrd {
-        /// Its name.
+        /// Name of the CRD.
         name: &'static str,
-        /// The revision that is installed.
+        /// The schema revision that is installed.
         found: String,
-        /// The revision that this operator was built with.
+        /// The schema revision that this operator was built with.
         needed: i64,
     },
 }
 
-/// Checks the API server's version and that the installed CRDs are at least as new as this operator. With some
-/// of them there and others not (they are being removed, or were forgotten), the start goes on: what is deleted
-/// must be destroyed, and nothing is created meanwhile.
+/// Checks that the API server is new enough, and that the installed CRDs are at least as new as this operator. If
+/// only some CRDs exist (the others are being deleted, or were forgotten), the start continues: deleted objects must
+/// be destroyed, and meanwhile the operator creates nothing.
 pub async fn check(client: &Client) -> Result<(), PreflightError> {
     let version = client.apiserver_version().await.map_err(PreflightError::Unreachable)?;
     let number = |text: &str| text.trim_end_matches('+').parse::<u32>().unwrap_or(0);

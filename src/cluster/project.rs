@@ -1,4 +1,4 @@
-//! From what the API server stores to the facts that decisions need; nothing else is kept in memory.
+//! Converts stored objects to the facts that decisions need. Only these facts stay in memory.
 
 use k8s_openapi::api::core::v1::{
     Container, ContainerStateTerminated, ContainerStatus, PersistentVolume, PersistentVolumeClaim, Pod,
@@ -15,16 +15,16 @@ use crate::lifecycle::{
 };
 use crate::resources::{digest, token_secret_of};
 
-/// The kubelet begins its message so if it does not admit a pod (`pkg/kubelet/kubelet.go`, `rejectPod`).
+/// The begin of the message of the kubelet when it does not admit a pod (`pkg/kubelet/kubelet.go`, `rejectPod`).
 const REJECTED: &str = "Pod was rejected";
 
-/// As much of a termination message as the kubelet keeps, in bytes. Whoever writes a pod's status can write more.
+/// The length of a termination message that the kubelet keeps, in bytes. Other writers of the status can write more.
 const TERMINATION_MESSAGE: usize = 4096;
 
-/// As much of the value of an annotation as is kept, in bytes.
+/// The length of an annotation value that is kept, in bytes.
 const ANNOTATION: usize = 1024;
 
-/// What is kept of a Town: no template, and no metadata that nothing reads.
+/// The stored form of a Town: without the templates, and without unused metadata.
 pub(super) fn kept_town(mut town: Town) -> Town {
     keep_metadata(&mut town.metadata);
     keep_digest(&mut town.spec.template);
@@ -32,7 +32,7 @@ pub(super) fn kept_town(mut town: Town) -> Town {
     town
 }
 
-/// What is kept of an Agent: no template, and no metadata that nothing reads.
+/// The stored form of an Agent: without the template, and without unused metadata.
 pub(super) fn kept_agent(mut agent: Agent) -> Agent {
     keep_metadata(&mut agent.metadata);
     keep_digest(&mut agent.spec.template);
@@ -62,7 +62,7 @@ fn keep_metadata(meta: &mut ObjectMeta) {
     }
 }
 
-/// The facts of a pod; `None` for one that was never stored.
+/// The facts of a pod; `None`: the pod was never stored.
 pub(super) fn pod_facts(pod: &Pod) -> Option<PodFacts> {
     let meta = &pod.metadata;
     let (no_spec, no_status) = (PodSpec::default(), PodStatus::default());
@@ -119,8 +119,9 @@ pub(super) fn pod_facts(pod: &Pod) -> Option<PodFacts> {
     })
 }
 
-/// The claims that Kubernetes makes for a pod: one for each ephemeral volume, under a name that follows from that of the
-/// pod, and those of devices under the names in its status. A claim of a device that the spec names is the user's.
+/// The claims that Kubernetes creates for a pod. Each ephemeral volume has one claim, with a name that follows from
+/// the name of the pod. Device claims have the names in the status. A device claim that the spec names belongs to the
+/// user.
 fn pod_claims(meta: &ObjectMeta, spec: &PodSpec, status: &PodStatus) -> Vec<PodClaim> {
     let pod = meta.name.as_deref().unwrap_or_default();
     let volumes = spec.volumes.iter().flatten().filter(|volume| volume.ephemeral.is_some());
@@ -137,7 +138,7 @@ fn pod_claims(meta: &ObjectMeta, spec: &PodSpec, status: &PodStatus) -> Vec<PodC
     volumes.chain(devices).map(|(kind, name)| PodClaim { kind, name }).collect()
 }
 
-/// The facts of a volume claim; `None` for one that was never stored.
+/// The facts of a volume claim; `None`: the claim was never stored.
 pub(super) fn claim_facts(claim: &PersistentVolumeClaim) -> Option<ClaimFacts> {
     let meta = &claim.metadata;
     let requests = claim.spec.as_ref().and_then(|s| s.resources.as_ref()?.requests.as_ref());
@@ -149,7 +150,7 @@ pub(super) fn claim_facts(claim: &PersistentVolumeClaim) -> Option<ClaimFacts> {
     })
 }
 
-/// The facts of a Tombstone; `None` for one that was never stored.
+/// The facts of a Tombstone; `None`: the Tombstone was never stored.
 pub(super) fn tombstone_facts(tombstone: &Tombstone) -> Option<TombstoneFacts> {
     let TombstoneSpec {
         kind, namespace, namespace_uid, name, uid, delete_time, recreate, expire_time, ..
@@ -169,7 +170,7 @@ pub(super) fn tombstone_facts(tombstone: &Tombstone) -> Option<TombstoneFacts> {
     })
 }
 
-/// The facts of a volume; `None` for one that was never stored.
+/// The facts of a volume; `None`: the volume was never stored.
 pub(super) fn volume_facts(volume: &PersistentVolume) -> Option<VolumeFacts> {
     let spec = volume.spec.as_ref();
     let policy = spec.and_then(|s| s.persistent_volume_reclaim_policy.as_deref()).unwrap_or("Retain");
@@ -185,7 +186,7 @@ pub(super) fn volume_facts(volume: &PersistentVolume) -> Option<VolumeFacts> {
     })
 }
 
-/// The facts of a Service; `None` for one that was never stored.
+/// The facts of a Service; `None`: the Service was never stored.
 pub(super) fn service_facts(service: &Service) -> Option<ServiceFacts> {
     let ports = service.spec.iter().flat_map(|s| s.ports.iter().flatten());
     Some(ServiceFacts {
@@ -194,7 +195,7 @@ pub(super) fn service_facts(service: &Service) -> Option<ServiceFacts> {
     })
 }
 
-/// A port as a town's spec would name it, with its defaults.
+/// The port in the form of the town spec, with its defaults.
 fn port(port: &ServicePort) -> Port {
     let protocol = match port.protocol.as_deref() {
         Some("UDP") => Protocol::Udp,
@@ -211,7 +212,7 @@ fn port(port: &ServicePort) -> Port {
     port.resolved()
 }
 
-/// The facts of any child, from its metadata alone; `None` for one that was never stored.
+/// The facts of a child from its metadata; `None`: the child was never stored.
 pub(super) fn child_facts(kind: ChildKind, meta: &ObjectMeta) -> Option<ChildFacts> {
     Some(ChildFacts {
         kind,
@@ -229,12 +230,12 @@ pub(super) fn child_facts(kind: ChildKind, meta: &ObjectMeta) -> Option<ChildFac
     })
 }
 
-/// The pod's own address. That of its node is none: others answer there, too.
+/// The own address of the pod. The address of its node does not count, because other processes answer there too.
 fn address(spec: &PodSpec, status: &PodStatus) -> Option<String> {
     status.pod_ip.clone().filter(|ip| !ip.is_empty() && spec.host_network != Some(true))
 }
 
-/// The addresses of the pod's node.
+/// The addresses of the node of the pod.
 fn host_ips(status: &PodStatus) -> Vec<String> {
     let all = status.host_ips.iter().flatten().map(|host| host.ip.clone());
     let mut ips: Vec<_> = status.host_ip.clone().into_iter().chain(all).filter(|ip| !ip.is_empty()).collect();
@@ -252,13 +253,13 @@ fn not_ready_since(status: &PodStatus) -> Option<Timestamp> {
     ready.last_transition_time.as_ref().filter(|_| ready.status != "True").map(|t| t.0)
 }
 
-/// The init containers first: they are what others wait for.
+/// The statuses of the init containers come first, because the other containers wait for them.
 fn container_statuses(status: &PodStatus) -> impl Iterator<Item = &ContainerStatus> {
     status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten())
 }
 
-/// The containers of the template that a pod was made from. A pod of an older operator does not name them: then every
-/// container counts.
+/// The containers of the template of the pod. A pod of an older operator does not name them; then every container
+/// counts.
 struct Own<'a>(Option<Vec<&'a str>>);
 
 impl<'a> Own<'a> {
@@ -271,8 +272,8 @@ impl<'a> Own<'a> {
     }
 }
 
-/// The container of the template that the kubelet restarted most often. A sidecar (an init container that is restarted
-/// always) is a helper: its crash is not the crash of the agent.
+/// The container of the template that the kubelet restarted most often. A sidecar (an init container that is always
+/// restarted) does not count: its crash is not the crash of the agent.
 fn most_restarted<'a>(own: &Own<'_>, spec: &PodSpec, status: &'a PodStatus) -> Option<&'a ContainerStatus> {
     let sidecar = |name: &str| {
         spec.init_containers
@@ -317,15 +318,15 @@ fn condition_is(status: &PodStatus, type_: &str, value: &str) -> bool {
     status.conditions.iter().flatten().any(|c| c.type_ == type_ && c.status == value)
 }
 
-/// The deletionTimestamp is when the grace period ends; it was asked to stop that much earlier.
+/// The time at which the API server requested the stop. The deletionTimestamp is the end of the grace period.
 fn stop_requested(meta: &ObjectMeta) -> Option<Timestamp> {
     let end = meta.deletion_timestamp.as_ref()?.0;
     let grace = SignedDuration::from_secs(meta.deletion_grace_period_seconds.unwrap_or(0));
     Some(end.checked_sub(grace).unwrap_or(end))
 }
 
-/// How the containers of the template ended, once all have and none is started again. An injected container may run on.
-/// An init container counts where it kept the others from running.
+/// The result of the containers of the template, after all have ended and none is restarted. An injected container
+/// may still run. An init container counts if it kept the others from running.
 fn termination(own: &Own<'_>, spec: &PodSpec, status: &PodStatus, phase: PodPhase) -> Option<Termination> {
     let over = matches!(phase, PodPhase::Succeeded | PodPhase::Failed);
     let ended = |all: &'_ Option<Vec<ContainerStatus>>| -> Vec<_> {
@@ -358,8 +359,8 @@ fn termination(own: &Own<'_>, spec: &PodSpec, status: &PodStatus, phase: PodPhas
     })
 }
 
-/// The container's termination message, or the kubelet's word for its end. What was killed for its memory could
-/// not say why.
+/// The termination message of the container, or else the reason from the kubelet. A container that was killed for its
+/// memory could not write a message.
 fn said_at_its_end(name: &str, end: &ContainerStateTerminated, spec: &PodSpec) -> Option<String> {
     let message = end.message.as_deref().map(plain).filter(|m| !m.trim().is_empty());
     if !is_oom(end) {
@@ -372,7 +373,7 @@ fn said_at_its_end(name: &str, end: &ContainerStateTerminated, spec: &PodSpec) -
     })
 }
 
-/// What the container that ended last with an error died of, whatever it does now.
+/// The cause of the last failed end of a container, whatever the container does now.
 fn last_crash(spec: &PodSpec, status: &PodStatus) -> Option<String> {
     let all = container_statuses(status).flat_map(|c| {
         let both = [&c.state, &c.last_state].into_iter().flatten();
@@ -390,7 +391,7 @@ fn is_oom(end: &ContainerStateTerminated) -> bool {
     end.reason.as_deref() == Some("OOMKilled")
 }
 
-/// What a container did that was killed for its memory, with its limit where its spec has one.
+/// The text for a container that was killed for its memory, with its memory limit if its spec has one.
 fn too_much_memory(name: &str, spec: &PodSpec) -> String {
     let all = spec.init_containers.iter().flatten().chain(&spec.containers);
     let limit = |c: &Container| c.resources.as_ref()?.limits.as_ref()?.get("memory").cloned();
@@ -400,7 +401,8 @@ fn too_much_memory(name: &str, spec: &PodSpec) -> String {
     }
 }
 
-/// The scheduler's reason why the pod is on no node: no node takes it, a gate holds it, or the scheduler failed.
+/// The reason of the scheduler why the pod has no node: no node fits, a scheduling gate holds the pod, or the
+/// scheduler failed.
 fn unschedulable(status: &PodStatus) -> Option<&PodCondition> {
     status.conditions.iter().flatten().find(|c| {
         c.type_ == "PodScheduled"
@@ -409,7 +411,7 @@ fn unschedulable(status: &PodStatus) -> Option<&PodCondition> {
     })
 }
 
-/// What keeps the pod from running, in the words of the scheduler or the kubelet.
+/// The reason why the pod does not run, in the words of the scheduler or the kubelet.
 fn trouble(spec: &PodSpec, status: &PodStatus) -> Option<(&'static str, String)> {
     let unscheduled =
         unschedulable(status).map(|c| (reason::UNSCHEDULABLE, c.message.clone().unwrap_or_default()));
@@ -426,7 +428,8 @@ fn container_trouble(container: &ContainerStatus, spec: &PodSpec) -> Option<(&'s
     let name = &container.name;
     let states = [&container.state, &container.last_state];
     let last = states.into_iter().flatten().find_map(|state| state.terminated.as_ref());
-    // One text from the kill until the container is ready again: whatever the kubelet is at, this is why.
+    // The text stays the same from the kill until the container is ready again, whatever the kubelet does meanwhile:
+    // the memory is the cause.
     if let Some(end) = last.filter(|end| is_oom(end) && !container.ready) {
         let why = too_much_memory(name, spec);
         let text = format!("container {name} {why} and was killed (OOMKilled, exit code {})", end.exit_code);
@@ -438,8 +441,8 @@ fn container_trouble(container: &ContainerStatus, spec: &PodSpec) -> Option<(&'s
     match why {
         "ContainerCreating" | "PodInitializing" => None,
         "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" => {
-            // The two alternate while the kubelet waits, one quoting the other: one text for both keeps the
-            // status still.
+            // The two reasons alternate while the kubelet waits, and one quotes the other. One text for both keeps
+            // the status stable.
             let said = message.rsplit_once("ErrImagePull: ").map_or(message.as_str(), |(_, said)| said);
             Some((
                 reason::IMAGE_PULL,
@@ -471,7 +474,7 @@ mod tests {
     use super::*;
     use crate::lifecycle::Ending;
 
-    /// A pod as the API server stores it, of the town with UID t and the agent with UID a.
+    /// The facts of a pod as the API server stores it, of the town with UID t and the agent with UID a.
     fn facts(metadata: &Value, status: Value) -> PodFacts {
         let mut pod = json!({
             "metadata": {
@@ -634,9 +637,9 @@ mod tests {
         assert_eq!(end("Running", json!([terminated("a", 1, "00:00:10")])), None, "others still run");
     }
 
-    /// A pod as the kubelet, the scheduler or a controller leaves it, and how it ended.
+    /// A pod as the kubelet, the scheduler or a controller leaves it, and its result.
     #[test]
-    #[allow(clippy::too_many_lines)] // One table.
+    #[allow(clippy::too_many_lines)] // The function is one table.
     fn status_of_a_pod_tells_how_it_ended() {
         let disrupted = |by: &str| json!([condition("DisruptionTarget", "True", by, "")]);
         let ended =
@@ -878,7 +881,7 @@ mod tests {
         init["state"]["terminated"]["message"] = json!("no repository");
         let failed = end("Failed", init.clone(), waiting("PodInitializing", ""));
         assert_eq!((failed.exit_code, failed.message.as_str()), (4, "no repository"));
-        // A sidecar is stopped once the others are done.
+        // A sidecar is stopped after the end of the others.
         let done = end("Succeeded", init, terminated("main", 0, "00:00:10"));
         assert_eq!((done.exit_code, done.message.as_str()), (0, "Completed"));
     }

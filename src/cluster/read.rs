@@ -1,4 +1,4 @@
-//! Reads past every cache. An error is an error: it is never taken for absence, nor for an empty list.
+//! Uncached reads. An error never counts as absence, and never as an empty list.
 
 use std::fmt::Debug;
 
@@ -16,16 +16,15 @@ use super::kinds::Known;
 use super::{Cluster, definitions};
 use crate::lifecycle::{Guard, ObjectKey, Unknown};
 
-/// Objects asked for at once, by lists and by watches. An object can be as large as 1.5 MB, and a page is in memory as
-/// a whole.
+/// The page size of lists and watches. An object can have up to 1.5 MB, and the whole page is in memory.
 pub const PAGE: u32 = 20;
 
-/// A question that got no answer.
+/// The answer of a failed read.
 pub(super) fn unknown(kind: &'static str, error: &Error) -> Unknown {
     Unknown { kind, message: error.to_string() }
 }
 
-/// What was read; `None` only where the API server says that there is no such object.
+/// The object of a read; `None` only if the API server answers that the object does not exist.
 fn if_found<K>(read: kube::Result<K>) -> kube::Result<Option<K>> {
     match read {
         Ok(object) => Ok(Some(object)),
@@ -34,14 +33,13 @@ fn if_found<K>(read: kube::Result<K>) -> kube::Result<Option<K>> {
     }
 }
 
-/// One object, past every cache; `None` only where the API server says that there is no such object, or no such
-/// kind.
+/// Reads one object, uncached; `None` only if the API server answers that the object or its kind does not exist.
 pub(super) async fn get<K: Known>(cluster: &Cluster, key: &ObjectKey) -> Result<Option<K>, Error> {
     let api: Api<Decoded<K>> = Api::namespaced(cluster.client.clone(), &key.namespace);
     let found = if_found(api.get(&key.name).await);
     let found = found.map_err(|e| Error::api(format!("read {} {key}", K::NAME), e));
     match found.and_then(|found| found.map(decoded).transpose()) {
-        // Of a kind that is gone not even the path is found.
+        // If the kind is deleted, the API server does not even find the path.
         Err(error) if error.is_not_served() => match definitions::of_kind(K::NAME) {
             Some(definition) if is_absent(cluster, definition).await? => Ok(None),
             _ => Err(error),
@@ -50,7 +48,7 @@ pub(super) async fn get<K: Known>(cluster: &Cluster, key: &ObjectKey) -> Result<
     }
 }
 
-/// A whole list, past every cache, of those whose metadata tells that they matter.
+/// Lists objects, uncached and completely. Only objects whose metadata `matters` accepts are decoded.
 pub(super) async fn list<K: Known>(
     cluster: &Cluster,
     namespace: &str,
@@ -67,7 +65,7 @@ pub(super) async fn list<K: Known>(
     pages(K::NAME, params, page, keep).await?.into_iter().collect()
 }
 
-/// The object, or that it cannot be decoded.
+/// The object, or the error of its decoding.
 fn decoded<K: Known>(object: Decoded<K>) -> Result<K, Error> {
     object.0.map(K::observed).map_err(|Undecodable { metadata, error }| Error::Undecodable {
         kind: K::NAME,
@@ -76,7 +74,7 @@ fn decoded<K: Known>(object: Decoded<K>) -> Result<K, Error> {
     })
 }
 
-/// One object that is in no namespace, past every cache; `None` only where the API server says that there is none.
+/// Reads one cluster-scoped object, uncached; `None` only if the API server answers that the object does not exist.
 pub(super) async fn get_global<K>(cluster: &Cluster, name: &str) -> Result<Option<K>, Error>
 where
     K: Resource<Scope = ClusterResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
@@ -85,18 +83,18 @@ where
     if_found(api.get(name).await).map_err(|e| Error::api(format!("read {} {name}", K::kind(&())), e))
 }
 
-/// Whether a kind of ours is there to stay: its definition exists and is not being removed.
+/// Whether a kind of ours is defined permanently: its definition exists and is not being deleted.
 pub(super) async fn is_defined(cluster: &Cluster, definition: &str) -> Result<bool, Error> {
     let found = get_global::<CustomResourceDefinition>(cluster, definition).await?;
     Ok(found.is_some_and(|crd| crd.metadata.deletion_timestamp.is_none()))
 }
 
-/// Whether a kind of ours does not exist at all. One that is being removed may still have objects.
+/// Whether a kind of ours does not exist at all. A kind that is being deleted may still have objects.
 pub(super) async fn is_absent(cluster: &Cluster, definition: &str) -> Result<bool, Error> {
     Ok(get_global::<CustomResourceDefinition>(cluster, definition).await?.is_none())
 }
 
-/// A whole list, page by page; of each page that which is kept.
+/// Lists objects completely, page by page, and returns the results of `keep`.
 pub(super) async fn pages<T: Clone, U, F>(
     kind: &str,
     params: &ListParams,

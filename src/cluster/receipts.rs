@@ -1,8 +1,8 @@
-//! What this process has seen of owners that are being destroyed, what it let go on purpose, and what it has seen
-//! gone.
+//! The observations of owners that are being destroyed: the objects that this process saw, released on purpose, or
+//! saw deleted.
 //!
-//! The record has what was there when it was begun; what comes to light later is remembered here until the
-//! receipts are given. Who has gone is gone for good: a UID is given once.
+//! The record has the objects from the begin of the destruction. Objects that appear later are remembered here until
+//! the receipts are written. A deleted object stays deleted, because a UID is never used again.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Mutex;
@@ -11,11 +11,11 @@ use super::lock;
 use crate::api::TombstoneChild;
 use crate::lifecycle::Uid;
 
-/// Objects seen while their owner is being destroyed, by owner.
+/// Objects that were seen during the destruction of their owner, by owner.
 #[derive(Default)]
 pub(super) struct Receipts(Mutex<HashMap<Uid, Known>>);
 
-/// What is known of what an owner had.
+/// The known objects of an owner.
 #[derive(Default)]
 struct Known {
     seen: BTreeSet<TombstoneChild>,
@@ -24,7 +24,7 @@ struct Known {
 }
 
 impl Receipts {
-    /// Remembers what is there. Everything that was ever seen, and the claims that were let go.
+    /// Remembers the present objects. Returns all objects that were ever seen, and the claims that were released.
     pub(super) fn saw(
         &self,
         owner: &Uid,
@@ -36,22 +36,22 @@ impl Receipts {
         (known.seen.clone(), known.retained.clone())
     }
 
-    /// Remembers what is let go on purpose.
+    /// Remembers an object that was released on purpose.
     pub(super) fn retained(&self, owner: &Uid, object: Option<Uid>) {
         lock(&self.0).entry(owner.clone()).or_default().retained.extend(object);
     }
 
-    /// Remembers that the API server has said of an object that it is not there any more.
+    /// Remembers the answer of the API server that an object no longer exists.
     pub(super) fn gone(&self, owner: &Uid, object: &str) {
         lock(&self.0).entry(owner.clone()).or_default().gone.insert(object.to_owned());
     }
 
-    /// Whether the API server has said so of this one.
+    /// Whether the API server has answered that this object no longer exists.
     pub(super) fn is_gone(&self, owner: &Uid, object: &str) -> bool {
         lock(&self.0).get(owner).is_some_and(|known| known.gone.contains(object))
     }
 
-    /// The receipts are given, or the owner is gone.
+    /// Forgets the owner: the receipts are written, or the owner is gone.
     pub(super) fn forget(&self, owner: &Uid) {
         lock(&self.0).remove(owner);
     }

@@ -1,7 +1,7 @@
 //! The records of destructions.
 //!
-//! Invariant kept here: a record is written once and never made to say less; it is taken for absent only when the
-//! API server says that it is, and that its kind is there.
+//! Invariant kept here: a record is written once, and its content is never reduced. A record counts as absent only if
+//! the API server answers that the record is absent and that its kind exists.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
@@ -28,7 +28,7 @@ use crate::lifecycle::{
 
 const KIND: &str = "Tombstone";
 
-/// The record of an owner.
+/// Reads the record of an owner.
 pub(super) async fn read(cluster: &Cluster, kind: TombstoneKind, uid: &Uid) -> Record {
     let look = async {
         let name = tombstone_name(kind, uid);
@@ -37,11 +37,11 @@ pub(super) async fn read(cluster: &Cluster, kind: TombstoneKind, uid: &Uid) -> R
             Ok(Some(found)) if ours(cluster, &found) && found.spec.uid == uid.as_str() => {
                 Ok(Record::There(found.into()))
             }
-            // Whoever made it under another installation's label has no say about what is ours.
+            // A record with the label of another installation does not apply to objects of ours.
             Ok(Some(_)) => Err(Error::NameTaken { kind: KIND, name }),
             Err(error) if !error.is_not_served() => Err(error),
             not_found => match (is_defined(cluster, TOMBSTONES).await?, not_found) {
-                // Where the kind is gone not even its path is found: the API server has no words of its own for that.
+                // If the kind is deleted, the API server does not even find its path, and answers without a reason.
                 (false, _) => Ok(Record::NotKept),
                 (true, Err(error)) => Err(error),
                 (true, Ok(_)) => Ok(Record::Missing),
@@ -67,7 +67,8 @@ pub(super) async fn create(cluster: &Cluster, spec: TombstoneSpec) -> Result<(),
     let made = api(cluster).create(&post_params(), &tombstone).await;
     match made.map_err(|e| Error::api(format!("create {KIND} {name}"), e)) {
         Ok(_) => Ok(()),
-        // A create whose answer was lost, or somebody else's: the next look tells.
+        // The answer of an earlier create was lost, or another client created the object. The next reconcile finds
+        // out.
         Err(error) if error.is_already_exists() => {
             Err(Error::Conflict { what: format!("create {KIND} {name}") })
         }
@@ -101,7 +102,7 @@ pub(super) async fn amend(
 pub(super) async fn close(cluster: &Cluster, name: &str, status: &TombstoneStatus) -> Result<(), Error> {
     let what = || format!("give receipts in {KIND} {name}");
     let Some(mut found) = get_global::<Tombstone>(cluster, name).await? else {
-        // It vanished since it was read: it is written again first.
+        // The record was deleted since the read. The operator writes the record again first.
         return Err(Error::Conflict { what: what() });
     };
     found.status = Some(status.clone());
@@ -113,8 +114,8 @@ pub(super) async fn close(cluster: &Cluster, name: &str, status: &TombstoneStatu
         .map_err(|e| Error::known(what(), e))
 }
 
-/// The record of the destruction of this town, for an agent that names it; `None`: there is none. The record of a town
-/// in another namespace, or in an earlier one of this name, says nothing of it.
+/// The record of the destruction of this town, for an agent that names the town; `None`: there is none. A record of a
+/// town in another namespace, or in an earlier namespace of this name, does not apply.
 pub(super) async fn of_town(
     cluster: &Cluster,
     town: &OwnerId,
@@ -124,7 +125,7 @@ pub(super) async fn of_town(
         Record::There(record) if record.spec.namespace != town.namespace => Ok(None),
         Record::There(record) => {
             let recorded = record.spec.namespace_uid.as_deref();
-            // Without the UID the record concerns every namespace of the name: there is nothing to be asked.
+            // Without the UID the record applies to every namespace of the name, so no read is necessary.
             let binds = match recorded {
                 None => true,
                 Some(_) => concerns(recorded, &namespaces::of(cluster, agent, &town.namespace).await?),
@@ -136,8 +137,8 @@ pub(super) async fn of_town(
     }
 }
 
-/// The record that forbids a new town or agent of this namespace and name; `None`: there is none. The namespace is
-/// read only where a record would forbid the object if it is of the same one.
+/// The record that forbids a new town or agent with this namespace and name; `None`: there is none. The namespace is
+/// read only if a record would forbid the object in the same namespace.
 pub(super) async fn forbids(
     cluster: &Cluster,
     kind: TombstoneKind,
@@ -162,18 +163,18 @@ pub(super) async fn forbids(
     Ok(found.into_iter().max_by_key(|t| t.spec.expire_time.0))
 }
 
-/// What became of a record whose time has come.
+/// The result of the expiry of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expiry {
-    /// It is gone.
+    /// The record is deleted.
     Gone,
-    /// The object itself has not gone yet; it will any moment.
+    /// The recorded object still exists, and is about to be deleted.
     TooEarly,
-    /// Something that it speaks of is still there.
+    /// A recorded child still exists.
     StillThere,
 }
 
-/// Lets a record go whose time has come, after a last look for what it speaks of.
+/// Deletes an expired record, after a last check for the objects that it names.
 pub async fn expire(cluster: &Cluster, key: &ObjectKey) -> Result<Expiry, Error> {
     let Some(known) = cluster.tombstones.get(key) else { return Ok(Expiry::Gone) };
     let Some(found) = get_global::<Tombstone>(cluster, &key.name).await? else { return Ok(Expiry::Gone) };
@@ -194,7 +195,7 @@ pub async fn expire(cluster: &Cluster, key: &ObjectKey) -> Result<Expiry, Error>
     Ok(Expiry::Gone)
 }
 
-/// Whether the object whose destruction is recorded is still there, past every cache.
+/// Whether the recorded owner still exists, by an uncached read.
 async fn owner_is_there(cluster: &Cluster, record: &TombstoneFacts) -> Result<bool, Error> {
     let there = match record.kind {
         TombstoneKind::Town => get::<Town>(cluster, &record.of.key).await?.and_then(|town| town.metadata.uid),
@@ -205,7 +206,7 @@ async fn owner_is_there(cluster: &Cluster, record: &TombstoneFacts) -> Result<bo
     Ok(there.as_deref() == Some(record.of.uid.as_str()))
 }
 
-/// Deletes a record exactly as it was read. One that is gone is deleted.
+/// Deletes a record exactly as it was read. A record that is gone counts as deleted.
 async fn delete(cluster: &Cluster, found: Tombstone) -> Result<(), Error> {
     let ObjectMeta { name, uid, resource_version, .. } = found.metadata;
     let name = name.unwrap_or_default();
@@ -218,19 +219,20 @@ async fn delete(cluster: &Cluster, found: Tombstone) -> Result<(), Error> {
     }
 }
 
-/// At most so many records of a namespace are removed in one look, so that a look ends in time.
+/// The largest number of records of a namespace that one reconcile deletes, so that the reconcile ends in time.
 const AT_ONCE: usize = 16;
 
-/// The namespaces whose records are being trimmed: one look at a time does that.
+/// The namespaces whose records are being trimmed. Only one reconcile at a time trims a namespace.
 #[derive(Default)]
 pub(super) struct Trims(Mutex<HashSet<String>>);
 
-/// The turn of one look.
+/// The right of one reconcile to trim a namespace.
 struct Turn<'a>(&'a Trims, &'a str);
 
 impl Trims {
     fn begin<'a>(&'a self, namespace: &'a str) -> Option<Turn<'a>> {
-        // Not `then_some`: a turn that is dropped at once would end the turn of another look.
+        // `then_some` is wrong here: it would create and drop a turn eagerly, and so end the turn of another
+        // reconcile.
         lock(&self.0).insert(namespace.to_owned()).then(|| Turn(self, namespace))
     }
 }
@@ -241,8 +243,8 @@ impl Drop for Turn<'_> {
     }
 }
 
-/// Keeps the number of records of a namespace within the bound, as the watch shows them: of more, the oldest go before
-/// their time. Returns whether that has to be looked at again.
+/// Deletes the oldest records of a namespace early if the watch shows more than the limit. Returns whether another
+/// reconcile is necessary.
 pub async fn trim(cluster: &Cluster, namespace: &str) -> Result<bool, Error> {
     let group = Group::RecordsOf(namespace.to_owned());
     let bound = usize::try_from(cluster.limits.tombstones_per_namespace).unwrap_or(usize::MAX);
@@ -256,7 +258,7 @@ pub async fn trim(cluster: &Cluster, namespace: &str) -> Result<bool, Error> {
         TombstoneKind::Town => is_known(&cluster.towns, record),
         TombstoneKind::Agent => is_known(&cluster.agents, record),
     });
-    // What the watch still shows of those that are gone counts as removed: it counts as surplus, too.
+    // Deleted records that the watch still shows count as removed, because they also count as surplus.
     let mut removed = 0;
     for record in candidates.iter().take(surplus.min(AT_ONCE)) {
         removed += usize::from(remove(cluster, record).await?);
@@ -264,13 +266,13 @@ pub async fn trim(cluster: &Cluster, namespace: &str) -> Result<bool, Error> {
     Ok(removed < surplus && candidates.len() > removed)
 }
 
-/// Whether the watch shows the object whose destruction is recorded.
+/// Whether the watch shows the recorded owner.
 fn is_known<T: Indexed>(index: &Index<T>, record: &TombstoneFacts) -> bool {
     index.get(&record.of.key).is_some_and(|owner| owner.uid().as_ref() == Some(&record.of.uid))
 }
 
-/// Removes a record before its time, unless it has changed or what it records is still there. Says so where the
-/// record is more than a receipt.
+/// Deletes a record early, unless the record has changed or its owner still exists. If the record is more than a
+/// receipt, the operator reports the loss.
 async fn remove(cluster: &Cluster, record: &TombstoneFacts) -> Result<bool, Error> {
     let Some(found) = get_global::<Tombstone>(cluster, &record.key.name).await? else { return Ok(true) };
     if Uid::of(&found.metadata).as_ref() != Some(&record.uid) {
@@ -307,7 +309,7 @@ async fn remove(cluster: &Cluster, record: &TombstoneFacts) -> Result<bool, Erro
     Ok(true)
 }
 
-/// What is lost with a record, other than receipts; `None`: nothing.
+/// The information that is lost with a record, besides receipts; `None`: nothing else.
 fn lost_with(record: &TombstoneFacts) -> Option<String> {
     match (record.phase, record.recreate) {
         (TombstonePhase::Destroyed, Recreate::Allow) => None,
@@ -357,11 +359,11 @@ mod tests {
             "status": {"phase": phase}})
     }
 
-    /// What was asked of the API server: method, path, and the body where it says something.
+    /// The requests to the API server: method, path, and the body if it matters.
     type Asked = Arc<Mutex<Vec<String>>>;
 
-    /// A cluster of at most two records a namespace. Its API server has the records that the watch has shown, and the
-    /// namespace `ns` with this UID; `Err`: it does not say.
+    /// A cluster with a limit of two records per namespace. Its API server has the records that the watch has shown,
+    /// and the namespace `ns` with this UID. With `Err` the read of the namespace fails.
     fn cluster(records: &[Value], namespace: Result<&'static str, ()>) -> (Cluster, Asked) {
         let asked = Asked::default();
         let (all, heard) = (records.to_vec(), asked.clone());

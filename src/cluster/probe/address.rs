@@ -1,7 +1,8 @@
-//! Who may be asked at all.
+//! The addresses that may be probed.
 //!
-//! Invariant kept here: a question, and the token in it, goes to an address that a pod can have, never to the node
-//! itself or to the cloud's metadata service. The address is taken from a pod's status, which others write.
+//! Invariant kept here: a probe with its token goes only to an address that a pod can have, never to the node itself
+//! or to the metadata service of the cloud. The address comes from the status of the pod, which other clients can
+//! write.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -13,7 +14,7 @@ use k8s_openapi::api::networking::v1::ServiceCIDR;
 use kube::api::ListParams;
 use kube::{Api, Client};
 
-/// Where clouds answer with credentials, outside of the link-local addresses.
+/// Metadata services that return credentials, outside of the link-local addresses.
 const METADATA: [IpAddr; 4] = [
     // AWS, by IPv6.
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
@@ -21,13 +22,13 @@ const METADATA: [IpAddr; 4] = [
     IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
     // Alibaba Cloud.
     IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
-    // Azure's channel to its agents.
+    // The channel of Azure to its agents.
     IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
 ];
 
 /// Whether a pod can have this address.
 pub(super) fn may_ask(address: IpAddr) -> bool {
-    // An IPv4 address that is written as one of IPv6 leads to the same place.
+    // An IPv4 address in IPv6 notation leads to the same host.
     let address = address.to_canonical();
     let one_machine = match address {
         IpAddr::V4(v4) => !v4.is_link_local() && !v4.is_broadcast(),
@@ -40,7 +41,7 @@ pub(super) fn may_ask(address: IpAddr) -> bool {
         && !METADATA.contains(&address)
 }
 
-/// A range of addresses, written like `10.244.0.0/16`.
+/// A range of addresses, in notation like `10.244.0.0/16`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cidr {
     address: IpAddr,
@@ -48,7 +49,7 @@ pub struct Cidr {
 }
 
 impl Cidr {
-    /// The range of this address alone.
+    /// The range with only this address.
     fn of(address: IpAddr) -> Self {
         let address = address.to_canonical();
         Self { address, bits: if address.is_ipv4() { 32 } else { 128 } }
@@ -89,7 +90,7 @@ impl fmt::Display for Cidr {
     }
 }
 
-/// The addresses of one cluster that a probe may go to.
+/// The addresses of a cluster that a probe may use.
 #[derive(Debug, Default)]
 pub(super) struct Reach {
     allowed: Vec<Cidr>,
@@ -101,7 +102,7 @@ impl Reach {
         Self { allowed, refused }
     }
 
-    /// Why no pod is asked at this address; `hosts` are the addresses of its node.
+    /// The reason why no pod may be probed at this address. `hosts` are the addresses of the node of the pod.
     pub(super) fn refusal(&self, address: IpAddr, hosts: &[String]) -> Option<String> {
         let of_node = hosts.iter().filter_map(|host| host.parse::<IpAddr>().ok());
         if of_node.map(|host| host.to_canonical()).any(|host| host == address.to_canonical()) {
@@ -115,8 +116,8 @@ impl Reach {
     }
 }
 
-/// The addresses of the API server and the ranges of Services, as far as they can be read: an API server that does not
-/// serve one of these kinds, or does not let the operator read it, adds nothing.
+/// The addresses of the API server and the ranges of Services, as far as they can be read. If the API server does not
+/// serve one of these kinds, or does not let the operator read it, that kind adds no address.
 pub(super) async fn of_cluster(client: &Client) -> Vec<(Cidr, &'static str)> {
     let mut refused = Vec::new();
     let mut add = |text: &str, what| {

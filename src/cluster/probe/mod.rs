@@ -1,9 +1,12 @@
-//! Asking pods for their activity.
+//! Probes the activity of pods.
 //!
-//! Invariants kept here: an answer counts for the very pod that was asked, by its UID and its address, and for no
-//! other; a pod is asked once at a time; a pod that answers slowly, wrongly or not at all costs the others nothing
-//! but a place for a few seconds, and after its first failure not even one of theirs; the pods of one namespace do not
-//! keep those of another waiting; of a pod that is gone nothing is kept.
+//! Invariants kept here:
+//! - An answer counts only for the very pod that was probed, by its UID and its address.
+//! - A pod has at most one probe at a time.
+//! - A pod that answers slowly, wrongly or not at all costs the others only one place for a few seconds. After its
+//!   first failure it no longer takes a place of the healthy pods.
+//! - The pods of one namespace do not delay the probes of another.
+//! - The state of a deleted pod is forgotten.
 
 mod address;
 mod places;
@@ -31,30 +34,30 @@ use super::{Cluster, lock};
 use crate::api::ActivityReport;
 use crate::lifecycle::{Ask, FAILURES, ObjectKey, OwnerId, PodFacts, ProbeFacts, Uid};
 
-/// Longest time for a question: its token, the connection, and the whole answer.
+/// The timeout of a probe: the read of the token, the connection, and the whole answer.
 const WITHIN: Duration = Duration::from_secs(5);
-/// A token that opens nothing is not read again sooner: whoever lacks one for good is not to cost the API server
-/// a read with every question.
+/// The delay before a refused token is read again. A pod without a valid token must not cost the API server one read
+/// per probe.
 const READ_AGAIN_AFTER: Duration = Duration::from_secs(30);
-/// What an answer is counted under.
+/// The result label of an answer in time.
 const ANSWERED: &str = "Answered";
-/// What an answer is counted under that came when the pod was gone, or had moved.
+/// The result label of an answer that arrived after the pod was deleted or had moved.
 const STALE: &str = "Stale";
 
-/// What is known of the pods that were asked, and how many are asked at once.
+/// The probe state of the pods, and the limit of concurrent probes.
 pub struct Probes {
     bounds: Bounds,
-    /// Places for questions.
+    /// Places for probes.
     places: Arc<Places>,
-    /// Of those, the ones for pods that did not answer the last question.
+    /// The part of these places for pods that did not answer the last probe.
     doubtful: Arc<Places>,
-    /// The addresses that are refused in this cluster.
+    /// The refused addresses of this cluster.
     reach: Mutex<Reach>,
     looks: Looks,
     pods: Mutex<HashMap<Uid, Known>>,
 }
 
-/// How many, how long, how often, and whom.
+/// The limits of the probes.
 #[derive(Clone, Copy)]
 struct Bounds {
     at_once: u16,
@@ -63,14 +66,14 @@ struct Bounds {
     may_ask: fn(IpAddr) -> bool,
 }
 
-/// What is known of one pod.
+/// The state of one pod.
 #[derive(Default)]
 struct Known {
     facts: ProbeFacts,
     key: Option<Key>,
 }
 
-/// The token for a pod, or why there is none.
+/// The token for a pod, or the reason why there is none.
 #[derive(Clone)]
 struct Key {
     secret: ObjectKey,
@@ -78,8 +81,8 @@ struct Key {
     read_at: Instant,
 }
 
-/// Asks a pod for its activity. Returns at once; its owner and its town are looked at when it has answered, or has
-/// not. While a question to it is under way, and where it is gone, nothing happens.
+/// Starts a probe, and returns immediately. The owner and the town of the pod are enqueued after the answer or the
+/// failure. If the pod is gone or has a probe in progress, the call has no effect.
 pub fn ask(cluster: &Arc<Cluster>, ask: Ask) {
     if cluster.probes.begin(cluster, &ask) {
         let cluster = cluster.clone();
@@ -88,7 +91,7 @@ pub fn ask(cluster: &Arc<Cluster>, ask: Ask) {
 }
 
 impl Probes {
-    /// Nobody was asked yet. So many are asked at once.
+    /// The state before the first probe, with this limit of concurrent probes.
     pub(super) fn new(at_once: u16, looks: Looks) -> Self {
         let bounds =
             Bounds { at_once, within: WITHIN, read_again_after: READ_AGAIN_AFTER, may_ask: address::may_ask };
@@ -106,17 +109,17 @@ impl Probes {
         }
     }
 
-    /// What is known of this very pod.
+    /// The probe results of the pod with this UID.
     pub fn facts(&self, pod: &Uid) -> ProbeFacts {
         lock(&self.pods).get(pod).map(|known| known.facts.clone()).unwrap_or_default()
     }
 
-    /// Refuses these addresses from now on, and where `allowed` names any, every address outside of them.
+    /// Refuses these addresses from now on. If `allowed` is not empty, every address outside of it is refused too.
     pub(super) fn restrict(&self, allowed: Vec<Cidr>, refused: Vec<(Cidr, &'static str)>) {
         *lock(&self.reach) = Reach::new(allowed, refused);
     }
 
-    /// The Secret was made: pods that lacked it are asked with its token from the next question on.
+    /// Records the creation of a Secret: the next probe of a pod that lacked it uses its token.
     pub(super) fn token_made(&self, secret: &ObjectKey) {
         let mut pods = lock(&self.pods);
         for known in pods.values_mut().filter(|known| known.facts.secret_missing) {
@@ -126,14 +129,15 @@ impl Probes {
         }
     }
 
-    /// The pod is gone, and has left the index.
+    /// Forgets a pod that was deleted and has left the index.
     pub(super) fn forget(&self, pod: &Uid) {
         lock(&self.pods).remove(pod);
     }
 
-    /// Whether there is somebody to ask, who is not being asked already.
+    /// Whether the pod exists and has no probe in progress.
     fn begin(&self, cluster: &Cluster, ask: &Ask) -> bool {
-        // The index is looked into under the lock: a pod that leaves it afterwards is forgotten afterwards.
+        // The index is read under the lock, so that the state of a pod that leaves the index later is also forgotten
+        // later.
         let mut pods = lock(&self.pods);
         if !there(cluster, ask) {
             return false;
@@ -145,7 +149,7 @@ impl Probes {
 
     async fn carry_out(&self, cluster: &Cluster, ask: &Ask) {
         let _place = self.turn(ask).await;
-        // Another may have its address by now, and is not to have its token.
+        // Another pod may have the address by now, and must not get the token.
         if there(cluster, ask) {
             let asked_at = cluster.now();
             let begun = Instant::now();
@@ -171,8 +175,8 @@ impl Probes {
         }
     }
 
-    /// Waits for a place. Those who did not answer the last question share a part of the places, so that they
-    /// never take all.
+    /// Waits for a place. Pods that did not answer the last probe share a part of the places, so that they never take
+    /// all.
     async fn turn(&self, ask: &Ask) -> (Option<Place>, Option<Place>) {
         let failed = lock(&self.pods).get(&ask.uid).is_some_and(|known| known.facts.failures > 0);
         let namespace = &ask.pod.namespace;
@@ -180,14 +184,14 @@ impl Probes {
         (doubtful, self.places.take(namespace).await)
     }
 
-    /// Why the pod is not asked at its address.
+    /// The reason why the pod must not be probed at its address.
     fn refusal(&self, cluster: &Cluster, ask: &Ask) -> Option<String> {
         let address: IpAddr = ask.address.parse().ok()?;
         let hosts = pod(cluster, ask).map(|pod| pod.host_ips.clone()).unwrap_or_default();
         lock(&self.reach).refusal(address, &hosts)
     }
 
-    /// Asks with the token that is known; where that opens nothing, with the one that is there now.
+    /// Probes with the known token. If the pod refuses it, the function reads the token again and repeats the probe.
     async fn answer(
         &self,
         client: &Client,
@@ -233,7 +237,7 @@ impl Probes {
         key
     }
 
-    /// Keeps what came of a question. Returns what it is counted under.
+    /// Stores the result of a probe. Returns its result label.
     fn record(
         &self,
         ask: &Ask,
@@ -252,7 +256,7 @@ impl Probes {
             }
             Err(why) => {
                 facts.failing_since.get_or_insert(asked_at);
-                // What is not allowed is no hiccup: it is shown at once.
+                // A refused address is not a transient failure, so it is shown immediately.
                 let certain = matches!(why, NoAnswer::NotAllowed(_));
                 facts.failures = facts.failures.saturating_add(1).max(if certain { FAILURES } else { 0 });
                 let (pod, port, path) = (&ask.pod.name, ask.probe.port, plain(&ask.probe.path));
@@ -264,8 +268,8 @@ impl Probes {
     }
 }
 
-/// Learns which addresses of this cluster no pod has: those of the API server and the ranges of Services, as far as the
-/// API server tells. To be called before any pod is asked.
+/// Reads the addresses of the cluster that no pod has: the addresses of the API server and the ranges of Services, as
+/// far as the API server shows them. Call this function before the first probe.
 pub async fn learn_addresses(cluster: &Cluster, allowed: Vec<Cidr>) {
     let refused = address::of_cluster(&cluster.client).await;
     cluster.probes.restrict(allowed, refused);
@@ -282,7 +286,7 @@ fn reduced(cluster: &Cluster, pod: &PodFacts, report: ActivityReport) -> Activit
     report.reduced(|uid| agents.contains(uid), true)
 }
 
-/// Whether the pod is there, at the address that it is asked at.
+/// Whether the pod exists and has the address of the probe.
 fn there(cluster: &Cluster, ask: &Ask) -> bool {
     pod(cluster, ask).is_some_and(|pod| pod.address.as_ref() == Some(&ask.address))
 }
@@ -291,7 +295,7 @@ fn pod(cluster: &Cluster, ask: &Ask) -> Option<Arc<PodFacts>> {
     cluster.pods.get(&ask.pod).filter(|pod| pod.uid == ask.uid)
 }
 
-/// Whom an answer concerns: the pod's agent, and its town, which stays awake as long as one agent has work.
+/// The owners that an answer affects: the agent of the pod, and its town, which stays awake while an agent has work.
 fn concerned(cluster: &Cluster, ask: &Ask) -> Vec<Look> {
     let Some(pod) = pod(cluster, ask) else { return Vec::new() };
     owners(cluster, &pod.key.namespace, pod.town_uid.as_ref(), pod.agent_uid.as_ref())

@@ -1,7 +1,7 @@
-//! Places for probes, shared between namespaces.
+//! Places for probes, which the namespaces share.
 //!
-//! Invariants kept here: no more places are taken than there are; while pods of several namespaces wait, a namespace
-//! holds at most a quarter of the places, and a place that is free goes to the namespace whose turn it is.
+//! Invariants kept here: no more places are taken than exist. While pods of several namespaces wait, a namespace
+//! holds at most a quarter of the places. A free place goes to the next namespace in turn.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -10,10 +10,10 @@ use tokio::sync::oneshot;
 
 use super::super::lock;
 
-/// While others wait, a namespace holds at most this part of the places.
+/// The divisor of the places that a namespace may hold while others wait.
 const SHARE: usize = 4;
 
-/// The places.
+/// The places for probes, and the pods that wait for one.
 pub(super) struct Places {
     share: usize,
     state: Mutex<State>,
@@ -22,18 +22,18 @@ pub(super) struct Places {
 struct State {
     free: usize,
     held: HashMap<String, usize>,
-    /// The pods that wait, by namespace; the namespace whose turn it is comes first.
+    /// The waiting pods by namespace. The next namespace in turn comes first.
     queues: VecDeque<(String, VecDeque<oneshot::Sender<Place>>)>,
 }
 
-/// A place that is taken. It is free again when this is dropped.
+/// A taken place. The drop of this value frees the place.
 pub(super) struct Place {
     places: Arc<Places>,
     namespace: String,
 }
 
 impl Places {
-    /// All places are free.
+    /// Places without a holder.
     pub(super) fn new(total: usize) -> Arc<Self> {
         let state = State { free: total, held: HashMap::new(), queues: VecDeque::new() };
         Arc::new(Self { share: (total / SHARE).max(1), state: Mutex::new(state) })
@@ -55,8 +55,8 @@ impl Places {
         }
     }
 
-    /// Gives the free places to those who wait. A place whose taker has gone meanwhile comes back by being dropped,
-    /// outside of the lock.
+    /// Gives the free places to waiting pods. If the receiver is gone, the place is dropped, and so freed, outside of
+    /// the lock.
     fn grant(self: &Arc<Self>) {
         loop {
             let next = lock(&self.state).next(self.share);
@@ -67,7 +67,7 @@ impl Places {
 }
 
 impl State {
-    /// Takes a free place for the next pod that waits.
+    /// Takes a free place for the next waiting pod.
     fn next(&mut self, share: usize) -> Option<(String, oneshot::Sender<Place>)> {
         if self.free == 0 {
             return None;
@@ -115,14 +115,14 @@ mod tests {
     fn wait(places: &Arc<Places>, namespace: &'static str) -> Waiting {
         let places = places.clone();
         let mut waiting: Waiting = Box::pin(async move { places.take(namespace).await });
-        // The first poll puts it in the queue.
+        // The first poll adds the waiter to the queue.
         match waiting.as_mut().now_or_never() {
             Some(place) => Box::pin(std::future::ready(place)),
             None => waiting,
         }
     }
 
-    /// The places of those that have one by now.
+    /// The places that were granted so far.
     fn granted(waiting: &mut Vec<Waiting>) -> Vec<Place> {
         let mut places = Vec::new();
         waiting.retain_mut(|one| match one.as_mut().now_or_never() {

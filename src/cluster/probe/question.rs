@@ -1,8 +1,9 @@
-//! One question to a pod, over a connection of its own.
+//! A single probe of a pod, over its own connection.
 //!
-//! Invariants kept here: of what a pod answers no more than a bounded part is ever kept; the question goes to the
-//! pod and to nobody else, past every proxy and after no redirect; what a pod writes reaches people only short and
-//! in plain letters.
+//! Invariants kept here:
+//! - Only a bounded part of an answer is ever stored.
+//! - The probe goes only to the pod: it uses no proxy, and follows no redirect.
+//! - Text from a pod is shown to users only after truncation and in plain characters.
 
 use std::error::Error;
 use std::future::pending;
@@ -25,42 +26,42 @@ use crate::lifecycle::Ask;
 const HEAD: usize = 16 * 1024;
 /// The longest answer, in bytes: room for 500 agents, each with a message.
 const BODY: usize = 256 * 1024;
-/// The most agents in an answer.
+/// The largest number of agents in an answer.
 const AGENTS: usize = 1000;
 /// The longest text of a pod that is shown, in characters.
 const TEXT: usize = 200;
 
-/// Why a question has no answer, as it is shown to people; each is counted under its own name.
+/// The reason of a failed probe, as users see it. The metric counts each variant under its own name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum NoAnswer {
-    /// It answered with another status than 2xx.
+    /// The pod answered with a status other than 2xx.
     #[error("it answered {0}")]
     Refused(StatusCode),
-    /// It did not answer, or not all, in time.
+    /// The pod did not answer completely within the timeout.
     #[error("no whole answer within {} s", .0.as_secs_f32())]
     TimedOut(Duration),
-    /// It answered more than it may.
+    /// The answer is too large.
     #[error("its answer is too large: {0}")]
     TooLarge(String),
-    /// It answered something else.
+    /// The answer has an unknown format.
     #[error("its answer cannot be read: {0}")]
     Malformed(String),
-    /// There is no connection to it, or it broke.
+    /// The connection failed.
     #[error("it cannot be reached: {0}")]
     Unreachable(String),
-    /// Its address is one that no pod is asked at.
+    /// The address must not be probed.
     #[error("{0}")]
     NotAllowed(String),
-    /// There is no token to ask it with, or it does not take it.
+    /// The pod has no token, or refuses the token.
     #[error("{0}")]
     Unauthorized(String),
-    /// The Secret that holds its token does not exist.
+    /// The Secret with the token does not exist.
     #[error("{0}")]
     NoSecret(String),
 }
 
 impl NoAnswer {
-    /// The name that it is counted under.
+    /// The result label.
     pub(super) fn result(&self) -> &'static str {
         match self {
             Self::Refused(_) => "Refused",
@@ -73,7 +74,7 @@ impl NoAnswer {
     }
 }
 
-/// Puts the question. It takes as long as the pod likes: the caller bounds it.
+/// Sends the probe. The function has no timeout of its own: the caller sets it.
 pub(super) async fn put(
     ask: &Ask,
     token: HeaderValue,
@@ -93,14 +94,14 @@ pub(super) async fn put(
         .await
         .map_err(|e| broken(&e))?;
     let answer = async { read(ask, sender.send_request(request).await.map_err(|e| broken(&e))?).await };
-    // The connection lives as long as the question; what goes wrong with it, the question is told, too.
+    // The connection lives as long as the request. An error of the connection also ends the request.
     tokio::select! {
         answer = answer => answer,
         never = async { drop(connection.await); pending().await } => never,
     }
 }
 
-/// Where the question goes: brackets around an IPv6 address come with writing it.
+/// The address of the probe. `SocketAddr` adds the brackets of an IPv6 address.
 fn address(ask: &Ask) -> Option<SocketAddr> {
     Some(SocketAddr::new(ask.address.parse().ok()?, ask.probe.port.try_into().ok()?))
 }
@@ -140,7 +141,7 @@ async fn read(ask: &Ask, response: Response<Incoming>) -> Result<ActivityReport,
     Ok(report)
 }
 
-/// Why there is no whole body.
+/// The error for an incomplete body.
 fn unread(error: Box<dyn Error + Send + Sync>) -> NoAnswer {
     if error.is::<LengthLimitError>() {
         return NoAnswer::TooLarge(format!("more than {} KiB", BODY / 1024));
@@ -151,7 +152,7 @@ fn unread(error: Box<dyn Error + Send + Sync>) -> NoAnswer {
     }
 }
 
-/// Why there is no answer.
+/// The error for a missing answer.
 fn broken(error: &hyper::Error) -> NoAnswer {
     if error.is_parse_too_large() {
         return NoAnswer::TooLarge(format!("more than {} KiB of head", HEAD / 1024));
@@ -161,7 +162,7 @@ fn broken(error: &hyper::Error) -> NoAnswer {
     if error.is_parse() { NoAnswer::Malformed(text) } else { NoAnswer::Unreachable(text) }
 }
 
-/// A text that others may have written, short and in plain letters.
+/// A text from others, truncated and in plain characters.
 pub(super) fn plain(text: &str) -> String {
     let plain = |c: char| if c.is_ascii_graphic() || c == ' ' { c } else { '?' };
     text.chars().take(TEXT).map(plain).collect()

@@ -1,4 +1,4 @@
-//! Pods that answer well, badly, slowly and not at all, each behind a socket of its own.
+//! Pods that answer correctly, wrongly, slowly and not at all, each with its own socket.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -25,25 +25,26 @@ use crate::lifecycle::child_name;
 use crate::resources::Install;
 use crate::telemetry::Metrics;
 
-/// Whatever is awaited here comes at once or never.
+/// The timeout of the tests. The awaited events happen within milliseconds or never.
 const SOON: Duration = Duration::from_secs(20);
-/// Long enough for an answer from this machine.
+/// A timeout that is long enough for an answer from this machine.
 const SHORT: Duration = Duration::from_secs(2);
-/// A limit that no test reaches.
+/// A timeout that no test reaches.
 const LONG: Duration = Duration::from_mins(10);
 
 async fn soon<T>(what: impl Future<Output = T>) -> T {
     timeout(SOON, what).await.expect("what is awaited comes soon")
 }
 
-/// A cluster of pods on this machine, with an API server that knows nothing but a Secret.
+/// A cluster with pods on this machine, and an API server that serves only a Secret.
 struct Scene {
     cluster: Arc<Cluster>,
     asked: UnboundedReceiver<Look>,
     reads: Arc<AtomicUsize>,
 }
 
-/// Everything on this machine may be asked, the time is enough, a token is read again at once.
+/// Limits for tests: every address on this machine is allowed, the timeout is long, and a token is read again
+/// immediately.
 fn bounds() -> Bounds {
     Bounds { at_once: 8, within: LONG, read_again_after: Duration::ZERO, may_ask: |_| true }
 }
@@ -55,12 +56,13 @@ fn secret(token: &str) -> Value {
 }
 
 impl Scene {
-    /// The Secret holds a token.
+    /// A scene in which the Secret has a token.
     fn with(bounds: Bounds) -> Self {
         Self::with_secrets(bounds, [secret("t1")])
     }
 
-    /// Each read of the Secret finds the next of these, null where there is none; the last one stays.
+    /// A scene in which each read of the Secret returns the next of these values (null: not found). The last one
+    /// stays.
     fn with_secrets(bounds: Bounds, found: impl IntoIterator<Item = Value>) -> Self {
         let found: Arc<Mutex<VecDeque<_>>> = Arc::new(Mutex::new(found.into_iter().collect()));
         let reads = Arc::new(AtomicUsize::new(0));
@@ -94,7 +96,7 @@ impl Scene {
         Self { cluster: Arc::new(cluster), asked, reads }
     }
 
-    /// A pod of the town, or of its agent, that is there and answers at this port.
+    /// A pod of the town, or of its agent, that exists and answers at this port.
     fn pod(&self, name: &str, port: u16) -> Ask {
         self.place(name, "127.0.0.1");
         Ask {
@@ -106,7 +108,7 @@ impl Scene {
         }
     }
 
-    /// The watch shows the pod at this address.
+    /// Shows the pod at this address in the watch.
     fn place(&self, name: &str, address: &str) {
         let mut labels = json!({(names::TOWN_UID): "town", (names::INSTALL): "test"});
         if name.starts_with("agent") || name.starts_with("mayor") {
@@ -118,7 +120,7 @@ impl Scene {
         self.cluster.pods.apply(pod, None);
     }
 
-    /// The pod is gone, as the watch shows it.
+    /// Deletes the pod from the watch.
     fn gone(&self, ask: &Ask) {
         self.cluster.pods.delete(&ask.pod, None);
         self.cluster.forget(&ask.uid);
@@ -128,14 +130,14 @@ impl Scene {
         ask(&self.cluster, question.clone());
     }
 
-    /// Asks, and waits until the town is to be looked at.
+    /// Probes, and waits until the town is enqueued.
     async fn answer(&mut self, question: &Ask) -> ProbeFacts {
         self.ask(question);
         assert_eq!(self.look().await, Look::Town(town().key()));
         self.facts(question)
     }
 
-    /// Asks, and gives why there is no answer, once what is counted was compared.
+    /// Probes, checks the counter of this result, and returns the reason of the failure.
     async fn no_answer(&mut self, question: &Ask, result: &str) -> String {
         let before = self.counted(result);
         let facts = self.answer(question).await;
@@ -161,7 +163,7 @@ impl Scene {
     }
 }
 
-/// A question was put in the queue, and nothing is known.
+/// Asserts that a probe was enqueued, and that no result is known.
 fn assert_unheard(facts: &ProbeFacts) {
     assert!(facts.wanted_since.is_some());
     assert_eq!(*facts, ProbeFacts { wanted_since: facts.wanted_since, ..ProbeFacts::default() });
@@ -182,13 +184,13 @@ fn agent() -> Agent {
     .unwrap()
 }
 
-/// A pod's socket. Each question comes out of `questions`, and waits there for somebody to answer it.
+/// The socket of a pod. Each request arrives in `questions`, and waits there for its answer.
 struct Door {
     port: u16,
     questions: UnboundedReceiver<Question>,
 }
 
-/// A question that has arrived.
+/// A request that has arrived.
 struct Question {
     head: String,
     stream: TcpStream,
@@ -207,7 +209,7 @@ impl Door {
         Self { port, questions }
     }
 
-    /// A pod that answers every question with this.
+    /// A pod that gives this answer to every request.
     async fn saying(answer: impl Into<Vec<u8>>) -> Self {
         let Self { port, mut questions } = Self::open().await;
         let answer = answer.into();
@@ -215,7 +217,7 @@ impl Door {
         tokio::spawn(async move {
             while let Some(question) = questions.recv().await {
                 question.say(&answer).await;
-                // Whoever counts the questions sees it; the connection closes.
+                // The test counts the requests in this channel, and the drop closes the connection.
                 let _ = passed.send(question);
             }
         });
@@ -226,7 +228,7 @@ impl Door {
         soon(self.questions.recv()).await.unwrap()
     }
 
-    /// How many questions have arrived that nobody has taken.
+    /// The number of requests that have arrived and that the test has not taken.
     fn waiting(&mut self) -> usize {
         std::iter::from_fn(|| self.questions.try_recv().ok()).count()
     }
@@ -243,7 +245,7 @@ async fn take(stream: TcpStream, arrived: UnboundedSender<Question>) {
     let _ = arrived.send(Question { head: String::from_utf8(head).unwrap(), stream });
 }
 
-/// Reads what there is, once there is something.
+/// Reads the available bytes, after waiting for the first.
 async fn more(stream: &TcpStream, into: &mut Vec<u8>) -> std::io::Result<usize> {
     loop {
         stream.readable().await?;
@@ -260,7 +262,7 @@ async fn more(stream: &TcpStream, into: &mut Vec<u8>) -> std::io::Result<usize> 
 }
 
 impl Question {
-    /// Says this much, and whether anybody still listens.
+    /// Sends this text, and returns whether the client still reads.
     async fn say(&self, mut text: &[u8]) -> bool {
         while !text.is_empty() {
             if self.stream.writable().await.is_err() {
@@ -275,19 +277,19 @@ impl Question {
         true
     }
 
-    /// Says all, and hangs up.
+    /// Sends the whole answer, and closes the connection.
     async fn answer(self, text: Vec<u8>) {
         assert!(self.say(&text).await);
     }
 
-    /// Waits until the one who asked has hung up.
+    /// Waits until the client has closed the connection.
     async fn given_up(self) {
         let mut rest = Vec::new();
         soon(async { while let Ok(1..) = more(&self.stream, &mut rest).await {} }).await;
     }
 }
 
-/// A whole answer.
+/// A complete answer.
 fn http(status: &str, body: &str) -> Vec<u8> {
     format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }
@@ -640,7 +642,7 @@ async fn nobody_is_sent_elsewhere_with_the_token() {
 #[tokio::test]
 async fn who_does_not_listen_cannot_be_reached() {
     let mut scene = Scene::with(bounds());
-    // Nobody else gets the port, and nobody listens at it.
+    // The port is reserved, and no process listens on it.
     let taken = TcpSocket::new_v4().unwrap();
     taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let ask = scene.pod("pod", taken.local_addr().unwrap().port());

@@ -1,4 +1,4 @@
-//! The tokens that pods are asked with: kept in memory while the pod is there, shown to nobody.
+//! The tokens for probes: kept in memory while the pod exists, and never shown.
 
 use http::HeaderValue;
 use k8s_openapi::api::core::v1::Secret;
@@ -9,11 +9,11 @@ use super::super::error::Error;
 use super::NoAnswer;
 use crate::lifecycle::ObjectKey;
 
-/// The Secret's key that holds the token.
+/// The key of the token in the Secret.
 const KEY: &str = "token";
 
-/// Reads the token of a Secret, as a header carries it. A line end behind it, as editors leave one, is no part
-/// of it.
+/// Reads the token of a Secret as a header value. A line end that an editor added after the token is not a part of
+/// it.
 pub(super) async fn read(client: &Client, secret: &ObjectKey) -> Result<HeaderValue, NoAnswer> {
     let api: Api<Secret> = Api::namespaced(client.clone(), &secret.namespace);
     let read = api.get_opt(&secret.name).await.map_err(|e| Error::api(format!("read Secret {secret}"), e));
@@ -38,7 +38,7 @@ fn no_token(why: String) -> NoAnswer {
 fn header(token: &[u8]) -> Option<HeaderValue> {
     let token = token.trim_ascii();
     let mut header = HeaderValue::from_bytes(&[b"Bearer ", token].concat()).ok()?;
-    // Hides it from what prints requests.
+    // A sensitive value is hidden in debug output of requests.
     header.set_sensitive(true);
     (!token.is_empty()).then_some(header)
 }
