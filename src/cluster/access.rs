@@ -1,7 +1,7 @@
-//! Access to the metrics: the API server says who sends a token, and whether that user may read them.
+//! Access to the metrics. The API server authenticates each token, and authorizes its user.
 //!
-//! Invariants kept here: a token that the API server does not confirm opens nothing; an answer counts for a minute; a
-//! flood of wrong tokens costs the API server no more than a few questions at a time, and this process no memory.
+//! Invariants kept here: a token gives access only if the API server confirms it. An answer is valid for a minute. A
+//! flood of wrong tokens costs the API server only a few reviews at a time, and this process no memory.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -19,11 +19,11 @@ use tokio::sync::Semaphore;
 use super::lock;
 use crate::telemetry::Admission;
 
-/// How long an answer of the API server counts.
+/// How long an answer of the API server is valid.
 const COUNTS_FOR: Duration = Duration::from_mins(1);
-/// The most answers that are kept.
+/// The largest number of stored answers.
 const KEPT: usize = 256;
-/// The most tokens that are reviewed at once.
+/// The largest number of concurrent reviews.
 const AT_ONCE: usize = 4;
 
 /// The reviews of tokens.
@@ -34,19 +34,19 @@ pub struct MetricsAccess {
 }
 
 impl MetricsAccess {
-    /// Nothing is known yet.
+    /// A cache without answers.
     pub fn new(client: Client) -> Self {
         Self { client, places: Semaphore::new(AT_ONCE), known: Mutex::default() }
     }
 
-    /// Whether who sends this token may read the path.
+    /// Whether the user of this token may read the path.
     pub async fn admits(&self, token: &str, path: &str) -> Admission {
         let digest: [u8; 32] = Sha256::digest(format!("{path} {token}")).into();
         if let Some(known) = self.known(&digest) {
             return known;
         }
         let Ok(_place) = self.places.acquire().await else { return Admission::Unknown };
-        // The one before may have asked the same.
+        // A concurrent call may have reviewed the same token.
         if let Some(known) = self.known(&digest) {
             return known;
         }
@@ -113,7 +113,7 @@ mod tests {
 
     use super::*;
 
-    /// Access that is reviewed by an API server that knows two tokens, and the requests that it was sent.
+    /// A cache with an API server that accepts two tokens, and the requests that it received.
     fn access() -> (MetricsAccess, Arc<Mutex<Vec<String>>>) {
         let asked: Arc<Mutex<Vec<String>>> = Arc::default();
         let log = asked.clone();

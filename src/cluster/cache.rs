@@ -1,10 +1,10 @@
-//! What the watches have seen, found by owner.
+//! The objects from the watches, indexed by owner.
 //!
-//! Invariant kept here: an object is found by its owner only in the owner's namespace. The labels of an object in
-//! another namespace prove nothing, because another tenant writes them.
+//! Invariant kept here: an object is found by its owner only in the namespace of the owner. The labels of an object
+//! in another namespace prove nothing, because another tenant writes them.
 //!
-//! Each kind has one index. It is fed by one watch; a relist replaces it as a whole, so that what went
-//! while the watch was down goes with it. It also remembers how far the watch has come, see
+//! Each kind has one index, which one watch updates. A relist replaces the whole content, so an object that was
+//! deleted while the watch was down also leaves the index. The index also records the progress of the watch, see
 //! [`super::consistency`].
 
 use std::collections::{HashMap, HashSet};
@@ -18,29 +18,29 @@ use crate::lifecycle::{
     ChildFacts, ClaimFacts, ObjectKey, OwnerId, PodFacts, ServiceFacts, TombstoneFacts, Uid, label,
 };
 
-/// By what objects are found.
+/// A key of the index.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Group {
     /// The town of this UID in this namespace, and the objects of this namespace that carry the UID.
     Town(OwnerId),
     /// The agent of this UID in this namespace, and the objects of this namespace that carry the UID.
     Agent(OwnerId),
-    /// The town or agent of this UID, in whatever namespace: only to name an object that claims it from another
-    /// namespace.
+    /// The town or agent of this UID, in any namespace. The only use is the report of an object in another namespace
+    /// that claims it.
     Anywhere(Uid),
     /// The agents that name this town, bound or not, and the records of destroyed towns of this name.
     NamesTown(ObjectKey),
-    /// The records of what was destroyed in a namespace of this name.
+    /// The records of objects that were destroyed in a namespace of this name.
     RecordsOf(String),
 }
 
-/// What can be indexed.
+/// An object that can be indexed.
 pub trait Indexed {
-    /// Where it is.
+    /// Namespace and name of the object.
     fn key(&self) -> ObjectKey;
-    /// Who it is.
+    /// UID of the object.
     fn uid(&self) -> Option<Uid>;
-    /// By what it is found.
+    /// The groups of the object.
     fn groups(&self) -> Vec<Group>;
 }
 
@@ -147,9 +147,9 @@ pub struct Index<T> {
 
 struct State<T> {
     objects: HashMap<Arc<ObjectKey>, Arc<T>>,
-    /// The members of each group, in order. Most groups have one member: a set would need ten times its memory.
+    /// The members of each group, in order. Most groups have one member: a set would need ten times the memory.
     groups: HashMap<Group, Vec<Arc<ObjectKey>>>,
-    /// What a relist has brought so far.
+    /// The objects of the current relist so far.
     incoming: Vec<Arc<T>>,
 }
 
@@ -173,13 +173,14 @@ impl<T: Indexed> Index<T> {
         keys.into_iter().flatten().filter_map(|key| state.objects.get(&**key).cloned()).collect()
     }
 
-    /// How many objects a group has.
+    /// The number of objects in a group.
     pub fn count(&self, group: &Group) -> usize {
         self.read().groups.get(group).map_or(0, Vec::len)
     }
 
-    /// An object was added or changed. Returns whom that concerns: what stands there now, and what stood there
-    /// before. Whoever is told of it must find it here: one who looked too early would not be told again.
+    /// Adds or replaces an object. Returns the affected objects: the current one, and the previous one. The update
+    /// comes before any notification: a receiver that read the index too early would miss the object, and would get
+    /// no second notification.
     pub fn apply(&self, object: T, revision: Option<u64>) -> Vec<Arc<T>> {
         let object = Arc::new(object);
         let before = self.write().insert(object.clone());
@@ -187,20 +188,20 @@ impl<T: Indexed> Index<T> {
         std::iter::once(object).chain(before).collect()
     }
 
-    /// An object is gone.
+    /// Removes an object.
     pub fn delete(&self, key: &ObjectKey, revision: Option<u64>) -> Option<Arc<T>> {
         let before = self.write().remove(key);
         self.saw(revision);
         before
     }
 
-    /// A relist begins.
+    /// Begins a relist.
     pub fn relist(&self) {
         self.write().incoming.clear();
     }
 
-    /// A relist brings an object. One that has not changed is kept once: otherwise every relist would need the memory of
-    /// all objects twice.
+    /// Adds an object of a relist. An unchanged object is stored only once; otherwise each relist would need twice
+    /// the memory of all objects.
     pub fn incoming(&self, object: T, revision: Option<u64>)
     where
         T: PartialEq,
@@ -212,8 +213,8 @@ impl<T: Indexed> Index<T> {
         self.saw(revision);
     }
 
-    /// A relist is complete: what it did not bring is gone. Returns whom that concerns: what stands there now,
-    /// and what stood there before; and the UIDs of those that are gone.
+    /// Ends a relist: objects that the relist did not contain are removed. Returns the affected objects, both the
+    /// current and the previous ones, and the UIDs of the removed objects.
     pub fn relisted(&self) -> (Vec<Arc<T>>, Vec<Uid>) {
         let mut state = self.write();
         let before: Vec<_> = state.objects.drain().map(|(_, object)| object).collect();
@@ -228,14 +229,14 @@ impl<T: Indexed> Index<T> {
         (state.objects.values().cloned().chain(before).collect(), gone)
     }
 
-    /// Every object.
+    /// All objects.
     pub fn all(&self) -> Vec<Arc<T>> {
         self.read().objects.values().cloned().collect()
     }
 
-    /// Waits until the watch has come as far as this revision.
+    /// Waits until the watch has reached this revision.
     pub async fn reaches(&self, revision: u64) {
-        // The sender lives in self: the wait cannot fail.
+        // The sender lives in self, so the wait cannot fail.
         let _ = self.seen.subscribe().wait_for(|seen| *seen >= revision).await;
     }
 

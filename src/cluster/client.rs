@@ -1,4 +1,4 @@
-//! The client: errors are ours to handle, and no request hangs for ever.
+//! The client of the API server: it returns every error to the operator, and each request has a timeout.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -14,33 +14,32 @@ use tower::{BoxError, Layer, Service};
 
 use super::lease::{Fence, Identity};
 
-/// Longest wait for the headers of an answer. The bodies of watches live on.
+/// The timeout for the headers of an answer. The bodies of watches last longer.
 const HEADERS_WITHIN: Duration = Duration::from_secs(20);
 
-/// How audit logs and pods name us.
+/// The name of the operator in audit logs and for pods.
 pub(super) const USER_AGENT: &str = concat!("town-operator/", env!("CARGO_PKG_VERSION"));
 
-/// Connects to the cluster of KUBECONFIG, or to the one that this process runs in; writes pass only through the
-/// fence. The client does not retry by itself: a create that is sent again unseen would hide that the first one
-/// may have taken effect.
+/// Connects to the cluster of KUBECONFIG, or to the cluster of this process. Writes pass only through the fence. The
+/// client does not retry by itself: a hidden second create would conceal that the first one may have taken effect.
 pub async fn connect(fence: &Fence, me: &Identity) -> Result<Client, kube::Error> {
     let layer = CallTimeouts { limit: HEADERS_WITHIN };
-    // The fence is the lower one: nothing of ours waits below it.
+    // The fence is the lowest of our layers, so that no layer below it waits.
     let overload = MapResultLayer::new(refuse_overload);
     let client = ClientBuilder::try_from(config(me).await?)?.with_layer(fence).with_layer(&layer);
     Ok(client.with_layer(&overload).build())
 }
 
-/// The API server, or a proxy before it, answered 429: it did not carry the request out.
+/// The API server, or a proxy before it, answered 429: the request was not executed.
 #[derive(Debug, thiserror::Error)]
 #[error("the API server is overloaded (429 Too Many Requests)")]
 pub(super) struct Overloaded {
-    /// How long it asks to wait, by the header Retry-After.
+    /// The delay from the header Retry-After.
     pub(super) wait: Option<Duration>,
 }
 
-/// Makes an answer 429 an error. The client itself would lose the header Retry-After, and the API server's own
-/// answers of this kind have no other place for it.
+/// Converts an answer 429 to an error. The client itself drops the header Retry-After, and the answers 429 of the API
+/// server have the delay only there.
 fn refuse_overload<B>(answer: Result<Response<B>, BoxError>) -> Result<Response<B>, BoxError> {
     let answer = answer?;
     let asked = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
@@ -48,12 +47,12 @@ fn refuse_overload<B>(answer: Result<Response<B>, BoxError>) -> Result<Response<
         Some(seconds) if answer.status() == StatusCode::TOO_MANY_REQUESTS => {
             Err(Box::new(Overloaded { wait: Some(Duration::from_secs(seconds)) }))
         }
-        // A webhook may choose this code for its refusal: there the body has its words.
+        // A webhook may choose this code for its refusal. Then the body has the reason.
         _ => Ok(answer),
     }
 }
 
-/// The same without a fence, for who keeps the Lease that opens it, and for nobody else.
+/// A client without a fence. Only the keeper of the Lease uses this client, because it opens the fence.
 pub(super) async fn connect_unfenced(me: &Identity) -> Result<Client, kube::Error> {
     let layer = CallTimeouts { limit: HEADERS_WITHIN };
     Ok(ClientBuilder::try_from(config(me).await?)?.with_layer(&layer).build())
@@ -63,18 +62,18 @@ async fn config(me: &Identity) -> Result<Config, kube::Error> {
     let mut config = Config::infer().await.map_err(kube::Error::InferConfig)?;
     config.default_retry = false;
     config.connect_timeout = Some(Duration::from_secs(10));
-    // One replica can be told from the other.
+    // The user agent has the name of the process, so that audit logs distinguish the replicas.
     let agent = HeaderValue::from_str(&format!("{USER_AGENT} ({})", me.holder()));
     let agent = agent.unwrap_or(HeaderValue::from_static(USER_AGENT));
     config.headers.push((http::header::USER_AGENT, agent));
     Ok(config)
 }
 
-/// Bounds the time until the headers of an answer are there; without it a peer that accepts a request
-/// and stays silent would hang a reconcile for ever.
+/// A layer with a timeout for the headers of an answer. Without it, a peer that accepts a request and never answers
+/// would block a reconcile forever.
 #[derive(Clone, Copy, Debug)]
 pub struct CallTimeouts {
-    /// The bound.
+    /// The timeout.
     pub limit: Duration,
 }
 
@@ -86,7 +85,7 @@ impl<S> Layer<S> for CallTimeouts {
     }
 }
 
-/// See [`CallTimeouts`].
+/// The service of the layer [`CallTimeouts`].
 #[derive(Clone, Debug)]
 pub struct HeadersWithin<S> {
     inner: S,

@@ -1,9 +1,9 @@
-//! Reading one's own writes.
+//! Waits for the own writes.
 //!
-//! A decision must not rest on a view older than this process's own last write for that object, or it
-//! would be taken twice. Every write is remembered by the revision it got; the next reconcile of that
-//! object waits until the watches have come that far. (The idea of KEP-5647; revisions of one kind can
-//! be compared as integers, KEP-5504.)
+//! A decision must not use a view that is older than the last write of this process for that object. Otherwise the
+//! operator could make the same decision twice. The operator remembers each write by its revision. The next reconcile
+//! of that object waits until the watches have reached this revision. (The idea comes from KEP-5647. Revisions of one
+//! kind can be compared as integers, KEP-5504.)
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -15,11 +15,11 @@ use super::kinds::Known;
 use super::{Cluster, lock};
 use crate::lifecycle::Uid;
 
-/// Longest wait for a watch. After it the view is used as it is: creates are still safe by their names,
-/// deletes by UID and status by revision.
+/// The timeout of the wait for a watch. After it the operator uses the view as it is: names still protect creates,
+/// UIDs protect deletes, and the resource version protects the status.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The kinds that are watched.
+/// The kinds with a watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
     Town,
@@ -29,7 +29,7 @@ pub(super) enum Kind {
     Service,
 }
 
-/// The last revision written of each kind, by the object whose reconcile wrote it.
+/// The last written revision of each kind, by the object whose reconcile wrote it.
 #[derive(Default)]
 pub(super) struct OwnWrites(Mutex<HashMap<Uid, HashMap<Kind, u64>>>);
 
@@ -53,14 +53,14 @@ impl OwnWrites {
 }
 
 impl Cluster {
-    /// Remembers what was written for an object, if its kind is watched.
+    /// Remembers a write for an object, if the kind has a watch.
     pub(super) fn wrote<K: Known>(&self, by: &Uid, written: &ObjectMeta) {
         if let Some(kind) = K::WATCHED {
             self.own_writes.wrote(by, kind, written.resource_version.as_deref());
         }
     }
 
-    /// Waits until the watches show what this process wrote for the object.
+    /// Waits until the watches show the writes of this process for the object.
     pub(super) async fn sees_own_writes(&self, uid: &Uid) {
         let pending = self.own_writes.take(uid);
         let all_seen = async {

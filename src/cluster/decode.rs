@@ -1,9 +1,9 @@
-//! Decoding: every object that the API server stores stays known, whether the operator can read all of it or not.
+//! The decoding of objects. Every stored object stays known, whether the operator can decode it completely or not.
 //!
-//! Invariant kept here: a Town or Agent of which a part cannot be decoded is still a Town or Agent. The readable parts
-//! are used, and the object says that it is unreadable: nothing is created from it, and it can be destroyed. A
-//! volume claim of which the policy cannot be read is retained. What is large and not needed (managedFields, the
-//! copy that kubectl keeps of the manifest) is dropped before the object is decoded.
+//! Invariant kept here: a Town or Agent with an undecodable part is still a Town or Agent. The operator uses the
+//! readable parts, and marks the object as unreadable: the operator creates nothing from the object, but can destroy
+//! it. A volume claim with an unreadable policy is retained. Large fields that the operator does not need
+//! (managedFields, the copy of the manifest from kubectl) are dropped before the object is decoded.
 
 use std::borrow::Cow;
 
@@ -17,25 +17,25 @@ use serde_json::{Map, Value, json};
 
 use crate::api::{Agent, AgentSpec, Storage, Tombstone, Town, TownSpec};
 
-/// The copy of a manifest that `kubectl apply` keeps.
+/// The copy of a manifest that `kubectl apply` stores.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// An object, or the metadata of an object that cannot be decoded.
 #[derive(Clone, Debug)]
 pub struct Decoded<K>(pub Result<K, Undecodable>);
 
-/// An object of which no more than the metadata can be decoded.
+/// An object of which only the metadata can be decoded.
 #[derive(Clone, Debug)]
 pub struct Undecodable {
     /// The metadata.
     pub metadata: ObjectMeta,
-    /// Why the rest cannot be decoded.
+    /// The error of the decoding.
     pub error: String,
 }
 
-/// A kind that may be decoded in part.
+/// A kind that may be decoded partially.
 pub trait Decode: DeserializeOwned {
-    /// As much of the object as can be decoded, marked as unreadable; `None`: no more than the metadata.
+    /// The decodable part of the object, marked as unreadable; `None`: only the metadata can be decoded.
     fn in_part(_object: &Value, _error: &str) -> Option<Self> {
         None
     }
@@ -56,7 +56,7 @@ impl Decode for Town {
         let mut town = Self::new("", spec);
         town.metadata = metadata;
         town.status = object.get("status").and_then(|status| readable(fields(Some(status)), &[]));
-        // The operator writes the status, and writes it anew: only the spec makes an object unreadable.
+        // The operator replaces the whole status, so only the spec can make an object unreadable.
         let spec = object.get("spec").unwrap_or(&Value::Null);
         town.spec.unreadable = TownSpec::deserialize(spec).is_err().then(|| error.to_owned());
         Some(town)
@@ -82,7 +82,8 @@ fn fields(object: Option<&Value>) -> Option<&Map<String, Value>> {
     object.and_then(Value::as_object)
 }
 
-/// A struct of those of its fields that can be decoded. Required fields that cannot have these values.
+/// A struct from the fields that can be decoded. The values of `required` replace required fields that cannot be
+/// decoded.
 fn readable<T: DeserializeOwned>(
     found: Option<&Map<String, Value>>,
     required: &[(&str, Value)],
@@ -101,7 +102,7 @@ fn readable<T: DeserializeOwned>(
     T::deserialize(Value::Object(kept)).ok()
 }
 
-/// For a volume claim of which nothing can be read: it is not deleted.
+/// The storage for an owner whose storage cannot be decoded: the operator must not delete its volume claim.
 fn retained(found: Option<&Map<String, Value>>) -> Option<Storage> {
     found?.get("storage").filter(|storage| !storage.is_null())?;
     serde_json::from_value(json!({"retainPolicy": "Retain"})).ok()
@@ -170,7 +171,7 @@ impl<K: Resource> Resource for Decoded<K> {
 mod tests {
     use super::*;
 
-    /// A port that the schema of an int-or-string takes and that no pod can have.
+    /// A port that the schema of an int-or-string accepts and that no pod can have.
     const PORT: i64 = 3_000_000_000;
 
     fn template() -> Value {
@@ -178,7 +179,7 @@ mod tests {
         json!({"spec": {"containers": [{"name": "main", "livenessProbe": probe}]}})
     }
 
-    #[allow(clippy::result_large_err)] // As the watch hands it on.
+    #[allow(clippy::result_large_err)] // The watch has the same type.
     fn decoded<K: Decode + Resource<DynamicType = ()>>(object: Value) -> Result<K, Undecodable> {
         let decoded: Decoded<K> = serde_json::from_value(object).unwrap();
         decoded.0

@@ -1,7 +1,7 @@
-//! Our kinds that the API server does not know: their definitions were removed, or never installed.
+//! Our kinds without a definition in the API server: the definition was removed, or was never installed.
 //!
-//! Invariant kept here: while one of them is not there nothing is created, since it could not be counted, nor its
-//! end be recorded. What is being destroyed goes on: a kind that is proven absent has no objects.
+//! Invariant kept here: while a definition is missing the operator creates nothing, because it could neither list the
+//! objects nor record their destruction. A destruction continues: a kind that is proven absent has no objects.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -19,7 +19,7 @@ pub(super) const AGENTS: &str = "agents.gastown.dev";
 /// The definition of records of destructions.
 pub(super) const TOMBSTONES: &str = "tombstones.gastown.dev";
 
-/// The definition of a kind; none for what the API server has of itself.
+/// The definition of a kind; `None`: the kind is built into the API server.
 pub(super) fn of_kind(kind: &str) -> Option<&'static str> {
     match kind {
         "Town" => Some(TOWNS),
@@ -29,12 +29,12 @@ pub(super) fn of_kind(kind: &str) -> Option<&'static str> {
     }
 }
 
-/// Those that were found absent when their kind was listed last.
+/// The definitions that were absent at the last list of their kind.
 #[derive(Default)]
 pub(super) struct Absent(Mutex<BTreeSet<&'static str>>);
 
 impl Absent {
-    /// Refuses where something is to be created.
+    /// Refuses a create while a definition is missing.
     pub(super) fn refuse(&self) -> Result<(), Error> {
         match lock(&self.0).first() {
             Some(name) => Err(Error::NoDefinition { name }),
@@ -44,7 +44,7 @@ impl Absent {
 }
 
 impl Cluster {
-    /// Whether a kind is proven absent, after it could not be listed. From then on nothing is created.
+    /// Whether a kind is proven absent after its list failed. From then on the operator creates nothing.
     pub async fn is_undefined<K: Followed>(&self) -> bool {
         let Some(name) = of_kind(&K::kind(&())) else { return false };
         let absent = is_absent(self, name).await.is_ok_and(|absent| absent);
@@ -57,7 +57,8 @@ impl Cluster {
         absent
     }
 
-    /// A kind was listed: it is there. Once all are, those are looked at for whom nothing was created.
+    /// Records a successful list of a kind: its definition exists. When no definition is missing any more, the
+    /// operator enqueues the objects that wait for creates.
     pub fn is_listed<K: Followed>(&self) {
         let Some(name) = of_kind(&K::kind(&())) else { return };
         let mut absent = lock(&self.absent.0);
@@ -87,7 +88,7 @@ mod tests {
     use crate::cluster::{Clock, Limits, looks};
     use crate::resources::Install;
 
-    /// One town, on an API server that answers every question about a definition so.
+    /// A cluster with one town, and an API server that gives this answer to each read of a definition.
     fn cluster(code: u16, reason: &'static str) -> (Cluster, UnboundedReceiver<Look>) {
         let server = service_fn(move |request: Request<Body>| {
             assert!(request.uri().path().contains("/customresourcedefinitions/"), "{}", request.uri());

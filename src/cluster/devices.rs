@@ -1,7 +1,7 @@
-//! Claims of devices (`ResourceClaim`), which the API server serves in one of several versions, or not at all.
+//! Device claims (`ResourceClaim`), which the API server serves in one of several versions, or not at all.
 //!
-//! Invariant kept here: a claim is absent only when the API server says so, or when it does not list the API group. A
-//! path that is not found says nothing of any object.
+//! Invariant kept here: a claim counts as absent only if the API server answers that the claim does not exist, or
+//! does not list the API group. A path that is not found proves nothing about an object.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind};
@@ -12,7 +12,7 @@ use crate::lifecycle::{ChildKind, ObjectKey};
 
 const GROUP: &str = "resource.k8s.io";
 
-/// The metadata of a claim of a device, past every cache; `None`: there is none.
+/// The metadata of a device claim, uncached; `None`: there is none.
 pub(super) async fn get_device_claim(
     cluster: &Cluster,
     key: &ObjectKey,
@@ -30,7 +30,7 @@ pub(super) async fn get_device_claim(
         match api.get_metadata(&key.name).await.map_err(|e| Error::api(format!("read {kind} {key}"), e)) {
             Ok(found) => return Ok(Some(found.metadata)),
             Err(error) if error.is_not_found() => return Ok(None),
-            // This version of the group has other kinds only.
+            // In this version the group has other kinds only.
             Err(error) if error.is_not_served() => not_served = Some(error),
             Err(error) => return Err(error),
         }

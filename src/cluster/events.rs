@@ -1,7 +1,7 @@
-//! Events: what the operator says about an object.
+//! The events of the operator about objects.
 //!
-//! Invariant kept here: no event is refused for its length, whatever the object is called and whatever others have
-//! written into its note.
+//! Invariant kept here: the API server never refuses an event for its length, however long the name of the object is,
+//! and whatever text from others the note contains.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -20,18 +20,18 @@ use crate::api::names;
 use crate::lifecycle::cut;
 use crate::telemetry::Metrics;
 
-/// The longest note that the API server takes, in bytes.
+/// The longest note that the API server accepts, in bytes.
 const NOTE: usize = 1024;
 /// The longest name of an object.
 const NAME: usize = 253;
-/// The longest name of the process that reports.
+/// The longest name of the reporting process.
 const INSTANCE: usize = 128;
-/// An event that repeats within this time counts up the first one, which keeps its note.
+/// An event that repeats within this time increments the count of the first one, which keeps its note.
 const REPEATS_WITHIN: SignedDuration = SignedDuration::from_mins(6);
-/// The namespace of events about objects that are in none.
+/// The namespace of events about cluster-scoped objects.
 const NO_NAMESPACE: &str = "default";
 
-/// Where events go. One a process: it merges events that repeat.
+/// The publisher of events. A process has only one, because it merges repeated events.
 pub struct Events {
     client: Client,
     instance: String,
@@ -39,7 +39,7 @@ pub struct Events {
     metrics: Arc<Metrics>,
 }
 
-/// What makes two events the same.
+/// The key by which repeated events are merged.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Said {
     type_: &'static str,
@@ -65,7 +65,7 @@ impl Events {
         Self { client, instance, said: Mutex::default(), metrics }
     }
 
-    /// Says something about an object. An event that cannot be written stops nothing.
+    /// Publishes an event about an object. A failed write has no other effect.
     pub async fn say<K: Resource<DynamicType = ()>>(
         &self,
         object: &K,
@@ -90,7 +90,7 @@ impl Events {
         let before = {
             let mut all = lock(&self.said);
             all.retain(|_, sent| now.duration_since(sent.at) < REPEATS_WITHIN);
-            // Without an answer it is not known to be there: the next one is written anew.
+            // After a failed write the event may not exist, so the next one is created again.
             all.remove(&said)
         };
         let written = match before {
@@ -150,8 +150,8 @@ impl Events {
     }
 }
 
-/// A name for an event about an object of this name. It begins with that name, or with as much of it as a name of the
-/// API server has room for.
+/// A name for an event about an object of this name. The event name begins with the object name, cut to the length
+/// limit of the API server.
 fn event_name(object: &str, now: Timestamp) -> String {
     let number = format!("{:x}", now.as_nanosecond());
     let object = cut(object, NAME - 1 - number.len()).trim_end_matches(['.', '-']);
@@ -169,7 +169,7 @@ mod tests {
 
     use super::*;
 
-    /// Events whose API server takes them all, and what it was sent.
+    /// A publisher with an API server that accepts all events, and the requests that it received.
     fn events() -> (Events, UnboundedReceiver<(Method, String, Value)>) {
         let (sent, received) = unbounded_channel();
         let server = service_fn(move |request: Request<Body>| {

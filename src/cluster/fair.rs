@@ -1,26 +1,26 @@
-//! Places that namespaces share fairly.
+//! Places that the namespaces share fairly.
 //!
 //! Tenants do not trust each other, and a namespace belongs to one tenant. Invariants kept here:
-//! - No more items hold a place than there are places, except those that [`FairQueue::hold`] adds.
+//! - The number of items with a place is at most the number of places, plus those that [`FairQueue::hold`] adds.
 //! - Namespaces take turns. Within a namespace the item that waits longest is first.
 //! - While items of another namespace wait, a namespace gets no place beyond a quarter of all places.
-//! - A namespace that waits alone gets more, but leaves a quarter free: the first item of another namespace finds a
-//!   place, however long the items hold theirs.
+//! - A namespace that waits alone gets more, but leaves a quarter free. Therefore the first item of another namespace
+//!   finds a place, however long the items keep theirs.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::Hash;
 
-/// The part of the places that a namespace may hold while others wait: one of so many.
+/// The divisor of the places that a namespace may hold while others wait.
 const SHARES: usize = 4;
 
-/// Items that wait for a place, and how many places each namespace holds.
+/// The items that wait for a place, and the number of places that each namespace holds.
 pub struct FairQueue<T> {
     places: usize,
     held: usize,
     namespaces: HashMap<String, Namespace<T>>,
-    /// The namespaces whose items wait, the next one first.
+    /// The namespaces with waiting items, the next one first.
     turns: VecDeque<String>,
-    /// The position of each item that waits.
+    /// The position of each waiting item.
     waiting: HashMap<T, u64>,
     arrivals: u64,
 }
@@ -37,7 +37,7 @@ impl<T> Default for Namespace<T> {
 }
 
 impl<T: Clone + Eq + Hash> FairQueue<T> {
-    /// A queue for so many places, at least one.
+    /// A queue with this number of places, at least one.
     pub fn new(places: u16) -> Self {
         Self {
             places: usize::from(places).max(1),
@@ -63,7 +63,7 @@ impl<T: Clone + Eq + Hash> FairQueue<T> {
         entry.waiting.insert(self.arrivals, item);
     }
 
-    /// Takes an item out of the queue. Returns whether it waited.
+    /// Removes an item from the queue. Returns whether the item waited.
     pub fn remove(&mut self, namespace: &str, item: &T) -> bool {
         let Some(position) = self.waiting.remove(item) else { return false };
         if let Some(entry) = self.namespaces.get_mut(namespace) {
@@ -76,7 +76,7 @@ impl<T: Clone + Eq + Hash> FairQueue<T> {
         true
     }
 
-    /// Gives a free place to the item whose turn it is; `None`: no place is free for any item that waits.
+    /// Gives a free place to the next item; `None`: no place is free for any waiting item.
     pub fn admit(&mut self) -> Option<T> {
         let turn = self.turns.iter().position(|namespace| self.may_hold_more(namespace))?;
         let namespace = self.turns.remove(turn)?;
@@ -91,14 +91,14 @@ impl<T: Clone + Eq + Hash> FairQueue<T> {
         Some(item)
     }
 
-    /// Counts a place that a namespace holds already, whatever the limits say.
+    /// Counts a place that a namespace holds already, whatever the limits are.
     pub fn hold(&mut self, namespace: &str) {
         self.namespaces.entry(namespace.to_owned()).or_default().held += 1;
         self.held += 1;
     }
 
-    /// Returns a place of a namespace, whose next turn comes after those of all that wait now: the place does not
-    /// go back to the namespace that had it while another has none.
+    /// Frees a place of a namespace. The next turn of this namespace comes after the turns of all that wait now, so
+    /// the place does not return to the same namespace while another has none.
     pub fn release(&mut self, namespace: &str) {
         if let Some(entry) = self.namespaces.get_mut(namespace)
             && entry.held > 0
@@ -113,7 +113,7 @@ impl<T: Clone + Eq + Hash> FairQueue<T> {
         self.drop_if_empty(namespace);
     }
 
-    /// The number of items that wait.
+    /// The number of waiting items.
     pub fn waiting(&self) -> usize {
         self.waiting.len()
     }

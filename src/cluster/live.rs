@@ -1,8 +1,9 @@
-//! The proof of life. Creation goes through here, and nowhere else.
+//! The proof of life. Every create passes through this module.
 //!
-//! Invariant kept here: nothing is created for an owner unless a read that no cache answered has just
-//! shown it alive, with the very UID that was decided on, and the gate of its town is held meanwhile; nor while a
-//! definition of ours is missing, without which it could not be destroyed with proof.
+//! Invariant kept here: the operator creates an object for an owner only after an uncached read has shown that the
+//! owner is alive, with the UID of the decision, and while the operator holds the gate of the town. The operator
+//! creates nothing while a definition of ours is missing, because without it the object could not be destroyed with
+//! proof.
 
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
@@ -18,7 +19,8 @@ use super::write::post_params;
 use crate::api::{Agent, Town, names};
 use crate::lifecycle::{self, Guard, OwnerRef, TownFacts, Uid, tombstone};
 
-/// A Town, and perhaps an Agent of it, that were alive a moment ago; valid while the gates are held.
+/// A Town, and optionally one of its Agents, that were alive a moment ago. The proof is valid while the gates are
+/// held.
 pub struct LiveOwner<'gate> {
     town: Town,
     agent: Option<Agent>,
@@ -27,7 +29,7 @@ pub struct LiveOwner<'gate> {
 }
 
 impl<'gate> LiveOwner<'gate> {
-    /// Proves that a town is alive and, where one is given, an agent of it. The gates of both are held.
+    /// Proves that a town is alive and, if one is given, an agent of it. The caller holds the gates of both.
     pub(super) async fn prove(
         cluster: &Cluster,
         gates: &'gate [Shared],
@@ -49,17 +51,17 @@ impl<'gate> LiveOwner<'gate> {
         }
     }
 
-    /// The town, as it is.
+    /// The town as the proof read it.
     pub(super) fn town(&self) -> &Town {
         &self.town
     }
 
-    /// The agent, as it is.
+    /// The agent as the proof read it.
     pub(super) fn agent(&self) -> Option<&Agent> {
         self.agent.as_ref()
     }
 
-    /// Proves that the town is awake, as a pod of it needs. A town that is still Pending has not begun to
+    /// Proves that the town is awake, as a create of a pod requires. A town that is still Pending has not begun to
     /// sleep: it may start its own pod, and its agents wait for that.
     pub(super) fn awake(&self, install: &str) -> Result<(), Error> {
         let phase = self.town.status.as_ref().and_then(|s| s.phase.as_deref());
@@ -71,8 +73,8 @@ impl<'gate> LiveOwner<'gate> {
         }
     }
 
-    /// Creates a child; `None`: the spec does not ask for it any more. If its name is taken, what is there must
-    /// be ours, and stays as it is, or it is refused.
+    /// Creates a child; `None`: the spec no longer asks for it. If an object with the name exists, it must be our
+    /// child, and stays as it is. Otherwise the create fails.
     pub(super) async fn create<K: Known + Serialize>(
         &self,
         cluster: &Cluster,
@@ -107,7 +109,8 @@ impl<'gate> LiveOwner<'gate> {
     }
 }
 
-/// Whether what has our child's name is our child: a create whose answer was lost.
+/// Accepts an existing object with the name of our child if it is our child: the answer of an earlier create was
+/// lost.
 fn accept<K: Known>(wanted: &K, there: K) -> Result<K, Error> {
     let kind = K::NAME;
     let same = [names::TOWN_UID, names::AGENT_UID, names::INSTALL]
@@ -123,7 +126,7 @@ fn accept<K: Known>(wanted: &K, there: K) -> Result<K, Error> {
     }
 }
 
-/// Reads an owner past every cache and demands that it lives.
+/// Reads an owner, uncached, and requires that it is alive.
 async fn read_live<K: Known>(cluster: &Cluster, owner: &OwnerRef) -> Result<K, Error> {
     let kind = K::NAME;
     let OwnerRef { key, uid } = owner;

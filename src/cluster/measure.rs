@@ -1,7 +1,7 @@
-//! What a change of status adds to the metrics.
+//! Derives metrics from changes of status.
 //!
-//! Everything is told from the status before and the one that was just written: a restart of the operator
-//! counts nothing twice.
+//! Each value comes from the previous status and the status that was just written. Therefore a restart of the
+//! operator counts no change twice.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,10 +18,10 @@ use crate::api::{Agent, AgentStatus, Mode, Town, TownStatus};
 use crate::lifecycle::{ObjectKey, OwnerRef, Uid, mode};
 use crate::telemetry::Metrics;
 
-/// The phase in which a pod is awaited.
+/// The phase of a start.
 const STARTING: &str = "Starting";
 
-/// A town's status changed.
+/// Records a change of the status of a town.
 pub(super) fn town(cluster: &Cluster, town: &Town, uid: &Uid, status: &TownStatus, now: Timestamp) {
     starts(&cluster.metrics, town, status);
     if let Some(usage) = &status.usage {
@@ -31,18 +31,18 @@ pub(super) fn town(cluster: &Cluster, town: &Town, uid: &Uid, status: &TownStatu
     sleep(&cluster.metrics, town, &bound_agents(cluster, &owner), status, now);
 }
 
-/// An agent's status changed.
+/// Records a change of the status of an agent.
 pub(super) fn agent(cluster: &Cluster, agent: &Agent, _: &Uid, status: &AgentStatus, _: Timestamp) {
     starts(&cluster.metrics, agent, status);
 }
 
-/// Nothing of the object is left.
+/// Records the end of a destruction.
 pub(super) fn destroyed<K: Resource<DynamicType = ()>>(metrics: &Metrics, object: &K, now: Timestamp) {
     let since = object.meta().deletion_timestamp.as_ref().map_or(now, |at| at.0);
     metrics.destroyed(&K::kind(&()), between(since, now));
 }
 
-/// Starts that are put off, and starts that do not get on.
+/// Records delayed starts and failed starts.
 fn starts<K: Report>(metrics: &Metrics, object: &K, after: &K::Status) {
     let kind = K::kind(&());
     let before = object.status().cloned().unwrap_or_default();
@@ -65,7 +65,7 @@ fn starts<K: Report>(metrics: &Metrics, object: &K, after: &K::Status) {
     }
 }
 
-/// A town that falls asleep, or wakes, or is there again after it woke.
+/// Records that a town falls asleep, wakes up, or is Ready after it woke up.
 fn sleep(metrics: &Metrics, town: &Town, agents: &[Arc<Agent>], status: &TownStatus, now: Timestamp) {
     let before = town.status.clone().unwrap_or_default();
     let slept = holds(&before.conditions, condition::ASLEEP);
@@ -73,7 +73,7 @@ fn sleep(metrics: &Metrics, town: &Town, agents: &[Arc<Agent>], status: &TownSta
         (None, Some(asleep)) => metrics.slept(&asleep.reason),
         (Some(slept), None) => {
             metrics.saved(pod_time(town, agents, slept.last_transition_time.0, now));
-            // One that is deleted in its sleep is not woken.
+            // A town that is deleted in its sleep is not woken.
             if status.wake_time != before.wake_time {
                 metrics.woke();
             }
@@ -87,7 +87,7 @@ fn sleep(metrics: &Metrics, town: &Town, agents: &[Arc<Agent>], status: &TownSta
     }
 }
 
-/// When a town was woken that is Ready now, and was not for a moment since.
+/// The time at which the town was woken, if it is Ready now for the first time since then.
 fn ready_at_last(before: &TownStatus, after: &TownStatus) -> Option<Timestamp> {
     let was = find(&before.conditions, condition::READY).filter(|ready| ready.status != "True")?;
     holds(&after.conditions, condition::READY)?;
@@ -97,7 +97,7 @@ fn ready_at_last(before: &TownStatus, after: &TownStatus) -> Option<Timestamp> {
     since_then.then_some(woke.0)
 }
 
-/// The time that the pods of a sleeping town would have run: its own, and one for each of its Session agents.
+/// The time that the pods of a sleeping town would have run: its own pod, and one pod for each Session agent.
 fn pod_time(town: &Town, agents: &[Arc<Agent>], asleep_since: Timestamp, now: Timestamp) -> Duration {
     let own = town.spec.template.iter().map(|_| asleep_since);
     let sessions = agents.iter().filter(|agent| mode(agent) == Mode::Session).map(|agent| {
@@ -107,7 +107,7 @@ fn pod_time(town: &Town, agents: &[Arc<Agent>], asleep_since: Timestamp, now: Ti
     own.chain(sessions).map(|since| between(since, now)).sum()
 }
 
-/// The time from one moment to a later one; none where the clocks disagree.
+/// The time from one moment to a later one; zero if the clocks disagree.
 fn between(from: Timestamp, to: Timestamp) -> Duration {
     Duration::try_from(to.duration_since(from)).unwrap_or_default()
 }
@@ -167,7 +167,7 @@ mod tests {
         Arc::new(agent)
     }
 
-    /// What a town's change from one status to another adds, at this second: the series that are not 0.
+    /// The series that a status change of a town adds at this second, without those that are 0.
     fn added(before: Option<TownStatus>, after: &TownStatus, now: i64) -> Vec<String> {
         let metrics = Metrics::default();
         let town = a_town(before);
@@ -194,7 +194,7 @@ mod tests {
         )
     }
 
-    /// Not asleep since the one second, not Ready since the other.
+    /// The status of a town that woke up at the first second and has not been Ready since the second one.
     fn starting(awake_since: i64, unready_since: i64) -> TownStatus {
         status(
             STARTING,
@@ -251,9 +251,9 @@ mod tests {
     fn saved_is_the_time_of_the_towns_own_pod_and_of_each_session_agents() {
         let agents = [
             an_agent(Role::Mayor, 10),
-            // It came when the town had slept for 40 of the 60 seconds.
+            // The agent was created after the town had slept for 40 of the 60 seconds.
             an_agent(Role::Crew, 140),
-            // It has a pod only while it works.
+            // The agent has a pod only while it works.
             an_agent(Role::Polecat, 10),
         ];
         let time = |town: &Town, now| pod_time(town, &agents, at(100).0, at(now).0).as_secs();

@@ -1,7 +1,7 @@
-//! The UIDs of the namespaces in which objects live.
+//! The UIDs of the namespaces of objects.
 //!
-//! Invariant kept here: a namespace that cannot be read is neither that of a record nor another one. It is an error,
-//! and nothing is decided.
+//! Invariant kept here: an unreadable namespace neither matches a record nor differs from it. The read fails, and the
+//! operator decides nothing.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -16,8 +16,9 @@ use crate::lifecycle::{NamespaceFacts, Uid};
 /// The kind.
 pub(super) const KIND: &str = "Namespace";
 
-/// The UIDs of namespaces, by the UIDs of objects in them. As long as an object lives, its namespace is the same one:
-/// a namespace goes after everything in it. Only objects that a record of destruction may concern are here.
+/// The UIDs of namespaces, by the UIDs of objects in them. The namespace of an object stays the same while the object
+/// exists, because a namespace is deleted after all its objects. The map contains only objects to which a record of a
+/// destruction may apply.
 #[derive(Default)]
 pub(super) struct Namespaces(Mutex<HashMap<Uid, Uid>>);
 
@@ -32,7 +33,7 @@ impl Namespaces {
     }
 }
 
-/// The namespace of this name; `None`: the API server says that there is none.
+/// The namespace of this name; `None`: the API server answers that there is none.
 pub(super) async fn read(cluster: &Cluster, name: &str) -> Result<Option<NamespaceFacts>, Error> {
     let Some(found) = get_global::<Namespace>(cluster, name).await? else { return Ok(None) };
     let unnamed = || Error::Unread { kind: KIND, message: format!("namespace {name} has no UID") };
@@ -40,7 +41,7 @@ pub(super) async fn read(cluster: &Cluster, name: &str) -> Result<Option<Namespa
     Ok(Some(NamespaceFacts { uid, terminating: found.metadata.deletion_timestamp.is_some() }))
 }
 
-/// The UID of the namespace in which an object that a watch has shown lives.
+/// The UID of the namespace of an object that a watch has shown.
 pub(super) async fn of(cluster: &Cluster, object: &Uid, name: &str) -> Result<Uid, Error> {
     if let Some(known) = cluster.namespaces.known(object) {
         return Ok(known);

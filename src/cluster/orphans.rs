@@ -1,8 +1,9 @@
-//! Pods and claims whose owners are gone: the town and the agent that their labels name do not exist.
+//! Orphans: pods and claims whose owners are gone, because neither the town nor the agent in their labels exists.
 //!
-//! Invariant kept here: an owner is gone only when lists past every cache, in the namespace of the child, do not have
-//! it. A list that fails proves nothing, and the child is left as it is. No child is deleted here: a pod that has ended
-//! is let go by the operator, because no owner will read its result, and every other child is named in an event.
+//! Invariant kept here: an owner counts as gone only if uncached lists in the namespace of the child do not contain
+//! it. A list that fails proves nothing, and the child stays as it is. This module deletes no child. The operator
+//! removes its finalizer from a pod that has ended, because no owner will read the result of the pod. The operator
+//! reports every other child in an event.
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -37,7 +38,7 @@ pub(super) fn seems_orphaned(
     (town.is_some() || agent.is_some()) && !town_is_there && !agent_is_there
 }
 
-/// The pods and claims of which the watches show no owner.
+/// The pods and claims without an owner in the watches.
 pub fn orphans(cluster: &Cluster) -> Vec<Look> {
     let pods = cluster.pods.all().into_iter();
     let pods = pods.filter(|pod| {
@@ -57,7 +58,7 @@ pub(super) fn left_by(cluster: &Cluster, owner: &Group) -> Vec<Look> {
     pods.chain(claims).map(Look::Child).collect()
 }
 
-/// Lets go and reports the pod and the claim of this name, as far as their owners are proven gone.
+/// Releases or reports the pod and the claim of this name, if their owners are proven gone.
 pub async fn settle_orphans(cluster: &Cluster, key: &ObjectKey) -> Result<(), Error> {
     if let Some(pod) = cluster.pods.get(key)
         && seems_orphaned(cluster, &key.namespace, pod.town_uid.as_ref(), pod.agent_uid.as_ref())
@@ -79,8 +80,8 @@ pub async fn settle_orphans(cluster: &Cluster, key: &ObjectKey) -> Result<(), Er
     Ok(())
 }
 
-/// A pod that has ended is released: no owner will read its result, and a drain or the deletion of the namespace would
-/// wait for ever. A pod that stays is named.
+/// Releases a pod that has ended: no owner will read its result, and a drain or the deletion of the namespace would
+/// wait forever. A pod that still runs is reported.
 async fn settle_pod(cluster: &Cluster, key: &ObjectKey, pod: &Pod) -> Result<(), Error> {
     let Some(facts) = pod_facts(pod) else { return Ok(()) };
     let held = facts.finalizers.iter().position(|name| name == names::RESULT_FINALIZER);
@@ -93,13 +94,15 @@ async fn settle_pod(cluster: &Cluster, key: &ObjectKey, pod: &Pod) -> Result<(),
     Ok(())
 }
 
-/// The object as it is, if it is the very one, still carries our label, and all owners that it names are proven gone.
+/// Reads the object. Returns it only if it has this UID, still carries our label, and all owners that it names are
+/// proven gone.
 async fn without_owner<K: Known>(cluster: &Cluster, key: &ObjectKey, uid: &Uid) -> Result<Option<K>, Error> {
     let Some(found) = get::<K>(cluster, key).await? else { return Ok(None) };
     let meta = found.meta();
     let ours = label(meta, names::INSTALL) == Some(&cluster.install.0) && Uid::of(meta).as_ref() == Some(uid);
     let owners = owners(meta);
-    // An object with the labels of another namespace belongs to nobody: it is reported as that, and left alone.
+    // An object with the labels of another namespace is no orphan. A separate report names it, and the operator
+    // ignores it.
     if !ours || owners.is_empty() || is_of_another_namespace(cluster, &key.namespace, &owners) {
         return Ok(None);
     }
@@ -112,7 +115,7 @@ fn owners(meta: &ObjectMeta) -> Vec<Uid> {
     [names::TOWN_UID, names::AGENT_UID].iter().filter_map(|key| label(meta, key)).map(Uid::new).collect()
 }
 
-/// Whether the namespace has an object of this kind with one of these UIDs, past every cache.
+/// Whether the namespace has an object of this kind with one of these UIDs, by an uncached list.
 async fn exists<K: Known>(cluster: &Cluster, namespace: &str, uids: &[Uid]) -> Result<bool, Error> {
     let api: Api<K> = Api::namespaced(cluster.client.clone(), namespace);
     let page = |params: ListParams| {
@@ -132,8 +135,8 @@ async fn exists<K: Known>(cluster: &Cluster, namespace: &str, uids: &[Uid]) -> R
     }
 }
 
-/// Names a child without owners in an event, unless it is on its way out: somebody deletes it, or the garbage collector
-/// does so, because the child refers to an owner that is gone.
+/// Reports a child without owners in an event, unless its deletion is in progress: a client deleted the child, or the
+/// garbage collector does, because the child refers to an owner that is gone.
 fn report<K: Resource<DynamicType = ()>>(cluster: &Cluster, meta: &ObjectMeta, remedy: &str) {
     let owners = owners(meta);
     let collected =
@@ -172,12 +175,12 @@ mod tests {
     const TOWN: &str = "3f2a1b4c-0000-4000-8000-000000000000";
     const ANN: &str = "4f2a1b4c-0000-4000-8000-000000000000";
 
-    /// What the API server has, and what was asked of it.
+    /// The objects of the API server, and its requests.
     #[derive(Default)]
     struct Server {
         pod: Value,
         claim: Value,
-        /// The UIDs of towns and of agents; `None`: the list is refused.
+        /// The UIDs of towns and of agents; `None`: the list fails.
         towns: Option<Vec<&'static str>>,
         agents: Option<Vec<&'static str>>,
         asked: Vec<String>,
@@ -241,7 +244,7 @@ mod tests {
             Self { cluster, server, looks }
         }
 
-        /// The watches show what the server has of children.
+        /// Shows the children of the server in the watches.
         fn watched(self) -> Self {
             let server = self.server.lock().unwrap();
             if !server.pod.is_null() {
@@ -385,7 +388,7 @@ mod tests {
         }
         assert!(!asked.contains(&child), "{asked:?}");
         assert!(orphans(&scene.cluster).is_empty());
-        // Its finalizer was removed by hand: it goes, and its pod stays.
+        // A user removed the finalizer of the agent: the agent is deleted, and its pod stays.
         scene.cluster.follow::<Agent>(Event::Delete(Decoded(Ok(agent))));
         while let Ok(look) = scene.looks.try_recv() {
             asked.push(look);

@@ -1,7 +1,8 @@
-//! Warnings about pods that the kubelet cannot start: it reports the cause in events alone, and not in the pod's status.
+//! Warnings about pods that the kubelet cannot start. The kubelet reports the cause only in events, and not in the
+//! status of the pod.
 //!
-//! Invariant kept here: events explain and decide nothing. A pod's events are read at most once in two minutes, one
-//! page of them, and events that cannot be read change nothing.
+//! Invariant kept here: events explain, and never affect a decision. The events of a pod are read at most once in two
+//! minutes, one page of them. Events that cannot be read change nothing.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -19,7 +20,7 @@ use crate::lifecycle::{PodFacts, Uid, cut, events_are_due, plain};
 const AGAIN_AFTER: SignedDuration = SignedDuration::from_mins(2);
 /// A pod that was not observed for this time is forgotten. A start takes no longer.
 const FORGET_AFTER: SignedDuration = SignedDuration::from_mins(15);
-/// Bytes of an event's message that are shown.
+/// The largest part of the message of an event that is shown, in bytes.
 const MESSAGE: usize = 1024;
 
 /// The last warning about each pod, with the time of the read.
@@ -40,8 +41,8 @@ impl PodEvents {
     }
 }
 
-/// Shows the last warning about a pod as its trouble, if the pod's status gives no cause and the kubelet had time to
-/// report one.
+/// Shows the last warning about a pod as its trouble, if the status of the pod gives no cause and the kubelet had
+/// time to report one.
 pub(super) async fn explain(cluster: &Cluster, pod: &mut PodFacts) {
     let now = cluster.now();
     if !events_are_due(pod, now) {
@@ -118,7 +119,7 @@ mod tests {
         (Cluster::new(client, install, Arc::default(), Limits::LEAST, looks, Clock::system()), requests)
     }
 
-    /// A pod of this age on a node, none of whose containers is created.
+    /// A pod of this age on a node, without created containers.
     fn waiting(cluster: &Cluster, seconds: i64) -> PodFacts {
         let created = cluster.now().checked_sub(SignedDuration::from_secs(seconds)).unwrap();
         let waits = json!({"name": "main", "ready": false, "restartCount": 0, "image": "i", "imageID": "",

@@ -1,4 +1,4 @@
-//! Status and events, on transitions only.
+//! Writes status and events, on transitions only.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
@@ -18,36 +18,36 @@ use crate::api::condition::{self, reason};
 use crate::api::{Agent, AgentStatus, PodStatus, StorageStatus, Town, TownStatus};
 use crate::lifecycle::{Plan, Uid, claim_record, overlay, pod_record};
 
-/// What a plan reports: a status, where the subject has one to report.
+/// A kind with a status that a plan reports.
 pub trait Report: Resource<DynamicType = ()> + Clone {
     /// The kind's status.
     type Status: Clone + PartialEq + Default;
-    /// Lays the outcome of the actions over the status that was decided.
+    /// Adds the result of the actions to the status of the decision.
     fn record(status: &mut Self::Status, pod: Option<PodStatus>, claim: Option<StorageStatus>);
-    /// Says in the record of destruction what the API server said to it.
+    /// Adds an error of the API server to the record of the destruction.
     fn refused(status: &mut Self::Status, message: &str);
-    /// Its conditions.
+    /// The conditions.
     fn conditions(status: &Self::Status) -> &[Condition];
-    /// Its conditions, to be changed.
+    /// The conditions, for a change.
     fn conditions_mut(status: &mut Self::Status) -> &mut Vec<Condition>;
-    /// Its phase.
+    /// The phase.
     fn phase(status: &Self::Status) -> Option<&str>;
-    /// Whether two statuses say the same. What only rides on other changes says nothing by itself.
+    /// Whether two statuses are equal without the fields that only accompany other changes.
     fn says_the_same(one: &Self::Status, other: &Self::Status) -> bool;
-    /// A person must act: the phase that says so.
+    /// Sets the phase for an error that a user must resolve.
     fn block(status: &mut Self::Status);
-    /// The status that the object has.
+    /// The current status of the object.
     fn status(&self) -> Option<&Self::Status>;
-    /// Writes a status over the object of that resourceVersion.
+    /// Writes a status to the object of that resource version.
     fn write(
         &self,
         cluster: &Cluster,
         status: Self::Status,
         resource_version: Option<String>,
     ) -> impl Future<Output = Result<Option<String>, kube::Error>> + Send;
-    /// Adds what changes with this status to the metrics.
+    /// Adds the change of status to the metrics.
     fn measure(&self, cluster: &Cluster, uid: &Uid, status: &Self::Status, now: Timestamp);
-    /// The kind, as watched.
+    /// Records the write for the watch of the kind.
     #[doc(hidden)]
     fn watched(cluster: &Cluster, uid: &Uid, resource_version: Option<&str>);
 }
@@ -85,7 +85,7 @@ macro_rules! report {
             }
 
             fn says_the_same(one: &$status, other: &$status) -> bool {
-                #[allow(unused_mut)] // Agents have nothing that rides.
+                #[allow(unused_mut)] // Agents have no field that only accompanies other changes.
                 let mut one = one.clone();
                 $(one.$rider.clone_from(&other.$rider);)?
                 one == *other
@@ -105,8 +105,8 @@ macro_rules! report {
                 status: $status,
                 resource_version: Option<String>,
             ) -> Result<Option<String>, kube::Error> {
-                // The API server takes no more than the status: the spec, which may be known in part only, and the
-                // other metadata are not sent.
+                // The request has only the status. The API server ignores everything else, the spec may be known only
+                // partially, and the other metadata are unnecessary.
                 let (namespace, name) = (self.namespace().unwrap_or_default(), self.name_any());
                 let object = json!({
                     "apiVersion": Self::api_version(&()),
@@ -141,8 +141,8 @@ macro_rules! report {
 report!(Town, TownStatus, Kind::Town, measure::town, riding: usage);
 report!(Agent, AgentStatus, Kind::Agent, measure::agent);
 
-/// Reports what was decided and what came of it: one status write if anything changed, events on
-/// transitions, nothing in steady state.
+/// Reports the decision and the result of its actions: one write of the status if it changed, and events on
+/// transitions. In steady state the operator writes nothing.
 pub async fn report<K: Report + Sync>(
     cluster: &Cluster,
     object: &K,
@@ -191,7 +191,7 @@ async fn report_status<K: Report + Sync>(
             K::block(&mut status);
         }
     }
-    // A plan that fails again differs from what stands there until the failure is laid over it.
+    // While a plan fails repeatedly, its status equals the current one only after the failure is added.
     if before.is_some_and(|before| K::says_the_same(before, &status)) {
         return Ok(());
     }
@@ -207,7 +207,7 @@ async fn report_status<K: Report + Sync>(
     Ok(())
 }
 
-/// At most one event for a change of phase, and one for each thing that went wrong or is not as the spec asks.
+/// Publishes at most one event for a change of phase, and one event for each error or deviation from the spec.
 async fn announce<K: Report>(
     cluster: &Cluster,
     object: &K,

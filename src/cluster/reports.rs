@@ -1,8 +1,9 @@
-//! Events about objects that no reconcile reports on: objects that cannot be read, and objects that claim an owner
-//! which is not theirs.
+//! Events about objects without a reconcile: objects that cannot be decoded, and objects that claim an owner in
+//! error.
 //!
-//! Invariant kept here: such objects cost little, however many a tenant makes. An event about an object is written
-//! at most once an hour, events are written one after the other at a bounded rate, and no watch waits for one.
+//! Invariant kept here: such objects cost little, however many a tenant creates. The operator writes an event about
+//! an object at most once an hour, writes events one after the other at a bounded rate, and lets no watch wait for an
+//! event.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Mutex;
@@ -20,9 +21,9 @@ use super::{Cluster, lock};
 const AGAIN_AFTER: SignedDuration = SignedDuration::from_hours(1);
 /// The pause after each event.
 const PAUSE: Duration = Duration::from_millis(500);
-/// Events that wait to be written. Further ones are dropped.
+/// The largest number of waiting events. Further events are dropped.
 const WAITING: usize = 200;
-/// Objects that are remembered as reported. While so many are, further objects are not reported.
+/// The largest number of objects that are remembered as reported. At this number, further objects are not reported.
 const REMEMBERED: usize = 5_000;
 
 /// Events that wait to be written.
@@ -81,18 +82,18 @@ impl Reports {
         self.added.notify_one();
     }
 
-    /// Drops all events that wait, and what was reported: another process may have led meanwhile.
+    /// Drops all waiting events and the remembered objects, because another process may have led meanwhile.
     pub(super) fn begin(&self) {
         *lock(&self.state) = State::default();
     }
 
-    /// How many events wait.
+    /// The number of waiting events.
     #[cfg(test)]
     pub(super) fn waiting(&self) -> usize {
         lock(&self.state).waiting.len()
     }
 
-    /// The reasons and notes of the events that wait.
+    /// The reasons and notes of the waiting events.
     #[cfg(test)]
     pub(super) fn notes(&self) -> Vec<String> {
         lock(&self.state).waiting.iter().map(|report| format!("{} {}", report.reason, report.note)).collect()
@@ -109,7 +110,7 @@ impl Reports {
     }
 }
 
-/// Writes the events that wait, one after the other, for ever.
+/// Writes the waiting events one after the other, forever.
 pub async fn write_reports(cluster: &Cluster) {
     loop {
         let Report { object, reason, note } = cluster.reports.next().await;

@@ -1,7 +1,7 @@
-//! Pods that went since the usage of their town was counted last, and how long they ran.
+//! Pods that ended since the last count of the usage of their town, with their run times.
 //!
-//! Invariant kept here: a pod that comes and goes between two writes of a status is counted once. At most a thousand
-//! pods of a town are remembered, and all are forgotten when the process ends.
+//! Invariant kept here: a pod that starts and ends between two writes of a status is counted once. At most a thousand
+//! pods of a town are remembered, and all are forgotten at the end of the process.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -11,15 +11,15 @@ use k8s_openapi::jiff::Timestamp;
 use super::lock;
 use crate::lifecycle::{PodFacts, Run, Uid};
 
-/// Pods of a town that are remembered.
+/// The largest number of remembered pods of a town.
 const REMEMBERED: usize = 1_000;
 
-/// Pods that have gone, by the UID of their town.
+/// Pods that ended, by the UID of their town.
 #[derive(Default)]
 pub(super) struct Runs(Mutex<HashMap<Uid, Vec<Run>>>);
 
 impl Runs {
-    /// A pod is gone, or is about to leave the index.
+    /// Remembers a pod that is gone or is about to leave the index.
     pub(super) fn ended(&self, pod: &PodFacts, now: Timestamp) {
         let (Some(town), Some(started)) = (&pod.town_uid, pod.started) else { return };
         let ended =
@@ -31,12 +31,12 @@ impl Runs {
         }
     }
 
-    /// The pods of a town that have gone since its usage was counted last.
+    /// The pods of a town that ended since the last count of its usage.
     pub(super) fn of(&self, town: &Uid) -> Vec<Run> {
         lock(&self.0).get(town).cloned().unwrap_or_default()
     }
 
-    /// The usage of a town until this time is on record.
+    /// Forgets the pods until this time, because the usage of the town until then is written.
     pub(super) fn counted(&self, town: &Uid, until: Timestamp) {
         let mut all = lock(&self.0);
         if let Some(runs) = all.get_mut(town) {
@@ -47,7 +47,7 @@ impl Runs {
         }
     }
 
-    /// The town is gone.
+    /// Forgets a town that is gone.
     pub(super) fn forget(&self, town: &Uid) {
         lock(&self.0).remove(town);
     }

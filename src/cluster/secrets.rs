@@ -1,6 +1,6 @@
-//! The Secrets that a spec names, looked at before a pod is made that could not start without them.
+//! The Secrets that a spec names. The operator checks them before it creates a pod that could not start without them.
 //!
-//! The contents of a Secret are read only where one of its keys is needed.
+//! The operator reads the content of a Secret only if one of its keys is required.
 
 use std::collections::BTreeSet;
 
@@ -14,10 +14,10 @@ use crate::api::{Agent, Town};
 use crate::lifecycle::ObjectKey;
 use crate::resources::{self, NeededSecret};
 
-/// Secrets of one object that are read. A template can name more.
+/// The largest number of Secrets that are read for one object. A template can name more.
 const NAMES: usize = 20;
 
-/// Whether all are there, with the keys that are needed; else the first that is not.
+/// Checks that all Secrets exist with their required keys. The error names the first that does not.
 pub(super) async fn all_there(
     cluster: &Cluster,
     namespace: &str,
@@ -37,14 +37,15 @@ pub(super) async fn all_there(
     Ok(())
 }
 
-/// A digest of the resourceVersions of the Secrets that the town's spec names, read live.
+/// A digest of the resource versions of the Secrets in the spec of the town, read live.
 pub(super) async fn of_town(cluster: &Cluster, key: &ObjectKey) -> Result<Option<String>, Error> {
     let Some(town) = get::<Town>(cluster, key).await? else { return Ok(None) };
     let Some(names) = resources::named_secrets_of_town(&town) else { return Ok(None) };
     versions(cluster, &key.namespace, names).await.map(Some)
 }
 
-/// A digest of the resourceVersions of the Secrets that the agent's spec and its town's name for it, read live.
+/// A digest of the resource versions of the Secrets for the agent, in its spec and in the spec of its town, read
+/// live.
 pub(super) async fn of_agent(cluster: &Cluster, key: &ObjectKey) -> Result<Option<String>, Error> {
     let Some(agent) = get::<Agent>(cluster, key).await? else { return Ok(None) };
     let town = ObjectKey { namespace: key.namespace.clone(), name: agent.spec.town_name.clone() };

@@ -1,7 +1,7 @@
-//! Changes and deletions of what is there.
+//! Changes and deletes of existing objects.
 //!
-//! Invariant kept here: each names the UID that was planned, so that another object which has taken the name
-//! meanwhile is never touched.
+//! Invariant kept here: each request names the UID that was planned, so that it never affects another object which
+//! has taken the name meanwhile.
 
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -16,7 +16,7 @@ use super::read::get;
 use crate::api::names;
 use crate::lifecycle::{Guard, ObjectKey, OwnerRef, PodFacts, Uid};
 
-/// Changes exactly the object that was planned, by a merge patch. `by` is whose reconcile it is.
+/// Changes exactly the planned object, by a merge patch. `by` is the object of the reconcile.
 pub(super) async fn change<K: Known>(
     cluster: &Cluster,
     by: &Uid,
@@ -34,8 +34,8 @@ pub(super) async fn change<K: Known>(
     Ok(changed.metadata)
 }
 
-/// Deletes exactly the object that was planned. One that is gone is success; where another has taken its name what was
-/// planned is decided anew.
+/// Deletes exactly the planned object. An object that is gone is success. If another object has taken the name, the
+/// operator decides again.
 pub(super) async fn delete<K: Known>(
     cluster: &Cluster,
     by: &Uid,
@@ -47,13 +47,14 @@ pub(super) async fn delete<K: Known>(
     delete_if::<K>(cluster, by, key, exactly, None).await.map(drop)
 }
 
-/// Deletes exactly the pod that was planned, with a grace period of at least one second. With none the API server
-/// removes the object at once, whether the kubelet has stopped the containers or not: its absence would prove nothing.
+/// Deletes exactly the planned pod, with a grace period of at least one second. With a grace period of zero the API
+/// server removes the object immediately, whether the kubelet has stopped the containers or not. Then the absence of
+/// the pod would prove nothing.
 pub(super) async fn delete_pod(cluster: &Cluster, by: &Uid, key: &ObjectKey, uid: &Uid) -> Result<(), Error> {
     let known = cluster.pods.get(key).filter(|pod| pod.uid == *uid).map(|pod| PodFacts::clone(&pod));
     let known = match known {
         Some(pod) => Some(pod),
-        // The watch shows only what carries our label.
+        // The watch shows only pods with our label.
         None => get::<Pod>(cluster, key).await?.as_ref().and_then(pod_facts),
     };
     let grace = known.and_then(|pod| grace_of_delete(pod.grace_period));
@@ -62,13 +63,13 @@ pub(super) async fn delete_pod(cluster: &Cluster, by: &Uid, key: &ObjectKey, uid
     delete_if::<Pod>(cluster, by, key, exactly, grace).await.map(drop)
 }
 
-/// The grace period that a delete of a pod names; `None`: the pod's own, which is at least a second.
+/// The grace period in the delete of a pod; `None`: the grace period of the pod, which is at least one second.
 fn grace_of_delete(own: Option<i64>) -> Option<u32> {
     own.filter(|seconds| *seconds < 1).map(|_| 1)
 }
 
-/// Deletes the object itself if it is still as it was when that was decided; else the change that came between
-/// has the last word. The metadata that it has then, if it is still there.
+/// Deletes the object itself if it has not changed since the decision. Otherwise the other change has precedence.
+/// Returns the metadata of the object if it still exists.
 pub(super) async fn delete_unchanged<K: Known>(
     cluster: &Cluster,
     itself: &OwnerRef,
@@ -99,8 +100,8 @@ async fn delete_if<K: Known>(
     }
 }
 
-/// Takes finalizers, in the order of their places, off exactly the object that was planned: UID, place and name are
-/// all tested. One that is gone is success.
+/// Removes finalizers, in the order of their positions, from exactly the planned object: the patch tests UID,
+/// position and name. An object that is gone is success.
 pub(super) async fn remove_finalizers<K: Known>(
     cluster: &Cluster,
     key: &ObjectKey,
@@ -110,7 +111,7 @@ pub(super) async fn remove_finalizers<K: Known>(
     let names: Vec<_> = finalizers.iter().map(|(_, name)| *name).collect();
     let what = || format!("take {} off {} {key}", names.join(", "), K::NAME);
     let mut operations = vec![json!({"op": "test", "path": "/metadata/uid", "value": uid.as_str()})];
-    // The last first: the places of those before it stay what they are.
+    // The last finalizer is removed first, so that the positions of the others stay the same.
     for (position, name) in finalizers.iter().rev() {
         let place = format!("/metadata/finalizers/{position}");
         operations.push(json!({"op": "test", "path": place, "value": name}));
@@ -122,13 +123,13 @@ pub(super) async fn remove_finalizers<K: Known>(
     match api.patch(&key.name, &patch_params(), &Patch::Json::<()>(patch)).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if says_gone(&status) => Ok(()),
-        // Either a test of the patch failed, or the change itself was refused: the code is the same.
+        // The code is the same for a failed test of the patch and for a refusal of the change.
         Err(kube::Error::Api(status)) if status.code == 422 && !is_denied_by_admission(&status) => {
             let meta = api.get_metadata(&key.name).await.map(|found| found.metadata);
             match meta.as_ref().map(|meta| is_as_planned(meta, uid, finalizers)) {
                 Ok(false) => Err(Error::Conflict { what: what() }),
                 Err(kube::Error::Api(status)) if says_gone(status) => Ok(()),
-                // The tests of the patch hold, or nobody can say: the change itself was refused.
+                // The tests of the patch hold, or the read failed: the change itself was refused.
                 Ok(true) | Err(_) => Err(Error::refused(what(), status)),
             }
         }
@@ -136,25 +137,25 @@ pub(super) async fn remove_finalizers<K: Known>(
     }
 }
 
-/// Objects of a kind, of whose answers no more than the metadata is decoded: a write that took effect does not fail
-/// because of what the object holds besides.
+/// The API for a kind with only the metadata of answers decoded. A write that took effect must not fail because of
+/// the other content of the object.
 fn metadata_of<K: Known>(cluster: &Cluster, namespace: &str) -> Api<PartialObjectMeta<K>> {
     Api::namespaced(cluster.client.clone(), namespace)
 }
 
-/// Whether an object still has these finalizers at these places, so that a patch that tests them must succeed.
+/// Whether an object still has these finalizers at these positions, so that the tests of a patch must succeed.
 fn is_as_planned(meta: &ObjectMeta, uid: &Uid, finalizers: &[(usize, &str)]) -> bool {
     let there = meta.finalizers.as_deref().unwrap_or_default();
     Uid::of(meta).as_ref() == Some(uid)
         && finalizers.iter().all(|(place, name)| there.get(*place).is_some_and(|found| found == name))
 }
 
-/// How we create and replace: under our own name.
+/// The parameters of creates and replaces, with our field manager.
 pub(super) fn post_params() -> PostParams {
     PostParams { field_manager: Some(names::MANAGER.into()), ..PostParams::default() }
 }
 
-/// How we change: under our own name.
+/// The parameters of patches, with our field manager.
 pub(super) fn patch_params() -> PatchParams {
     PatchParams { field_manager: Some(names::MANAGER.into()), ..PatchParams::default() }
 }
