@@ -1,15 +1,13 @@
-//! `town-operator`: towns on Kubernetes that leave nothing behind when they are deleted and cost
-//! nothing while they are idle.
+//! `town-operator`: towns on Kubernetes. A deleted town leaves no object behind, and an idle town costs only its
+//! storage.
 //!
-//! The rooms, and the only way arrows may point:
-//! `bin -> operator -> cluster -> resources -> lifecycle -> api`; `telemetry` lies below all that
-//! runs. `tests/architecture.rs` keeps it so.
+//! The modules form layers with this dependency order: `bin -> operator -> cluster -> resources -> lifecycle -> api`.
+//! Every running layer may use `telemetry`. The test `tests/architecture.rs` enforces the order.
 //!
-//! One reconcile reads as four calls: observe (the only reads), decide (pure), act and report (the
-//! only writes).
+//! A reconcile makes four calls: observe (the only reads), decide (pure), act and report (the only writes).
 
-// With `--cfg decisions_alone` only what decides is built: in seconds, so that every change to it can be tried
-// (`make mutants`).
+// With `--cfg decisions_alone` cargo builds only the decision code. Such a build takes seconds, so that every change
+// to the decision code can be tried (`make mutants`).
 pub mod api;
 #[cfg(not(decisions_alone))]
 pub mod cluster;

@@ -229,7 +229,7 @@ impl<T: Indexed> Index<T> {
         (state.objects.values().cloned().chain(before).collect(), gone)
     }
 
-    /// All objects.
+    /// Every object of the kind.
     pub fn all(&self) -> Vec<Arc<T>> {
         self.read().objects.values().cloned().collect()
     }

@@ -20,7 +20,7 @@ use crate::lifecycle::{Plan, Uid, claim_record, overlay, pod_record};
 
 /// A kind with a status that a plan reports.
 pub trait Report: Resource<DynamicType = ()> + Clone {
-    /// The kind's status.
+    /// The status of the kind.
     type Status: Clone + PartialEq + Default;
     /// Adds the result of the actions to the status of the decision.
     fn record(status: &mut Self::Status, pod: Option<PodStatus>, claim: Option<StorageStatus>);

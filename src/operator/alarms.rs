@@ -1,8 +1,8 @@
-//! How late a look is that was asked for at a time.
+//! Measures the delay of scheduled reconciles.
 //!
-//! The queue does not say why it looks at an object. So a look that begins before the time was caused by
-//! something else and says nothing about the timer; one that begins at that time or after it is late by the
-//! difference.
+//! The queue does not know the cause of a reconcile. A reconcile that begins before the scheduled time has another
+//! cause, and shows nothing about the timer. The delay of any other reconcile is the difference to the scheduled
+//! time.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,17 +12,18 @@ use k8s_openapi::jiff::Timestamp;
 
 use crate::lifecycle::ObjectKey;
 
-/// The times at which looks were asked for, by object.
+/// The scheduled times of reconciles, by object.
 #[derive(Default)]
 pub(super) struct Alarms(Mutex<HashMap<ObjectKey, Timestamp>>);
 
 impl Alarms {
-    /// A look is asked for at a time; one that is past already is due now.
+    /// Schedules a reconcile. A time in the past counts as now.
     pub(super) fn set(&self, key: &ObjectKey, at: Timestamp, now: Timestamp) {
         self.lock().insert(key.clone(), at.max(now));
     }
 
-    /// A look begins. How late it is, if a time was set and has come; whatever was set is forgotten.
+    /// Records the begin of a reconcile. Returns its delay if a time was scheduled and has passed. The scheduled time
+    /// is forgotten in every case.
     pub(super) fn taken(&self, key: &ObjectKey, now: Timestamp) -> Option<Duration> {
         let at = self.lock().remove(key)?;
         Duration::try_from(now.duration_since(at)).ok()

@@ -1,4 +1,4 @@
-//! Counts the towns and agents that there are, as the watches have seen them.
+//! Counts the towns and agents in the watches.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -9,10 +9,10 @@ use crate::api::{Agent, Town, condition, names};
 use crate::lifecycle::{PodFacts, TombstoneFacts, Uid, label};
 use crate::telemetry::Metrics;
 
-/// The phase of an object that has no status yet.
+/// The phase of an object without a status.
 const NO_STATUS: &str = "Pending";
 
-/// Counts what belongs to this installation, or to none yet.
+/// Counts the objects of this installation, and those without an installation.
 pub(super) fn take(metrics: &Metrics, install: &str, mut towns: Vec<Arc<Town>>, mut agents: Vec<Arc<Agent>>) {
     towns.retain(|town| ours(&town.metadata, install));
     agents.retain(|agent| ours(&agent.metadata, install));
@@ -29,12 +29,12 @@ pub(super) fn take(metrics: &Metrics, install: &str, mut towns: Vec<Arc<Town>>, 
     metrics.count_unreadable(unreadable_towns.map(|_| "Town").chain(unreadable_agents.map(|_| "Agent")));
 }
 
-/// Counts the records of destructions; the watch brings only ours.
+/// Counts the records of destructions. The watch contains only those of this installation.
 pub(super) fn take_tombstones(metrics: &Metrics, tombstones: &[Arc<TombstoneFacts>]) {
     metrics.count_tombstones(tombstones.iter().map(|tombstone| tombstone.phase.as_str()));
 }
 
-/// Counts the pods of which neither the town nor the agent is there any more, or is there under another UID.
+/// Counts the pods whose town and agent are both gone, or have another UID.
 pub(super) fn take_pods(
     metrics: &Metrics,
     install: &str,
@@ -153,7 +153,7 @@ mod tests {
         pod
     }
 
-    /// The words that a label of a metric may say, `Other` left out.
+    /// The possible values of a metric label, without `Other`.
     fn words(metric: &str, label: &str) -> BTreeSet<String> {
         let metrics = Metrics::default();
         take(&metrics, "ours", Vec::new(), Vec::new());

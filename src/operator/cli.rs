@@ -1,4 +1,4 @@
-//! The command line: flags, and what each command does.
+//! The command line: flags and commands.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -36,7 +36,7 @@ enum Command {
     Metrics,
 }
 
-/// Parses the command line and does what it says.
+/// Parses the command line, and runs the command.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
@@ -54,7 +54,7 @@ fn start(args: RunArgs) -> Result<(), Box<dyn std::error::Error>> {
     args.check()?;
     telemetry::init(args.log_format == LogFormat::Json, &args.log)
         .map_err(|e| format!("--log '{}' is not a filter: {e}", args.log))?;
-    // Two threads do: this process waits for the API server most of the time.
+    // Two threads are enough: this process mostly waits for the API server.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(run(args))
 }

@@ -1,16 +1,16 @@
-//! When every kind was listed: decisions need all of them, and those of a new leader need lists that were read
-//! after the last one ended.
+//! Tracks the lists of all kinds. A decision needs every kind. The decisions of a new leader need lists that were
+//! read after the end of the previous leader.
 
 use tokio::sync::{mpsc, watch};
 
-/// Rounds of lists, in each of which every kind is listed once.
+/// Rounds of lists. In each round every kind is listed once.
 pub(super) struct Lists {
     kinds: usize,
     round: watch::Sender<u32>,
     done: mpsc::UnboundedReceiver<u32>,
 }
 
-/// One kind's part in it.
+/// The handle of one kind.
 #[derive(Clone)]
 pub(super) struct Listing {
     round: watch::Receiver<u32>,
@@ -18,19 +18,19 @@ pub(super) struct Listing {
 }
 
 impl Lists {
-    /// The first round of so many kinds.
+    /// The first round of `kinds` kinds.
     pub(super) fn of(kinds: usize) -> (Self, Listing) {
         let (round, rounds) = watch::channel(0);
         let (sender, done) = mpsc::unbounded_channel();
         (Self { kinds, round, done }, Listing { round: rounds, done: sender })
     }
 
-    /// Asks for another round: what was listed before is listed again.
+    /// Starts another round, in which every kind is listed again.
     pub(super) fn anew(&self) {
         self.round.send_modify(|round| *round += 1);
     }
 
-    /// Waits until each kind was listed in this round.
+    /// Waits until every kind has been listed in this round.
     pub(super) async fn complete(&mut self) {
         let round = *self.round.borrow();
         let mut missing = self.kinds;
@@ -38,7 +38,7 @@ impl Lists {
             match self.done.recv().await {
                 Some(done) if done == round => missing -= 1,
                 Some(_) => {}
-                // Nobody lists any more: the process ends.
+                // No watch is left, so the process ends.
                 None => std::future::pending().await,
             }
         }
@@ -46,21 +46,21 @@ impl Lists {
 }
 
 impl Listing {
-    /// The kind is listed now, in the round that this gives.
+    /// Begins a list of the kind, and returns the current round.
     pub(super) fn begin(&mut self) -> u32 {
         *self.round.borrow_and_update()
     }
 
-    /// Waits until another round is asked for.
+    /// Waits until another round starts.
     pub(super) async fn superseded(&mut self) {
         if self.round.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
     }
 
-    /// The kind was listed in this round; once in each.
+    /// Records that the kind was listed in this round. Each kind calls this once per round.
     pub(super) fn ended(&self, round: u32) {
-        // The other end is gone only while the process ends.
+        // The receiver is dropped only at the end of the process.
         let _ = self.done.send(round);
     }
 }

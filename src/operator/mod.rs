@@ -1,4 +1,4 @@
-//! Wiring: flags, watches, queues, and the loop that turns what is seen into what is done.
+//! Wiring: flags, watches, queues, and the loop from observations to actions.
 
 mod alarms;
 mod census;

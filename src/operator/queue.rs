@@ -1,8 +1,11 @@
-//! The work queues: one for each kind that is reconciled.
+//! The work queues: one for each kind with a reconcile.
 //!
-//! Invariants kept here: an object is reconciled once at a time, and again if it was asked for meanwhile; namespaces
-//! share the places fairly ([`FairQueue`]), so that the objects of one tenant do not delay those of another; an
-//! object that fails is retried ever more rarely; nothing is kept of an object that is gone.
+//! Invariants kept here:
+//! - An object has at most one reconcile at a time. A request during a reconcile causes another one after it.
+//! - Namespaces share the places fairly ([`FairQueue`]), so that the objects of one tenant do not delay those of
+//!   another.
+//! - An object that fails repeatedly is retried with a growing delay.
+//! - The state of an object that is gone is forgotten.
 
 use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
@@ -22,34 +25,34 @@ use crate::cluster::{Error, FairQueue};
 use crate::lifecycle::ObjectKey;
 use crate::telemetry::Metrics;
 
-/// Longest time for one reconcile. Every request in it has a bound of its own; this one guards the place.
+/// The timeout of one reconcile. Each request in it has its own timeout; this one protects the place.
 const DEADLINE: Duration = Duration::from_mins(2);
-/// The longest wait between two attempts at an object that keeps failing.
+/// The longest delay between two attempts for an object that fails repeatedly.
 const LONGEST_WAIT: Duration = Duration::from_mins(5);
 
-/// The wait between two attempts to create in a namespace that is being deleted. The deletion of the object itself
-/// comes by its watch.
+/// The delay between two attempts to create in a namespace that is being deleted. The watch reports the deletion of
+/// the object itself.
 const NAMESPACE_TERMINATING_WAIT: Duration = Duration::from_secs(5);
 
-/// The end of a queue where objects are put in.
+/// The sender of a queue.
 #[derive(Clone)]
 pub(super) struct Queue(mpsc::UnboundedSender<ObjectKey>);
 
 impl Queue {
-    /// Asks for a look at an object.
+    /// Enqueues an object.
     pub(super) fn look_at(&self, key: &ObjectKey) {
-        // The other end is gone only while the process ends.
+        // The receiver is dropped only at the end of the process.
         let _ = self.0.send(key.clone());
     }
 }
 
-/// How an object of the queue is looked at.
+/// The reconcile of the objects in a queue.
 pub(super) trait Reconcile: Send + Sync + 'static {
-    /// One reconcile.
+    /// Runs one reconcile.
     fn reconcile(&self, key: ObjectKey) -> impl Future<Output = Result<Looked, Error>> + Send;
 }
 
-/// A reconcile that did not come to its end.
+/// A reconcile that did not finish.
 #[derive(Debug, thiserror::Error)]
 enum Failed {
     #[error(transparent)]
@@ -61,7 +64,7 @@ enum Failed {
 }
 
 impl Failed {
-    /// One word for it.
+    /// The reason in one word.
     fn reason(&self) -> &'static str {
         match self {
             Self::Error(error) => error.reason(),
@@ -71,13 +74,13 @@ impl Failed {
     }
 }
 
-/// The objects that are due, that are reconciled now, and that are due later.
+/// The objects that wait, the objects in a reconcile, and the objects with a scheduled time.
 struct Schedule {
     due: FairQueue<ObjectKey>,
-    /// Whether an object that is reconciled now was asked for meanwhile.
+    /// Whether an object in a reconcile was enqueued again meanwhile.
     running: HashMap<ObjectKey, bool>,
     times: HashMap<ObjectKey, Instant>,
-    /// The same in order.
+    /// The same times in order.
     order: BTreeSet<(Instant, ObjectKey)>,
 }
 
@@ -87,7 +90,7 @@ impl Schedule {
         Self { due: FairQueue::new(concurrency), running, times, order: BTreeSet::new() }
     }
 
-    /// The object is due now, or as soon as its reconcile has ended.
+    /// Enqueues the object, or marks it for another reconcile after the current one.
     fn ask(&mut self, key: ObjectKey) {
         if let Some(asked) = self.running.get_mut(&key) {
             *asked = true;
@@ -111,7 +114,7 @@ impl Schedule {
         Some(key)
     }
 
-    /// A reconcile has ended; the object is due again at this time.
+    /// Records the end of a reconcile, and schedules the next one.
     fn ended(&mut self, key: ObjectKey, again: Option<Instant>) {
         self.due.release(&key.namespace);
         if self.running.remove(&key) == Some(true) {
@@ -122,7 +125,7 @@ impl Schedule {
         }
     }
 
-    /// When the next object is due that is not due yet.
+    /// The time of the next scheduled object.
     fn next_time(&self) -> Option<Instant> {
         self.order.first().map(|(at, _)| *at)
     }
@@ -136,7 +139,7 @@ struct Context<R> {
     failures: Mutex<HashMap<ObjectKey, u32>>,
 }
 
-/// Makes a queue, and the future that works on it until every [`Queue`] is gone.
+/// Creates a queue, and the future that works on it until every [`Queue`] is dropped.
 pub(super) fn queue<R: Reconcile>(
     kind: &'static str,
     concurrency: u16,
@@ -149,7 +152,8 @@ pub(super) fn queue<R: Reconcile>(
     (Queue(sender), work(asked, Schedule::new(concurrency), context))
 }
 
-/// Reconciles what is due. After the last [`Queue`] is gone, what is under way is finished and nothing is begun.
+/// Reconciles the enqueued objects. After the last [`Queue`] is dropped, the reconciles in progress finish, and no
+/// further one begins.
 async fn work<R: Reconcile>(
     mut asked: mpsc::UnboundedReceiver<ObjectKey>,
     mut schedule: Schedule,
@@ -193,7 +197,7 @@ async fn time_comes(at: Option<Instant>) {
     }
 }
 
-/// One look at an object. How long to wait until the next one; `None`: until somebody asks for it.
+/// Runs one reconcile of an object. Returns the delay until the next one; `None`: the next one needs a request.
 async fn look<R: Reconcile>(key: &ObjectKey, context: &Context<R>) -> Option<Duration> {
     if let Some(late) = context.alarms.taken(key, Timestamp::now()) {
         context.metrics.looked_late(context.kind, late);
@@ -222,7 +226,7 @@ async fn look<R: Reconcile>(key: &ObjectKey, context: &Context<R>) -> Option<Dur
 }
 
 impl<R> Context<R> {
-    /// Counts a failure of an object. Returns how long to wait before the next attempt.
+    /// Counts a failure of an object. Returns the delay before the next attempt.
     fn failed(&self, key: &ObjectKey, failed: &Failed) -> Duration {
         self.metrics.reconcile_failed(self.kind, failed.reason());
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
@@ -255,18 +259,20 @@ impl<R> Context<R> {
     }
 }
 
-/// How long an overloaded API server asks to wait; none may ask for more than the longest wait.
+/// The delay that an overloaded API server asks for, limited to the longest delay.
 fn asked_wait(error: &Error) -> Duration {
     error.retry_after().unwrap_or_default().min(LONGEST_WAIT)
 }
 
-/// The time until a deadline, a little late rather than early: whoever comes early comes twice.
+/// The delay until a time, slightly too long rather than too short: a reconcile that starts too early must be
+/// repeated.
 fn until(at: Timestamp) -> Duration {
     let wait = at.duration_since(Timestamp::now()).unsigned_abs();
     if at <= Timestamp::now() { Duration::from_millis(10) } else { wait + Duration::from_millis(10) }
 }
 
-/// 0.25 s doubled with each failure up to 5 min, spread by a quarter so that many do not come at once.
+/// A delay of 0.25 s, doubled with each failure up to 5 min, and spread by a quarter so that many objects are not
+/// retried at the same time.
 fn back_off(count: u32) -> Duration {
     let base =
         Duration::from_millis(250).saturating_mul(1 << count.saturating_sub(1).min(12)).min(LONGEST_WAIT);
@@ -277,7 +283,7 @@ fn back_off(count: u32) -> Duration {
 mod tests {
     use super::*;
 
-    /// What every look at an object comes to.
+    /// A reconcile with a fixed result.
     struct Always(fn() -> Result<Looked, Error>);
 
     impl Reconcile for Always {
@@ -300,7 +306,7 @@ mod tests {
         ObjectKey { namespace: "ns".into(), name: "t".into() }
     }
 
-    /// Looks twice at one object.
+    /// Reconciles one object twice.
     async fn looked_twice(outcome: fn() -> Result<Looked, Error>) -> Arc<Metrics> {
         let context = context(outcome);
         for _ in 0..2 {
@@ -369,7 +375,7 @@ mod tests {
         let mut context = context(later);
         assert!(look(&key(), &context).await.is_some());
         assert!(!context.alarms.is_empty() && !context.failures.lock().unwrap().is_empty());
-        // Its deletion is news, and there is nothing to look at any more.
+        // The deletion of the object enqueues it, and no later reconcile is scheduled.
         context.reconcile = Always(|| Ok(Looked::default()));
         assert_eq!(look(&key(), &context).await, None);
         assert!(context.alarms.is_empty() && context.failures.lock().unwrap().is_empty());
@@ -395,7 +401,7 @@ mod tests {
         assert!(back_off(12) > back_off(3));
     }
 
-    /// Reconciles that last until they are let go; the objects are told in the order in which they began.
+    /// Reconciles that last until the test releases them. The channel has the objects in the order of their begins.
     struct Slow {
         began: mpsc::UnboundedSender<ObjectKey>,
         go_on: Arc<tokio::sync::Semaphore>,
@@ -403,7 +409,7 @@ mod tests {
 
     impl Reconcile for Slow {
         async fn reconcile(&self, key: ObjectKey) -> Result<Looked, Error> {
-            // Stories end while reconciles are under way.
+            // A test may end while reconciles are in progress.
             let _ = self.began.send(key);
             self.go_on.acquire().await.unwrap().forget();
             Ok(Looked::default())
@@ -433,7 +439,7 @@ mod tests {
         }
         queue.look_at(&in_namespace("modest", 0));
         assert_eq!(begins.recv().await.unwrap().namespace, "modest", "a place was left for it");
-        // Both wait, so each gets its quarter and no more.
+        // Two namespaces wait, so each gets its quarter and no more.
         for number in 1..5 {
             queue.look_at(&in_namespace("modest", number));
         }
@@ -464,7 +470,7 @@ mod tests {
         assert_eq!(begins.recv().await, Some(in_namespace("other", 0)), "and not the same object again");
         go_on.add_permits(2);
         assert_eq!(begins.recv().await, Some(key()));
-        // The queue ends when its last handle is gone and what is under way is finished.
+        // The queue ends after its last handle is dropped and the reconciles in progress have finished.
         drop(queue);
         assert!(!work.is_finished());
         go_on.add_permits(1);

@@ -1,4 +1,4 @@
-//! One reconcile: observe, decide, act, report.
+//! A reconcile: observe, decide, act, report.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -8,30 +8,31 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use crate::cluster::{self, Cluster, Error, Expiry, Outcome, Subject};
 use crate::lifecycle::{self, ObjectKey, Plan, TombstoneFacts, Uid};
 
-/// A record that could not go is looked at again after this time.
+/// The delay before a record that could not be deleted is reconciled again.
 const STAYS_FOR: SignedDuration = SignedDuration::from_hours(1);
 
-/// Records of a namespace that has too many are looked at again after this time, while they could not be removed.
+/// The delay before records of a namespace with too many of them are reconciled again, while they cannot be deleted.
 const TRIM_AGAIN: SignedDuration = SignedDuration::from_secs(5);
 
-/// A write that takes something away and failed is tried again at least this often.
+/// The longest delay before a failed removal is retried.
 const REMOVAL_AT_LEAST_EVERY: SignedDuration = SignedDuration::from_mins(1);
 
-/// What came of a reconcile that was reported.
+/// The result of a reconcile that was reported.
 #[derive(Default)]
 pub struct Looked {
-    /// When to look again if nothing happens before; `None`: never.
+    /// The time of the next reconcile if no change comes before; `None`: never.
     pub look_again: Option<Timestamp>,
-    /// An action that failed; it is tried again after a while, whatever `look_again` says.
+    /// An action that failed. The operator retries it after a delay, whatever the value of `look_again` is.
     pub failed: Option<Error>,
 }
 
-/// Brings one town a step nearer to what should be.
+/// Reconciles one town once.
 pub async fn reconcile_town(cluster: &Arc<Cluster>, key: &ObjectKey) -> Result<Looked, Error> {
     let Some(snapshot) = cluster::observe_town(cluster, key).await? else { return Ok(Looked::default()) };
     let now = cluster.now();
     let mut plan = lifecycle::decide_town(&snapshot, now);
-    // Marked as draining, nothing may start: the mark waits for creates under way and keeps others out.
+    // While the town is draining no pod may start: the exclusive gate waits for creates in progress and blocks
+    // others.
     let outcome = cluster::act(cluster, Subject::Town(&snapshot.town), &plan.actions, now).await;
     let _alone = if plan.exclusive { Some(cluster.gates.exclusive(&snapshot.uid).await) } else { None };
     let turn_ends = cluster.turn_ends(&snapshot.uid);
@@ -47,7 +48,7 @@ pub async fn reconcile_town(cluster: &Arc<Cluster>, key: &ObjectKey) -> Result<L
     looked(look_again, outcome, reported, deleting, now)
 }
 
-/// Brings one agent a step nearer to what should be; see [`reconcile_town`].
+/// Reconciles one agent once; see [`reconcile_town`].
 pub async fn reconcile_agent(cluster: &Arc<Cluster>, key: &ObjectKey) -> Result<Looked, Error> {
     let Some(snapshot) = cluster::observe_agent(cluster, key).await? else { return Ok(Looked::default()) };
     let now = cluster.now();
@@ -64,8 +65,8 @@ pub async fn reconcile_agent(cluster: &Arc<Cluster>, key: &ObjectKey) -> Result<
     looked(look_again, outcome, reported, deleting, now)
 }
 
-/// What came of the actions and of the report. Where a deletion waits for a write that failed, the next attempt comes
-/// within a minute, however often it has failed before.
+/// The result of the actions and of the report. If a deletion waits for a failed write, the next attempt comes within
+/// a minute, however often the write has failed before.
 fn looked(
     look_again: Option<Timestamp>,
     outcome: Outcome,
@@ -82,8 +83,8 @@ fn looked(
     }
 }
 
-/// A record whose time has come goes, if nothing of what it speaks of is left. The oldest records of its namespace go
-/// before their time if there are too many.
+/// Deletes an expired record if no object that it names is left. Deletes the oldest records of its namespace early if
+/// there are too many.
 pub async fn reconcile_tombstone(cluster: &Arc<Cluster>, key: &ObjectKey) -> Result<Looked, Error> {
     let Some(tombstone) = cluster.tombstones.get(key) else { return Ok(Looked::default()) };
     let looked = expire(cluster, key, &tombstone).await?;
@@ -114,14 +115,15 @@ async fn expire(
     Ok(Looked { look_again, failed: None })
 }
 
-/// A pod and a claim of which the watches show no owner: what becomes of them if the owners are proven gone. The next
-/// look comes with the next change that a watch brings; a read that fails is tried again with a growing wait.
+/// Releases or reports a pod and a claim without owners in the watches, if the owners are proven gone. The next
+/// reconcile comes with the next change in a watch. A failed read is retried with a growing delay.
 pub async fn reconcile_child(cluster: &Arc<Cluster>, key: &ObjectKey) -> Result<Looked, Error> {
     cluster::settle_orphans(cluster, key).await.map(|()| Looked::default())
 }
 
-/// When to look again. What need not be kept to the second comes up to a tenth of the wait later, so that what
-/// many would do at once is spread: by who it is and when, not by chance, so that a run can be told again.
+/// The time of the next reconcile. A lenient reconcile comes later by up to a tenth of the delay, so that many
+/// reconciles for the same time are spread. The spread depends on the UID and the time, not on a random number, so
+/// that a run can be repeated.
 fn next_look<S>(plan: &Plan<S>, uid: &Uid, now: Timestamp) -> Option<Timestamp> {
     let at = plan.look_again?;
     if !plan.lenient {

@@ -1,4 +1,4 @@
-//! From start to end of the controller.
+//! The life of the controller, from start to end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use crate::cluster::{
 use crate::lifecycle::ObjectKey;
 use crate::telemetry::{self, Admits, Health, Metrics};
 
-/// Time for writes under way when the process is told to end.
+/// The timeout for writes in progress when the process receives a signal to end.
 const FINISH_WITHIN: Duration = Duration::from_secs(8);
 
 struct Towns(Arc<Cluster>);
@@ -54,7 +54,7 @@ impl Reconcile for Children {
     }
 }
 
-/// Where looks go.
+/// The queues of all kinds.
 #[derive(Clone)]
 struct Queues {
     towns: Queue,
@@ -74,14 +74,15 @@ impl Queues {
     }
 }
 
-/// How many kinds are watched.
+/// The number of watched kinds.
 const KINDS: usize = 6;
 
-/// Runs until SIGTERM or SIGINT; leads, or stands by until it may. Errors are those of the start, and of a
-/// leader that must not go on: everything else is retried.
+/// Runs until SIGTERM or SIGINT, as the leader or as a standby process. An error comes from the start, or from a
+/// leader that must end. Every other error is retried.
 pub(super) async fn run(args: RunArgs) -> Result<(), Box<dyn std::error::Error>> {
     let health = Health::default();
-    // In one task with the reconciles: if one of them holds the thread, the beats stop and the process is not alive.
+    // The beats run in the same task as the reconciles. If a reconcile blocks the thread, the beats stop, and the
+    // process counts as not alive.
     tokio::select! {
         ended = Box::pin(work(args, health.clone())) => ended,
         never = health.beats() => match never {},
@@ -137,7 +138,7 @@ async fn work(args: RunArgs, health: Health) -> Result<(), Box<dyn std::error::E
     let (children, child_work) = queue("Child", args.concurrency, Children(shared.clone()), metrics.clone());
     let queues = Queues { towns, agents, tombstones, children };
 
-    // Known before anything is listed: one who leads from the start need not list twice.
+    // The election is decided before the lists: a process that leads from the start need not list twice.
     let leads = tokio::select! {
         leads = leadership.leads_at_first() => leads,
         () = stop.cancelled() => return finish(leadership).await,
@@ -151,7 +152,7 @@ async fn work(args: RunArgs, health: Health) -> Result<(), Box<dyn std::error::E
         health.ready();
         leadership.won().await?;
         if !leads {
-            // The watches may not have come as far yet as the last leader's last writes.
+            // The watches may not have reached the last writes of the previous leader yet.
             lists.anew();
             unless_lost(&mut leadership, lists.complete()).await?;
         }
@@ -166,12 +167,12 @@ async fn work(args: RunArgs, health: Health) -> Result<(), Box<dyn std::error::E
     tokio::spawn(write_reports(shared.clone(), stop.clone()));
     drop(queues);
 
-    // The queues end when the watches have ended and what is under way has finished.
+    // The queues end after the watches have ended and the reconciles in progress have finished.
     let work = async { tokio::join!(town_work, agent_work, tombstone_work, child_work) };
     tokio::pin!(work);
     tokio::select! {
         _ = &mut work => {}
-        // No write passes any more. What is in memory may be wrong from now on, so it is not kept.
+        // The fence is closed. The state in memory may be wrong from now on, so the process ends without it.
         why = leadership.lost() => return Err(why.into()),
         () = stop.cancelled() => {
             tracing::info!("ending");
@@ -183,7 +184,7 @@ async fn work(args: RunArgs, health: Health) -> Result<(), Box<dyn std::error::E
     finish(leadership).await
 }
 
-/// Lets those read the metrics whom the API server knows and allows it.
+/// Admits users to the metrics whom the API server authenticates and authorizes.
 fn reviewed_by(client: &Client) -> Admits {
     let access = Arc::new(MetricsAccess::new(client.clone()));
     Arc::new(move |token, path| {
@@ -204,7 +205,7 @@ fn follow(shared: &Arc<Cluster>, listing: &Listing, stop: &CancellationToken) {
     tokio::spawn(watch::<Service>(shared.clone(), own(), stop(), listing()));
 }
 
-/// Waits for something, unless this process must end meanwhile.
+/// Waits for a future, unless this process must end meanwhile.
 async fn unless_lost(leadership: &mut Leadership, awaited: impl Future<Output = ()>) -> Result<(), String> {
     tokio::select! {
         () = awaited => Ok(()),
@@ -212,10 +213,10 @@ async fn unless_lost(leadership: &mut Leadership, awaited: impl Future<Output = 
     }
 }
 
-/// This process leads, and has read everything since: everything is looked at once.
+/// Begins the work of the leader: every list was read after the election, and every object is enqueued.
 fn begin(shared: &Arc<Cluster>, queues: &Queues) {
     cluster::take_over(shared);
-    // Not before: nobody is to read that there are no towns, nor to count them twice.
+    // The census starts only now, so that no standby process reports zero towns or counts them twice.
     let seen = Arc::downgrade(shared);
     shared.metrics.count_with(move |metrics| {
         if let Some(seen) = seen.upgrade() {
@@ -233,14 +234,14 @@ fn begin(shared: &Arc<Cluster>, queues: &Queues) {
     tracing::info!("running");
 }
 
-/// Ends in good order: another may lead at once.
+/// Ends the process in order, so that another process may lead immediately.
 async fn finish(leadership: Leadership) -> Result<(), Box<dyn std::error::Error>> {
     leadership.resign().await;
     Ok(())
 }
 
-/// Puts what is to be looked at into its queue, from when on somebody works on it: before, the queues would grow
-/// without end, and afterwards everything is looked at anyway.
+/// Moves requests to their queues, but only after the work has begun. Before that the queues would grow without
+/// bound, and at the begin every object is enqueued anyway.
 async fn take_looks(
     mut asked: UnboundedReceiver<Look>,
     queues: Queues,
@@ -254,7 +255,7 @@ async fn take_looks(
     }
 }
 
-/// Writes the events that no reconcile writes, until `stop`.
+/// Writes the events outside of reconciles, until `stop`.
 async fn write_reports(shared: Arc<Cluster>, stop: CancellationToken) {
     stop.run_until_cancelled(cluster::write_reports(&shared)).await;
 }

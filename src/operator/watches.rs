@@ -1,5 +1,4 @@
-//! The watches: one for each kind, each with a back-off of its own, so that one that fails stops no
-//! other.
+//! The watches: one for each kind. Each has its own back-off, so that a failing watch does not delay the others.
 
 use std::sync::Arc;
 
@@ -18,12 +17,12 @@ pub(super) fn everything() -> watcher::Config {
     watcher::Config::default().page_size(PAGE)
 }
 
-/// Only what this installation has made.
+/// The objects that this installation created.
 pub(super) fn ours(cluster: &Cluster) -> watcher::Config {
     everything().labels(&format!("{}={}", names::INSTALL, cluster.install.0))
 }
 
-/// Watches a kind until `stop`, and lists it anew in each round of `listing`.
+/// Watches a kind until `stop`, and lists it again in each round of `listing`.
 pub(super) async fn watch<K: Followed>(
     cluster: Arc<Cluster>,
     config: watcher::Config,
@@ -46,7 +45,7 @@ pub(super) async fn watch<K: Followed>(
             match event {
                 None => break,
                 Some(Ok(event)) => {
-                    // A list that has only begun may fail yet.
+                    // A list that has begun may still fail.
                     if !matches!(event, Event::Init) && std::mem::take(&mut failing) {
                         tracing::info!(%kind, "the watch is back");
                     }
@@ -63,17 +62,18 @@ pub(super) async fn watch<K: Followed>(
                     }
                     failing = true;
                     if answer(&error) == Some(404) && cluster.is_undefined::<K>().await {
-                        // No such kind, so no such object: that is a list, too.
+                        // The kind does not exist, so it has no objects. This counts as a list.
                         for event in [Event::<Decoded<K>>::Init, Event::InitDone] {
                             cluster.follow(event);
                         }
                         end(&listing, &mut ended, round);
-                        // A watch that ended so would go on where it was once the kind is back.
+                        // Otherwise the failed watch would resume at its old position when the kind exists again.
                         if matches!(error, watcher::Error::WatchStartFailed(_)) {
                             break;
                         }
                     }
-                    // As the answer to a new watch, 410 would be asked for again and again: list anew.
+                    // A watch that starts with 410 would repeat the same request forever, so the kind is listed
+                    // again.
                     if matches!(error, watcher::Error::WatchStartFailed(_)) && answer(&error) == Some(410) {
                         break;
                     }
@@ -83,14 +83,14 @@ pub(super) async fn watch<K: Followed>(
     }
 }
 
-/// The kind was listed in this round: that counts once, however often it is listed.
+/// Records that the kind was listed in this round. Further lists in the same round do not count.
 fn end(listing: &Listing, ended: &mut Option<u32>, round: u32) {
     if ended.replace(round) != Some(round) {
         listing.ended(round);
     }
 }
 
-/// What the API server answered to a list or to a new watch.
+/// The status code of a failed list or of a failed start of a watch.
 fn answer(error: &watcher::Error) -> Option<u16> {
     match error {
         watcher::Error::InitialListFailed(kube::Error::Api(status))

@@ -1,8 +1,8 @@
 //! The volume claim of a town or an agent.
 //!
-//! It carries no ownerReference: the garbage collector knows nothing of the order in which a town is
-//! destroyed. It goes by our own hand, and its absence is proven. A claim that the spec names is somebody
-//! else's: none is made beside it.
+//! The claim has no owner reference, because the garbage collector does not respect the order of a destruction. The
+//! operator deletes the claim itself, and proves its absence. A claim that the spec names belongs to the user: then
+//! the operator creates none.
 
 use std::collections::BTreeMap;
 
@@ -17,26 +17,27 @@ use super::meta::{Install, of_agent, of_town};
 use crate::api::{AccessMode, Agent, Copied, DataSource, Storage, Town, names};
 use crate::lifecycle::{OwnerRef, child_name, copied_keys, copied_mark};
 
-/// The town's claim; `None` where its spec asks for none, or names one that exists.
+/// The claim of the town; `None`: its spec asks for none, or names an existing claim.
 pub fn town_claim(town: &Town, install: &Install) -> Option<PersistentVolumeClaim> {
     claim(of_town(town, install)?, town.spec.storage.as_ref()?)
 }
 
-/// The agent's claim; `None` where its spec asks for none or names one that exists, or while it is not bound.
+/// The claim of the agent; `None`: its spec asks for none or names an existing claim, or the agent is not bound.
 pub fn agent_claim(agent: &Agent, install: &Install) -> Option<PersistentVolumeClaim> {
     claim(of_agent(agent, install)?, agent.spec.storage.as_ref()?)
 }
 
-/// The claim that the owner's pod mounts: the one that the spec names, or our own. `found` is our own claim that is
-/// there, by the record of the owner: a version of the operator with another naming rule may have made it, and its data
-/// is the owner's. The rule gives the name of a claim that is yet to be made.
+/// The name of the claim that the pod of the owner mounts: the claim in the spec, or our own. `found` is our own
+/// existing claim, by the status of the owner. An operator version with another naming rule may have created that
+/// claim, and its data belongs to the owner. The naming rule determines the name of a claim that does not exist yet.
 pub(super) fn claim_name(storage: &Storage, owner: &OwnerRef, found: Option<&str>) -> String {
     let ours = || found.map_or_else(|| child_name(&owner.key.name, &owner.uid), str::to_owned);
     storage.existing_claim_name.clone().unwrap_or_else(ours)
 }
 
-/// The change of a claim's metadata that gives it the policy, labels and annotations of its owner's spec. Keys that were
-/// copied before and have left the spec are removed; the operator's own keys stay, whatever the claim says.
+/// The change of the metadata of a claim that sets the policy, labels and annotations from the spec of its owner.
+/// Keys that were copied before and have left the spec are removed. The keys of the operator stay, whatever the claim
+/// contains.
 pub fn claim_marks(retain: bool, copied: &Copied, before: Option<&str>) -> Value {
     let (old_labels, old_annotations) = before.map(copied_keys).unwrap_or_default();
     let map = |old: Vec<&str>, new: &BTreeMap<String, String>| -> Map<String, Value> {
@@ -51,13 +52,13 @@ pub fn claim_marks(retain: bool, copied: &Copied, before: Option<&str>) -> Value
     json!({"labels": labels, "annotations": annotations})
 }
 
-/// Whether a key of a claim is the operator's.
+/// Whether a key of a claim belongs to the operator.
 fn is_own(key: &str) -> bool {
     key.starts_with(names::PREFIX)
         || [names::APP_NAME, names::APP_COMPONENT, names::APP_MANAGED_BY].contains(&key)
 }
 
-/// Copies what the operator does not set itself.
+/// Copies the keys that the operator does not set itself.
 fn copy(ours: &mut Option<BTreeMap<String, String>>, theirs: BTreeMap<String, String>) {
     ours.get_or_insert_default().extend(theirs.into_iter().filter(|(key, _)| !is_own(key)));
 }

@@ -1,4 +1,4 @@
-//! What every child has in common: its name, labels, owner.
+//! The metadata of every child: name, labels, owner.
 
 use std::collections::BTreeMap;
 
@@ -8,11 +8,11 @@ use kube::{Resource, ResourceExt};
 use crate::api::{Agent, Town, names};
 use crate::lifecycle::{Uid, child_name};
 
-/// The installation that makes the children, as the value of the label `gastown.dev/install`.
+/// The installation that creates the children, as the value of the label `gastown.dev/install`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Install(pub String);
 
-/// The number of hex digits that tell one cluster from another.
+/// The number of hex digits that identify the cluster.
 const CLUSTER_DIGITS: usize = 8;
 
 impl Install {
@@ -20,16 +20,16 @@ impl Install {
     pub const LONGEST_ID: usize = 45;
 
     /// The installation with this id in the cluster whose namespace `kube-system` has this UID. The operator of
-    /// another cluster with the same id has another label, so that neither takes a restored copy for its own.
-    /// `None`: the UID has fewer than eight hex digits.
+    /// another cluster with the same id has another label, so that neither operator adopts a restored copy from the
+    /// other cluster. `None`: the UID has fewer than eight hex digits.
     pub fn of(id: &str, kube_system: &Uid) -> Option<Self> {
         let digits: String =
             kube_system.as_str().chars().filter(char::is_ascii_hexdigit).take(CLUSTER_DIGITS).collect();
         (digits.len() == CLUSTER_DIGITS).then(|| Self(format!("{id}.{}", digits.to_ascii_lowercase())))
     }
 
-    /// The rule that an install id breaks; `None`: the id is valid. The id is part of the name of a Lease, so it
-    /// is a DNS label; the label value has the dot.
+    /// The rule that an install id breaks; `None`: the id is valid. The id is part of the name of a Lease, so it must
+    /// be a DNS label. The dot is reserved for the label value.
     pub fn id_error(id: &str) -> Option<String> {
         let letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
         let valid = id.len() <= Self::LONGEST_ID
@@ -46,13 +46,13 @@ impl Install {
     }
 }
 
-/// The metadata of a town's own child.
+/// The metadata of a child of the town itself.
 pub(super) fn of_town(town: &Town, install: &Install) -> Option<ObjectMeta> {
     let uid = Uid::of(&town.metadata)?;
     Some(child(town, "Town", "town", &uid, None, install))
 }
 
-/// The metadata of an agent's child; `None` for an agent that is not bound to a town.
+/// The metadata of a child of an agent; `None`: the agent is not bound to a town.
 pub(super) fn of_agent(agent: &Agent, install: &Install) -> Option<ObjectMeta> {
     let uid = Uid::of(&agent.metadata)?;
     let town_uid = Uid::new(agent.labels().get(names::TOWN_UID)?);
@@ -69,8 +69,8 @@ fn child<K: Resource<DynamicType = ()>>(
 ) -> ObjectMeta {
     let name = owner.name_any();
     let namespace = owner.namespace().unwrap_or_default();
-    // No `app.kubernetes.io/instance`: Argo CD takes an object without an owner that has its application's name there
-    // for a part of the application, and prunes it. A claim has no owner.
+    // `app.kubernetes.io/instance` is not set: Argo CD treats an object without an owner and with the name of its
+    // application in this label as a part of the application, and prunes it. A claim has no owner.
     let mut labels = BTreeMap::from([
         (names::TOWN_UID.to_owned(), town_uid.to_string()),
         (names::INSTALL.to_owned(), install.0.clone()),
@@ -91,13 +91,13 @@ fn child<K: Resource<DynamicType = ()>>(
     }
 }
 
-/// The reference that lets the garbage collector take a child that is created too late. It does not
-/// block the owner's deletion: order is ours to keep.
+/// The owner reference for the garbage collection of a child that is created too late. The reference does not block
+/// the deletion of the owner, because the operator itself keeps the order.
 pub(super) fn owner_reference<K: Resource<DynamicType = ()>>(owner: &K) -> Option<OwnerReference> {
     Some(OwnerReference { block_owner_deletion: Some(false), ..owner.controller_owner_ref(&())? })
 }
 
-/// Marks a child that the operator makes anew after a restore: no backup is to hold it.
+/// Marks a child that the operator creates again after a restore, so that no backup contains it.
 pub(super) fn not_in_backups(metadata: &mut ObjectMeta) {
     let labels = metadata.labels.get_or_insert_default();
     labels.insert(names::EXCLUDE_FROM_BACKUP.to_owned(), "true".to_owned());

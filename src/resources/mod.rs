@@ -1,7 +1,7 @@
-//! What a child looks like: one kind a file. No client in scope: these functions only build.
+//! The content of children, one kind per file. The functions only build objects, and have no client.
 //!
-//! Invariant kept here: every child carries the UID of its town, the install id and the name of its
-//! owner, so that it can be found by UID whatever happens to everything else.
+//! Invariant kept here: every child carries the UID of its town, the install id and the name of its owner, so that
+//! the operator can find the child by UID in every situation.
 
 mod claim;
 mod meta;

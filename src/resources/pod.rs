@@ -1,24 +1,27 @@
-//! The pod of a town or an agent: the user's template, and what we add to it.
+//! The pod of a town or an agent: the template of the user with the additions of the operator.
 //!
-//! The operator adds and never replaces: labels, annotations, environment variables, volumes and mounts that the
-//! template brings under our names stay the user's, except those under `gastown.dev/`, by which objects are owned.
+//! The operator adds and never replaces. Labels, annotations, environment variables, volumes and mounts of the
+//! template keep the values of the user, even under our names. The exception is the prefix `gastown.dev/`, which
+//! determines the ownership of objects.
 //!
-//! Added to every container, init containers and sidecars too:
-//! - the environment `GASTOWN_TOWN`, `GASTOWN_TOWN_UID`; for agents `GASTOWN_AGENT`, `GASTOWN_AGENT_UID`, by which an
-//!   activity answer names the agent, `GASTOWN_IDENTITY`, `GASTOWN_ROLE`,
-//!   `GASTOWN_RIG`, `GASTOWN_RIG_URL`, `GASTOWN_RIG_BRANCH`, in a Task `GASTOWN_BEAD`, and where the town has
-//!   ports `GASTOWN_TOWN_HOST`, the name of its Service;
-//! - the owner's storage at `/town` or `/agent`;
-//! - for agents the hook, `/var/run/gastown/hook.json`, and their rig's credentials, `/var/run/gastown/git/`;
+//! Added to every container, including init containers and sidecars:
+//! - the environment variables `GASTOWN_TOWN` and `GASTOWN_TOWN_UID`; for agents `GASTOWN_AGENT`, `GASTOWN_AGENT_UID`
+//!   (by which an activity answer names the agent), `GASTOWN_IDENTITY`, `GASTOWN_ROLE`, `GASTOWN_RIG`,
+//!   `GASTOWN_RIG_URL` and `GASTOWN_RIG_BRANCH`; in a Task `GASTOWN_BEAD`; if the town has ports `GASTOWN_TOWN_HOST`,
+//!   the name of its Service;
+//! - the storage of the owner at `/town` or `/agent`;
+//! - for agents the hook, `/var/run/gastown/hook.json`, and the credentials of their rig, `/var/run/gastown/git/`;
 //! - the token of an `activityProbe`, `/var/run/gastown/token`;
-//! - where it has the owner's storage, Git's `safe.directory` for it, unless the template sets `GIT_CONFIG_*`: the root
-//!   of a volume belongs to root, and Git refuses a repository of another user;
-//! - where the template gives it a user, a `HOME` that this user can write to, unless the template sets one.
+//! - if the container has the storage of the owner, `safe.directory` of Git for it, unless the template sets
+//!   `GIT_CONFIG_*`: the root of a volume belongs to root, and Git refuses a repository of another user;
+//! - if the template sets the user of the container, a `HOME` that this user can write to, unless the template sets
+//!   one.
 //!
-//! The variables come first, so that those of the template can refer to them, and reach the container unchanged.
+//! The variables come first, so that the variables of the template can refer to them. Their values reach the
+//! container unchanged.
 //!
-//! To the pod: no API token and no addresses of the namespace's Services in the environment, unless the user
-//! asks for them; and the defaults of [`security`](super::security).
+//! Added to the pod: no API token, and no addresses of the Services of the namespace in the environment, unless the
+//! user asks for them; and the defaults of [`security`](super::security).
 
 use std::collections::BTreeMap;
 
@@ -32,16 +35,16 @@ use super::security::{VolumeGroup, restrict};
 use super::volumes::{hook_file, mount_claim, mount_credentials, mount_files, mount_home, token_file};
 use crate::api::{Agent, Hook, Mode, Storage, Town, names};
 
-/// Where the town's volume is mounted.
+/// The mount path of the volume of the town.
 const TOWN_PATH: &str = "/town";
-/// Where an agent's volume is mounted.
+/// The mount path of the volume of an agent.
 const AGENT_PATH: &str = "/agent";
-/// Begins the recommended labels and annotations.
+/// The prefix of the recommended labels and annotations.
 const RECOMMENDED: &str = "app.kubernetes.io/";
-/// Begins the variables by which Git is configured.
+/// The prefix of the variables that configure Git.
 const GIT_CONFIG: &str = "GIT_CONFIG_";
 
-/// The town's pod, on its own claim of this name if one is there; `None` where its spec has no template.
+/// The pod of the town, with its own claim of this name if one exists; `None`: the spec has no template.
 pub fn town_pod(town: &Town, claim: Option<&str>, install: &Install, group: VolumeGroup) -> Option<Pod> {
     let parts = TownParts::of(town, claim)?;
     let mut metadata = marked(of_town(town, install)?, town, revision(&parts))?;
@@ -60,8 +63,8 @@ pub fn town_pod(town: &Town, claim: Option<&str>, install: &Install, group: Volu
     Some(pod)
 }
 
-/// The agent's pod, from its own template or the town's, on its own claim of this name if one is there; `None` where there is none, or while it is not
-/// bound.
+/// The pod of the agent, from its own template or the template of the town, with its own claim of this name if one
+/// exists; `None`: there is no template, or the agent is not bound.
 pub fn agent_pod(
     agent: &Agent,
     mode: Mode,
@@ -116,13 +119,13 @@ pub fn agent_pod(
     Some(pod)
 }
 
-/// The hook as the pod's annotation holds it.
+/// The hook in the form of the annotation of the pod.
 pub fn hook_annotation(hook: &Hook) -> String {
-    // A Hook is three strings: it always has a JSON form.
+    // A Hook has three strings, so it always has a JSON form.
     serde_json::to_string(hook).unwrap_or_default()
 }
 
-/// Adds what says whose the pod is, and what it was made from.
+/// Adds the owner, the revision and the restart annotation to the metadata of a pod.
 fn marked<K: Resource<DynamicType = ()>>(
     mut metadata: ObjectMeta,
     owner: &K,
@@ -138,8 +141,8 @@ fn marked<K: Resource<DynamicType = ()>>(
     Some(metadata)
 }
 
-/// Notes the containers of the template, so that an injected container is not taken for one of them, and the generations
-/// of the specs, so that a reconcile that sees an older spec does not replace the pod.
+/// Records the containers of the template, so that an injected container does not count as one of them. Also records
+/// the generations of the specs, so that a reconcile with an older spec does not replace the pod.
 fn note_origin(metadata: &mut ObjectMeta, template: &PodTemplateSpec, town: &Town, agent: Option<&Agent>) {
     let annotations = metadata.annotations.get_or_insert_default();
     if let Some(spec) = &template.spec {
@@ -152,7 +155,7 @@ fn note_origin(metadata: &mut ObjectMeta, template: &PodTemplateSpec, town: &Tow
     annotations.insert(names::POD_GENERATION.to_owned(), generations);
 }
 
-/// Whether the owner has a claim that we made.
+/// Whether the owner has a claim that the operator created.
 fn has_own_claim(storage: Option<&Storage>) -> bool {
     storage.is_some_and(|storage| storage.existing_claim_name.is_none())
 }
@@ -163,15 +166,16 @@ fn from_template(template: &PodTemplateSpec, mut metadata: ObjectMeta) -> Pod {
         merge(&mut metadata.annotations, theirs.annotations.as_ref());
     }
     let mut spec = template.spec.clone().unwrap_or_default();
-    // Agents run code that nobody reviewed: no API token unless the user asks for one.
+    // Agents run unreviewed code, so the pod has no API token unless the user asks for one.
     spec.automount_service_account_token.get_or_insert(false);
-    // Nor is it told where everything else in the namespace listens.
+    // For the same reason the pod gets no addresses of the Services in its namespace.
     spec.enable_service_links.get_or_insert(false);
     Pod { metadata, spec: Some(spec), status: None }
 }
 
-/// Adds the user's entries where the operator has none of that name, and none under our own prefix: by those, objects
-/// are found and owned. The recommended labels describe the user's application: there the user's value stays.
+/// Adds the entries of the user with names that the operator does not set. Entries with our own prefix are dropped,
+/// because they determine the ownership of objects. The recommended labels describe the application of the user: for
+/// these the value of the user stays.
 fn merge(ours: &mut Option<BTreeMap<String, String>>, theirs: Option<&BTreeMap<String, String>>) {
     let ours = ours.get_or_insert_default();
     for (key, value) in theirs.into_iter().flatten().filter(|(key, _)| !key.starts_with(names::PREFIX)) {
@@ -183,12 +187,12 @@ fn merge(ours: &mut Option<BTreeMap<String, String>>, theirs: Option<&BTreeMap<S
     }
 }
 
-/// All containers that a template can bring.
+/// The containers that a template can have, including init containers.
 pub(super) fn containers(spec: &mut PodSpec) -> impl Iterator<Item = &mut Container> {
     spec.init_containers.iter_mut().flatten().chain(spec.containers.iter_mut())
 }
 
-/// Puts our variables before those of each container. `storage`: where it has the owner's volume.
+/// Puts our variables before the variables of each container. `storage` is the mount path of the volume of the owner.
 fn set_env(spec: &mut PodSpec, env: &[(&str, &str)], storage: Option<&str>) {
     for container in containers(spec) {
         let theirs = container.env.get_or_insert_default();
@@ -202,7 +206,7 @@ fn set_env(spec: &mut PodSpec, env: &[(&str, &str)], storage: Option<&str>) {
     }
 }
 
-/// A variable with exactly this value. The kubelet expands `$(NAME)` in values, and takes `$$` for `$`.
+/// A variable with exactly this value. The kubelet expands `$(NAME)` in values, and converts `$$` to `$`.
 pub(super) fn literal(name: &str, value: &str) -> EnvVar {
     EnvVar { name: name.to_owned(), value: Some(value.replace('$', "$$")), value_from: None }
 }

@@ -1,10 +1,10 @@
-//! What a pod is made from, and the digest of it that the pod carries.
+//! The parts of a pod, and their digest, which the pod carries.
 //!
-//! Invariant kept here: a pod is built from these parts and from nothing else that can change while it runs,
-//! but for the hook, which is delivered, and the annotation `restart-at`, which is compared by itself. So
-//! specs with the same revision give the same pod, and another revision another pod. The digest is taken of
-//! what users wrote, never of what we add to it, and a part that is absent leaves no trace in it: a new
-//! version of the operator restarts no pod.
+//! Invariant kept here: the operator builds a pod only from these parts. The exceptions are the hook, which is
+//! delivered to the running pod, and the annotation `restart-at`, which is compared separately. So specs with the
+//! same revision result in the same pod, and specs with another revision in another pod. The digest covers only the
+//! input of users, never our additions, and an absent part does not change it: a new version of the operator restarts
+//! no pod.
 
 use kube::ResourceExt;
 use serde::{Serialize, Serializer};
@@ -15,19 +15,19 @@ use super::service::town_host;
 use crate::api::{Agent, PodTemplate, Rig, Town};
 use crate::lifecycle::{OwnerRef, token_secret_name};
 
-/// The revision of a pod that would be made for the town now, on its own claim of this name if one is there. Where none
-/// would be, it is that of nothing.
+/// The revision of the pod that the operator would create for the town now, with its own claim of this name if one
+/// exists. Without a template the revision is the digest of an absent value.
 pub fn town_revision(town: &Town, claim: Option<&str>) -> String {
     revision(&TownParts::of(town, claim))
 }
 
-/// The revision of a pod that would be made for the agent now, on its own claim of this name if one is there. Where none
-/// would be, it is that of nothing.
+/// The revision of the pod that the operator would create for the agent now, with its own claim of this name if one
+/// exists. Without a template the revision is the digest of an absent value.
 pub fn agent_revision(agent: &Agent, town: &Town, claim: Option<&str>) -> String {
     revision(&AgentParts::of(agent, town, claim))
 }
 
-/// What a town's pod is made from.
+/// The parts of the pod of a town.
 #[derive(Serialize)]
 pub(super) struct TownParts<'a> {
     #[serde(serialize_with = "digested")]
@@ -39,7 +39,7 @@ pub(super) struct TownParts<'a> {
 }
 
 impl<'a> TownParts<'a> {
-    /// The parts; `None` without a template.
+    /// The parts; `None`: the town has no template.
     pub fn of(town: &'a Town, claim: Option<&str>) -> Option<Self> {
         let owner = OwnerRef::of(&town.metadata)?;
         Some(Self {
@@ -54,7 +54,7 @@ impl<'a> TownParts<'a> {
     }
 }
 
-/// What an agent's pod is made from.
+/// The parts of the pod of an agent.
 #[derive(Serialize)]
 pub(super) struct AgentParts<'a> {
     #[serde(serialize_with = "digested")]
@@ -79,7 +79,7 @@ pub(super) struct AgentParts<'a> {
 }
 
 impl<'a> AgentParts<'a> {
-    /// The parts; `None` without a template of the agent's own or the town's.
+    /// The parts; `None`: neither the agent nor the town has a template.
     pub fn of(agent: &'a Agent, town: &'a Town, claim: Option<&str>) -> Option<Self> {
         let owner = OwnerRef::of(&agent.metadata)?;
         let spec = &agent.spec;
@@ -103,13 +103,13 @@ impl<'a> AgentParts<'a> {
     }
 }
 
-/// The rig that the agent works on, if the town has it.
+/// The rig of the agent, if the town has it.
 pub(super) fn rig_of<'a>(agent: &Agent, town: &'a Town) -> Option<&'a Rig> {
     let name = agent.spec.rig.as_ref()?;
     town.spec.rigs.iter().find(|rig| rig.name == *name)
 }
 
-/// The template as its digest. A template that is kept whole and one of which the digest is kept are the same.
+/// The digest of the template. A whole template and its stored digest have the same value.
 pub fn digest(template: &PodTemplate) -> String {
     match template {
         PodTemplate::Whole(template) => revision(template),
@@ -121,9 +121,9 @@ fn digested<S: Serializer>(template: &PodTemplate, serializer: S) -> Result<S::O
     serializer.serialize_str(&digest(template))
 }
 
-/// 16 hex digits of the SHA-256 of the parts' JSON, its keys in order.
+/// The first 16 hex digits of the SHA-256 of the JSON of the parts, with sorted keys.
 pub fn revision(parts: &impl Serialize) -> String {
-    // Strings and a pod template: they always have a JSON form.
+    // The parts are strings and a pod template, which always have a JSON form.
     let json = serde_json::to_value(parts).unwrap_or_default().to_string();
     Sha256::digest(json).iter().take(8).fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }

@@ -1,6 +1,6 @@
-//! Secrets: the tokens that we make, and those of the user that a pod cannot start without.
+//! Secrets: the tokens that the operator creates, and the Secrets of the user without which a pod cannot start.
 //!
-//! Invariant kept here: a Secret that the spec names is the user's, and never written by us.
+//! Invariant kept here: a Secret that the spec names belongs to the user, and the operator never writes it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,17 +13,16 @@ use super::meta::{Install, not_in_backups, of_agent, of_town, owner_reference};
 use super::revision::rig_of;
 use crate::api::{ActivityProbe, Agent, PodTemplate, Town};
 
-/// The key under which a Secret holds the token that a pod is asked with.
+/// The key of the probe token in a Secret.
 pub const TOKEN_KEY: &str = "token";
 
-/// The Secret with the token that the town's pod is asked with; `None` where it is not asked, or the spec
-/// names a Secret.
+/// The Secret with the probe token of the pod of the town; `None`: the town has no probe, or the spec names a Secret.
 pub fn town_token(town: &Town, install: &Install, token: &str) -> Option<Secret> {
     secret(of_town(town, install)?, town, town.spec.activity_probe.as_ref()?, token)
 }
 
-/// The Secret with the token that the agent's pod is asked with; `None` where it is not asked, or the spec
-/// names a Secret, or while the agent is not bound.
+/// The Secret with the probe token of the pod of the agent; `None`: the agent has no probe, or the spec names a
+/// Secret, or the agent is not bound.
 pub fn agent_token(agent: &Agent, install: &Install, token: &str) -> Option<Secret> {
     secret(of_agent(agent, install)?, agent, agent.spec.activity_probe.as_ref()?, token)
 }
@@ -47,23 +46,23 @@ fn secret<K: Resource<DynamicType = ()>>(
     })
 }
 
-/// A Secret that a spec names. Without it, or without its key, the pod's containers would never be created.
+/// A Secret that a spec names. Without the Secret, or without its key, the kubelet would never create the containers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NeededSecret {
-    /// Its name, in the namespace of the owner.
+    /// Name of the Secret, in the namespace of the owner.
     pub name: String,
-    /// The key that it must have; `None`: any will do.
+    /// The required key; `None`: any key is enough.
     pub key: Option<&'static str>,
-    /// The field that names it.
+    /// The field that names the Secret.
     pub field: &'static str,
 }
 
-/// The Secrets that the town's pod needs by the town's spec.
+/// The Secrets that the pod of the town needs, by the spec of the town.
 pub fn needed_secrets_of_town(town: &Town) -> Vec<NeededSecret> {
     named_token(town.spec.activity_probe.as_ref()).into_iter().collect()
 }
 
-/// The Secrets that the agent's pod needs by the agent's spec and its rig's.
+/// The Secrets that the pod of the agent needs, by the specs of the agent and of its rig.
 pub fn needed_secrets_of_agent(agent: &Agent, town: &Town) -> Vec<NeededSecret> {
     let credentials = rig_of(agent, town).and_then(|rig| rig.credentials_secret_name.clone());
     let token = named_token(agent.spec.activity_probe.as_ref());
@@ -71,13 +70,13 @@ pub fn needed_secrets_of_agent(agent: &Agent, town: &Town) -> Vec<NeededSecret> 
     token.into_iter().chain(credentials.map(|name| NeededSecret { name, key: None, field })).collect()
 }
 
-/// The names of all Secrets that the town's spec and its template name; `None`: the template is not known.
+/// The names of all Secrets in the spec of the town and in its template; `None`: the template is unknown.
 pub fn named_secrets_of_town(town: &Town) -> Option<BTreeSet<String>> {
     named_secrets(town.spec.template.as_ref(), needed_secrets_of_town(town))
 }
 
-/// The names of all Secrets that the specs of the agent and its rig, and its template, name; `None`: the template is not
-/// known.
+/// The names of all Secrets in the specs of the agent and of its rig, and in its template; `None`: the template is
+/// unknown.
 pub fn named_secrets_of_agent(agent: &Agent, town: &Town) -> Option<BTreeSet<String>> {
     let template = agent.spec.template.as_ref().or(town.spec.agent_template.as_ref());
     named_secrets(template, needed_secrets_of_agent(agent, town))

@@ -1,16 +1,16 @@
-//! The pod security standard `restricted`, as a default: it holds where the user says nothing, and what the
-//! user says stands.
+//! The pod security standard `restricted`, as a default. A default applies only where the user sets no value.
 //!
 //! - Pod: seccomp profile `RuntimeDefault`.
-//! - Each container, sidecars and init containers too: no privilege escalation; all capabilities dropped,
-//!   unless the user names any; `runAsNonRoot`, unless the user says who runs: an image whose user is root
-//!   then needs a `runAsUser`, or `runAsNonRoot: false` where it is to be root. A privileged container is
-//!   left alone: it asks for the opposite.
-//! - Volume: a user that is not root could not write to a new volume. Where the pod has no `securityContext` at all
-//!   and mounts a claim that we made, the volume belongs to the [`VolumeGroup`], which the pod is in. A claim that the
-//!   spec names keeps its owners; so does every volume where the user wrote a `securityContext`, be it `{}`.
+//! - Each container, including sidecars and init containers: no privilege escalation; all capabilities dropped,
+//!   unless the user sets any; `runAsNonRoot`, unless the user sets the user of the container. An image whose user is
+//!   root then needs a `runAsUser`, or `runAsNonRoot: false` if it must be root. A privileged container stays
+//!   unchanged, because it asks for the opposite.
+//! - Volume: without a group, a user other than root could not write to a new volume. If the pod has no
+//!   `securityContext` at all and mounts a claim that the operator created, the volume belongs to the
+//!   [`VolumeGroup`], and the pod is in this group. A claim that the spec names keeps its owners. So does every
+//!   volume if the user set a `securityContext`, even `{}`.
 //!
-//! A pod for Windows knows none of this, and is left as it is.
+//! A Windows pod supports none of these fields, and stays unchanged.
 
 use std::str::FromStr;
 
@@ -20,8 +20,8 @@ use k8s_openapi::api::core::v1::{
 
 use super::pod::containers;
 
-/// The group that new volumes belong to. `None`: the operator sets no `fsGroup`, and the admission of the cluster does,
-/// as on OpenShift, which refuses a group outside of the range of the namespace.
+/// The group of new volumes. `None`: the operator sets no `fsGroup`, and the admission of the cluster sets it. For
+/// example, OpenShift refuses a group outside of the range of the namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VolumeGroup(pub Option<i64>);
 
@@ -32,7 +32,7 @@ impl Default for VolumeGroup {
     }
 }
 
-/// As the command line writes it: a number, or nothing for no group.
+/// Parses the value of the flag: a number, or an empty text for no group.
 impl FromStr for VolumeGroup {
     type Err = String;
 
@@ -50,7 +50,8 @@ impl FromStr for VolumeGroup {
     }
 }
 
-/// Sets what the user left open. `group`: that of the volume, where the pod mounts a claim that we made.
+/// Sets the fields that the user left open. `group` is the group of the volume, if the pod mounts a claim that the
+/// operator created.
 pub(super) fn restrict(spec: &mut PodSpec, group: Option<i64>) {
     if spec.os.as_ref().is_some_and(|os| os.name == "windows") {
         return;
@@ -72,7 +73,7 @@ fn restrict_container(own: &mut SecurityContext, pod: &PodSecurityContext) {
     if own.privileged == Some(true) {
         return;
     }
-    // The API server refuses the two together.
+    // The API server refuses the combination.
     if !adds_sys_admin(own) {
         own.allow_privilege_escalation.get_or_insert(false);
     }

@@ -1,4 +1,4 @@
-//! The Service of a town's pod: a name that stays while pods come and go.
+//! The Service for the pod of a town: a stable name for changing pods.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +8,11 @@ use super::meta::{Install, not_in_backups, of_town, owner_reference};
 use crate::api::{Port, Town, names};
 use crate::lifecycle::{OwnerRef, service_name};
 
-/// The labels that select the town's pod. No template can change them. The component keeps the pods of its agents out.
+/// The labels that select the pod of the town. No template can change them. The component excludes the pods of
+/// agents.
 const SELECTED_BY: [&str; 3] = [names::TOWN_UID, names::INSTALL, names::COMPONENT];
 
-/// The Service that offers the town's ports; `None` where its spec has none.
+/// The Service with the ports of the town; `None`: the spec has no ports.
 pub fn town_service(town: &Town, install: &Install) -> Option<Service> {
     if town.spec.ports.is_empty() {
         return None;
@@ -32,7 +33,7 @@ pub fn town_service(town: &Town, install: &Install) -> Option<Service> {
     Some(Service { metadata, spec: Some(spec), status: None })
 }
 
-/// Where the town's pod is reached; `None` where the town has no ports.
+/// The address of the pod of the town; `None`: the town has no ports.
 pub(super) fn town_host(town: &Town) -> Option<String> {
     let owner = OwnerRef::of(&town.metadata).filter(|_| !town.spec.ports.is_empty())?;
     Some(format!("{}.{}.svc", service_name(&owner), owner.key.namespace))

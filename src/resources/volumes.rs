@@ -1,8 +1,7 @@
-//! The volumes of a pod that we add: the owner's storage, and what its containers find below
-//! `/var/run/gastown`.
+//! The volumes that the operator adds to a pod: the storage of the owner, and the files below `/var/run/gastown`.
 //!
-//! A volume that the template brings under one of our names is used in place of ours; what a container mounts
-//! at one of our paths stays there.
+//! If the template has a volume with one of our names, the pod uses that volume instead of ours. A mount of a
+//! container at one of our paths stays as it is.
 
 use k8s_openapi::api::core::v1::{
     Container, DownwardAPIProjection, DownwardAPIVolumeFile, EmptyDirVolumeSource, KeyToPath,
@@ -14,13 +13,13 @@ use super::pod::{containers, literal};
 use super::secret::TOKEN_KEY;
 use crate::api::names;
 
-/// Where a container finds `hook.json` and the token that it is asked with.
+/// The directory of `hook.json` and of the probe token.
 const RUN_PATH: &str = "/var/run/gastown";
-/// The volume of those.
+/// The volume of these files.
 const FILES: &str = "gastown";
-/// Where an agent finds the credentials of its rig.
+/// The directory of the rig credentials of an agent.
 const GIT_PATH: &str = "/var/run/gastown/git";
-/// The variable that names a user's home.
+/// The variable with the home of a user.
 const HOME: &str = "HOME";
 /// The home of a user that the template sets.
 const HOME_PATH: &str = "/home/gastown";
@@ -45,7 +44,7 @@ pub(super) fn mount_files(spec: &mut PodSpec, sources: Vec<VolumeProjection>) {
     mount(spec, volume, RUN_PATH, true);
 }
 
-/// `hook.json`, which follows the pod's annotation: a hook that changes reaches a running container.
+/// `hook.json`, from the annotation of the pod: a changed hook reaches a running container.
 pub(super) fn hook_file() -> VolumeProjection {
     let file = DownwardAPIVolumeFile {
         path: "hook.json".into(),
@@ -59,14 +58,14 @@ pub(super) fn hook_file() -> VolumeProjection {
     VolumeProjection { downward_api: Some(source), ..VolumeProjection::default() }
 }
 
-/// `token`, which follows the Secret: it can be changed under a running container.
+/// `token`, from the Secret: the token can change while the container runs.
 pub(super) fn token_file(secret: &str) -> VolumeProjection {
     let key = KeyToPath { key: TOKEN_KEY.into(), path: TOKEN_KEY.into(), mode: None };
     let source = SecretProjection { name: secret.to_owned(), items: Some(vec![key]), optional: None };
     VolumeProjection { secret: Some(source), ..VolumeProjection::default() }
 }
 
-/// The Secret whose token a pod was made with.
+/// The Secret with the token of a pod.
 pub fn token_secret_of(spec: &PodSpec) -> Option<&str> {
     let files = spec.volumes.iter().flatten().find(|volume| volume.name == FILES)?.projected.as_ref()?;
     let secrets = files.sources.iter().flatten().filter_map(|source| source.secret.as_ref());
@@ -75,18 +74,17 @@ pub fn token_secret_of(spec: &PodSpec) -> Option<&str> {
     secrets.into_iter().find(holds_token).map(|secret| secret.name.as_str())
 }
 
-/// Mounts all keys of a Secret, whatever they are called. That takes a volume of its own: among projected
-/// files a Secret can lie in a directory only if every key is named. Its mount point lies in a volume that no
-/// container can write to; the kubelet makes it there while it sets that volume up (`MakeNestedMountpoints`,
-/// since 1.11).
+/// Mounts all keys of a Secret, with any names. This needs a separate volume: among projected files a Secret can be
+/// in a directory only if the volume lists every key. The mount point is in a volume that no container can write to.
+/// The kubelet creates the mount point during the setup of that volume (`MakeNestedMountpoints`, since 1.11).
 pub(super) fn mount_credentials(spec: &mut PodSpec, secret: &str) {
     let source = SecretVolumeSource { secret_name: Some(secret.to_owned()), ..SecretVolumeSource::default() };
     let volume = Volume { name: "gastown-git".into(), secret: Some(source), ..Volume::default() };
     mount(spec, volume, GIT_PATH, true);
 }
 
-/// Gives each container whose user the template sets a home that this user can write to: the home of the image is
-/// that of the image's own user. A template that sets `HOME` keeps it.
+/// Gives each container whose user the template sets a home that this user can write to: the home in the image
+/// belongs to the user of the image. A template that sets `HOME` keeps it.
 pub(super) fn mount_home(spec: &mut PodSpec) {
     let user_of_pod = spec.security_context.as_ref().and_then(|context| context.run_as_user);
     let lacks_home = |container: &Container| {

@@ -1,7 +1,7 @@
-//! Metrics and their documentation in one: what is registered is what is documented.
+//! Metrics with their documentation: every registered metric is documented.
 //!
-//! Invariant kept here: a label says one of its listed words, or `Other`; so the number of series is fixed,
-//! whatever stands in the cluster.
+//! Invariant kept here: the value of a label is one of its listed words, or `Other`. Therefore the number of series
+//! is fixed, whatever objects the cluster has.
 
 use std::array;
 use std::collections::HashMap;
@@ -15,18 +15,18 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry, Unit};
 
-/// What every name begins with.
+/// The prefix of every name.
 const PREFIX: &str = "town_operator";
 
-/// What a label says where the word is not among its own.
+/// The value of a label for an unlisted word.
 pub(super) const OTHER: &str = "Other";
 
-/// A label and the words that it may say.
+/// A label with its possible values.
 #[derive(Clone, Copy)]
 pub(super) struct Label {
-    /// Its name.
+    /// Name of the label.
     pub(super) name: &'static str,
-    /// Its words; none listed: one, which is fixed when the program is built.
+    /// The possible values. An empty list means one value, which is fixed at build time.
     pub(super) words: &'static [&'static str],
 }
 
@@ -39,13 +39,13 @@ impl Label {
 /// Names and values of the labels of one series.
 type Series<const N: usize> = [(&'static str, &'static str); N];
 
-/// A metric for every combination of what its labels may say.
+/// A metric for every combination of the label values.
 pub(super) struct Labelled<M, const N: usize, C = fn() -> M> {
     labels: [Label; N],
     family: Family<Series<N>, M, C>,
 }
 
-/// Makes histograms with these upper bounds.
+/// A constructor of histograms with these upper bounds.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Buckets(&'static [f64]);
 
@@ -55,14 +55,14 @@ impl MetricConstructor<Histogram> for Buckets {
     }
 }
 
-/// A counter of what is no whole number.
+/// A counter of fractional values.
 pub(super) type Sum = Counter<f64, AtomicU64>;
 
 /// Histograms by label.
 pub(super) type Histograms<const N: usize> = Labelled<Histogram, N, Buckets>;
 
 impl<M: Clone, const N: usize, C: MetricConstructor<M>> Labelled<M, N, C> {
-    /// The metric whose labels say this.
+    /// The metric with these label values.
     pub(super) fn of(&self, words: [&str; N]) -> M {
         self.family.get_or_create_owned(&self.series(words))
     }
@@ -71,7 +71,7 @@ impl<M: Clone, const N: usize, C: MetricConstructor<M>> Labelled<M, N, C> {
         array::from_fn(|i| (self.labels[i].name, self.labels[i].say(words[i])))
     }
 
-    /// Every combination.
+    /// Every combination of the label values.
     fn all(&self) -> impl Iterator<Item = Series<N>> {
         let combinations = self.labels.iter().map(|label| label.words.len()).product();
         (0..combinations).map(|number: usize| {
@@ -84,7 +84,7 @@ impl<M: Clone, const N: usize, C: MetricConstructor<M>> Labelled<M, N, C> {
         })
     }
 
-    /// Shows every combination from the start, so that the first of its kind counts as a change.
+    /// Creates every combination at the start, so that the first event of a combination counts as a change.
     fn shown(self) -> Self {
         self.all().for_each(|series| drop(self.family.get_or_create(&series)));
         self
@@ -92,7 +92,7 @@ impl<M: Clone, const N: usize, C: MetricConstructor<M>> Labelled<M, N, C> {
 }
 
 impl<const N: usize> Labelled<Gauge, N> {
-    /// Shows how many there are of each combination, none included.
+    /// Sets the count of each combination, also of those with zero.
     pub(super) fn count<'a>(&self, found: impl Iterator<Item = [&'a str; N]>) {
         let mut counts: HashMap<Series<N>, i64> = self.all().map(|series| (series, 0)).collect();
         for words in found {
@@ -112,19 +112,19 @@ struct Line {
     help: &'static str,
 }
 
-/// What is measured, and what it is called.
+/// The metrics and their names.
 pub(super) struct Catalogue {
     registry: Registry,
     lines: Vec<Line>,
 }
 
 impl Catalogue {
-    /// An empty one.
+    /// A catalogue without metrics.
     pub(super) fn new() -> Self {
         Self { registry: Registry::with_prefix(PREFIX), lines: Vec::new() }
     }
 
-    /// Adds a metric. `name` is without prefix, unit and suffix; `help` is a sentence without its period.
+    /// Adds a metric. `name` has no prefix, unit or suffix; `help` is a sentence without its period.
     pub(super) fn add(
         &mut self,
         name: &'static str,
@@ -174,7 +174,7 @@ impl Catalogue {
         gauge
     }
 
-    /// Gauges by label. They are shown once they were counted: before that nobody knows how many there are.
+    /// Gauges by label. A gauge is exposed only after its first count, because before that its value is unknown.
     pub(super) fn gauges<const N: usize>(
         &mut self,
         name: &'static str,
@@ -218,14 +218,14 @@ impl Catalogue {
         Labelled { labels, family }.shown()
     }
 
-    /// All of it in the OpenMetrics text format.
+    /// Encodes all metrics in the OpenMetrics text format.
     pub(super) fn encode(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)
     }
 
-    /// All of it as a table for people, in Markdown.
+    /// A table of all metrics for users, in Markdown.
     pub(super) fn table(&self) -> Result<String, fmt::Error> {
         let mut text = "| name | type | labels | meaning |\n|---|---|---|---|\n".to_owned();
         for Line { name, kind, labels, help } in &self.lines {

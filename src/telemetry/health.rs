@@ -1,4 +1,4 @@
-//! Liveness and readiness, for the kubelet: nothing of it is secret, and it answers whoever asks.
+//! Liveness and readiness, for the kubelet. The answers contain no secret, so every client gets one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,12 +11,12 @@ use axum::routing::get;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// How often the runtime shows that it is alive.
+/// The interval of the beats.
 const BEAT: Duration = Duration::from_secs(1);
-/// A runtime that has not shown it for so long is not alive.
+/// A runtime without a beat for this time is not alive.
 const ALIVE_WITHIN: Duration = Duration::from_secs(30);
 
-/// What the process says of itself.
+/// The health of the process.
 #[derive(Clone, Debug)]
 pub struct Health {
     ready: Arc<AtomicBool>,
@@ -30,13 +30,13 @@ impl Default for Health {
 }
 
 impl Health {
-    /// Every watch has its first list: decisions can be made.
+    /// Marks the process as ready: every watch has its first list, so decisions are possible.
     pub fn ready(&self) {
         self.ready.store(true, Ordering::Release);
     }
 
-    /// Shows again and again that the task which polls this is polled. It belongs beside the work whose end by a lock
-    /// or an endless loop is to be noticed.
+    /// Sends a beat again and again while the task polls this future. The future belongs into the task of the work,
+    /// so that a deadlock or an endless loop of the work stops the beats.
     pub async fn beats(&self) -> std::convert::Infallible {
         loop {
             self.beat.send_replace(Instant::now());
@@ -86,7 +86,7 @@ mod tests {
         let health = Health::default();
         let asked = async || healthz(State(health.clone())).await.0;
         let work = async {
-            // As work that holds the thread would: it gets on only when it is polled.
+            // The work that holds the thread progresses only when it is polled.
             tokio::time::sleep(ALIVE_WITHIN * 2).await;
             assert_eq!(asked().await, StatusCode::OK);
         };
@@ -94,7 +94,7 @@ mod tests {
             never = health.beats() => match never {},
             () = work => {}
         }
-        // Nothing polls the beats any more.
+        // No task polls the beats from here on.
         tokio::time::sleep(ALIVE_WITHIN).await;
         assert_eq!(asked().await, StatusCode::SERVICE_UNAVAILABLE);
     }

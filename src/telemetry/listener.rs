@@ -1,7 +1,8 @@
-//! HTTP for few clients, on a network where others are.
+//! An HTTP listener for few clients, in an untrusted network.
 //!
 //! Invariant kept here: however many connections others open and however slowly they send, there are at most
-//! [`CONNECTIONS`], each ends after a while, and a new one is served at once: the oldest makes room for it.
+//! [`CONNECTIONS`]. Each connection ends after a timeout. A new connection is served immediately, because the oldest
+//! one is closed for it.
 
 use std::collections::VecDeque;
 use std::io;
@@ -18,16 +19,16 @@ use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-/// The most connections at once.
+/// The largest number of concurrent connections.
 const CONNECTIONS: usize = 64;
-/// The longest time until the head of a request is there.
+/// The timeout for the head of a request.
 const HEAD_WITHIN: Duration = Duration::from_secs(5);
-/// The longest time for which a connection lives, whatever is asked on it.
+/// The longest lifetime of a connection, whatever its requests are.
 const CONNECTION_WITHIN: Duration = Duration::from_mins(2);
 /// The pause after a connection could not be accepted, for example because there are too many open files.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves these routes until `stop`. Fails at once if the address cannot be listened on.
+/// Serves these routes until `stop`. Fails immediately if the address cannot be bound.
 pub async fn serve(addr: SocketAddr, routes: Router, stop: CancellationToken) -> io::Result<()> {
     let listener = bind(addr).await?;
     tokio::spawn(async move {
@@ -60,11 +61,12 @@ async fn answer(stream: TcpStream, routes: Router) {
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN);
     let connection = server.serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
-    // A client that goes away or says nothing is no error of ours.
+    // A client that disconnects or sends no data is not an error of the operator.
     let _ = timeout(CONNECTION_WITHIN, connection).await;
 }
 
-/// Listens. `[::]` means all addresses of the machine, so on one without IPv6 it means all of IPv4.
+/// Binds the address. `[::]` means all addresses of the machine. On a machine without IPv6 it means all IPv4
+/// addresses.
 async fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
     match TcpListener::bind(addr).await {
         Err(error) => match without_ipv6(addr, &error) {
@@ -75,7 +77,7 @@ async fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
     }
 }
 
-/// Where to listen instead on a machine without IPv6.
+/// The address to bind instead on a machine without IPv6.
 fn without_ipv6(addr: SocketAddr, error: &io::Error) -> Option<SocketAddr> {
     let missing = [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL].map(|errno| Some(errno.raw_os_error()));
     let all = addr.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED);
@@ -101,7 +103,7 @@ mod tests {
         (addr, stop)
     }
 
-    /// What a client does that blocks its thread.
+    /// Runs a blocking client.
     async fn client<T: Send + 'static>(does: impl FnOnce() -> T + Send + 'static) -> T {
         tokio::task::spawn_blocking(does).await.unwrap()
     }
@@ -129,7 +131,7 @@ mod tests {
         let silent = move || (0..CONNECTIONS + 10).map(|_| Client::connect(addr).unwrap()).collect();
         let mut silent: Vec<Client> = client(silent).await;
         assert!(client(move || asks(addr)).await.ends_with("here"));
-        // The oldest were ended before their time.
+        // The oldest connections were closed before their timeout.
         let within = HEAD_WITHIN / 2;
         assert!(client(move || silent[..10].iter_mut().all(|oldest| is_ended(oldest, within))).await);
     }

@@ -1,7 +1,7 @@
-//! What is measured of the towns' life and of the operator's own work.
+//! The metrics of the towns and of the operator.
 //!
-//! Invariants kept here: no name of an object is ever a label; gauges are counted when somebody asks, and
-//! nothing is done for them while nobody does.
+//! Invariants kept here: no label contains the name of an object. Gauges are counted during a scrape, and cost
+//! nothing between scrapes.
 
 use std::fmt;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -111,12 +111,12 @@ const RESULT: Label = Label {
 const OUTCOME: Label = Label { name: "outcome", words: &["Written", "Failed"] };
 const VERSION: Label = Label { name: "version", words: &[] };
 
-/// Bounds for requests and what is made of a few of them, in seconds.
+/// Bounds for single requests and short sequences of them, in seconds.
 const SHORT: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0];
-/// Bounds for what waits for containers, in seconds.
+/// Bounds for waits for containers, in seconds.
 const LONG: &[f64] = &[1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0];
 
-/// What the documentation says before the table.
+/// The text of the documentation before the table.
 const INTRODUCTION: &str = "\
 # Metrics
 
@@ -132,15 +132,15 @@ it is ready. `Other` means a value that is not in the list.
 
 ";
 
-/// How long a census counts.
+/// How long a census is valid.
 const CENSUS_COUNTS_FOR: Duration = Duration::from_secs(5);
 
-/// Counts what is there, when somebody asks.
+/// Counts the objects for a scrape.
 type Census = Box<dyn Fn(&Metrics) + Send + Sync>;
 
-/// Everything that is measured.
+/// The metrics of the process.
 ///
-/// Labels are given as text; one that is not among the words of its label is counted as `Other`.
+/// Labels are given as text. A text that is not among the values of its label is counted as `Other`.
 pub struct Metrics {
     catalogue: Catalogue,
     census: OnceLock<Census>,
@@ -277,16 +277,16 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// From now on `census` is taken whenever somebody asks for the metrics; the first one stays.
+    /// Registers `census`, which runs for each scrape. Only the first registration counts.
     pub fn count_with(&self, census: impl Fn(&Self) + Send + Sync + 'static) {
-        // A second one has nothing to add: the first counts everything.
+        // A second census has no use: the first counts everything.
         let _ = self.census.set(Box::new(census));
     }
 
-    /// All of it in the OpenMetrics text format, counted now.
+    /// Encodes all metrics in the OpenMetrics text format, with current counts.
     pub fn encode(&self) -> Result<String, fmt::Error> {
         if let Some(census) = self.census.get() {
-            // It walks every object: however often somebody asks, it is taken once in a while.
+            // A census visits every object, so it runs only once in a while, however often clients scrape.
             let mut taken = self.census_taken.lock().unwrap_or_else(PoisonError::into_inner);
             if taken.is_none_or(|taken| taken.elapsed() >= CENSUS_COUNTS_FOR) {
                 *taken = Some(Instant::now());
@@ -296,135 +296,135 @@ impl Metrics {
         self.catalogue.encode()
     }
 
-    /// What there is, for people, in Markdown.
+    /// The documentation of the metrics for users, in Markdown.
     pub fn documentation(&self) -> Result<String, fmt::Error> {
         Ok(format!("{INTRODUCTION}{}", self.catalogue.table()?))
     }
 
-    /// The towns that there are, each by its phase.
+    /// Sets the number of towns, by phase.
     pub fn count_towns<'a>(&self, phases: impl Iterator<Item = &'a str>) {
         self.towns.count(phases.map(|phase| [phase]));
     }
 
-    /// The agents that there are, each by its phase and role.
+    /// Sets the number of agents, by phase and role.
     pub fn count_agents<'a>(&self, phases_and_roles: impl Iterator<Item = [&'a str; 2]>) {
         self.agents.count(phases_and_roles);
     }
 
-    /// The records of destructions, each by its phase.
+    /// Sets the number of records of destructions, by phase.
     pub fn count_tombstones<'a>(&self, phases: impl Iterator<Item = &'a str>) {
         self.tombstones.count(phases.map(|phase| [phase]));
     }
 
-    /// The pods whose owner does not exist, each by the kind of that owner.
+    /// Sets the number of pods without an owner, by the kind of that owner.
     pub fn count_pods_without_owner<'a>(&self, kinds: impl Iterator<Item = &'a str>) {
         self.pods_without_owner.count(kinds.map(|kind| [kind]));
     }
 
-    /// A destruction said what became of an object.
+    /// Counts an object whose fate a destruction has recorded.
     pub fn receipt(&self, outcome: &str) {
         self.receipts.of([outcome]).inc();
     }
 
-    /// The objects whose deletion is blocked, each by its kind.
+    /// Sets the number of objects with a blocked deletion, by kind.
     pub fn count_deletions_blocked<'a>(&self, kinds: impl Iterator<Item = &'a str>) {
         self.deletions_blocked.count(kinds.map(|kind| [kind]));
     }
 
-    /// The objects of which parts cannot be decoded, each by its kind.
+    /// Sets the number of objects with undecodable parts, by kind.
     pub fn count_unreadable<'a>(&self, kinds: impl Iterator<Item = &'a str>) {
         self.unreadable.count(kinds.map(|kind| [kind]));
     }
 
-    /// A look at an object has ended, however.
+    /// Records the end of a reconcile, with any result.
     pub fn reconciled(&self, kind: &str, took: Duration) {
         self.reconciles.of([kind]).inc();
         self.reconcile_duration.of([kind]).observe(took.as_secs_f64());
     }
 
-    /// A look at an object, or an action in it, failed.
+    /// Counts a reconcile that failed, or an action in it that failed.
     pub fn reconcile_failed(&self, kind: &str, reason: &str) {
         self.reconcile_errors.of([kind, reason]).inc();
     }
 
-    /// A look that was asked for at a time began that much later.
+    /// Records the delay of a scheduled reconcile.
     pub fn looked_late(&self, kind: &str, by: Duration) {
         self.alarm_lateness.of([kind]).observe(by.as_secs_f64());
     }
 
-    /// A town fell asleep.
+    /// Counts a town that fell asleep.
     pub fn slept(&self, reason: &str) {
         self.sleeps.of([reason]).inc();
     }
 
-    /// A sleeping town was woken.
+    /// Counts a sleeping town that was woken.
     pub fn woke(&self) {
         self.wakes.inc();
     }
 
-    /// The pod of a town that was woken is Ready.
+    /// Records the time from the wake-up of a town until its pod is Ready.
     pub fn ready_after_wake(&self, took: Duration) {
         self.wake_latency.observe(took.as_secs_f64());
     }
 
-    /// A town slept: this much pod time was not used.
+    /// Adds the pod time that a sleeping town did not use.
     pub fn saved(&self, pod_time: Duration) {
         self.saved.inc_by(pod_time.as_secs_f64());
     }
 
-    /// A pod that was to start does not get on.
+    /// Counts a pod whose start failed.
     pub fn start_failed(&self, kind: &str, reason: &str) {
         self.failed_starts.of([kind, reason]).inc();
     }
 
-    /// A start has to wait for its turn.
+    /// Counts a start that must wait for its turn.
     pub fn start_waits(&self) {
         self.start_waits.inc();
     }
 
-    /// So many towns wait for their turn to start.
+    /// Sets the number of towns that wait for their turn to start.
     pub fn starts_waiting(&self, towns: usize) {
         self.starts_waiting.set(i64::try_from(towns).unwrap_or(i64::MAX));
     }
 
-    /// A town got its turn to start after so long.
+    /// Records how long a town waited for its turn to start.
     pub fn waited_for_start(&self, time: Duration) {
         self.start_wait.observe(time.as_secs_f64());
     }
 
-    /// The next start is put off because the pod failed.
+    /// Counts a start that is delayed because the pod failed.
     pub fn backed_off(&self, kind: &str) {
         self.back_offs.of([kind]).inc();
     }
 
-    /// An activity probe ended: Answered, Refused, TimedOut, TooLarge, Malformed, Unreachable, Unauthorized or
-    /// Stale.
+    /// Counts an activity probe by its result: Answered, Refused, TimedOut, TooLarge, Malformed, Unreachable,
+    /// Unauthorized or Stale.
     pub fn probed(&self, result: &'static str) {
         self.probes.of([result]).inc();
     }
 
-    /// How long an activity probe took.
+    /// Records the duration of an activity probe.
     pub fn probe_took(&self, time: Duration) {
         self.probe_duration.observe(time.as_secs_f64());
     }
 
-    /// Nothing of an object is left. `took`: since its deletionTimestamp.
+    /// Counts a destroyed object. `took` is the time since its deletionTimestamp.
     pub fn destroyed(&self, kind: &str, took: Duration) {
         self.destroyed.of([kind]).inc();
         self.destroy_duration.of([kind]).observe(took.as_secs_f64());
     }
 
-    /// Whether this process leads.
+    /// Sets whether this process leads.
     pub fn leads(&self, leads: bool) {
         self.leader.set(leads.into());
     }
 
-    /// How often the Lease has changed hands, by its own count.
+    /// Sets the number of changes of the holder of the Lease, by the count in the Lease.
     pub fn lease_changed_hands(&self, times: i32) {
         self.lease_transitions.set(times.into());
     }
 
-    /// An event was written, or could not be.
+    /// Counts an event that was written, or that could not be written.
     pub fn event(&self, written: bool) {
         self.events.of([if written { "Written" } else { "Failed" }]).inc();
     }
@@ -432,7 +432,7 @@ impl Metrics {
 
 #[cfg(test)]
 impl Metrics {
-    /// The value of a series, named as it is encoded after `town_operator_`.
+    /// The value of a series, by its encoded name without `town_operator_`.
     pub fn value(&self, series: &str) -> Option<f64> {
         let text = self.encode().unwrap_or_default();
         let rest =
@@ -449,7 +449,7 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    /// What a recording changes, buckets left out.
+    /// The series that a recording changes, without buckets.
     fn changes(record: impl FnOnce(&Metrics)) -> Vec<String> {
         let metrics = Metrics::default();
         let before = metrics.encode().unwrap();
@@ -600,7 +600,7 @@ mod tests {
         assert_eq!(series(), before);
     }
 
-    /// Metrics of which all are shown.
+    /// Metrics with all gauges counted.
     fn counted() -> Metrics {
         let metrics = Metrics::default();
         metrics.count_towns(std::iter::empty());

@@ -1,4 +1,4 @@
-//! What people and machines see of the process itself: logs, health and metrics.
+//! The public state of the process for users and machines: logs, health and metrics.
 
 mod catalogue;
 mod health;

@@ -1,7 +1,7 @@
 //! The metrics over HTTP.
 //!
-//! Invariant kept here: without a token that [`Admits`] lets in, nobody learns a number, unless the operator was told
-//! to serve the metrics to everybody.
+//! Invariant kept here: a client reads the metrics only with a token that [`Admits`] accepts, unless the operator is
+//! configured to serve the metrics to every client.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,29 +14,29 @@ use axum::routing::get;
 
 use super::Metrics;
 
-/// What Prometheus is told that it gets.
+/// The content type for Prometheus.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-/// Where the metrics are served.
+/// The path of the metrics.
 const PATH: &str = "/metrics";
 
 /// Whether a client may read the metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
-    /// It may.
+    /// The client may read the metrics.
     Allowed,
-    /// Its token is not valid.
+    /// The token is not valid.
     Unauthenticated,
-    /// It is known, and may not.
+    /// The client is authenticated, but not authorized.
     Forbidden,
     /// The API server did not answer.
     Unknown,
 }
 
-/// Says of a token and a path whether who sends the token may read the path.
+/// Decides whether the user of a token may read a path.
 pub type Admits =
     Arc<dyn Fn(String, &'static str) -> Pin<Box<dyn Future<Output = Admission> + Send>> + Send + Sync>;
 
-/// Serves `/metrics` to those whom `admits` lets in; `None`: to everybody.
+/// Serves `/metrics` to the clients that `admits` accepts; `None`: to every client.
 pub fn metrics_routes(metrics: Arc<Metrics>, admits: Option<Admits>) -> Router {
     Router::new().route(PATH, get(scrape).with_state((metrics, admits)))
 }
@@ -65,7 +65,7 @@ async fn scrape(
     numbers(&metrics)
 }
 
-/// All that is measured.
+/// The response with all metrics.
 fn numbers(metrics: &Metrics) -> Response {
     match metrics.encode() {
         Ok(text) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),

@@ -55,7 +55,7 @@ fn claim_gets_the_labels_and_annotations_of_the_spec_beside_the_operators_own() 
     assert_eq!(labels[names::APP_MANAGED_BY], names::MANAGER, "the operator's own label stays");
     let mark = annotations[names::COPIED].clone();
 
-    // Another value, and a key that left the spec; the mark may name whatever its author likes.
+    // The copied label has another value, and a key has left the spec. The mark can contain any text from its author.
     let copied = Copied { labels: [("team".to_owned(), "theirs".to_owned())].into(), ..Copied::default() };
     let forged = format!("{mark},l:{},a:{}", names::TOWN_UID, names::RETAIN);
     let change = claim_marks(true, &copied, Some(&forged));

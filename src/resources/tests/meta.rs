@@ -1,4 +1,4 @@
-//! Whose a child is.
+//! The owner of a child.
 
 use serde_json::json;
 
@@ -41,7 +41,7 @@ fn child_has_no_instance_label_that_another_tool_takes_for_its_own() {
     }
 }
 
-// O2, P4: Velero restores what a backup holds; a restored pod would run beside the one that the operator creates.
+// O2, P4: Velero restores the content of a backup; a restored pod would run beside the pod that the operator creates.
 #[test]
 fn child_that_is_made_anew_is_in_no_backup_and_a_claim_is() {
     let parts = json!({"template": template(json!({})), "storage": {"size": "1Gi"}, "activityProbe": {"port": 80},
@@ -71,7 +71,8 @@ fn recommended_labels_of_a_template_are_kept() {
     assert_eq!((label(&pod, names::COMPONENT), label(&pod, names::TOWN_UID)), ("town", TOWN));
 }
 
-// I-cross-namespace, I-block-owner-deletion: an ownerReference names an owner in the same namespace, and holds it up in no way.
+// I-cross-namespace, I-block-owner-deletion: an ownerReference names an owner in the same namespace, and does not
+// block its deletion.
 #[test]
 fn a_pod_is_collected_with_its_owner_and_does_not_hold_it() {
     for (pod, kind, name, uid) in

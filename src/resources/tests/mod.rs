@@ -1,6 +1,6 @@
-//! What children look like.
+//! The content of children.
 
-// Specs are `json!` literals, handed on as they are written.
+// Specs are `json!` literals, which the helpers pass on unchanged.
 #![allow(clippy::needless_pass_by_value)]
 
 mod claim;
@@ -88,24 +88,24 @@ fn env<'a>(container: &'a Container, name: &str) -> Option<&'a str> {
     container.env.iter().flatten().find(|e| e.name == name).and_then(|e| e.value.as_deref())
 }
 
-/// All containers of a pod.
+/// The containers of a pod, including init containers.
 fn containers(pod: &Pod) -> impl Iterator<Item = &Container> {
     let spec = spec(pod);
     spec.init_containers.iter().flatten().chain(&spec.containers)
 }
 
-/// The name of the volume that a container finds at a path.
+/// The name of the volume that a container has at a path.
 fn at<'a>(container: &'a Container, path: &str) -> Option<&'a str> {
     container.volume_mounts.iter().flatten().find(|m| m.mount_path == path).map(|m| m.name.as_str())
 }
 
-/// The volume that a container of this pod finds at a path.
+/// The volume that a container of this pod has at a path.
 fn volume_at<'a>(pod: &'a Pod, container: &Container, path: &str) -> &'a Volume {
     let name = at(container, path).unwrap_or_else(|| panic!("{} has nothing at {path}", container.name));
     spec(pod).volumes.iter().flatten().find(|volume| volume.name == name).unwrap()
 }
 
-/// A template with an init container beside the one that stays.
+/// A template with an init container in addition to the main one.
 fn with_init() -> Value {
     template(json!({"initContainers": [{"name": "init", "image": "busybox"}]}))
 }

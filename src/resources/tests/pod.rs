@@ -1,4 +1,4 @@
-//! Pods: what becomes of the template.
+//! Pods: the use of the template.
 
 use k8s_openapi::api::core::v1::Container;
 use kube::ResourceExt;
@@ -135,7 +135,7 @@ fn no_api_token_and_no_service_links_unless_somebody_asks_for_them() {
     assert_eq!(spec(&pod).enable_service_links, Some(true));
 }
 
-/// A template in which a person has used every name that we would.
+/// A template in which the user has used each of our names.
 fn crowded() -> Value {
     json!({
         "metadata": {"labels": {"app": "theirs"}, "annotations": {"note": "theirs"}},
@@ -193,7 +193,7 @@ fn variables_come_before_those_of_the_template_and_arrive_unchanged() {
     let container = &spec(&pod).containers[0];
     assert_eq!(order(container).last(), Some(&"MINE"), "{:?}", order(container));
     assert_eq!(env(container, "MINE"), Some("$(GASTOWN_BEAD)"), "a template may refer to our variables");
-    // The kubelet makes one `$` of two.
+    // The kubelet converts `$$` to `$`.
     assert_eq!(env(container, "GASTOWN_BEAD"), Some("fix-$$$$-$$(GASTOWN_TOWN)"));
     assert_eq!(env(container, "GASTOWN_IDENTITY"), Some("a$$$$b"));
 }

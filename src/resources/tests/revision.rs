@@ -1,4 +1,4 @@
-//! The revision of a pod: it changes with the pod, and with nothing else.
+//! The revision of a pod: it changes with the pod, and only then.
 
 use k8s_openapi::api::core::v1::Pod;
 use proptest::prelude::{BoxedStrategy, Strategy, any};
@@ -34,7 +34,8 @@ fn rig(change: Value) -> Value {
     json!({"rigs": [with(rig, change)]})
 }
 
-/// Written down, so that it does not change by accident: with it every pod of every installation would.
+/// The test contains the values, so that no revision changes by accident: such a change would replace every pod of
+/// every installation.
 #[test]
 fn a_new_version_of_the_operator_does_not_change_revisions() {
     let gas = town(full_town());
@@ -128,7 +129,7 @@ fn a_digest_of_a_template_gives_the_revision_of_the_template() {
     assert!(town_pod(&gas, None, &here(), VolumeGroup::default()).is_none(), "no pod is made from a digest");
 }
 
-/// One of these values of a field, or none.
+/// A strategy for one of these values of a field, or null.
 fn some_of(values: impl IntoIterator<Item = Value>) -> BoxedStrategy<Value> {
     select(values.into_iter().chain([Value::Null]).collect::<Vec<_>>()).boxed()
 }
@@ -145,7 +146,7 @@ fn probes() -> BoxedStrategy<Value> {
     some_of([json!({"port": 80}), json!({"port": 81}), json!({"port": 80, "tokenSecretName": "theirs"})])
 }
 
-/// Spec fields with a value each, few enough of them that two specs often mean the same pod.
+/// Spec fields with a value each. The number of values is small, so that two specs often result in the same pod.
 fn specs<const N: usize>(fields: [(&'static str, BoxedStrategy<Value>); N]) -> BoxedStrategy<Value> {
     let (keys, values): (Vec<_>, Vec<_>) = fields.into_iter().unzip();
     values.prop_map(move |values| keys.iter().copied().zip(values).collect()).boxed()
@@ -192,13 +193,13 @@ fn agent_specs() -> BoxedStrategy<Value> {
     ])
 }
 
-/// The first spec with one field of the second: most often the two mean nearly the same.
+/// The first spec with one field of the second. Most often the two specs differ little.
 fn mixed(one: &Value, other: &Value, field: Index) -> Value {
     let key = field.get(&one.as_object().unwrap().keys().collect::<Vec<_>>()).to_owned();
     with(one.clone(), json!({key: other[key]}))
 }
 
-/// A pod without what may differ between pods of one revision.
+/// A pod without the fields that may differ between pods of one revision.
 fn essence(mut pod: Pod) -> Pod {
     let annotations = pod.metadata.annotations.as_mut().unwrap();
     annotations.remove(names::HOOK);

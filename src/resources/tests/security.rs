@@ -1,4 +1,4 @@
-//! The defaults of pod security, and that they give way.
+//! The defaults of pod security, and their precedence.
 
 use k8s_openapi::api::core::v1::{Container, PodSecurityContext, SecurityContext};
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ fn own(container: &Container) -> SecurityContext {
     container.security_context.clone().unwrap_or_default()
 }
 
-/// The same with one container that says this.
+/// The same for a container with this security context.
 fn of_container(said: Value) -> SecurityContext {
     let container = json!({"name": "main", "image": "busybox", "securityContext": said});
     contexts(json!({"containers": [container]})).1

@@ -1,4 +1,4 @@
-//! What containers find in their file systems.
+//! The files in the file systems of containers.
 
 use k8s_openapi::api::core::v1::{Pod, VolumeProjection};
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use super::{
 use crate::api::{Hook, names};
 use crate::resources::{hook_annotation, token_secret_of};
 
-/// The files at `/var/run/gastown`, the same in every container: `path: where it comes from`.
+/// The files at `/var/run/gastown`, the same in every container, as `path: source`.
 fn files(pod: &Pod) -> Vec<String> {
     let mut seen: Vec<Vec<String>> = containers(pod)
         .map(|container| {
@@ -67,7 +67,7 @@ fn who_is_asked_for_its_activity_finds_the_token() {
     assert_eq!(files(&pod_of_town(named.clone())), ["token: theirs/token"]);
     assert_eq!(files(&pod_of(&agent(named.clone()))), [HOOK_FILE, "token: theirs/token"]);
     let unasked = pod_of_town(json!({}));
-    // And whoever asks can read off the pod which Secret that is.
+    // The pod shows which Secret that is.
     for (pod, secret) in [
         (pod_of_town(named), Some("theirs")),
         (pod_of(&agent(own)), Some("toast-bbbbbbbb")),
