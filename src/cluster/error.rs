@@ -180,7 +180,7 @@ impl Error {
         }
     }
 
-    /// A write that the API server refused for a permanent reason, with the message of the API server.
+    /// A write that the API server refused, and not because of a conflict, with its message.
     pub(super) fn refused(what: impl Into<String>, status: Box<kube::core::Status>) -> Self {
         Self::Api { what: what.into(), source: Box::new(kube::Error::Api(status)) }
     }

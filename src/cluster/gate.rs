@@ -141,8 +141,8 @@ impl Gates {
         last_effect([predecessor, state.unanswered], late)
     }
 
-    /// The state of a gate. A held gate gives the default state, because its state is unknown; a gate is never held
-    /// for long.
+    /// The state of a gate. A gate under exclusive access gives the default state, because its state is unknown. A
+    /// gate is never held for long.
     fn state(&self, uid: &Uid) -> GateState {
         self.gate(uid).try_read().map(|gate| *lock(&gate.state)).unwrap_or_default()
     }

@@ -205,7 +205,7 @@ async fn look_at_town(cluster: &Cluster, key: &ObjectKey) -> Result<Option<TownS
     }
     let mut snapshot = watched_town(cluster, cached, uid);
     if !needs_live(&snapshot.town) {
-        // A Tombstone may exist that the watch does not show yet.
+        // The watch shows a Tombstone of this name, or may not show a new one yet.
         let records = cluster.tombstones.of(&Group::NamesTown(key.clone()));
         // The town is not being destroyed. Forget the live reads of an earlier destruction.
         cluster.receipts.forget(&snapshot.uid);

@@ -153,7 +153,8 @@ impl<'a> Search<'a> {
         }
         let remains = self.remains(Remains { settled_at, ..Remains::of(record) }).await;
         if let (true, TownView::Present(_, town)) = (with_town, town) {
-            // The town might not search while a late object of the agent exists, so remember the object for the town.
+            // The town might not search during the lifetime of a late object of the agent. Therefore this process
+            // remembers the object for the town.
             self.cluster.receipts.saw(&town.uid, remains.seen.clone());
         }
         remains

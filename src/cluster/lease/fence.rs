@@ -1,8 +1,8 @@
 //! The fence: a write passes only in the term of this process.
 //!
-//! Invariant kept here: outside of the term the fence passes only reads to the service below. The service below may
-//! wait for a connection or a token. If the term ends during that wait, the fence drops the write before it is sent:
-//! the fence checks the term before each poll.
+//! Invariant kept here: outside of the term the fence passes only reads, and reviews, which change nothing, to the
+//! service below. The service below may wait for a connection or a token. If the term ends during that wait, the
+//! fence drops the write before it is sent: the fence checks the term before each poll.
 
 use std::fmt;
 use std::future::Future;
