@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::{CustomResource, KubeSchema};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::crds::NOT_OBSERVED;
@@ -214,7 +214,7 @@ pub struct Port {
     /// targetPort is the port of the town's pod: a number from 1 to 65535, or the name of a container's port. The
     /// default is the number in port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = Rule::new("type(self) == int ? self >= 1 && self <= 65535 : self.size() <= 15 && self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')").message("spec.ports[].targetPort must be a number from 1 to 65535, or the name of a container's port with at most 15 lower-case letters, digits and '-'"))]
+    #[schemars(schema_with = "target_port")]
     pub target_port: Option<IntOrString>,
     /// protocol is TCP, UDP or SCTP. The default is TCP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -226,6 +226,17 @@ pub struct Port {
         regex(pattern = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$")
     )]
     pub app_protocol: Option<String>,
+}
+
+/// A port number, or the name of a container's port. Each bound applies to one of the two types.
+fn target_port(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "x-kubernetes-int-or-string": true,
+        "minimum": 1,
+        "maximum": 65535,
+        "maxLength": 15,
+        "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
+    })
 }
 
 /// The transport protocol of a port.

@@ -110,7 +110,7 @@ pub(super) struct RunArgs {
 pub(super) enum MetricsAuth {
     /// Clients with a bearer token that the API server accepts and whose user may get the non-resource URL /metrics.
     Token,
-    /// All clients that reach the address.
+    /// Every client that reaches the address.
     None,
 }
 
@@ -119,7 +119,7 @@ pub(super) enum MetricsAuth {
 pub(super) enum LogFormat {
     /// Readable text.
     Text,
-    /// One JSON object per line.
+    /// A JSON object per line.
     Json,
 }
 

@@ -60,7 +60,7 @@ const WRITES: [Right; 7] = [
 ];
 
 /// What it may see. Without the right to read Towns nothing can be said in the status of one.
-const READS: [Right; 7] = [
+const READS: [Right; 8] = [
     Right { verbs: READ, resource: "tombstones", in_the_middle: false, left: &EVERYTHING },
     Right { verbs: READ, resource: "secrets", in_the_middle: false, left: &EVERYTHING },
     Right { verbs: READ, resource: "agents", in_the_middle: false, left: &BUT_SECRETS },
@@ -71,6 +71,8 @@ const READS: [Right; 7] = [
         in_the_middle: false,
         left: &["Agent", "PersistentVolumeClaim", "PersistentVolumeClaim", "Pod", "Service"],
     },
+    // A record names the UID of its namespace.
+    Right { verbs: READ, resource: "namespaces", in_the_middle: false, left: &EVERYTHING },
     // Within a step everything else is done: the agent's claim goes.
     Right {
         verbs: READ,
@@ -160,12 +162,21 @@ fn awaited(agent: Option<&Agent>) -> String {
 
 /// Takes one right away from the operator, and waits until that is in force.
 async fn take(story: &Story, role: &Value, right: &Right) {
-    let mut narrowed = role["rules"].as_array().unwrap().clone();
-    for rule in &mut narrowed {
-        let resources = rule["resources"].as_array().unwrap();
-        if resources.contains(&json!(right.resource)) {
-            let verbs = rule["verbs"].as_array_mut().unwrap();
+    let mut narrowed = Vec::new();
+    for rule in role["rules"].as_array().unwrap() {
+        let mut others = rule.clone();
+        let resources = others["resources"].as_array_mut().unwrap();
+        let all = resources.len();
+        resources.retain(|resource| *resource != right.resource);
+        if resources.len() < all {
+            let mut without = rule.clone();
+            without["resources"] = json!([right.resource]);
+            let verbs = without["verbs"].as_array_mut().unwrap();
             verbs.retain(|verb| !right.verbs.iter().any(|taken| verb == taken));
+            narrowed.push(without);
+        }
+        if !others["resources"].as_array().unwrap().is_empty() {
+            narrowed.push(others);
         }
     }
     // No rule may be without a verb.

@@ -184,11 +184,11 @@ async fn bad_ports_and_probes_are_refused(story: Story) {
         ),
         (
             ports(json!([{"name": "a", "port": 53, "targetPort": 0}])),
-            &["spec.ports[].targetPort must be a number from 1 to 65535", "name of a container's port"],
+            &["spec.ports[0].targetPort", "0", "greater than or equal to 1"],
         ),
         (
             ports(json!([{"name": "a", "port": 53, "targetPort": "Not A Name"}])),
-            &["spec.ports[].targetPort must be a number from 1 to 65535", "name of a container's port"],
+            &["spec.ports[0].targetPort", "\"Not A Name\"", "[a-z0-9]"],
         ),
         (
             ports(json!([{"name": "a", "port": 53, "protocol": "tcp"}])),
