@@ -1,4 +1,4 @@
-//! Who may do what.
+//! Access rules: the requests that each user may send.
 
 use std::collections::BTreeMap;
 
@@ -6,21 +6,21 @@ use super::call::Call;
 use super::kinds::Kind;
 use super::refusal::Refusal;
 
-/// What a user may do.
+/// A permission of a user.
 #[derive(Clone, Debug)]
 pub struct Grant {
     /// Verbs; `*`: all.
     pub verbs: Vec<String>,
-    /// API groups; `*`: all.
+    /// API groups; `*`: all. The core group is empty.
     pub groups: Vec<String>,
     /// Resources, with their subresource (`towns/status`); `*`: all.
     pub resources: Vec<String>,
-    /// The namespace in which it holds; `None`: everywhere.
+    /// The namespace in which the grant is valid; `None`: all.
     pub namespace: Option<String>,
 }
 
 impl Grant {
-    /// One that holds everywhere.
+    /// A grant that is valid in all namespaces.
     pub fn everywhere(verbs: &[&str], groups: &[&str], resources: &[&str]) -> Self {
         let owned = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect();
         Self { verbs: owned(verbs), groups: owned(groups), resources: owned(resources), namespace: None }
@@ -35,28 +35,28 @@ impl Grant {
     }
 }
 
-/// The rules. A user of whom nothing is said may do everything.
+/// The rules. A user without a rule may do everything.
 #[derive(Clone, Debug, Default)]
 pub struct Access(BTreeMap<String, Vec<Grant>>);
 
 impl Access {
-    /// From now on the user may do this and nothing else.
+    /// Limits the user to these grants.
     pub fn restrict(&mut self, user: &str, grants: Vec<Grant>) {
         self.0.insert(user.to_owned(), grants);
     }
 
-    /// From now on the user may do everything.
+    /// Removes the limits of the user.
     pub fn free(&mut self, user: &str) {
         self.0.remove(user);
     }
 
-    /// Refuses what the user may not do.
+    /// Refuses a request that no grant covers.
     pub fn check(&self, call: &Call, kind: &Kind) -> Result<(), Refusal> {
         if self.0.get(&call.user).is_none_or(|grants| grants.iter().any(|grant| grant.covers(call))) {
             return Ok(());
         }
         let place = if call.resource == "namespaces" && !call.name.is_empty() {
-            // A namespace lies in itself.
+            // The real server counts a namespace as an object in itself.
             format!("in the namespace \"{}\"", call.name)
         } else if call.namespace.is_empty() {
             "at the cluster scope".to_owned()

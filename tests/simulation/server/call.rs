@@ -7,29 +7,21 @@ use http::Method;
 
 use super::refusal::Refusal;
 
-/// What is asked.
+/// The verb of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verb {
-    /// One object.
     Get,
-    /// All of a kind.
     List,
-    /// What happens to a kind.
     Watch,
-    /// A new object.
     Create,
-    /// Another one in its place.
     Update,
-    /// A change.
     Patch,
-    /// Its end.
     Delete,
-    /// The end of all of a kind.
     DeleteCollection,
 }
 
 impl Verb {
-    /// Its name, as access rules have it.
+    /// The name of the verb in access rules.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Get => "get",
@@ -44,39 +36,33 @@ impl Verb {
     }
 }
 
-/// A request.
 #[derive(Clone, Debug)]
 pub struct Call {
-    /// Who asks.
+    /// The user who sends the request.
     pub user: String,
-    /// What is asked.
     pub verb: Verb,
-    /// The whole path.
     pub path: String,
-    /// API group; empty for the core, and for what is no resource.
+    /// API group; empty for the core group and for a path without a resource.
     pub group: String,
-    /// API version.
     pub version: String,
-    /// The resource in its plural; empty for what is no resource.
+    /// The plural name of the resource; empty for a path without a resource.
     pub resource: String,
-    /// Empty for what lives in none, and for all of them.
+    /// Empty for cluster-scoped objects, and for requests to all namespaces.
     pub namespace: String,
-    /// Empty where many are meant.
+    /// Empty for requests to collections.
     pub name: String,
-    /// `status` and its like.
+    /// For example `status`.
     pub subresource: String,
-    /// The parameters.
     pub query: Vec<(String, String)>,
-    /// What the body is.
+    /// The media type of the body.
     pub content_type: String,
-    /// Only metadata is wanted.
+    /// Whether the client accepts only `PartialObjectMetadata`.
     pub metadata_only: bool,
-    /// The body.
     pub body: Bytes,
 }
 
 impl Call {
-    /// Reads the request of a user.
+    /// Parses the request of a user.
     pub fn read(user: &str, head: &http::request::Parts, body: Bytes) -> Result<Self, Refusal> {
         let header = |name: http::HeaderName| {
             head.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
@@ -84,7 +70,7 @@ impl Call {
         let query: Vec<(String, String)> = head.uri.query().map(pairs).unwrap_or_default();
         let path = head.uri.path();
         let mut parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
-        // Who may speak for others is not checked.
+        // The server does not check the permission to impersonate: no test needs the check.
         let user = match header(http::HeaderName::from_static("impersonate-user")) {
             "" => user,
             other => other,
@@ -116,7 +102,7 @@ impl Call {
             }
             _ => return Ok(call),
         };
-        // A namespace itself is a resource of that name.
+        // `namespaces/NAME` and its subresources are paths of the namespace itself, not of an object in it.
         let rest = match rest.as_slice() {
             ["namespaces", namespace, resource, ..] if !matches!(*resource, "status" | "finalize") => {
                 call.namespace = (*namespace).into();
@@ -148,24 +134,24 @@ impl Call {
         })
     }
 
-    /// A parameter; none where it is empty.
+    /// The value of a parameter; `None` if the value is empty.
     pub fn parameter(&self, name: &str) -> Option<&str> {
         let found = self.query.iter().find(|(key, _)| key == name);
         found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
     }
 
-    /// A parameter that says yes or no.
+    /// The value of a boolean parameter.
     pub fn flag(&self, name: &str) -> bool {
         self.query.iter().any(|(key, value)| key == name && matches!(value.as_str(), "" | "true" | "1"))
     }
 
-    /// Whether it may change anything.
+    /// Whether the request can change an object.
     pub fn is_write(&self) -> bool {
         !matches!(self.verb, Verb::Get | Verb::List | Verb::Watch)
     }
 }
 
-/// In the words of an audit log: `patch towns/status ns/gas`.
+/// The request in the format of an audit log: `patch towns/status ns/gas`.
 impl fmt::Display for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.resource.is_empty() {
@@ -184,7 +170,6 @@ impl fmt::Display for Call {
     }
 }
 
-/// The parameters of a query, decoded.
 fn pairs(query: &str) -> Vec<(String, String)> {
     let pair = |pair: &str| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));

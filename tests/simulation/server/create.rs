@@ -1,4 +1,4 @@
-//! Creates.
+//! The create request.
 
 use serde_json::{Value, json};
 
@@ -24,7 +24,7 @@ impl World {
         })
     }
 
-    /// Makes an object, as a request of somebody who may do so does.
+    /// Creates an object without a check of access.
     pub fn create(&mut self, kind: KindId, namespace: &str, mut object: Value) -> Result<Object, Refusal> {
         let kind = kinds().at(kind);
         if kind.namespaced {
@@ -59,7 +59,7 @@ impl World {
         self.prepare(kind, &mut object, &now);
         let mut faults = metadata_faults(kind, &object);
         if let Some(definition) = kind.definition() {
-            // What was taken away again may have a default.
+            // A field that `prepare` removes can have a default.
             definition.schema.shape(&mut object);
             faults.extend(definition.schema.faults(&object));
             let more = if blocks(&faults) {
@@ -80,7 +80,7 @@ impl World {
         Ok(self.put(key, object))
     }
 
-    /// What the server adds to a new object.
+    /// Adds the fields that the server sets in a new object.
     fn prepare(&mut self, kind: &Kind, object: &mut Value, now: &Value) {
         match kind.id {
             id::NAMESPACE => {
@@ -126,13 +126,13 @@ impl World {
     }
 }
 
-/// Whether a definition is on its way out, and takes no new objects.
+/// Whether a definition is being deleted. The server then refuses new objects of its kind.
 pub(super) fn is_terminating(definition: &Value) -> bool {
     let mut conditions = definition["status"]["conditions"].as_array().into_iter().flatten();
     conditions.any(|c| c["type"] == "Terminating" && c["status"] == "True")
 }
 
-/// The object in the body of a request, in the form that the server keeps.
+/// The object in the body of a request, in the form that the server stores.
 pub(super) fn body(call: &Call, kind: &Kind) -> Result<Value, Refusal> {
     let object: Value = serde_json::from_slice(&call.body)
         .map_err(|error| Refusal::bad_request(format!("the object provided is unrecognized: {error}")))?;
@@ -158,7 +158,7 @@ pub(super) fn body(call: &Call, kind: &Kind) -> Result<Value, Refusal> {
     decoded(kind, object)
 }
 
-/// An object in the form that the server keeps: nothing unknown, defaults filled in.
+/// An object in the form that the server stores: without unknown fields, with defaults.
 pub(super) fn decoded(kind: &Kind, object: Value) -> Result<Value, Refusal> {
     let mut object = match &kind.form {
         Form::Typed(read) => {
@@ -180,7 +180,7 @@ pub(super) fn decoded(kind: &Kind, object: Value) -> Result<Value, Refusal> {
     Ok(object)
 }
 
-/// Whether the schema found what leaves rules nothing to look at.
+/// Whether these faults of the schema prevent the evaluation of the CEL rules.
 pub(super) fn blocks(faults: &[Fault]) -> bool {
     let blocking = [
         "FieldValueNotSupported",
@@ -192,7 +192,7 @@ pub(super) fn blocks(faults: &[Fault]) -> bool {
     faults.iter().any(|fault| blocking.contains(&fault.reason))
 }
 
-/// What the server says of rules that it did not look at, if there are any.
+/// The faults that report that the server did not evaluate the rules; empty for a kind without rules.
 pub(super) fn not_checked(definition: &Definition) -> Vec<Fault> {
     if definition.rules.is_empty() {
         return Vec::new();

@@ -1,4 +1,5 @@
-//! Deletions: at once, after a grace, or when the last finalizer is off.
+//! The delete request. The server removes the object immediately, after its grace period, or after the removal of the
+//! last finalizer.
 
 use k8s_openapi::jiff::SignedDuration;
 use serde_json::{Value, json};
@@ -12,19 +13,19 @@ use super::selector::Selector;
 use super::store::Key;
 use super::world::{Answer, World};
 
-/// What becomes of what an object owns.
+/// The propagation policy: the effect of a delete on the dependents of the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Propagation {
-    /// It goes afterwards.
+    /// The garbage collector deletes the dependents after the object.
     Background,
-    /// It goes before.
+    /// The garbage collector deletes the dependents before the object.
     Foreground,
-    /// It stays.
+    /// The dependents remain.
     Orphan,
 }
 
 impl Propagation {
-    /// The finalizer that stands for it.
+    /// The finalizer that the policy adds to the object.
     fn finalizer(self) -> Option<&'static str> {
         match self {
             Self::Background => None,
@@ -34,32 +35,32 @@ impl Propagation {
     }
 }
 
-/// Holds an owner until what it owns is gone.
+/// Holds an owner until its dependents are deleted.
 pub const FOREGROUND: &str = "foregroundDeletion";
-/// Holds an owner until what it owns no longer names it.
+/// Holds an owner until no dependent refers to the owner.
 pub const ORPHAN: &str = "orphan";
 
-/// Holds a definition while there are objects of its kind.
+/// Holds a definition while objects of its kind exist.
 pub const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
 
-/// How an object is deleted.
+/// The options of a delete.
 #[derive(Clone, Debug, Default)]
 pub struct Deletion {
-    /// Seconds that it may take to end; `None`: what its kind has.
+    /// The grace period in seconds; `None`: the default of the kind.
     pub grace: Option<i64>,
-    /// It must have this UID.
+    /// The precondition on the UID.
     pub uid: Option<String>,
-    /// It must have this resourceVersion.
+    /// The precondition on the resourceVersion.
     pub version: Option<String>,
-    /// What becomes of what it owns.
+    /// The propagation policy.
     pub propagation: Option<Propagation>,
 }
 
-/// What came of a deletion.
+/// The result of a delete.
 pub struct Deleted {
-    /// The object, as it is now or was last.
+    /// The stored object, or the last state of a removed object.
     pub object: Object,
-    /// It is gone.
+    /// Whether the server removed the object.
     pub gone: bool,
 }
 
@@ -142,7 +143,7 @@ impl World {
         Ok(answer)
     }
 
-    /// Deletes an object, as a request of somebody who may do so does.
+    /// Deletes an object without a check of access.
     pub fn delete(&mut self, key: &Key, deletion: &Deletion) -> Result<Deleted, Refusal> {
         let kind = kinds().at(key.kind);
         let old = self.store.get(key).cloned().ok_or_else(|| Refusal::not_found(kind, key.name()))?;
@@ -178,7 +179,7 @@ impl World {
         Ok(Deleted { object, gone: true })
     }
 
-    /// What the kind does before anything else; only pods take their time.
+    /// Starts the deletion. Only pods have a grace period.
     fn begin(&self, kind: &Kind, new: &mut Value, deletion: &Deletion) -> Begun {
         if kind.id != id::POD {
             return Begun::AtOnce;
@@ -213,7 +214,7 @@ impl World {
         Begun::Graceful
     }
 
-    /// Marks an object as being deleted that does not take its time, but is held.
+    /// Marks an object as being deleted that has no grace period but has a finalizer.
     fn mark(&self, new: &mut Value, old: &Value) {
         if !object::is_going(old) {
             object::bump_generation(new);
@@ -237,7 +238,8 @@ impl World {
         self.put(key.clone(), new)
     }
 
-    /// From now on nothing new of its kind is made, and it waits for what there is.
+    /// Starts the deletion of a definition: the server refuses new objects of the kind, and the definition waits for
+    /// the existing objects.
     fn begin_definition(&mut self, key: &Key, old: &Value) -> Object {
         let mut new = old.clone();
         let now = object::seconds(self.now);
@@ -257,11 +259,11 @@ impl World {
 }
 
 enum Begun {
-    /// It takes its time.
+    /// The grace period starts.
     Graceful,
-    /// It does already.
+    /// The grace period has started before.
     Pending,
-    /// It goes now, or when nothing holds it.
+    /// The server removes the object now, or after the removal of its last finalizer.
     AtOnce,
 }
 
@@ -297,7 +299,7 @@ fn preconditions(kind: &Kind, name: &str, deletion: &Deletion, old: &Value) -> R
     Ok(())
 }
 
-/// The finalizers of an object that is deleted like this. What was asked first stays unless something else is asked.
+/// The finalizers of an object after a delete with this policy. A delete without a policy keeps the earlier policy.
 fn finalizers_after(old: &Value, propagation: Option<Propagation>) -> Vec<String> {
     let mut finalizers: Vec<String> = object::finalizers(old).map(str::to_owned).collect();
     let Some(propagation) = propagation else { return finalizers };

@@ -1,5 +1,5 @@
-//! The kinds that the server serves: those of Kubernetes that the operator meets, and our own, as their
-//! `CustomResourceDefinition`s have them.
+//! The kinds that the server serves: the kinds of Kubernetes that the operator uses, and our own kinds with their
+//! `CustomResourceDefinition`s.
 
 use std::sync::LazyLock;
 
@@ -16,63 +16,57 @@ use town_operator::api;
 use super::rules::Rules;
 use super::schema::Schema;
 
-/// The place of a kind in the table.
+/// The index of a kind in the table.
 pub type KindId = usize;
 
 /// A kind of objects.
 #[allow(clippy::struct_excessive_bools, clippy::struct_field_names)]
 pub struct Kind {
-    /// Where it stands in the table.
     pub id: KindId,
-    /// API group; empty for the core.
+    /// API group; empty for the core group.
     pub group: &'static str,
-    /// API version.
     pub version: &'static str,
-    /// The resource.
+    /// The plural name of the resource.
     pub plural: &'static str,
-    /// The kind.
     pub kind: &'static str,
-    /// Whether its objects live in namespaces.
+    /// Whether the objects are namespaced.
     pub namespaced: bool,
-    /// Whether its status is written apart.
+    /// Whether the kind has the subresource `status`.
     pub status: bool,
-    /// Whether it counts the generations of its spec.
+    /// Whether the server counts the generations of the spec.
     pub generation: bool,
-    /// Whether it may be replaced by one that does not say which version it replaces.
+    /// Whether an update without a resourceVersion is valid.
     pub unconditional: bool,
-    /// Whether a delete answers with the object that went.
+    /// Whether the answer to a delete is the deleted object.
     pub returns_deleted: bool,
-    /// What may be selected by, besides name and namespace: the name of the field, which is its path.
+    /// The field selectors besides name and namespace. The name of a field is its path.
     pub selectable: Vec<String>,
-    /// How its objects are brought into their form.
+    /// The method to normalise an object of the kind.
     pub form: Form,
 }
 
-/// How objects of a kind are read.
+/// The method to normalise an object of a kind.
 pub enum Form {
-    /// By a type of Kubernetes: a function that drops what the type does not know.
+    /// A type of Kubernetes: the function drops the fields that the type does not have.
     Typed(fn(Value) -> Result<Value, String>),
-    /// By a schema.
+    /// A schema.
     Custom(Box<Definition>),
 }
 
-/// What a `CustomResourceDefinition` says.
+/// The content of a `CustomResourceDefinition`.
 pub struct Definition {
-    /// The definition itself.
     pub object: Value,
-    /// Its structural schema.
     pub schema: Schema,
-    /// Its CEL rules.
     pub rules: Rules,
 }
 
 impl Kind {
-    /// `towns.gastown.dev`, `pods`.
+    /// For example `towns.gastown.dev` or `pods`.
     pub fn qualified(&self) -> String {
         if self.group.is_empty() { self.plural.to_owned() } else { format!("{}.{}", self.plural, self.group) }
     }
 
-    /// `gastown.dev/v1alpha1`, `v1`.
+    /// For example `gastown.dev/v1alpha1` or `v1`.
     pub fn api_version(&self) -> String {
         if self.group.is_empty() {
             self.version.to_owned()
@@ -81,7 +75,7 @@ impl Kind {
         }
     }
 
-    /// Its definition, if it is one of ours.
+    /// The definition of a custom kind; `None` for a kind of Kubernetes.
     pub fn definition(&self) -> Option<&Definition> {
         match &self.form {
             Form::Custom(definition) => Some(definition),
@@ -90,42 +84,29 @@ impl Kind {
     }
 }
 
-/// All kinds.
 pub struct Kinds(Vec<Kind>);
 
-/// The table, built once.
+/// The table. The first call builds it.
 pub fn kinds() -> &'static Kinds {
     static KINDS: LazyLock<Kinds> = LazyLock::new(Kinds::new);
     &KINDS
 }
 
-/// Of those kinds that players and the server itself must know.
+/// The indices of the kinds that players and the server use by name.
 pub mod id {
     use super::KindId;
 
-    /// Namespaces.
     pub const NAMESPACE: KindId = 0;
-    /// Pods.
     pub const POD: KindId = 1;
-    /// Volume claims.
     pub const CLAIM: KindId = 2;
-    /// Volumes.
     pub const VOLUME: KindId = 3;
-    /// Services.
     pub const SERVICE: KindId = 4;
-    /// Secrets.
     pub const SECRET: KindId = 5;
-    /// Leases.
     pub const LEASE: KindId = 6;
-    /// Events.
     pub const EVENT: KindId = 7;
-    /// Nodes.
     pub const NODE: KindId = 8;
-    /// Definitions of our own kinds.
     pub const DEFINITION: KindId = 9;
-    /// Classes of volumes.
     pub const CLASS: KindId = 10;
-    /// Volumes that are attached to nodes.
     pub const ATTACHMENT: KindId = 11;
 }
 
@@ -197,22 +178,20 @@ impl Kinds {
         Self(kinds)
     }
 
-    /// The kind at this place.
     pub fn at(&self, id: KindId) -> &Kind {
         &self.0[id]
     }
 
-    /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Kind> {
         self.0.iter()
     }
 
-    /// The kind of a path.
+    /// The kind that a path names.
     pub fn of_path(&self, group: &str, version: &str, plural: &str) -> Option<&Kind> {
         self.0.iter().find(|kind| kind.plural == plural && kind.group == group && kind.version == version)
     }
 
-    /// The kind that an object or a reference calls itself.
+    /// The kind with the `apiVersion` and `kind` of an object or a reference.
     pub fn of_object(&self, api_version: &str, kind: &str) -> Option<&Kind> {
         self.0.iter().find(|known| known.kind == kind && known.api_version() == api_version)
     }
@@ -225,7 +204,7 @@ impl Kinds {
 
 impl Kind {
     fn of(id: KindId, definition: &CustomResourceDefinition) -> Self {
-        // Once a process: the table lives as long as it does.
+        // The leak happens once for a process, because the table exists as long as the process.
         let kept = |text: &str| -> &'static str { text.to_owned().leak() };
         let spec = &definition.spec;
         let version = spec.versions.iter().find(|version| version.storage).expect("a stored version");

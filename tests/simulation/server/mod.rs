@@ -1,13 +1,13 @@
-//! A simulated API server: one value that is asked and answers, behind kube's own client.
+//! A simulated API server: a single value that receives requests and returns answers. Kube's own client can use it.
 //!
-//! Requests go through [`world::World::handle`]; so do those of tests that need no client. [`wire::Wire`] lies
-//! between a client and the world and is where calls are refused, lost, held or handled late. Players stand in for
-//! the controllers and the node of a cluster; each of their steps is a call of its own, so that whoever runs the
-//! world interleaves them as it likes. There is no thread, no clock and no chance in it.
+//! Each request passes [`world::World::handle`]. A test without a client calls this function directly. [`wire::Wire`]
+//! is the connection between a client and the world: the wire refuses, loses, holds or delays requests. Players replace
+//! the controllers and the node of a cluster. Each step of a player is a separate call, so that the driver of the world
+//! chooses the order. The server has no thread, no clock and no source of random numbers.
 //!
-//! It is right as far as the conformance suite has compared it with a real API server, and no further.
+//! The server is reliable only where the conformance suite compares it with a real API server.
 
-// Two suites share this, and neither uses all of it.
+// Two test suites share this module, and neither uses every item.
 #![allow(dead_code)]
 // `allow-unwrap-in-tests` knows only functions that carry `#[test]`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]

@@ -1,14 +1,14 @@
-//! Objects as JSON values, and what of their metadata matters to the server.
+//! Objects as JSON values, and the fields of their metadata that the server uses.
 
 use std::sync::Arc;
 
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Map, Value};
 
-/// A stored object. It never changes: a write stores another one.
+/// A stored object. The value is immutable: a write stores a new value.
 pub type Object = Arc<Value>;
 
-/// All fields of `metadata` that the server keeps.
+/// Fields of `metadata` that the server stores.
 const METADATA: [&str; 13] = [
     "name",
     "generateName",
@@ -25,13 +25,13 @@ const METADATA: [&str; 13] = [
     "finalizers",
 ];
 
-/// The metadata; an object that has none shows an empty one.
+/// The metadata; empty for an object without metadata.
 pub fn meta(object: &Value) -> &Map<String, Value> {
     static NONE: std::sync::LazyLock<Map<String, Value>> = std::sync::LazyLock::new(Map::new);
     object.get("metadata").and_then(Value::as_object).unwrap_or(&NONE)
 }
 
-/// The metadata, to be changed.
+/// The metadata as a mutable map.
 pub fn meta_mut(object: &mut Value) -> &mut Map<String, Value> {
     let place = &mut object["metadata"];
     if !place.is_object() {
@@ -40,47 +40,44 @@ pub fn meta_mut(object: &mut Value) -> &mut Map<String, Value> {
     place.as_object_mut().expect("an object")
 }
 
-/// A text of the metadata; empty where there is none.
+/// A text field of the metadata; empty for a missing field.
 pub fn text<'a>(object: &'a Value, field: &str) -> &'a str {
     meta(object).get(field).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// The UID; empty before the server gave one.
+/// The UID; empty before the server sets it.
 pub fn uid(object: &Value) -> &str {
     text(object, "uid")
 }
 
-/// The name.
 pub fn name(object: &Value) -> &str {
     text(object, "name")
 }
 
-/// The namespace; empty for what lives in none.
+/// The namespace; empty for cluster-scoped objects.
 pub fn namespace(object: &Value) -> &str {
     text(object, "namespace")
 }
 
-/// The finalizers, in their order.
+/// The finalizers in their stored order.
 pub fn finalizers(object: &Value) -> impl Iterator<Item = &str> {
     meta(object).get("finalizers").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
 }
 
-/// Whether somebody asked for its deletion.
+/// Whether the object is being deleted.
 pub fn is_going(object: &Value) -> bool {
     meta(object).contains_key("deletionTimestamp")
 }
 
-/// The seconds that it may take to end; `None` where nobody asked it to.
+/// The grace period in seconds; `None` for an object that is not being deleted.
 pub fn grace(object: &Value) -> Option<i64> {
     meta(object).get("deletionGracePeriodSeconds").and_then(Value::as_i64)
 }
 
-/// The value of a label.
 pub fn label<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
     meta(object).get("labels")?.get(key)?.as_str()
 }
 
-/// Sets or removes finalizers.
 pub fn set_finalizers(object: &mut Value, finalizers: &[&str]) {
     let meta = meta_mut(object);
     if finalizers.is_empty() {
@@ -90,24 +87,23 @@ pub fn set_finalizers(object: &mut Value, finalizers: &[&str]) {
     }
 }
 
-/// One more generation, if the kind counts them.
+/// Increments the generation, if the kind has one.
 pub fn bump_generation(object: &mut Value) {
     if let Some(generation) = meta(object).get("generation").and_then(Value::as_i64) {
         meta_mut(object).insert("generation".into(), (generation + 1).into());
     }
 }
 
-/// A time as metadata has it: whole seconds.
+/// A time in the format of metadata: whole seconds.
 pub fn seconds(at: Timestamp) -> Value {
     Timestamp::from_second(at.as_second()).unwrap_or(at).to_string().into()
 }
 
-/// Reads a time.
 pub fn time(value: &Value) -> Option<Timestamp> {
     value.as_str()?.parse().ok()
 }
 
-/// Drops what the server does not keep of metadata: unknown fields, nulls and what is empty.
+/// Removes the metadata that the server does not store: unknown fields, nulls and empty values.
 pub fn clean_metadata(object: &mut Value) {
     let meta = meta_mut(object);
     meta.retain(|key, value| METADATA.contains(&key.as_str()) && !is_empty(value));

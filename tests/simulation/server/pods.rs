@@ -1,4 +1,4 @@
-//! What the server adds to pods, and what of them may change.
+//! The fields that the server sets in pods, and the changes of pods that it permits.
 
 use serde_json::{Map, Value, json};
 
@@ -16,13 +16,13 @@ pub fn inject(pod: &mut Value, container: Option<&str>) {
     }
 }
 
-/// A new pod: defaults, and nothing has happened to it.
+/// Sets the defaults and the initial status of a new pod.
 pub fn prepare(pod: &mut Value) {
     defaults(pod);
     pod["status"] = json!({"phase": "Pending", "qosClass": quality(pod)});
 }
 
-/// Fills in what a pod spec does not say.
+/// Sets the defaults of a pod spec.
 pub fn defaults(pod: &mut Value) {
     let spec = &mut pod["spec"];
     for (field, value) in [
@@ -98,7 +98,7 @@ fn container_defaults(container: &mut Value) {
     field_versions(container);
 }
 
-/// A reference to a field says of which version.
+/// Sets the default `apiVersion` of each field reference.
 fn field_versions(value: &mut Value) {
     match value {
         Value::Object(map) => {
@@ -112,7 +112,7 @@ fn field_versions(value: &mut Value) {
     }
 }
 
-/// Every pod bears it for five minutes that its node does not answer.
+/// Adds the default tolerations: a pod tolerates a node without contact for five minutes.
 fn tolerate(spec: &mut Value) {
     let list = &mut spec["tolerations"];
     if !list.is_array() {
@@ -136,7 +136,7 @@ fn default(object: &mut Value, field: &str, value: Value) {
     }
 }
 
-/// How sure a pod is of its resources.
+/// The quality-of-service class of a pod.
 fn quality(pod: &Value) -> &'static str {
     let containers = ["initContainers", "containers"];
     let containers: Vec<&Value> =
@@ -154,7 +154,7 @@ fn quality(pod: &Value) -> &'static str {
     }
 }
 
-/// What a write of the status leaves as it is.
+/// Restores the metadata that a write of the status must not change.
 pub fn prepare_status(new: &mut Value, old: &Object) {
     let owners = object::meta(old).get("ownerReferences").cloned();
     let meta = object::meta_mut(new);
@@ -167,7 +167,7 @@ pub fn prepare_status(new: &mut Value, old: &Object) {
     }
 }
 
-/// What may not change in the spec of a pod.
+/// The forbidden changes of a pod spec.
 pub fn faults(new: &Value, old: &Value) -> Vec<Fault> {
     let fixed = |pod: &Value| {
         let mut spec = pod["spec"].clone();
@@ -192,7 +192,7 @@ pub fn faults(new: &Value, old: &Value) -> Vec<Fault> {
 }
 
 impl World {
-    /// Binds a pod to a node, as a scheduler asks for it.
+    /// Binds a pod to a node at the request of a scheduler.
     pub(super) fn bind(&mut self, call: &Call) -> Result<Answer, Refusal> {
         let pods = kinds().at(id::POD);
         let binding: Value = serde_json::from_slice(&call.body)
@@ -205,7 +205,7 @@ impl World {
         Ok(Answer::object(201, status.into()))
     }
 
-    /// Binds the pod with this UID (empty: whichever it is) to a node.
+    /// Binds the pod with this UID to a node. An empty UID matches every pod of this name.
     pub fn bind_to(&mut self, key: &Key, uid: &str, node: &str) -> Result<(), Refusal> {
         let pods = kinds().at(id::POD);
         let old = self.store.get(key).cloned().ok_or_else(|| Refusal::not_found(pods, key.name()))?;

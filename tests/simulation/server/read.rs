@@ -1,4 +1,4 @@
-//! Reads: one object, and lists page by page.
+//! The get and list requests, with pages.
 
 use serde_json::{Value, json};
 
@@ -54,7 +54,7 @@ impl World {
         Ok(items.answer(page.version))
     }
 
-    /// Refuses to wait for a version that nobody has written yet.
+    /// Refuses a resourceVersion that is newer than the last write.
     pub(super) fn is_not_ahead(&self, call: &Call) -> Result<(), Refusal> {
         let asked = match call.parameter("resourceVersion") {
             None => 0,
@@ -75,7 +75,7 @@ impl World {
     }
 }
 
-/// Where the next page begins.
+/// The position of the next page.
 struct Page {
     version: u64,
     after: Option<String>,
@@ -88,7 +88,7 @@ impl Page {
     }
 }
 
-/// A page as it is filled.
+/// A page under construction.
 pub(super) struct Items<'a> {
     kind: &'a Kind,
     limit: usize,
@@ -101,7 +101,7 @@ pub(super) struct Items<'a> {
 }
 
 impl<'a> Items<'a> {
-    /// An empty page for so many (0: all).
+    /// An empty page with this limit; 0: no limit.
     pub(super) fn new(kind: &'a Kind, limit: usize, metadata_only: bool, selector: &'a Selector) -> Self {
         Self {
             kind,
@@ -115,7 +115,7 @@ impl<'a> Items<'a> {
         }
     }
 
-    /// Adds an object if it is chosen and there is room; whether it was.
+    /// Adds an object that matches the selector if the page has room. The result tells whether the object was added.
     pub(super) fn add(&mut self, key: &Key, object: &Object) -> bool {
         if !self.selector.takes(object) {
             return false;
@@ -139,7 +139,7 @@ impl<'a> Items<'a> {
         true
     }
 
-    /// The list, as of this version.
+    /// The list at this version.
     pub(super) fn answer(self, version: u64) -> Answer {
         let mut metadata = json!({"resourceVersion": version.to_string()});
         if self.kind.definition().is_some() && !self.metadata_only {
@@ -147,7 +147,7 @@ impl<'a> Items<'a> {
         }
         if self.more > 0 {
             metadata["continue"] = format!("{version}:{}", self.last).into();
-            // Of a selection nobody counts the rest.
+            // The real server counts the remaining items only without a selector.
             if self.selector.is_all() {
                 metadata["remainingItemCount"] = self.more.into();
             }
@@ -167,7 +167,7 @@ impl<'a> Items<'a> {
     }
 }
 
-/// Only the metadata of an object, as `PartialObjectMetadata`.
+/// The metadata of an object, as `PartialObjectMetadata`.
 pub(super) fn metadata_of(object: &Value) -> Value {
     json!({
         "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1",
@@ -179,7 +179,7 @@ pub(super) fn write(text: &mut Vec<u8>, value: &Value) {
     serde_json::to_writer(text, value).expect("JSON is written to memory");
 }
 
-/// An object as an item of a list of a kind of Kubernetes: what all of them are is said once.
+/// Writes an item of a list of built-in kinds. The items omit `kind` and `apiVersion`, which the list has.
 fn write_item(text: &mut Vec<u8>, object: &Value) {
     let fields = object.as_object().into_iter().flatten();
     let mut separator = b'{';

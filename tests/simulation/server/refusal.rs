@@ -1,52 +1,49 @@
-//! What the server refuses, in the words and shapes of the real one.
+//! The errors of the server, with the messages and the structure of the real server.
 
 use serde_json::{Value, json};
 
 use super::kinds::Kind;
 
-/// A request that is not fulfilled: the `Status` that answers it.
+/// An error: the `Status` object that answers a request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Refusal {
-    /// HTTP status.
     pub code: u16,
-    /// One word, as in `status.reason`.
+    /// The value of `status.reason`.
     pub reason: &'static str,
-    /// The sentence.
     pub message: String,
-    /// What it is about; null where the real server says nothing.
+    /// The value of `status.details`; null if the real server sets none.
     pub details: Value,
 }
 
-/// One field that is wrong.
+/// A fault in one field.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fault {
-    /// `FieldValueInvalid` and its like.
+    /// For example `FieldValueInvalid`.
     pub reason: &'static str,
-    /// What is wrong, without the field.
+    /// The message, without the field.
     pub message: String,
-    /// The path of the field.
     pub field: String,
 }
 
 impl Fault {
-    /// A value that may not be there.
+    /// A value that is not valid.
     pub fn invalid(field: impl Into<String>, value: &Value, why: impl AsRef<str>) -> Self {
         let message = format!("Invalid value: {value}: {}", why.as_ref());
         Self { reason: "FieldValueInvalid", message, field: field.into() }
     }
 
-    /// A value that is missing.
+    /// A missing value.
     pub fn required(field: impl Into<String>, why: &str) -> Self {
         let message = if why.is_empty() { "Required value".into() } else { format!("Required value: {why}") };
         Self { reason: "FieldValueRequired", message, field: field.into() }
     }
 
-    /// A change or a field that is not allowed.
+    /// A forbidden change or field.
     pub fn forbidden(field: impl Into<String>, why: &str) -> Self {
         Self { reason: "FieldValueForbidden", message: format!("Forbidden: {why}"), field: field.into() }
     }
 
-    /// A value that is none of those that may be.
+    /// A value outside of the list of supported values.
     pub fn not_supported(field: impl Into<String>, value: &Value, supported: &[Value]) -> Self {
         let supported: Vec<String> = supported.iter().map(Value::to_string).collect();
         let message = format!("Unsupported value: {value}: supported values: {}", supported.join(", "));
@@ -55,7 +52,7 @@ impl Fault {
 }
 
 impl Refusal {
-    /// A refusal with nothing but a code, a reason and words.
+    /// An error without details.
     pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
         Self { code, reason, message: message.into(), details: Value::Null }
     }
@@ -70,25 +67,23 @@ impl Refusal {
         Self { code, reason, message, details: details.into() }
     }
 
-    /// There is no such object.
     pub fn not_found(kind: &Kind, name: &str) -> Self {
         Self::about(404, "NotFound", format!("{} \"{name}\" not found", kind.qualified()), kind, name)
     }
 
-    /// The name is taken.
     pub fn already_exists(kind: &Kind, name: &str, going: bool) -> Self {
         let going = if going { "object is being deleted: " } else { "" };
         let message = format!("{going}{} \"{name}\" already exists", kind.qualified());
         Self::about(409, "AlreadyExists", message, kind, name)
     }
 
-    /// The object is not, or no longer, the one that the request speaks of.
+    /// The object has changed, or is not the object that the request names.
     pub fn conflict(kind: &Kind, name: &str, why: &str) -> Self {
         let message = format!("Operation cannot be fulfilled on {} \"{name}\": {why}", kind.qualified());
         Self::about(409, "Conflict", message, kind, name)
     }
 
-    /// An update is meant for another object of that name.
+    /// An update names the UID of another object with the same name.
     pub fn another(kind: &Kind, path: &str, name: &str, asked: &str, is: &str) -> Self {
         let place = if kind.definition().is_some() { kind.group } else { "" };
         let slash = if place.is_empty() { "" } else { "/" };
@@ -100,7 +95,7 @@ impl Refusal {
         Self::conflict(kind, name, &why)
     }
 
-    /// A precondition of a delete does not hold. The real server calls the kind where else it calls the resource.
+    /// A precondition of a delete is violated. The real server names the kind here, and the resource elsewhere.
     pub fn precondition(kind: &Kind, name: &str, why: &str) -> Self {
         let mut refusal = Self::conflict(kind, name, why);
         let qualified = if kind.group.is_empty() {
@@ -113,14 +108,12 @@ impl Refusal {
         refusal
     }
 
-    /// Somebody may not do this.
     pub fn forbidden(kind: &Kind, name: &str, why: &str) -> Self {
         let named = if name.is_empty() { String::new() } else { format!(" \"{name}\"") };
         let message = format!("{}{named} is forbidden: {why}", kind.qualified());
         Self::about(403, "Forbidden", message, kind, name)
     }
 
-    /// Fields are wrong.
     pub fn invalid(kind: &Kind, name: &str, faults: &[Fault]) -> Self {
         let qualified = if kind.group.is_empty() {
             kind.kind.to_owned()
@@ -140,45 +133,40 @@ impl Refusal {
         refusal
     }
 
-    /// The request makes no sense.
     pub fn bad_request(message: impl Into<String>) -> Self {
         Self::new(400, "BadRequest", message)
     }
 
-    /// What a list or a watch asked for has been forgotten.
+    /// The version that a list or a watch requests is compacted.
     pub fn expired(message: impl Into<String>) -> Self {
         Self::new(410, "Expired", message)
     }
 
-    /// Too much is asked.
     pub fn too_many_requests(retry_after: u32) -> Self {
         let refusal = Self::new(429, "TooManyRequests", "too many requests, please try again later");
         Self { details: json!({"retryAfterSeconds": retry_after}), ..refusal }
     }
 
-    /// Something broke inside.
     pub fn internal(why: &str) -> Self {
         let refusal = Self::new(500, "InternalError", format!("Internal error occurred: {why}"));
         Self { details: json!({"causes": [{"message": why}]}), ..refusal }
     }
 
-    /// The server is on its way up or down.
+    /// The server is starting or shutting down.
     pub fn unavailable() -> Self {
         Self::new(503, "ServiceUnavailable", "the server is currently unable to handle the request")
     }
 
-    /// The store did not answer in time; the write may have taken effect, or may not.
+    /// The store did not answer in time. The write may have taken effect.
     pub fn timeout() -> Self {
         let words = "Timeout: request did not complete within requested timeout - context deadline exceeded";
         Self { details: json!({}), ..Self::new(504, "Timeout", words) }
     }
 
-    /// Nobody knows who asks.
     pub fn unauthorized() -> Self {
         Self::new(401, "Unauthorized", "Unauthorized")
     }
 
-    /// The `Status` object.
     pub fn status(&self) -> Value {
         let mut status = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
@@ -193,7 +181,7 @@ impl Refusal {
         status
     }
 
-    /// For how long the client is asked to wait, in seconds.
+    /// The seconds that the client must wait before a retry.
     pub fn retry_after(&self) -> Option<u64> {
         self.details.get("retryAfterSeconds").and_then(Value::as_u64)
     }

@@ -8,15 +8,15 @@ use serde_json::Value;
 use super::refusal::Fault;
 
 thread_local! {
-    // Not to be shared between threads, and dear to make.
+    // Each thread has its own validator: the type is not `Sync`, and a new value is expensive.
     static VALIDATOR: RefCell<Validator> = RefCell::new(Validator::new());
 }
 
-/// The rules of one kind, for each part of the object that has any.
+/// The rules of one kind, by part of the object (`spec`, `status`).
 pub struct Rules(Vec<(String, CompiledSchema)>);
 
 impl Rules {
-    /// Reads them from a schema. Rules at the root of the object, above spec and status, have the part "".
+    /// Compiles the rules of a schema. The part "" has the rules at the root of the object, above spec and status.
     pub fn new(schema: &Value) -> Self {
         let parts = schema["properties"].as_object().into_iter().flatten();
         let with_rules = parts.filter(|(_, schema)| has_rules(schema));
@@ -30,19 +30,18 @@ impl Rules {
         Self(rules)
     }
 
-    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// What they find wrong. A part that did not change is not looked at again.
+    /// The violations of the rules. An unchanged part is not validated again.
     pub fn faults(&self, object: &Value, old: Option<&Value>) -> Vec<Fault> {
         let mut faults = Vec::new();
         for (part, schema) in &self.0 {
             let whole = part.is_empty();
             let Some(value) = (if whole { Some(object) } else { object.get(part) }) else { continue };
             let old = if whole { old } else { old.and_then(|old| old.get(part)) };
-            // The rules at the root are about the spec.
+            // The rules at the root concern the spec.
             if old.is_some_and(|old| if whole { old["spec"] == value["spec"] } else { old == value }) {
                 continue;
             }

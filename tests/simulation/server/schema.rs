@@ -1,4 +1,4 @@
-//! The structural schema of a kind: what it drops, what it fills in, and what it refuses.
+//! The structural schema of a kind: pruning, defaults and validation.
 
 use std::collections::BTreeMap;
 
@@ -53,7 +53,7 @@ struct Range {
 }
 
 impl Schema {
-    /// Reads it.
+    /// Parses a schema.
     pub fn new(schema: &Value) -> Self {
         let flag = |key: &str| schema.get(key) == Some(&Value::Bool(true));
         let number = |key: &str| schema.get(key).and_then(Value::as_f64);
@@ -112,8 +112,8 @@ impl Schema {
         }
     }
 
-    /// Drops unknown fields and nulls, then fills in defaults. `value` is a whole object: what every object
-    /// has at its root is kept.
+    /// Removes unknown fields and nulls, then sets defaults. `value` is a whole object: the fields that every object
+    /// has at its root remain.
     pub fn shape(&self, value: &mut Value) {
         let Value::Object(map) = value else { return };
         self.shape_map(map, true);
@@ -155,7 +155,7 @@ impl Schema {
         }
     }
 
-    /// What is wrong with an object that has its shape. Its metadata is looked at elsewhere.
+    /// The violations in a pruned object. Another function validates the metadata.
     pub fn faults(&self, object: &Value) -> Vec<Fault> {
         let mut faults = Vec::new();
         let fields = object.as_object().into_iter().flatten();
@@ -238,7 +238,7 @@ impl Schema {
     }
 
     fn check_size(&self, size: usize, unit: &str, value: &Value, at: &str, faults: &mut Vec<Fault>) {
-        // Sizes are small: no bit is lost.
+        // The conversion is exact because sizes are small.
         #[allow(clippy::cast_precision_loss)]
         let number = size as f64;
         if let Some(max) = self.size.max.filter(|max| number > *max) {

@@ -7,7 +7,7 @@ use super::kinds::Kind;
 use super::object;
 use super::refusal::Refusal;
 
-/// What is asked of the objects of a list, a watch or a collective delete.
+/// The selector of a list, a watch or a collective delete.
 #[derive(Clone, Debug, Default)]
 pub struct Selector {
     labels: Vec<Requirement>,
@@ -42,7 +42,7 @@ impl Requirement {
 }
 
 impl Selector {
-    /// Reads those of a request.
+    /// Parses the selectors of a request.
     pub fn read(call: &Call, kind: &Kind) -> Result<Self, Refusal> {
         let labels = labels(call.parameter("labelSelector").unwrap_or_default())?;
         let fields = fields(call.parameter("fieldSelector").unwrap_or_default())?;
@@ -55,24 +55,24 @@ impl Selector {
         Ok(Self { labels, fields })
     }
 
-    /// The same, of one name.
+    /// Adds the requirement of this name.
     pub fn only(mut self, name: &str) -> Self {
         let test = Test::In(vec![name.to_owned()]);
         self.fields.push(Requirement { key: "metadata.name".into(), test });
         self
     }
 
-    /// Whether everything is selected.
+    /// Whether the selector matches every object.
     pub fn is_all(&self) -> bool {
         self.labels.is_empty() && self.fields.is_empty()
     }
 
-    /// Whether the object is selected.
+    /// Whether the selector matches the object.
     pub fn takes(&self, object: &Value) -> bool {
         let labels = |need: &Requirement| need.holds(object::label(object, &need.key));
         let fields = |need: &Requirement| {
             let found = need.key.split('.').try_fold(object, |at, part| at.get(part));
-            // A field that is not set is selected as an empty one.
+            // The real server treats a missing field as an empty one.
             match found {
                 Some(Value::String(text)) => need.holds(Some(text)),
                 None | Some(Value::Null) => need.holds(Some("")),
@@ -87,7 +87,7 @@ fn labels(text: &str) -> Result<Vec<Requirement>, Refusal> {
     let mut requirements = Vec::new();
     let mut rest = text.trim();
     while !rest.is_empty() {
-        // A comma inside of brackets parts values, not requirements.
+        // A comma inside of brackets separates values, not requirements.
         let end = match (rest.find(','), rest.find('(')) {
             (Some(comma), Some(bracket)) if bracket < comma => {
                 rest.find(')').map_or(rest.len(), |close| close + 1)

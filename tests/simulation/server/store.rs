@@ -1,4 +1,4 @@
-//! What is stored: objects, and everything that ever happened to them.
+//! The store: objects and their history.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -9,60 +9,54 @@ use serde_json::Value;
 use super::kinds::{Kind, KindId};
 use super::object::{self, Object};
 
-/// Where an object is kept. The order is that of lists.
+/// The key of an object. The order of keys is the order of lists.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
-    /// Its kind.
     pub kind: KindId,
-    /// `namespace/name`, or only the name of what lives in none.
+    /// `namespace/name`, or the name of a cluster-scoped object.
     pub path: String,
 }
 
 impl Key {
-    /// Of a namespace (empty: none) and a name.
+    /// The key of this namespace (empty: cluster-scoped) and name.
     pub fn new(kind: &Kind, namespace: &str, name: &str) -> Self {
         let path = if kind.namespaced { format!("{namespace}/{name}") } else { name.to_owned() };
         Self { kind: kind.id, path }
     }
 
-    /// The namespace; empty for what lives in none.
+    /// The namespace; empty for cluster-scoped objects.
     pub fn namespace(&self) -> &str {
         self.path.split_once('/').map_or("", |(namespace, _)| namespace)
     }
 
-    /// The name.
     pub fn name(&self) -> &str {
         self.path.split_once('/').map_or(&self.path, |(_, name)| name)
     }
 }
 
-/// What happened.
+/// The kind of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// The object is new.
     Added,
-    /// It changed.
     Modified,
-    /// It is gone. The event shows it as it was last.
+    /// The object was removed. The event has its last state.
     Deleted,
 }
 
-/// One thing that happened.
+/// A change of an object.
 #[derive(Clone, Debug)]
 pub struct Event {
     /// The resourceVersion of the write.
     pub version: u64,
-    /// To which object.
     pub key: Key,
-    /// What.
     pub change: Change,
-    /// The object after it.
+    /// The object after the change.
     pub object: Object,
-    /// The object before it.
+    /// The object before the change.
     pub before: Option<Object>,
 }
 
-/// Objects and history.
+/// Objects and their history.
 #[derive(Clone)]
 pub struct Store {
     version: u64,
@@ -71,7 +65,7 @@ pub struct Store {
     log: Vec<Event>,
 }
 
-/// The version of an empty store. No small number is taken for a version by accident.
+/// The version of an empty store. The number is large so that no small number matches a version by chance.
 const BEGIN: u64 = 100_000;
 
 impl Default for Store {
@@ -86,27 +80,26 @@ impl Store {
         self.version
     }
 
-    /// Everything up to here is forgotten.
+    /// The last version that is compacted.
     pub fn compacted(&self) -> u64 {
         self.compacted
     }
 
-    /// An object.
     pub fn get(&self, key: &Key) -> Option<&Object> {
         self.objects.get(key)
     }
 
-    /// All objects, in order.
+    /// The objects of all kinds, in order.
     pub fn all(&self) -> impl Iterator<Item = (&Key, &Object)> {
         self.objects.iter()
     }
 
-    /// Those of a kind, in order.
+    /// The objects of a kind, in order.
     pub fn of_kind(&self, kind: KindId) -> impl Iterator<Item = (&Key, &Object)> {
         self.objects.range(Key { kind, path: String::new() }..Key { kind: kind + 1, path: String::new() })
     }
 
-    /// Those of a kind and a namespace, in order; an empty namespace means all.
+    /// The objects of a kind in a namespace, in order. An empty namespace matches all.
     pub fn within<'a>(
         &'a self,
         kind: KindId,
@@ -118,18 +111,18 @@ impl Store {
         self.objects.range((from, Bound::Unbounded)).take_while(here)
     }
 
-    /// Everything that happened and is not forgotten, in order.
+    /// The events after the last compaction, in order.
     pub fn log(&self) -> &[Event] {
         &self.log
     }
 
-    /// What happened after a version.
+    /// The events after a version.
     pub fn since(&self, version: u64) -> &[Event] {
         let begin = self.log.partition_point(|event| event.version <= version);
         &self.log[begin..]
     }
 
-    /// The objects of a kind and a namespace as they were at a version that is not forgotten.
+    /// The objects of a kind in a namespace at a version. The version must not be compacted.
     pub fn as_of(&self, version: u64, kind: KindId, namespace: &str) -> BTreeMap<Key, Object> {
         let now = self.within(kind, namespace);
         let mut then: BTreeMap<Key, Object> =
@@ -145,7 +138,7 @@ impl Store {
         then
     }
 
-    /// Stores an object, which gets the next version.
+    /// Stores an object with the next version.
     pub fn put(&mut self, key: Key, mut value: Value) -> Object {
         let object = self.stamp(&mut value);
         let before = self.objects.insert(key.clone(), object.clone());
@@ -154,7 +147,7 @@ impl Store {
         object
     }
 
-    /// Removes an object; the answer shows it as it was last, with the version of its end.
+    /// Removes an object. The result is its last state, with the version of the removal.
     pub fn remove(&mut self, key: &Key) -> Option<Object> {
         let before = self.objects.remove(key)?;
         let mut value = (*before).clone();
@@ -164,7 +157,7 @@ impl Store {
         Some(object)
     }
 
-    /// Forgets everything that happened until now: whoever watches from an older version must list anew.
+    /// Discards the history. A watch from an older version must then list again.
     pub fn compact(&mut self) {
         self.compacted = self.version;
         self.log.clear();

@@ -1,4 +1,4 @@
-//! Replacements and patches: one way for both, from what is stored to what is stored next.
+//! The update and patch requests. Both use the same code after the patch is applied.
 
 use serde_json::Value;
 
@@ -11,14 +11,13 @@ use super::store::Key;
 use super::validate::{metadata_changes, metadata_faults};
 use super::world::{Answer, World, in_place};
 
-/// Which part of an object is written.
+/// The part of an object that a request writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// All but its status.
+    /// The fields except the status.
     Main,
-    /// Its status.
     Status,
-    /// The finalizers in a namespace's spec.
+    /// The finalizers in the spec of a namespace.
     Finalize,
 }
 
@@ -60,7 +59,7 @@ impl World {
         self.store_next(kind, &key, Part::of(call), None, change).map(|object| shown(call, object))
     }
 
-    /// Changes an object, as somebody does who has just read it.
+    /// Changes an object without a check of access or of the resourceVersion.
     pub fn change(
         &mut self,
         key: &Key,
@@ -75,7 +74,7 @@ impl World {
         })
     }
 
-    /// Stores what is made of what is stored, if it may be.
+    /// Applies the change to the stored object, validates the result and stores it.
     fn store_next(
         &mut self,
         kind: &Kind,
@@ -109,7 +108,7 @@ impl World {
         Ok(self.put(key.clone(), new))
     }
 
-    /// Puts back what this write may not touch, and counts generations.
+    /// Restores the fields that this write must not change, and counts generations.
     fn prepare_next(kind: &Kind, part: Part, new: &mut Value, old: &Object) {
         let (old_meta, meta) = (object::meta(old), object::meta_mut(new));
         for field in ["creationTimestamp", "generation", "resourceVersion"] {
@@ -178,7 +177,7 @@ impl World {
     }
 }
 
-/// What was taken away may have a default.
+/// A removed field can have a default.
 fn refill(kind: &Kind, object: &mut Value) {
     if let Some(definition) = kind.definition() {
         definition.schema.shape(object);
@@ -193,7 +192,7 @@ fn put_back(object: &mut Value, field: &str, value: Option<&Value>) {
     };
 }
 
-/// Whether anything but the metadata changes.
+/// Whether a field outside of the metadata differs.
 fn differs(new: &Value, old: &Value) -> bool {
     let rest = |object: &Value| -> Vec<(String, Value)> {
         let fields = object.as_object().into_iter().flatten();
@@ -212,7 +211,8 @@ fn differs(new: &Value, old: &Value) -> bool {
 }
 
 fn faults_of_change(kind: &Kind, part: Part, new: &Value, old: &Value) -> Vec<Fault> {
-    // Those of the metadata are found twice: for every kind, and once more by the kind itself.
+    // The real server reports the faults of the metadata twice: for every kind, and again in the validation of the
+    // kind.
     let mut faults = metadata_faults(kind, new);
     faults.extend(metadata_changes(new, old));
     let mut found = faults.clone();
@@ -229,7 +229,7 @@ fn faults_of_change(kind: &Kind, part: Part, new: &Value, old: &Value) -> Vec<Fa
     faults
 }
 
-/// Whether this write takes away the last thing that held an object which is on its way out.
+/// Whether this write removes the last finalizer of an object that is being deleted.
 fn ends_now(kind: &Kind, new: &Value, old: &Value) -> bool {
     object::is_going(old)
         && object::finalizers(new).next().is_none()
@@ -246,7 +246,7 @@ fn same_version(kind: &Kind, name: &str, new: &Value, old: &Value) -> Result<(),
         let why = "must be specified for an update";
         let fault = Fault::invalid("metadata.resourceVersion", &0.into(), why);
         let mut refusal = Refusal::invalid(kind, name, &[fault]);
-        // Here the real server speaks of the resource, not of the kind.
+        // The real server names the resource here, not the kind.
         refusal.details["kind"] = kind.plural.into();
         refusal.message = format!(
             "{} \"{name}\" is invalid: metadata.resourceVersion: Invalid value: 0: {why}",
@@ -283,7 +283,7 @@ fn shown(call: &Call, object: Object) -> Answer {
     Answer::object(200, object)
 }
 
-/// The object that a patch makes.
+/// The result of a patch.
 fn patched(call: &Call, kind: &Kind, old: &Value) -> Result<Value, Refusal> {
     let unreadable =
         |error: serde_json::Error| Refusal::bad_request(format!("error decoding patch: {error}"));

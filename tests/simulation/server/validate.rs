@@ -1,4 +1,4 @@
-//! What every object must keep to in its metadata.
+//! The validation of metadata.
 
 use serde_json::Value;
 
@@ -21,7 +21,7 @@ const LABEL_VALUE: &str = "a valid label must be an empty string or consist of a
     and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used \
     for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
 
-/// What is wrong with the metadata of an object.
+/// The faults in the metadata of an object.
 pub fn metadata_faults(kind: &Kind, value: &Value) -> Vec<Fault> {
     let mut faults = Vec::new();
     let name = object::name(value);
@@ -48,7 +48,7 @@ pub fn metadata_faults(kind: &Kind, value: &Value) -> Vec<Fault> {
         let why = "finalizer orphan and foregroundDeletion cannot be both set";
         faults.push(Fault::invalid("metadata.finalizers", &object::meta(value)["finalizers"], why));
     }
-    // Of our own kinds the real server only warns.
+    // The real server only warns for custom kinds.
     let own = kind.definition().is_some();
     for (place, finalizer) in finalizers.iter().enumerate().filter(|(_, one)| !own && !is_finalizer(one)) {
         let why = "name is neither a standard finalizer name nor is it fully qualified";
@@ -78,7 +78,7 @@ pub fn metadata_faults(kind: &Kind, value: &Value) -> Vec<Fault> {
     faults
 }
 
-/// What may not change, and what may not be added to an object that is on its way out.
+/// The forbidden changes of metadata, among them new finalizers on an object that is being deleted.
 pub fn metadata_changes(value: &Value, old: &Value) -> Vec<Fault> {
     let mut faults = Vec::new();
     if object::is_going(old) {

@@ -1,4 +1,4 @@
-//! What the server adds to volumes and their claims, and what of them may change.
+//! The fields that the server sets in volumes and claims, and the changes of them that it permits.
 
 use serde_json::{Value, json};
 
@@ -12,7 +12,7 @@ pub const CLAIM_PROTECTION: &str = "kubernetes.io/pvc-protection";
 /// Holds a volume while a claim uses it.
 pub const VOLUME_PROTECTION: &str = "kubernetes.io/pv-protection";
 
-/// A new claim.
+/// Sets the defaults of a new claim.
 pub fn prepare_claim(world: &World, claim: &mut Value) {
     protect(claim, CLAIM_PROTECTION);
     default(&mut claim["spec"], "volumeMode", json!("Filesystem"));
@@ -24,7 +24,7 @@ pub fn prepare_claim(world: &World, claim: &mut Value) {
     claim["status"] = json!({"phase": "Pending"});
 }
 
-/// A new volume.
+/// Sets the defaults of a new volume.
 pub fn prepare_volume(volume: &mut Value) {
     protect(volume, VOLUME_PROTECTION);
     default(&mut volume["spec"], "volumeMode", json!("Filesystem"));
@@ -35,7 +35,7 @@ pub fn prepare_volume(volume: &mut Value) {
     volume["status"] = json!({"phase": "Pending"});
 }
 
-/// A new class of volumes.
+/// Sets the defaults of a new storage class.
 pub fn prepare_class(class: &mut Value) {
     default(class, "reclaimPolicy", json!("Delete"));
     default(class, "volumeBindingMode", json!("Immediate"));
@@ -64,7 +64,7 @@ fn default(object: &mut Value, field: &str, value: Value) {
     }
 }
 
-/// What may not change in the spec of a claim.
+/// The forbidden changes of a claim spec.
 pub fn claim_faults(new: &Value, old: &Value) -> Vec<Fault> {
     let bound = old["status"]["phase"] == "Bound";
     let fixed = |claim: &Value| {
@@ -72,7 +72,7 @@ pub fn claim_faults(new: &Value, old: &Value) -> Vec<Fault> {
         if bound {
             spec["resources"]["requests"]["storage"] = Value::Null;
         }
-        // A claim that is being bound learns its volume.
+        // The volume controller sets the volume of an unbound claim.
         if old["spec"].get("volumeName").is_none() {
             spec.as_object_mut().map(|map| map.remove("volumeName"));
         }
@@ -85,7 +85,7 @@ pub fn claim_faults(new: &Value, old: &Value) -> Vec<Fault> {
     vec![Fault::forbidden("spec", why)]
 }
 
-/// Refuses a claim that wants to grow where its class does not let it.
+/// Refuses a larger claim if its storage class does not allow expansion.
 pub fn may_grow(world: &World, new: &Value, old: &Value) -> Result<(), Refusal> {
     let size = |claim: &Value| claim["spec"]["resources"]["requests"]["storage"].clone();
     if size(new) == size(old) {

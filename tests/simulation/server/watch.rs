@@ -1,4 +1,4 @@
-//! Watches: what happens to a kind, line by line, from a version on.
+//! Watches: the events of a kind after a version, one JSON line each.
 
 use serde_json::{Value, json};
 
@@ -11,7 +11,7 @@ use super::selector::Selector;
 use super::store::{Change, Event};
 use super::world::{Answer, Body, World};
 
-/// Somebody who follows a kind.
+/// An open watch.
 #[derive(Clone, Debug)]
 pub struct Watch {
     kind: KindId,
@@ -20,19 +20,19 @@ pub struct Watch {
     metadata_only: bool,
     bookmarks: bool,
     at: u64,
-    /// What is there already and is still to be told.
+    /// The existing objects that the watch has not sent yet.
     first: Vec<Object>,
     hung_up: u64,
     ended: bool,
 }
 
-/// What there is to tell somebody who follows a kind.
+/// The result of a read from a watch.
 pub enum News {
-    /// These lines.
+    /// New lines.
     Lines(Vec<u8>),
-    /// Nothing yet.
+    /// No new line yet.
     None,
-    /// Nothing any more.
+    /// The watch has ended.
     End,
 }
 
@@ -68,7 +68,7 @@ impl World {
         Ok(Answer { code: 200, body: Body::Watch(watch) })
     }
 
-    /// What somebody who follows a kind has not been told yet.
+    /// The lines that the watch has not sent yet.
     pub fn news(&self, watch: &mut Watch) -> News {
         let mut lines = Vec::new();
         if watch.ended {
@@ -103,12 +103,12 @@ impl World {
         }
     }
 
-    /// From now on what happens to this kind reaches nobody who watches, until it is let through.
+    /// Holds back the events of this kind from all watches until the test releases them.
     pub fn hold_back(&mut self, kind: KindId) {
         self.held.insert(kind, self.store.version());
     }
 
-    /// Lets the next event of this kind through that was held back; false: there is none.
+    /// Releases the next event of this kind that is held back. The result is false if there is none.
     pub fn let_one_through(&mut self, kind: KindId) -> bool {
         let Some(told) = self.held.get(&kind).copied() else { return false };
         let next =
@@ -120,7 +120,7 @@ impl World {
         next.is_some()
     }
 
-    /// Lets everything of this kind through, from now on.
+    /// Releases all events of this kind and stops holding back.
     pub fn let_through(&mut self, kind: KindId) {
         self.held.remove(&kind);
         self.tell();
@@ -144,7 +144,7 @@ impl Watch {
             (false, true) => self.line(lines, "ADDED", &event.object),
             (true, true) => self.line(lines, "MODIFIED", &event.object),
             (true, false) if event.change == Change::Deleted => self.line(lines, "DELETED", &event.object),
-            // It left the selection: shown as it was when it still belonged to it.
+            // The object no longer matches the selector. The event has the last state that matched.
             (true, false) => {
                 let mut last = event.before.as_deref().cloned().unwrap_or_default();
                 object::meta_mut(&mut last)

@@ -1,5 +1,4 @@
-//! The wire between a client and the server: kube's own client on one end, the world on the other, and
-//! somebody in between who decides what becomes of each call.
+//! The connection between a client and the server. The client is kube's own. The wire applies a fate to each call.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -23,51 +22,51 @@ use super::refusal::Refusal;
 use super::watch::{News, Watch};
 use super::world::{Answer, Body, World};
 
-/// What becomes of a call.
+/// The fate of a call.
 #[derive(Clone, Debug)]
 pub enum Fate {
-    /// It is handled and answered.
+    /// The server handles the call and answers.
     Pass,
-    /// It is refused, and nothing happens.
+    /// The server refuses the call without an effect.
     Refuse(Refusal),
-    /// It is handled, and the answer says that it was refused.
+    /// The server handles the call, but the answer is an error.
     HandleAndRefuse(Refusal),
-    /// The connection breaks, and nothing happens.
+    /// The connection breaks without an effect.
     Break,
-    /// It is handled, and the connection breaks before the answer.
+    /// The server handles the call, and the connection breaks before the answer.
     HandleAndBreak,
-    /// Nothing happens, and nobody answers, until it is released.
+    /// The call has no effect and no answer until the test releases it.
     Hang,
-    /// It is handled, and nobody answers until it is released.
+    /// The server handles the call. The answer waits until the test releases it.
     HandleAndHang,
-    /// The connection breaks, and it is handled when it is released.
+    /// The connection breaks. The server handles the call when the test releases it.
     Delay,
 }
 
-/// Who decides what becomes of calls.
+/// The decision about the fates of calls.
 pub trait Faults: Send {
-    /// Before the call is handled. They are numbered from 1.
+    /// Called before the server handles the call. The first call has the number 1.
     fn before(&mut self, number: usize, call: &Call, world: &mut World) -> Fate;
 
-    /// After it was handled, and before anybody is told.
+    /// Called after the server handled the call, before the client receives the answer.
     fn after(&mut self, number: usize, call: &Call, answer: &Answer, world: &mut World) {
         let _ = (number, call, answer, world);
     }
 }
 
-/// Decides by looking at nothing but the call.
+/// A decision that depends only on the number and the call.
 impl<F: FnMut(usize, &Call) -> Fate + Send> Faults for F {
     fn before(&mut self, number: usize, call: &Call, _: &mut World) -> Fate {
         self(number, call)
     }
 }
 
-/// A client that nothing happens to.
+/// A client without faults.
 pub fn client(world: &Arc<Mutex<World>>) -> Client {
     Wire::new(world, "admin", |_, _: &Call| Fate::Pass).client()
 }
 
-/// The wire of one process. It can be cut, as when the process dies.
+/// The connection of one process. The test can cut it to simulate the death of the process.
 #[derive(Clone)]
 pub struct Wire {
     world: Arc<Mutex<World>>,
@@ -82,19 +81,19 @@ struct State {
     cut: bool,
 }
 
-/// A call that is not over yet.
+/// A call that the wire holds.
 struct Held {
     call: Call,
-    /// The answer, if it was handled already.
+    /// The answer, if the server has handled the call.
     answer: Option<Answer>,
-    /// Who waits for it, if anybody does.
+    /// The receiver of the answer, if the client still waits.
     reply: Option<oneshot::Sender<Answer>>,
 }
 
-/// What a client gets.
+/// The result that the client receives.
 type Received = Result<Response<UnsyncBoxBody<Bytes, io::Error>>, BoxError>;
 
-/// What is known of an answer when a call has been decided on.
+/// The result of a call after the decision.
 enum Outcome {
     Now(Answer),
     Broken,
@@ -114,7 +113,7 @@ impl Wire {
         Self { world: world.clone(), state: Arc::new(Mutex::new(state)) }
     }
 
-    /// kube's client on this wire. It must be made on a runtime.
+    /// A client on this wire. The caller must be inside of a Tokio runtime.
     pub fn client(&self) -> Client {
         let wire = self.clone();
         let service = tower::service_fn(move |request: Request<Sent>| {
@@ -124,30 +123,30 @@ impl Wire {
         Client::new(service, "default")
     }
 
-    /// How many calls there were.
+    /// The number of calls.
     pub fn calls(&self) -> usize {
         lock(&self.state).calls
     }
 
-    /// The calls that are not over, with their numbers.
+    /// The held calls, with their numbers.
     pub fn held(&self) -> Vec<(usize, Call)> {
         lock(&self.state).held.iter().map(|(number, held)| (*number, held.call.clone())).collect()
     }
 
-    /// Lets a call go on that was held: it is handled if it was not, and answered if somebody still waits.
+    /// Releases a held call. The server handles the call unless it has done so, and answers if the client still waits.
     pub fn release(&self, number: usize) {
         let held = lock(&self.state).held.remove(&number);
         if let Some(held) = held {
             let answer = held.answer.unwrap_or_else(|| self.handle(number, &held.call));
             if let Some(reply) = held.reply {
-                // Who no longer waits misses nothing.
+                // The send fails only if the client no longer waits.
                 let _ = reply.send(answer);
             }
         }
     }
 
-    /// Cuts it: whoever is on it hears nothing any more, and nothing that it says arrives. Calls that are held may
-    /// still be released.
+    /// Cuts the connection: the client receives no answer or event, and the server receives no call. The test can still
+    /// release held calls.
     pub fn cut(&self) {
         let mut state = lock(&self.state);
         state.cut = true;
@@ -240,7 +239,7 @@ impl Wire {
         Ok(response.header(http::header::CONTENT_TYPE, kind).body(body)?)
     }
 
-    /// The endless body of a watch.
+    /// The body of a watch. The body has no end.
     fn follow(&self, mut watch: Watch) -> UnsyncBoxBody<Bytes, io::Error> {
         let wire = self.clone();
         let frames = stream::poll_fn(move |context| {
@@ -269,7 +268,7 @@ fn broken() -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionReset, "connection reset by peer")
 }
 
-/// Locks; what a panicking holder left is the failure of the test that it ran in.
+/// Locks the mutex. A poisoned lock is ignored: the panic of the other holder already fails its test.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

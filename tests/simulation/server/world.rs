@@ -1,5 +1,5 @@
-//! The whole cluster as one value. A request goes in, an answer comes out; time is what its caller says, and
-//! chance is counted, so that the same requests give the same cluster.
+//! The cluster as a single value. A request goes in, an answer comes out. The caller sets the time. Random numbers come
+//! from a seed and a counter, so that the same requests produce the same cluster.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -16,38 +16,32 @@ use super::refusal::Refusal;
 use super::store::{Event, Key, Store};
 use super::watch::Watch;
 
-/// The version that the server says it has.
+/// The version that the server reports.
 const VERSION: (&str, &str) = ("1", "36");
 
-/// An answer.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// HTTP status.
     pub code: u16,
-    /// What is answered.
     pub body: Body,
 }
 
 /// The body of an answer.
 #[derive(Clone, Debug)]
 pub enum Body {
-    /// One object.
     Object(Object),
-    /// Many, as they are sent.
+    /// A list, as serialised JSON.
     List(Vec<u8>),
-    /// Text that is no object.
+    /// Text that is not an object.
     Text(&'static str),
-    /// Everything that happens from now on.
     Watch(Watch),
 }
 
 impl Answer {
-    /// An object.
     pub fn object(code: u16, object: Object) -> Self {
         Self { code, body: Body::Object(object) }
     }
 
-    /// The object of an answer that is one.
+    /// The object of an answer that has one.
     pub fn value(&self) -> Value {
         match &self.body {
             Body::Object(object) => (**object).clone(),
@@ -69,9 +63,8 @@ impl From<Refusal> for Answer {
 
 /// The cluster.
 pub struct World {
-    /// The time that everybody goes by. Whoever drives the world moves it on.
+    /// The time of all components. The driver of the world advances it.
     pub now: Timestamp,
-    /// Who may do what.
     pub access: Access,
     /// The name of a container that a webhook adds to each new pod.
     pub injects: Option<&'static str>,
@@ -83,7 +76,7 @@ pub struct World {
     listening: Vec<Waker>,
 }
 
-/// A world like it, with a history and a chance of its own from here on. Nobody watches it.
+/// The copy has its own history and random numbers from now on. No watch of the original belongs to the copy.
 impl Clone for World {
     fn clone(&self) -> Self {
         let (store, access, held) = (self.store.clone(), self.access.clone(), self.held.clone());
@@ -92,13 +85,14 @@ impl Clone for World {
 }
 
 impl World {
-    /// A cluster with our definitions and the namespaces `default` and `kube-system`, which have been there for long.
+    /// A cluster with our definitions and the namespaces `default` and `kube-system`, which were created long before
+    /// `now`.
     pub fn new(now: Timestamp, seed: u64) -> Self {
         static FIRST: LazyLock<World> = LazyLock::new(World::first);
         Self { now, seed, ..FIRST.clone() }
     }
 
-    /// The world that all others begin as: definitions are large, and made once.
+    /// The initial world. Other worlds are copies because the creation of the large definitions is slow.
     fn first() -> Self {
         let mut world = Self {
             now: Timestamp::UNIX_EPOCH,
@@ -121,7 +115,6 @@ impl World {
         world
     }
 
-    /// Answers a request.
     pub fn handle(&mut self, call: &Call) -> Answer {
         self.answer(call).unwrap_or_else(Answer::from)
     }
@@ -159,7 +152,7 @@ impl World {
         }
     }
 
-    /// The kind that a path leads to, if it is served now: one of ours needs its definition.
+    /// The kind that a path names, if the server serves it. A custom kind needs its definition.
     fn served(&self, call: &Call) -> Option<&'static Kind> {
         let kind = kinds().of_path(&call.group, &call.version, &call.resource)?;
         let defined = match kind.form {
@@ -169,7 +162,7 @@ impl World {
         defined.then_some(kind)
     }
 
-    /// What is said of a kind that is not served: a group of the server's own answers as an API does.
+    /// The error for a kind that is not served. The error for an unknown resource in a built-in group has another form.
     fn not_served(call: &Call) -> Refusal {
         let own = kinds().iter().any(|kind| kind.group == call.group && kind.definition().is_none());
         if own {
@@ -179,65 +172,62 @@ impl World {
         no_such_path()
     }
 
-    /// The definition of one of our kinds, as it stands in the cluster.
+    /// The stored definition of a custom kind.
     pub(super) fn definition(&self, kind: &Kind) -> Option<&Object> {
         self.store.get(&Key::new(kinds().at(id::DEFINITION), "", &kind.qualified()))
     }
 
-    /// An object by its kind, namespace (empty for what lives in none) and name.
+    /// An object by kind, namespace (empty: cluster-scoped) and name.
     pub fn get(&self, kind: KindId, namespace: &str, name: &str) -> Option<&Object> {
         self.store.get(&Key::new(kinds().at(kind), namespace, name))
     }
 
-    /// Objects and history.
     pub fn store(&self) -> &Store {
         &self.store
     }
 
-    /// Everything that happened and is not forgotten, in order. Whoever delivers events itself reads them here.
+    /// The events after the last compaction, in order. A test that delivers events itself reads them here.
     pub fn log(&self) -> &[Event] {
         self.store.log()
     }
 
-    /// Forgets what happened: whoever watches from an older version is told to list anew.
+    /// Discards the history. A watch from an older version must list again.
     pub fn compact(&mut self) {
         self.store.compact();
         self.tell();
     }
 
-    /// Ends all watches that are open, as their time limit does.
+    /// Ends all open watches, as their time limit does.
     pub fn hang_up(&mut self) {
         self.hung_up += 1;
         self.tell();
     }
 
-    /// Wakes whoever waits for news at the end of a watch.
+    /// Wakes all watches that wait for events.
     pub(super) fn tell(&mut self) {
         self.listening.drain(..).for_each(Waker::wake);
     }
 
-    /// Remembers who waits for news.
+    /// Registers a watch that waits for events.
     pub(super) fn listen(&mut self, waker: &Waker) {
         if !self.listening.iter().any(|known| known.will_wake(waker)) {
             self.listening.push(waker.clone());
         }
     }
 
-    /// Stores an object.
     pub(super) fn put(&mut self, key: Key, value: Value) -> Object {
         let object = self.store.put(key, value);
         self.tell();
         object
     }
 
-    /// Removes an object.
     pub(super) fn remove(&mut self, key: &Key) -> Option<Object> {
         let object = self.store.remove(key);
         self.tell();
         object
     }
 
-    /// The next number that nobody can foresee, but that is the same in every run with the same seed.
+    /// The next pseudo-random number. The sequence depends only on the seed.
     pub(super) fn draw(&mut self) -> u64 {
         self.drawn += 1;
         let mut bits = self.seed.wrapping_add(self.drawn.wrapping_mul(0x9e37_79b9_7f4a_7c15));
@@ -246,7 +236,6 @@ impl World {
         bits ^ (bits >> 31)
     }
 
-    /// A new UID.
     pub(super) fn new_uid(&mut self) -> String {
         let (high, low) = (self.draw(), self.draw());
         format!(
@@ -259,7 +248,7 @@ impl World {
         )
     }
 
-    /// Refuses what is made in a namespace that is not there, or not for long.
+    /// Refuses a create in a namespace that does not exist or is being deleted.
     pub(super) fn namespace_takes(&self, kind: &Kind, namespace: &str, name: &str) -> Result<(), Refusal> {
         if !kind.namespaced {
             return Ok(());
@@ -282,12 +271,12 @@ impl World {
     }
 }
 
-/// A path that leads nowhere.
+/// The error for an unknown path.
 fn no_such_path() -> Refusal {
     Refusal::new(404, "", "404 page not found")
 }
 
-/// Refuses an object that says that it is somewhere else than the request.
+/// Refuses an object whose namespace differs from the namespace in the path.
 pub(super) fn in_place(call: &Call, kind: &Kind, object: &mut Value) -> Result<(), Refusal> {
     let said = object::namespace(object);
     if said.is_empty() {

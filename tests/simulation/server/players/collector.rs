@@ -1,7 +1,8 @@
-//! The garbage collector: what is owned by nobody that is there goes; owners that want to go last wait for what
-//! they own; owners that want to leave it behind let it go first.
+//! The garbage collector. An object is deleted if none of its owners exists. An owner with the policy `Foreground` is
+//! removed after its dependents. An owner with the policy `Orphan` is removed after its dependents no longer refer to
+//! it.
 //!
-//! An owner is the object with the UID that is named, and no other of the same name.
+//! The UID identifies an owner. Another object with the same name is not the owner.
 
 use serde_json::Value;
 
@@ -21,7 +22,7 @@ pub(super) fn steps(world: &World, steps: &mut Vec<Step>) {
     }
 }
 
-/// Looks at an object once.
+/// Processes an object once.
 pub fn collect(world: &mut World, key: &Key) {
     let Some(object) = world.store().get(key).cloned() else { return };
     match decide(world, key, &object) {
@@ -39,18 +40,18 @@ pub fn collect(world: &mut World, key: &Key) {
                 propagation: Some(propagation),
                 grace: None,
             };
-            // It was read a moment ago.
+            // The delete cannot fail: the collector has just read the object.
             let _ = world.delete(key, &deletion);
         }
     }
 }
 
 enum Verdict {
-    /// The finalizer of the collector has done its part.
+    /// Remove the finalizer of the collector from the object.
     TakeOff(&'static str),
-    /// These no longer name those owners.
+    /// Remove the references to these owners from these dependents.
     Disown(Vec<Key>, Vec<String>),
-    /// It goes.
+    /// Delete the object.
     Delete(Propagation),
 }
 
@@ -111,11 +112,11 @@ fn uid_of(reference: &Value) -> String {
     reference["uid"].as_str().unwrap_or_default().to_owned()
 }
 
-/// The very owner that a reference of an object in this namespace names.
+/// The owner with the UID in a reference of an object in this namespace.
 fn owner<'a>(world: &'a World, namespace: &str, reference: &Value) -> Option<&'a Object> {
     let text = |field: &str| reference[field].as_str().unwrap_or_default();
     let kind = kinds().of_object(text("apiVersion"), text("kind"))?;
-    // What lives in no namespace is owned by nothing that lives in one.
+    // A cluster-scoped object cannot have a namespaced owner.
     if kind.namespaced && namespace.is_empty() {
         return None;
     }
@@ -123,7 +124,7 @@ fn owner<'a>(world: &'a World, namespace: &str, reference: &Value) -> Option<&'a
     (object::uid(found) == text("uid")).then_some(found)
 }
 
-/// What names this very object as an owner.
+/// The objects that refer to this object as an owner, by UID.
 fn dependents<'a>(world: &'a World, key: &Key, object: &Object) -> Vec<(&'a Key, &'a Object)> {
     let uid = object::uid(object);
     let within = |other: &Key| key.namespace().is_empty() || key.namespace() == other.namespace();
@@ -136,7 +137,7 @@ fn blocks(dependent: &Value, uid: &str) -> bool {
 }
 
 fn disown(world: &mut World, key: &Key, uids: &[String]) {
-    // One that is gone names nobody.
+    // A dependent that is already removed has no references.
     let _ = world.change(key, Part::Main, |object| {
         let meta = object::meta_mut(object);
         if let Some(Value::Array(references)) = meta.get_mut("ownerReferences") {

@@ -1,5 +1,5 @@
-//! The controller of definitions: from the moment that one is wound up nothing new of its kind is made; all that
-//! there is goes; then so does the definition.
+//! The controller of definitions. While a definition is being deleted, the server refuses new objects of its kind. The
+//! controller deletes the existing objects, then removes the finalizer of the definition.
 
 use super::super::delete::{CLEANUP, Deletion};
 use super::super::kinds::{id, kinds};
@@ -15,14 +15,14 @@ pub(super) fn steps(world: &World, steps: &mut Vec<Step>) {
         }
         let Some(kind) = kinds().defined_by(key.name()) else { continue };
         let mut objects = world.store().of_kind(kind.id).peekable();
-        // It waits for those that were asked to go and are held.
+        // The definition waits for objects that are being deleted but have a finalizer.
         if objects.peek().is_none() || objects.any(|(_, object)| !object::is_going(object)) {
             steps.push(Step::Undefine(key.clone()));
         }
     }
 }
 
-/// Does what comes next.
+/// Does the next step of the deletion of a definition.
 pub fn undefine(world: &mut World, key: &Key) {
     let Some(kind) = kinds().defined_by(key.name()) else { return };
     let keys: Vec<Key> = world.store().of_kind(kind.id).map(|(key, _)| key.clone()).collect();
@@ -30,7 +30,7 @@ pub fn undefine(world: &mut World, key: &Key) {
         take_off(world, key, CLEANUP);
     }
     for key in keys {
-        // What it cannot delete it finds again.
+        // The next step retries a delete that fails.
         let _ = world.delete(&key, &Deletion::default());
     }
 }

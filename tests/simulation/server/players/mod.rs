@@ -1,7 +1,7 @@
-//! Those who live in a cluster besides the operator: its controllers and its node.
+//! The players: the controllers and the node of the cluster, without the operator.
 //!
-//! Each is a set of steps. [`steps`] names all that somebody would take now, [`take`] takes one. Whoever runs the
-//! world chooses which and when; [`rest`] takes them in order until nobody has anything to do.
+//! Each player is a set of steps. [`steps`] lists all possible steps, and [`take`] executes one. The driver of the
+//! world chooses the step and the moment. [`rest`] executes steps in order until no step is left.
 
 pub mod collector;
 pub mod definitions;
@@ -16,32 +16,32 @@ use super::object;
 use super::store::Key;
 use super::world::World;
 
-/// A step of somebody.
+/// A step of a player.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// The garbage collector looks at an object.
+    /// The garbage collector processes an object.
     Collect(Key),
-    /// The namespace controller does what comes next with a namespace that is on its way out.
+    /// The namespace controller does the next pass of the deletion of a namespace.
     Empty(namespaces::Pass),
-    /// The controller of definitions does what comes next with one that is on its way out.
+    /// The controller of definitions does the next step of the deletion of a definition.
     Undefine(Key),
     /// The scheduler binds a pod to the node.
     Bind(Key),
     /// The node starts a pod.
     Start(Key),
-    /// The node ends a pod that is asked to end.
+    /// The node stops the containers of a pod that is being deleted.
     End(Key),
-    /// The node lets go of a pod that ended.
+    /// The node removes a pod after its containers have ended.
     LetGo(Key),
-    /// A pod whose node is no more is removed by force.
+    /// A controller force-deletes a pod whose node is gone.
     Forget(Key),
-    /// A claim gets a volume.
+    /// The volume controller binds a claim to a volume.
     Provision(Key),
-    /// A volume learns that its claim grew.
+    /// The volume controller writes the new size of a claim to its status.
     Grow(Key),
-    /// A claim that is on its way out, and that no pod uses, is no longer protected.
+    /// The volume controller removes the protection from a claim that is being deleted and that no pod uses.
     Unprotect(Key),
-    /// A volume whose claim is gone is released, and goes with it or stays.
+    /// The volume controller releases a volume after the removal of its claim, then deletes or keeps the volume.
     Reclaim(Key),
 }
 
@@ -65,7 +65,7 @@ impl fmt::Display for Step {
     }
 }
 
-/// All that somebody would do now, in an order that is always the same.
+/// The possible steps, in a deterministic order.
 pub fn steps(world: &World) -> Vec<Step> {
     let mut steps = Vec::new();
     node::steps(world, &mut steps);
@@ -76,7 +76,7 @@ pub fn steps(world: &World) -> Vec<Step> {
     steps
 }
 
-/// Takes a step. One that has nothing to do any more does nothing.
+/// Executes a step. A step that is no longer possible has no effect.
 pub fn take(world: &mut World, step: &Step) {
     match step {
         Step::Collect(key) => collector::collect(world, key),
@@ -94,10 +94,10 @@ pub fn take(world: &mut World, step: &Step) {
     }
 }
 
-/// Takes steps, the first one each time, until nobody has anything to do.
+/// Executes the first possible step repeatedly until no step is left.
 ///
 /// # Panics
-/// When that takes more than `at_most` steps: somebody then goes round in circles.
+/// The function panics after `at_most` steps: the players are then in an endless loop.
 pub fn rest(world: &mut World, at_most: usize) {
     for _ in 0..at_most {
         let Some(step) = steps(world).into_iter().next() else { return };
@@ -106,9 +106,9 @@ pub fn rest(world: &mut World, at_most: usize) {
     panic!("not at rest after {at_most} steps; next: {:?}", steps(world));
 }
 
-/// Takes one finalizer off an object.
+/// Removes one finalizer from an object.
 fn take_off(world: &mut World, key: &Key, finalizer: &str) {
-    // Whoever was faster has done it.
+    // The change fails only if another player has removed the finalizer before.
     let _ = world.change(key, super::update::Part::Main, |object| {
         let left: Vec<String> =
             object::finalizers(object).filter(|one| *one != finalizer).map(str::to_owned).collect();

@@ -1,5 +1,5 @@
-//! The namespace controller: the pods of a namespace that is on its way out go first, then everything else, one
-//! kind at a time; when nothing is left, so does the namespace.
+//! The namespace controller. In a namespace that is being deleted, the controller deletes the pods first, then the
+//! other objects, one kind per pass. It removes the namespace after the last object.
 
 use std::fmt;
 
@@ -11,12 +11,11 @@ use super::super::update::Part;
 use super::super::world::World;
 use super::Step;
 
-/// What comes next with a namespace.
+/// The next pass of the deletion of a namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pass {
-    /// The namespace.
     pub namespace: String,
-    /// The kind whose objects go; `None`: nothing is left, and the namespace goes.
+    /// The kind to delete; `None`: no object is left, and the namespace is finalized.
     pub kind: Option<KindId>,
 }
 
@@ -53,11 +52,10 @@ pub(super) fn steps(world: &World, steps: &mut Vec<Step>) {
     }
 }
 
-/// Makes a pass.
 pub fn pass(world: &mut World, pass: &Pass) {
     let Some(kind) = pass.kind else {
         let key = Key::new(kinds().at(id::NAMESPACE), "", &pass.namespace);
-        // One that is gone is gone.
+        // The change fails only if the namespace is already removed.
         let _ = world.change(&key, Part::Finalize, |namespace| {
             namespace["spec"] = serde_json::json!({});
         });
@@ -66,7 +64,7 @@ pub fn pass(world: &mut World, pass: &Pass) {
     let keys: Vec<Key> = world.store().within(kind, &pass.namespace).map(|(key, _)| key.clone()).collect();
     let deletion = Deletion { propagation: Some(Propagation::Background), ..Deletion::default() };
     for key in keys {
-        // What it cannot delete it finds again in the next pass.
+        // The next pass retries a delete that fails.
         let _ = world.delete(&key, &deletion);
     }
 }

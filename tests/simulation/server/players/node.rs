@@ -1,5 +1,5 @@
-//! The scheduler and the one node. Pods start, become ready and end as they are asked; whatever else becomes of
-//! them is said by whoever runs the world.
+//! The scheduler and the single node. Pods start, become ready and end as their objects require. The driver of the
+//! world requests all other events of a pod.
 
 use serde_json::{Value, json};
 
@@ -11,10 +11,9 @@ use super::super::update::Part;
 use super::super::world::World;
 use super::Step;
 
-/// The node.
 pub const NODE: &str = "node";
 
-/// An address that leads nowhere (RFC 5737).
+/// An address without a route (RFC 5737).
 const ADDRESS: &str = "203.0.113.1";
 
 /// An image that no registry has.
@@ -23,7 +22,7 @@ pub const ABSENT: &str = "nowhere.invalid/absent:1";
 /// An image whose process exits with code 0 when it receives SIGTERM.
 pub const OBEDIENT: &str = "obedient";
 
-/// Lets the node join the cluster.
+/// Creates the node.
 pub fn join(world: &mut World) {
     let node = json!({"metadata": {"name": NODE}, "spec": {}});
     let made = world.create(id::NODE, "", node);
@@ -41,9 +40,9 @@ pub(super) fn steps(world: &World, steps: &mut Vec<Step>) {
                 steps.push(Step::Forget(key.clone()));
             }
         } else if node.is_some_and(|node| node != NODE) {
-            // Somebody else's.
+            // The pod belongs to another node.
         } else if object::is_going(pod) {
-            // With no grace left the node has done its part; what holds the pod is somebody's finalizer.
+            // With a grace period of 0 the work of the node is done; a finalizer of another controller holds the pod.
             if object::grace(pod).is_some_and(|grace| grace > 0) {
                 steps.push(if ended || phase == "Pending" {
                     Step::LetGo(key.clone())
@@ -64,7 +63,7 @@ fn scheduled(pod: &Value) -> bool {
     pod["spec"]["schedulerName"] == "default-scheduler"
 }
 
-/// Whether every claim of a pod is bound, and stays.
+/// Whether every claim of a pod is bound and not being deleted.
 fn has_volumes(world: &World, key: &Key, pod: &Value) -> bool {
     let volumes = pod["spec"]["volumes"].as_array().into_iter().flatten();
     let mut claims = volumes.filter_map(|volume| volume["persistentVolumeClaim"]["claimName"].as_str());
@@ -74,13 +73,12 @@ fn has_volumes(world: &World, key: &Key, pod: &Value) -> bool {
     })
 }
 
-/// Binds a pod.
 pub fn bind(world: &mut World, key: &Key) {
-    // One that is gone, or bound, needs nobody.
+    // The bind fails only for a pod that is removed or already bound.
     let _ = world.bind_to(key, "", NODE);
 }
 
-/// Starts a pod: it runs, and is ready at once. A pod with an absent image waits for the image.
+/// Starts a pod. The pod runs and is ready immediately. A pod with an absent image waits for the image.
 pub fn start(world: &mut World, key: &Key) {
     report(world, key, |pod, now| {
         if has_image(pod, ABSENT) {
@@ -100,8 +98,8 @@ pub fn start(world: &mut World, key: &Key) {
     });
 }
 
-/// Ends the containers of a pod by themselves, with this exit code and termination message. An injected container
-/// runs on.
+/// Ends the containers of a pod without a delete, with this exit code and termination message. An injected container
+/// continues to run.
 pub fn exit(world: &mut World, key: &Key, code: i32, message: &str) {
     let injected = world.injects;
     report(world, key, |pod, now| {
@@ -118,7 +116,7 @@ pub fn exit(world: &mut World, key: &Key, code: i32, message: &str) {
     });
 }
 
-/// Reboots the node under a pod: each container and init container has restarted once, and is not ready yet.
+/// Reboots the node of a pod: each container and init container has restarted once, and is not ready yet.
 pub fn reboot(world: &mut World, key: &Key) {
     report(world, key, |pod, now| {
         let last = json!({"terminated": {"exitCode": 255, "reason": "Unknown", "startedAt": now, "finishedAt": now}});
@@ -139,7 +137,7 @@ pub fn reboot(world: &mut World, key: &Key) {
     });
 }
 
-/// Makes the containers of a pod ready again after a reboot.
+/// Sets the containers of a pod to ready after a reboot.
 pub fn recover(world: &mut World, key: &Key) {
     report(world, key, |pod, now| {
         let mut containers = pod["status"]["containerStatuses"].clone();
@@ -165,7 +163,7 @@ pub fn evict_by_api(world: &mut World, key: &Key) {
     let _ = world.delete(key, &Deletion::default());
 }
 
-/// Evicts a pod, as a node under pressure does.
+/// Evicts a pod, as a node under resource pressure does.
 pub fn evict(world: &mut World, key: &Key) {
     report(world, key, |pod, now| {
         let mut status = ended(pod, if has_image(pod, OBEDIENT) { 0 } else { 137 }, "", now);
@@ -179,26 +177,26 @@ pub fn evict(world: &mut World, key: &Key) {
     });
 }
 
-/// Ends a pod that is asked to end.
+/// Ends the containers of a pod that is being deleted.
 pub fn end(world: &mut World, key: &Key) {
     report(world, key, |pod, now| ended(pod, if has_image(pod, OBEDIENT) { 0 } else { 143 }, "", now));
 }
 
-/// Lets go of a pod whose containers have ended.
+/// Removes a pod whose containers have ended.
 pub fn let_go(world: &mut World, key: &Key) {
     let Some(pod) = world.store().get(key) else { return };
     let uid = Some(object::uid(pod).to_owned());
     let _ = world.delete(key, &Deletion { grace: Some(0), uid, ..Deletion::default() });
 }
 
-/// Removes a pod whose node is no more.
+/// Removes a pod whose node is gone.
 pub fn forget(world: &mut World, key: &Key) {
     let_go(world, key);
 }
 
 fn report(world: &mut World, key: &Key, status: impl FnOnce(&Value, &Value) -> Value) {
     let now = object::seconds(world.now);
-    // The node says nothing of a pod that is gone.
+    // The node reports nothing about a removed pod.
     let _ = world.change(key, Part::Status, |pod| {
         let told = status(pod, &now);
         if let (Some(old), Value::Object(told)) = (pod["status"].as_object_mut(), told) {

@@ -1,5 +1,5 @@
-//! Those who look after volumes: every claim gets one of its own, of its class; it goes with its claim, or stays
-//! behind, as its class says.
+//! The volume controllers. Each claim receives its own volume of its class. After the removal of the claim, the class
+//! decides whether the volume is deleted.
 
 use serde_json::{Value, json};
 
@@ -12,7 +12,7 @@ use super::super::volumes::{CLAIM_PROTECTION, VOLUME_PROTECTION};
 use super::super::world::World;
 use super::{Step, take_off};
 
-/// Lets there be a class of volumes that is taken where a claim names none.
+/// Creates a default storage class.
 pub fn offer(world: &mut World, class: &str, reclaim: &str, grows: bool) {
     let class = json!({
         "metadata": {"name": class, "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}},
@@ -59,7 +59,7 @@ fn class_of<'a>(world: &'a World, claim: &Value) -> Option<&'a Value> {
     world.get(id::CLASS, "", class).map(|class| &**class)
 }
 
-/// Whether a pod that has a node uses the claim.
+/// Whether a scheduled pod uses the claim.
 fn in_use(world: &World, key: &Key) -> bool {
     let uses = |pod: &Value| {
         let mut volumes = pod["spec"]["volumes"].as_array().into_iter().flatten();
@@ -69,7 +69,7 @@ fn in_use(world: &World, key: &Key) -> bool {
     pods.any(|(_, pod)| pod["spec"].get("nodeName").is_some() && uses(pod))
 }
 
-/// The very claim that a volume is for.
+/// The claim with the UID in the `claimRef` of a volume.
 fn claim_of<'a>(world: &'a World, volume: &Value) -> Option<&'a Value> {
     let reference = &volume["spec"]["claimRef"];
     let text = |field: &str| reference[field].as_str().unwrap_or_default();
@@ -77,7 +77,7 @@ fn claim_of<'a>(world: &'a World, volume: &Value) -> Option<&'a Value> {
     (object::uid(claim) == text("uid")).then_some(&**claim)
 }
 
-/// The volume that somebody made for this claim.
+/// The volume whose `claimRef` a user has set to this claim in advance.
 fn meant_for<'a>(world: &'a World, key: &Key, claim: &Value) -> Option<&'a Key> {
     let mut volumes = world.store().of_kind(id::VOLUME).filter(|(_, volume)| !object::is_going(volume));
     let found = volumes.find(|(_, volume)| {
@@ -90,7 +90,7 @@ fn meant_for<'a>(world: &'a World, key: &Key, claim: &Value) -> Option<&'a Key> 
     found.map(|(key, _)| key)
 }
 
-/// Gives a claim the volume that is meant for it, or a new one of its class.
+/// Binds a claim to the volume that refers to it, or to a new volume of its class.
 pub fn provision(world: &mut World, key: &Key) {
     let Some(claim) = world.store().get(key).cloned() else { return };
     let name = match meant_for(world, key, &claim) {
@@ -102,7 +102,7 @@ pub fn provision(world: &mut World, key: &Key) {
     };
     let volume = Key::new(kinds().at(id::VOLUME), "", &name);
     let reference = reference(key, &claim);
-    // Whoever changed them meanwhile is looked at again.
+    // The next step retries a change that fails.
     let _ = world.change(&volume, Part::Main, |volume| volume["spec"]["claimRef"] = reference);
     let _ = world.change(&volume, Part::Status, |volume| volume["status"] = json!({"phase": "Bound"}));
     let capacity = world.store().get(&volume).map(|volume| volume["spec"]["capacity"].clone());
@@ -127,7 +127,7 @@ fn reference(key: &Key, claim: &Value) -> Value {
     })
 }
 
-/// Makes a volume for a claim, of its class.
+/// Creates a volume of the class of a claim.
 fn make(world: &mut World, key: &Key, claim: &Value) -> Option<String> {
     let class = class_of(world, claim)?;
     let name = format!("pvc-{}", object::uid(claim));
@@ -145,19 +145,18 @@ fn make(world: &mut World, key: &Key, claim: &Value) -> Option<String> {
     Some(name)
 }
 
-/// Lets the volume of a claim grow to what the claim asks for.
+/// Sets the capacity of a claim to the requested size.
 pub fn grow(world: &mut World, key: &Key) {
     let _ = world.change(key, Part::Status, |claim| {
         claim["status"]["capacity"]["storage"] = requested(claim).clone();
     });
 }
 
-/// No pod uses the claim any more.
 pub fn unprotect(world: &mut World, key: &Key) {
     take_off(world, key, CLAIM_PROTECTION);
 }
 
-/// Does what comes next with a volume whose claim is gone.
+/// Does the next step with a volume whose claim is gone.
 pub fn reclaim(world: &mut World, key: &Key) {
     let Some(volume) = world.store().get(key).cloned() else { return };
     if object::is_going(&volume) {
