@@ -1,5 +1,5 @@
-//! Actors besides the person of a story: another tenant, tools that apply and restore objects, an autoscaler, and a
-//! node that reboots.
+//! Actors besides the user of a story: another tenant, tools that apply and restore objects, an autoscaler, and a node
+//! that reboots.
 
 use std::collections::BTreeMap;
 
@@ -18,8 +18,8 @@ use crate::server::world::World;
 /// Namespaces of the other tenant: the names sort before and after the namespace of the story.
 pub const TENANTS: [&str; 2] = ["a-tenant", "z-tenant"];
 
-/// A tenant creates objects in its own namespaces that claim to belong to the town and the agent of the story: pods, one
-/// of them finished, a claim, a Service, a Secret and an agent.
+/// A tenant creates objects in its own namespaces that claim to belong to the town and the agent of the story: pods
+/// (one of them finished), a claim, a Service, a Secret and an agent.
 pub fn forge(world: &mut World, town: &str, agent: &str) {
     let owner = |kind: usize, name: &str| find(world, kind, name).map(|owner| uid(owner).to_owned());
     let (Some(town_uid), Some(agent_uid)) = (owner(town_kind(), town), owner(agent_kind(), agent)) else {
@@ -52,7 +52,7 @@ pub fn forge(world: &mut World, town: &str, agent: &str) {
     }
 }
 
-/// How many objects the other tenant has that claim to belong to somebody else and that nobody deletes.
+/// The number of objects of the other tenant that claim another owner and are not being deleted.
 pub fn forged(world: &World) -> usize {
     let all = world.store().all();
     let theirs = all.filter(|(key, object)| {
@@ -61,8 +61,8 @@ pub fn forged(world: &World) -> usize {
     theirs.filter(|(key, _)| key.name().starts_with("forged")).count()
 }
 
-/// A GitOps tool that tracks objects by the label `app.kubernetes.io/instance` deletes what carries the name of its
-/// application, has no owner, and is not in git.
+/// A GitOps tool that tracks objects by the label `app.kubernetes.io/instance` deletes objects that carry the name of
+/// its application, have no owner, and are not in git.
 pub fn prune(world: &mut World, application: &str) {
     let kinds = [id::POD, id::CLAIM, id::SERVICE, id::SECRET];
     let all = kinds.into_iter().flat_map(|kind| world.store().of_kind(kind));
@@ -76,9 +76,9 @@ pub fn prune(world: &mut World, application: &str) {
     }
 }
 
-/// A backup tool creates the towns, the agents, the claims and the pods again that the namespace had, as they were before
-/// their deletion. It removes owner references, status, node and volume, and keeps labels and finalizers, as Velero does;
-/// an object with the label `velero.io/exclude-from-backup` is not in the backup, and one that exists is skipped.
+/// A backup tool recreates the towns, agents, claims and pods of the namespace in their state before the deletion. As
+/// Velero does, the tool removes owner references, status, node and volume, and keeps labels and finalizers. The tool
+/// skips existing objects, and objects with the label `velero.io/exclude-from-backup`.
 pub fn restore(world: &mut World) {
     let kinds_of_backup = [town_kind(), agent_kind(), id::CLAIM, id::POD];
     let mut saved: BTreeMap<Key, Value> = BTreeMap::new();
@@ -111,7 +111,7 @@ pub fn restore(world: &mut World) {
     }
 }
 
-/// How many pods an agent ever had.
+/// The number of pods that an agent has had.
 pub fn pods_of(world: &World, agent: &str) -> usize {
     let Some(owner) = find(world, agent_kind(), agent).map(|agent| uid(agent).to_owned()) else { return 0 };
     let added = world.log().iter().filter(|event| event.change == Change::Added && event.key.kind == id::POD);
@@ -119,14 +119,14 @@ pub fn pods_of(world: &World, agent: &str) -> usize {
     added.filter(|event| event.key.namespace() == NAMESPACE && own(&event.object)).count()
 }
 
-/// How many objects of a kind with our label were ever created in the namespace of the story.
+/// The number of objects of a kind with our label that were created in the namespace of the story.
 pub fn created(world: &World, kind: usize) -> usize {
     let added = world.log().iter().filter(|event| event.change == Change::Added && event.key.kind == kind);
     let ours = |object: &Value| label(object, names::INSTALL) == Some(INSTALL);
     added.filter(|event| event.key.namespace() == NAMESPACE && ours(&event.object)).count()
 }
 
-/// Does this with the pod of a town or an agent.
+/// Applies the function to the pod of a town or an agent.
 pub fn with_pod(world: &mut World, kind: usize, name: &str, act: fn(&mut World, &Key)) {
     if let Some((key, _)) = pod_of(world, kind, name) {
         act(world, &key);

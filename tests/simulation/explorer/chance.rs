@@ -1,11 +1,10 @@
-//! Chance that can be had again: the same seed gives the same numbers (SplitMix64).
+//! Reproducible random numbers (SplitMix64): the same seed gives the same numbers.
 
-/// A source of numbers.
+/// A random number generator.
 #[derive(Clone, Copy, Debug)]
 pub struct Chance(u64);
 
 impl Chance {
-    /// From a seed.
     pub fn of(seed: u64) -> Self {
         Self(seed)
     }
@@ -18,18 +17,18 @@ impl Chance {
         bits ^ (bits >> 31)
     }
 
-    /// A number below `bound`, which is not 0.
+    /// A number below `bound`. `bound` must not be 0.
     pub fn below(&mut self, bound: usize) -> usize {
         let bound = u64::try_from(bound).expect("a small number");
         usize::try_from(self.next() % bound).expect("a small number")
     }
 
-    /// Once in so many times.
+    /// True with the probability `1 / times`.
     pub fn once_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }
 
-    /// One of them.
+    /// A random element.
     pub fn one_of<T: Copy>(&mut self, all: &[T]) -> T {
         all[self.below(all.len())]
     }

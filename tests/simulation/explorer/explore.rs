@@ -1,4 +1,4 @@
-//! Everything that can go wrong in a story, one after the other.
+//! Runs a story repeatedly, each time with another fault.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -13,16 +13,16 @@ use super::run::{End, HandOver, Plan, run};
 use super::scenario::Scenario;
 use crate::server::call::Call;
 
-/// How much was looked at.
+/// The amount of work of an exploration.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     /// Runs.
     pub runs: usize,
-    /// Moves in all of them.
+    /// Moves in all runs.
     pub moves: usize,
-    /// Requests in all of them.
+    /// Requests in all runs.
     pub calls: usize,
-    /// Different ends.
+    /// Different final states.
     pub ends: BTreeSet<String>,
 }
 
@@ -33,13 +33,11 @@ impl fmt::Display for Report {
     }
 }
 
-/// Something that does not hold, and how it came to that.
+/// A violation and the plan that leads to it.
 pub struct Found {
-    /// What went wrong.
     pub plan: Plan,
-    /// What does not hold.
     pub violation: Violation,
-    /// How long the way to it is.
+    /// The number of moves before the violation.
     pub moves: usize,
     story: &'static str,
     told: Vec<String>,
@@ -59,23 +57,21 @@ impl fmt::Debug for Found {
     }
 }
 
-/// Runs of one story.
+/// The runs of one story.
 pub struct Explorer<'a> {
     scenario: &'a Scenario,
-    /// How it ends when nothing goes wrong.
+    /// The final state without faults.
     reference: Option<BTreeMap<String, Value>>,
     until: Option<Instant>,
-    /// What of all that can go wrong with a request is tried.
+    /// Selects the faults to run for a request.
     tries: fn(Fault, &Call) -> bool,
-    /// Go on after something was found, to find the shortest way to it.
+    /// Continue after a violation, to find the plan with the fewest moves.
     thorough: bool,
     found: Option<Found>,
-    /// What was looked at.
     pub report: Report,
 }
 
 impl<'a> Explorer<'a> {
-    /// Of a story.
     pub fn of(scenario: &'a Scenario) -> Self {
         Self {
             scenario,
@@ -88,25 +84,25 @@ impl<'a> Explorer<'a> {
         }
     }
 
-    /// Ends after so much time, whatever is left to look at.
+    /// Stops after this time, even if runs are left.
     pub fn within(mut self, time: Duration) -> Self {
         self.until = Some(Instant::now() + time);
         self
     }
 
-    /// Tries only some of what can go wrong with a request.
+    /// Limits the faults to those that the function accepts.
     pub fn tries(&mut self, tries: fn(Fault, &Call) -> bool) {
         self.tries = tries;
     }
 
-    /// Looks for the shortest way to what it finds.
+    /// Searches for the violation with the fewest moves.
     #[cfg(feature = "mutations")]
     pub fn thorough(mut self) -> Self {
         self.thorough = true;
         self
     }
 
-    /// What was found.
+    /// The report, or the violation.
     pub fn found(self) -> Result<Report, Box<Found>> {
         self.found.map_or(Ok(self.report), |found| Err(Box::new(found)))
     }
@@ -115,7 +111,7 @@ impl<'a> Explorer<'a> {
         (self.found.is_some() && !self.thorough) || self.until.is_some_and(|until| Instant::now() > until)
     }
 
-    /// One run; `None` where it broke an invariant.
+    /// Runs the story once; `None` if the run violates an invariant.
     fn try_plan(&mut self, plan: &Plan) -> Option<End> {
         let mut end = run(self.scenario, plan, false);
         self.report.runs += 1;
@@ -137,7 +133,7 @@ impl<'a> Explorer<'a> {
         }
     }
 
-    /// I8. The end is the one of the run in which nothing went wrong.
+    /// I8. The final state equals the final state of the run without faults.
     fn compare(&mut self, end: &End) -> Option<Violation> {
         let form = normal_form(&end.world);
         self.report.ends.insert(serde_json::to_string(&form).expect("JSON"));
@@ -152,25 +148,25 @@ impl<'a> Explorer<'a> {
         (!differ.is_empty()).then(|| broken(Invariant::EventuallyStable, differ.join("\n    ")))
     }
 
-    /// Nothing goes wrong. What comes in between comes before anything has happened.
+    /// The plan without faults. An interruption occurs before the first request.
     fn base(&self) -> Plan {
         Plan { interrupt: self.interrupted_at(1), ..Plan::default() }
     }
 
-    /// Before which request the story is interrupted, if it can be.
+    /// The request before which the interruption occurs, if the story has one.
     fn interrupted_at(&self, number: usize) -> Option<usize> {
         self.scenario.interruption.is_some().then_some(number)
     }
 
-    /// The run in which nothing goes wrong.
+    /// The run without faults.
     pub fn reference(&mut self) -> Option<End> {
         self.try_plan(&self.base())
     }
 
-    /// The run in which nothing goes wrong, twice: it is the same. It is told, if that is wished.
+    /// Runs the story without faults twice and compares the requests. Prints the story on request.
     pub fn told(&mut self, tell: bool) {
         let (Some(one), Some(other)) = (self.reference(), self.reference()) else { return };
-        // An event is named after the machine's time.
+        // The name of an event contains the real time.
         let plain = |text: &str| text.split_once(" events ").map_or(text, |(verb, _)| verb).to_owned();
         let said = |end: &End| end.calls.iter().map(|(call, _)| plain(&call.to_string())).collect::<Vec<_>>();
         assert_eq!(said(&one), said(&other), "a run cannot be told again");
@@ -180,9 +176,9 @@ impl<'a> Explorer<'a> {
         }
     }
 
-    /// What is tried of all that can go wrong with the requests of a run after so many, each by its number. A read
-    /// that meets a cluster that it has met before is asked in vain once more: what fails there failed before. A
-    /// process that is killed when nothing has happened since it could have been is killed there.
+    /// The faults to run after the request `after`, each with the number of its request. Redundant faults are omitted:
+    /// a failed read is redundant if the same read met the same cluster before; a kill is redundant if nothing has
+    /// happened since the last possible kill.
     fn faults(&self, end: &End, after: usize) -> Vec<(usize, Fault)> {
         let mut met = BTreeSet::new();
         let mut killed_at = None;
@@ -201,10 +197,10 @@ impl<'a> Explorer<'a> {
         all
     }
 
-    /// Every request of the story, with everything that can go wrong with it.
+    /// Applies each fault to each request of the story.
     pub fn every_crash_point(&mut self) {
         if self.scenario.interruption.is_some() {
-            // Told again for every moment that it may come in.
+            // `every_interruption` covers this story.
             return;
         }
         let Some(reference) = self.reference() else { return };
@@ -216,7 +212,7 @@ impl<'a> Explorer<'a> {
         }
     }
 
-    /// The story interrupted before every request, and what can go wrong with that request.
+    /// Interrupts the story before each request, and applies each fault to that request.
     pub fn every_interruption(&mut self) {
         if self.scenario.interruption.is_none() {
             return;
@@ -239,7 +235,7 @@ impl<'a> Explorer<'a> {
         }
     }
 
-    /// All that watches bring, each held back or lost; and processes that begin with an older view.
+    /// Delays or loses each watch event, and starts processes with an older view.
     pub fn every_stale_view(&mut self) {
         let Some(reference) = self.reference() else { return };
         for number in 1..=reference.news {
@@ -261,14 +257,14 @@ impl<'a> Explorer<'a> {
         }
     }
 
-    /// Before every write the operator is paused, with the answer to what it read last; another leads after a while, and the
-    /// first goes on at once or when the other has done something: it must do no harm. What comes in between comes
-    /// while it is paused.
+    /// Pauses the operator before every write, after the answer to its last read. Another process becomes leader after
+    /// a while. The first process continues immediately, or after some requests of the other. The first process must do
+    /// no harm. An interruption occurs during the pause.
     pub fn every_hand_over(&mut self) {
         let Some(_) = self.reference() else { return };
         let undisturbed = run(self.scenario, &Plan::default(), false);
         let writes = undisturbed.calls.iter().enumerate().filter(|(_, (call, _))| call.is_write());
-        // The number of the request before it.
+        // The number of the request before the write.
         for after in writes.map(|(place, _)| place) {
             for back_after in [1, 12, 48] {
                 if self.is_over() {
@@ -281,8 +277,8 @@ impl<'a> Explorer<'a> {
         }
     }
 
-    /// Moves in any order, with faults at any place, as each seed draws them; and if it is wished another takes over at
-    /// some moment.
+    /// Runs moves in a random order with random faults, once for each seed. With `in_turn`, another process also
+    /// becomes leader at a random moment.
     pub fn any_order(&mut self, seeds: impl IntoIterator<Item = u64>, in_turn: bool) {
         let Some(reference) = self.reference() else { return };
         for seed in seeds {
@@ -297,7 +293,7 @@ impl<'a> Explorer<'a> {
         }
     }
 
-    /// Every two requests of the story, with everything that can go wrong with both.
+    /// Applies each pair of faults to each two requests of the story.
     pub fn every_pair(&mut self) {
         let Some(reference) = self.reference() else { return };
         for (number, fault) in self.faults(&reference, 0) {
@@ -315,7 +311,7 @@ impl<'a> Explorer<'a> {
     }
 }
 
-/// How news is held back or lost.
+/// The delays and losses of watch events.
 const BLINDNESS: [Blindness; 7] = [
     Blindness::Late(1),
     Blindness::Late(2),

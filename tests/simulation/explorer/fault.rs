@@ -1,4 +1,4 @@
-//! What may go wrong with a request, and with what a watch brings.
+//! The faults of requests and of watch events.
 
 use std::fmt;
 
@@ -9,71 +9,75 @@ use crate::server::call::{Call, Verb};
 use crate::server::refusal::Refusal;
 use crate::server::world::Answer;
 
-/// What goes wrong with one request.
+/// A fault of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
-    /// The operator is killed before the request leaves it.
+    /// The operator is killed before it sends the request.
     CrashBefore,
-    /// The operator is killed when the request has taken effect, before the answer is there.
+    /// The operator is killed after the effect of the request, before the answer.
     CrashAfter,
-    /// The answer is this error, and nothing happened.
+    /// The answer is this error, and the request has no effect.
     Refused(u16),
-    /// The answer is 504, and it took effect.
+    /// The answer is 504, and the request has taken effect.
     TimeoutAfter,
-    /// The connection breaks before the request takes effect, which it never does.
+    /// The connection breaks, and the request has no effect.
     ResetBefore,
-    /// The connection breaks after it took effect.
+    /// The connection breaks after the request has taken effect.
     ResetAfter,
-    /// No answer comes. It takes effect so many seconds later.
+    /// The request has no answer. It takes effect after so many seconds.
     Late(u8),
-    /// The operator is killed. The request takes effect so many seconds later.
+    /// The operator is killed. The request takes effect after so many seconds.
     CrashThenLate(u8),
 }
 
-/// Errors that the API server answers with.
+/// The errors of the API server.
 const REFUSALS: [u16; 7] = [403, 404, 409, 422, 429, 500, 504];
-/// How much later a create may take effect: soon, or nearly as late as the API server lets it. What is later than
-/// that no request is.
+/// The delays of a create in seconds: a short one, and one close to the limit of the API server. The API server drops a
+/// request after the limit.
 const LATER: [u8; 2] = [1, 59];
 
 impl Fault {
-    /// All that may go wrong with a request.
+    /// The faults that are possible for a request.
     pub fn of(call: &Call) -> Vec<Self> {
         let refused = REFUSALS.into_iter().map(Self::Refused);
         let mut all = vec![Self::CrashBefore];
         if call.is_write() {
             all.push(Self::ResetBefore);
             all.extend([Self::CrashAfter, Self::TimeoutAfter, Self::ResetAfter]);
-            // What changes or deletes names a version or a UID; a create names nothing.
+            // An update or a delete has a precondition on a version or a UID, which makes a late effect harmless. A
+            // create has no precondition.
             let later = if call.verb == Verb::Create { &LATER[..] } else { &LATER[..1] };
             all.extend(later.iter().flat_map(|after| [Self::Late(*after), Self::CrashThenLate(*after)]));
             all.extend(refused);
         } else {
-            // A read neither conflicts nor is invalid, and has no effect: an answer that is lost is one more error.
+            // A read has no conflict, is never invalid and has no effect. A lost answer to a read is equivalent to an
+            // error.
             all.extend([Self::Refused(403), Self::Refused(404), Self::Refused(500), Self::ResetBefore]);
         }
         all
     }
 
-    /// Those that matter for what only tells people something.
+    /// The faults for requests that only inform users.
     pub fn of_a_word() -> Vec<Self> {
         vec![Self::CrashBefore, Self::CrashAfter, Self::Refused(500), Self::ResetAfter]
     }
 
-    /// Whether the operator may do something else about it than about any other fault: it does not tell apart errors
-    /// that say that nothing happened, nor those that leave it open. The tests of the operator's errors hold it to that.
+    /// Whether the operator can react to the fault in another way than to all other faults. The operator does not
+    /// distinguish errors without an effect from each other, nor errors with an unknown effect. The tests of the
+    /// operator's errors verify this.
     pub fn is_of_its_own_sort(self, call: &Call) -> bool {
         match self {
             Self::Refused(422 | 429 | 504) | Self::TimeoutAfter | Self::ResetBefore => false,
             Self::Refused(403) => call.is_write(),
-            // That a path is not served is told apart where a kind of ours may not be installed.
+            // The operator distinguishes a path that is not served only for our own kinds, whose definitions may be
+            // missing.
             Self::Refused(404) => call.group == Town::group(&()),
             Self::ResetAfter => call.resource != "events",
             _ => true,
         }
     }
 
-    /// Whether the operator does not survive it.
+    /// Whether the fault ends the process.
     pub fn kills(self) -> bool {
         matches!(self, Self::CrashBefore | Self::CrashAfter | Self::CrashThenLate(_))
     }
@@ -98,8 +102,8 @@ impl fmt::Display for Fault {
     }
 }
 
-/// The error that is answered, in the words of the API server. A 404 is the one of a path that is not served, as
-/// while definitions are being installed: of an object that is there the API server does not say that it is not.
+/// The error in the words of the API server. A 404 is the error for a path that is not served, as during the
+/// installation of the definitions: the API server never answers 404 for an existing object.
 pub fn refusal(call: &Call, code: u16) -> Answer {
     let conflict = if call.verb == Verb::Create { "AlreadyExists" } else { "Conflict" };
     Answer::from(match code {
@@ -117,14 +121,14 @@ pub fn refusal(call: &Call, code: u16) -> Answer {
     })
 }
 
-/// What goes wrong with what a watch brings.
+/// A fault of a watch event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Blindness {
-    /// It comes so many moves later, and so does all that comes after it by that watch.
+    /// The event, and all later events of the watch, arrive after so many moves.
     Late(u16),
-    /// It comes so many seconds later, and so does all that comes after it by that watch.
+    /// The event, and all later events of the watch, arrive after so many seconds.
     LateBy(u8),
-    /// It never comes; so many seconds later the watch lists anew.
+    /// The event is lost; the watch lists again after so many seconds.
     Lost(u8),
 }
 

@@ -1,4 +1,4 @@
-//! What must always be true: one function for each invariant, asked after everything that happens.
+//! The invariants: one function for each. The run calls them after each event.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -16,33 +16,33 @@ use crate::server::world::World;
 /// An invariant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Invariant {
-    /// I1: when a Town or an Agent is gone, nothing of it is left.
+    /// I1: when a Town or an Agent is gone, no child of it is left.
     NoLeak,
-    /// I2: for who has a tombstone nothing is created.
+    /// I2: the operator creates nothing for an owner with a tombstone.
     NoResurrection,
-    /// I3: nothing is deleted before the tombstone is durable.
+    /// I3: the operator deletes nothing before the tombstone is durable.
     TombstoneFirst,
-    /// I4: no two pods of one owner and purpose.
+    /// I4: an owner never has two pods for one purpose.
     OnePod,
-    /// I5: what is not ours is neither changed nor deleted.
+    /// I5: the operator neither changes nor deletes foreign objects.
     OnlyOurs,
     /// I6: a bead that is done never starts a pod again.
     DoneIsDone,
-    /// I7: at rest nothing is asked and nothing is written.
+    /// I7: at rest the operator sends no request.
     IdleIsFree,
-    /// I8: the end is what the specs ask for, whatever went wrong on the way.
+    /// I8: the final state matches the specs, with any fault.
     EventuallyStable,
-    /// I9: work that comes at any moment finds the town awake.
+    /// I9: work that arrives at any moment finds the town awake.
     NoLostWake,
-    /// I10: every deletion comes to its end.
+    /// I10: every deletion completes.
     DeletionTerminates,
-    /// I11: what fails is tried ever more rarely.
+    /// I11: retries of a failure become less and less frequent.
     NoHotLoop,
     /// I13: the objects of one namespace change nothing in another.
     Tenants,
     /// I14: an agent or a town that cannot run keeps no town awake.
     NoWorkFromWhatCannotRun,
-    /// A reboot of the node is one incident, however many containers it restarts.
+    /// A reboot of the node is one incident, even if it restarts several containers.
     OneIncident,
 }
 
@@ -67,33 +67,27 @@ impl fmt::Display for Invariant {
     }
 }
 
-/// An invariant that does not hold.
 #[derive(Clone, Debug)]
 pub struct Violation {
-    /// Which.
     pub invariant: Invariant,
-    /// What happened.
+    /// The details.
     pub why: String,
 }
 
-/// A violation of this invariant.
 pub fn broken(invariant: Invariant, why: impl Into<String>) -> Violation {
     Violation { invariant, why: why.into() }
 }
 
-/// Who did something.
+/// The author of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum By {
-    /// An operator; it knew of everything up to this version when it decided.
-    Operator {
-        /// The version.
-        knew: u64,
-    },
-    /// Anybody else.
+    /// An operator. At its decision the operator knew every event up to this version.
+    Operator { knew: u64 },
+    /// Any other client.
     Others,
 }
 
-/// Kinds that are children of a town or an agent.
+/// Whether objects of the kind are children of a town or an agent.
 fn is_child(kind: usize) -> bool {
     matches!(kind, id::POD | id::CLAIM | id::SERVICE | id::SECRET)
 }
@@ -106,17 +100,17 @@ fn is_ours(object: &Value) -> bool {
     label(object, names::INSTALL) == Some(INSTALL)
 }
 
-/// `pod ns/gas-1234`.
+/// For example `pod ns/gas-1234`.
 fn called(key: &Key) -> String {
     format!("{} {}", super::kind_name(key.kind), key.path)
 }
 
-/// Who has seen everything.
+/// An observer that receives every event.
 #[derive(Clone, Default)]
 pub struct Witness {
-    /// Of every Town and Agent by UID: where it is, since which version it has a tombstone.
+    /// Every Town and Agent by UID.
     owners: BTreeMap<String, Owner>,
-    /// The UIDs of objects that others created with the UID of a town or an agent on them.
+    /// The UIDs of objects that other clients created with the UID of a town or an agent in a label.
     planted: BTreeSet<String>,
 }
 
@@ -127,12 +121,12 @@ struct Owner {
     deleted: Option<u64>,
     /// The version of its tombstone.
     tombstone: Option<u64>,
-    /// Somebody else took our finalizer off it: it went without its destruction.
+    /// Another client removed our finalizer, so that the owner went without its destruction.
     killed: bool,
 }
 
 impl Witness {
-    /// Sees what happened.
+    /// Checks an event.
     pub fn see(&mut self, world: &World, event: &Event, by: By) -> Result<(), Violation> {
         if is_owner(event.key.kind) {
             self.remember(event, by);
@@ -156,7 +150,7 @@ impl Witness {
         self.no_leak(world, event)
     }
 
-    /// Sees a request on its way out of the operator.
+    /// Checks a request before it reaches the API server.
     pub fn sent(&self, call: &Call) -> Result<(), Violation> {
         self.no_resurrection(call)
     }
@@ -183,7 +177,7 @@ impl Witness {
             return Ok(());
         }
         if self.owners.get(uid(&event.object)).is_some_and(|owner| owner.killed) {
-            // The garbage collector has not had its turn yet.
+            // The garbage collector has not run yet.
             return Ok(());
         }
         match self.left_of(world, uid(&event.object), event.key.namespace()).first() {
@@ -195,7 +189,7 @@ impl Witness {
         }
     }
 
-    /// I2. Once its tombstone is durable, nothing is created for a UID.
+    /// I2. Once the tombstone of a UID is durable, the operator creates nothing for this UID.
     fn no_resurrection(&self, call: &Call) -> Result<(), Violation> {
         if call.verb != Verb::Create
             || !matches!(call.resource.as_str(), "pods" | "persistentvolumeclaims" | "services" | "secrets")
@@ -212,8 +206,8 @@ impl Witness {
         Ok(())
     }
 
-    /// I3. Nothing of an owner that is being destroyed is deleted before its tombstone, or that of its town, is
-    /// durable; and its data only if it is being destroyed.
+    /// I3. The operator deletes no child of an owner that is being destroyed before the tombstone of the owner, or of
+    /// its town, is durable. The operator deletes data only if the owner is being destroyed.
     fn tombstone_first(&self, world: &World, event: &Event, knew: u64) -> Result<(), Violation> {
         let begins = match (&event.before, event.change) {
             (Some(before), Change::Modified) => is_going(&event.object) && !is_going(before),
@@ -228,7 +222,8 @@ impl Witness {
         if owners.iter().any(|owner| owner.tombstone.is_some()) {
             return Ok(());
         }
-        // Pods end, and agents go, for other reasons too: only who knows of a deletion must have said so first.
+        // Pods and agents can end for other reasons. Only an operator that knows of the deletion must write the
+        // tombstone first.
         let destroys = owners.iter().any(|owner| owner.deleted.is_some_and(|deleted| deleted <= knew));
         let ends = kind == id::POD || kind == agent_kind();
         let sleeps = kind == id::POD
@@ -241,7 +236,7 @@ impl Witness {
         Err(broken(Invariant::TombstoneFirst, why))
     }
 
-    /// I13. The operator changes no child, and deletes no agent, in another namespace than that of its owner.
+    /// I13. The operator changes no child and deletes no agent in another namespace than that of the owner.
     fn tenants(&self, event: &Event) -> Result<(), Violation> {
         let kind = event.key.kind;
         let deleted = event.change == Change::Deleted || is_going(&event.object);
@@ -259,7 +254,7 @@ impl Witness {
         }
     }
 
-    /// Everything of ours in a namespace that carries a UID, but what others put there.
+    /// Objects in a namespace with our label and this UID, without those that other clients created.
     fn left_of(&self, world: &World, owner: &str, namespace: &str) -> Vec<Key> {
         let kinds = [id::POD, id::CLAIM, id::SERVICE, id::SECRET, agent_kind()];
         let all = kinds.into_iter().flat_map(|kind| world.store().of_kind(kind));
@@ -274,7 +269,7 @@ impl Witness {
         self.owners.get(uid).map_or_else(|| uid.to_owned(), |owner| called(&owner.key))
     }
 
-    /// Whether a UID is that of an owner that is gone.
+    /// Whether the owner with this UID existed and is gone.
     pub fn is_gone(&self, world: &World, uid: &str) -> bool {
         self.owners.get(uid).is_some_and(|owner| {
             let there = world.store().get(&owner.key);
@@ -282,26 +277,27 @@ impl Witness {
         })
     }
 
-    /// Everybody whose deletion has been asked for and who is still there.
+    /// Owners whose deletion was requested and that still exist.
     pub fn still_going(&self, world: &World) -> Vec<String> {
         let gone = |uid: &str| self.is_gone(world, uid);
         let going = self.owners.iter().filter(|(uid, owner)| owner.deleted.is_some() && !gone(uid));
         going.map(|(_, owner)| called(&owner.key)).collect()
     }
 
-    /// What is left of those who are gone.
+    /// Objects that are left of owners that are gone.
     pub fn leaked(&self, world: &World) -> Vec<String> {
         let gone = self.owners.iter().filter(|(uid, _)| self.is_gone(world, uid));
         let left = gone.flat_map(|(uid, owner)| {
             let left = self.left_of(world, uid, owner.key.namespace()).into_iter();
-            // Data has no ownerReference: of one that was killed it stays, until somebody looks for it.
+            // A claim has no ownerReference. The claim of a killed owner remains until the operator finds it as an
+            // orphan.
             left.filter(|key| !(owner.killed && key.kind == id::CLAIM))
         });
         left.map(|key| called(&key)).collect()
     }
 }
 
-/// The town and the agent that a child, or the town that an agent, says that it belongs to.
+/// The UIDs of the owners in the labels of an object: the agent and the town of a child, the town of an agent.
 fn owners_of(object: &Value) -> impl Iterator<Item = &str> {
     [names::AGENT_UID, names::TOWN_UID].into_iter().filter_map(|key| label(object, key))
 }
@@ -315,7 +311,7 @@ fn falls_asleep(town: &Value) -> bool {
     !town["status"]["drainTime"].is_null() || town["status"]["phase"] == "Asleep"
 }
 
-/// I4. No two pods of one owner and purpose.
+/// I4. An owner never has two pods for one purpose.
 fn one_pod(world: &World, event: &Event) -> Result<(), Violation> {
     if event.key.kind != id::POD || event.change != Change::Added {
         return Ok(());
@@ -337,7 +333,7 @@ fn one_pod(world: &World, event: &Event) -> Result<(), Violation> {
     }
 }
 
-/// I5. Nothing that does not carry our label is changed or deleted, and no foreign finalizer is removed.
+/// I5. The operator changes or deletes no object without our label, and removes no foreign finalizer.
 fn only_ours(event: &Event) -> Result<(), Violation> {
     let kind = event.key.kind;
     if !is_child(kind) && !is_owner(kind) {
@@ -351,7 +347,7 @@ fn only_ours(event: &Event) -> Result<(), Violation> {
             Err(broken(Invariant::OnlyOurs, format!("{} is made without our label", what())))
         };
     };
-    // Whoever belongs to nobody yet is taken in.
+    // The operator adopts an owner without an installation label.
     let adoptable =
         is_owner(kind) && label(before, names::INSTALL).is_none() && event.change == Change::Modified;
     if !is_ours(before) && !adoptable {

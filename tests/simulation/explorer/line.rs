@@ -1,4 +1,4 @@
-//! The line between an operator and the API server: every request waits on it until the run lets it pass.
+//! The connection between an operator and the API server. Each request waits until the run passes it on.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -15,27 +15,26 @@ use town_operator::cluster::{CallTimeouts, Fence};
 
 use crate::server::call::Call;
 
-/// What comes back over the line: an answer, or the line breaks.
+/// An answer, or a broken connection.
 pub type Answer = Result<http::Response<Bytes>, &'static str>;
 
-/// A request on its way.
+/// A request that waits.
 pub struct Waiting {
-    /// What is asked.
     pub call: Call,
     answer: oneshot::Sender<Answer>,
 }
 
 impl Waiting {
-    /// Hands the answer to who asked. A client that has given up gets none.
+    /// Sends the answer to the client. The answer is dropped if the client has given up.
     pub fn answer(self, answer: Answer) {
         let _ = self.answer.send(answer);
     }
 }
 
-/// A request as it was sent, and where its answer goes.
+/// A request as the client sent it, and the channel for its answer.
 type Unread = (http::request::Parts, Bytes, oneshot::Sender<Answer>);
 
-/// The requests of one operator, in the order in which they were sent.
+/// The requests of one operator, in the order of sending.
 #[derive(Clone)]
 pub struct Line {
     user: Arc<str>,
@@ -43,18 +42,18 @@ pub struct Line {
 }
 
 impl Line {
-    /// An idle line.
+    /// A connection without requests.
     pub fn of(user: &str) -> Self {
         Self { user: user.into(), sent: Arc::default() }
     }
 
-    /// A client at its end. It gives up as the operator's own does, and its writes pass the same fence.
+    /// A client on this connection, with the timeout and the fence of the operator's own client.
     pub fn client(&self, fence: &Fence) -> Client {
         let limit = std::time::Duration::from_secs(20);
         Client::new(CallTimeouts { limit }.layer(fence.layer(self.clone())), "default")
     }
 
-    /// What was sent since this was asked last.
+    /// The requests since the last call.
     pub fn take(&self) -> Vec<Waiting> {
         let sent = std::mem::take(&mut *self.sent.lock().unwrap_or_else(PoisonError::into_inner));
         let read = |(head, body, answer)| {
@@ -81,7 +80,7 @@ impl Service<http::Request<Body>> for Line {
             let body = body.collect().await?.to_bytes();
             let (answer, answered) = oneshot::channel();
             sent.lock().unwrap_or_else(PoisonError::into_inner).push((head, body, answer));
-            // Whoever drops the request has lost the connection.
+            // A dropped request is a lost connection.
             match answered.await {
                 Ok(Ok(response)) => Ok(response.map(Full::new)),
                 Ok(Err(broken)) => Err(broken.into()),

@@ -1,10 +1,10 @@
-//! The explorer of what can go wrong: every story again and again, each time with something else that fails.
+//! The explorer repeats every story, each time with another fault.
 //!
-//! A run is the operator's own code between a line that we hold ([`line`]) and watches that we feed
-//! ([`operator`]), over the simulated API server, in virtual time ([`run`]). What goes wrong in it is a value
-//! ([`run::Plan`]), so a run is told again exactly by its plan, and a violation is shown as the story that led to
-//! it. What must always be true is asked after everything that happens ([`invariants`]); at rest the cluster must
-//! be what it is when nothing goes wrong ([`normal`]).
+//! A run executes the operator's own code on the simulated API server, in virtual time ([`run`]). The test controls the
+//! connection ([`line`]) and the watches ([`operator`]). The faults of a run are a value ([`run::Plan`]), so that the
+//! same plan repeats the run exactly. For a violation the test prints the story that leads to it. The explorer checks
+//! the invariants after each event ([`invariants`]). At the end the cluster must have the same state as without faults
+//! ([`normal`]).
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -31,34 +31,34 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::server::kinds::kinds;
 
-/// The id of the installation whose operator runs.
+/// The id of the installation of the operator.
 pub const INSTALL_ID: &str = "ours";
-/// The label value of that installation: its id, and the first digits of the UID that `kube-system` has in every
-/// simulated cluster. An operator that starts checks that they agree.
+/// The label value of the installation: its id, and the first digits of the UID of `kube-system` in every simulated
+/// cluster. The operator checks both at its start.
 pub const INSTALL: &str = "ours.3ee57890";
-/// When a story begins.
+/// The start time of a story.
 pub const EPOCH: Timestamp = Timestamp::constant(1_893_456_000, 0);
-/// As long as a request may take to have an effect.
+/// The limit for the delay of a request's effect.
 pub const LATE: SignedDuration = SignedDuration::from_mins(1);
-/// More moves than any story needs.
+/// A number of moves that no story reaches.
 pub const AT_MOST: usize = 4_000;
-/// When nothing has changed for so long, or nothing is to be done for so long, a story is over: what is retried now is
-/// retried for ever, and the rest is another story.
+/// A story ends after this time without a change or without a move. A retry that still runs then would continue without
+/// end.
 pub const AT_REST_AFTER: SignedDuration = SignedDuration::from_hours(1);
 
-/// The place of Towns in the server's table of kinds.
+/// The index of Town in the server's table of kinds.
 pub fn town_kind() -> usize {
     static PLACE: LazyLock<usize> = LazyLock::new(|| place("Town"));
     *PLACE
 }
 
-/// The place of Agents in the server's table of kinds.
+/// The index of Agent in the server's table of kinds.
 pub fn agent_kind() -> usize {
     static PLACE: LazyLock<usize> = LazyLock::new(|| place("Agent"));
     *PLACE
 }
 
-/// The place of Tombstones in the server's table of kinds.
+/// The index of Tombstone in the server's table of kinds.
 pub fn tombstone_kind() -> usize {
     static PLACE: LazyLock<usize> = LazyLock::new(|| place("Tombstone"));
     *PLACE
@@ -68,7 +68,6 @@ fn place(kind: &str) -> usize {
     kinds().of_object("gastown.dev/v1alpha1", kind).expect("one of our kinds").id
 }
 
-/// How a kind is called.
 pub fn kind_name(kind: usize) -> &'static str {
     kinds().at(kind).kind
 }

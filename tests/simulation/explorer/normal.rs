@@ -1,5 +1,4 @@
-//! What is left of a cluster when everything is taken away that no two runs have in common: who was called what,
-//! and when things happened.
+//! The normal form of a cluster: the state without names and times that differ between runs.
 
 use std::collections::BTreeMap;
 
@@ -13,11 +12,11 @@ use crate::server::object::{Object, name, uid};
 use crate::server::store::{Change, Key};
 use crate::server::world::World;
 
-/// Fields that say when, or how often, something was tried.
+/// Fields with the time or the number of attempts.
 const PASSING: [&str; 29] = [
-    // It rides on other changes.
+    // The operator writes the capacity only together with other changes.
     "capacity",
-    // How often the specs had been edited when the pod was made.
+    // The generation of the specs at the creation of the pod.
     names::POD_GENERATION,
     "clusterIP",
     "clusterIPs",
@@ -48,7 +47,7 @@ const PASSING: [&str; 29] = [
     "podIP",
 ];
 
-/// The cluster in its normal form, a line an object, in order.
+/// The normal form of the cluster, one entry for each object, in order.
 pub fn normal_form(world: &World) -> BTreeMap<String, Value> {
     let called = names_of(world);
     let told = [id::EVENT, id::LEASE, id::DEFINITION, id::NODE, id::VOLUME];
@@ -61,7 +60,7 @@ pub fn normal_form(world: &World) -> BTreeMap<String, Value> {
     all.map(line).collect()
 }
 
-/// What differs between two ends.
+/// The differences between two final states.
 pub fn differences(wanted: &BTreeMap<String, Value>, found: &BTreeMap<String, Value>) -> Vec<String> {
     let missing = wanted.keys().filter(|place| !found.contains_key(*place));
     let missing = missing.map(|place| format!("{place} is not there"));
@@ -93,7 +92,7 @@ fn compare(place: &str, wanted: &Value, found: &Value, all: &mut Vec<String>) {
     }
 }
 
-/// What every UID, and every name that is made from one, is called instead.
+/// The replacement of every UID, and of every name that contains a UID.
 fn names_of(world: &World) -> Vec<(String, String)> {
     let mut called = Vec::new();
     let mut seen: BTreeMap<String, usize> = BTreeMap::new();
@@ -121,7 +120,7 @@ fn simple(value: &Value, called: &[(String, String)]) -> Value {
         Value::String(text) => Value::String(without_time(plain(text, called))),
         Value::Array(items) => {
             let mut items: Vec<Value> = items.iter().map(|item| simple(item, called)).collect();
-            // Conditions stand in the order in which they were set first.
+            // The stored order of conditions is the order of their first write.
             if items.iter().all(|item| item.get("type").is_some()) {
                 items.sort_by(|one, other| one["type"].as_str().cmp(&other["type"].as_str()));
             }
@@ -131,11 +130,11 @@ fn simple(value: &Value, called: &[(String, String)]) -> Value {
             let kept = fields.iter().filter(|(key, _)| !PASSING.contains(&key.as_str()));
             let mut kept: Map<String, Value> =
                 kept.map(|(key, value)| (key.clone(), simple(value, called))).collect();
-            // Of a pod that is gone only when it started is kept.
+            // The operator keeps only the start time of a pod that is gone.
             if kept.get("pod").and_then(Value::as_object).is_some_and(Map::is_empty) {
                 kept.remove("pod");
             }
-            // Who it is, whoever that is.
+            // The UID differs between runs.
             if let Some(uid) = kept.get_mut("uid") {
                 *uid = "a uid".into();
             }
@@ -150,7 +149,7 @@ fn simple(value: &Value, called: &[(String, String)]) -> Value {
     }
 }
 
-/// A text without the times in it.
+/// A text without its times.
 fn without_time(text: String) -> String {
     if !text.contains('T') || !text.contains(':') {
         return text;

@@ -1,8 +1,9 @@
-//! One process of the operator: the operator's own code between a line that we hold and watches that we feed.
+//! A process of the operator: the operator's own code, with a connection and watches that the test controls.
 //!
-//! The queue is ours, so that a run can be told again: objects that are due are looked at in the order of their
-//! names, unless the run says otherwise. What it keeps of `kube`'s queue is what matters: one look at an object at
-//! a time, one more after it if something happened meanwhile, one timer for an object, a back-off after failures.
+//! The queue is a replacement, so that a run can be repeated: it reconciles due objects in the order of their names
+//! unless the run chooses otherwise. The replacement keeps the relevant rules of `kube`'s queue: one reconcile of an
+//! object at a time, a further reconcile if an event arrives meanwhile, one timer for each object, a back-off after
+//! failures.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -35,21 +36,18 @@ use crate::server::object::{Object, label, uid};
 use crate::server::store::{Change, Event as Happened};
 use crate::server::world::World;
 
-/// Longest time for one look, as in the operator's own queue.
+/// The timeout of one reconcile, as in the operator's own queue.
 const DEADLINE: Duration = Duration::from_mins(2);
-/// The longest wait between two attempts.
+/// The longest delay between two attempts.
 const LONGEST_WAIT: SignedDuration = SignedDuration::from_mins(5);
 
-/// What is looked at.
+/// The object of a reconcile.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Subject {
-    /// A town.
     Town(ObjectKey),
-    /// An agent.
     Agent(ObjectKey),
-    /// The record of a destruction.
     Tombstone(ObjectKey),
-    /// A pod and a claim without owners.
+    /// The pod and the claim of this name, without an owner.
     Child(ObjectKey),
 }
 
@@ -75,12 +73,10 @@ impl From<Look> for Subject {
     }
 }
 
-/// The kinds that are watched, in the order in which their news is brought unless the run says otherwise.
+/// The watched kinds, in the default order of delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Watched {
-    /// Towns.
     Town,
-    /// Agents.
     Agent,
     /// Pods of this installation.
     Pod,
@@ -88,16 +84,15 @@ pub enum Watched {
     Claim,
     /// Services of this installation.
     Service,
-    /// Records of destructions by this installation.
+    /// Tombstones of this installation.
     Tombstone,
 }
 
 impl Watched {
-    /// All of them.
     pub const ALL: [Self; 6] =
         [Self::Town, Self::Agent, Self::Pod, Self::Claim, Self::Service, Self::Tombstone];
 
-    /// Its place in the server's table of kinds.
+    /// The index in the server's table of kinds.
     pub fn kind(self) -> usize {
         match self {
             Self::Town => town_kind(),
@@ -109,12 +104,12 @@ impl Watched {
         }
     }
 
-    /// Whether the watch shows the object.
+    /// Whether the watch delivers the object.
     pub fn shows(self, object: &Object) -> bool {
         matches!(self, Self::Town | Self::Agent) || label(object, names::INSTALL) == Some(INSTALL)
     }
 
-    /// What the watch makes of something that happened; `None`: it is not shown.
+    /// The watch event for a change; `None` if the watch does not deliver it.
     pub fn news(self, happened: &Happened) -> Option<News> {
         if happened.key.kind != self.kind() {
             return None;
@@ -129,23 +124,23 @@ impl Watched {
     }
 }
 
-/// What a watch brings.
+/// A watch event.
 pub enum News {
-    /// An object that is there.
+    /// An object that exists.
     Apply(Object),
-    /// An object that is gone, or is shown no more.
+    /// An object that is gone or no longer matches the watch.
     Delete(Object),
 }
 
-/// A look that is under way.
+/// A reconcile in progress.
 struct UnderWay {
-    /// Everything that Towns and Agents were known to be when it began.
+    /// The version of the Towns and Agents that the process knew at the start of the reconcile.
     knew: u64,
     future: Pin<Box<dyn Future<Output = Result<Looked, Option<Error>>>>>,
     woken: Arc<Woken>,
 }
 
-/// Whether a look can go on.
+/// Whether a reconcile can continue.
 struct Woken {
     flag: AtomicBool,
     run: Waker,
@@ -158,31 +153,30 @@ impl Wake for Woken {
     }
 }
 
-/// Which part a process has.
+/// The role of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// It leads.
+    /// The process is the leader.
     Leads,
-    /// It follows what happens, and may lead later.
+    /// The process follows the watches and can become leader.
     StandsBy,
-    /// It led, and is paused. It does not know that another leads.
+    /// The process was the leader and is paused. It does not know that another process leads.
     Paused,
-    /// It led, and goes on with what it was at. It begins nothing anew.
+    /// The process was the leader. It continues its reconciles and starts no new one.
     Ends,
 }
 
-/// A process.
+/// A process of the operator.
 pub struct Operator {
-    /// Where its requests come out.
+    /// The connection of its requests.
     pub line: Line,
-    /// How it is called in a story.
+    /// The name of the process in a story.
     pub name: String,
-    /// Which part it has.
     pub part: Part,
     term: watch::Sender<Option<Term>>,
     cluster: Arc<Cluster>,
     asked: UnboundedReceiver<Look>,
-    /// How far each watch has come: the version of the last write that it has shown, or passed over.
+    /// The position of each watch: the version of the last event that it delivered or lost.
     seen: [u64; 6],
     due: BTreeSet<Subject>,
     timers: BTreeMap<Subject, Timestamp>,
@@ -191,7 +185,7 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// Starts a process, which leads or stands by. It lists every kind as it was at that version.
+    /// Starts a process as leader or standby. The process lists every kind at that version.
     pub fn start(name: &str, part: Part, world: &World, clock: Clock, version: u64) -> Self {
         let line = Line::of(name);
         let (term, published) = watch::channel(None);
@@ -241,7 +235,7 @@ impl Operator {
         take_over(&self.cluster);
     }
 
-    /// It leads from now on: it lists everything anew, as one that wins does.
+    /// The process becomes leader and lists every kind again, as a new leader does.
     pub fn lead(&mut self, world: &World) {
         self.part = Part::Leads;
         for watched in Watched::ALL {
@@ -250,13 +244,13 @@ impl Operator {
         self.begins_to_lead();
     }
 
-    /// It is paused; its term goes by.
+    /// Pauses the process. Its term expires.
     pub fn pause(&mut self) {
         self.part = Part::Paused;
         self.term.send_replace(None);
     }
 
-    /// A watch lists its kind anew, as it was at that version.
+    /// A watch lists its kind again, at that version.
     pub fn relist(&mut self, watched: Watched, world: &World, version: u64) {
         let then = world.store().as_of(version, watched.kind(), "");
         let shown: Vec<Object> = then.into_values().filter(|object| watched.shows(object)).collect();
@@ -284,7 +278,7 @@ impl Operator {
         self.cluster.follow::<K>(event);
     }
 
-    /// What a watch has not shown yet, and is next.
+    /// The next event of a watch.
     pub fn news(&self, watched: Watched, world: &World) -> Option<(u64, News)> {
         if matches!(self.part, Part::Paused | Part::Ends) {
             return None;
@@ -293,7 +287,7 @@ impl Operator {
         since.iter().find_map(|happened| Some((happened.version, watched.news(happened)?)))
     }
 
-    /// A watch brings its next news.
+    /// Delivers the next event of a watch.
     pub fn deliver(&mut self, watched: Watched, version: u64, news: &News) {
         match watched {
             Watched::Town => self.bring::<Town>(news),
@@ -307,7 +301,7 @@ impl Operator {
         self.take_looks();
     }
 
-    /// A watch loses everything up to a version.
+    /// A watch loses all events up to a version.
     pub fn pass_over(&mut self, watched: Watched, version: u64) {
         self.seen[watched as usize] = version;
     }
@@ -325,28 +319,28 @@ impl Operator {
         }
     }
 
-    /// Who is due and not being looked at.
+    /// Due objects without a reconcile in progress.
     pub fn startable(&self) -> impl Iterator<Item = &Subject> {
         let leads = self.part == Part::Leads;
         self.due.iter().filter(move |subject| leads && !self.under_way.contains_key(subject))
     }
 
-    /// Whose timer is next, and when.
+    /// The time of the next timer.
     pub fn next_timer(&self) -> Option<Timestamp> {
         self.timers.values().min().copied().filter(|_| self.part == Part::Leads)
     }
 
-    /// Whether looks are under way.
+    /// Whether a reconcile is in progress.
     pub fn is_busy(&self) -> bool {
         !self.under_way.is_empty() && self.part != Part::Paused
     }
 
-    /// Whether something fails that it tries again and again.
+    /// Whether a failed reconcile waits for a retry.
     pub fn is_failing(&self) -> bool {
         !self.failures.is_empty() && self.part == Part::Leads
     }
 
-    /// Everybody whose timer has come is due.
+    /// Enqueues the objects whose timers have expired.
     pub fn ring(&mut self, now: Timestamp) {
         self.timers.retain(|subject, at| {
             let rings = *at <= now;
@@ -357,7 +351,7 @@ impl Operator {
         });
     }
 
-    /// Begins a look.
+    /// Starts a reconcile.
     pub fn look(&mut self, subject: &Subject, run: &Waker) {
         self.due.remove(subject);
         self.timers.remove(subject);
@@ -378,18 +372,18 @@ impl Operator {
         self.under_way.insert(subject.clone(), UnderWay { knew, future, woken });
     }
 
-    /// Up to which version every look that is under way knows what Towns and Agents are.
+    /// The version of the Towns and Agents that every reconcile in progress knows.
     pub fn knew(&self) -> u64 {
         self.under_way.values().map(|look| look.knew).min().unwrap_or(0)
     }
 
-    /// Whether a look can go on.
+    /// Whether a reconcile can continue.
     pub fn can_go_on(&self) -> bool {
         self.part != Part::Paused
             && self.under_way.values().any(|look| look.woken.flag.load(Ordering::Relaxed))
     }
 
-    /// Goes on with every look that can. Returns what it says of those that ended badly.
+    /// Continues every reconcile that can. The result lists the failures.
     pub fn go_on(&mut self, now: Timestamp) -> Vec<String> {
         let mut ended = Vec::new();
         for (subject, look) in &mut self.under_way {
@@ -426,7 +420,7 @@ impl Operator {
             }
             Some(_) => Some(now + self.back_off(subject)),
         };
-        // A little late rather than early, as the operator's own queue.
+        // The timer is slightly late rather than early, as in the operator's own queue.
         let again = again.map(|at| at.max(now) + SignedDuration::from_millis(10));
         if let Some(at) = [again, retry].into_iter().flatten().min() {
             self.timers.insert(subject.clone(), at);
@@ -443,7 +437,7 @@ impl Operator {
     }
 }
 
-/// The time that fences go by.
+/// The monotonic time of the fences.
 fn moment() -> Duration {
     static BEGAN: LazyLock<std::time::Instant> = LazyLock::new(std::time::Instant::now);
     tokio::time::Instant::now().into_std().saturating_duration_since(*BEGAN)

@@ -1,4 +1,4 @@
-//! What people ask of the API server, and what belongs to others than us.
+//! The requests of users, and the objects of other owners.
 
 use http::Method;
 use serde_json::{Value, json};
@@ -12,10 +12,9 @@ use crate::server::players::{self, node, volumes};
 use crate::server::store::Key;
 use crate::server::world::{Answer, World};
 
-/// The namespace of the story.
 pub const NAMESPACE: &str = "gas";
 
-/// A cluster with our namespace.
+/// A cluster with the namespace of the story.
 pub fn an_empty_cluster() -> World {
     let mut world = World::new(EPOCH, 1);
     create_namespace(&mut world, NAMESPACE);
@@ -24,13 +23,12 @@ pub fn an_empty_cluster() -> World {
     world
 }
 
-/// Creates a namespace.
 pub fn create_namespace(world: &mut World, name: &str) {
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
     ask(world, &Method::POST, "/api/v1/namespaces", &namespace);
 }
 
-/// A cluster with our namespace and what others have in it.
+/// A cluster with the namespace of the story and foreign objects in it.
 pub fn a_cluster() -> World {
     let mut world = an_empty_cluster();
     for object in belongings_of_others() {
@@ -40,14 +38,14 @@ pub fn a_cluster() -> World {
     world
 }
 
-/// What belongs to others, as it is.
+/// The foreign objects in their current state.
 pub fn others(world: &World) -> Vec<(Key, Object)> {
     let theirs = [id::POD, id::CLAIM, id::SERVICE, id::SECRET, town_kind(), agent_kind()];
     let all = theirs.into_iter().flat_map(|kind| world.store().of_kind(kind));
     all.map(|(key, object)| (key.clone(), object.clone())).collect()
 }
 
-/// Objects with names and labels like ours: of somebody who is no operator, and of another installation.
+/// Objects with names and labels like ours: of a client that is no operator, and of another installation.
 fn belongings_of_others() -> Vec<Value> {
     let labels = |install: Option<&str>| {
         let mut labels = json!({names::APP_MANAGED_BY: names::MANAGER, "app.kubernetes.io/instance": "gas"});
@@ -81,14 +79,14 @@ fn belongings_of_others() -> Vec<Value> {
     ]
 }
 
-/// A request of a person, which must succeed.
+/// A request of a user. The request must succeed.
 pub fn ask(world: &mut World, method: &Method, path: &str, body: &Value) -> Answer {
     let answer = try_ask(world, method, path, body);
     assert!(answer.code < 300, "{method} {path}: {} {}", answer.code, answer.value());
     answer
 }
 
-/// A request of a person.
+/// A request of a user.
 pub fn try_ask(world: &mut World, method: &Method, path: &str, body: &Value) -> Answer {
     let kind = if *method == Method::PATCH { "application/merge-patch+json" } else { "application/json" };
     let request = http::Request::builder().method(method).uri(path).header("content-type", kind).body(());
@@ -98,12 +96,10 @@ pub fn try_ask(world: &mut World, method: &Method, path: &str, body: &Value) -> 
     world.handle(&call)
 }
 
-/// The path of a kind in the story's namespace.
 fn path(kind: usize, name: &str) -> String {
     path_in(NAMESPACE, kind, name)
 }
 
-/// The path of a kind in a namespace.
 fn path_in(namespace: &str, kind: usize, name: &str) -> String {
     let kind = kinds().at(kind);
     let group = if kind.group.is_empty() { "/api".to_owned() } else { format!("/apis/{}", kind.group) };
@@ -112,19 +108,16 @@ fn path_in(namespace: &str, kind: usize, name: &str) -> String {
         .to_owned()
 }
 
-/// Creates an object.
 pub fn create(world: &mut World, object: Value) {
     create_in(world, NAMESPACE, object);
 }
 
-/// Creates an object in a namespace.
 pub fn create_in(world: &mut World, namespace: &str, object: Value) {
     let text = |field: &str| object[field].as_str().expect("a kind").to_owned();
     let kind = kinds().of_object(&text("apiVersion"), &text("kind")).expect("a kind").id;
     ask(world, &Method::POST, &path_in(namespace, kind, ""), &object);
 }
 
-/// Creates a town.
 pub fn create_town(world: &mut World, name: &str, spec: Value) {
     create(
         world,
@@ -132,7 +125,6 @@ pub fn create_town(world: &mut World, name: &str, spec: Value) {
     );
 }
 
-/// Creates an agent.
 pub fn create_agent(world: &mut World, name: &str, spec: Value) {
     create(
         world,
@@ -140,40 +132,40 @@ pub fn create_agent(world: &mut World, name: &str, spec: Value) {
     );
 }
 
-/// Changes an object by a merge patch, if it is there.
+/// Patches an object with a merge patch. A missing object is ignored.
 pub fn change(world: &mut World, kind: usize, name: &str, patch: &Value) {
     try_ask(world, &Method::PATCH, &path(kind, name), patch);
 }
 
-/// Deletes an object, if it is there.
+/// Deletes an object. A missing object is ignored.
 pub fn delete(world: &mut World, kind: usize, name: &str) {
     try_ask(world, &Method::DELETE, &path(kind, name), &Value::Null);
 }
 
-/// Deletes an object in this way: `Background`, `Foreground`, `Orphan`.
+/// Deletes an object with this propagation policy: `Background`, `Foreground`, `Orphan`.
 pub fn delete_by(world: &mut World, kind: usize, name: &str, propagation: &str) {
     let options = json!({"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": propagation});
     try_ask(world, &Method::DELETE, &path(kind, name), &options);
 }
 
-/// An object of the story.
+/// An object in the namespace of the story.
 pub fn find<'a>(world: &'a World, kind: usize, name: &str) -> Option<&'a Object> {
     world.get(kind, NAMESPACE, name)
 }
 
-/// The phase of a town or an agent; empty where there is none.
+/// The phase of a town or an agent; empty if there is none.
 pub fn phase(world: &World, kind: usize, name: &str) -> String {
     let found = find(world, kind, name).and_then(|found| found["status"]["phase"].as_str());
     found.unwrap_or_default().to_owned()
 }
 
-/// Deletes a pod at once, as by force.
+/// Force-deletes a pod, without a grace period.
 pub fn delete_now(world: &mut World, kind: usize, name: &str) {
     let options = json!({"apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": 0});
     try_ask(world, &Method::DELETE, &path(kind, name), &options);
 }
 
-/// Everything in the story's namespace that carries our label.
+/// The objects in the namespace of the story with our label.
 pub fn belongs(world: &World) -> Vec<Key> {
     let kinds = [id::POD, id::CLAIM, id::SERVICE, id::SECRET, town_kind(), agent_kind()];
     let all = kinds.into_iter().flat_map(|kind| world.store().of_kind(kind));
@@ -182,7 +174,7 @@ pub fn belongs(world: &World) -> Vec<Key> {
         .collect()
 }
 
-/// The pod of an agent ends by itself, with this exit code.
+/// Ends the container of an agent's pod with this exit code.
 pub fn end_work(world: &mut World, agent: &str, exit_code: i32) {
     if let Some((key, _)) = pod_of(world, agent_kind(), agent) {
         node::exit(world, &key, exit_code, "");
@@ -205,7 +197,7 @@ pub fn pod_of(world: &World, kind: usize, name: &str) -> Option<(Key, Object)> {
     pods.find(|(_, pod)| of(pod)).map(|(key, pod)| (key.clone(), pod.clone()))
 }
 
-/// Whether the owner has a pod that runs.
+/// Whether the owner has a running pod.
 pub fn runs(world: &World, kind: usize, name: &str) -> bool {
     pod_of(world, kind, name).is_some_and(|(_, pod)| pod["status"]["phase"] == "Running")
 }

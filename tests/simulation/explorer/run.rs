@@ -1,8 +1,8 @@
-//! One run: a story told to its end, in virtual time, with everything that goes wrong in it.
+//! A run executes a story from its start to its end, in virtual time, with all its faults.
 //!
-//! At every moment there are moves: a person does the next thing of the story, a request passes the line, a watch
-//! brings news, a look begins, a player moves, time passes. Which comes first is fixed, or drawn from a seed; so
-//! a run can be told again, move by move.
+//! At every moment a set of moves is possible: the user does the next step of the story, a request reaches the server,
+//! a watch delivers an event, a reconcile starts, a player acts, or time passes. The order of moves is fixed or drawn
+//! from a seed, so that a run can be repeated exactly.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -27,65 +27,64 @@ use crate::server::object;
 use crate::server::players;
 use crate::server::world::World;
 
-/// What goes wrong in a run.
+/// The faults of a run.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
-    /// What goes wrong with a request, by its number.
+    /// Faults of requests, by the number of the request.
     pub faults: BTreeMap<usize, Fault>,
-    /// What goes wrong with news, by its number.
+    /// Faults of watch events, by the number of the event.
     pub blind: BTreeMap<usize, Blindness>,
-    /// By how many writes the view of an operator that starts anew lies behind.
+    /// The number of writes that the view of a new operator process misses.
     pub behind: u64,
-    /// Before which request the story is interrupted, if it can be.
+    /// The request before which the interruption of the story occurs.
     pub interrupt: Option<usize>,
-    /// When another takes over while the first is paused.
+    /// The change of leader, while the first process is paused.
     pub hand_over: Option<HandOver>,
-    /// Where the order of moves, and more faults, are drawn from.
+    /// The seed for the order of moves and for more faults.
     pub seed: Option<u64>,
 }
 
-/// Another leads, and the one before, which was paused, goes on without knowing it.
+/// Another process becomes leader. The former leader was paused and continues without knowledge of this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HandOver {
-    /// After which request it is paused, with the answer. What it has sent takes effect when the other leads already.
+    /// The request after whose answer the process is paused. Its sent requests take effect when the other already
+    /// leads.
     pub after: usize,
-    /// After how many requests of the other it goes on.
+    /// The number of requests of the other process before the first one continues.
     pub back_after: usize,
 }
 
-/// How long nobody leads then.
+/// The time without a leader.
 const LEASE: SignedDuration = SignedDuration::from_secs(15);
 
-/// What came of a run.
+/// The result of a run.
 pub struct End {
-    /// The cluster as it is then.
+    /// The final state of the cluster.
     pub world: World,
-    /// Requests that operators sent, and the version of the cluster that each met.
+    /// The requests of the operators, each with the version of the cluster before it.
     pub calls: Vec<(Call, u64)>,
-    /// News that watches brought.
+    /// The number of watch events.
     pub news: usize,
-    /// Moves that were made.
+    /// The number of moves.
     pub moves: usize,
-    /// What did not hold.
     pub violation: Option<Violation>,
-    /// What happened, line by line, if it was to be told.
+    /// The moves, line by line, if the caller requested them.
     pub story: Vec<String>,
 }
 
-/// A move.
 #[derive(Clone, Debug)]
 enum Move {
-    /// A person does the next thing.
+    /// The user does the next step.
     Person,
-    /// A request that came late takes effect.
+    /// A late request takes effect.
     Late(usize),
-    /// A request passes the line.
+    /// A request reaches the server.
     Request(usize),
-    /// A watch brings news.
+    /// A watch delivers an event.
     News(usize, Watched),
-    /// A look begins.
+    /// A reconcile starts.
     Look(usize, Subject),
-    /// A player moves.
+    /// A player acts.
     Player(players::Step),
 }
 
@@ -95,7 +94,6 @@ struct Sent {
     waiting: Waiting,
 }
 
-/// A run.
 pub struct Run<'a> {
     scenario: &'a Scenario,
     plan: Plan,
@@ -105,28 +103,28 @@ pub struct Run<'a> {
     waker: Waker,
     operators: Vec<Operator>,
     sent: Vec<Sent>,
-    /// Requests of which no answer goes anywhere, and when they take effect.
+    /// Late requests without an answer, and the times of their effects.
     late: Vec<(Timestamp, Call, By)>,
-    /// Watches that are held back: until which move, and until when.
+    /// Watches that are held back, until a move and a time.
     held: BTreeMap<(usize, Watched), Held>,
-    /// Requests that nobody answers.
+    /// Requests without an answer.
     hanging: Vec<Waiting>,
     calls: Vec<(Call, u64)>,
     news: usize,
     moves: usize,
-    /// How far the story is.
+    /// The number of completed steps.
     told: usize,
     interrupted: bool,
-    /// When the other leads.
+    /// The time when the other process becomes leader.
     leads_at: Option<Timestamp>,
-    /// After which request the first goes on.
+    /// The request after which the first process continues.
     back_at: Option<usize>,
     chance: Option<Chance>,
     faults_left: usize,
     witness: Witness,
-    /// Up to which version the witness has seen everything.
+    /// The version up to which the witness has checked all events.
     witnessed: u64,
-    /// When something last happened, and how many requests there had been by then.
+    /// The time of the last change, and the number of requests up to then.
     changed_at: Timestamp,
     calls_then: usize,
     story: Option<Vec<String>>,
@@ -140,7 +138,7 @@ struct Held {
     relist: bool,
 }
 
-/// Tells a story to its end.
+/// Runs a story to its end.
 pub fn run(scenario: &Scenario, plan: &Plan, tell: bool) -> End {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.expect("a runtime").block_on(async {
@@ -190,7 +188,7 @@ impl<'a> Run<'a> {
         run
     }
 
-    /// A process of the operator that has just begun.
+    /// A new process of the operator.
     fn process(&self, number: usize, part: Part, version: u64) -> Operator {
         let name = if number == 0 { "operator".to_owned() } else { format!("operator {}", number + 1) };
         Operator::start(&name, part, &self.world, self.clock.clone(), version)
@@ -230,14 +228,14 @@ impl<'a> Run<'a> {
                     self.see_what_happened(By::Others)?;
                 }
                 None if self.pass_time().await => {}
-                // There were fewer requests than it takes to come to it.
+                // The run had fewer requests than the planned number.
                 None if self.is_interrupted_later() => self.interrupt()?,
                 None => return Ok(()),
             }
         }
     }
 
-    /// Lets every look that can go on do so, until all wait.
+    /// Continues every reconcile until each waits for an answer.
     async fn settle(&mut self) -> Result<(), Violation> {
         loop {
             let mut went_on = false;
@@ -251,7 +249,7 @@ impl<'a> Run<'a> {
                 }
             }
             if !went_on {
-                // The client's own task runs while we wait for a turn.
+                // The task of the client runs during this yield.
                 tokio::task::yield_now().await;
                 if !self.operators.iter().any(Operator::can_go_on) {
                     break;
@@ -267,7 +265,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// What happens next; `None`: nothing, unless time passes.
+    /// The next move; `None`: only time can pass.
     fn next_move(&mut self) -> Option<Move> {
         if self.chance.is_some() {
             return self.any_move();
@@ -300,7 +298,7 @@ impl<'a> Run<'a> {
         Some(Move::Player(step))
     }
 
-    /// Any move that can be made, by chance.
+    /// A random move.
     fn any_move(&mut self) -> Option<Move> {
         let now = self.now();
         let mut all = Vec::new();
@@ -378,7 +376,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// A request passes the line, or what was to go wrong with it does.
+    /// Passes a request to the server, or applies its fault.
     fn pass(&mut self, place: usize) -> Result<(), Violation> {
         let number = self.calls.len() + 1;
         if self.plan.interrupt == Some(number) && self.is_interrupted_later() {
@@ -414,7 +412,7 @@ impl<'a> Run<'a> {
                 let at = self.now() + SignedDuration::from_secs(seconds.into());
                 self.late.push((at, call, by));
                 if matches!(fault, Some(Fault::Late(_))) {
-                    // Nobody answers: the client gives up by itself.
+                    // The hanging request has no answer: the client times out.
                     self.hanging.push(waiting);
                 }
             }
@@ -430,12 +428,12 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Whether something is to come in between, and has not.
+    /// Whether the interruption is still to come.
     fn is_interrupted_later(&self) -> bool {
         self.plan.interrupt.is_some() && !self.interrupted
     }
 
-    /// What comes in between does.
+    /// Executes the interruption.
     fn interrupt(&mut self) -> Result<(), Violation> {
         self.interrupted = true;
         let Some(step) = &self.scenario.interruption else { return Ok(()) };
@@ -445,7 +443,7 @@ impl<'a> Run<'a> {
         self.see_what_happened(By::Others)
     }
 
-    /// The first is paused. What it has sent arrives when the other leads.
+    /// Pauses the first process. Its sent requests take effect when the other process already leads.
     fn pause(&mut self) {
         let (at, by) = (self.now() + LEASE, By::Operator { knew: self.operators[0].knew() });
         self.operators[0].pause();
@@ -459,7 +457,7 @@ impl<'a> Run<'a> {
         self.tell(|| "operator: is paused".into());
     }
 
-    /// The one that was paused goes on with what it was at.
+    /// The paused process continues its reconciles.
     fn goes_on(&mut self) {
         self.back_at = None;
         if self.operators[0].part == Part::Paused {
@@ -468,7 +466,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// The other leads, if it is time.
+    /// The other process becomes leader, if the time has come.
     fn hands_over(&mut self) {
         let now = self.now();
         if self.leads_at.is_some_and(|at| at <= now) && self.operators[1].part == Part::StandsBy {
@@ -477,7 +475,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// What goes wrong with this request.
+    /// The fault of this request.
     fn fault(&mut self, number: usize, call: &Call) -> Option<Fault> {
         if let Some(fault) = self.plan.faults.get(&number) {
             return Some(*fault);
@@ -490,13 +488,13 @@ impl<'a> Run<'a> {
         Some(chance.one_of(&Fault::of(call)))
     }
 
-    /// The process is gone, and another one begins.
+    /// Replaces the process by a new one.
     fn restart(&mut self, number: usize) {
         self.sent.retain(|sent| sent.from != number);
         self.held.retain(|(of, _), _| *of != number);
         let version =
             self.world.store().version().saturating_sub(self.plan.behind).max(self.scenario.begins_at());
-        // Whoever has led before stands by: somebody else leads.
+        // A former leader restarts as standby, because another process leads.
         let part = match self.operators[number].part {
             Part::Leads => Part::Leads,
             Part::StandsBy | Part::Paused | Part::Ends => Part::StandsBy,
@@ -550,7 +548,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Asks every invariant about everything that happened since it was asked last.
+    /// Checks the invariants for all events since the last call.
     fn see_what_happened(&mut self, by: By) -> Result<(), Violation> {
         if self.world.store().version() == self.witnessed {
             return Ok(());
@@ -566,7 +564,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Lets time pass until something can happen. Whether anything can.
+    /// Advances the time until a move is possible. The result tells whether one is.
     async fn pass_time(&mut self) -> bool {
         let now = self.now();
         let timers = self.operators.iter().filter_map(Operator::next_timer);
@@ -575,7 +573,7 @@ impl<'a> Run<'a> {
         let leads = self.leads_at.filter(|at| *at > now);
         let next = timers.chain(late).chain(held).chain(leads).min();
         let busy = self.operators.iter().any(Operator::is_busy);
-        // What is held back for some moves only is brought before time passes.
+        // A delay in moves ends before time passes.
         let mut due = false;
         for held in self.held.values_mut().filter(|held| held.until <= now) {
             (held.moves, due) = (0, true);
@@ -611,7 +609,7 @@ impl<'a> Run<'a> {
         true
     }
 
-    /// What must hold when nothing happens any more.
+    /// Checks the invariants that must hold at rest.
     fn at_rest(&mut self) -> Result<(), Violation> {
         if let Some(step) = self.scenario.step(self.told) {
             return Err(broken(Invariant::EventuallyStable, format!("it never came to this: {}", step.told)));
@@ -629,11 +627,12 @@ impl<'a> Run<'a> {
 }
 
 impl Run<'_> {
-    /// I7 and I11. Nothing is asked any more; or, where something fails for good, ever more rarely.
+    /// I7 and I11. The operator sends no requests at rest; with a permanent failure, requests become less and less
+    /// frequent.
     fn idle_is_free(&self) -> Result<(), Violation> {
         let since = self.calls.len() - self.calls_then;
         let failing = self.operators.iter().any(Operator::is_failing);
-        // A few requests to see that nothing is to be done; with a failure, so many for each attempt.
+        // A few requests verify that no work is left. With a failure, each attempt has as many.
         let (invariant, bound) =
             if failing { (Invariant::NoHotLoop, 600) } else { (Invariant::IdleIsFree, 40) };
         if since <= bound {

@@ -1,4 +1,4 @@
-//! A story over the simulated cluster: what people do, and when.
+//! A scenario: the actions of users on the simulated cluster, and their times.
 
 use serde_json::Value;
 
@@ -12,31 +12,28 @@ type When = Box<dyn Fn(&World) -> bool + Send + Sync>;
 type Act = Box<dyn Fn(&mut World) + Send + Sync>;
 type Must = Box<dyn Fn(&World) -> bool + Send + Sync>;
 
-/// Something that a person does.
+/// An action of a user.
 pub struct Step {
-    /// As it is told.
+    /// The description in the story.
     pub told: String,
     when: When,
     act: Act,
 }
 
 impl Step {
-    /// Whether its time has come.
+    /// Whether the condition of the step is met.
     pub fn may_begin(&self, world: &World) -> bool {
         (self.when)(world)
     }
 
-    /// Does it.
     pub fn act(&self, world: &mut World) {
         (self.act)(world);
     }
 }
 
-/// A story.
 pub struct Scenario {
-    /// Its name.
     pub name: &'static str,
-    /// What comes in between at any moment, if something does.
+    /// The action that can occur at any moment, if the story has one.
     pub interruption: Option<Step>,
     alike: bool,
     world: World,
@@ -46,14 +43,14 @@ pub struct Scenario {
 }
 
 impl Scenario {
-    /// A story that nothing happens in yet, in a cluster where others live too.
+    /// A story without steps, in a cluster with foreign objects.
     pub fn new(name: &'static str) -> Self {
         let world = people::a_cluster();
         let others = people::others(&world);
         Self { name, interruption: None, alike: true, world, others, steps: Vec::new(), ends: Vec::new() }
     }
 
-    /// A person does this as soon as that is so.
+    /// A user acts as soon as the condition is true.
     pub fn when(
         mut self,
         when: impl Fn(&World) -> bool + Send + Sync + 'static,
@@ -64,12 +61,12 @@ impl Scenario {
         self
     }
 
-    /// A person does this at once.
+    /// A user acts at the start.
     pub fn first(self, told: impl Into<String>, act: impl Fn(&mut World) + Send + Sync + 'static) -> Self {
         self.when(|_| true, told, act)
     }
 
-    /// A person may do this at any moment, once.
+    /// A user acts once, at any moment.
     pub fn interrupted(
         mut self,
         told: impl Into<String>,
@@ -79,7 +76,7 @@ impl Scenario {
         self
     }
 
-    /// What must be so at the end.
+    /// A condition that must be true at the end.
     pub fn ends(
         mut self,
         invariant: Invariant,
@@ -90,40 +87,40 @@ impl Scenario {
         self
     }
 
-    /// Its end depends on what comes first.
+    /// The final state depends on the order of moves.
     pub fn ends_differently(mut self) -> Self {
         self.alike = false;
         self
     }
 
-    /// Whether it always has the same end: not if that depends on what came before the interruption.
+    /// Whether the final state is always the same. An interruption at different moments leads to different states.
     pub fn always_ends_alike(&self) -> bool {
         self.alike && self.interruption.is_none()
     }
 
-    /// Others have nothing in the story's namespace.
+    /// Removes the foreign objects from the namespace of the story.
     pub fn alone(mut self) -> Self {
         self.world = people::an_empty_cluster();
         self.others.clear();
         self
     }
 
-    /// The cluster that it begins in.
+    /// The initial cluster.
     pub fn world(&self) -> World {
         self.world.clone()
     }
 
-    /// The version that it begins at.
+    /// The version of the initial cluster.
     pub fn begins_at(&self) -> u64 {
         self.world.store().version()
     }
 
-    /// What a person does after so many steps.
+    /// The step after this number of steps.
     pub fn step(&self, told: usize) -> Option<&Step> {
         self.steps.get(told)
     }
 
-    /// I5. What belongs to others is as it was.
+    /// I5. Foreign objects are unchanged.
     pub fn others_are_untouched(&self, world: &World) -> Result<(), Violation> {
         for (key, object) in &self.others {
             let now = world.store().get(key);
@@ -135,7 +132,7 @@ impl Scenario {
         Ok(())
     }
 
-    /// What must be so at the end is so.
+    /// Checks the conditions at the end.
     pub fn must_end(&self, world: &World) -> Result<(), Violation> {
         let broken_one = self.ends.iter().find(|(_, _, must)| !must(world));
         broken_one.map_or(Ok(()), |(invariant, told, _)| {

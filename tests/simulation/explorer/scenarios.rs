@@ -1,4 +1,4 @@
-//! The stories. Each is told once as it is, and then again with everything that can go wrong in it.
+//! The stories. The explorer runs each one without faults, then with each fault.
 
 use serde_json::{Value, json};
 use town_operator::api::names;
@@ -20,7 +20,7 @@ use crate::server::object::{label, uid};
 use crate::server::players::node;
 use crate::server::world::World;
 
-/// A town with everything that a town can have, which sleeps after ten minutes without work.
+/// A town with every optional part. The town sleeps after ten minutes without work.
 fn town() -> Value {
     let containers = json!({"spec": {"containers": [{"name": "main", "image": "town"}]}});
     json!({
@@ -30,7 +30,7 @@ fn town() -> Value {
     })
 }
 
-/// The same, and it never sleeps.
+/// The same town, which never sleeps.
 fn town_that_stays_awake() -> Value {
     let mut town = town();
     town["alwaysOn"] = true.into();
@@ -72,7 +72,7 @@ fn nothing_is_left(scenario: Scenario) -> Scenario {
     scenario.ends(DeletionTerminates, "nothing is left", |world| is_gone(world) && belongs(world).is_empty())
 }
 
-/// A town with an agent that works.
+/// A town with a running agent.
 fn with_an_agent(scenario: Scenario, town: fn() -> Value) -> Scenario {
     scenario.first("a town is made, with an agent", move |world| {
         create_town(world, "gas", town());
@@ -80,7 +80,7 @@ fn with_an_agent(scenario: Scenario, town: fn() -> Value) -> Scenario {
     })
 }
 
-/// A town with an agent that works, and one that talks to people.
+/// A town with a running agent and an interactive agent.
 fn with_two_agents(scenario: Scenario, town: fn() -> Value) -> Scenario {
     scenario.first("a town is made, with two agents", move |world| {
         create_town(world, "gas", town());
@@ -89,7 +89,6 @@ fn with_two_agents(scenario: Scenario, town: fn() -> Value) -> Scenario {
     })
 }
 
-/// All stories.
 pub fn all() -> Vec<Scenario> {
     vec![
         born(),
@@ -160,7 +159,7 @@ pub fn sleeps() -> Scenario {
     )
 }
 
-/// A town that has fallen asleep after its agent has done its work.
+/// A town that sleeps because its agent is done.
 fn asleep(name: &'static str) -> Scenario {
     with_an_agent(Scenario::new(name), town)
         .when(agent_runs, "its work is done", |world| end_work(world, "poly", 0))
@@ -210,13 +209,13 @@ fn deleted_when(
 }
 
 pub fn deleted_at_birth() -> Scenario {
-    // Whether an agent is bound by then, and goes with it, is a matter of order.
+    // The order of moves decides whether an agent is bound by then and destroyed with the town.
     deleted_when("deleted before anybody has looked at it", "it is there", |world| !is_gone(world))
         .ends_differently()
 }
 
 pub fn deleted_while_it_starts() -> Scenario {
-    // An agent that is not bound yet has nothing to do with its end.
+    // The destruction of the town does not include an unbound agent.
     let starts = |world: &World| !town_is("")(world) && is_bound(world, "max") && is_bound(world, "poly");
     deleted_when("deleted while it starts", "it starts", starts)
 }
@@ -256,7 +255,7 @@ pub fn deleted_while_it_sleeps() -> Scenario {
     nothing_is_left(asleep("deleted while it sleeps").first("it is deleted", delete_town))
 }
 
-/// Somebody else's pod has the name that the pod of this owner would have.
+/// Creates a foreign pod with the name that the pod of this owner would have.
 fn take_name(world: &mut World, kind: usize, name: &str) {
     let Some(owner) = find(world, kind, name).map(|owner| Uid::new(uid(owner))) else { return };
     let pod = child_name(name, &owner);
@@ -313,13 +312,13 @@ fn delete_namespace(world: &mut World) {
 pub fn namespace_deleted() -> Scenario {
     let story = with_an_agent(Scenario::new("namespace deleted"), town_that_stays_awake)
         .when(agent_runs, "the namespace is deleted", delete_namespace)
-        // An agent that goes before its town leaves a record of its own.
+        // An agent that is destroyed before its town leaves its own record.
         .ends_differently()
         .alone();
     nothing_is_left(story)
 }
 
-/// A record forbids a name in its own namespace, and not in a later one that is called the same.
+/// A record forbids a name in its own namespace, and not in a later namespace of the same name.
 pub fn namespace_made_anew() -> Scenario {
     let refuses = || {
         let mut town = town_that_stays_awake();
@@ -526,13 +525,13 @@ pub fn sidecar_injected() -> Scenario {
         .ends(EventuallyStable, "the agent has no pod", |world| pod_of(world, agent_kind(), "poly").is_none())
 }
 
-/// The agent runs in at least its so-many-th pod.
+/// The agent has had at least this number of pods and is running.
 fn runs_in(number: usize) -> impl Fn(&World) -> bool + Send + Sync + 'static {
     move |world| agent_runs(world) && pods_of(world, "poly") >= number
 }
 
 pub fn evicted_twice() -> Scenario {
-    // A process that exits with 0 on SIGTERM leaves a pod that looks finished.
+    // A process that exits with 0 on SIGTERM leaves a pod that appears finished.
     let obedient = || {
         let mut town = town_that_stays_awake();
         town["agentTemplate"]["spec"]["containers"][0]["image"] = node::OBEDIENT.into();

@@ -1,5 +1,5 @@
-//! Each safety check is needed: without it the explorer finds what it protects broken, and tells the shortest way
-//! to it that it has found.
+//! Each safety check is necessary: without it the explorer finds a violation, and the test prints the plan with the
+//! fewest moves.
 
 use town_operator::lifecycle::Guard;
 
@@ -9,7 +9,7 @@ use super::scenario::Scenario;
 use super::scenarios;
 use super::tests::say;
 
-/// Everything that can go wrong in a story, without a check. The shortest way to something broken.
+/// Runs a story with every fault, without this check. The result is the violation with the fewest moves.
 fn without(guard: Guard, scenario: &Scenario) -> Option<Box<Found>> {
     guard.without(|| {
         let mut explorer = Explorer::of(scenario).thorough();

@@ -1,8 +1,8 @@
-//! What is explored, and what must come of it.
+//! The tests of the explorer.
 //!
-//! Without optimisation each story is told once, as it is. The rest is built with the profile `explore` and the feature
-//! `mutations`: `make test` tells each story again with the operator killed before and after each request, and
-//! with one error of each sort for each; `make explore` with everything else that can go wrong.
+//! Without optimisation the tests run each story once without faults. The other tests need the profile `explore` and
+//! the feature `mutations`. `make test` repeats each story with the operator killed before and after each request, and
+//! with one error of each class for each request. `make explore` adds all other faults.
 
 use std::io::Write;
 use std::time::Duration;
@@ -12,12 +12,12 @@ use super::fault::Fault;
 use super::scenario::Scenario;
 use super::scenarios;
 
-/// Seeds that every run of the tests draws from. A run that failed is told again with `SEED=...`.
+/// The number of seeds of a test. `SEED=...` repeats the run of one seed.
 const SEEDS: u64 = 200;
 
-/// Tells how much was looked at, whether the test succeeds or not.
+/// Prints to stderr, whether the test succeeds or not.
 pub fn say(what: &str) {
-    // Past what the harness keeps to itself.
+    // The macro `eprintln` would write to the captured output of the harness.
     let _ = writeln!(std::io::stderr(), "{what}");
 }
 
@@ -26,7 +26,7 @@ fn explore(scenario: &Scenario, what: &str, look: impl FnOnce(&mut Explorer<'_>)
     look(&mut explorer);
     say(&format!("{}: {what}: {}", scenario.name, explorer.report));
     if let Err(found) = explorer.found() {
-        // At once: what a test says is shown when all have ended.
+        // Print immediately: the harness shows the output of a test only after all tests.
         say(&found.to_string());
         panic!("{}", found.violation.why);
     }
@@ -138,7 +138,7 @@ stories! {
     pruned_at_any_moment,
 }
 
-/// Two faults at once, as far as the time goes: `make explore`.
+/// Two faults at the same time, within a time limit: `make explore`.
 #[test]
 #[ignore = "make explore runs it, for as long as it is told to"]
 fn every_pair_of_faults() {

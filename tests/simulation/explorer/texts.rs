@@ -1,4 +1,4 @@
-//! Answers as they come over the line.
+//! Serialised answers.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,12 +9,12 @@ use serde_json::Value;
 use crate::server::object::Object;
 use crate::server::world::{Answer, Body};
 
-/// Objects as they were sent before. An object never changes, and most are asked for again and again.
+/// A cache of serialised objects. Objects are immutable, and the operator reads most of them many times.
 #[derive(Default)]
 pub struct Texts(HashMap<*const Value, (Object, Bytes)>);
 
 impl Texts {
-    /// An answer as it comes over the line.
+    /// The HTTP response of an answer.
     pub fn response(&mut self, answer: Answer) -> http::Response<Bytes> {
         let body = match answer.body {
             Body::Object(object) => self.of(object),
@@ -28,7 +28,7 @@ impl Texts {
     }
 
     fn of(&mut self, object: Object) -> Bytes {
-        // It is kept with its text, so that no other has its place.
+        // The cache keeps the object, so that no other object can have the same address.
         let (_, text) = self.0.entry(Arc::as_ptr(&object)).or_insert_with(|| {
             let text = serde_json::to_vec(&*object).expect("an object");
             (object, text.into())

@@ -1,4 +1,4 @@
-//! From create to gone.
+//! The life of objects from creation to removal.
 
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};

@@ -1,4 +1,4 @@
-//! Those who live in the cluster besides the operator, step by step.
+//! The players, step by step.
 
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};

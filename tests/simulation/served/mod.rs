@@ -1,4 +1,4 @@
-//! What the server does, asked by kube's own client. How it compares with a real one is for the conformance suite.
+//! Tests of the simulated server through kube's client. The conformance suite compares the server with a real one.
 
 mod life;
 mod living;
@@ -15,7 +15,7 @@ use town_operator::api::{Agent, Town};
 use crate::server::wire::client;
 use crate::server::world::World;
 
-/// A world at the beginning of 2030, and a client of it.
+/// A world in January 2030, and a client of it.
 pub struct Stage {
     pub world: Arc<Mutex<World>>,
     pub client: Client,
@@ -32,12 +32,11 @@ impl Stage {
     }
 }
 
-/// A town without anything.
+/// A town with an empty spec.
 pub fn town(name: &str) -> Town {
     serde_json::from_value(object("Town", name, json!({}))).unwrap()
 }
 
-/// An agent of a town.
 pub fn agent(name: &str, spec: Value) -> Agent {
     serde_json::from_value(object("Agent", name, spec)).unwrap()
 }
@@ -46,7 +45,7 @@ fn object(kind: &str, name: &str, spec: Value) -> Value {
     json!({"apiVersion": "gastown.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec})
 }
 
-/// The code and the reason of an error that the server gave.
+/// The code and the reason of an error of the server.
 #[track_caller]
 pub fn refused<T>(result: kube::Result<T>) -> (u16, String) {
     match result {

@@ -1,4 +1,4 @@
-//! Watches, as kube's own watcher sees them.
+//! Watches, through kube's own watcher.
 
 use futures::StreamExt;
 use kube::ResourceExt;
@@ -10,7 +10,7 @@ use town_operator::api::Town;
 use super::{Stage, town};
 use crate::server::kinds::kinds;
 
-/// The next event, in words.
+/// A summary of the next event.
 async fn next(events: &mut (impl StreamExt<Item = watcher::Result<Event<Town>>> + Unpin)) -> String {
     match events.next().await.unwrap() {
         Ok(Event::Init) => "init".into(),
@@ -33,7 +33,7 @@ async fn a_watcher_sees_everything_once() {
     }
     towns.create(&PostParams::default(), &town("b")).await.unwrap();
     assert_eq!(next(&mut events).await, "b changed");
-    // The watch ends, and goes on where it was.
+    // The watch ends and resumes from its last version.
     stage.world().hang_up();
     towns.delete("a", &DeleteParams::default()).await.unwrap();
     assert_eq!(next(&mut events).await, "a is gone");

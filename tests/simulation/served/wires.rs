@@ -1,4 +1,4 @@
-//! What can happen between a client and the server.
+//! The fates of calls between a client and the server.
 
 use kube::api::{Api, ListParams, PostParams};
 use town_operator::api::Town;
@@ -9,7 +9,7 @@ use crate::server::call::{Call, Verb};
 use crate::server::refusal::Refusal;
 use crate::server::wire::{Fate, Wire};
 
-/// A wire on which every create has this fate.
+/// A wire that gives every create this fate.
 fn wire(stage: &Stage, fate: Fate) -> Wire {
     let faults = move |_, call: &Call| if call.verb == Verb::Create { fate.clone() } else { Fate::Pass };
     Wire::new(&stage.world, "operator", faults)

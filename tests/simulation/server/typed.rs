@@ -1,11 +1,11 @@
-//! What the server adds to other kinds of Kubernetes, and what of them may change.
+//! The fields that the server sets in other built-in kinds, and the changes of them that it permits.
 
 use serde_json::{Value, json};
 
 use super::kinds::{Kind, id};
 use super::refusal::Fault;
 
-/// What is wrong with an object of a kind of Kubernetes, beyond what its type says.
+/// The faults in an object of a built-in kind that its type does not exclude.
 pub fn faults(kind: &Kind, new: &Value, old: Option<&Value>) -> Vec<Fault> {
     match (kind.id, old) {
         (id::POD, Some(old)) => super::pods::faults(new, old),
@@ -26,7 +26,7 @@ fn pod_faults(pod: &Value) -> Vec<Fault> {
     Vec::new()
 }
 
-/// A new Service: defaults, and an address of its own unless it wants none.
+/// Sets the defaults of a new Service, and a cluster IP unless the Service is headless.
 pub fn prepare_service(service: &mut Value, chance: u64) {
     let spec = &mut service["spec"];
     for (field, value) in [
@@ -60,7 +60,7 @@ fn port_defaults(spec: &mut Value) {
     }
 }
 
-/// A changed Service keeps the address that it has.
+/// Keeps the cluster IP of a changed Service.
 pub fn keep_service(new: &mut Value, old: &Value) {
     for field in [
         "clusterIP",
