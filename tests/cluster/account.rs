@@ -1,4 +1,4 @@
-//! The operator's own account: what a thief of its token could do with its rights.
+//! The operator's service account: the damage that a thief of its token can do.
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
 use kube::ResourceExt;
@@ -81,7 +81,7 @@ async fn account_of_the_operator_creates_only_what_a_town_owns(story: Story) {
     }
 }
 
-// S13: nothing that somebody else made is changed or deleted.
+// S13: no foreign object is changed or deleted.
 async fn account_of_the_operator_touches_nothing_of_others(story: Story) {
     let operator = People::of(&story).await.operator;
     for labels in [json!({}), json!({names::INSTALL: "another.00000000"})] {
@@ -114,7 +114,7 @@ async fn account_of_the_operator_touches_nothing_of_others(story: Story) {
         let secret = Object::of::<Secret>(&story, &name);
         secret.refuses(&operator, &Ask::Delete, &refused("only objects with the label")).await;
     }
-    // What says that it is ours and is no token is not ours to delete, either.
+    // A Secret with our label that is not an activity token is foreign.
     let labels = json!({names::INSTALL: story.cluster.install_label()});
     let secret = json!({
         "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "keys", "labels": labels},
@@ -125,7 +125,7 @@ async fn account_of_the_operator_touches_nothing_of_others(story: Story) {
     keys.refuses(&operator, &Ask::Delete, &refused("with the single key token")).await;
 }
 
-// S13: the spec of a Town, an Agent and a pod is what users wrote.
+// S13: only users write the spec of a Town, an Agent or a pod.
 async fn account_of_the_operator_changes_no_spec(story: Story) {
     let operator = People::of(&story).await.operator;
     story.create_town("gas", workshop()).await;

@@ -1,4 +1,4 @@
-//! What others' rules of admission say to what the operator asks for.
+//! The operator under the admission policies of others.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::remains::{busy_town, is_gone_whole, is_on_record, no_volume_is_left};
 use crate::stage::Stories;
 use crate::words::{Told, workshop_with};
 
-/// What a policy says that lets no pod be deleted.
+/// The message of a policy that forbids the deletion of pods.
 const SAID: &str = "no pod of this namespace goes before the audit is over";
 
 pub fn add(stories: &mut Stories) {
@@ -72,14 +72,14 @@ async fn a12_a_deletion_that_is_refused_says_why_and_goes_on_when_it_may(story: 
     for kind in ["validatingadmissionpolicybinding", "validatingadmissionpolicy"] {
         story.cluster.kubectl(&["delete", kind, &name]);
     }
-    // It is asked again ever more rarely, but at least once a minute.
+    // The operator retries with a back-off, but at least once a minute.
     story.agent("ann").gone_within(Duration::from_mins(2)).await;
     is_gone_whole(&story, &town).await;
     is_on_record(&story, &town).await;
     no_volume_is_left(&story).await;
 }
 
-// I-owner-permission: whoever sets an ownerReference that blocks its owner's deletion must be allowed to.
+// I-owner-permission: a client that sets an ownerReference with `blockOwnerDeletion` needs a permission on the owner.
 async fn owner_references_need_no_more_rights_than_the_operator_has(story: Story) {
     let operator = story.cluster.operator(&[]).await;
     let town = busy_town(&story, "gas", &["ann"]).await;

@@ -1,4 +1,4 @@
-//! Requests about one object, by whoever is to make them, on trial.
+//! Dry-run requests for one object, from any client.
 
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use kube::{Client, Resource};
@@ -8,35 +8,32 @@ use town_operator::api::{Agent, Tombstone, Town};
 use crate::common::story::Story;
 use crate::common::wait::{PATIENCE, until};
 
-/// What is asked of the API server about one object.
+/// A request for one object.
 #[derive(Clone, Debug)]
 pub enum Ask {
-    /// A JSON merge patch.
     Merge(Value),
-    /// A JSON patch.
     Json(Value),
-    /// Server-side apply of these fields, by force.
+    /// Server-side apply of these fields, with force.
     Apply(Value),
-    /// The whole object put back with this merged into it.
+    /// An update with the current object and this merged into it.
     Replace(Value),
-    /// A JSON merge patch of its status.
+    /// A JSON merge patch of the status.
     Status(Value),
-    /// Its creation, with this in it.
+    /// A create, with this merged into the object.
     Create(Value),
-    /// Its deletion.
     Delete,
 }
 
-/// An object that people ask about.
+/// The object of the requests.
 pub struct Object {
     kind: ApiResource,
-    /// None of an object of the whole cluster.
+    /// `None` for a cluster-scoped object.
     namespace: Option<String>,
     name: String,
 }
 
 impl Object {
-    /// A town of the story's.
+    /// A town of the story.
     pub fn town(story: &Story, name: &str) -> Self {
         Self {
             kind: ApiResource::erase::<Town>(&()),
@@ -45,7 +42,7 @@ impl Object {
         }
     }
 
-    /// An agent of the story's.
+    /// An agent of the story.
     pub fn agent(story: &Story, name: &str) -> Self {
         Self {
             kind: ApiResource::erase::<Agent>(&()),
@@ -54,7 +51,7 @@ impl Object {
         }
     }
 
-    /// An object of this kind in the story's namespace.
+    /// An object of this kind in the namespace of the story.
     pub fn of<K>(story: &Story, name: &str) -> Self
     where
         K: Resource<DynamicType = ()>,
@@ -66,7 +63,7 @@ impl Object {
         }
     }
 
-    /// Its kind, where it is, for one who asks.
+    /// The API of the object, for a client.
     pub fn api(&self, who: &Client) -> Api<DynamicObject> {
         match &self.namespace {
             Some(namespace) => Api::namespaced_with(who.clone(), namespace, &self.kind),
@@ -74,22 +71,19 @@ impl Object {
         }
     }
 
-    /// The Tombstone of this name.
     pub fn tombstone(name: &str) -> Self {
         Self { kind: ApiResource::erase::<Tombstone>(&()), namespace: None, name: name.into() }
     }
 
-    /// Its name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The name of its kind.
     pub fn kind(&self) -> &str {
         &self.kind.kind
     }
 
-    /// Asks, on trial: policies are asked as ever, and nothing is changed.
+    /// Sends the request as a dry run: the API server evaluates all policies and changes nothing.
     pub async fn may(&self, who: &Client, ask: &Ask) -> Result<(), String> {
         let api = self.api(who);
         let on_trial = PatchParams { dry_run: true, ..PatchParams::default() };
@@ -134,7 +128,7 @@ impl Object {
         serde_json::from_value(whole).unwrap()
     }
 
-    /// Refused, once the policies are in force, in these words.
+    /// Waits until the API server refuses the request with these words. The policies take a moment to be in force.
     pub async fn refuses(&self, who: &Client, ask: &Ask, words: &[&str]) {
         let what = format!("{} {} refuses {ask:?}", self.kind.kind, self.name);
         until(&what, PATIENCE, async || match self.may(who, ask).await {
@@ -145,7 +139,7 @@ impl Object {
         .await;
     }
 
-    /// Let through. An answer that only says that the object changed meanwhile is none.
+    /// Waits until the API server allows the request. A conflict is not an answer, and is retried.
     pub async fn lets(&self, who: &Client, ask: &Ask) {
         let what = format!("{} {} lets through {ask:?}", self.kind.kind, self.name);
         until(&what, PATIENCE, async || match self.may(who, ask).await {
@@ -156,26 +150,25 @@ impl Object {
         .await;
     }
 
-    /// Creates it with this in it.
+    /// Creates the object, with this merged into it.
     pub async fn create(&self, who: &Client, more: &Value) -> DynamicObject {
         let made = self.api(who).create(&PostParams::default(), &self.whole(more)).await;
         made.unwrap_or_else(|error| panic!("{}: {error}", self.name))
     }
 
-    /// Deletes it.
     pub async fn delete(&self, who: &Client) {
         let deleted = self.api(who).delete(&self.name, &DeleteParams::default()).await;
         deleted.unwrap_or_else(|error| panic!("{}: {error}", self.name));
     }
 
-    /// Changes its status for good.
+    /// Changes the status, without a dry run.
     pub async fn change_status(&self, who: &Client, patch: Value) {
         let patched =
             self.api(who).patch_status(&self.name, &PatchParams::default(), &Patch::Merge(&patch)).await;
         patched.unwrap_or_else(|error| panic!("{} {patch}: {error}", self.name));
     }
 
-    /// Changes it for good.
+    /// Changes the object, without a dry run.
     pub async fn change(&self, who: &Client, patch: Value) -> DynamicObject {
         let patched = self.api(who).patch(&self.name, &PatchParams::default(), &Patch::Merge(&patch)).await;
         patched.unwrap_or_else(|error| panic!("{} {patch}: {error}", self.name))

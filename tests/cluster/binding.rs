@@ -1,4 +1,4 @@
-//! Which town an agent belongs to, and what is nobody's business but its owner's.
+//! The binding of agents to towns, and objects that belong to other owners.
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::ResourceExt;
@@ -68,7 +68,7 @@ async fn an_agent_of_a_dying_town_is_bound_to_its_successor(story: Story) {
 }
 
 async fn an_agent_of_a_town_that_is_merely_gone_is_stopped_and_kept(story: Story) {
-    // As a restored backup has it: bound, with a volume, to a town that nobody ever destroyed.
+    // The state after a restore from a backup: bound, with a volume, to a town that the operator never destroyed.
     let gone = "00000000-1111-2222-3333-444444444444";
     let agent: Agent = story
         .create_object(json!({
@@ -83,7 +83,7 @@ async fn an_agent_of_a_town_that_is_merely_gone_is_stopped_and_kept(story: Story
     let said = |agent: &Agent| agent.reason("Stalled") == "TownGone" && agent.phase() == "Blocked";
     story.agent("orphan").until("says that its town is gone", said).await;
 
-    // A successor of that name changes nothing.
+    // A new town of the same name changes nothing.
     let successor = story.create_town("lost", workshop()).await;
     story.town("lost").until("is idle", |town| town.phase() == "Idle").await;
     story.create_agent("witness", "lost", polecat("b-1")).await;
@@ -149,7 +149,7 @@ async fn a_claims_name_that_is_taken_is_reported_and_left(story: Story) {
         "no pod runs on somebody else's volume"
     );
 
-    // Deleting the town does not take what is not its own.
+    // The deletion of the town does not delete foreign objects.
     story.town("taken").delete().await;
     story.town("taken").gone().await;
     let untouched = story.seen::<PersistentVolumeClaim>(&town.child()).get().await;
@@ -165,7 +165,7 @@ async fn what_another_installation_owns_is_left_alone(story: Story) {
         }))
         .await;
     story.create_agent("undecided", "theirs", polecat("b-1")).await;
-    // Ours, created later, is looked after: so theirs was seen by then.
+    // The operator reconciles our town, which is created later. It has therefore seen the other one by then.
     story.create_town("ours", workshop()).await;
     story.town("ours").until("is idle", |town| town.phase() == "Idle").await;
     story.create_agent("ours", "ours", polecat("b-1")).await;

@@ -1,4 +1,4 @@
-//! What a town costs the API server, counted in its audit log: a number of requests, not a time.
+//! The cost of a town for the API server: the number of requests in the audit log. A time would depend on the machine.
 
 use std::time::Duration;
 
@@ -9,17 +9,17 @@ use crate::common::story::Story;
 use crate::stage::Stories;
 use crate::words::{Told, polecat, workshop_with};
 
-/// The most writes that a town with a volume and two polecats may cost, from create to gone.
+/// The limit of writes for the life of a town with a volume and two polecats.
 const A_LIFE: usize = 32;
-/// The most of them from create to Ready, of the town alone.
+/// The limit of writes from the create to Ready, for the town alone.
 const TO_READY: usize = 5;
-/// The most that one sleep and wake may add.
+/// The limit of additional writes for one sleep and wake.
 const A_NIGHT: usize = 6;
-/// The most that a minute of a permanent failure may cost, once the first attempts are over.
+/// The limit of writes for a minute of a permanent failure, after the first attempts.
 const REFUSED: usize = 6;
-/// The most that two minutes of holding the Lease may cost: a renewal every two seconds.
+/// The limit of requests for two minutes of leadership: the operator renews the Lease every two seconds.
 const RENEWALS: usize = 61;
-/// How long a town is watched in which nothing happens.
+/// The observation time for a town at rest.
 const IN_PEACE: Duration = Duration::from_mins(2);
 
 pub fn add(stories: &mut Stories) {
@@ -52,7 +52,7 @@ async fn a_life_is_within_its_budget_of_writes(story: Story) {
     let life = Requests::since(&story, start);
     println!("a life with a volume and two polecats: {} writes\n{}", life.writes().len(), life.named());
 
-    // A night, of another town, so that it can be told apart.
+    // Another town sleeps and wakes, so that its writes can be counted separately.
     story.create_town("owl", workshop_with(json!({}))).await;
     story.town("owl").until("is ready", |town| town.is("Ready") && town.phase() == "Idle").await;
     settle(&story).await;
@@ -64,7 +64,7 @@ async fn a_life_is_within_its_budget_of_writes(story: Story) {
     let night = Requests::since(&story, evening);
     println!("a night: {} writes\n{}", night.writes().len(), night.named());
 
-    // A minute of a town whose pod is refused for ever.
+    // The API server refuses the pod of this town for a minute.
     let mut wrong = workshop_with(json!({}));
     wrong["template"]["spec"]["containers"][0]["name"] = "Not_A_Label".into();
     story.create_town("wrong", wrong).await;
@@ -98,7 +98,7 @@ async fn an_idle_and_a_sleeping_town_cost_nothing(story: Story) {
         story.agent(&format!("{name}-mayor")).until("is there", |agent| agent.is("Ready")).await;
         story.town(name).until("is idle", |town| town.phase() == "Idle").await;
     }
-    // Long enough that "asleep" means by itself, were it not for the decree.
+    // The time is long enough that this town would also sleep without `suspend`.
     story.town("asleep").merge(json!({"spec": {"suspend": true}})).await;
     story.town("asleep").until("sleeps", |town| town.phase() == "Asleep").await;
     story.agent("asleep-mayor").until("sleeps", |agent| agent.phase() == "Asleep").await;
@@ -113,7 +113,7 @@ async fn an_idle_and_a_sleeping_town_cost_nothing(story: Story) {
         peace.0.iter().filter(|request| request["verb"] != "watch").map(in_words).collect();
     println!("two minutes of an idle and a sleeping town: {} requests", asked.len());
     assert_eq!(asked, [""; 0]);
-    // The leader is told of nothing and reads nothing: it only renews.
+    // The leader receives no events and reads nothing: it only renews its Lease.
     assert!(lease.0.len() <= RENEWALS && lease.writes().len() == lease.0.len(), "{}", lease.named());
     assert!(operator.runs());
     assert_eq!(story.town("awake").get().await.phase(), "Idle");

@@ -1,4 +1,4 @@
-//! The chart, on a real API server.
+//! The Helm chart, on a real API server.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -88,7 +88,8 @@ async fn its_policies_are_those_that_all_stories_run_under(story: Story) {
     assert_eq!(wanted.len(), 2 * POLICIES, "each with its binding");
     assert_eq!(specs(&["get"]), wanted);
 
-    // The controller manager reads their expressions against the schemas of our kinds, and objects to nothing.
+    // The controller manager checks the types of their expressions against the schemas of our kinds, and reports no
+    // warning.
     let found: Api<ValidatingAdmissionPolicy> = Api::all(story.client());
     let ours = ListParams::default().labels(&format!("app.kubernetes.io/instance={NAME}"));
     until("the expressions are checked", PATIENCE, async || {
@@ -107,7 +108,7 @@ async fn its_policies_are_those_that_all_stories_run_under(story: Story) {
     .await;
 }
 
-// All stories run with these rights: what the operator would create besides would be refused.
+// All stories run with these rights. The API server would refuse the create of any other kind.
 async fn a8_whatever_the_operator_may_create_is_in_the_table_of_what_it_destroys(story: Story) {
     let role = story.cluster.kubectl(&["get", "clusterrole", NAME, "-o", "json"]);
     let role: Value = serde_json::from_str(&role).unwrap();
@@ -118,7 +119,7 @@ async fn a8_whatever_the_operator_may_create_is_in_the_table_of_what_it_destroys
     let creates = rules.filter(|rule| words(&rule["verbs"]).contains(&"create".to_owned()));
     let may_create: BTreeSet<String> = creates.flat_map(|rule| words(&rule["resources"])).collect();
     let table = ChildKind::MADE.map(|kind| format!("{}s", kind.as_str().to_lowercase()));
-    // Records and events speak of what is gone; they are no part of it. Reviews are questions and leave nothing.
+    // Records and events remain after a town, and are not a part of it. Reviews are not stored.
     let wanted = table
         .into_iter()
         .chain(["tombstones", "events", "tokenreviews", "subjectaccessreviews"].map(str::to_owned))
@@ -152,7 +153,7 @@ async fn install_id_is_cut_when_the_default_is_long_or_has_a_dot() {
     }
 }
 
-/// The policies of the whole chart, and their bindings.
+/// The policies of the chart, and their bindings.
 fn policies(values: &[&str]) -> String {
     let all = render(NAME, NAMESPACE, &[], values);
     let is_one = |document: &&str| document.contains("kind: ValidatingAdmissionPolicy");

@@ -1,4 +1,4 @@
-//! What a town has besides pods: its Service, its token, its volume; and the Secrets that its spec names.
+//! The children of a town besides pods: its Service, its token, its volume; and the Secrets that its spec names.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ pub fn add(stories: &mut Stories) {
     stories.with_the_operator(t21_a_retained_volume_stays_and_is_nobodys);
 }
 
-/// A town whose pod is asked for its activity; no one answers.
+/// A town with an activity probe and without a server that answers.
 fn asked() -> Value {
     workshop_with(json!({"activityProbe": {"port": 8080}}))
 }
@@ -48,7 +48,7 @@ async fn t21_ports_are_offered_by_a_service_that_follows_them(story: Story) {
     assert_eq!(town.status.as_ref().unwrap().service.as_deref(), Some(town.child().as_str()));
     assert_eq!(service.labels()[names::INSTALL], story.cluster.install_label());
     assert_eq!(service.owner_references()[0].uid, town.id());
-    // The pods of its agents carry the town's UID, too.
+    // The pods of its agents also carry the town's UID.
     story.create_agent("cat", "hall", polecat("b-1")).await;
     let cat = story.agent("cat").until("works", |agent| agent.phase() == "Working").await;
     let selector = service.spec.as_ref().unwrap().selector.clone().unwrap();
@@ -122,7 +122,7 @@ async fn a_service_goes_with_its_town(story: Story) {
     let town = story.town("hall").until("is idle", |town| town.phase() == "Idle").await;
     let service = story.seen::<Service>(&town.child());
     service.get().await;
-    // Asleep it is still there: a stable name is what it is for.
+    // The Service remains during sleep, because its purpose is a stable name.
     story.town("hall").merge(json!({"spec": {"suspend": true}})).await;
     story.town("hall").until("sleeps", |town| town.phase() == "Asleep").await;
     service.get().await;
@@ -195,7 +195,7 @@ async fn t21_a_secret_that_is_missing_is_named_and_waited_for(story: Story) {
     assert!(!waiting.is("Stalled"), "it goes on by itself once the Secret is there");
     assert!(story.pod(&town.child()).find().await.is_none(), "a pod could not start");
 
-    // A Secret without the key is not what is needed.
+    // A Secret without the key is not sufficient.
     let theirs = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "theirs"}});
     let theirs: Secret = story.create_object(theirs).await;
     story
@@ -257,7 +257,7 @@ async fn t21_a_retained_volume_stays_and_is_nobodys(story: Story) {
     let told = format!("PersistentVolumeClaim {}", town.child());
     assert!(events.contains("; retained: ") && events.contains(&told), "{events}");
 
-    // It can be used again, and is nobody's still.
+    // Another town can use the claim, which still has no owner.
     let used = json!({"storage": {"existingClaimName": town.child()}});
     story.create_town("oil", workshop_with(used)).await;
     story.town("oil").until("is idle", |town| town.phase() == "Idle").await;
@@ -319,7 +319,7 @@ async fn no_more_towns_start_at_once_than_may(story: Story) {
     story.town("third").until("waits", |town| town.reason("Ready") == "WaitingForTurn").await;
     assert!(!has_pod(&second).await && !has_pod(&third).await);
 
-    // Who starts keeps its place when the operator starts anew.
+    // A starting town keeps its place over a restart of the operator.
     operator.restart().await;
     story
         .town("second")
@@ -327,7 +327,7 @@ async fn no_more_towns_start_at_once_than_may(story: Story) {
         .await;
     assert!(!has_pod(&second).await && !has_pod(&third).await);
 
-    // The one in front fails to start: another one has its turn.
+    // The start of the first town fails: the next town takes its place.
     story.players.bind(&first.child()).await;
     let pulling = json!({"status": {"phase": "Pending", "containerStatuses": [{
         "name": "main", "image": "nothing:1", "imageID": "", "ready": false, "restartCount": 0,
@@ -340,7 +340,7 @@ async fn no_more_towns_start_at_once_than_may(story: Story) {
     .await;
     assert!(!(has_pod(&second).await && has_pod(&third).await), "one at a time");
 
-    // A town that goes gives up its place, and those who start well make room for the others.
+    // A deleted town gives up its place, and towns that start successfully free theirs.
     story.town("first").delete().await;
     story.town("first").gone().await;
     story.players.run_new_pods(true).await;

@@ -1,4 +1,4 @@
-//! The operator killed at any moment, and an API server that comes and goes: the end is the same.
+//! The operator is killed at any moment, or the API server is not available at times. The final state is the same.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::remains::is_gone_whole;
 use crate::stage::Stories;
 use crate::words::{Told, attempts, done, polecat, seconds, workshop_with};
 
-/// Both sides of the same number: after it, a create without an answer can take effect no more.
+/// Both timeouts have the same value: after it, a create without an answer can no longer take effect.
 const API_SERVER: &str = "--request-timeout=5s";
 pub const OPERATOR: &str = "--apiserver-request-timeout=5s";
 
@@ -27,12 +27,12 @@ pub fn add(stories: &mut Stories) {
     stories.alone_on(quick(), k24_an_api_server_that_is_killed_or_silent_is_no_proof_of_anything);
 }
 
-/// A control plane whose requests are over soon.
+/// A control plane with a short request timeout.
 pub fn quick() -> Options {
     Options { api_server_args: vec![API_SERVER.into()], ..Options::default() }
 }
 
-/// A town with a volume and one polecat at work, which has a volume too.
+/// A town with a volume and one working polecat, which also has a volume.
 async fn busy_town(story: &Story, name: &str) -> Town {
     story.create_town(name, workshop_with(json!({"storage": {"size": "1Gi"}}))).await;
     let mut spec = polecat("b-1");
@@ -53,12 +53,12 @@ async fn t8_an_operator_killed_at_each_step_of_destruction_finishes_it(story: St
     let cat = async |town: &Town| story.agent(&format!("{}-cat", town.name_any())).get().await.child();
     let asked_to_end = |pod: &k8s_openapi::api::core::v1::Pod| pod.metadata.deletion_timestamp.is_some();
 
-    // Nobody is there when the delete comes (K3).
+    // The delete occurs while no operator runs (K3).
     operator.kill();
     story.town(&down.name_any()).delete().await;
     operator.restart().await;
 
-    // The tombstone stands, and nothing else has happened.
+    // The tombstone exists, and the destruction has done nothing else.
     story.town("tombstone").delete().await;
     story
         .town("tombstone")
@@ -67,7 +67,7 @@ async fn t8_an_operator_killed_at_each_step_of_destruction_finishes_it(story: St
     operator.kill();
     operator.restart().await;
 
-    // The agent is on its way out; its pod ends while nobody looks.
+    // The agent is being deleted; its pod ends while no operator runs.
     let pod = cat(agents).await;
     story.players.hold(&pod).await;
     story.town("agents").delete().await;
@@ -76,7 +76,7 @@ async fn t8_an_operator_killed_at_each_step_of_destruction_finishes_it(story: St
     story.players.release(&pod).await;
     operator.restart().await;
 
-    // The town's pod is on its way out, and goes only when somebody looks again.
+    // The pod of the town is being deleted. Its removal needs another reconcile.
     story.players.hold(&child(compute)).await;
     story.town("compute").delete().await;
     story.pod(&child(compute)).until("is asked to end", asked_to_end).await;
@@ -84,7 +84,7 @@ async fn t8_an_operator_killed_at_each_step_of_destruction_finishes_it(story: St
     operator.restart().await;
     story.players.release(&child(compute)).await;
 
-    // The volume is on its way out.
+    // The volume is being deleted.
     let claim = story.seen::<PersistentVolumeClaim>(&child(rest));
     claim.merge(json!({"metadata": {"finalizers": ["example.com/hold"]}})).await;
     story.town("rest").delete().await;
@@ -93,7 +93,7 @@ async fn t8_an_operator_killed_at_each_step_of_destruction_finishes_it(story: St
     claim.merge(json!({"metadata": {"finalizers": null}})).await;
     operator.restart().await;
 
-    // All is gone but the town itself.
+    // Only the town itself is left.
     story.town("verify").delete().await;
     story.seen::<PersistentVolumeClaim>(&child(verify)).gone().await;
     operator.kill();
@@ -106,7 +106,7 @@ async fn t8_an_operator_killed_at_each_step_of_destruction_finishes_it(story: St
 
 async fn t8_an_operator_killed_at_any_moment_of_a_life_goes_on(story: Story) {
     let operator = story.cluster.operator(&[OPERATOR]).await;
-    // From the first write to the last: killed a little later each time.
+    // The operator is killed at moments between the first write and the last.
     let mut towns = Vec::new();
     for (turn, delay) in [10, 40, 80, 130, 200, 300].into_iter().enumerate() {
         let name = format!("born-{turn}");
@@ -149,13 +149,13 @@ async fn k4_what_happens_while_the_operator_is_down_is_seen_when_it_is_back(stor
     story.town("asleep").until("sleeps", |town| town.phase() == "Asleep").await;
 
     operator.kill();
-    // Its pod is killed.
+    // The pod of this town is deleted by force.
     let old = story.pod(&killed.child()).get().await;
     story.pod(&killed.child()).delete_now(&old.uid().unwrap()).await;
-    // Its polecat finishes (T18).
+    // The polecat of this town finishes (T18).
     let cat = story.agent("finished-cat").get().await;
     story.players.succeed(&cat.child(), "all by myself").await;
-    // Its polecat is told to stop, and does so with exit 0: that is not finishing.
+    // The polecat of this town is stopped and exits with 0. The operator must not count this as finished.
     let stopped = story.agent("stopped-cat").get().await;
     story.players.hold(&stopped.child()).await;
     let pod = story.pod(&stopped.child()).get().await;
@@ -163,12 +163,12 @@ async fn k4_what_happens_while_the_operator_is_down_is_seen_when_it_is_back(stor
     story.players.obey(&stopped.child()).await;
     story.pod(&stopped.child()).delete_now(&pod.uid().unwrap()).await;
     story.players.release(&stopped.child()).await;
-    // Its polecat's pod vanishes without a trace: somebody stripped our finalizer, too.
+    // The pod of this polecat vanishes without a result: a user removed our finalizer, too.
     let lost = story.agent("vanished-cat").get().await;
     let pod = story.pod(&lost.child()).get().await;
     story.pod(&lost.child()).merge(json!({"metadata": {"finalizers": null}})).await;
     story.pod(&lost.child()).delete_now(&pod.uid().unwrap()).await;
-    // A town goes without us: somebody stripped its finalizer by hand.
+    // A user removes the finalizer of this town, so that it goes without a destruction.
     story.town("stripped").merge(json!({"metadata": {"finalizers": null}})).await;
     story.town("stripped").delete().await;
     story.town("stripped").gone().await;
@@ -205,7 +205,7 @@ async fn k4_what_happens_while_the_operator_is_down_is_seen_when_it_is_back(stor
         "a pod that is gone is not one that has finished"
     );
 
-    // The garbage collector takes a pod by its ownerReference; an agent whose town is gone stops by itself.
+    // The garbage collector deletes the pod by its ownerReference. An agent whose town is gone stops.
     story.pod(&stripped.child()).gone().await;
     let gone = |agent: &Agent| agent.reason("Stalled") == "TownGone" && agent.phase() == "Blocked";
     let cat = story.agent("stripped-cat").until("says that its town is gone", gone).await;
@@ -214,17 +214,18 @@ async fn k4_what_happens_while_the_operator_is_down_is_seen_when_it_is_back(stor
     story.agent("stripped-cat").gone().await;
     assert_eq!(story.children(&cat.id()).await, [""; 0]);
 
-    // The idle clock went on meanwhile: it neither began anew nor was forgotten.
+    // The idle time continued during the outage: it was neither reset nor forgotten.
     let said = idle.status.unwrap().sleep_time.unwrap();
     let slept = story.town("idle").until("sleeps", |town| town.phase() == "Asleep").await;
     let fell = slept.conditions().iter().find(|c| c.type_ == "Asleep").unwrap().last_transition_time.clone();
     assert!(fell >= said, "asleep at {}, due at {}", fell.0, said.0);
-    // A clock that begins anew at the restart ends sleepAfter later, and no sooner.
+    // An idle time that is reset at the restart would end `sleepAfter` after it, and not earlier.
     assert!(seconds(&back, &fell) < 40, "asleep at {}, restart at {}: the clock began anew", fell.0, back.0);
 }
 
 async fn k24_an_api_server_that_is_killed_or_silent_is_no_proof_of_anything(story: Story) {
-    // Longer than anything here takes: a leader that cannot renew its Lease for ten seconds would end.
+    // The durations are longer than any step of this story. By default a leader that cannot renew its Lease for ten
+    // seconds ends.
     let patient = ["--lease-duration=60s", "--lease-renew-deadline=50s"];
     let operator = story.cluster.operator(&[&[OPERATOR][..], &patient].concat()).await;
     let plane = story.cluster.plane();
@@ -236,7 +237,7 @@ async fn k24_an_api_server_that_is_killed_or_silent_is_no_proof_of_anything(stor
     let ends = |pod: &k8s_openapi::api::core::v1::Pod| pod.metadata.deletion_timestamp.is_some();
     story.pod(&goes.child()).until("is asked to end", ends).await;
 
-    // Everything that is asked now times out.
+    // Every request times out now.
     plane.freeze(Component::Etcd).unwrap();
     tokio::time::sleep(Duration::from_secs(8)).await;
     plane.thaw(Component::Etcd).unwrap();

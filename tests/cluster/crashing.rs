@@ -1,4 +1,4 @@
-//! Pods that crash, again and again, and nodes that do not say what became of theirs.
+//! Pods that crash repeatedly, and nodes that do not report the end of their pods.
 
 use std::time::Duration;
 
@@ -52,7 +52,7 @@ async fn t17_five_failed_starts_are_enough_for_a_while(story: Story) {
     assert!(message.contains(&format!("the next start is at {next}")), "{message}");
     assert!(given_up.is("Reconciling") && !given_up.is("Stalled"), "it goes on by itself");
 
-    // It has no work, so it sleeps as any other; the morning is a new day.
+    // The town has no work and sleeps. Its next wake resets the crash history.
     story
         .town("shaky")
         .until("sleeps all the same", |town| town.phase() == "Asleep" && !town.is("Degraded"))
@@ -91,7 +91,7 @@ async fn e5_what_a_container_died_of_is_named(story: Story) {
     let said =
         story.agent("mayor").until("says so", |agent| agent.reason("Degraded") == "ContainerFailed").await;
     assert!(said.message("Degraded").contains("42"), "{}", said.message("Degraded"));
-    // Back on its feet.
+    // The pod runs again.
     story.players.run(&hungry.child()).await;
     story.town("hungry").until("is idle", |town| idle(town) && !town.is("Degraded")).await;
 }
@@ -146,7 +146,7 @@ async fn k14_a_pod_that_does_not_go_is_never_doubled(story: Story) {
         let there = story.pod(&pod.name_any()).get().await;
         assert_eq!(there.uid(), pod.uid(), "nothing takes the place of what may still run");
     }
-    // The node is back, and lets it go.
+    // The node is back and removes the pods.
     for pod in &pods {
         story.players.release(&pod.name_any()).await;
     }

@@ -1,5 +1,5 @@
-//! Our definitions are removed, some before others, and the operator is started again in between: what is deleted
-//! is destroyed, nothing is created that could not be recorded, and with the definitions back all goes on.
+//! Our definitions are removed in different orders, and the operator restarts in between. The operator destroys the
+//! deleted objects and creates nothing that it cannot record. After the definitions are back, it continues.
 
 use kube::ResourceExt;
 use serde_json::json;
@@ -13,7 +13,7 @@ use crate::remains::{busy_town, is_gone_whole, is_on_record, no_volume_is_left};
 use crate::stage::Stories;
 use crate::words::{Told, idle, workshop, workshop_with};
 
-/// All of them.
+/// The directory of all definitions.
 const CRDS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/crds");
 
 pub fn add(stories: &mut Stories) {
@@ -31,7 +31,7 @@ async fn k11_an_operator_that_is_killed_while_the_definitions_go_finishes(story:
     story.town("sleeps").until("sleeps", |town| town.phase() == "Asleep").await;
     story.players.hold(&town.child()).await;
     story.cluster.kubectl(&["delete", "-f", CRDS, "--wait=false"]);
-    // The first two have gone; that of towns waits for this one.
+    // The first two definitions are gone; the definition of towns waits for its objects.
     until("agents are no kind any more", PATIENCE, async || {
         match story.cluster.kubectl(&["get", "-f", CRDS, "--ignore-not-found", "-o", "name"]).trim() {
             "customresourcedefinition.apiextensions.k8s.io/towns.gastown.dev" => Ok(()),
@@ -81,7 +81,7 @@ async fn k11_without_the_definition_of_towns_agents_go(story: Story) {
     busy_town(&story, "gas", &["ann", "bob"]).await;
     let ann = story.agent("ann").get().await;
     operator.kill();
-    // A town that goes without us leaves its agents.
+    // A town that goes without its destruction leaves its agents.
     story.town("gas").merge(json!({"metadata": {"finalizers": null}})).await;
     story.cluster.kubectl(&["delete", "crd", "towns.gastown.dev"]);
     operator.restart().await;
@@ -97,7 +97,7 @@ async fn k11_without_the_definition_of_towns_agents_go(story: Story) {
     story.agent("bob").until("is nobody's still", alone).await;
 }
 
-/// A town is at work, one definition is removed, and the operator killed and started again.
+/// Starts a town, removes one definition, and restarts the operator.
 async fn one_is_removed(story: &Story, definition: &str) -> (Operator, Town) {
     let operator = story.cluster.operator(&[OPERATOR]).await;
     let gas = busy_town(story, "gas", &["ann"]).await;
@@ -109,7 +109,7 @@ async fn one_is_removed(story: &Story, definition: &str) -> (Operator, Town) {
     (operator, gas)
 }
 
-/// A new town is not started, and says why; one that runs is left alone.
+/// A new town is not started and reports the reason; a running one continues.
 async fn nothing_starts(story: &Story, operator: &Operator, definition: &str) {
     let stays = story.pod(&story.town("stays").get().await.child()).get().await;
     let new = story.create_town("new", workshop_with(json!({"storage": {"size": "1Gi"}}))).await;
@@ -136,7 +136,7 @@ async fn all_goes_on_with_the_definitions_back(story: &Story) {
     story.agent("cat").until("is there", |agent| agent.is("Ready")).await;
 }
 
-/// What carries the UID of a town, of the kinds that are the cluster's own.
+/// The children of a town, of the built-in kinds.
 fn children(story: &Story, uid: &str) -> String {
     let label = format!("gastown.dev/town-uid={uid}");
     let kinds = "pods,persistentvolumeclaims,secrets,services";

@@ -1,4 +1,4 @@
-//! Deleting towns and agents: nothing is left, nothing comes back, and what blocks is named.
+//! The deletion of towns and agents: nothing remains, nothing returns, and the status names an object that blocks.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::remains::{busy_town, is_gone_whole, no_volume_is_left};
 use crate::stage::Stories;
 use crate::words::{Told, done, polecat, seconds, workshop, workshop_with};
 
-/// Somebody else's finalizer.
+/// A foreign finalizer.
 pub const FOREIGN: &str = "example.com/hold";
 
 pub fn add(stories: &mut Stories) {
@@ -108,9 +108,9 @@ async fn a2_a10_t2_a_pod_that_does_not_go_is_named_and_waited_for(story: Story) 
         "-o",
         "jsonpath={range .items[*]}{.reason} {.message}{\"\\n\"}{end}",
     ]);
-    // It is said once, of whatever was awaited at that moment.
+    // The operator writes the event once, for the step that it waits for at that moment.
     assert!(said.contains("Blocked step "), "{said}");
-    // Nothing more is written while nothing changes, and the volume waits for the pod.
+    // The operator writes nothing while nothing changes, and the volume waits for the pod.
     let before = blocked.resource_version();
     story
         .town("gas")
@@ -135,7 +135,8 @@ async fn k12_foreign_finalizers_are_named_and_never_touched(story: Story) {
     story.town("gas").merge(both).await;
     story.town("gas").delete().await;
 
-    // One after the other each is waited for, named with its finalizer, and released by whoever held it.
+    // The destruction waits for each object in turn. The status names it with its finalizer, and the holder releases
+    // it.
     let names_it = |town: &Town, kind: &str| {
         blocked_by(town).iter().any(|item| item.kind == kind && item.finalizers.iter().any(|f| f == FOREIGN))
     };
@@ -165,7 +166,7 @@ async fn k12_foreign_finalizers_are_named_and_never_touched(story: Story) {
 }
 
 async fn b3_t5_a_delete_right_behind_a_create_leaves_nothing(story: Story) {
-    // At every moment between the create and the first pod the delete may come.
+    // The delete occurs at different moments between the create and the first pod.
     let mut towns = Vec::new();
     for delay in [0, 5, 10, 20, 40, 60, 80, 120, 160, 240] {
         let name = format!("brief-{delay}");
@@ -186,8 +187,9 @@ async fn b3_t5_a_delete_right_behind_a_create_leaves_nothing(story: Story) {
         if lets_go(&story, "Town", &name) {
             assert_eq!(left, [""; 0], "children of {name}");
         } else {
-            // The API server took the delete before our finalizer and carried it out after: the town went
-            // without us. Its pod is collected; its volume is for the sweep, its agent is stopped.
+            // The API server accepted the delete before our finalizer, and executed it after: the town went without its
+            // destruction. The garbage collector deletes its pod; the sweep of orphans deletes its volume; its agent is
+            // stopped.
             let never_collected = |child: &&String| child.starts_with("Pers") || child.starts_with("Agent/");
             let stay = left.iter().filter(never_collected).count();
             assert!(stay <= 3, "children of {name}: {left:?}");
@@ -206,7 +208,7 @@ async fn b8_t6_a_successor_of_the_same_name_adopts_nothing(story: Story) {
     let old = busy_town(&story, "gas", &["ann"]).await;
     let old_pod = story.pod(&old.child()).get().await;
     story.town("gas").delete().await;
-    // As soon as the name is free, whoever wants it takes it.
+    // A client creates a town of this name as soon as the name is free.
     let new: Town = until("the name is free", PATIENCE, async || {
         let town = json!({
             "apiVersion": "gastown.dev/v1alpha1", "kind": "Town", "metadata": {"name": "gas"},
@@ -274,7 +276,7 @@ async fn t7_a_live_town_with_a_tombstone_runs_nothing(story: Story) {
         .await;
     assert_eq!(story.children(&buried.id()).await, [""; 0]);
 
-    // A person may dig it out.
+    // A user can remove the tombstone annotation.
     story.town("ghost").merge(json!({"metadata": {"annotations": {names::TOMBSTONE: null}}})).await;
     story.town("ghost").until("runs", |town| town.phase() == "Running").await;
     story.agent("cat").until("works", |agent| agent.phase() == "Working").await;
@@ -285,7 +287,7 @@ async fn t7_a_tombstone_stops_what_runs_and_keeps_the_data(story: Story) {
     let claims =
         |children: Vec<String>| children.into_iter().filter(|child| child.starts_with("Pers")).collect();
     let before: Vec<String> = claims(story.children(&town.id()).await);
-    // Any value counts, even one that nobody can read.
+    // Any value is valid, even one that the operator cannot parse.
     story.town("gas").merge(json!({"metadata": {"annotations": {names::TOMBSTONE: ""}}})).await;
     story.town("gas").until("is tombstoned", |town| town.phase() == "Tombstoned").await;
     until("nothing of it runs", PATIENCE, async || {
@@ -369,7 +371,7 @@ async fn k17_a_claim_that_is_deleted_by_hand_comes_back_after_a_sleep(story: Sto
     let claim = story.seen::<PersistentVolumeClaim>(&town.child());
     let old = claim.get().await;
     claim.delete().await;
-    // In use, it goes only with the pod.
+    // The claim is in use and goes only after the pod.
     story.town("gas").until("says so", |town| town.is("Degraded")).await;
     story.town("gas").merge(json!({"spec": {"suspend": true}})).await;
     story.town("gas").until("sleeps", |town| town.phase() == "Asleep").await;
@@ -421,7 +423,7 @@ async fn k26_an_agent_whose_mark_was_taken_off_goes_all_the_same(story: Story) {
     story.town("gas").delete().await;
     is_gone_whole(&story, &town).await;
     assert_eq!(story.children(&ann.id()).await, [""; 0]);
-    // It was bound: it went with its town, or it was let go before and has nothing left.
+    // The agent was bound and destroyed with its town, or it was released before and has no children.
     if let Some(left) = story.agent("ann").find().await {
         panic!("it carries our finalizer and names the town: {}", crate::common::seen::show(&left));
     }
@@ -541,7 +543,7 @@ async fn restored_children_are_named_and_an_ended_pod_is_released(story: Story) 
     );
 }
 
-/// Whether the operator says that it let this object go.
+/// Whether the log of the operator says that it released this object.
 fn lets_go(story: &Story, kind: &str, name: &str) -> bool {
     let object = format!("\"{}/{name}\"", story.namespace);
     let said =

@@ -1,5 +1,5 @@
-//! Every door leads to the same end: whoever deletes, and however, nothing of a town is left. All of it under the
-//! admission policies of the chart, but where a story takes them away.
+//! All ways to delete a town: nothing of it remains. The admission policies of the chart are in force, except where a
+//! story removes them.
 
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim, Pod, Secret, Service};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PropagationPolicy};
@@ -32,7 +32,7 @@ pub fn add(stories: &mut Stories) {
     stories.with_the_operator(k10_a_namespace_goes_in_whatever_state_its_towns_are);
 }
 
-/// Asks, as this one, for the deletion of a town.
+/// Deletes a town as this client.
 async fn delete(story: &Story, who: &Client, town: &str, propagation: PropagationPolicy) {
     let how = DeleteParams { propagation_policy: Some(propagation), ..DeleteParams::default() };
     let towns: Api<Town> = Api::namespaced(who.clone(), &story.namespace);
@@ -192,11 +192,11 @@ async fn k3_k11_every_door_used_while_the_operator_was_down_leads_to_the_end(sto
     let children = story.children(&stays.id()).await;
     assert!(own(&stays).iter().all(|child| children.contains(child)), "{children:?}");
 
-    // The namespace, too.
+    // The namespace is deleted, too.
     operator.kill();
     let namespaces: Api<Namespace> = Api::all(story.client());
     namespaces.delete(&story.namespace, &DeleteParams::default()).await.unwrap();
-    // Its pods go first, and wait for what was done in them to be recorded; then the towns.
+    // The namespace controller deletes the pods first. They wait for the record of their results; then the towns go.
     let asked_to_end = |pod: &Pod| pod.metadata.deletion_timestamp.is_some();
     story.pod(&story.agent("kept").get().await.child()).until("is asked to end", asked_to_end).await;
     operator.restart().await;
@@ -229,7 +229,7 @@ async fn k11_towns_go_with_their_definitions(story: Story) {
     assert_eq!(left(&story).await, [""; 0]);
     no_volume_is_left(&story).await;
 
-    // With the definitions back, towns live again.
+    // After the definitions are back, towns run again.
     assert!(operator.runs(), "{}", operator.log());
     story.cluster.install_crds().await;
     story.create_town("new", workshop()).await;
@@ -266,7 +266,7 @@ async fn without_the_policies_a_finalizer_stripped_by_hand_leaves_nothing_that_r
     .await;
     story.town("gas").gone().await;
     story.players.release(&town.child()).await;
-    // The garbage collector follows the ownerReferences; a volume has none, so that it may be kept.
+    // The garbage collector follows ownerReferences. A volume has none, so that it can be retained.
     until("nothing of it runs", PATIENCE, async || match &left(&story).await[..] {
         [claim] if *claim == format!("PersistentVolumeClaim/{}", town.child()) => Ok(()),
         left => Err(format!("{left:?}")),
@@ -274,7 +274,7 @@ async fn without_the_policies_a_finalizer_stripped_by_hand_leaves_nothing_that_r
     .await;
 }
 
-/// Everything that the operator could have made in the story's namespace: `Kind/name`.
+/// The objects that the operator can create in the namespace of the story: `Kind/name`.
 async fn left(story: &Story) -> Vec<String> {
     async fn all<K: Kind>(story: &Story) -> Vec<String> {
         let mine = ListParams::default().labels(names::INSTALL);

@@ -1,4 +1,4 @@
-//! The absolute end of a town: asleep or destroyed at its time, and never by mistake.
+//! The expiry of a town: it sleeps or is destroyed at that time, and never by mistake.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ async fn t21_expiry_at_puts_a_town_to_sleep_whatever_its_work(story: Story) {
     assert_eq!(town.reason("Asleep"), "Expired");
     assert_eq!(story.pods(names::TOWN_UID, &town.id()).await.len(), 0);
 
-    // No work overrides it.
+    // Work does not override the expiry.
     story.town("fair").merge(json!({"spec": {"wakeRequest": "please", "backlog": {"triage": 1}}})).await;
     story.agent("cat").merge(json!({"spec": {"hook": {"bead": "b-2"}}})).await;
     story.town("fair").stays(Duration::from_secs(3), "sleeps, whatever the work", asleep).await;
@@ -68,7 +68,7 @@ async fn t21_expiry_policy_destroy_leaves_nothing(story: Story) {
 }
 
 async fn t21_a_protected_town_sleeps_at_its_expiry_and_goes_once_nothing_protects_it(story: Story) {
-    // The expiry comes first: while the town is protected the policies refuse one that destroys.
+    // The expiry is set first: the policies refuse an expiry with `Destroy` while the town is protected.
     let spec = json!({"storage": {"size": "1Gi"}, "expiry": {"time": in_seconds(3600), "policy": "Destroy"}});
     story.create_town("fort", workshop_with(spec)).await;
     story.town("fort").until("is idle", idle).await;

@@ -1,4 +1,4 @@
-//! Pods that fail, vanish, are evicted, do not start: what is tried again, when, and what is said.
+//! Pods that fail, vanish, are evicted or do not start: the retries, their times, and the messages.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::common::story::Story;
 use crate::stage::Stories;
 use crate::words::{Told, attempts, done, polecat, seconds, workshop, workshop_with};
 
-/// The first back-off is half a minute.
+/// The first back-off is 30 seconds.
 const BACK_OFF: Duration = Duration::from_mins(1);
 
 pub fn add(stories: &mut Stories) {
@@ -63,7 +63,7 @@ async fn k16_a_failed_attempt_is_made_again_after_a_while(story: Story) {
 async fn k16_an_evicted_attempt_does_not_count(story: Story) {
     story.create_town("shop", workshop()).await;
     let mut spec = polecat("b-1");
-    // One attempt is all it has: an eviction must not use it up.
+    // The limit is one attempt: an eviction must not count as one.
     spec["retry"] = json!({"limit": 1});
     story.create_agent("cat", "shop", spec).await;
     let cat = story.agent("cat").until("works", |agent| agent.phase() == "Working").await;
@@ -86,7 +86,7 @@ async fn k16_a_town_pod_that_is_killed_is_replaced(story: Story) {
         .until("is idle again", |town| town.phase() == "Idle" && town.pod_uid() == second.uid().as_deref())
         .await;
     let restarts = town.status.unwrap().restarts.unwrap();
-    // The operator may see the pod on its way out, or only that it is gone.
+    // The operator sees the pod either being deleted or already gone.
     assert_eq!(restarts.count + restarts.disruptions, 1, "{restarts:?}");
 }
 
@@ -131,7 +131,7 @@ async fn past_its_limit_an_agent_is_failed_and_wakes_nobody(story: Story) {
     assert_eq!(story.pods(names::TOWN_UID, &town.id()).await.len(), 0);
     story.town("shop").stays(Duration::from_secs(3), "sleeps on", |town| town.phase() == "Asleep").await;
 
-    // Another bead is another matter.
+    // Another bead resets the attempts.
     story.agent("cat").merge(json!({"spec": {"hook": {"bead": "b-2"}}})).await;
     story.agent("cat").until("works again", |agent| agent.phase() == "Working").await;
 }
@@ -140,7 +140,7 @@ async fn t18_a_finished_polecats_pod_cannot_vanish_unread(story: Story) {
     story.create_town("shop", workshop()).await;
     story.create_agent("cat", "shop", polecat("b-1")).await;
     let cat = story.agent("cat").until("works", |agent| agent.phase() == "Working").await;
-    // Somebody else holds it, so that it can be looked at when the operator is done with it.
+    // A foreign finalizer holds the pod, so that the test can read it after the operator's work.
     let held = json!({"metadata": {"finalizers": [names::RESULT_FINALIZER, "example.com/hold"]}});
     let pod = story.pod(&cat.child()).merge(held).await;
     story.players.succeed(&cat.child(), "done and dusted").await;
@@ -172,7 +172,7 @@ async fn b6_t18_a_done_bead_never_starts_again(story: Story) {
     story.agent("cat").until("is done", |agent| agent.phase() == "Done").await;
     story.pod(&cat.child()).gone().await;
 
-    // The bead leaves the hook, another is done, and the first comes back: it is still done.
+    // The bead leaves the hook, the agent does another one, and the first returns: it is still done.
     story.agent("cat").merge(json!({"spec": {"hook": {"bead": "b-2"}}})).await;
     story.agent("cat").until("works on the next", |agent| agent.phase() == "Working").await;
     story.players.succeed(&cat.child(), "").await;

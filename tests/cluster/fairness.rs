@@ -1,4 +1,4 @@
-//! Fairness between tenants, each with a namespace: many towns of one cost another no more than a short wait.
+//! Fairness between tenants, each with a namespace: many towns of one tenant delay another tenant only shortly.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ async fn town_of_one_tenant_wakes_while_those_of_another_never_become_ready(stor
     for number in 0..TOWNS {
         story.create_town(&format!("greedy-{number}"), workshop()).await;
     }
-    // Alone, a tenant has all places but a quarter.
+    // Without other tenants, a tenant has three quarters of the places.
     let waiting = format!("town_operator_starts_waiting {}", TOWNS - 3);
     until("the others wait", PATIENCE, async || {
         let metrics = operator.metrics();

@@ -1,5 +1,5 @@
-//! Every field does something (T21, K35): for each field that the definitions have there is a story that shows its
-//! effect. A field that is added without one, or a story that is gone, fails here.
+//! Every field has an effect (T21, K35): for each field of the definitions a test shows the effect. The test fails for
+//! a new field without a test, and for a removed test.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -14,7 +14,7 @@ pub fn add(stories: &mut Stories) {
     stories.on_the_api(t21_k35_every_field_of_an_agent_has_a_story);
 }
 
-/// Each field of a town, and the test that shows what it does.
+/// Each field of a town, and the test of its effect.
 const OF_TOWN: &[(&str, &str)] = &[
     ("activityProbe", "the_token_is_made_once_and_goes_with_its_town"),
     ("activityProbe.path", "t12_what_a_pod_reports_keeps_its_town_awake"),
@@ -68,7 +68,7 @@ const OF_TOWN: &[(&str, &str)] = &[
     ("wakeRequest", "t13_a_town_that_is_woken_is_not_put_back_to_sleep_at_once"),
 ];
 
-/// Each field of an agent, and the test that shows what it does.
+/// Each field of an agent, and the test of its effect.
 const OF_AGENT: &[(&str, &str)] = &[
     ("activityProbe", "a14_an_agent_has_a_token_of_its_own_that_goes_with_it"),
     ("activityProbe.path", "t21_a_session_agent_speaks_for_itself"),
@@ -130,13 +130,13 @@ fn have_stories(story: &Story, definition: &str, told: &[(&str, &str)]) {
     }
 }
 
-/// The paths of all fields below a schema that are not fields of Kubernetes' own: `rigs[].name`.
+/// The paths of the fields below a schema, without the fields of Kubernetes' own types: `rigs[].name`.
 fn walk(schema: &Value, path: &str, fields: &mut BTreeSet<String>) {
     if let Some(properties) = schema["properties"].as_object() {
         for (name, field) in properties {
             let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
             fields.insert(path.clone());
-            // What a pod may have is not ours to show.
+            // The fields of a pod template belong to Kubernetes.
             if !name.to_lowercase().ends_with("template") {
                 walk(field, &path, fields);
             }
@@ -147,7 +147,7 @@ fn walk(schema: &Value, path: &str, fields: &mut BTreeSet<String>) {
     }
 }
 
-/// All code in which tests may stand.
+/// The code of all tests.
 fn sources() -> String {
     fn read(directory: &Path, text: &mut String) {
         for entry in std::fs::read_dir(directory).unwrap() {

@@ -1,4 +1,4 @@
-//! Many towns: asleep they cost nothing, whatever becomes of the operator.
+//! Many towns: towns that sleep cost nothing, even over a restart of the operator.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::common::wait::until;
 use crate::stage::Stories;
 use crate::words::{asleep, idle, workshop, workshop_with};
 
-/// How many sleep.
+/// The number of towns that sleep.
 const TOWNS: usize = 300;
 
 pub fn add(stories: &mut Stories) {
@@ -43,7 +43,7 @@ async fn t25_a_restart_writes_nothing_about_a_fleet_that_sleeps(story: Story) {
         looks => Err(looks.to_string()),
     })
     .await;
-    // Whoever comes now is served at once, and no look is under way any more.
+    // The operator serves a new town immediately, and no other reconcile is in progress.
     story.create_town("new", workshop()).await;
     story.town("new").until("is idle", idle).await;
     let after = Requests::since(&story, start);
@@ -55,12 +55,12 @@ async fn t25_a_restart_writes_nothing_about_a_fleet_that_sleeps(story: Story) {
         name.starts_with("town-") && request["objectRef"]["resource"] == "towns"
     });
     assert_eq!(singly.count(), 0, "nobody is asked about one by one: {}", after.named());
-    // Once each, and a few that a watch brought twice.
+    // Once for each town, and a second time if two watches enqueue it.
     let looked = looks(&operator);
     assert!(looked <= 2 * TOWNS, "{looked} looks at {TOWNS} towns");
 }
 
-/// How often towns were looked at.
+/// The number of reconciles of towns.
 fn looks(operator: &Operator) -> usize {
     let text = operator.metrics();
     let line =

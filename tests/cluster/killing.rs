@@ -1,5 +1,5 @@
-//! The operator killed between any two writes of a destruction: before each of them is sent, and when it has taken
-//! effect and the answer has not come.
+//! The operator is killed at each write of a destruction: before it sends the write, and after the write has taken
+//! effect but before the answer.
 
 use std::time::Duration;
 
@@ -22,9 +22,9 @@ use crate::scale::PATIENT;
 use crate::stage::Stories;
 use crate::words::{Told, polecat, works, workshop_with};
 
-/// Ample for towns that are destroyed side by side.
+/// A timeout for towns that are destroyed at the same time.
 pub const LONG: Duration = Duration::from_mins(3);
-/// Towns that are made at the same time.
+/// The number of towns that are created at the same time.
 const AT_ONCE: usize = 8;
 
 pub fn add(stories: &mut Stories) {
@@ -32,10 +32,10 @@ pub fn add(stories: &mut Stories) {
     stories.alone_on(quick(), t8_killed_at_any_write_of_the_destruction_of_a_town_with_agents_it_ends_it);
 }
 
-/// The writes of a destruction, by sort, and how many there are of each.
+/// The kinds of writes of a destruction, and their numbers.
 const ALONE: [(&str, usize); 8] = [
     ("create tombstones", 1),
-    // The annotation, and the finalizer.
+    // The annotation and the finalizer.
     ("patch towns", 2),
     ("update towns/status", 1),
     ("delete secrets", 1),
@@ -44,7 +44,7 @@ const ALONE: [(&str, usize); 8] = [
     ("delete services", 1),
     ("update tombstones/status", 1),
 ];
-/// The same of a town with a mayor and a polecat.
+/// The same writes for a town with a mayor and a polecat.
 const WITH_AGENTS: [(&str, usize); 11] = [
     ("create tombstones", 1),
     ("patch towns", 2),
@@ -52,7 +52,7 @@ const WITH_AGENTS: [(&str, usize); 11] = [
     ("delete secrets", 1),
     ("delete agents", 2),
     ("delete pods", 3),
-    // The polecat's result is known.
+    // The result of the polecat is recorded.
     ("patch pods", 1),
     ("patch agents", 2),
     ("delete persistentvolumeclaims", 2),
@@ -68,19 +68,19 @@ async fn t8_killed_at_any_write_of_the_destruction_of_a_town_with_agents_it_ends
     at_each_write(&story, &WITH_AGENTS, &["mayor", "ann"]).await;
 }
 
-/// Makes a town for each side of each of these writes, and destroys them all: each comes as far as its write. Then
-/// the operator is killed, and started again.
+/// Creates a town for each side of each of these writes, and deletes all towns: each destruction proceeds to its write.
+/// Then the operator is killed and restarted.
 async fn at_each_write(story: &Story, writes: &[(&'static str, usize)], agents: &[&str]) {
     volumes_are_made_by_themselves(story).await;
     let account = Account::create(&story.cluster).await;
     let way = Checkpoints::before(&story.cluster, account.kubeconfig()).await;
-    // Nobody waits because somebody else is held up.
+    // No town waits for another that is held.
     let flags = [OPERATOR, PATIENT[0], PATIENT[1], "--concurrency=256", "--max-concurrent-starts=10000"];
     let operator = Operator::start(way.kubeconfig(), &flags).await;
     let each = writes.iter().flat_map(|&(sort, many)| (1..=many).map(move |at| (sort, at)));
     let points: Vec<_> =
         each.flat_map(|(sort, at)| [Side::Before, Side::After].map(|side| (sort, at, side))).collect();
-    // A record is called `town-` and a UID, which begins with digits as well.
+    // The name of a record is `town-` and a UID, which can also begin with digits.
     let names: Vec<String> = (0..points.len()).map(|number| format!("point-{number:02}")).collect();
     let made = names.iter().map(|name| awake(story, name, agents));
     let towns: Vec<Town> = futures::stream::iter(made).buffered(AT_ONCE).collect().await;
@@ -116,15 +116,16 @@ async fn at_each_write(story: &Story, writes: &[(&'static str, usize)], agents: 
         asked.sorts_of_writes()
     );
     for sort in asked.sorts_of_writes().keys() {
-        // An agent says something only when it takes long; a volume that was not bound yet is added to the record.
+        // The operator writes an agent status only for a slow step, and patches a record only for a volume that was not
+        // bound yet.
         let now_and_then = ["update agents/status", "patch tombstones"].contains(&sort.as_str());
         let known = now_and_then || writes.iter().any(|(known, _)| known == sort);
         assert!(known, "nobody was killed at {sort}, or something was made for a town that goes");
     }
 }
 
-/// Makes a town with a volume, a Service and a token, and these agents, of which the mayor is there and the others
-/// are at work, with a volume each.
+/// Creates a town with a volume, a Service and a token, and these agents. Waits until the mayor is ready and the others
+/// work, with a volume each.
 pub async fn awake(story: &Story, name: &str, agents: &[&str]) -> Town {
     create(story, name, agents).await;
     for agent in agents {
@@ -135,11 +136,11 @@ pub async fn awake(story: &Story, name: &str, agents: &[&str]) -> Town {
     story.town(name).until_within(LONG, "has its pod", whole).await
 }
 
-/// Makes such a town, and waits for nothing.
+/// Creates such a town without waiting.
 pub async fn create(story: &Story, name: &str, agents: &[&str]) -> Town {
     let spec = workshop_with(json!({
         "storage": {"size": "1Gi"}, "ports": [{"name": "web", "port": 8080}],
-        // Nobody answers there, and nobody is asked again while this lasts.
+        // The address has no server, and the interval is longer than the story.
         "activityProbe": {"port": 8080}, "alarm": {"active": "10m", "idle": "1h"},
     }));
     let town = story.create_town(name, spec).await;

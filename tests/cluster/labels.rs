@@ -1,5 +1,5 @@
-//! The labels that ownership rests on: only the operator sets and changes them, so that no request, and no sequence
-//! of requests, makes an object that the operator takes for its own.
+//! The labels of ownership: only the operator sets and changes them. No request, and no sequence of requests, creates
+//! an object that the operator treats as its own.
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
 use kube::ResourceExt;
@@ -25,7 +25,7 @@ pub fn add(stories: &mut Stories) {
     stories.plain(policy_on_labels_covers_every_kind_of_child);
 }
 
-/// A UID that no object has.
+/// A UID without an object.
 const SOME_UID: &str = "11111111-2222-3333-4444-555555555555";
 const REFUSED: [&str; 2] = ["-ownership-labels'", "only the operator sets and changes the labels"];
 const REFUSED_CHILD: [&str; 2] = ["-child-labels'", "only the operator sets and changes the labels"];
@@ -54,7 +54,7 @@ async fn labels_of_towns_and_agents_change_by_the_operator_alone(story: Story) {
             for who in [&people.tenant, &people.administrator, &people.add_on] {
                 object.refuses(who, &Ask::Merge(forge.clone()), &REFUSED).await;
             }
-            // By way of the status no label can be changed.
+            // An update of the status cannot change a label.
             object.lets(&people.anybody, &Ask::Status(forge.clone())).await;
             let after = object.api(&people.anybody).get(object.name()).await.unwrap();
             assert_ne!(after.labels().get(key).map(String::as_str), Some(SOME_UID));
@@ -71,7 +71,7 @@ async fn labels_of_towns_and_agents_change_by_the_operator_alone(story: Story) {
             }
             copy.refuses(&people.anybody, &Ask::Create(born.clone()), &REFUSED).await;
             copy.refuses(&people.anybody, &Ask::Apply(born.clone()), &REFUSED).await;
-            // A backup tool is an administrator.
+            // A backup tool has the rights of an administrator.
             copy.lets(&people.administrator, &Ask::Create(born)).await;
         }
         for key in [names::INSTALL, names::TOWN_UID] {
@@ -84,7 +84,7 @@ async fn labels_of_towns_and_agents_change_by_the_operator_alone(story: Story) {
         object.lets(&people.anybody, &Ask::Merge(labelled(json!({"team": "blue"})))).await;
         object.lets(&people.anybody, &Ask::Apply(labelled(json!({"team": "blue"})))).await;
     }
-    // There is no other way to an object than itself and its status.
+    // The object and its status are the only endpoints.
     let gas = Object::town(&story, "gas").api(&people.anybody);
     let scale = Patch::Merge(json!({"spec": {"replicas": 0}}));
     match gas.patch_scale("gas", &PatchParams::default(), &scale).await {
@@ -93,7 +93,7 @@ async fn labels_of_towns_and_agents_change_by_the_operator_alone(story: Story) {
     }
 }
 
-// S6 and decisions 1.9: a status, a Binding and a template are ways to a label, too.
+// S6 and decisions 1.9: a status, a Binding and a template can also set a label.
 async fn labels_of_children_change_by_the_operator_alone(story: Story) {
     let people = People::of(&story).await;
     let spec = json!({
@@ -126,7 +126,7 @@ async fn labels_of_children_change_by_the_operator_alone(story: Story) {
         forged.refuses(&people.anybody, &Ask::Apply(forge.clone()), &REFUSED_CHILD).await;
         forged.lets(&people.administrator, &Ask::Create(forge.clone())).await;
 
-        // Two requests: the first makes what no policy of this installation concerns.
+        // Two requests: the first creates an object that no policy of this installation covers.
         let stranger = whole(json!({names::INSTALL: "another.00000000", names::TOWN_UID: town.id()}), spec);
         forged.create(&people.anybody, &stranger).await;
         let relabel = labelled(json!({names::INSTALL: ours}));
@@ -148,7 +148,7 @@ async fn labels_of_children_change_by_the_operator_alone(story: Story) {
         }
         object.lets(&people.anybody, &Ask::Merge(labelled(json!({"team": "blue"})))).await;
     }
-    // A Binding hands its labels to the pod.
+    // The API server copies the labels of a Binding to the pod.
     let binding = json!({
         "apiVersion": "v1", "kind": "Binding", "target": {"kind": "Node", "name": "somewhere"},
         "metadata": {"name": "forged", "namespace": story.namespace, "labels": {names::INSTALL: ours}},
@@ -159,7 +159,8 @@ async fn labels_of_children_change_by_the_operator_alone(story: Story) {
     assert!(REFUSED_CHILD.iter().all(|words| said.contains(words)), "{said}");
 }
 
-// S6: the label of a stranger lets an object pass with `abandon`, and the next request makes it ours.
+// S6: with the label of another installation and `abandon`, an object passes the policies. The next request would then
+// set our label.
 async fn foreign_label_cannot_be_given_up_for_ours_by_a_second_request(story: Story) {
     let people = People::of(&story).await;
     let ours = story.cluster.install_label();

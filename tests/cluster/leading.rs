@@ -1,4 +1,4 @@
-//! One leads, the other stands by: I12, and K23 of what may befall a leader.
+//! One leader and one standby: I12, and K23 of the failures of a leader.
 
 use std::time::{Duration, Instant};
 
@@ -19,15 +19,15 @@ use crate::common::wait::{CREATES_SETTLE, until};
 use crate::stage::Stories;
 use crate::words::{Told, asleep, idle, polecat, works, workshop, workshop_with};
 
-/// Terms that need not be waited for long, and that a busy machine can keep.
+/// Terms that are short for the test, and long enough for a busy machine.
 const TERMS: [&str; 4] = [
     "--lease-duration=9s",
     "--lease-renew-deadline=6s",
     "--lease-retry-period=1s",
-    // How long a destruction waits for the creates of the leader before.
+    // A destruction waits this long for the creates of the former leader.
     "--apiserver-request-timeout=5s",
 ];
-/// How long a lease may take to run out and be taken.
+/// The longest time for the expiry of a lease and the next leader.
 const TAKEN_OVER: Duration = Duration::from_mins(1);
 
 pub fn add(stories: &mut Stories) {
@@ -41,7 +41,7 @@ pub fn add(stories: &mut Stories) {
     stories.alone(i12_sigterm_hands_over_at_once_and_nobody_writes_out_of_turn);
 }
 
-/// A leader, and one who stands by.
+/// A leader and a standby.
 struct Two {
     leader: Operator,
     standby: Operator,
@@ -57,7 +57,7 @@ impl Two {
         Self { leader, standby }
     }
 
-    /// The first one must not have written anything after the second one began.
+    /// The former leader must have written nothing after the first write of the new one.
     fn took_turns(&self, story: &Story) {
         let (old, new) = (Requests::by(story, &self.leader), Requests::by(story, &self.standby));
         let (old, new) = (old.write_times(), new.write_times());
@@ -65,7 +65,7 @@ impl Two {
         assert!(last < first, "the old leader wrote at {last}, the new one from {first} on");
     }
 
-    /// The second one leads, and the work goes on.
+    /// The standby becomes leader, and the work continues.
     async fn second_leads(&self, story: &Story) {
         until("the other one leads", TAKEN_OVER, async || {
             if gauge(&self.standby, "leader 1") { Ok(()) } else { Err(self.standby.log()) }
@@ -104,7 +104,7 @@ fn holder(lease: &Lease) -> String {
     lease.spec.clone().and_then(|spec| spec.holder_identity).unwrap_or_default()
 }
 
-/// It has ended by itself, as failed, and its last line says why.
+/// Checks that the process exited with an error, and that its last line has the reason.
 pub fn ended_because(operator: &Operator, why: &str) {
     assert_ne!(operator.await_end(), 0);
     let log = operator.log();
@@ -118,13 +118,13 @@ async fn k23_a_leader_that_is_killed_is_followed_when_its_lease_has_run_out(stor
     story.create_town("gas", workshop()).await;
     story.create_agent("ann", "gas", polecat("b-1")).await;
     let ann = story.agent("ann").until("works", works).await;
-    // It is ready, knows all, and does nothing.
+    // The standby is ready, knows all objects, and writes nothing.
     assert!(answers(two.standby.health(), "/readyz"));
     assert_eq!(Requests::by(&story, &two.standby).writes(), [""; 0]);
     assert!(!two.standby.metrics().contains("town_operator_towns{"), "only the leader counts towns");
     two.leader.kill();
     let killed = Instant::now();
-    // Its work ends, and new work comes, while nobody leads.
+    // The work of the agent ends, and new work arrives, while no process leads.
     story.players.succeed(&ann.child(), "").await;
     story.create_agent("bob", "gas", polecat("b-1")).await;
     two.second_leads(&story).await;
@@ -142,7 +142,7 @@ async fn i12_sigterm_hands_over_at_once_and_nobody_writes_out_of_turn(story: Sto
         let town = format!("gas-{turn}");
         story.create_town(&town, workshop()).await;
         story.create_agent(&format!("{town}-ann"), &town, polecat("b-1")).await;
-        // In the middle of its work.
+        // The leader is in the middle of its work.
         story.town(&town).until("is adopted", |town| town.metadata.finalizers.is_some()).await;
         let told = Instant::now();
         assert_eq!(two.leader.terminate().0, 0, "{}", two.leader.log());
@@ -151,11 +151,11 @@ async fn i12_sigterm_hands_over_at_once_and_nobody_writes_out_of_turn(story: Sto
         println!("handed over within {:?}, {:?} of it to finish", told.elapsed(), ended);
         story.agent(&format!("{town}-ann")).until("works", works).await;
         two.took_turns(&story);
-        // The next one, so that the other can hand over, too.
+        // Starts the next standby, so that the other process can hand over, too.
         let next = Operator::start(account.kubeconfig(), &TERMS).await;
         two = Two { leader: two.standby, standby: next };
     }
-    // Who stands by is told of changes, and does not ask.
+    // The standby watches the Lease and does not poll it.
     let lease = Requests::of_the_lease(&story);
     let watches =
         lease.0.iter().filter(|r| r["verb"] == "watch" && r["responseStatus"]["code"] == 200).count();
@@ -171,7 +171,7 @@ async fn k23_a_leader_that_was_paused_writes_nothing_more_and_ends(story: Story)
     story.create_agent("ann", "gas", polecat("b-1")).await;
     let ann = story.agent("ann").until("works", works).await;
     two.leader.pause();
-    // What it will want to write about as soon as it can.
+    // Changes that the leader will want to write as soon as it can.
     story.players.succeed(&ann.child(), "").await;
     story.create_town("meanwhile", workshop()).await;
     story.create_agent("bob", "gas", polecat("b-1")).await;
@@ -179,7 +179,7 @@ async fn k23_a_leader_that_was_paused_writes_nothing_more_and_ends(story: Story)
     story.town("meanwhile").until("is idle", idle).await;
     story.agent("ann").until("is done", |agent| agent.phase() == "Done").await;
     story.agent("bob").until("works", works).await;
-    // And what nobody has done yet.
+    // A change that no process has handled yet.
     story.town("meanwhile").merge(json!({"spec": {"suspend": true}})).await;
     two.leader.resume();
     ended_because(&two.leader, "");
@@ -196,7 +196,7 @@ async fn k23_a_leader_that_is_cut_off_ends_and_what_it_sent_does_no_harm(story: 
     leads(&leader).await;
     let standby = Operator::start(account.kubeconfig(), &TERMS).await;
     let two = Two { leader, standby };
-    // Its sleep is due while the leader is cut off: what it writes then is held up on the way.
+    // The sleep of the town is due while the leader is cut off: the relay holds its writes.
     story.create_town("tired", workshop_with(json!({"sleepAfter": "10s"}))).await;
     let tired = story.town("tired").until("is idle", idle).await;
     story.create_town("goes", workshop()).await;
@@ -209,7 +209,7 @@ async fn k23_a_leader_that_is_cut_off_ends_and_what_it_sent_does_no_harm(story: 
     story.town("tired").until("sleeps", asleep).await;
     story.town("tired").merge(json!({"spec": {"wakeRequest": "again", "alwaysOn": true}})).await;
     let awake = story.town("tired").until("is awake", |town| idle(town) && town.is("Ready")).await;
-    // Only now it comes through.
+    // The relay releases the writes only now.
     relay.mend();
     let same = |town: &town_operator::api::Town| idle(town) && town.pod_uid() == awake.pod_uid();
     story.town("tired").stays(Duration::from_secs(3), "stays awake in its pod", same).await;
@@ -236,7 +236,7 @@ async fn k23_a_lease_that_is_deleted_or_taken_by_hand_ends_its_leader(story: Sto
     let town = story.town("gas").until("is idle", idle).await;
     delete_lease(&story);
     ended_because(&two.leader, "");
-    // Its successor makes a new one, and waits until nobody can hold the old one any more.
+    // The next leader creates a new Lease, and waits until no process can hold the old one.
     let made = lease(&story).until("is made anew", |lease| !holder(lease).is_empty()).await;
     assert_eq!(made.annotations()[names::INSTALL], INSTALL_ID, "it still says whose it is");
     assert!(made.spec.is_some_and(|spec| spec.acquire_time.is_none()), "nobody leads yet");
@@ -246,7 +246,7 @@ async fn k23_a_lease_that_is_deleted_or_taken_by_hand_ends_its_leader(story: Sto
     assert!(holder(&held).contains(two.standby.pod_uid()), "{}", holder(&held));
     two.took_turns(&story);
 
-    // Somebody writes himself in; who held it ends, and comes back when that has not been renewed for a while.
+    // A client writes itself as the holder. The leader ends, and continues as standby until that entry expires.
     lease(&story).merge(json!({"spec": {"holderIdentity": "mallory"}})).await;
     ended_because(&two.standby, "'mallory' holds it now");
     two.standby.restart().await;
@@ -254,7 +254,7 @@ async fn k23_a_lease_that_is_deleted_or_taken_by_hand_ends_its_leader(story: Sto
     assert_eq!(story.town("gas").get().await.pod_uid(), town.pod_uid(), "the town has noticed nothing");
 }
 
-// C4. A tool that prunes what it does not know and applies its own copy leaves an empty Lease.
+// C4. A GitOps tool that prunes unknown objects and applies its own copy leaves an empty Lease.
 async fn i12_a_lease_that_is_pruned_and_applied_again_is_not_free_while_its_leader_is_paused(story: Story) {
     let two = Two::start(&story).await;
     story.create_town("gas", workshop()).await;
@@ -284,7 +284,7 @@ async fn i12_a_release_that_is_installed_again_at_once_waits_for_the_leader_of_t
     story.town("gas").until("is idle", idle).await;
     leader.pause();
     Account::uninstall(&story.cluster);
-    // Another name and another namespace: the install id alone tells that they are one installation.
+    // Release name and namespace differ: the install id alone identifies the installation.
     let account = Account::create(&story.cluster).await;
     let flags = [&TERMS[..], &["--release=elsewhere/another-name"]].concat();
     let installed = Instant::now();

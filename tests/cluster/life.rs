@@ -1,5 +1,4 @@
-//! A town and its agents while they live: what is made for them, how it is marked, and what they say of
-//! themselves.
+//! The life of a town and its agents: their children, the labels, and the status.
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -238,7 +237,7 @@ async fn t21_a_claim_is_what_storage_asks_for(story: Story) {
         let spec = serde_json::to_value(claim.spec.unwrap()).unwrap();
         assert_eq!(spec["resources"]["requests"]["storage"], size);
         assert_eq!(spec["accessModes"], json!(modes));
-        // The town leaves the class to the cluster, whose default is the same one.
+        // The town sets no class, and the cluster's default is the same class.
         if child == cat.child() {
             assert_eq!(spec["storageClassName"], "standard");
         }
@@ -271,7 +270,7 @@ async fn kubectl_tells_the_story(story: Story) {
         .town("gas")
         .until("counts its agent", |town| {
             let agents = town.status.as_ref().unwrap().agents.as_ref();
-            // Whether it works is said with the next change, or within a minute.
+            // The operator updates the summary with the next change, or within a minute.
             agents.is_some_and(|agents| agents.summary.ends_with("/1"))
         })
         .await;
@@ -320,7 +319,7 @@ async fn long_names_are_cut_and_stay_apart(story: Story) {
     assert_ne!(children[0], children[1]);
 }
 
-/// Whether a child carries all that says whose it is.
+/// Whether a child carries all labels of its owner.
 fn is_marked<K: ResourceExt>(child: &K, town_uid: &str, kind: &str, owner: &str, story: &Story) {
     let namespace = &story.namespace;
     assert_eq!(child.labels()[names::TOWN_UID], town_uid);
@@ -340,7 +339,7 @@ fn env(spec: &Value, name: &str) -> Value {
         .map_or(Value::Null, |mut found| found["value"].take())
 }
 
-/// The volume that the first container mounts there.
+/// The volume that the first container mounts at this path.
 fn volume_at(spec: &Value, path: &str) -> Value {
     let mounts = spec["containers"][0]["volumeMounts"].as_array().cloned().unwrap_or_default();
     let mount = mounts.into_iter().find(|mount| mount["mountPath"] == path).unwrap_or_default();

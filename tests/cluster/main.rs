@@ -1,11 +1,11 @@
 //! Stories on a real API server and a real controller manager. There is no node: the stories play the pods.
 //!
-//! One file a subject. By default the suite starts control planes of its own; `TOWN_TEST_KUBECONFIG` names a
-//! cluster to use instead, on which the stories that break the cluster itself are skipped.
+//! Each file has one subject. By default the suite starts its own control planes. `TOWN_TEST_KUBECONFIG` names another
+//! cluster to use; on that cluster the suite skips stories that break the cluster itself.
 
 // `allow-unwrap-in-tests` knows only functions that carry `#[test]`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
-// Specs are `json!` literals, handed on as they are written.
+// Specs are `json!` literals that the functions take by value.
 #![allow(clippy::needless_pass_by_value)]
 
 #[path = "../common/mod.rs"]
@@ -69,7 +69,7 @@ use stage::Stories;
 
 fn main() -> ExitCode {
     let mut stories = Stories::new();
-    // Those that take longest come first.
+    // The slowest stories start first.
     scale::add(&mut stories);
     killing::add(&mut stories);
     outages::add(&mut stories);

@@ -1,4 +1,4 @@
-//! What the operator tells Prometheus of a town's life.
+//! The Prometheus metrics of a town's life.
 
 use serde_json::json;
 use town_operator::api::Town;
@@ -47,7 +47,7 @@ async fn a_towns_life_is_measured(story: Story) {
     let saved = value(operator, "saved_pod_seconds_total");
     assert!(saved > 0.0, "{saved}");
 
-    // Now it is the timer that puts it to sleep.
+    // From now on the timer puts the town to sleep.
     story.town("gas").merge(json!({"spec": {"sleepAfter": "10s"}})).await;
     story.town("gas").until("sleeps", |town| town.phase() == "Asleep").await;
     shows(operator, r#"sleeps_total{reason="Idle"}"#, "1").await;
@@ -74,7 +74,7 @@ fn idle(town: &Town) -> bool {
     town.phase() == "Idle" && town.is("Ready")
 }
 
-/// What stands behind a series, named without its prefix.
+/// The value of a series, whose name is given without its prefix.
 fn shown(operator: &Operator, series: &str) -> String {
     let text = operator.metrics();
     let begin = format!("town_operator_{series} ");
@@ -86,7 +86,7 @@ fn value(operator: &Operator, series: &str) -> f64 {
     shown(operator, series).parse().unwrap()
 }
 
-/// Waits until a series says this: what is measured follows what is written.
+/// Waits until a series has this value: metrics are updated after the write.
 async fn shows(operator: &Operator, series: &str, wanted: &str) {
     until(series, PATIENCE, async || match shown(operator, series) {
         found if found == wanted => Ok(()),

@@ -1,4 +1,4 @@
-//! Names, texts and numbers at the limits of what is allowed.
+//! Names, texts and numbers at their limits.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -24,7 +24,7 @@ async fn k36_the_longest_names_are_carried_whole(story: Story) {
     let ports = json!({"storage": {"size": "1Gi"}, "ports": [{"name": "web", "port": 80}]});
     let mut children = BTreeSet::new();
     for length in [63, 253] {
-        // Two of each that differ only where a child's name has been cut long before, one with a dot at the cut.
+        // Two names of each length that differ only after the limit of a child's name; one has a dot at the limit.
         for last in ["a", "b"] {
             let start = if length == 63 { "t" } else { "town.with.dots" };
             let name = format!("{start}{}{last}", "x".repeat(length - start.len() - 1));
@@ -52,7 +52,7 @@ async fn k36_the_longest_names_are_carried_whole(story: Story) {
 }
 
 async fn k36_names_that_no_service_could_have_get_one(story: Story) {
-    // A Service's name begins with a letter on older servers; a town's need not.
+    // On older servers the name of a Service begins with a letter. The name of a town can begin with a digit.
     for name in ["9lives", "0", "1.2.3"] {
         story.create_town(name, workshop_with(json!({"ports": [{"name": "web", "port": 80}]}))).await;
         let town = story.town(name).until("is idle", idle).await;
@@ -64,7 +64,7 @@ async fn k36_names_that_no_service_could_have_get_one(story: Story) {
 
 async fn k36_what_is_to_be_done_arrives_whole(story: Story) {
     story.create_town("shop", workshop()).await;
-    // 64 KiB in bytes, half of them in letters of several; a title in many scripts.
+    // 64 KiB in bytes, half of it in letters of several bytes; a title in many scripts.
     let instructions = format!("\"quoted\" \\ \t\n{}", "é".repeat(20_000));
     let instructions = format!("{instructions}{}", "z".repeat(65_536 - instructions.len()));
     assert_eq!(instructions.len(), 65_536);
@@ -129,7 +129,7 @@ async fn many_agents_of_one_town_come_and_go_at_once(story: Story) {
     for cat in &cats {
         story.create_agent(cat, "hive", polecat("b-1")).await;
     }
-    // Fifty at once; whoever is done makes room for one of the others.
+    // The limit is fifty at a time. A finished polecat frees its place for another.
     let (mut finished, mut most) = (BTreeSet::new(), 0);
     let deadline = std::time::Instant::now() + long;
     while finished.len() < cats.len() {

@@ -1,4 +1,4 @@
-//! What is said of what is to come, and of what has happened: once, and only where it is worth a word.
+//! Events about the future and the past: once each, and only if useful.
 
 use std::time::Duration;
 
@@ -16,10 +16,10 @@ pub fn add(stories: &mut Stories) {
     stories.with_the_operator(d4_a_transition_is_told_once);
 }
 
-/// Waits for the event, which must then stay the only one.
+/// Waits for the event. No second event may follow.
 async fn told_once(story: &Story, name: &str, reason: &str) -> String {
     let note = story.is_told(name, reason).await;
-    // Somebody touches it meanwhile: there is nothing more to say.
+    // A change of the annotations must not repeat the event.
     for touch in 0..5 {
         story.town(name).merge(json!({"metadata": {"annotations": {"seen": touch.to_string()}}})).await;
     }
@@ -32,7 +32,7 @@ async fn told_once(story: &Story, name: &str, reason: &str) -> String {
 }
 
 async fn a_sleep_that_is_near_is_announced_once(story: Story) {
-    // Five minutes before it sleeps are a moment after it is idle.
+    // The town sleeps five minutes and two seconds after its last work: the warning is due two seconds after it.
     story.create_town("calm", workshop_with(json!({"sleepAfter": "302s"}))).await;
     story.create_town("brisk", workshop_with(json!({"sleepAfter": "30s"}))).await;
     story.create_town("lamp", workshop_with(json!({"sleepAfter": "302s", "alwaysOn": true}))).await;

@@ -1,5 +1,5 @@
-//! The control plane's own servers killed or frozen, with a town in each state that this may find one in: what lives or
-//! sleeps notices nothing, nothing is made or deleted twice, and what was under way comes to its end.
+//! The servers of the control plane are killed or frozen, with a town in each possible state. Towns that run or sleep
+//! stay as they are. Nothing is created or deleted twice. Unfinished work completes.
 
 use std::collections::BTreeSet;
 
@@ -24,11 +24,11 @@ use crate::scale::PATIENT;
 use crate::stage::Stories;
 use crate::words::{Told, asleep, attempts, works, workshop_with};
 
-/// A leader that outlives all of this, which would be long for a Lease.
+/// The duration of the Lease exceeds the outage, so that the leader survives it.
 const LASTING: [&str; 4] = [OPERATOR, PATIENT[0], PATIENT[1], ALL_AT_ONCE];
-/// Nobody waits because somebody else is held up.
+/// No town waits for another that is held.
 const ALL_AT_ONCE: &str = "--concurrency=256";
-/// The agents of towns that have some.
+/// The agents of the towns that have agents.
 const AGENTS: [&str; 2] = ["mayor", "ann"];
 
 pub fn add(stories: &mut Stories) {
@@ -40,7 +40,7 @@ pub fn add(stories: &mut Stories) {
 
 async fn k24_an_etcd_that_is_killed_changes_nothing_of_any_town(story: Story) {
     let plane = story.cluster.plane();
-    // This leader has the terms that it has where nobody says anything: they are shorter than the outage.
+    // This leader has the default terms, which are shorter than the outage.
     come_through(&story, &[OPERATOR, ALL_AT_ONCE], async |towns| {
         plane.kill(Component::Etcd).unwrap();
         ended_because(&towns.operator, "not be renewed in time");
@@ -53,7 +53,7 @@ async fn k24_an_etcd_that_is_killed_changes_nothing_of_any_town(story: Story) {
 }
 
 async fn k24_an_etcd_that_is_silent_changes_nothing_of_any_town(story: Story) {
-    // As the API server says it.
+    // The message of the API server.
     silence(&story, Component::Etcd, "did not complete within the allotted timeout").await;
 }
 
@@ -72,11 +72,11 @@ async fn k24_an_api_server_that_is_killed_changes_nothing_of_any_town(story: Sto
 }
 
 async fn k24_an_api_server_that_is_silent_changes_nothing_of_any_town(story: Story) {
-    // As the operator itself does, where it waits longest.
+    // The message of the operator for its longest timeout.
     silence(&story, Component::ApiServer, "no answer within 20 s").await;
 }
 
-/// A server keeps its connections and answers nothing, for so long that the operator is told so.
+/// Freezes a server: it keeps its connections and answers nothing, until the operator logs the timeout.
 async fn silence(story: &Story, component: Component, unanswered: &str) {
     let plane = story.cluster.plane();
     come_through(story, &LASTING, async |towns| {
@@ -92,31 +92,31 @@ async fn silence(story: &Story, component: Component, unanswered: &str) {
     .await;
 }
 
-/// Tells of an outage with a town in each state.
+/// Runs an outage with a town in each state.
 async fn come_through(story: &Story, flags: &[&str], outage: impl AsyncFnOnce(&Towns)) {
     let towns = Box::pin(Towns::in_every_state(story, flags)).await;
     outage(&towns).await;
     Box::pin(towns.are_as_they_should_be(story)).await;
 }
 
-/// A town in each state, and the operator who looks after them.
+/// A town in each state, and their operator.
 struct Towns {
     way: Checkpoints,
     operator: Operator,
     awake: Town,
     asleep: Town,
-    /// Every object of these two.
+    /// The objects of these two towns.
     made_of: BTreeSet<String>,
-    /// Half made: the create of a pod was not sent, or has taken effect and was not answered.
+    /// Partly created towns: the create of a pod was not sent, or has taken effect without an answer.
     begun: [Town; 2],
-    /// On their way out, with what they had: held up before the delete of a pod and behind it, and one of which
-    /// nobody has heard yet.
+    /// Towns in deletion, with their objects. The test holds the operator before the delete of a pod and after it. The
+    /// third town's deletion has not reached the operator.
     going: Vec<(Town, Vec<String>)>,
 }
 
 impl Towns {
-    /// Makes them. When this returns the operator is held up where it is half through, and the last deletion has
-    /// just been asked for.
+    /// Creates the towns. At the return the test holds the operator in the middle of its work, and has just requested
+    /// the last deletion.
     async fn in_every_state(story: &Story, flags: &[&str]) -> Box<Self> {
         volumes_are_made_by_themselves(story).await;
         let account = Account::create(&story.cluster).await;
@@ -155,7 +155,7 @@ impl Towns {
         Box::new(Self { way, operator, awake, asleep, made_of, begun, going })
     }
 
-    /// Waits until the operator's log says so behind its first so many bytes.
+    /// Waits for this text in the operator's log after the first so many bytes.
     async fn operator_says(&self, behind: usize, what: &str) {
         until(&format!("the operator says: {what}"), PATIENCE, async || {
             let log = self.operator.log();
@@ -165,7 +165,7 @@ impl Towns {
         .await;
     }
 
-    /// Everything ends as if nothing had happened; then all of them can be deleted.
+    /// Every town completes as without the outage; then the test deletes all towns.
     async fn are_as_they_should_be(&self, story: &Story) {
         for town in &self.begun {
             let name = town.name_any();
@@ -214,7 +214,7 @@ impl Towns {
     }
 }
 
-/// A town with a volume and a mayor, asleep for want of work.
+/// A town with a volume and a mayor that sleeps because it has no work.
 async fn sleeper(story: &Story) -> Town {
     let spec = workshop_with(json!({"storage": {"size": "1Gi"}, "sleepAfter": "10s"}));
     story.create_town("asleep", spec).await;
@@ -222,13 +222,13 @@ async fn sleeper(story: &Story) -> Town {
     story.town("asleep").until("sleeps", asleep).await
 }
 
-/// Every object of these towns, by UID.
+/// The UIDs of the objects of these towns.
 async fn made_of(story: &Story, towns: &[&Town]) -> BTreeSet<String> {
     let uids: Vec<String> = towns.iter().map(|town| town.id()).collect();
     objects(&story.client(), &format!("{} in ({})", names::TOWN_UID, uids.join(","))).await
 }
 
-/// What was created, or deleted, more than once.
+/// Objects that were created or deleted more than once.
 fn repeated(asked: &Requests) -> Vec<String> {
     let mut seen = BTreeSet::new();
     let effective = |write: &String| {

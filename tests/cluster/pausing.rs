@@ -1,4 +1,4 @@
-//! What is paused is left alone until it goes on; only deletion still works.
+//! A paused object stays as it is until it resumes; only its deletion is processed.
 
 use std::time::Duration;
 

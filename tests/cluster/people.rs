@@ -1,5 +1,5 @@
-//! Who asks something of the API server: people without and with the right to overrule a policy, the operator, and
-//! the controllers of Kubernetes itself.
+//! The clients of the API server: users without and with the right to override a policy, the operator, and the
+//! controllers of Kubernetes.
 
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, RoleBinding};
@@ -12,36 +12,36 @@ use crate::common::account::{NAME, NAMESPACE};
 use crate::common::story::Story;
 use crate::common::wait::{PATIENCE, until};
 
-/// The controller manager that has no service accounts for its controllers.
+/// The controller manager that uses no service accounts for its controllers.
 const CONTROLLER_MANAGER: &str = "system:kube-controller-manager";
 
-/// The verbs that the API itself knows: the right to all of them makes no administrator.
+/// The verbs of the API itself. The right to all of them does not include `administer`.
 const VERBS: [&str; 8] = ["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"];
 
-/// Clients that act as them.
+/// Clients that impersonate these users.
 pub struct People {
-    /// Has every verb of the API on everything, and is no administrator.
+    /// A user with every verb of the API on everything, but without `administer`.
     pub anybody: Client,
-    /// Has the role `cluster-admin` in the whole cluster, which includes the verb `administer`.
+    /// A user with the role `cluster-admin` in the whole cluster, which includes the verb `administer`.
     pub administrator: Client,
-    /// Has the role `cluster-admin` in the namespace of the story alone.
+    /// A user with the role `cluster-admin` only in the namespace of the story.
     pub tenant: Client,
-    /// Has every verb on towns and agents but those that delete.
+    /// A user with every verb on towns and agents, except the verbs that delete.
     pub editor: Client,
     /// The operator's service account, with the rights of the chart.
     pub operator: Client,
-    /// Deletes what is in a namespace that goes.
+    /// Deletes the objects of a namespace that is being deleted.
     pub namespace_controller: Client,
-    /// Deletes what nobody owns any more, and settles how.
+    /// Deletes objects without an owner, and executes the propagation policy.
     pub garbage_collector: Client,
-    /// Does both where controllers have no service accounts.
+    /// Has both tasks in a cluster whose controllers have no service accounts.
     pub controller_manager: Client,
-    /// A program that somebody runs in `kube-system`, with every verb of the API.
+    /// A program in `kube-system`, with every verb of the API.
     pub add_on: Client,
 }
 
 impl People {
-    /// Those of a story. The roles that they need are gone with its namespace.
+    /// The clients of a story. Their roles are deleted with the namespace of the story.
     pub async fn of(story: &Story) -> Self {
         let named = |who: &str| format!("{who}-{}", story.namespace);
         let system = |name: &str| format!("system:serviceaccount:kube-system:{name}");
@@ -65,19 +65,19 @@ impl People {
     }
 }
 
-/// The operator's service account, with the rights of the chart: only it changes the labels of ownership.
+/// The operator's service account, with the rights of the chart. Only this account changes the labels of ownership.
 pub async fn operator(story: &Story) -> Client {
     story.cluster.client_as(&format!("system:serviceaccount:{NAMESPACE}:{NAME}"), &[]).await
 }
 
-/// Gives this user every verb of the API on everything for as long as the story's namespace is there.
+/// Gives this user every verb of the API on everything, until the namespace of the story is gone.
 pub async fn every_verb(story: &Story, user: &str, groups: &[&str]) -> Client {
     let rules = json!([{"apiGroups": ["*"], "resources": ["*"], "verbs": VERBS}]);
     let role = role(story, &format!("every-verb:{user}"), rules).await;
     bound(story, user, &[&role], true, groups).await
 }
 
-/// Makes a role with these rules, which is gone with the story's namespace, and gives its name.
+/// Creates a role with these rules and returns its name. The role is deleted with the namespace of the story.
 pub async fn role(story: &Story, name: &str, rules: Value) -> String {
     let role = json!({"metadata": of_the_story(story, name).await, "rules": rules});
     let role: ClusterRole = serde_json::from_value(role).unwrap();
@@ -85,8 +85,8 @@ pub async fn role(story: &Story, name: &str, rules: Value) -> String {
     role.name_any()
 }
 
-/// Binds a user to roles, in the whole cluster or in the story's namespace alone, for as long as that is there, and
-/// waits until it counts.
+/// Binds a user to roles, in the whole cluster or only in the namespace of the story, until that namespace is gone.
+/// Waits until the binding is in force.
 pub async fn bound(story: &Story, user: &str, roles: &[&str], everywhere: bool, groups: &[&str]) -> Client {
     for (number, role) in roles.iter().enumerate() {
         let binding = json!({

@@ -1,5 +1,5 @@
-//! The admission policies of the chart: what each refuses and in which words, and whom it lets through. All stories
-//! with the operator run under them.
+//! The admission policies of the chart: the refusals, their messages, and the exempt users. All stories with the
+//! operator run under the policies.
 
 use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PropagationPolicy};
 use kube::{Client, ResourceExt};
@@ -15,7 +15,7 @@ use crate::people::{People, every_verb};
 use crate::stage::Stories;
 use crate::words::{Told, idle, workshop};
 
-/// How a refusal calls the users that it does not hold for.
+/// The text with which a refusal names the exempt users.
 const ADMINISTRATORS: &str = "administrators (users with the verb administer on towns.gastown.dev) may";
 
 pub fn add(stories: &mut Stories) {
@@ -36,7 +36,7 @@ fn finalizers(list: impl Into<Value>) -> Value {
     json!({"metadata": {"finalizers": list.into()}})
 }
 
-/// A town and an agent of it that the operator looks after.
+/// A town and its agent, under the control of the operator.
 async fn a_town_and_its_agent(story: &Story) -> [Object; 2] {
     story.create_town("gas", workshop()).await;
     story.create_agent("ann", "gas", json!({"role": "Crew"})).await;
@@ -51,7 +51,7 @@ async fn b5_k29_what_marks_an_object_as_destroyed_stays(story: Story) {
     for object in a_town_and_its_agent(&story).await {
         let uid = object.api(&people.anybody).get(object.name()).await.unwrap().uid().unwrap();
         let mark = format!("{uid}@2026-01-01T00:00:00Z");
-        // Whoever may update it may say so.
+        // Any user with the verb `update` may set the mark.
         let marked = annotate(names::TOMBSTONE, mark.clone());
         let manifest = json!({"apiVersion": "gastown.dev/v1alpha1", "kind": object.kind(), "metadata": marked["metadata"]});
         let gitops = PatchParams::apply("gitops");
@@ -63,7 +63,7 @@ async fn b5_k29_what_marks_an_object_as_destroyed_stays(story: Story) {
             Ask::Merge(annotate(names::TOMBSTONE, format!("{uid}@2026-01-01T00:00:01Z"))),
             Ask::Merge(json!({"metadata": {"annotations": null}})),
             Ask::Json(json!([{"op": "remove", "path": "/metadata/annotations"}])),
-            // The manifest no longer has it, or has another.
+            // The manifest lacks the mark, or has another value.
             Ask::Apply(json!({"metadata": {}})),
             Ask::Apply(annotate(names::TOMBSTONE, "x")),
             Ask::Replace(json!({"metadata": {"annotations": null}})),
@@ -74,7 +74,7 @@ async fn b5_k29_what_marks_an_object_as_destroyed_stays(story: Story) {
         object.lets(&people.administrator, &undo[0]).await;
         object.lets(&people.administrator, &undo[3]).await;
         object.lets(&people.operator, &undo[0]).await;
-        // By way of the status no annotation can be changed.
+        // An update of the status cannot change an annotation.
         let by_status = undo_by_status(&object, &people.anybody).await;
         assert_eq!(by_status.annotations().get(names::TOMBSTONE), Some(&mark));
 
@@ -105,7 +105,7 @@ async fn b9_a_mark_that_came_with_a_copy_is_anybodys_to_remove(story: Story) {
             object.change(&people.anybody, annotate(names::TOMBSTONE, mark)).await;
             object.lets(&people.anybody, &Ask::Merge(annotate(names::TOMBSTONE, Value::Null))).await;
         }
-        // One that has no annotations at all.
+        // The object has no annotations at all.
         object.change(&people.anybody, json!({"metadata": {"annotations": null}})).await;
         object.lets(&people.anybody, &Ask::Merge(json!({"metadata": {"labels": {"team": "blue"}}}))).await;
     }
@@ -122,13 +122,13 @@ async fn the_finalizer_is_taken_off_by_the_operator_and_administrators(story: St
     let label = ["-ownership-labels'", "only the operator", "gastown.dev/install", "leave them as they are"];
     let mut objects = a_town_and_its_agent(&story).await;
     objects.reverse();
-    // What goes waits for its pod.
+    // The deleted objects wait for their pods.
     let pods = [story.town("gas").get().await.child(), story.agent("ann").get().await.child()];
     for pod in &pods {
         story.players.hold(pod).await;
     }
     for object in objects {
-        // As an older version called it, too (K37).
+        // An older version used another name for the finalizer (K37).
         let [older] = names::OLDER_FINALIZERS;
         object
             .change(&people.anybody, finalizers(json!([names::FINALIZER, older, "example.com/hold"])))
@@ -146,7 +146,7 @@ async fn the_finalizer_is_taken_off_by_the_operator_and_administrators(story: St
             Ask::Merge(json!({"metadata": {"labels": {names::INSTALL: null}}})),
             Ask::Merge(json!({"metadata": {"labels": null}})),
         ];
-        // It makes no difference whether it is being deleted.
+        // The rule is the same for an object that is being deleted.
         for deleting in [false, true] {
             if deleting {
                 object.api(&people.anybody).delete(object.name(), &DeleteParams::default()).await.unwrap();
@@ -163,7 +163,7 @@ async fn the_finalizer_is_taken_off_by_the_operator_and_administrators(story: St
             for ask in [&strip[1], &disown[1]] {
                 object.lets(&people.operator, ask).await;
             }
-            // Those of others are theirs.
+            // Other finalizers belong to their own controllers.
             let without = finalizers(json!([names::FINALIZER, older]));
             object.lets(&people.anybody, &Ask::Merge(without.clone())).await;
             object.lets(&people.garbage_collector, &Ask::Merge(without)).await;
@@ -186,7 +186,7 @@ async fn only_administrators_abandon(story: Story) {
     let words = ["-abandon-annotation'", "gives up a step", ADMINISTRATORS, "status.destroy.blockedBy"];
     for object in a_town_and_its_agent(&story).await {
         let set = |step: &str| Ask::Merge(annotate(names::ABANDON, step));
-        // The operator does not answer to itself.
+        // The operator may not abandon objects on its own.
         for who in [&people.anybody, &people.tenant, &people.operator, &people.garbage_collector] {
             object.refuses(who, &set("storage"), &words).await;
         }
@@ -202,7 +202,7 @@ async fn only_administrators_abandon(story: Story) {
         }
         object.lets(&people.operator, &Ask::Merge(annotate("example.com/note", "seen"))).await;
     }
-    // Nor is anything born with it.
+    // A create with the annotation is also refused.
     let born = Object::town(&story, "born");
     let mut whole = annotate(names::ABANDON, "storage");
     whole["spec"] = json!({});
@@ -223,7 +223,7 @@ async fn b5_only_the_operator_writes_tombstones(story: Story) {
     let tombstone = Object::tombstone("town-11111111-2222-3333-4444-555555555555");
     let forged = ["-tombstones'", "the operator's record of what it destroyed", ADMINISTRATORS];
     let unfinished = ["-tombstones'", "is not finished", "status.phase is Destroyed or Leaked"];
-    // With whatever label, but another installation's: that one's policies see to it.
+    // The rule covers every label except that of another installation, which has its own policies.
     tombstone.refuses(&people.anybody, &Ask::Create(whole.clone()), &forged).await;
     tombstone.refuses(&people.anybody, &Ask::Create(json!({"spec": spec})), &forged).await;
     tombstone.lets(&people.administrator, &Ask::Create(whole.clone())).await;
@@ -244,7 +244,7 @@ async fn b5_only_the_operator_writes_tombstones(story: Story) {
         }
         if phase == "Destroying" {
             tombstone.refuses(&people.anybody, &Ask::Delete, &unfinished).await;
-            // S8: not every account of kube-system is Kubernetes.
+            // S8: not every account in `kube-system` is a controller of Kubernetes.
             tombstone.refuses(&people.add_on, &Ask::Delete, &unfinished).await;
             let all = tombstone.api(&people.anybody);
             let all = all.delete_collection(&DeleteParams::default(), &ListParams::default()).await;
@@ -257,7 +257,7 @@ async fn b5_only_the_operator_writes_tombstones(story: Story) {
             tombstone.lets(who, &Ask::Delete).await;
         }
     }
-    // Whoever deletes it in the foreground has the garbage collector take the last step.
+    // After a foreground deletion the garbage collector removes the last finalizer.
     let foreground =
         DeleteParams { propagation_policy: Some(PropagationPolicy::Foreground), ..DeleteParams::default() };
     let tombstones = tombstone.api(&people.anybody);
@@ -293,7 +293,7 @@ async fn t21_a_protected_town_is_deleted_by_nobody_but_its_namespace(story: Stor
     for who in [&people.namespace_controller, &people.garbage_collector, &people.controller_manager] {
         fort.lets(who, &Ask::Delete).await;
     }
-    // All at once is no way round it.
+    // A collective delete is refused, too.
     let towns = fort.api(&people.administrator);
     let all = towns.delete_collection(&DeleteParams::default(), &ListParams::default()).await;
     let said = all.unwrap_err().to_string();
@@ -303,12 +303,12 @@ async fn t21_a_protected_town_is_deleted_by_nobody_but_its_namespace(story: Stor
     story.town("hut").gone().await;
     assert_eq!(story.town("fort").get().await.metadata.deletion_timestamp, None);
 
-    // As it says.
+    // The message names this way.
     let town = fort.change(&people.anybody, json!({"spec": {"deletionProtection": false}})).await;
     let town: Town = town.try_parse().unwrap();
     story.players.hold(&town.child()).await;
     fort.api(&people.anybody).delete("fort", &DeleteParams::default()).await.unwrap();
-    // It goes already: saying it again does no harm, whatever the spec says now.
+    // The town is already being deleted: a second delete is harmless with any spec.
     fort.change(&people.anybody, json!({"spec": {"deletionProtection": true}})).await;
     fort.lets(&people.anybody, &Ask::Delete).await;
     story.players.release(&town.child()).await;
@@ -350,7 +350,7 @@ async fn each_installation_guards_its_own(story: Story) {
         let abandon = Ask::Merge(annotate(names::ABANDON, "storage"));
         for ask in [Ask::Merge(finalizers(Value::Null)), Ask::Merge(annotate(names::TOMBSTONE, Value::Null))]
         {
-            // The other operator's own policy refuses it, too.
+            // The policy of the other operator refuses the request, too.
             object.refuses(&operator(other).await, &ask, &["town-operator-", "denied request"]).await;
             object.refuses(&bob, &ask, &[&policy]).await;
             object.lets(&operator(mine).await, &ask).await;

@@ -1,4 +1,4 @@
-//! Activity that pods report of themselves: what of it keeps a town awake, who asks for it, when, and with what.
+//! Activity that pods report: its effect on sleep, the agent that probes, the time and the token.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub fn add(stories: &mut Stories) {
     stories.with_the_operator(t21_a_session_agent_speaks_for_itself);
 }
 
-/// A town whose pod is asked there, that sleeps soon.
+/// A town with an activity probe, which sleeps soon.
 fn probed(answers: &Answers, more: Value) -> Value {
     let mut spec = workshop_with(json!({
         "sleepAfter": "10s", "alarm": {"active": "1s", "idle": "5s"},
@@ -34,7 +34,7 @@ fn agent_that(state: &str) -> Value {
     json!({"agents": [{"uid": "nobody-we-know", "state": state}]})
 }
 
-/// The address that played pods have in these stories; `None`, with a word, where there is no network.
+/// The address of the played pods; `None`, with a message, on a machine without a network.
 async fn somewhere(story: &Story) -> Option<IpAddr> {
     let address = own_address();
     match address {
@@ -60,13 +60,13 @@ async fn t12_what_a_pod_reports_keeps_its_town_awake(story: Story) {
     assert!(asked.iter().all(|question| question.path == "/what/are/you/at"), "{asked:?}");
     assert!(asked.iter().all(|question| question.token.as_bytes() == token), "with the token of its Secret");
 
-    // Work that nobody does yet counts as well as work that is done.
+    // Open work counts as activity, even if no agent works on it.
     answers.say(json!({"backlog": {"mergeRequests": 2}}));
     story
         .town("busy")
         .until("has a backlog", |town| has_work(town) && town.reason("Active") == "Backlog")
         .await;
-    // To wait for a person is no work, nor is a heartbeat.
+    // An agent that waits for a user does not work, and a heartbeat is not work.
     answers.say(agent_that("waiting"));
     story.town("busy").until("is idle", idle).await;
     story.town("busy").until("sleeps", asleep).await;
@@ -116,12 +116,12 @@ async fn k20_what_nobody_can_say_is_neither_work_nor_idleness(story: Story) {
     assert!(unknown(&town), "it is not put to sleep in the dark: {}", town.phase());
     assert!(town.message("Degraded").contains("500"), "{}", town.message("Degraded"));
     assert!(town.status.unwrap().activity_unknown_time.is_some());
-    // An answer, and all is as it was.
+    // After an answer, the town is as before.
     answers.say(agent_that("working"));
     let town = story.town("mute").until("runs", has_work).await;
     assert!(!town.is("Degraded") && town.status.unwrap().activity_unknown_time.is_none());
 
-    // Three times sleepAfter it is borne.
+    // The operator tolerates failures for three times `sleepAfter`.
     answers.refuse(500);
     let long = Duration::from_secs(75);
     let town = story.town("mute").until_within(long, "sleeps all the same", asleep).await;

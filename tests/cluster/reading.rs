@@ -1,5 +1,5 @@
-//! A status that reads well: what each state says to people, to `kubectl wait` and to tools that know only
-//! Ready, Reconciling and Stalled.
+//! A readable status: the output of each state for users, for `kubectl wait`, and for tools that know only Ready,
+//! Reconciling and Stalled.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ pub fn add(stories: &mut Stories) {
     stories.with_the_operator(columns_show_what_counts);
 }
 
-/// What a tool that follows kstatus makes of an object.
+/// The result that a tool with kstatus derives from an object.
 fn kstatus<K: Kind + Told>(object: &K) -> &'static str {
     if object.meta().deletion_timestamp.is_some() {
         "Terminating"
@@ -34,7 +34,7 @@ fn kstatus<K: Kind + Told>(object: &K) -> &'static str {
     }
 }
 
-/// What is expected of an object: its phase, the reason of Ready, and what tools make of it.
+/// The expectation for an object: its phase, the reason of Ready, and the result of tools.
 type Expected = (&'static str, &'static str, &'static str, &'static str);
 
 async fn reads<K: Kind + Told>(story: &Story, (name, phase, reason, tools): Expected) {
@@ -53,7 +53,7 @@ fn agent(role: &str, more: Value) -> Value {
 }
 
 async fn each_state_means_to_tools_what_it_means(story: Story) {
-    // Towns in which agents are in every state, and towns in every state.
+    // Towns in every state, with agents in every state.
     let rigs = json!([{"name": "core"}, {"name": "full", "maxPolecats": 0}]);
     story.create_town("shop", workshop_with(json!({"rigs": rigs}))).await;
     story.create_town("bare", workshop_with(json!({"agentTemplate": null}))).await;
@@ -137,7 +137,7 @@ async fn each_state_means_to_tools_what_it_means(story: Story) {
     for expected in agents {
         reads::<Agent>(&story, expected).await;
     }
-    // Where Ready is not True, exactly one of the others says why, but for an agent that has failed.
+    // If Ready is not True, exactly one of the other conditions gives the reason. A failed agent is the exception.
     for town in story.api::<Town>().list(&kube::api::ListParams::default()).await.unwrap() {
         let (ready, busy, stalled) = (town.is("Ready"), town.is("Reconciling"), town.is("Stalled"));
         assert!(!(busy && stalled) && (ready || busy || stalled), "{}", town.name_any());
@@ -161,7 +161,7 @@ async fn agents_are_counted(story: Story) {
     story.agent("works").until("works", works).await;
     story.players.fail(&fails.child(), 1, "no").await;
     story.agent("fails").until("is failed", |agent| agent.phase() == "Failed").await;
-    // Counts ride on the next change, or follow within a minute.
+    // The operator updates counts with the next change, or within a minute.
     story.town("shop").merge(json!({"spec": {"sleepAfter": "1h"}})).await;
     let counted = |town: &Town| {
         let Some(agents) = town.status.as_ref().and_then(|status| status.agents.clone()) else {
@@ -178,7 +178,7 @@ async fn usage_is_what_pods_ran(story: Story) {
     let town = story.town("meter").until("is idle", idle).await;
     let pod = story.pod(&town.child()).get().await;
     let began = pod.status.unwrap().start_time.unwrap();
-    // It runs for a few seconds, which are seen when something is written for another reason.
+    // The pod runs for a few seconds; another write makes the operator see them.
     story
         .pod(&town.child())
         .stays(Duration::from_secs(4), "runs", |pod| pod.metadata.deletion_timestamp.is_none())

@@ -1,4 +1,4 @@
-//! A town with something to leave behind, and a look at what is left of it.
+//! A town with children, and checks for objects that remain after it.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::common::story::Story;
 use crate::common::wait::{PATIENCE, until};
 use crate::words::{Told, polecat, workshop_with};
 
-/// Creates a town with a volume and these polecats, each at work in a pod with a volume of its own.
+/// Creates a town with a volume and these polecats, each working in a pod with its own volume.
 pub async fn busy_town(story: &Story, name: &str, cats: &[&str]) -> Town {
     story.create_town(name, workshop_with(json!({"storage": {"size": "1Gi"}}))).await;
     for cat in cats {
@@ -28,7 +28,7 @@ pub async fn busy_town(story: &Story, name: &str, cats: &[&str]) -> Town {
     story.town(name).until("has its pod", |town| town.is("Ready") && town.pod_uid().is_some()).await
 }
 
-/// Claims get volumes, which go with them.
+/// Provides volumes for claims. Each volume is deleted with its claim.
 pub async fn volumes_are_made_by_themselves(story: &Story) {
     let class = json!({
         "metadata": {"name": "by-itself", "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}},
@@ -38,7 +38,7 @@ pub async fn volumes_are_made_by_themselves(story: &Story) {
     Api::all(story.client()).create(&PostParams::default(), &class).await.unwrap();
 }
 
-/// Waits until a town is gone, and looks for what it left.
+/// Waits until a town is gone, and checks for objects that remain.
 pub async fn is_gone_whole(story: &Story, town: &Town) {
     let name = town.name_any();
     until(&format!("town {name} is gone"), Duration::from_mins(1), async || {
@@ -51,7 +51,7 @@ pub async fn is_gone_whole(story: &Story, town: &Town) {
     assert_eq!(story.children(&town.id()).await, [""; 0], "children of {name}");
 }
 
-/// Waits until a town is gone with all that it had, which its record must prove.
+/// Waits until a town is gone with all these objects. The record must prove each one.
 pub async fn is_destroyed(story: &Story, town: &Town, had: &[String]) {
     is_gone_whole(story, town).await;
     let gone = proven_gone(&story.tombstone(town).get().await);
@@ -59,14 +59,14 @@ pub async fn is_destroyed(story: &Story, town: &Town, had: &[String]) {
     assert!(without.is_empty(), "{}: no receipt for {without:?}: {gone:?}", town.name_any());
 }
 
-/// Whether the record of a town that is gone says that everything is proven gone.
+/// Checks that the record of a destroyed town proves the end of every object.
 pub async fn is_on_record(story: &Story, town: &Town) {
     let record = story.tombstone(town).get().await;
     let phase = record.status.as_ref().map(|status| status.phase);
     assert_eq!(phase, Some(TombstonePhase::Destroyed), "{record:?}");
 }
 
-/// Waits until no volume of the story's namespace is left.
+/// Waits until no volume of the namespace of the story is left.
 pub async fn no_volume_is_left(story: &Story) {
     let volumes: Api<PersistentVolume> = Api::all(story.client());
     until("no volume is left", PATIENCE, async || {
@@ -81,14 +81,14 @@ pub async fn no_volume_is_left(story: &Story) {
     .await;
 }
 
-/// Deletes the story's namespace and waits until it is gone.
+/// Deletes the namespace of the story and waits until it is gone.
 pub async fn delete_namespace(story: &Story) {
     let namespaces: Api<Namespace> = Api::all(story.client());
     namespaces.delete(&story.namespace, &DeleteParams::default()).await.unwrap();
     namespace_is_gone(story).await;
 }
 
-/// Waits until the story's namespace is gone.
+/// Waits until the namespace of the story is gone.
 pub async fn namespace_is_gone(story: &Story) {
     let namespaces: Api<Namespace> = Api::all(story.client());
     until("the namespace is gone", Duration::from_secs(90), async || {

@@ -1,5 +1,4 @@
-//! What fails for ever costs little (I11): the operator's requests are counted in the audit log, for each kind of
-//! failure by itself.
+//! Permanent failures cost little (I11): the audit log counts the operator's requests for each kind of failure.
 
 use std::time::Duration;
 
@@ -13,12 +12,12 @@ use crate::common::wait::{PATIENCE, until};
 use crate::stage::Stories;
 use crate::words::{Told, polecat, template_of, workshop, workshop_with};
 
-/// How long each failure is watched.
+/// The observation time of each failure.
 const WATCHED: Duration = Duration::from_mins(1);
-/// The most requests for one object in that time, reads included: four attempts, each a proof of life, a create,
-/// and a look at what is in its place.
+/// The limit of requests for one object in that time, with reads: four attempts, each with a proof of life, a create,
+/// and a read of the object in its place.
 const A_MINUTE: usize = 12;
-/// The most in the first hour, when the wait between two attempts is still growing.
+/// The limit of attempts in the first hour, in which the delay between two attempts still grows.
 const AN_HOUR: usize = 150;
 
 pub fn add(stories: &mut Stories) {
@@ -128,7 +127,7 @@ async fn i11_c8_d9_what_fails_for_ever_costs_little(story: Story) {
     assert!(operator.runs());
 }
 
-/// How often something was tried: requests with less than a second between them are one attempt.
+/// The number of attempts: requests with less than a second between them belong to one attempt.
 fn bursts(requests: &Requests) -> usize {
     let at = |request: &Value| request["requestReceivedTimestamp"].as_str()?.parse::<Timestamp>().ok();
     let mut times: Vec<Timestamp> = requests.0.iter().filter_map(at).collect();
@@ -137,8 +136,8 @@ fn bursts(requests: &Requests) -> usize {
     if times.is_empty() { 0 } else { gaps + 1 }
 }
 
-/// The attempts of the first hour by the schedule of the queue: 0.25 s, doubled up to 5 min, less the quarter by
-/// which a wait may be shortened.
+/// The attempts of the first hour by the schedule of the queue: 0.25 s, doubled up to 5 min, minus the jitter of at
+/// most a quarter.
 fn attempts_an_hour() -> usize {
     let (mut spent, mut wait, mut attempts) = (0.0, 0.25, 0);
     while spent < 3600.0 {

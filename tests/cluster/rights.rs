@@ -1,5 +1,5 @@
-//! Rights taken away in the middle of a destruction: it stops there, says so in the API's own words, lets nothing
-//! go, and goes on when the right is back.
+//! The operator loses a right during a destruction: the destruction stops, reports the error of the API server and
+//! releases nothing. The destruction continues when the right is back.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::scale::PATIENT;
 use crate::stage::Stories;
 use crate::words::{Told, polecat, works, workshop_with};
 
-/// What got no answer is asked again at least once a minute.
+/// The operator retries a failed request at least once a minute.
 const A_MINUTE: Duration = Duration::from_secs(75);
 
 pub fn add(stories: &mut Stories) {
@@ -27,11 +27,12 @@ pub fn add(stories: &mut Stories) {
     stories.alone_on(quick(), a4_k27_t3_a_list_that_is_forbidden_is_not_an_empty_list);
 }
 
-/// A right, and what a town still has that cannot be destroyed without it.
+/// A right, and the children that remain without it.
 struct Right {
     verbs: &'static [&'static str],
     resource: &'static str,
-    /// It is taken away when the town's pod is on its way out, else before the town is deleted.
+    /// If true, the operator loses the right during the deletion of the town's pod; otherwise before the deletion of
+    /// the town.
     in_the_middle: bool,
     left: &'static [&'static str],
 }
@@ -39,11 +40,11 @@ struct Right {
 const EVERYTHING: [&str; 7] =
     ["Agent", "PersistentVolumeClaim", "PersistentVolumeClaim", "Pod", "Pod", "Secret", "Service"];
 
-/// Secrets go first.
+/// The operator deletes Secrets first.
 const BUT_SECRETS: [&str; 6] =
     ["Agent", "PersistentVolumeClaim", "PersistentVolumeClaim", "Pod", "Pod", "Service"];
 
-/// What it may do.
+/// The rights to write.
 const WRITES: [Right; 7] = [
     Right { verbs: &["create"], resource: "tombstones", in_the_middle: false, left: &EVERYTHING },
     Right { verbs: &["delete"], resource: "secrets", in_the_middle: false, left: &EVERYTHING },
@@ -59,8 +60,8 @@ const WRITES: [Right; 7] = [
     Right { verbs: &["patch"], resource: "towns", in_the_middle: true, left: &[] },
 ];
 
-/// What it may see. Without the right to read Towns nothing can be said in the status of one.
-const READS: [Right; 8] = [
+/// The rights to read. Without the right to read Towns the operator cannot write a town's status.
+const READS: [Right; 7] = [
     Right { verbs: READ, resource: "tombstones", in_the_middle: false, left: &EVERYTHING },
     Right { verbs: READ, resource: "secrets", in_the_middle: false, left: &EVERYTHING },
     Right { verbs: READ, resource: "agents", in_the_middle: false, left: &BUT_SECRETS },
@@ -73,14 +74,14 @@ const READS: [Right; 8] = [
     },
     // A record names the UID of its namespace.
     Right { verbs: READ, resource: "namespaces", in_the_middle: false, left: &EVERYTHING },
-    // Within a step everything else is done: the agent's claim goes.
+    // All other work of a step continues: the agent's claim is deleted.
     Right {
         verbs: READ,
         resource: "services",
         in_the_middle: false,
         left: &["Agent", "PersistentVolumeClaim", "Pod", "Service"],
     },
-    // Whether a volume goes with its claim must be known before the claim goes.
+    // The operator must know the reclaim policy of the volume before it deletes the claim.
     Right {
         verbs: READ,
         resource: "persistentvolumes",
@@ -98,7 +99,7 @@ async fn a4_k27_t3_a_list_that_is_forbidden_is_not_an_empty_list(story: Story) {
     Box::pin(each_is_missed(&story, &READS)).await;
 }
 
-/// Without each of these rights in turn a town's destruction stops, and ends when the right is back.
+/// Removes each of these rights in turn. The destruction stops, and completes when the right is back.
 async fn each_is_missed(story: &Story, rights: &[Right]) {
     let flags = [OPERATOR, PATIENT[0], PATIENT[1], "--deletion-blocked-after=6s"];
     let operator = story.cluster.operator(&flags).await;
@@ -138,7 +139,7 @@ async fn each_is_missed(story: &Story, rights: &[Right]) {
 
         set_rules(story, &role["rules"]);
         until("the right is back", PATIENCE, async || may(story, right).map(drop)).await;
-        // It would be tried again within a minute; whoever touches the objects need not wait for that.
+        // The operator would retry within a minute. A change of the objects triggers the retry immediately.
         story.town(&name).touch().await;
         story.agent(&cat).touch().await;
         is_gone_whole(story, &town).await;
@@ -153,14 +154,14 @@ impl Right {
     }
 }
 
-/// What an agent waits for, in the words of its status.
+/// The object that an agent waits for, as its status names it.
 fn awaited(agent: Option<&Agent>) -> String {
     let destroy = agent.and_then(|agent| agent.status.as_ref()?.destroy.as_ref());
     let awaited = destroy.into_iter().flat_map(|destroy| &destroy.blocked_by);
     awaited.map(|item| item.message.clone()).collect::<Vec<_>>().join("; ")
 }
 
-/// Takes one right away from the operator, and waits until that is in force.
+/// Removes one right from the operator, and waits until the removal is in force.
 async fn take(story: &Story, role: &Value, right: &Right) {
     let mut narrowed = Vec::new();
     for rule in role["rules"].as_array().unwrap() {
@@ -179,7 +180,7 @@ async fn take(story: &Story, role: &Value, right: &Right) {
             narrowed.push(others);
         }
     }
-    // No rule may be without a verb.
+    // A rule without a verb is not valid.
     narrowed.retain(|rule| rule["verbs"] != json!([]));
     set_rules(story, &narrowed.into());
     until("the right is gone", PATIENCE, async || match may(story, right) {
@@ -189,7 +190,7 @@ async fn take(story: &Story, role: &Value, right: &Right) {
     .await;
 }
 
-/// Whether the operator has the first of these rights, as the API server says it.
+/// Whether the operator has the first of these rights, according to the API server.
 fn may(story: &Story, right: &Right) -> Result<String, String> {
     let account = format!("--as=system:serviceaccount:{NAMESPACE}:{NAME}");
     let (resource, subresource) = right.resource.split_once('/').unwrap_or((right.resource, ""));
@@ -202,11 +203,11 @@ fn set_rules(story: &Story, rules: &Value) {
     story.cluster.kubectl(&["patch", "clusterrole", NAME, "--type=merge", "-p", &patch]);
 }
 
-/// A town with a volume, a Service, a token, and a polecat at work with a volume.
+/// A town with a volume, a Service, a token, and a working polecat with a volume.
 async fn awake(story: &Story, name: &str, cat: &str) -> Town {
     let spec = workshop_with(json!({
         "storage": {"size": "1Gi"}, "ports": [{"name": "web", "port": 8080}],
-        // Nobody answers there, and nobody is asked again while this lasts.
+        // The address has no server, and the interval is longer than the story.
         "activityProbe": {"port": 8080}, "alarm": {"active": "10m", "idle": "1h"},
     }));
     story.create_town(name, spec).await;

@@ -1,4 +1,4 @@
-//! Who holds a role, and whose turn it is on a rig.
+//! The holders of roles, and the order of polecats on a rig.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ fn role_taken(agent: &Agent) -> bool {
     agent.is("Stalled") && agent.reason("Stalled") == "RoleTaken" && agent.phase() == "Blocked"
 }
 
-/// Waits for its turn, and says so.
+/// Whether the agent waits for its turn and reports this.
 fn waits(agent: &Agent) -> bool {
     agent.phase() == "Blocked" && agent.reason("Ready") == "RigFull"
 }
@@ -70,7 +70,7 @@ async fn who_holds_a_role_keeps_it(story: Story) {
     story.create_agent("older", "hall", json!({"role": "Mayor"})).await;
     story.agent("older").until("is refused", role_taken).await;
 
-    // In a sleep nobody runs, and the role stays who had it.
+    // During sleep no agent runs, and the role stays with its holder.
     story.town("hall").merge(json!({"spec": {"suspend": true}})).await;
     story.town("hall").until("sleeps", |town| town.phase() == "Asleep").await;
     story.agent("older").stays(Duration::from_secs(1), "is refused still", role_taken).await;
@@ -103,12 +103,12 @@ async fn d7_a_rig_has_one_refinery(story: Story) {
     story.agent("docs-one").stays(Duration::from_secs(1), "goes on", there).await;
 }
 
-/// A workshop whose rig takes so many polecats at once.
+/// A workshop with this limit of polecats on its rig.
 fn narrow(limit: i32) -> Value {
     workshop_with(json!({"rigs": [{"name": "core", "maxPolecats": limit}]}))
 }
 
-/// The one that was created first, and the other.
+/// The agents in the order of their creation.
 fn in_order(one: Agent, other: Agent) -> (Agent, Agent) {
     let age = |agent: &Agent| (agent.creation_timestamp(), agent.uid());
     if age(&one) < age(&other) { (one, other) } else { (other, one) }
@@ -149,7 +149,7 @@ async fn t21_max_polecats_lets_them_work_one_after_another(story: Story) {
         .await;
     no_pod_of(&story, &waiting).await;
 
-    // Who has failed does not keep the others waiting.
+    // A failed agent does not block the others.
     story.players.fail(&next.child(), 1, "no").await;
     story.agent(&first).until("is failed", |agent| agent.phase() == "Failed").await;
     let third = story.agent(&last).until("works", works).await;

@@ -1,5 +1,5 @@
-//! Many towns deleted at once, and an operator that is killed again and again meanwhile: nothing is left of any, and
-//! nothing brings one back.
+//! Many towns are deleted at the same time, and the operator is killed repeatedly meanwhile. No object of a town
+//! remains or returns.
 
 use std::collections::BTreeSet;
 use std::pin::pin;
@@ -30,21 +30,21 @@ use crate::remains::volumes_are_made_by_themselves;
 use crate::stage::Stories;
 use crate::words::{polecat, workshop_with};
 
-/// How many towns there are, where the environment does not say it.
+/// The default number of towns.
 const TOWNS: usize = 100;
-/// Says how many towns there are.
+/// The environment variable with the number of towns.
 const HOW_MANY: &str = "TOWNS";
-/// How often the operator is killed.
+/// The number of kills of the operator.
 const KILLS: usize = 10;
-/// Those who are clients of the API server at once.
+/// The number of concurrent clients of the API server.
 const HANDS: usize = 16;
-/// A leader that is kept waiting for its Lease by so much else does not end by itself: it is for the story to kill.
+/// A leader whose Lease renewal is slow because of the load must not end by itself: only the story kills it.
 pub const PATIENT: [&str; 2] = ["--lease-duration=60s", "--lease-renew-deadline=50s"];
-/// Objects that a town is made of: itself, its agents, a pod for each of them, claim, volume, Service and token.
+/// The objects of a town: the town, its agents, a pod for each of them, claim, volume, Service and token.
 const OBJECTS: usize = 1 + 3 + 4 + 4;
-/// The most writes that the end of a town may cost: twenty for what is done (a record and its receipts, the
-/// annotation, the finalizer; three for each agent and one more for each result; pod, claim, Service and token; one
-/// status), and ten for what is said meanwhile, and for what a killed operator did and did not know.
+/// The limit of writes for the end of a town. Twenty for the destruction: a record and its receipts, the annotation,
+/// the finalizer; three for each agent and one more for each result; pod, claim, Service and token; one status. Ten for
+/// status updates meanwhile, and for repeated writes after a kill.
 const AN_END: usize = 30;
 
 pub fn add(stories: &mut Stories) {
@@ -53,7 +53,7 @@ pub fn add(stories: &mut Stories) {
 
 async fn k23_k32_towns_deleted_all_at_once_under_kills_leave_nothing_and_stay_away(story: Story) {
     let towns = std::env::var(HOW_MANY).map_or(TOWNS, |number| number.parse().expect("TOWNS is a number"));
-    // Ample on a machine that has other things to do.
+    // A generous timeout for a busy machine.
     let patience = Duration::from_secs(60 + 3 * towns as u64);
     volumes_are_made_by_themselves(&story).await;
     let before = objects(&story.client(), "").await;
@@ -97,7 +97,7 @@ async fn k23_k32_towns_deleted_all_at_once_under_kills_leave_nothing_and_stay_aw
 
     assert_eq!(created, [""; 0], "nothing is made for a town that goes");
     all_are_on_record(&story, &uids).await;
-    // Endpoints of Services go a little later, by the hand of the controller manager.
+    // The controller manager deletes the endpoints of Services a little later.
     until("nothing is there that was not there before", patience, async || {
         let now = objects(&story.client(), "").await;
         let more: Vec<&String> = now.difference(&before).filter(|object| !stays(object)).collect();
@@ -120,23 +120,24 @@ fn per(many: usize, towns: usize) -> f64 {
     many as f64 / towns as f64
 }
 
-/// Whether the operator made something other than the record of a destruction.
+/// Whether the write creates an object other than the record of a destruction.
 fn is_creation(write: &str) -> bool {
     write.starts_with("create ") && !write.starts_with("create tombstones ")
 }
 
-/// What came meanwhile and is none of a town's: the operator's own identity, and the records.
+/// Objects that appear meanwhile and belong to no town: the operator's own objects, and the records.
 fn stays(object: &str) -> bool {
     object.starts_with("Tombstone ") || object.contains("town-operator") || object.contains("town-system")
 }
 
-/// Makes so many towns, each with a volume, a Service, a token, a mayor and two polecats at work; their UIDs.
+/// Creates this number of towns, each with a volume, a Service, a token, a mayor and two working polecats; returns
+/// their UIDs.
 async fn awake(story: &Story, towns: usize, patience: Duration) -> BTreeSet<String> {
     let create = async |number: usize| {
         let town = name(number);
         let spec = workshop_with(json!({
             "storage": {"size": "1Gi"}, "ports": [{"name": "web", "port": 8080}],
-            // Nobody answers there, and nobody is asked again while this lasts.
+            // The address has no server, and the interval is longer than the story.
             "activityProbe": {"port": 8080}, "alarm": {"active": "10m", "idle": "1h"},
         }));
         let made = story.create_town(&town, spec).await;
@@ -159,24 +160,24 @@ async fn awake(story: &Story, towns: usize, patience: Duration) -> BTreeSet<Stri
     uids
 }
 
-/// How much of the work of destroying is done: records begun and ended, and objects that are gone.
+/// The progress of the destruction: records that are created and completed, and objects that are gone.
 #[derive(Default)]
 struct Work {
-    /// Kinds that are watched.
+    /// The number of watched kinds.
     watched: usize,
-    /// Steps that were seen.
+    /// The number of observed steps.
     done: usize,
 }
 
-/// Those who look on.
+/// The watches that measure the progress.
 struct Watchers {
     work: watch::Receiver<Work>,
-    // Ends with this value.
+    // The tasks end when this value is dropped.
     _tasks: JoinSet<()>,
 }
 
 impl Watchers {
-    /// Calls one for each kind, and waits until they see all.
+    /// Starts a watch for each kind, and waits until all have listed.
     async fn call(client: &Client) -> Self {
         let (work, seen) = watch::channel(Work::default());
         let mut tasks = JoinSet::new();
@@ -187,7 +188,7 @@ impl Watchers {
         tasks.spawn(look_on::<PersistentVolume>(client.clone(), work.clone(), ends));
         tasks.spawn(look_on::<Service>(client.clone(), work.clone(), ends));
         tasks.spawn(look_on::<Secret>(client.clone(), work.clone(), ends));
-        // It is created, and it is complete.
+        // A record is created, and it is completed.
         tasks.spawn(look_on::<Tombstone>(client.clone(), work, written));
         let kinds = tasks.len();
         let mut watchers = Self { work: seen, _tasks: tasks };
@@ -195,7 +196,7 @@ impl Watchers {
         watchers
     }
 
-    /// Waits until so many steps are done.
+    /// Waits until this number of steps is done.
     async fn done(&mut self, steps: usize, patience: Duration) {
         let awaited = self.work.wait_for(|work| work.done >= steps);
         let in_time = tokio::time::timeout(patience, awaited).await.is_ok();
@@ -228,15 +229,15 @@ async fn look_on<K: Object + Send + 'static>(
     }
 }
 
-/// Kills the operator after each further part of what there is to do, and starts it again at once. The most memory
-/// that it had, in bytes.
+/// Kills the operator after each further part of the work, and restarts it immediately. The result is the peak memory
+/// in bytes.
 async fn killed_again_and_again(
     mut watchers: Watchers,
     operator: &Operator,
     towns: usize,
     patience: Duration,
 ) -> u64 {
-    // A record that is begun and ended for each town, and the end of each object.
+    // Each town has a record that is created and completed, and each of its objects ends.
     let work = towns * (2 + OBJECTS);
     let mut peak = 0;
     for kill in 1..=KILLS {
@@ -247,7 +248,7 @@ async fn killed_again_and_again(
     peak
 }
 
-/// How many objects there are of what towns are made of.
+/// The number of objects of the kinds that towns consist of.
 async fn there(client: &Client) -> usize {
     count::<Town>(client).await
         + count::<Agent>(client).await
@@ -256,11 +257,11 @@ async fn there(client: &Client) -> usize {
         + count::<PersistentVolume>(client).await
         + count::<Service>(client).await
         + count::<Secret>(client).await
-        // The one of the API server itself.
+        // The Service of the API server itself.
         - 1
 }
 
-/// How many objects of a kind the cluster has.
+/// The number of objects of a kind in the cluster.
 async fn count<K: Object>(client: &Client) -> usize {
     let one = Api::<K>::all(client.clone()).list_metadata(&ListParams::default().limit(1)).await;
     let one = one.unwrap_or_else(|error| panic!("{}: {error}", K::kind(&())));
@@ -268,14 +269,14 @@ async fn count<K: Object>(client: &Client) -> usize {
     one.items.len() + usize::try_from(more).unwrap()
 }
 
-/// Whether there is no object of a kind with these fields, or which there is.
+/// Checks that no object of a kind has these fields. The error names one.
 async fn none<K: Object>(client: &Client, fields: &str) -> Result<(), String> {
     let one = ListParams::default().fields(fields).limit(1);
     let found = Api::<K>::all(client.clone()).list_metadata(&one).await.map_err(|error| error.to_string())?;
     found.items.first().map_or(Ok(()), |one| Err(format!("{} {}: {fields}", K::kind(&()), one.name_any())))
 }
 
-/// Each of these towns has a record, which says of everything that it had that it is gone.
+/// Checks that each of these towns has a record that proves the end of all its objects.
 async fn all_are_on_record(story: &Story, uids: &BTreeSet<String>) {
     let records: Api<Tombstone> = Api::all(story.client());
     let records = records.list(&ListParams::default()).await.unwrap().items;

@@ -1,4 +1,4 @@
-//! Falling asleep, staying asleep, waking.
+//! Towns that fall asleep, sleep and wake.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ fn short() -> serde_json::Value {
     workshop_with(json!({"sleepAfter": "10s"}))
 }
 
-/// When a town was seen to sleep.
+/// The time when a town fell asleep.
 fn fell_asleep(town: &Town) -> Time {
     town.conditions().iter().find(|c| c.type_ == "Asleep").unwrap().last_transition_time.clone()
 }
@@ -45,7 +45,7 @@ async fn t11_an_idle_town_sleeps_and_keeps_its_volume(story: Story) {
     story.create_agent("cat", "night", polecat("b-1")).await;
     let cat = story.agent("cat").until("works", |agent| agent.phase() == "Working").await;
     story.players.succeed(&cat.child(), "").await;
-    // Idle after its work, not before it.
+    // The town is idle after its work, not before it.
     let rests = |town: &Town| {
         town.phase() == "Idle" && town.status.as_ref().is_some_and(|s| s.last_active_time.is_some())
     };
@@ -72,7 +72,7 @@ async fn t11_traffic_is_not_work(story: Story) {
     let idle = story.town("busy").until("is idle", |town| town.phase() == "Idle").await;
     let sleeps = idle.status.clone().unwrap().sleep_time.unwrap();
     let mut touched = 0;
-    // Every second somebody looks, labels, annotates, reports: none of it is work.
+    // Every second a client reads, labels, annotates or reports: none of it is work.
     let town = loop {
         touched += 1;
         story.town("busy").merge(json!({"metadata": {"annotations": {"seen": format!("{touched}")}}})).await;
@@ -86,7 +86,7 @@ async fn t11_traffic_is_not_work(story: Story) {
         if town.phase() != "Idle" {
             break town;
         }
-        // (To the second: the start of its pod may be seen a moment after it is idle.)
+        // The tolerance is one second: the operator can see the start of the pod shortly after the town is idle.
         let moved = seconds(&sleeps, &town.status.unwrap().sleep_time.unwrap());
         assert!((0..=1).contains(&moved), "moved by {moved} s after {touched} touches");
         assert!(touched < 40, "it does not sleep while it is looked at");
@@ -133,7 +133,7 @@ async fn t13_a_town_that_is_woken_is_not_put_back_to_sleep_at_once(story: Story)
     let town = story.town("nap").until("sleeps again", asleep).await;
     let fell = fell_asleep(&town);
     assert!(seconds(&woke, &fell) >= 10, "woken at {}, asleep at {}", woke.0, fell.0);
-    // The same request again is no request.
+    // The same wake request again has no effect.
     story.town("nap").stays(Duration::from_secs(2), "sleeps on", asleep).await;
 }
 
@@ -173,14 +173,14 @@ async fn a_new_bead_wakes_a_session_agents_town(story: Story) {
             agent.status.as_ref().unwrap().work.as_ref().is_some_and(|work| work.bead == "b-1")
         })
         .await;
-    // Delivered is all that can be known of it, so the town sleeps again, and that bead wakes it no more.
+    // The operator knows only that the bead was delivered. The town sleeps again, and the bead does not wake it again.
     story.town("hall").until("sleeps again", asleep).await;
     story.town("hall").stays(Duration::from_secs(3), "sleeps on", asleep).await;
 }
 
 async fn k18_work_that_comes_while_a_town_falls_asleep_is_done(story: Story) {
     let town = story.create_town("edge", short()).await;
-    // The pod ignores its deletion, so the story meets the town half asleep, however soon the town falls asleep.
+    // The pod ignores its deletion, so that the town is still falling asleep when the story continues.
     story.players.hold(&town.child()).await;
     story.create_agent("cat", "edge", json!({"role": "Polecat", "rig": "core"})).await;
     let first = story.pod(&town.child()).until("is there", |_| true).await;
@@ -235,7 +235,7 @@ async fn suspending_lets_agents_finish(story: Story) {
     let cat = story.agent("cat").until("works", |agent| agent.phase() == "Working").await;
     story.town("kind").merge(json!({"spec": {"suspend": true}})).await;
     story.town("kind").until("drains", |town| town.phase() == "Draining").await;
-    // Meanwhile nothing new starts, and who works is left to work.
+    // Meanwhile no new agent starts, and working agents continue.
     story.agent("next").merge(json!({"spec": {"hook": {"bead": "b-9"}}})).await;
     story.town("kind").stays(Duration::from_secs(4), "drains", |town| town.phase() == "Draining").await;
     let next = story.agent("next").get().await;
@@ -307,7 +307,7 @@ async fn a_pod_that_appears_in_a_sleeping_town_goes(story: Story) {
     let mut late = serde_json::to_value(story.pod(&town.child()).get().await).unwrap();
     story.town("quiet").merge(json!({"spec": {"suspend": true}})).await;
     story.town("quiet").until("sleeps", asleep).await;
-    // A create that commits late: the very pod that was there, once more.
+    // A create that commits late: the same pod as before, once more.
     for field in ["uid", "resourceVersion", "creationTimestamp", "managedFields", "generation"] {
         late["metadata"].as_object_mut().unwrap().remove(field);
     }

@@ -1,4 +1,4 @@
-//! Where stories are told: on the API alone, on a cluster where the operator runs, or on a cluster of their own.
+//! The clusters of stories: the API alone, a shared cluster with the operator, or a cluster of their own.
 
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::Arc;
@@ -14,13 +14,13 @@ use crate::common::players::NODE;
 use crate::common::story::Story;
 use crate::common::suite::Suite;
 
-/// Control planes of their own that stories may have at the same time.
+/// The limit of control planes for single stories at the same time.
 const ALONE: usize = 4;
 
-/// Why a story is not told on somebody else's cluster.
+/// The reason to skip a story on a cluster that the suite did not start.
 const NOT_OURS: &str = "it needs a control plane that it may break; TOWN_TEST_KUBECONFIG names another";
 
-/// What stories share. Each part is started when the first story asks for it.
+/// The clusters that stories share. The first story that needs one starts it.
 struct Stage {
     api: OnceCell<Option<Arc<Cluster>>>,
     life: OnceCell<Option<(Arc<Cluster>, Arc<Operator>)>>,
@@ -34,14 +34,13 @@ pub struct Stories {
 }
 
 impl Stories {
-    /// None yet.
     pub fn new() -> Self {
         let alone = Semaphore::new(ALONE);
         let stage = Stage { api: OnceCell::new(), life: OnceCell::new(), alone };
         Self { suite: Suite::new(), stage: Arc::new(stage) }
     }
 
-    /// Tells them.
+    /// Runs the stories.
     pub fn tell(self) -> std::process::ExitCode {
         self.suite.run(self.stage)
     }
@@ -69,7 +68,7 @@ impl Stories {
         });
     }
 
-    /// The same for a story that plays the operator, which must not run then.
+    /// Adds a story that plays the operator; no real operator may run then.
     pub fn on_the_api_without_operator<F, Fut>(&mut self, story: F)
     where
         F: FnOnce(Story) -> Fut + Send + 'static,
@@ -82,7 +81,7 @@ impl Stories {
         }
     }
 
-    /// Adds a story on a cluster where the operator runs and lives on.
+    /// Adds a story on the shared cluster, where the operator runs all the time.
     pub fn with_the_operator<F, Fut>(&mut self, story: F)
     where
         F: FnOnce(Story) -> Fut + Send + 'static,
@@ -93,7 +92,7 @@ impl Stories {
         self.suite.add(name.clone(), move || async move {
             let start = async || {
                 let cluster = Arc::new(Cluster::any("life").await);
-                // Towns that one story leaves starting must not keep those of another waiting.
+                // Starting towns of one story must not delay those of another.
                 let flags = ["--deletion-blocked-after=10s", "--max-concurrent-starts=10000"];
                 let operator = cluster.operator(&flags).await;
                 (cluster, Arc::new(operator))
@@ -103,7 +102,7 @@ impl Stories {
         });
     }
 
-    /// Adds a story that has a control plane to itself, and starts the operator when it wants to.
+    /// Adds a story with its own control plane. The story starts the operator itself.
     pub fn alone<F, Fut>(&mut self, story: F)
     where
         F: FnOnce(Story) -> Fut + Send + 'static,
@@ -112,7 +111,7 @@ impl Stories {
         self.alone_on(Options::default(), story);
     }
 
-    /// The same with a control plane that is started so.
+    /// Adds a story with its own control plane, which is started with these options.
     pub fn alone_on<F, Fut>(&mut self, options: Options, story: F)
     where
         F: FnOnce(Story) -> Fut + Send + 'static,
@@ -132,7 +131,7 @@ impl Stories {
     }
 }
 
-/// Tells one story. Somebody else's cluster is then left as it was found.
+/// Runs one story. On a foreign cluster it then removes its objects.
 async fn told<F, Fut>(name: &str, cluster: Arc<Cluster>, operator: Option<Arc<Operator>>, story: F)
 where
     F: FnOnce(Story) -> Fut,
@@ -159,7 +158,7 @@ impl Drop for Stage {
     }
 }
 
-/// Starts what stories share. What could not be started is not tried again by every one of them.
+/// Starts a shared cluster. A failed start is not repeated by other stories.
 async fn once<T: Clone>(cell: &OnceCell<Option<T>>, start: impl AsyncFnOnce() -> T) -> T {
     let mut panic = None;
     let started = cell.get_or_init(async || match AssertUnwindSafe(start()).catch_unwind().await {
@@ -178,7 +177,7 @@ async fn once<T: Clone>(cell: &OnceCell<Option<T>>, start: impl AsyncFnOnce() ->
     }
 }
 
-/// A story is called as its function is: `api::bad_towns_are_refused`.
+/// The name of a story is the path of its function: `api::bad_towns_are_refused`.
 fn name_of<F>(_: &F) -> String {
     let name = std::any::type_name::<F>();
     name.split_once("::").map_or(name, |(_, name)| name).to_owned()

@@ -1,5 +1,4 @@
-//! What keeps a pod from starting: each in its own words, in a condition, within seconds, and over as soon as the
-//! cause is.
+//! Obstacles to the start of a pod: a condition names each within seconds, and clears as soon as the obstacle is gone.
 
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use crate::common::wait::{PATIENCE, until};
 use crate::stage::Stories;
 use crate::words::{Told, asleep, attempts, idle, polecat, works, workshop, workshop_with};
 
-/// The longest wait before a refused request is made again, after a few refusals.
+/// The longest delay before the retry of a refused request, after a few refusals.
 const AGAIN: Duration = Duration::from_mins(1);
 
 pub fn add(stories: &mut Stories) {
@@ -26,7 +25,7 @@ pub fn add(stories: &mut Stories) {
     stories.with_the_operator(k17_a_claim_that_is_going_is_waited_for);
 }
 
-/// Refuses every pod in the story's namespace, in these words.
+/// A policy that refuses every pod in the namespace of the story with this message.
 struct Policy {
     name: String,
 }
@@ -58,7 +57,7 @@ impl Policy {
         Self { name }
     }
 
-    /// Waits until it is in force: a pod that nobody would miss is refused.
+    /// Waits until the policy is in force: the API server refuses a pod in a dry run.
     async fn holds(&self, story: &Story) {
         let mut pod = template();
         pod["apiVersion"] = "v1".into();
@@ -171,7 +170,7 @@ async fn k17_a_claim_that_waits_for_its_volume_is_told_by_the_scheduler(story: S
     assert!(town.is("Reconciling") && town.phase() == "Starting");
 }
 
-/// Takes the volume from under a claim, as a disk that is gone does.
+/// Removes the volume of a claim, as after the loss of a disk.
 async fn lose_the_volume_of(story: &Story, claim: &str) {
     let bound =
         |claim: &PersistentVolumeClaim| claim.spec.as_ref().is_some_and(|spec| spec.volume_name.is_some());
@@ -183,7 +182,7 @@ async fn lose_the_volume_of(story: &Story, claim: &str) {
     );
     volumes.patch(&name, &PatchParams::default(), &free).await.unwrap();
     volumes.delete(&name, &DeleteParams::default()).await.unwrap();
-    // Whoever guards volumes puts its finalizer back as long as it can.
+    // The protection controller adds its finalizer again as long as it can.
     let unheld = Patch::Merge(json!({"metadata": {"finalizers": null}}));
     until(&format!("volume {name} is gone"), PATIENCE, async || {
         match volumes.get_opt(&name).await.map_err(|error| error.to_string())? {
@@ -233,7 +232,7 @@ async fn k17_a_volume_that_is_lost_is_said_and_not_replaced(story: Story) {
             .await;
         assert_eq!(story.pods(label, &id).await.len(), 0, "nothing starts on what is not there");
     }
-    // A person decides to go on with an empty one.
+    // A user decides to continue with an empty volume.
     story.seen::<PersistentVolumeClaim>(&crew.child()).delete().await;
     story.seen::<PersistentVolumeClaim>(&night.child()).delete().await;
     story.town("night").until("is idle", |town| idle(town) && !town.is("Degraded")).await;
@@ -261,6 +260,6 @@ async fn k17_a_claim_that_is_going_is_waited_for(story: Story) {
     claim.merge(json!({"metadata": {"finalizers": null}})).await;
     story.town("shop").until("is idle", |town| idle(town) && !town.is("Degraded")).await;
     assert_ne!(claim.get().await.uid(), old.uid());
-    // That data is gone is not kept quiet.
+    // An event reports the loss of the data.
     story.is_told("shop", "StorageRecreated").await;
 }

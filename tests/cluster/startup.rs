@@ -1,4 +1,4 @@
-//! How the operator starts, when it refuses to, and how it ends.
+//! The start of the operator, its refusals to start, and its end.
 
 use std::time::Duration;
 
@@ -54,7 +54,7 @@ async fn help_documents_every_flag() {
         assert!(help.contains(&format!("{flag} <")), "{flag}: {help}");
         assert!(help.contains(&format!("[env: {variable}=")), "{variable}: {help}");
     }
-    // And none that this list does not know.
+    // The help has no flag outside of this list.
     let shown = help.lines().filter(|line| line.trim_start().starts_with("--") && line.contains('<')).count();
     assert_eq!(shown, flags.len(), "{help}");
     assert!(help.contains("Print help"), "{help}");
@@ -127,7 +127,7 @@ async fn definitions_that_are_missing_or_old_are_refused(story: Story) {
     };
     annotate("0");
     refused(&["agents.gastown.dev", "schema revision 0", &format!("needs {SCHEMA_REVISION}")]);
-    // Newer is fine: an older operator must keep running while definitions are upgraded first.
+    // Newer definitions are accepted: an older operator must continue to run while the definitions are upgraded first.
     annotate("99");
     let operator = Operator::start(account.kubeconfig(), &[]).await;
     assert_eq!(operator.terminate().0, 0);
@@ -150,7 +150,7 @@ async fn another_install_id_is_refused(story: Story) {
     let log = other.log();
     let last = log.lines().last().unwrap_or_default();
     assert!(last.contains(INSTALL_ID) && last.contains("somebody-else"), "it names both: {log}");
-    // The same one as before is welcome.
+    // The same definitions as before are accepted.
     Operator::start(account.kubeconfig(), &[]).await;
 }
 

@@ -1,4 +1,4 @@
-//! Agents of mode Task: one pod at a time for one bead, its outcome kept, whatever becomes of the pod.
+//! Agents of mode Task: one pod at a time for one bead. The outcome is kept after the end of the pod.
 
 use std::time::Duration;
 
@@ -32,14 +32,15 @@ fn work(agent: &Agent) -> WorkStatus {
     agent.status.as_ref().and_then(|status| status.work.clone()).unwrap_or_default()
 }
 
-/// A polecat that is given up after this many attempts.
+/// A polecat with this limit of attempts.
 fn tried(bead: &str, limit: i32) -> Value {
     let mut spec = polecat(bead);
     spec["retry"] = json!({"limit": limit});
     spec
 }
 
-// decisions 5.2: no Secret is watched. They are compared when the agent is edited, and when an attempt is due.
+// decisions 5.2: the operator watches no Secrets. It compares them after an edit of the agent, and when an attempt is
+// due.
 async fn change_of_a_named_secret_gives_a_failed_agent_a_new_chance(story: Story) {
     let secrets = story.api::<Secret>();
     let key = |value: &str| json!({"metadata": {"name": "api-key"}, "stringData": {"key": value}});
@@ -55,7 +56,7 @@ async fn change_of_a_named_secret_gives_a_failed_agent_a_new_chance(story: Story
     let compared = |agent: &Agent| agent.phase() == "Failed" && work(agent).revision.contains('.');
     let failed = story.agent("ann").until("has failed", compared).await;
 
-    // An edit alone is no new chance.
+    // An edit alone does not reset the attempts.
     story.agent("ann").merge(json!({"spec": {"ttlAfterFinished": "2h"}})).await;
     let edited = failed.metadata.generation.map(|generation| generation + 1);
     let seen = |agent: &Agent| agent.status.as_ref().unwrap().observed_generation == edited;
@@ -72,7 +73,7 @@ async fn what_a_container_says_last_is_kept(story: Story) {
     for (name, code) in [("ann", 0), ("bob", 3)] {
         story.create_agent(name, "shop", tried("b-1", 1)).await;
         let cat = story.agent(name).until("works", works).await;
-        // As long as the kubelet lets it be, over several lines, in letters of several bytes.
+        // The message has the maximal length of the kubelet, several lines, and letters of several bytes.
         let said = format!("für {name}:\n{}", "é".repeat(2000));
         if code == 0 {
             story.players.succeed(&cat.child(), &said).await;
@@ -83,7 +84,7 @@ async fn what_a_container_says_last_is_kept(story: Story) {
         let kept = work(&cat);
         let expected = if code == 0 { Outcome::Done } else { Outcome::Failed };
         assert_eq!(kept.outcome, Some(expected));
-        // A condition and an event show it on one line.
+        // A condition and an event show the message on one line.
         assert!(kept.message.ends_with(&said.replace('\n', " ")), "{}", kept.message);
         if code != 0 {
             assert!(kept.message.contains("exit code 3"), "{}", kept.message);
@@ -144,12 +145,12 @@ async fn t21_ttl_after_finished_ends_an_agent_that_is_done_or_has_failed(story: 
     let kept = story.agent("kept").until("is done", |agent| agent.phase() == "Done").await;
     story.agent("kept").stays(Duration::from_secs(3), "stays", |agent| agent.phase() == "Done").await;
     assert_eq!(kept.metadata.deletion_timestamp, None);
-    // Shortened, it has been over for long.
+    // With the shorter TTL, the agent has already expired.
     story.agent("kept").merge(json!({"spec": {"ttlAfterFinished": "1s"}})).await;
     story.agent("kept").gone().await;
     story
         .town("shop")
-        // Alone, a count follows within a minute.
+        // A change of a count alone is written within a minute.
         .until_within(Duration::from_secs(75), "counts nobody any more", |town| {
             town.status.as_ref().unwrap().agents.as_ref().is_some_and(|agents| agents.total == 0)
         })
@@ -195,7 +196,7 @@ async fn t21_retry_window_is_when_a_failed_agent_is_tried_again(story: Story) {
     let next = ended.0 + SignedDuration::from_mins(1);
     assert!(failed.message("Degraded").contains(&next.to_string()), "{}", failed.message("Degraded"));
 
-    // Half-open: one attempt, and twice as long until the one after it.
+    // Half-open: one attempt, and twice the delay before the next one.
     let second = story
         .pod(&cat.child())
         .until_within(Duration::from_secs(80), "is tried again", |pod| pod.uid() != first.uid())
@@ -234,7 +235,7 @@ async fn d5_a_polecat_without_a_bead_has_no_pod(story: Story) {
     assert_eq!((cat.phase(), story.pods(names::AGENT_UID, &cat.id()).await.len()), ("Idle", 0));
     story.agent("cat").merge(json!({"spec": {"hook": {"bead": "b-1"}}})).await;
     story.agent("cat").until("works", works).await;
-    // Off the hook again: nobody works on what is not there.
+    // The bead leaves the hook: no agent works on a missing bead.
     story.agent("cat").merge(json!({"spec": {"hook": null}})).await;
     story.pod(&cat.child()).gone().await;
     let cat = story.agent("cat").until("has nothing to do", |agent| agent.reason("Ready") == "NoHook").await;
@@ -254,7 +255,7 @@ async fn k16_a_finished_pod_that_is_deleted_while_nobody_looks_was_finished(stor
     operator.kill();
     story.players.succeed(&ann.child(), "all mended").await;
     story.players.succeed(&bob.child(), "all painted").await;
-    // By hand, and as the collector of finished pods does.
+    // One pod is deleted by a user, the other by the collector of finished pods.
     story.pod(&ann.child()).delete().await;
     let pod = story.pod(&bob.child()).get().await;
     story.pod(&bob.child()).delete_now(&pod.uid().unwrap()).await;
@@ -284,7 +285,7 @@ async fn k22_a_failed_agent_stays_failed_over_a_restart(story: Story) {
     story.pod(&cat.child()).gone().await;
     story.town("shop").until("is idle", idle).await;
     operator.restart().await;
-    // Another town is looked after: so this one was looked at by then.
+    // The operator reconciles another town. It has therefore reconciled this one by then.
     story.create_town("other", workshop()).await;
     story.town("other").until("is idle", idle).await;
     until("the agent was looked at again", PATIENCE, async || {
@@ -306,7 +307,7 @@ async fn k22_a_failed_agent_stays_failed_over_a_restart(story: Story) {
     assert_eq!(story.pods(names::AGENT_UID, &cat.id()).await.len(), 0);
 }
 
-/// Why it is the generation that tells whether a pod ended before it was told to stop: the time of a deletion moves.
+/// The time of a deletion can move. The generation therefore tells whether a pod ended before it was stopped.
 async fn a_deletions_time_moves_when_its_grace_is_cut_to_nothing(story: Story) {
     let mut pod = crate::common::story::template();
     pod["apiVersion"] = "v1".into();
@@ -335,7 +336,7 @@ async fn a_deletions_time_moves_when_its_grace_is_cut_to_nothing(story: Story) {
     assert_eq!(last.metadata.deletion_grace_period_seconds, Some(0));
     assert!(told(&last) > first, "{} and {first}", told(&last));
 
-    // What has ended is given no grace in the first place.
+    // A finished pod is deleted without a grace period.
     let mut pod = serde_json::to_value(&made).unwrap();
     pod["metadata"] = json!({"name": "ended", "finalizers": ["example.com/hold"]});
     story.create_object::<Pod>(pod).await;

@@ -1,4 +1,4 @@
-//! Two tenants, each with every right in a namespace of their own and none elsewhere.
+//! Two tenants, each with every right in its own namespace and none elsewhere.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ async fn a5_t19_a_tenant_changes_nothing_of_anothers_town_by_asking_or_by_forgin
     let theirs = story.cluster.namespace("bob").await;
     let bob = tenant(&story, &theirs).await;
 
-    // What Bob asks for is refused, each time.
+    // The API server refuses each request of Bob.
     let towns: Api<Town> = Api::namespaced(bob.clone(), &story.namespace);
     let agents: Api<Agent> = Api::namespaced(bob.clone(), &story.namespace);
     let records: Api<Tombstone> = Api::all(bob.clone());
@@ -62,8 +62,8 @@ async fn a5_t19_a_tenant_changes_nothing_of_anothers_town_by_asking_or_by_forgin
         }
     }
 
-    // In his own namespace he may not make what claims to be of that town either. Where the policies are not
-    // installed he may: an administrator does it for him, and he destroys it again.
+    // The policies also refuse objects in his own namespace that claim to belong to that town. Without the policies the
+    // API server allows them: an administrator creates one for him, and he deletes it again.
     let labels = json!({names::TOWN_UID: town.id(), names::INSTALL: story.cluster.install_label()});
     let forged = |kind: &str, name: &str, spec: Value| {
         let version = if kind == "Pod" { "v1" } else { "gastown.dev/v1alpha1" };
@@ -92,7 +92,7 @@ async fn a5_t19_a_tenant_changes_nothing_of_anothers_town_by_asking_or_by_forgin
     is_on_record(&story, &town).await;
 }
 
-/// An attacker who may do everything in a namespace of his own.
+/// An attacker with every right in its own namespace.
 struct Attacker {
     namespace: String,
     client: Client,
@@ -107,7 +107,7 @@ impl Attacker {
         Self { namespace, client, players }
     }
 
-    /// Creates an object that carries the labels of a child of this town, and of this agent.
+    /// Creates an object with the labels of a child of this town and of this agent.
     async fn forges<K: crate::common::seen::Kind>(
         &self,
         story: &Story,
@@ -141,7 +141,7 @@ impl Attacker {
     }
 }
 
-// security.md S1: the five sequences, from a namespace that comes before the victim's and one that comes after it.
+// security.md S1: the five sequences, from a namespace that sorts before the victim's and one that sorts after it.
 async fn a_forged_child_changes_nothing_whichever_namespace_comes_first(story: Story) {
     let attackers = [Attacker::of(&story, "0").await, Attacker::of(&story, "zz").await];
     assert!(attackers[0].namespace < story.namespace && story.namespace < attackers[1].namespace);
@@ -157,7 +157,7 @@ async fn a_forged_child_changes_nothing_whichever_namespace_comes_first(story: S
     let ann = story.agent("ann").get().await;
     story.create_agent("mayor", "gas", json!({"role": "Mayor"})).await;
     let mayor = story.agent("mayor").until("is there", |agent| agent.is("Ready")).await;
-    // And one that has not started yet.
+    // The second town has not started yet.
     let spec = workshop_with(json!({
         "suspend": true, "storage": {"size": "1Gi"}, "ports": [{"name": "web", "port": 8080}],
     }));
@@ -166,14 +166,14 @@ async fn a_forged_child_changes_nothing_whichever_namespace_comes_first(story: S
 
     let mut forged = Vec::new();
     for attacker in &attackers {
-        // A pod of the agent that has done its work.
+        // A pod of the agent that appears finished.
         let hook = json!({"metadata": {"annotations": {names::HOOK: r#"{"bead":"b-1"}"#}}, "spec": template()["spec"]});
         let pod: Seen<Pod> = attacker.forges(&story, "a-done", (&town, Some(&ann)), hook).await;
         pod.until("runs", |pod| pod.status.as_ref().and_then(|s| s.phase.as_deref()) == Some("Running"))
             .await;
         attacker.players.succeed("a-done", "").await;
         forged.push(pod);
-        // A pod of each town, a claim and a Service, under other names and under the names that the rule gives.
+        // A pod of each town, a claim and a Service, under other names and under the names of the naming scheme.
         let pod_spec = json!({"spec": template()["spec"]});
         for (name, of) in [("a-town", &town), ("a-late", &late), (late.child().as_str(), &late)] {
             forged.push(attacker.forges(&story, name, (of, None), pod_spec.clone()).await);
@@ -207,7 +207,7 @@ async fn a_forged_child_changes_nothing_whichever_namespace_comes_first(story: S
         .await;
     }
 
-    // The towns are looked at again, with everything that was forged.
+    // The operator reconciles the towns again, with all forged objects present.
     story.town("gas").merge(json!({"spec": {"sleepAfter": "2h"}})).await;
     let seen = story.town("gas").until("was looked at again", Told::is_current).await;
     assert_eq!((seen.phase(), seen.pod_uid()), ("Running", town.pod_uid()));
@@ -228,7 +228,7 @@ async fn a_forged_child_changes_nothing_whichever_namespace_comes_first(story: S
     assert_eq!(service.spec.unwrap().ports.unwrap()[0].port, 8080);
     story.seen::<PersistentVolumeClaim>(&late.child()).get().await;
 
-    // A town sleeps and a town is destroyed, without those pods.
+    // A town sleeps and a town is destroyed; the forged pods change nothing.
     story.town("late").merge(json!({"spec": {"suspend": true}})).await;
     story.town("late").until("sleeps", asleep).await;
     story.town("gas").delete().await;
@@ -242,7 +242,7 @@ async fn a_forged_child_changes_nothing_whichever_namespace_comes_first(story: S
     }
 }
 
-/// The town, its agent and its pods: all that a person or a controller can mean by changing them.
+/// The state of the town, its agent and its pods that an attacker could change.
 async fn shown(story: &Story, town: &Town) -> Vec<Value> {
     let mut pods = story.pods(names::TOWN_UID, &town.id()).await;
     pods.sort_by_key(ResourceExt::name_any);
@@ -265,7 +265,7 @@ async fn shown(story: &Story, town: &Town) -> Vec<Value> {
         .collect()
 }
 
-/// Somebody with every right in this namespace.
+/// A client with every right in this namespace.
 async fn tenant(story: &Story, namespace: &str) -> Client {
     let user = format!("tenant-of-{namespace}");
     let user_flag = format!("--user={user}");
@@ -281,7 +281,7 @@ async fn tenant(story: &Story, namespace: &str) -> Client {
     client
 }
 
-/// Creates what the policies refuse this tenant.
+/// Creates an object that the policies refuse to this tenant.
 async fn forge<K: crate::common::seen::Kind>(story: &Story, who: &Client, namespace: &str, object: Value) {
     let object: K = serde_json::from_value(object).unwrap();
     let refused = Api::<K>::namespaced(who.clone(), namespace).create(&PostParams::default(), &object).await;

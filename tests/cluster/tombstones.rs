@@ -1,4 +1,4 @@
-//! What remains of a destroyed town: the record that proves what became of it, and that nothing brings it back.
+//! The record of a destroyed town: proofs of its end, and protection against its return.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -51,7 +51,7 @@ fn receipts(tombstone: &Tombstone, outcome: ReceiptOutcome) -> BTreeSet<String> 
     with.map(|receipt| format!("{}/{}", receipt.object.kind, receipt.object.name)).collect()
 }
 
-/// A town that holds on by the finalizer of somebody else on its pod.
+/// A town whose deletion waits for a foreign finalizer on its pod.
 async fn held_town(story: &Story, name: &str, more: Value) -> Town {
     story.create_town(name, workshop_with(more)).await;
     let town = story.town(name).until("is idle", idle).await;
@@ -120,7 +120,7 @@ async fn a3_a11_what_an_administrator_gives_up_is_written_down_as_given_up(story
     let odd = |town: &Town| town.message("DeletionBlocked").contains("'computer', which is none of drain,");
     story.town("gas").until("says that this is no step", odd).await;
     story.kubectl(&["annotate", "--overwrite", "town", "gas", &format!("{}=compute", names::ABANDON)]);
-    // Only that one step: what comes after it is not given up. (A claim stays as long as a pod uses it.)
+    // The operator gives up only that step, not later steps. (A claim stays as long as a pod uses it.)
     let next = |town: &Town| {
         town.message("DeletionBlocked").starts_with("step Storage waits for PersistentVolumeClaim")
     };
@@ -157,7 +157,7 @@ async fn k29_a_name_that_was_destroyed_may_be_refused_and_says_until_when(story:
     is_gone_whole(&story, &old).await;
     let record = story.tombstone(&old).until("is complete", destroyed).await;
 
-    // A tool brings it back, as it was.
+    // A tool creates the town again with the same spec.
     let new = story.create_town("gas", spec).await;
     story.create_agent("ann", "gas", polecat("b-1")).await;
     let refused = |town: &Town| town.is("Stalled") && town.reason("Stalled") == "TombstoneExists";
@@ -170,7 +170,7 @@ async fn k29_a_name_that_was_destroyed_may_be_refused_and_says_until_when(story:
     story.town("gas").stays(Duration::from_secs(2), "stays refused", |town| town.phase() == "Blocked").await;
     assert_eq!(story.children(&new.id()).await, [""; 0]);
 
-    // Until somebody takes the record away.
+    // The refusal ends when a user deletes the record.
     story.tombstone(&old).delete().await;
     let runs = story.town("gas").until("runs", |town| town.is("Ready")).await;
     assert_eq!(runs.id(), new.id());
@@ -196,7 +196,7 @@ async fn g9_a_record_goes_when_its_time_has_come_and_nothing_is_left(story: Stor
     is_gone_whole(&story, &town).await;
     story.tombstone(&town).gone().await;
 
-    // Something of it turns up before its record goes: then it does not.
+    // A child of the town appears before the record expires: the record then remains.
     let town = story.create_town("gas", workshop_with(json!({"tombstone": {"retention": "6s"}}))).await;
     story.town("gas").until("is idle", idle).await;
     story.town("gas").delete().await;
@@ -226,7 +226,7 @@ async fn g9_a_record_goes_when_its_time_has_come_and_nothing_is_left(story: Stor
     assert_eq!(story.tombstone(&town).get().await.uid(), record.uid());
 }
 
-// O2, P4, decisions 5.1: what Velero strips is stripped, and the rest is created again.
+// O2, P4, decisions 5.1: the test removes the fields that Velero removes, and creates the rest again.
 async fn restored_agent_of_a_destroyed_town_is_kept_and_runs_nothing(story: Story) {
     let town = busy_town(&story, "gas", &["ann"]).await;
     let backup = [
@@ -244,7 +244,8 @@ async fn restored_agent_of_a_destroyed_town_is_kept_and_runs_nothing(story: Stor
         object.as_object_mut().unwrap().remove("status");
         object
     });
-    // The API server tells whole seconds: a copy of the same second would be taken for a part of the destroyed town.
+    // Times of the API server have whole seconds: the operator would treat a copy from the same second as a part of the
+    // destroyed town.
     let deleted = story.tombstone(&town).get().await.spec.delete_time.0;
     until("the second of the deletion is over", PATIENCE, async || {
         let now = k8s_openapi::jiff::Timestamp::now();
@@ -293,7 +294,7 @@ async fn a_retained_claim_has_a_receipt_and_serves_another_town(story: Story) {
     assert_eq!(story.seen::<PersistentVolumeClaim>(&town.child()).get().await.uid(), claim.uid());
 }
 
-/// A town with a volume of this reclaim policy, which somebody else holds.
+/// A town with a volume of this reclaim policy, which a foreign finalizer holds.
 async fn with_volume(story: &Story, policy: &str) -> (Town, Seen<PersistentVolume>) {
     let name = format!("{}-{}", story.namespace, policy.to_lowercase());
     let volumes: Api<PersistentVolume> = Api::all(story.client());
@@ -440,7 +441,7 @@ async fn oldest_records_of_a_namespace_go_when_there_are_more_than_allowed(story
         is_gone_whole(&story, &town).await;
         let record = story.tombstone(&town);
         let written = record.until("is complete", destroyed).await;
-        // The API server tells whole seconds, and the order is by them.
+        // Times of the API server have whole seconds, and the order depends on them.
         until("the second of the record is over", PATIENCE, async || {
             let now = k8s_openapi::jiff::Timestamp::now();
             let at = written.metadata.creation_timestamp.as_ref().unwrap().0;

@@ -1,4 +1,4 @@
-//! Objects that cannot be decoded stay known: they say so, they stop no other, and they can be destroyed.
+//! Objects that the operator cannot decode: they report this, block no other object, and can be destroyed.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::common::wait::{PATIENCE, until};
 use crate::stage::Stories;
 use crate::words::{Told, idle, polecat, workshop};
 
-/// Longest time for a destruction.
+/// The timeout of a destruction.
 const A_MINUTE: Duration = Duration::from_secs(75);
 
 pub fn add(stories: &mut Stories) {
@@ -25,12 +25,12 @@ async fn k33_d3_objects_that_cannot_be_decoded_do_not_stop_the_others(story: Sto
     story.create_town("edited", workshop()).await;
     story.town("edited").until("is idle", idle).await;
 
-    // As a newer version of the definitions might have it: what was a list is a word, and there is a new role.
+    // A newer version of the definitions can have other types: a list becomes a string, and a role is new.
     relax(&story, "towns.gastown.dev", "rigs", &json!({"x-kubernetes-preserve-unknown-fields": true}));
     relax(&story, "agents.gastown.dev", "role", &json!({"type": "string"}));
     plant(&story, "Town", json!({"rigs": "all of them"})).await;
     plant(&story, "Agent", json!({"townName": "old", "role": "jester"})).await;
-    // One that we looked after is changed into one that we cannot read.
+    // A managed object is changed so that the operator cannot decode it.
     let unreadable = json!({"spec": {"role": "jester"}}).to_string();
     story.kubectl(&["patch", "agent", "ann", "--type=merge", "-p", &unreadable]);
 
@@ -44,11 +44,11 @@ async fn k33_d3_objects_that_cannot_be_decoded_do_not_stop_the_others(story: Sto
         story.town(name).gone().await;
         assert_eq!(story.children(&town.id()).await, [""; 0]);
         if life == 0 {
-            // Its first list meets them, too.
+            // The first list after a restart includes them, too.
             operator.restart().await;
         }
     }
-    // security.md S11: they say so themselves.
+    // security.md S11: the status reports the problem.
     for object in ["tw/unreadable-town", "ta/unreadable-agent", "ta/ann"] {
         story.kubectl(&["wait", object, "--for=condition=Stalled", "--timeout=30s"]);
         let reason = "jsonpath={.status.conditions[?(@.type=='Stalled')].reason}";
@@ -57,7 +57,7 @@ async fn k33_d3_objects_that_cannot_be_decoded_do_not_stop_the_others(story: Sto
     let pod = story.pod(&ann.child()).get().await;
     assert_eq!(pod.metadata.deletion_timestamp, None, "an edit that cannot be read ends no work");
 
-    // A town that is edited so falls asleep, and wakes when it is corrected.
+    // A town with such an edit falls asleep, and wakes when the edit is corrected.
     let edited = story.town("edited").get().await;
     let rigs = |rigs: Value| json!({"spec": {"rigs": rigs}}).to_string();
     story.kubectl(&["patch", "tw", "edited", "--type=merge", "-p", &rigs("all of them".into())]);
@@ -68,7 +68,7 @@ async fn k33_d3_objects_that_cannot_be_decoded_do_not_stop_the_others(story: Sto
     story.town("edited").until("is awake again", |town| town.is("Ready") && !town.is("Asleep")).await;
     assert!(!story.town("edited").get().await.is("Stalled"));
 
-    // They are destroyed as all others, alone and with their town.
+    // They are destroyed as all other objects, alone and with their town.
     story.kubectl(&["delete", "tw", "unreadable-town", "--timeout=60s"]);
     let old = story.town("old").get().await;
     story.town("old").delete().await;
@@ -78,7 +78,7 @@ async fn k33_d3_objects_that_cannot_be_decoded_do_not_stop_the_others(story: Sto
     assert!(operator.runs());
 }
 
-/// Replaces the schema of one field of `spec`, which the API server takes up a little later.
+/// Replaces the schema of one field of `spec`. The API server applies it with a delay.
 fn relax(story: &Story, definition: &str, field: &str, schema: &Value) {
     let path = format!("/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/{field}");
     let rules = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/x-kubernetes-validations";
@@ -89,7 +89,7 @@ fn relax(story: &Story, definition: &str, field: &str, schema: &Value) {
     story.cluster.kubectl(&["patch", "crd", definition, "--type=json", "-p", &change.to_string()]);
 }
 
-/// Creates an object that our types cannot read, as soon as the API server takes it.
+/// Creates an object that our types cannot decode, as soon as the API server accepts it.
 async fn plant(story: &Story, kind: &str, spec: Value) {
     let name = format!("unreadable-{}", kind.to_lowercase());
     let object = json!({

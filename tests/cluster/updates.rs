@@ -1,4 +1,4 @@
-//! What becomes of pods when the spec that they were made from changes.
+//! The reaction of pods to a change of their spec.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ pub fn add(stories: &mut Stories) {
     stories.with_the_operator(k26_a_spec_changed_back_replaces_nothing);
 }
 
-/// Waits for a pod of this name, with this image, that is not on its way out.
+/// Waits for a pod of this name and image that is not being deleted.
 async fn runs(story: &Story, name: &str, wanted: &str) -> Pod {
     story
         .pod(name)

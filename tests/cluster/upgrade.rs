@@ -1,4 +1,4 @@
-//! What an older version left behind: its finalizer had another name.
+//! Objects of an older version, whose finalizer had another name.
 
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::ResourceExt;
@@ -13,9 +13,9 @@ use crate::remains::{busy_town, is_gone_whole, is_on_record, no_volume_is_left};
 use crate::stage::Stories;
 use crate::words::{Told, polecat, workshop_with};
 
-/// What an older version called our finalizer.
+/// The finalizer of an older version.
 const OLDER: &str = names::OLDER_FINALIZERS[0];
-/// Like ours, and not ours.
+/// Foreign finalizers with similar names.
 const FOREIGN: [&str; 2] = ["example.com/hold", "gastown.dev/else"];
 
 pub fn add(stories: &mut Stories) {
@@ -33,7 +33,7 @@ async fn k37_what_an_older_version_made_and_somebody_deleted_goes_whole(story: S
     let older = json!({"metadata": {"finalizers": [OLDER, FOREIGN[0], FOREIGN[1]]}});
     story.town("gas").merge(older.clone()).await;
     story.agent("ann").merge(json!({"metadata": {"finalizers": [OLDER]}})).await;
-    // The mark of its town was taken off as well: it is found by the finalizer.
+    // The label of its town is also removed: the operator finds the agent by the finalizer.
     let bare = json!({"metadata": {"finalizers": [OLDER], "labels": {names::TOWN_UID: null}}});
     Object::agent(&story, "bob").change(&people::operator(&story).await, bare).await;
     story.agent("cat").merge(json!({"metadata": {"finalizers": [OLDER, names::FINALIZER]}})).await;
@@ -87,7 +87,7 @@ async fn a13_k13_a_finalizer_that_moves_or_stands_twice_is_taken_off_and_no_othe
     story.town("gas").delete().await;
     let asked_to_end = |pod: &k8s_openapi::api::core::v1::Pod| pod.metadata.deletion_timestamp.is_some();
     story.pod(&town.child()).until("is asked to end", asked_to_end).await;
-    // Somebody takes theirs off meanwhile, and ours stands where theirs stood.
+    // A client removes its own finalizer meanwhile, and ours takes its position.
     story.town("gas").merge(of(&[names::FINALIZER, FOREIGN[1], names::FINALIZER])).await;
     story.players.release(&town.child()).await;
     story.town("gas").until("is let go by us", |town| town.finalizers() == [FOREIGN[1]]).await;

@@ -1,5 +1,5 @@
-//! Rights that the admission policies ask the authorizer for: `delete` of what an update would delete, `dispatch` of
-//! work and nothing else, `administer` of the whole cluster.
+//! Rights that the admission policies check with the authorizer: `delete` for an update that would delete, `dispatch`
+//! for work and nothing else, `administer` in the whole cluster.
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
@@ -32,7 +32,7 @@ fn spec(fields: Value) -> Value {
     json!({"spec": fields})
 }
 
-/// The same change in each form that the API has for one.
+/// The same change in each form of the API.
 fn in_every_form(change: &Value) -> [Ask; 3] {
     [Ask::Merge(change.clone()), Ask::Apply(change.clone()), Ask::Replace(change.clone())]
 }
@@ -65,7 +65,7 @@ async fn update_deletes_nothing_without_the_verb_delete(story: Story) {
         (&agent, owned, "the garbage collector deletes an object"),
     ] {
         for ask in in_every_form(&change) {
-            // Applied fields of another manager are added: a rig is not removed by it.
+            // Server-side apply adds the fields of another manager, and so cannot remove a rig.
             if !(matches!(ask, Ask::Apply(_)) && words.contains("rig")) {
                 object.refuses(&people.editor, &ask, &["-deletion-by-update'", words]).await;
             }
@@ -83,12 +83,12 @@ async fn update_deletes_nothing_without_the_verb_delete(story: Story) {
     ] {
         town.lets(&people.editor, &Ask::Merge(fine)).await;
     }
-    // Not by the way of what is not there yet, nor all at once.
+    // A delete of a missing object and a collective delete are refused, too.
     let all = town.api(&people.editor);
     let all = all.delete_collection(&DeleteParams::default(), &ListParams::default()).await;
     assert!(all.unwrap_err().to_string().contains("cannot deletecollection"));
 
-    // What a user with the right has set stands, and cannot be moved; nor can its guard be taken away.
+    // The user cannot change the setting of a user with the right, and cannot remove its guard.
     let armed = town.change(&people.anybody, spec(json!({"expiry": destroy}))).await;
     assert_eq!(armed.data["spec"]["expiry"]["policy"], "Destroy");
     let words = ["-deletion-by-update'", "needs the verb delete on the town"];
@@ -114,7 +114,7 @@ async fn protected_town_keeps_its_rigs_and_expires_into_sleep(story: Story) {
     for who in [&people.anybody, &people.administrator, &people.tenant] {
         fort.refuses(who, &Ask::Merge(spec(json!({"rigs": []}))), &rigs).await;
         fort.refuses(who, &Ask::Replace(spec(json!({"rigs": [{"name": "other"}]}))), &rigs).await;
-        // Both at once is one request too few.
+        // The two changes need two requests.
         let at_once = spec(json!({"rigs": [], "deletionProtection": false}));
         fort.refuses(who, &Ask::Merge(at_once), &rigs).await;
         fort.refuses(who, &Ask::Merge(spec(json!({"expiry": destroy}))), &expiry).await;
@@ -179,7 +179,7 @@ async fn dispatcher_hands_out_work_and_changes_nothing_else(story: Story) {
         let said = town.may(&tracker, &ask).await.unwrap_err();
         assert!(said.contains("cannot"), "{said}");
     }
-    // A user who may update besides is not held to them.
+    // The limits do not apply to a user with the verb `update`.
     let rules =
         json!([{"apiGroups": ["gastown.dev"], "resources": ["towns", "agents"], "verbs": ["update"]}]);
     let update = role(&story, "update", rules).await;
@@ -209,7 +209,7 @@ async fn administrators_are_the_users_that_may_administer_towns_everywhere(story
     for who in [&people.anybody, &people.tenant, &people.editor, &people.add_on] {
         town.refuses(who, &abandon, &words).await;
     }
-    // The role of administrators counts for the whole cluster or not at all.
+    // The role of administrators is valid only in the whole cluster.
     let role = format!("{NAME}-administrator");
     let local = bound(&story, "local", &[&role], false, &[]).await;
     town.refuses(&local, &abandon, &words).await;
@@ -262,7 +262,7 @@ async fn addresses_of_pods_are_written_by_nodes_and_administrators(story: Story)
     ours.lets(&people.tenant, &Ask::Status(json!({"status": {"message": "held"}}))).await;
 }
 
-// Decisions 1.7 and 1.9: nothing hangs.
+// Decisions 1.7 and 1.9: no object blocks the deletion.
 async fn namespace_with_a_protected_town_is_deleted_under_all_policies(story: Story) {
     let namespace = story.cluster.namespace("doomed").await;
     let towns: Api<Town> = Api::namespaced(story.client(), &namespace);

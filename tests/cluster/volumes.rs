@@ -1,4 +1,4 @@
-//! Volumes that the user brings: a claim that exists, and what a new one starts from.
+//! Volumes of the user: an existing claim, and a data source for a new one.
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::ResourceExt;
@@ -15,7 +15,7 @@ pub fn add(stories: &mut Stories) {
     stories.with_the_operator(a_retained_volume_stays_when_its_agent_went_without_its_destruction);
 }
 
-/// The claim that a pod mounts there.
+/// The claim that a pod mounts at this path.
 fn claim_at(pod: &Pod, path: &str) -> Value {
     let spec = serde_json::to_value(&pod.spec).unwrap();
     let mounts = spec["containers"][0]["volumeMounts"].as_array().cloned().unwrap_or_default();
@@ -66,14 +66,14 @@ async fn a_retained_volume_stays_when_its_agent_went_without_its_destruction(sto
     let claim = |name: &str| story.seen::<PersistentVolumeClaim>(name);
     let retained = |claim: &PersistentVolumeClaim| claim.annotations().contains_key(names::RETAIN);
     assert!(retained(&claim(&keeper.child()).get().await) && !retained(&claim(&giver.child()).get().await));
-    // The policy changes, and the claim follows.
+    // The policy changes, and the operator updates the claim.
     let policy = |policy: &str| json!({"spec": {"storage": {"retainPolicy": policy}}});
     story.agent("keeper").merge(policy("Delete")).await;
     claim(&keeper.child()).until("is not retained", |claim| !retained(claim)).await;
     story.agent("keeper").merge(policy("Retain")).await;
     claim(&keeper.child()).until("is retained", retained).await;
 
-    // Somebody loses patience with a node that does not answer, and takes the finalizer off.
+    // A user gives up on a node without an answer and removes the finalizer.
     for cat in [&keeper, &giver] {
         let (cat, pod) = (cat.name_any(), cat.child());
         story.players.hold(&pod).await;

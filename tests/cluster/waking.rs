@@ -1,4 +1,4 @@
-//! What wakes a sleeping town, what does not, and how many may start at once.
+//! The causes that wake a sleeping town, and the limit of concurrent starts.
 
 use std::time::Duration;
 
@@ -61,7 +61,7 @@ async fn t12_each_kind_of_backlog_wakes_a_town_and_keeps_it_awake(story: Story) 
 }
 
 async fn t14_d11_work_for_a_town_that_waits_to_sleep_is_begun_at_once(story: Story) {
-    // The next look is hours away, whatever it is for.
+    // The next reconcile is hours away.
     let patient = workshop_with(json!({"sleepAfter": "5h", "alarm": {"idle": "1h"}}));
     story.create_town("slow", patient).await;
     story.create_agent("cat", "slow", json!({"role": "Polecat", "rig": "core"})).await;
@@ -104,7 +104,7 @@ async fn what_cannot_run_wakes_nobody(story: Story) {
         story.town(town).until("sleeps", asleep).await;
     }
 
-    // A polecat without a template has another bead; a second mayor; one for whom the rig has no room.
+    // Three agents that cannot run: a polecat without a template, a second mayor, a polecat without room on its rig.
     story.agent("naked").merge(json!({"spec": {"hook": {"bead": "b-2"}}})).await;
     story.create_agent("second", "full", json!({"role": "Mayor", "hook": {"bead": "b-1"}})).await;
     story.create_agent("cat", "full", polecat("b-1")).await;
@@ -115,7 +115,7 @@ async fn what_cannot_run_wakes_nobody(story: Story) {
         story.town(town).stays(Duration::from_secs(3), "sleeps on", asleep).await;
     }
 
-    // What could not run can: that wakes.
+    // An agent becomes able to run: the town wakes.
     story.town("bare").merge(json!({"spec": {"agentTemplate": crate::common::story::template()}})).await;
     story.town("full").merge(json!({"spec": {"rigs": [{"name": "core", "maxPolecats": 1}]}})).await;
     for agent in ["naked", "cat"] {
@@ -128,7 +128,7 @@ async fn k18_a_wake_during_destruction_brings_nothing_back(story: Story) {
     let town = story.town("gone").until("sleeps", asleep).await;
     story.create_agent("cat", "gone", polecat("b-1")).await;
     story.agent("cat").until("sleeps", |agent| agent.phase() == "Asleep").await;
-    // Somebody holds the agent, so that the destruction can be looked at.
+    // A foreign finalizer holds the agent, so that the test can observe the destruction.
     let held = json!({"metadata": {"finalizers": [names::FINALIZER, "example.com/hold"]}});
     story.agent("cat").merge(held).await;
     story.town("gone").delete().await;
@@ -169,12 +169,12 @@ async fn whoever_waits_longest_starts_next_awake_or_asleep(story: Story) {
         assert_eq!(story.children(&town.id()).await, [""; 0], "{}", town.name_any());
     }
 
-    // A place is free: the one that waits longest takes it.
+    // A place is free: the town that has waited longest takes it.
     story.players.run(&one.child()).await;
     story.town("one").until("is idle", idle).await;
     let two = story.town("two").until("is starting", |town| town.phase() == "Starting").await;
     story.town("three").stays(Duration::from_secs(2), "waits on", waits).await;
-    // A start that fails gives its place away, and goes on trying.
+    // A failed start gives up its place, and retries.
     story.players.refuse(&two.child(), "0/3 nodes have wings").await;
     story.town("two").until("says why", |town| town.reason("Degraded") == "Unschedulable").await;
     let three = story.town("three").until("is starting", |town| town.phase() == "Starting").await;
@@ -184,7 +184,7 @@ async fn whoever_waits_longest_starts_next_awake_or_asleep(story: Story) {
         story.town(name).until("is idle", idle).await;
     }
 
-    // It is the same in the morning: who waits sleeps on.
+    // Waiting towns continue to sleep after a suspend.
     for name in ["two", "three"] {
         story.town(name).merge(json!({"spec": {"suspend": true}})).await;
         story.town(name).until("sleeps", asleep).await;

@@ -1,4 +1,4 @@
-//! A webhook of somebody else's that takes long over the operator's creates, while what they are for is deleted.
+//! A foreign webhook delays the operator's creates while their owners are deleted.
 
 use bed::Options;
 use futures::future::join_all;
@@ -18,7 +18,7 @@ use crate::remains::{busy_town, is_destroyed, is_gone_whole};
 use crate::stage::Stories;
 use crate::words::{Told, polecat, works, workshop_with};
 
-/// Both sides of the same number: longer than the API server waits for a webhook, shorter than they have it by default.
+/// Both timeouts have the same value: it exceeds the API server's timeout for webhooks, and is below the default.
 const API_SERVER: &str = "--request-timeout=45s";
 const OPERATOR: &str = "--apiserver-request-timeout=45s";
 
@@ -37,14 +37,14 @@ async fn k27_a_webhook_that_answers_late_leaves_nothing_of_a_town_that_goes(stor
         join_all(fates.map(async |fate| busy_town(&story, &format!("{fate}-home"), &[]).await)),
     );
     let webhook = Webhook::of_pods(&story).await;
-    // For the last of these the API server works on when the operator waits no more; of the others it is told so.
+    // For the last of these the API server continues after the operator gave up; for the others it is cancelled.
     for owner in ["late-alone", "late-cat"] {
         way.set(owner, "create pods", 1, Side::Neither);
     }
     let going = join_all(fates.map(|fate| Box::pin(Going::under_review(&story, &webhook, fate)))).await;
     let [timely, dropped, late] = &going[..] else { unreachable!() };
 
-    // Another lives on meanwhile, and goes: its deletion came behind theirs.
+    // Another town lives meanwhile and is deleted after the others.
     story.create_agent("bob", "other", polecat("b-2")).await;
     story.agent("bob").until("works", works).await;
     assert_eq!(webhook.review("bob"), Some(Review::Answered));
@@ -54,7 +54,7 @@ async fn k27_a_webhook_that_answers_late_leaves_nothing_of_a_town_that_goes(stor
         going.is_as_it_was(&story, &webhook).await;
     }
 
-    // Answered while the operator waits.
+    // The webhook answers while the operator waits.
     for going in timely {
         webhook.release(&going.owner);
     }
@@ -62,12 +62,12 @@ async fn k27_a_webhook_that_answers_late_leaves_nothing_of_a_town_that_goes(stor
         going.goes_whole(&story, 1).await;
     }
 
-    // Answered when it waits no more.
+    // The webhook answers after the operator gave up.
     for going in dropped {
         webhook.until(&going.owner, Review::GivenUp).await;
         webhook.release(&going.owner);
     }
-    // Of both nothing is left but what may come.
+    // Only the pending create is left of both.
     let [alone, cat] = late;
     story.seen::<PersistentVolumeClaim>(&alone.pod).gone().await;
     alone.comes_after_all(&story, &webhook).await;
@@ -92,26 +92,27 @@ async fn k27_a_webhook_that_answers_late_leaves_nothing_of_a_town_that_goes(stor
     assert!(operator.runs());
 }
 
-/// Whether a destruction says that nothing is left, but that a create may take effect.
+/// Whether a destruction reports that nothing is left except a create that can still take effect.
 fn waits(destroy: Option<&DestroyStatus>) -> bool {
     let late = |item: &BlockedBy| item.kind == "Request" && item.message.contains("may take effect until");
     destroy.is_some_and(|destroy| destroy.blocked_by.iter().any(late))
 }
 
-/// A town that is deleted while a pod is under review, its own or that of its agent.
+/// A town that is deleted while the webhook reviews a pod: that of the town or of its agent.
 struct Going {
     town: Town,
-    /// Whose pod it is, and what it is called.
+    /// The owner of the pod, and its name.
     owner: String,
     pod: String,
-    /// The beginnings of UIDs, of which the names of all that belongs to the town have one.
+    /// The prefixes of the UIDs. Each name of an object of the town contains one.
     uids: [String; 2],
-    /// What it has while the pod is under review.
+    /// The objects of the town during the review.
     had: Vec<String>,
 }
 
 impl Going {
-    /// Makes a town, and an agent of another that is there; deletes both towns when their pods have come to the webhook.
+    /// Creates a town, and an agent of another existing town; deletes both towns when their pods have reached the
+    /// webhook.
     async fn under_review(story: &Story, webhook: &Webhook, fate: &str) -> [Self; 2] {
         let [alone, cat, home] = ["alone", "cat", "home"].map(|name| format!("{fate}-{name}"));
         for owner in [&alone, &cat] {
@@ -132,7 +133,7 @@ impl Going {
         Self { town: town.clone(), owner: owner.name_any(), pod: owner.child(), uids, had }
     }
 
-    /// Nothing of it is deleted while the pod is under review, and nothing says yet that it will be.
+    /// Checks that nothing is deleted during the review, and that no record exists yet.
     async fn is_as_it_was(&self, story: &Story, webhook: &Webhook) {
         let name = self.town.name_any();
         assert!(story.tombstone(&self.town).find().await.is_none(), "{name} has its record");
@@ -144,7 +145,7 @@ impl Going {
         assert_eq!(webhook.review(&self.owner), Some(Review::Awaited), "of the pod of {}", self.owner);
     }
 
-    /// The operator waits for the pod no more, and the webhook allows it.
+    /// The operator no longer waits for the pod, and the webhook allows it.
     async fn comes_after_all(&self, story: &Story, webhook: &Webhook) {
         story.players.hold(&self.pod).await;
         assert_eq!(webhook.review(&self.owner), Some(Review::Awaited), "of the pod of {}", self.owner);
@@ -153,8 +154,8 @@ impl Going {
         story.pod(&self.pod).until("comes after all, and is asked to end", asked_to_end).await;
     }
 
-    /// Waits until it is gone with all that it had, and the pod, which came to be so many times. Nothing was asked for
-    /// once its record was.
+    /// Waits until the town is gone with all its objects and the pod, which was created this number of times. The
+    /// operator sends no create after the record.
     async fn goes_whole(&self, story: &Story, made: usize) {
         let pod = format!("Pod/{}", self.pod);
         let had: Vec<String> = self.had.iter().cloned().chain(std::iter::repeat_n(pod, made)).collect();
@@ -166,7 +167,7 @@ impl Going {
         assert_eq!(creates.iter().filter(|create| **create == pod).count(), made, "{creates:?}");
     }
 
-    /// What was written about what belongs to it and its record, in order.
+    /// The writes to the objects of the town and to its record, in order.
     fn writes(&self, story: &Story) -> Vec<String> {
         Requests::since(story, 0).about(&self.uids).in_order_of_arrival().writes()
     }

@@ -1,4 +1,4 @@
-//! What the API server accepts, fills in and drops.
+//! Specs that the API server accepts, with their defaults and removed fields.
 
 use std::collections::BTreeSet;
 
@@ -110,7 +110,7 @@ async fn good_towns_and_agents_are_accepted(story: Story) {
     assert!(refused.is_empty(), "{}", refused.join("\n"));
 }
 
-/// The spec of a town of which nothing is said.
+/// The spec of a town without optional fields.
 fn bare_town() -> Value {
     json!({
         "sleepAfter": "30m",
@@ -169,8 +169,7 @@ async fn a_null_is_as_if_it_were_not_there(story: Story) {
     assert_eq!(read::<Town>(&story, "nulls").await["spec"], bare_town());
 }
 
-/// An object that the operator cannot read is one that it never looks after: whoever is told that it is
-/// accepted must be able to rely on it.
+/// An operator that cannot decode an object cannot reconcile it. An accepted object must therefore be decodable.
 async fn what_is_accepted_can_be_read_by_the_operator(story: Story) {
     let expiries = [
         "2030-01-01t00:00:00z",
@@ -222,7 +221,7 @@ async fn unknown_fields_are_not_stored_whoever_sends_them(story: Story) {
         let arguments = ["apply", side, validate, "-n", &story.namespace, "-f", "-"];
         story.cluster.try_kubectl(&arguments, manifest)
     };
-    // Server-side apply knows no mere warning: a field that nobody declared can have no owner.
+    // Server-side apply has no mere warnings: a field outside of the schema cannot have an owner.
     for validate in ["--validate=strict", "--validate=warn", "--validate=ignore"] {
         let refused = apply("--server-side", validate).unwrap_err();
         assert!(refused.contains("spec.weather: field not declared"), "{validate}: {refused}");

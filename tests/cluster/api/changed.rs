@@ -1,4 +1,4 @@
-//! What of a town or an agent can be changed, and what cannot.
+//! The changes of a town or an agent that the API server accepts or refuses.
 
 use serde_json::{Value, json};
 use town_operator::api::{Agent, Town};
@@ -35,7 +35,7 @@ async fn what_is_set_for_good_can_be_neither_changed_nor_removed(story: Story) {
         (agent(json!({"townName": "other"})).await, &["spec.townName cannot be changed", "make a new agent"]),
         (agent(json!({"identity": "bob"})).await, &["spec.identity", stays]),
         (agent(json!({"identity": null})).await, &["spec.identity", stays]),
-        // A28: an identity that is absent is the name.
+        // A28: the default of the identity is the name.
         (nameless(json!({"identity": "bob"})).await, &["spec.identity", stays]),
         // A1: a rig that the town does not list would destroy the agent and its volume.
         (agent(json!({"rig": "orchrad"})).await, &["spec.rig", stays, "new agent"]),
@@ -94,11 +94,11 @@ async fn storage_can_grow_and_change_its_fate_and_nothing_else(story: Story) {
         ("plain", json!({"size": "2Gi"})),
         ("plain", json!({"size": "2048Mi"})),
         ("plain", json!({"size": "3Gi"})),
-        // A29: a size that the StorageClass refuses can be taken back, to the capacity that the volume has.
+        // A29: after the StorageClass refuses a size, a user can lower the size to the capacity of the volume.
         ("plain", json!({"size": "1500Mi"})),
         ("plain", json!({"accessModes": ["ReadWriteOnce"]})),
         ("plain", json!({"retainPolicy": "Retain"})),
-        // The operator neither made this claim nor deletes it.
+        // The operator neither creates nor deletes this claim.
         ("theirs", json!({"existingClaimName": "d"})),
         ("whole", json!({"size": "1Ti", "retainPolicy": "Delete"})),
         ("theirs", json!({"existingClaimName": "c"})),
@@ -119,7 +119,7 @@ async fn what_may_change_can_be_changed(story: Story) {
         patch::<Town>(&story, "free", json!({"spec": {"template": template(), "alwaysOn": true}})).await,
         patch::<Town>(&story, "free", json!({"spec": {"rigs": [{"name": "core"}], "wakeRequest": "1"}}))
             .await,
-        // What was not set may be set later, and then stays.
+        // An absent value can be set later, and then stays.
         patch::<Town>(&story, "free", json!({"spec": {"template": template(), "storage": {"size": "1Gi"}}}))
             .await,
         patch::<Town>(&story, "free", json!({"spec": {"backlog": {"triage": 1}, "alarm": {"idle": "5s"}}}))
@@ -129,7 +129,7 @@ async fn what_may_change_can_be_changed(story: Story) {
         patch::<Agent>(&story, "free", json!({"spec": {"identity": "free", "storage": {"size": "1Gi"}}}))
             .await,
         patch::<Agent>(&story, "free", json!({"spec": {"rig": "core"}})).await,
-        // A29: no claim was made yet.
+        // A29: no claim exists yet.
         patch::<Town>(
             &story,
             "mistaken",
@@ -143,14 +143,14 @@ async fn what_may_change_can_be_changed(story: Story) {
     assert_eq!(outcomes, [const { Ok(()) }; 13]);
 }
 
-/// Says what the operator says once it has made the claims of a town and of an agent.
+/// Writes the status that the operator writes after it created the claims of a town and of an agent.
 async fn claims_are_made(story: &Story, town: &str, agent: &str, capacity: &str) {
     let status = json!({"status": {"storage": {"claim": "c", "uid": "u", "capacity": capacity}}});
     story.town(town).merge_status(status.clone()).await;
     story.agent(agent).merge_status(status).await;
 }
 
-/// Compares what was said to each change with what must be said.
+/// Compares the answer to each change with the expected refusal.
 fn all_were_refused(changes: Vec<(Result<(), String>, Words)>) {
     let changes = changes.into_iter().enumerate();
     let wrong: Vec<String> = changes

@@ -1,5 +1,5 @@
-//! An object that the API server accepts can be read by the operator: otherwise it would never sleep and never be
-//! deleted.
+//! The operator can decode every object that the API server accepts. A town that the operator cannot decode would
+//! neither sleep nor be deleted.
 
 use std::fmt::Debug;
 
@@ -16,7 +16,7 @@ pub fn add(stories: &mut Stories) {
     stories.on_the_api(value_that_the_operator_cannot_read_is_refused_by_the_schema);
 }
 
-/// A step on the way from the spec to a value.
+/// A step of the path from the spec to a value.
 #[derive(Clone)]
 enum Step {
     Field(String),
@@ -24,13 +24,13 @@ enum Step {
     Entry,
 }
 
-/// A value of a spec: the way to it, and its schema.
+/// A value of a spec: its path and its schema.
 struct Leaf {
     way: Vec<Step>,
     schema: Value,
 }
 
-// S11: values at the bounds of what JSON, the API server and Rust hold.
+// S11: values at the limits of JSON, the API server and Rust.
 async fn value_that_the_operator_cannot_read_is_refused_by_the_schema(story: Story) {
     let town = json!({"template": template(), "storage": {"size": "1Gi"}});
     let agent = json!({"townName": "t", "role": "Crew", "storage": {"size": "1Gi"}});
@@ -40,7 +40,7 @@ async fn value_that_the_operator_cannot_read_is_refused_by_the_schema(story: Sto
     assert!(of_towns.values > 300 && of_agents.values > 20, "{of_towns:?} {of_agents:?}");
     let accepted: Vec<_> = of_towns.accepted.into_iter().chain(of_agents.accepted).collect();
     assert!(accepted.is_empty(), "accepted, and cannot be read:\n{}", accepted.join("\n"));
-    // A refusal proves something only where another value of the same field is accepted.
+    // A refusal is evidence only if the API server accepts another value of the same field.
     let unproven: Vec<_> = of_towns.unproven.into_iter().chain(of_agents.unproven).collect();
     assert!(unproven.is_empty(), "no value is accepted:\n{}", unproven.join("\n"));
 }
@@ -88,7 +88,7 @@ async fn try_all<K: Kind + DeserializeOwned + Debug>(story: &Story, base: &Value
     tried
 }
 
-/// Values of the leaf's type, or nearly, at the bounds of what somebody on the way can hold.
+/// Values that have almost the type of the leaf, at the limits of the types in the chain.
 fn hostile(schema: &Value) -> Vec<Value> {
     let numbers = [
         json!(0),
@@ -130,7 +130,7 @@ fn hostile(schema: &Value) -> Vec<Value> {
     }
 }
 
-/// All values below a schema, but for those of the fields at its root that are skipped.
+/// The values below a schema, without the skipped fields at its root.
 fn collect(schema: &Value, way: &mut Vec<Step>, skipped: &[&str], leaves: &mut Vec<Leaf>) {
     let mut below = |step: Step, inner: &Value| {
         way.push(step);
@@ -150,7 +150,7 @@ fn collect(schema: &Value, way: &mut Vec<Step>, skipped: &[&str], leaves: &mut V
     }
 }
 
-/// The least of this schema that has the value at the end of the way.
+/// The smallest value of this schema that has the value at the end of the path.
 fn place(schema: &Value, way: &[Step], value: Value) -> Value {
     let Some((step, rest)) = way.split_first() else { return value };
     match step {
@@ -164,7 +164,7 @@ fn place(schema: &Value, way: &[Step], value: Value) -> Value {
     }
 }
 
-/// The least that the schema accepts.
+/// The smallest value that the schema accepts.
 fn minimal(schema: &Value) -> Value {
     if let Some(first) = schema["enum"].get(0) {
         return first.clone();

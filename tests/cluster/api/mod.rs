@@ -1,4 +1,4 @@
-//! The API that users meet: what is refused and with which words, what is filled in, how kubectl shows it.
+//! The API for users: refusals and their messages, defaults, and the output of kubectl.
 
 mod accepted;
 mod changed;
@@ -22,17 +22,17 @@ pub fn add(stories: &mut Stories) {
     shown::add(stories);
 }
 
-/// What a refusal must say: fragments of the message, which name the field and what is allowed.
+/// Fragments of the message of a refusal: the name of the field and the allowed values.
 type Words<'a> = &'a [&'a str];
 
-/// What is wrong with an answer that should be a refusal with these fragments.
+/// The difference between an answer and a refusal with these fragments.
 fn lacks(outcome: Result<(), String>, wanted: Words) -> Option<String> {
     let Err(message) = outcome else { return Some(format!("accepted, should be refused with {wanted:?}")) };
     let missing: Vec<&&str> = wanted.iter().filter(|fragment| !message.contains(**fragment)).collect();
     (!missing.is_empty()).then(|| format!("refused, but without {missing:?}: {message}"))
 }
 
-/// Creates an object in a dry run: schema, defaults and rules are all applied, and nothing is stored.
+/// Creates an object in a dry run: the API server applies schema, defaults and rules, and stores nothing.
 async fn try_create<K: Kind>(story: &Story, spec: &Value) -> Result<(), String> {
     let dynamic = Api::<DynamicObject>::namespaced_with(
         story.client(),
@@ -53,7 +53,7 @@ async fn patch<K: Kind>(story: &Story, name: &str, patch: Value) -> Result<(), S
     story.api::<K>().patch(name, &params, &Patch::Merge(patch)).await.map(drop).map_err(said)
 }
 
-/// An object as the API server has it, not as our types read it.
+/// An object as JSON from the API server, without our types.
 async fn read<K: Kind>(story: &Story, name: &str) -> Value {
     let resource = ApiResource::erase::<K>(&());
     let dynamic = Api::<DynamicObject>::namespaced_with(story.client(), &story.namespace, &resource);

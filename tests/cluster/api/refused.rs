@@ -1,4 +1,4 @@
-//! What the API server refuses, and with which words: the field, and what is allowed.
+//! Specs that the API server refuses, with the messages: the field and the allowed values.
 
 use serde_json::{Value, json};
 use town_operator::api::{Agent, Town};
@@ -19,13 +19,13 @@ pub fn add(stories: &mut Stories) {
     stories.on_the_api(unknown_fields_are_refused_by_name);
 }
 
-/// What everybody is told who writes a duration that is none.
+/// The message for an invalid duration.
 const HOW: &str = "written like 90s or 1h30m";
 
-/// What everybody is told who writes a number below 0.
+/// The message for a number below 0.
 const FROM_0: &str = "greater than or equal to 0";
 
-/// Bad specs, and what must be said of each.
+/// Invalid specs, and the expected message for each.
 type Refusals<'a> = Vec<(Value, Words<'a>)>;
 
 async fn bad_towns_are_refused(story: Story) {
@@ -384,7 +384,7 @@ async fn bad_hooks_are_refused(story: Story) {
         (hook(json!({"bead": "b".repeat(254)})), &["spec.hook.bead", "253"]),
         (hook(json!({"bead": "b", "title": "é".repeat(1025)})), &["spec.hook.title", "1024"]),
         (instructions(&"i".repeat(65537)), &["spec.hook.instructions", "65536"]),
-        // The bound is on what is stored, not on what is seen: these are 16,385 characters.
+        // The limit counts bytes, not characters: this text has 16,385 characters.
         (instructions(&format!("{}x", "𝕏".repeat(16384))), long),
     ];
     for control in ["\0", "\u{7}", "\u{b}", "\u{c}", "\u{1b}", "\u{1f}"] {
@@ -414,7 +414,7 @@ async fn unknown_fields_are_refused_by_name(story: Story) {
         ),
         (town("{rigs: [{name: a, gitURL: x}]}"), "unknown field \"spec.rigs[0].gitURL\""),
         (town("{expiry: {at: '2030-01-01T00:00:00Z', in: 1h}}"), "unknown field \"spec.expiry.in\""),
-        // Fields of which nothing would come yet are not there: what is accepted works.
+        // Fields that have no effect yet do not exist: every accepted field has an effect.
         (town("{tombstone: {forever: true}}"), "unknown field \"spec.tombstone.forever\""),
         (agent("{town: t, role: Mayor, placement: OwnPod}"), "unknown field \"spec.placement\""),
         (
@@ -429,7 +429,7 @@ async fn unknown_fields_are_refused_by_name(story: Story) {
     assert_eq!(story.kubectl(&["get", "towns,agents", "-o", "name"]), "");
 }
 
-/// Sends each spec to the API server and compares what it says with what it must say.
+/// Sends each spec to the API server and compares the message with the expected one.
 async fn all_are_refused<K: Kind>(story: &Story, table: Refusals<'_>) {
     let mut wrong = Vec::new();
     for (spec, wanted) in table {

@@ -1,4 +1,4 @@
-//! How kubectl shows towns and agents.
+//! The output of kubectl for towns and agents.
 
 use serde_json::{Value, json};
 use town_operator::api::condition;
@@ -76,7 +76,7 @@ async fn kubectl_explain_reads_well(story: Story) {
         let flat = said.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(flat.contains(wanted), "{path}: {said}");
     }
-    // Every field of ours is described; those of the embedded pod templates are Kubernetes' own.
+    // Every field of ours has a description. The fields of embedded pod templates are those of Kubernetes.
     for kind in ["town", "agent"] {
         for part in ["spec", "status"] {
             let said = story.cluster.kubectl(&["explain", &format!("{kind}.{part}")]);
