@@ -108,7 +108,7 @@ async fn its_policies_are_those_that_all_stories_run_under(story: Story) {
     .await;
 }
 
-// All stories run with these rights. The API server would refuse the create of any other kind.
+// The stories run with these rights. The API server would refuse the create of any other kind.
 async fn a8_whatever_the_operator_may_create_is_in_the_table_of_what_it_destroys(story: Story) {
     let role = story.cluster.kubectl(&["get", "clusterrole", NAME, "-o", "json"]);
     let role: Value = serde_json::from_str(&role).unwrap();

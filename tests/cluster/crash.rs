@@ -16,7 +16,7 @@ use crate::remains::is_gone_whole;
 use crate::stage::Stories;
 use crate::words::{Told, attempts, done, polecat, seconds, workshop_with};
 
-/// Both timeouts have the same value: after it, a create without an answer can no longer take effect.
+/// The two timeouts are equal: after them, a create without an answer can no longer take effect.
 const API_SERVER: &str = "--request-timeout=5s";
 pub const OPERATOR: &str = "--apiserver-request-timeout=5s";
 

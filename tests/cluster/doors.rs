@@ -1,4 +1,4 @@
-//! All ways to delete a town: nothing of it remains. The admission policies of the chart are in force, except where a
+//! A town can be deleted in several ways: nothing of it remains. The admission policies of the chart are in force, except where a
 //! story removes them.
 
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim, Pod, Secret, Service};

@@ -1,4 +1,4 @@
-//! One leader and one standby: I12, and K23 of the failures of a leader.
+//! A leader and a standby: I12, and K23 of the failures of a leader.
 
 use std::time::{Duration, Instant};
 
@@ -246,7 +246,8 @@ async fn k23_a_lease_that_is_deleted_or_taken_by_hand_ends_its_leader(story: Sto
     assert!(holder(&held).contains(two.standby.pod_uid()), "{}", holder(&held));
     two.took_turns(&story);
 
-    // A client writes itself as the holder. The leader ends, and continues as standby until that entry expires.
+    // A client writes itself as the holder. The leader ends. After its restart it leads again when that
+    // entry has expired.
     lease(&story).merge(json!({"spec": {"holderIdentity": "mallory"}})).await;
     ended_because(&two.standby, "'mallory' holds it now");
     two.standby.restart().await;

@@ -40,7 +40,7 @@ pub fn add(stories: &mut Stories) {
 
 async fn k24_an_etcd_that_is_killed_changes_nothing_of_any_town(story: Story) {
     let plane = story.cluster.plane();
-    // This leader has the default terms, which are shorter than the outage.
+    // The leader has the default terms, which are shorter than the outage.
     come_through(&story, &[OPERATOR, ALL_AT_ONCE], async |towns| {
         plane.kill(Component::Etcd).unwrap();
         ended_because(&towns.operator, "not be renewed in time");

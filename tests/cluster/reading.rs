@@ -178,7 +178,7 @@ async fn usage_is_what_pods_ran(story: Story) {
     let town = story.town("meter").until("is idle", idle).await;
     let pod = story.pod(&town.child()).get().await;
     let began = pod.status.unwrap().start_time.unwrap();
-    // The pod runs for a few seconds; another write makes the operator see them.
+    // The pod runs for a few seconds. The operator adds them to the usage at its next write.
     story
         .pod(&town.child())
         .stays(Duration::from_secs(4), "runs", |pod| pod.metadata.deletion_timestamp.is_none())

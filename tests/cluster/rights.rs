@@ -61,7 +61,7 @@ const WRITES: [Right; 7] = [
 ];
 
 /// The rights to read. Without the right to read Towns the operator cannot write a town's status.
-const READS: [Right; 7] = [
+const READS: [Right; 8] = [
     Right { verbs: READ, resource: "tombstones", in_the_middle: false, left: &EVERYTHING },
     Right { verbs: READ, resource: "secrets", in_the_middle: false, left: &EVERYTHING },
     Right { verbs: READ, resource: "agents", in_the_middle: false, left: &BUT_SECRETS },
@@ -74,7 +74,7 @@ const READS: [Right; 7] = [
     },
     // A record names the UID of its namespace.
     Right { verbs: READ, resource: "namespaces", in_the_middle: false, left: &EVERYTHING },
-    // All other work of a step continues: the agent's claim is deleted.
+    // The other work of a step continues: the agent's claim is deleted.
     Right {
         verbs: READ,
         resource: "services",

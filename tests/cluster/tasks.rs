@@ -255,7 +255,7 @@ async fn k16_a_finished_pod_that_is_deleted_while_nobody_looks_was_finished(stor
     operator.kill();
     story.players.succeed(&ann.child(), "all mended").await;
     story.players.succeed(&bob.child(), "all painted").await;
-    // One pod is deleted by a user, the other by the collector of finished pods.
+    // A user deletes one pod, the collector of finished pods the other.
     story.pod(&ann.child()).delete().await;
     let pod = story.pod(&bob.child()).get().await;
     story.pod(&bob.child()).delete_now(&pod.uid().unwrap()).await;

@@ -68,7 +68,7 @@ async fn k33_d3_objects_that_cannot_be_decoded_do_not_stop_the_others(story: Sto
     story.town("edited").until("is awake again", |town| town.is("Ready") && !town.is("Asleep")).await;
     assert!(!story.town("edited").get().await.is("Stalled"));
 
-    // They are destroyed as all other objects, alone and with their town.
+    // The objects are destroyed as all others, alone and with their town.
     story.kubectl(&["delete", "tw", "unreadable-town", "--timeout=60s"]);
     let old = story.town("old").get().await;
     story.town("old").delete().await;

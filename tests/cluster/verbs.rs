@@ -83,7 +83,7 @@ async fn update_deletes_nothing_without_the_verb_delete(story: Story) {
     ] {
         town.lets(&people.editor, &Ask::Merge(fine)).await;
     }
-    // A delete of a missing object and a collective delete are refused, too.
+    // A collective delete is refused, too.
     let all = town.api(&people.editor);
     let all = all.delete_collection(&DeleteParams::default(), &ListParams::default()).await;
     assert!(all.unwrap_err().to_string().contains("cannot deletecollection"));

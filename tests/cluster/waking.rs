@@ -184,7 +184,7 @@ async fn whoever_waits_longest_starts_next_awake_or_asleep(story: Story) {
         story.town(name).until("is idle", idle).await;
     }
 
-    // Waiting towns continue to sleep after a suspend.
+    // The limit also applies after a suspend: a waiting town continues to sleep.
     for name in ["two", "three"] {
         story.town(name).merge(json!({"spec": {"suspend": true}})).await;
         story.town(name).until("sleeps", asleep).await;

@@ -18,7 +18,7 @@ use crate::remains::{busy_town, is_destroyed, is_gone_whole};
 use crate::stage::Stories;
 use crate::words::{Told, polecat, works, workshop_with};
 
-/// Both timeouts have the same value: it exceeds the API server's timeout for webhooks, and is below the default.
+/// The two timeouts are equal: the value exceeds the API server's timeout for webhooks, and is below the default.
 const API_SERVER: &str = "--request-timeout=45s";
 const OPERATOR: &str = "--apiserver-request-timeout=45s";
 
@@ -145,7 +145,7 @@ impl Going {
         assert_eq!(webhook.review(&self.owner), Some(Review::Awaited), "of the pod of {}", self.owner);
     }
 
-    /// The operator no longer waits for the pod, and the webhook allows it.
+    /// Releases the pod after the operator gave up, and waits until the operator deletes it.
     async fn comes_after_all(&self, story: &Story, webhook: &Webhook) {
         story.players.hold(&self.pod).await;
         assert_eq!(webhook.review(&self.owner), Some(Review::Awaited), "of the pod of {}", self.owner);

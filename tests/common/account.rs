@@ -1,5 +1,5 @@
-//! The operator's own identity: the service account, the roles and the admission policies of the Helm chart, so
-//! that every story also tells whether the chart grants what the operator needs and refuses nothing that it does.
+//! The operator's service account, with the roles and the admission policies of the Helm chart. Every story therefore
+//! also verifies that the chart grants each right that the operator needs, and that no policy refuses its requests.
 
 use std::path::{Path, PathBuf};
 
@@ -14,27 +14,27 @@ use super::cluster::Cluster;
 use super::operator::INSTALL_ID;
 use super::wait::{PATIENCE, until};
 
-/// Where the operator is installed.
+/// The namespace of the operator.
 pub const NAMESPACE: &str = "town-system";
 /// The name of its service account and its roles.
 pub const NAME: &str = "town-operator";
-/// Where its Lease is.
+/// The namespace of its Lease.
 pub const LEASE_NAMESPACE: &str = "kube-system";
 
-/// A service account with the chart's rights, and a kubeconfig of its own.
+/// A service account with the rights of the chart, and its kubeconfig.
 pub struct Account {
     kubeconfig: PathBuf,
 }
 
 impl Account {
-    /// Creates the namespace, the service account, the roles, the bindings and the policies of the chart, and a token,
-    /// and waits until the account has its rights.
+    /// Creates the namespace, the service account, the roles, the bindings and the policies of the chart, and a token.
+    /// Waits until the account has its rights.
     pub async fn create(cluster: &Cluster) -> Self {
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}});
         cluster.try_kubectl(&["apply", "-f", "-"], &namespace.to_string()).unwrap();
         cluster.try_kubectl(&["apply", "-f", "-"], &manifests()).unwrap();
-        // No operator has led before, so none need wait for the end of another: the Lease is as its last holder
-        // would have left it.
+        // No other operator has led before, so that the new one must not wait for the end of another term: the Lease
+        // has the state after a voluntary release.
         let name = lease_name(INSTALL_ID);
         let metadata = json!({"name": name, "namespace": LEASE_NAMESPACE});
         let lease = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata});
@@ -51,7 +51,7 @@ impl Account {
         config["users"][0]["user"] = json!({"token": token.trim()});
         let kubeconfig = cluster.scratch().join("operator.kubeconfig");
         std::fs::write(&kubeconfig, config.to_string()).unwrap();
-        // The authorizer learns of roles and bindings from watches, and an operator without rights ends.
+        // The authorizer receives roles and bindings from watches with a delay, and an operator without rights ends.
         has_right(cluster, &json!({"verb": "list", "group": "gastown.dev", "resource": "towns"})).await;
         let group = "coordination.k8s.io";
         let of_lease = json!({
@@ -61,12 +61,12 @@ impl Account {
         Self { kubeconfig }
     }
 
-    /// Deletes what the chart has made, as `helm uninstall`.
+    /// Deletes the objects of the chart, as `helm uninstall` does.
     pub fn uninstall(cluster: &Cluster) {
         cluster.try_kubectl(&["delete", "--ignore-not-found", "-f", "-"], &manifests()).unwrap();
     }
 
-    /// Takes all of that away again.
+    /// Deletes the objects of the chart and the namespace.
     pub fn remove(cluster: &Cluster) {
         let _ = cluster.try_kubectl(&["delete", "--ignore-not-found", "-f", "-"], &manifests());
         let _ = cluster.try_kubectl(&["delete", "namespace", NAMESPACE, "--ignore-not-found"], "");
@@ -75,7 +75,7 @@ impl Account {
             .try_kubectl(&["delete", "lease", &lease, "-n", LEASE_NAMESPACE, "--ignore-not-found"], "");
     }
 
-    /// A kubeconfig with its token.
+    /// A kubeconfig with the token of the account.
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
     }
@@ -96,7 +96,7 @@ async fn has_right(cluster: &Cluster, right: &Value) {
     .await;
 }
 
-/// The chart's service account, its roles, those for people, bindings and policies.
+/// The chart's service account, its roles, the roles for users, the bindings and the policies.
 fn manifests() -> String {
     let install = format!("installId={INSTALL_ID}");
     let templates = ["rbac", "serviceaccount", "admission-policies", "user-roles"];

@@ -1,5 +1,4 @@
-//! One who answers for a played pod when its activity is asked for: a server on this machine, at an address that a
-//! pod could have.
+//! A server that answers activity probes for a played pod, at an address of this machine that a pod could have.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,22 +10,19 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-/// An address of this machine that others could reach it at; none on a machine without a network.
+/// An external address of this machine; `None` on a machine without a network.
 pub fn own_address() -> Option<IpAddr> {
-    // Nothing is sent: the kernel only says where from it would be.
+    // The socket sends nothing: the kernel only selects the source address.
     let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
     socket.connect("198.51.100.1:9").ok()?;
     Some(socket.local_addr().ok()?.ip()).filter(|ip| !ip.is_loopback() && !ip.is_unspecified())
 }
 
-/// A question that was asked.
+/// A probe that the server received.
 #[derive(Clone, Debug)]
 pub struct Question {
-    /// When.
     pub at: Instant,
-    /// The path.
     pub path: String,
-    /// The bearer token.
     pub token: String,
 }
 
@@ -37,7 +33,7 @@ struct State {
     asked: Vec<Question>,
 }
 
-/// The server. Dropping it ends it.
+/// The server. The drop of the value ends it.
 pub struct Answers {
     address: SocketAddr,
     state: Arc<Mutex<State>>,
@@ -45,7 +41,7 @@ pub struct Answers {
 }
 
 impl Answers {
-    /// Listens on a free port; the answer is this until something else is said.
+    /// Listens on a free port, with this initial answer.
     pub async fn with(address: IpAddr, body: Value) -> Self {
         let listener = TcpListener::bind((address, 0)).await.expect("a free port");
         let address = listener.local_addr().unwrap();
@@ -59,24 +55,23 @@ impl Answers {
         Self { address, state, task }
     }
 
-    /// The port.
     pub fn port(&self) -> u16 {
         self.address.port()
     }
 
-    /// From now on the answer is this.
+    /// Sets the answer.
     pub fn say(&self, body: Value) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         (state.status, state.body) = (200, body.to_string());
     }
 
-    /// From now on there is none but this status.
+    /// Sets an error status as the answer.
     pub fn refuse(&self, status: u16) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         (state.status, state.body) = (status, String::new());
     }
 
-    /// What was asked so far.
+    /// The probes so far.
     pub fn asked(&self) -> Vec<Question> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).asked.clone()
     }

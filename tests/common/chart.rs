@@ -1,16 +1,16 @@
-//! The Helm chart, rendered: what `helm install` would send.
+//! The rendered Helm chart: the objects that `helm install` would send.
 
 use std::path::Path;
 use std::process::Command;
 
 use super::cluster::{program, run};
 
-/// Renders these templates of the chart, all if none is named, for a release of this name with these values.
+/// Renders these templates of the chart (all, if the list is empty) for a release of this name with these values.
 pub fn render(release: &str, namespace: &str, templates: &[&str], values: &[&str]) -> String {
     try_render(release, namespace, templates, values).unwrap_or_else(|said| panic!("helm template: {said}"))
 }
 
-/// The same, or what helm complains of.
+/// Renders the chart, or returns the error output of helm.
 pub fn try_render(
     release: &str,
     namespace: &str,

@@ -1,5 +1,5 @@
-//! A way to the API server with checkpoints: whoever writes comes as far as the test says and no further, so that it
-//! can be killed there, between one write and the next.
+//! A proxy before the API server with checkpoints: it holds a client at a chosen write, so that the test can kill the
+//! client between two writes.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,21 +18,22 @@ use tokio::task::JoinHandle;
 
 use super::cluster::{Cluster, config};
 
-/// More than any object is large.
+/// A limit that no object reaches.
 const LARGEST: usize = 4 << 20;
 
-/// On which side of a write somebody is held up.
+/// The side of a write on which the proxy holds the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Side {
-    /// It is not sent.
+    /// The proxy does not send the write.
     Before,
-    /// It has taken effect, and its answer does not come.
+    /// The write has taken effect, and the proxy holds the answer.
     After,
-    /// On neither: it is sent, and goes on when whoever sent it waits no more, as behind a gateway that tells nobody.
+    /// Neither side: the proxy sends the write, and the write continues after the client gives up, as behind a gateway
+    /// that does not forward a cancellation.
     Neither,
 }
 
-/// Where whoever writes about something is held up.
+/// The write at which the proxy holds a client.
 struct Checkpoint {
     sort: String,
     at: usize,
@@ -43,7 +44,7 @@ struct Checkpoint {
 
 type Points = Arc<Mutex<BTreeMap<String, Checkpoint>>>;
 
-/// A proxy on a port of its own. Dropping it ends it.
+/// A proxy on its own port. The drop of the value ends it.
 pub struct Checkpoints {
     kubeconfig: PathBuf,
     points: Points,
@@ -51,7 +52,7 @@ pub struct Checkpoints {
     task: JoinHandle<()>,
 }
 
-/// What becomes of a request.
+/// The fate of a request.
 enum Passage {
     Free,
     GoesOn,
@@ -60,7 +61,7 @@ enum Passage {
 }
 
 impl Checkpoints {
-    /// Stands before the cluster that this kubeconfig names, and comes with its credentials.
+    /// Starts a proxy before the cluster of this kubeconfig. The proxy uses the credentials of the kubeconfig.
     pub async fn before(cluster: &Cluster, kubeconfig: &Path) -> Self {
         let mut ours = config(kubeconfig).await;
         ours.default_retry = false;
@@ -81,29 +82,29 @@ impl Checkpoints {
         Self { kubeconfig: file, points, waiting, task }
     }
 
-    /// A kubeconfig that leads through here.
+    /// A kubeconfig that leads through the proxy.
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
     }
 
-    /// From now on whoever writes about what has this in its name is held up at the so many-th write of this sort,
-    /// as in `patch towns/status`. From then on nothing is written about it, unless it is held up on neither side.
+    /// Holds the client at the given occurrence of a write of this sort (such as `patch towns/status`) to an object
+    /// with this text in its name. From then on no write to such an object passes, unless the side is `Neither`.
     pub fn set(&self, about: &str, sort: &str, at: usize, side: Side) {
         let point = Checkpoint { sort: sort.to_owned(), at, side, seen: 0, reached: false };
         lock(&self.points).insert(about.to_owned(), point);
     }
 
-    /// Whether somebody is held up who writes about that.
+    /// Whether a client is held at this checkpoint.
     pub fn reached(&self, about: &str) -> bool {
         lock(&self.points).get(about).is_some_and(|point| point.reached)
     }
 
-    /// From now on everything passes. Whoever is held up stays so until it is dead.
+    /// Removes all checkpoints. A client that is held stays so until its end.
     pub fn open(&self) {
         lock(&self.points).clear();
     }
 
-    /// The same, but whoever is held up is told that there was no answer in time, as gateways do it.
+    /// Removes all checkpoints and answers the held requests with a timeout error, as gateways do.
     pub fn give_up(&self) {
         self.open();
         self.waiting.notify_waiters();
@@ -147,7 +148,7 @@ async fn pass(
             let answer = send(client, head, body).await;
             let effective = answer.status().is_success();
             if let Some(point) = lock(&points).get_mut(&about) {
-                // What was refused is sent once more.
+                // The client repeats a refused write, so that this one does not count.
                 if effective { point.reached = true } else { point.seen -= 1 }
             }
             if effective { unanswered(&waiting).await } else { answer }
@@ -155,7 +156,7 @@ async fn pass(
     }
 }
 
-/// Holds a request up, until nothing is held up any more.
+/// Holds a request until the proxy gives up the held requests.
 async fn unanswered(waiting: &Notify) -> Response<Body> {
     waiting.notified().await;
     let mut answer = Response::new(Body::from("no answer in time"));
@@ -202,7 +203,7 @@ fn arrive(points: &Points, write: &str, head: &Parts, body: &Bytes) -> Passage {
     }
 }
 
-/// `patch towns/status`, if it is a write and not about Events or the Lease.
+/// For example `patch towns/status`; `None` for a read, an Event or the Lease.
 fn write_in_words(head: &Parts) -> Option<String> {
     let verb = match head.method {
         Method::POST => "create",
@@ -211,7 +212,7 @@ fn write_in_words(head: &Parts) -> Option<String> {
         Method::DELETE => "delete",
         _ => return None,
     };
-    // `/api/<version>/..` or `/apis/<group>/<version>/..`, then perhaps `namespaces/<namespace>/`.
+    // The path is `/api/<version>/..` or `/apis/<group>/<version>/..`, optionally with `namespaces/<namespace>/`.
     let path: Vec<&str> = head.uri.path().split('/').skip(1).collect();
     let path = path.get(if path.first() == Some(&"apis") { 3 } else { 2 }..)?;
     let path = if path.first() == Some(&"namespaces") { path.get(2..)? } else { path };

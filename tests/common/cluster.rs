@@ -1,4 +1,4 @@
-//! A cluster that stories are told on: a control plane of the test bed, or one that the user names.
+//! A cluster for stories: a control plane of the test bed, or a cluster of the user.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -24,10 +24,10 @@ use super::operator::{INSTALL_ID, Operator};
 use super::players::Players;
 use super::wait::{PATIENCE, until};
 
-/// Names a kubeconfig: the suite then runs on that cluster instead of starting its own.
+/// The environment variable with a kubeconfig: the suite runs on that cluster instead of its own.
 pub const GIVEN: &str = "TOWN_TEST_KUBECONFIG";
 
-/// The cluster that the user wants the suite to run on, if any.
+/// The kubeconfig of the user's cluster, if the variable is set.
 pub fn given() -> Option<PathBuf> {
     std::env::var_os(GIVEN).filter(|path| !path.is_empty()).map(PathBuf::from)
 }
@@ -40,12 +40,12 @@ pub struct Cluster {
     scratch: TempDir,
     namespaces: AtomicU32,
     install_label: OnceLock<String>,
-    // Last, so that it outlives what talks to it.
+    // The field is the last one, so that the control plane is dropped after its clients.
     plane: Option<ControlPlane>,
 }
 
 impl Cluster {
-    /// The one that the user names, else one of the bed's own.
+    /// The cluster of the user, or else a control plane of the test bed.
     pub async fn any(name: &str) -> Self {
         match given() {
             Some(kubeconfig) => {
@@ -57,21 +57,21 @@ impl Cluster {
         }
     }
 
-    /// Starts a control plane of the bed's own and installs our CRDs.
+    /// Starts a control plane of the test bed and installs our CRDs.
     pub async fn start(options: Options) -> Self {
         let cluster = Self::bare(options).await;
         cluster.install_crds().await;
         cluster
     }
 
-    /// The same without our CRDs.
+    /// Starts a control plane without our CRDs.
     pub async fn bare(options: Options) -> Self {
         let plane = ControlPlane::start(options).unwrap_or_else(|error| panic!("no control plane: {error}"));
         let kubeconfig = plane.kubeconfig().to_owned();
         Self::at(&kubeconfig, Some(plane)).await
     }
 
-    /// One that runs already.
+    /// A cluster that already runs.
     pub async fn at(kubeconfig: &Path, plane: Option<ControlPlane>) -> Self {
         let config = config(kubeconfig).await;
         let kubectl = match &plane {
@@ -89,10 +89,10 @@ impl Cluster {
         }
     }
 
-    /// Installs our CRDs and waits until they answer.
+    /// Installs our CRDs and waits until the API server serves them.
     pub async fn install_crds(&self) {
         let crds = Path::new(env!("CARGO_MANIFEST_DIR")).join("crds");
-        // A server that has just started may break off.
+        // A server that has just started can close connections.
         until("the definitions are applied", PATIENCE, async || {
             self.try_kubectl(&["apply", "-f", crds.to_str().unwrap()], "")
         })
@@ -100,7 +100,7 @@ impl Cluster {
         self.crds_answer().await;
     }
 
-    /// Waits until objects of our kinds can be listed.
+    /// Waits until the API server can list objects of our kinds.
     pub async fn crds_answer(&self) {
         let (towns, agents) = (Api::<Town>::all(self.client()), Api::<Agent>::all(self.client()));
         let tombstones: Api<Tombstone> = Api::all(self.client());
@@ -113,12 +113,11 @@ impl Cluster {
         .await;
     }
 
-    /// A client with all rights.
     pub fn client(&self) -> Client {
         self.client.clone()
     }
 
-    /// A client that acts as this user, in these groups as well as in those that every such user is in.
+    /// A client that impersonates this user in these groups, besides the groups of every authenticated user.
     pub async fn client_as(&self, user: &str, groups: &[&str]) -> Client {
         let mut config = config(&self.kubeconfig).await;
         config.auth_info.impersonate = Some(user.into());
@@ -127,38 +126,37 @@ impl Cluster {
         Client::try_from(config).expect("a client")
     }
 
-    /// A kubeconfig with all rights.
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
     }
 
-    /// The control plane, of a cluster that is the suite's own.
+    /// The control plane of the test bed.
     pub fn plane(&self) -> &ControlPlane {
         self.plane.as_ref().expect("a control plane of our own")
     }
 
-    /// A directory that ends with the cluster.
+    /// A temporary directory that is removed with the cluster.
     pub fn scratch(&self) -> &Path {
         self.scratch.path()
     }
 
-    /// Runs kubectl, which must succeed, and gives what it prints.
+    /// Runs kubectl, which must succeed, and returns its output.
     #[track_caller]
     pub fn kubectl(&self, arguments: &[&str]) -> String {
         self.try_kubectl(arguments, "")
             .unwrap_or_else(|said| panic!("kubectl {}: {said}", arguments.join(" ")))
     }
 
-    /// Runs kubectl with this standard input: what it prints, or what it complains of.
+    /// Runs kubectl with this standard input, and returns its output or its error output.
     pub fn try_kubectl(&self, arguments: &[&str], input: &str) -> Result<String, String> {
         let mut command = Command::new(&self.kubectl);
         command.env("KUBECONFIG", &self.kubeconfig).args(arguments);
-        // Not in the user's home, and not shared with another server that once had the same port.
+        // The cache must not be in the user's home. Another server with the same port must not share it.
         command.arg("--cache-dir").arg(self.scratch.path().join("cache"));
         run(command, input)
     }
 
-    /// The value of the label `gastown.dev/install` on everything that the operator under test makes here.
+    /// The value of the label `gastown.dev/install` on every object of the operator under test.
     pub fn install_label(&self) -> &str {
         self.install_label.get_or_init(|| {
             let uid = self.kubectl(&["get", "namespace", "kube-system", "-o", "jsonpath={.metadata.uid}"]);
@@ -166,7 +164,7 @@ impl Cluster {
         })
     }
 
-    /// Makes a namespace with this in its name, and waits until pods can be made in it.
+    /// Creates a namespace with this text in its name, and waits until it accepts pods.
     pub async fn namespace(&self, story: &str) -> String {
         let mut name = String::from("t");
         for c in story.chars().take(50) {
@@ -178,7 +176,7 @@ impl Cluster {
         name
     }
 
-    /// Makes this very namespace, and waits until pods can be made in it.
+    /// Creates a namespace of this name, and waits until it accepts pods.
     pub async fn create_namespace(&self, name: &str) {
         let namespace = json!({"metadata": {"name": name, "labels": {"town-operator-test": "true"}}});
         let namespace: Namespace = serde_json::from_value(namespace).unwrap();
@@ -193,7 +191,7 @@ impl Cluster {
         .await;
     }
 
-    /// Deletes a namespace and waits until it is gone; its pods are let go by players.
+    /// Deletes a namespace and waits until it is gone; players end its pods.
     pub async fn remove_namespace(&self, name: &str) {
         let _players = Players::call(self.client(), name).await;
         let api: Api<Namespace> = Api::all(self.client());
@@ -207,32 +205,32 @@ impl Cluster {
         .await;
     }
 
-    /// Starts the operator with the rights that the chart gives it, and no more.
+    /// Starts the operator with only the rights of the chart.
     pub async fn operator(&self, flags: &[&str]) -> Operator {
         let account = Account::create(self).await;
         Operator::start(account.kubeconfig(), flags).await
     }
 }
 
-/// How to reach the cluster of a kubeconfig, and as whom.
+/// The client configuration of a kubeconfig.
 pub async fn config(kubeconfig: &Path) -> Config {
     let read = Kubeconfig::read_from(kubeconfig).unwrap_or_else(|error| panic!("{error}"));
     Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await.unwrap()
 }
 
-/// Runs a command: what it prints, or what it complains of. What it remarks though all went well is not part of
-/// the answer: kubectl does so at moments of its own choice.
+/// Runs a command, and returns its output or its error output. The result of a successful command does not include
+/// warnings: kubectl prints them at unpredictable times.
 pub fn run(mut command: Command, input: &str) -> Result<String, String> {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    // A program that does not read it is not wrong.
+    // A program may ignore its standard input.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     let output = child.wait_with_output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
 }
 
-/// A program of the bed's, built if it is missing.
+/// The path of a program of the test bed. The function builds a missing program.
 pub fn program(name: &str) -> PathBuf {
     Programs::ensure_one(name).unwrap_or_else(|error| panic!("no {name}: {error}"))
 }

@@ -1,5 +1,4 @@
-//! All that a cluster has, of every kind that it knows: what is left of something is found without a list of
-//! kinds that could lack one.
+//! The inventory of a cluster: objects of every kind that the API server serves. A fixed list of kinds could lack one.
 
 use std::collections::BTreeSet;
 
@@ -7,8 +6,7 @@ use kube::api::{Api, DynamicObject, ListParams};
 use kube::discovery::{Discovery, verbs};
 use kube::{Client, ResourceExt};
 
-/// Every object with these labels, all where none are named: `Kind namespace/name uid`. Events, which only tell of
-/// objects, are left out.
+/// The objects with these labels (all, if the selector is empty): `Kind namespace/name uid`. Events are omitted.
 pub async fn objects(client: &Client, selector: &str) -> BTreeSet<String> {
     let discovery = Discovery::new(client.clone()).run().await.expect("the kinds of the cluster");
     let params = ListParams::default().labels(selector);

@@ -1,13 +1,13 @@
-//! What the suites on a real API server share: starting a cluster, running the operator as a process of its
-//! own, playing the pods, and waiting until the cluster is in the state that a story speaks of.
+//! Shared code of the suites on a real API server: start a cluster, run the operator as a process, play the pods, and
+//! wait for a state.
 //!
-//! A suite is a binary of its own (`harness = false`): its `main` adds stories to a [`suite::Suite`] and runs it.
+//! Each suite is a separate binary (`harness = false`): its `main` adds stories to a [`suite::Suite`] and runs it.
 
-// Two suites share this, and neither uses all of it.
+// Two suites share this module, and neither uses every item.
 #![allow(dead_code)]
 // `allow-unwrap-in-tests` knows only functions that carry `#[test]`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
-// Specs are `json!` literals, handed on as they are written.
+// Specs are `json!` literals that the functions take by value.
 #![allow(clippy::needless_pass_by_value)]
 
 pub mod account;

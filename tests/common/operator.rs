@@ -1,5 +1,4 @@
-//! The operator as a process of its own, as it runs outside of a cluster: started, killed, asked to end,
-//! started again.
+//! The operator as a process outside of the cluster: start, kill, terminate and restart.
 
 use std::fs::OpenOptions;
 use std::io::{Read, Write};
@@ -17,23 +16,23 @@ use super::process::Process;
 use super::suite::note;
 use super::wait::until;
 
-/// The id of the installation that the suites run.
+/// The installation id of the operator in the suites.
 pub const INSTALL_ID: &str = "town-tests";
 
-/// The release that it belongs to.
+/// The release of the operator.
 const RELEASE: &str = "town-system/town-operator";
 
-/// How many lines of its log the message of a failed story shows.
+/// The number of log lines in the message of a failed story.
 const LINES: usize = 60;
 
-/// Where an operator listens.
+/// The addresses of an operator's servers.
 #[derive(Clone, Copy)]
 struct Addresses {
     health: SocketAddr,
     metrics: SocketAddr,
 }
 
-/// A running operator. Dropping it ends it.
+/// A running operator. The drop of the value ends it.
 pub struct Operator {
     kubeconfig: PathBuf,
     flags: Vec<String>,
@@ -44,19 +43,20 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// Starts one and waits until it says that it is ready.
+    /// Starts an operator and waits until it reports ready.
     pub async fn start(kubeconfig: &Path, flags: &[&str]) -> Self {
         let operator = Self::launch(kubeconfig, flags);
         operator.await_ready().await;
         operator
     }
 
-    /// Starts one and does not wait.
+    /// Starts an operator without waiting.
     pub fn launch(kubeconfig: &Path, flags: &[&str]) -> Self {
         let directory = TempDir::new().expect("a scratch directory");
         let addresses = Addresses { health: free_address(), metrics: free_address() };
         let flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        // As in a pod: it is started again only when the process before is dead.
+        // The id stays the same over restarts, as that of a pod: the kubelet restarts a container only after the end of
+        // the process.
         let pod_uid = format!("pod-{:08x}", rand::random::<u32>());
         let process = Mutex::new(spawn(kubeconfig, &flags, addresses, &pod_uid, directory.path()));
         Self { kubeconfig: kubeconfig.into(), flags, addresses, pod_uid, process, directory }
@@ -66,7 +66,7 @@ impl Operator {
         self.process.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until it says that it is ready.
+    /// Waits until the operator reports ready.
     pub async fn await_ready(&self) {
         until("the operator is ready", Duration::from_mins(1), async || {
             if let Some(code) = self.process().ended() {
@@ -77,12 +77,12 @@ impl Operator {
         .await;
     }
 
-    /// SIGKILL, and waits for its end.
+    /// Sends SIGKILL, and waits for the end of the process.
     pub fn kill(&self) {
         self.process().kill();
     }
 
-    /// SIGTERM; its exit code and how long it took to end.
+    /// Sends SIGTERM; returns the exit code and the time to the end.
     pub fn terminate(&self) -> (i32, Duration) {
         let began = Instant::now();
         self.process().signal(Signal::SIGTERM);
@@ -90,12 +90,12 @@ impl Operator {
         (code, began.elapsed())
     }
 
-    /// Waits for its end by itself; its exit code.
+    /// Waits until the process ends by itself; returns the exit code.
     pub fn await_end(&self) -> i32 {
         self.process().await_end(Duration::from_mins(1))
     }
 
-    /// Starts it again in its place, as the kubelet does, and waits until it is ready.
+    /// Restarts the operator with the same identity, as the kubelet does, and waits until it is ready.
     pub async fn restart(&self) {
         self.kill();
         *self.process() =
@@ -103,52 +103,49 @@ impl Operator {
         self.await_ready().await;
     }
 
-    /// SIGSTOP, and waits until it does nothing more.
+    /// Sends SIGSTOP, and waits until every thread is stopped.
     pub fn pause(&self) {
         self.process().pause();
     }
 
-    /// SIGCONT after a [`Self::pause`].
+    /// Sends SIGCONT after a [`Self::pause`].
     pub fn resume(&self) {
         self.process().signal(Signal::SIGCONT);
     }
 
-    /// How the Lease, its log and the audit log call it; not its restarts apart.
+    /// The identity of the operator in the Lease, in its log and in the audit log. Restarts keep it.
     pub fn pod_uid(&self) -> &str {
         &self.pod_uid
     }
 
-    /// Whether it runs.
     pub fn runs(&self) -> bool {
         self.process().ended().is_none()
     }
 
-    /// The most memory that it has had at once since it was last started, in bytes.
+    /// The peak memory since the last start, in bytes.
     pub fn peak_memory(&self) -> u64 {
         self.process().peak_memory()
     }
 
-    /// Where it answers health checks.
     pub fn health(&self) -> SocketAddr {
         self.addresses.health
     }
 
-    /// Where it serves its metrics.
     pub fn metrics_address(&self) -> SocketAddr {
         self.addresses.metrics
     }
 
-    /// What it has measured, as Prometheus is told.
+    /// The metrics in the text format of Prometheus.
     pub fn metrics(&self) -> String {
         get(self.addresses.metrics, "/metrics").unwrap_or_else(|error| panic!("GET /metrics: {error}"))
     }
 
-    /// All that it has logged, over restarts.
+    /// The log since the first start.
     pub fn log(&self) -> String {
         std::fs::read_to_string(log_file(self.directory.path())).unwrap_or_default()
     }
 
-    /// Adds the end of its log to the message of the story that fails: the lines with `about` in them.
+    /// Adds the end of the log to the message of the failing story: the lines that contain `about`.
     pub fn explain(&self, about: &str) {
         let log = self.log();
         let lines: Vec<&str> = log.lines().filter(|line| line.contains(about)).collect();
@@ -159,7 +156,7 @@ impl Operator {
 
 impl Drop for Operator {
     fn drop(&mut self) {
-        // One that stories share outlives them all; this one was a story's own.
+        // Only an operator of a single story is dropped during a panic: a shared operator outlives its stories.
         if std::thread::panicking() {
             self.explain("");
         }
@@ -195,7 +192,7 @@ fn spawn(
                 command.args([flag, default]);
             }
         }
-        // A flag of the story may not stand on the command line twice.
+        // A flag must not occur twice on the command line.
         command.args(flags);
         if !flags.iter().any(|flag| flag.starts_with("--log=")) {
             command.arg("--log=warn,town_operator=debug");
@@ -203,15 +200,14 @@ fn spawn(
     })
 }
 
-/// Ports below those that the bed takes, and below the range from which the kernel takes the ports of connections.
+/// The ports below those of the test bed, and below the ephemeral ports of the kernel.
 const PORTS: std::ops::Range<u32> = 12_000..20_000;
 
-/// An address of this machine that no server listens on. No other story and no connection takes it before the
-/// operator listens there.
+/// A free address of this machine. No other story and no connection takes it before the operator listens there.
 pub fn free_address() -> SocketAddr {
     static TAKEN: AtomicU32 = AtomicU32::new(0);
     loop {
-        // Suites that run side by side begin at different places.
+        // Concurrent suites begin at different ports.
         let number = std::process::id().wrapping_mul(97).wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed));
         let port = PORTS.start + number % (PORTS.end - PORTS.start);
         let address = SocketAddr::from(([127, 0, 0, 1], u16::try_from(port).expect("a port")));
@@ -221,17 +217,17 @@ pub fn free_address() -> SocketAddr {
     }
 }
 
-/// Whether a GET is answered with 200.
+/// Whether the answer to a GET is 200.
 pub fn answers(address: SocketAddr, path: &str) -> bool {
     get(address, path).is_ok()
 }
 
-/// What a GET is answered with; an error where that is not 200.
+/// The answer to a GET; an error if the status is not 200.
 fn get(address: SocketAddr, path: &str) -> std::io::Result<String> {
     get_with(address, path, "")
 }
 
-/// The same with headers, each with its line end.
+/// The answer to a GET with headers. Each header ends with a line break.
 pub fn get_with(address: SocketAddr, path: &str, headers: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
     stream.set_read_timeout(Some(Duration::from_secs(2)))?;

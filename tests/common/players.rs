@@ -1,11 +1,11 @@
-//! A played node: a control plane alone has no kubelet, so the test decides the fate of each pod.
+//! The played node. A control plane alone has no kubelet, so that the test decides the fate of each pod.
 //!
-//! A setting of the players is in force when its future completes: the players then have no action under way that
-//! began under an older setting. A story awaits each setting, so it never races with the players.
+//! A setting of the players is in force when its future completes: the players then have no action in progress under an
+//! older setting. A story awaits each setting, so that it has no race with the players.
 //!
-//! The node is an object without a machine. The players renew its Lease, so no controller takes it for lost.
-//! A pod must name a scheduler that does not exist (see [`super::story::template`]), so that a cluster with real
-//! nodes leaves it to the players.
+//! The node is an object without a machine. The players renew its Lease, so that no controller treats it as lost. A pod
+//! must name a scheduler that does not exist (see [`super::story::template`]), so that a cluster with real nodes leaves
+//! the pod to the players.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
@@ -27,42 +27,41 @@ use tokio::time::timeout;
 use super::clock::{in_seconds, now};
 use super::wait::{PATIENCE, until};
 
-/// The node that played pods are bound to.
+/// The node of the played pods.
 pub const NODE: &str = "played-by-the-test";
 
-/// Pods that something is done with at the same time.
+/// The limit of concurrent actions.
 const HANDS: usize = 16;
 
-/// The address of pods that nobody asks anything: one of those that lead nowhere (RFC 5737).
+/// The default address of played pods, without a route (RFC 5737).
 const NOWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1));
 
-/// What the players do by themselves.
+/// The automatic actions of the players.
 #[derive(Clone, Debug)]
 struct Script {
     /// The number of changes of the script so far.
     version: u64,
-    /// Take every new pod to Running and Ready.
+    /// Move every new pod to Running and Ready.
     run: bool,
-    /// Let pods that are asked to end do so.
+    /// End pods that are being deleted.
     end: bool,
-    /// Pods that do not end, whatever is asked of them.
+    /// Pods that ignore their deletion.
     held: BTreeSet<String>,
-    /// The address of pods that run by themselves.
+    /// The address of pods that the players start automatically.
     address: IpAddr,
 }
 
-/// The players of one namespace. Dropping them leaves its pods as they are.
+/// The players of one namespace. After their drop the pods stay in their state.
 pub struct Players {
     pods: Api<Pod>,
     script: watch::Sender<Script>,
-    /// The oldest version of the script that the players still act by.
+    /// The oldest version of the script that the players still use.
     in_force: watch::Receiver<u64>,
     task: JoinHandle<()>,
 }
 
 impl Players {
-    /// Calls them. New pods run and become ready at once, and pods that are deleted end at once, until a setting
-    /// changes that.
+    /// Starts the players. By default a new pod runs and becomes ready immediately, and a deleted pod ends immediately.
     pub async fn call(client: Client, namespace: &str) -> Self {
         keep_node(&client).await;
         let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
@@ -79,32 +78,32 @@ impl Players {
         Self { pods, script, in_force, task }
     }
 
-    /// Whether new pods run and become ready by themselves.
+    /// Sets whether new pods run and become ready automatically.
     pub fn run_new_pods(&self, run: bool) -> impl Future<Output = ()> {
         self.change(move |script| script.run = run)
     }
 
-    /// Whether pods that are deleted end by themselves.
+    /// Sets whether deleted pods end automatically.
     pub fn end_pods(&self, end: bool) -> impl Future<Output = ()> {
         self.change(move |script| script.end = end)
     }
 
-    /// Gives new pods this address.
+    /// Sets the address of new pods.
     pub fn live_at(&self, address: IpAddr) -> impl Future<Output = ()> {
         self.change(move |script| script.address = address)
     }
 
-    /// Lets a pod ignore its deletion, as a pod on a lost node does.
+    /// Makes a pod ignore its deletion, as a pod on a lost node does.
     pub fn hold(&self, pod: &str) -> impl Future<Output = ()> {
         self.change(move |script| _ = script.held.insert(pod.to_owned()))
     }
 
-    /// Lets a held pod end.
+    /// Ends a pod that ignored its deletion.
     pub fn release(&self, pod: &str) -> impl Future<Output = ()> {
         self.change(move |script| _ = script.held.remove(pod))
     }
 
-    /// Changes the script at once. The future completes when the change is in force.
+    /// Changes the script immediately. The future completes when the change is in force.
     fn change(&self, change: impl FnOnce(&mut Script)) -> impl Future<Output = ()> {
         let mut version = 0;
         self.script.send_modify(|script| {
@@ -119,7 +118,7 @@ impl Players {
         }
     }
 
-    /// Waits until there is a pod of this name.
+    /// Waits until a pod of this name exists.
     async fn find(&self, name: &str) -> Pod {
         until(&format!("pod {name} exists"), PATIENCE, async || {
             self.pods.get(name).await.map_err(|error| error.to_string())
@@ -132,36 +131,36 @@ impl Players {
         bind(&self.pods, &self.find(name).await).await.unwrap_or_else(|error| panic!("{name}: {error}"));
     }
 
-    /// Lets a pod run, not ready yet.
+    /// Sets a pod to running, but not ready.
     pub async fn start(&self, name: &str) {
         self.bind(name).await;
         self.report(name, |pod| running(pod, false)).await;
     }
 
-    /// Lets a pod run and be ready.
+    /// Sets a pod to running and ready.
     pub async fn run(&self, name: &str) {
         self.bind(name).await;
         self.report(name, |pod| running(pod, true)).await;
     }
 
-    /// Ends a pod's work well, with this termination message.
+    /// Ends a pod with exit code 0 and this termination message.
     pub async fn succeed(&self, name: &str, message: &str) {
         self.bind(name).await;
         self.report(name, |pod| ended(pod, 0, message, &a_moment_ago())).await;
     }
 
-    /// Ends a pod's work with this exit code and termination message.
+    /// Ends a pod with this exit code and termination message.
     pub async fn fail(&self, name: &str, exit_code: i32, message: &str) {
         self.bind(name).await;
         self.report(name, |pod| ended(pod, exit_code, message, &a_moment_ago())).await;
     }
 
-    /// Ends a pod as one ends that was told to and takes it well: exit 0, after it was told.
+    /// Ends a pod as a process that handles SIGTERM: exit code 0, after the deletion.
     pub async fn obey(&self, name: &str) {
         self.report(name, |pod| ended(pod, 0, "", &now())).await;
     }
 
-    /// Evicts a pod, as a node under pressure does.
+    /// Evicts a pod, as a node under resource pressure does.
     pub async fn evict(&self, name: &str) {
         self.bind(name).await;
         self.report(name, |pod| {
@@ -177,7 +176,7 @@ impl Players {
         .await;
     }
 
-    /// Lets no node take a pod, as a scheduler says it.
+    /// Marks a pod as unschedulable, with the message of the scheduler.
     pub async fn refuse(&self, name: &str, message: &str) {
         let unscheduled = json!([{
             "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message,
@@ -186,7 +185,7 @@ impl Players {
         self.report(name, |_| json!({"conditions": unscheduled})).await;
     }
 
-    /// Lets a pod's containers wait, for this reason, on the node.
+    /// Sets a pod's containers to waiting on the node, with this reason.
     pub async fn keep_waiting(&self, name: &str, reason: &str, message: &str) {
         self.bind(name).await;
         let state = json!({"waiting": {"reason": reason, "message": message}});
@@ -199,7 +198,7 @@ impl Players {
         .await;
     }
 
-    /// Lets a pod's containers have ended this often, the last time like this, and wait to be started anew.
+    /// Sets a pod's containers to waiting after this number of restarts, with this last exit.
     pub async fn crash(&self, name: &str, restarts: i32, exit_code: i32, reason: &str) {
         self.bind(name).await;
         let waiting = json!({"waiting": {"reason": "CrashLoopBackOff", "message": "back-off restarting"}});
@@ -230,17 +229,17 @@ impl Drop for Players {
     }
 }
 
-/// Plays the pods of a namespace until the players are dropped, and acknowledges each version of the script.
+/// Plays the pods of a namespace until the drop of the players, and acknowledges each version of the script.
 async fn play(pods: Api<Pod>, mut script: watch::Receiver<Script>, acknowledge: watch::Sender<u64>) {
     let mut stage: BTreeMap<String, Pod> = BTreeMap::new();
     let mut events = watcher(pods.clone(), watcher::Config::default()).default_backoff().boxed();
-    // A request that failed is sent again a little later: the story may stop the API server.
+    // A failed request is repeated after a delay: the story can stop the API server.
     let mut again = tokio::time::interval(Duration::from_millis(500));
     let mut owed = BTreeSet::new();
     let mut due: BTreeSet<String> = BTreeSet::new();
-    // One action at a time for each pod; the actions for different pods run side by side.
+    // The actions for one pod run one after the other; the actions for different pods run concurrently.
     let mut acts = FuturesUnordered::new();
-    // Each pod with an action under way, and the version of the script that the action follows.
+    // Each pod with an action in progress, and the version of the script that the action follows.
     let mut busy: BTreeMap<String, u64> = BTreeMap::new();
     loop {
         while acts.len() < HANDS
@@ -284,12 +283,12 @@ async fn play(pods: Api<Pod>, mut script: watch::Receiver<Script>, acknowledge: 
     }
 }
 
-/// Does what the script says about one pod.
+/// Executes the script for one pod.
 async fn act(pods: &Api<Pod>, pod: &Pod, script: &Script) -> kube::Result<()> {
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or("Pending");
     let name = pod.name_any();
     if pod.metadata.deletion_timestamp.is_some() {
-        // With no grace left the node has done its part; what holds the pod is somebody's finalizer.
+        // With a grace period of 0 the work of the node is done; a finalizer of another controller holds the pod.
         let awaits_node = pod.metadata.deletion_grace_period_seconds != Some(0);
         if script.end && awaits_node && !script.held.contains(&name) {
             if phase == "Running" {
@@ -302,7 +301,8 @@ async fn act(pods: &Api<Pod>, pod: &Pod, script: &Script) -> kube::Result<()> {
         }
     } else if script.run && phase == "Pending" && to_be_played(pod) {
         if is_bound(pod) {
-            // Only if nothing has been said of it since: it may have been told to fail.
+            // The resourceVersion prevents that the action overwrites a later state, such as a failure that the story
+            // requested.
             let mut run = status_patch(pod, &running_at(pod, true, script.address));
             run["metadata"]["resourceVersion"] = json!(pod.resource_version());
             patch_status(pods, pod, &run).await?;
@@ -333,7 +333,7 @@ async fn bind(pods: &Api<Pod>, pod: &Pod) -> kube::Result<()> {
     let bound: kube::Result<Value> =
         pods.create_subresource("binding", &pod.name_any(), &PostParams::default(), &binding).await;
     match bound {
-        // Bound already.
+        // The pod is already bound.
         Err(kube::Error::Api(status)) if status.is_conflict() => Ok(()),
         other => other.map(drop),
     }
@@ -343,7 +343,7 @@ async fn report(pods: &Api<Pod>, pod: &Pod, status: impl Fn(&Pod) -> Value) -> k
     patch_status(pods, pod, &status_patch(pod, &status(pod))).await
 }
 
-/// This status, for this very pod.
+/// A patch of the status of the pod with this UID.
 fn status_patch(pod: &Pod, status: &Value) -> Value {
     json!({"metadata": {"uid": pod.uid()}, "status": status})
 }
@@ -404,13 +404,13 @@ fn conditions(scheduled: bool, ready: bool, why_not: &str) -> Value {
     ])
 }
 
-/// When a container ended whose end is reported now: reports come later, and times are whole seconds. So what
-/// ended by itself has ended before anybody can ask it to.
+/// The end time of a container. The kubelet reports an end with a delay, and times have whole seconds. With an earlier
+/// time, a container that ended by itself has ended before any deletion.
 fn a_moment_ago() -> String {
     in_seconds(-1)
 }
 
-/// Makes the node if it is not there, and says that it is well.
+/// Creates the node if it is missing, and sets its status to ready.
 async fn keep_node(client: &Client) {
     let nodes: Api<Node> = Api::all(client.clone());
     let node = json!({"metadata": {"name": NODE}, "spec": {}});
@@ -429,7 +429,7 @@ async fn keep_node(client: &Client) {
         .unwrap_or_else(|error| panic!("node: {error}"));
 }
 
-/// Renews the node's Lease for ever.
+/// Renews the node's Lease without end.
 async fn keep_renewing(client: Client) {
     let mut heartbeat = tokio::time::interval(Duration::from_secs(10));
     loop {
@@ -438,7 +438,6 @@ async fn keep_renewing(client: Client) {
     }
 }
 
-/// Renews the node's Lease.
 async fn renew(client: &Client) -> kube::Result<()> {
     let leases: Api<Lease> = Api::namespaced(client.clone(), "kube-node-lease");
     let time = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string();

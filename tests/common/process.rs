@@ -1,8 +1,8 @@
-//! Child processes that end with the suite, however it ends.
+//! Child processes that end with the suite, even if the suite is killed.
 //!
-//! The kernel ends a child with its parent if it is asked to (`setpriv --pdeathsig`), but what it takes for
-//! the parent is the *thread* that spawned. Stories run on threads that come and go; so one thread that stays
-//! does all the spawning.
+//! With `setpriv --pdeathsig` the kernel kills a child after the end of its parent. For the kernel the parent is the
+//! *thread* that spawned the child. The threads of stories end before the suite, so that one permanent thread spawns
+//! all processes.
 
 use std::io;
 use std::process::{Child, Command};
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// How long the threads of a process may take to stop: a thread in the kernel stops when its call returns.
+/// The timeout for the stop of all threads: a thread in the kernel stops when its system call returns.
 const STOPPED: Duration = Duration::from_secs(30);
 
 type Order = (Command, Sender<io::Result<Child>>);
@@ -28,7 +28,7 @@ static SPAWNER: LazyLock<Sender<Order>> = LazyLock::new(|| {
     orders
 });
 
-/// A child process. It is killed when this value is dropped, or when the suite dies.
+/// A child process. The drop of the value and the end of the suite kill it.
 pub struct Process {
     child: Child,
 }
@@ -45,25 +45,24 @@ impl Process {
         Self { child: child.unwrap_or_else(|error| panic!("cannot start {program}: {error}")) }
     }
 
-    /// Its exit code once it has ended; -1 if a signal ended it.
+    /// The exit code of an ended process; -1 if a signal ended it.
     pub fn ended(&mut self) -> Option<i32> {
         let status = self.child.try_wait().expect("a child of ours");
         status.map(|status| status.code().unwrap_or(-1))
     }
 
-    /// The most memory that it has had at once, in bytes; 0 once it has ended.
+    /// The peak memory in bytes; 0 after the end of the process.
     pub fn peak_memory(&self) -> u64 {
         peak_memory(self.child.id().cast_signed())
     }
 
-    /// Sends a signal.
     pub fn signal(&mut self, signal: Signal) {
         if self.ended().is_none() {
             kill(Pid::from_raw(self.child.id().cast_signed()), signal).expect("a child of ours");
         }
     }
 
-    /// SIGSTOP, and waits until every thread is stopped.
+    /// Sends SIGSTOP, and waits until every thread is stopped.
     pub fn pause(&mut self) {
         let pid = self.child.id().cast_signed();
         self.signal(Signal::SIGSTOP);
@@ -75,13 +74,13 @@ impl Process {
         }
     }
 
-    /// SIGKILL, and waits for the end.
+    /// Sends SIGKILL, and waits for the end of the process.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    /// Waits for its end by itself, and says its exit code.
+    /// Waits until the process ends by itself, and returns its exit code.
     #[track_caller]
     pub fn await_end(&mut self, within: Duration) -> i32 {
         let deadline = Instant::now() + within;
@@ -95,7 +94,7 @@ impl Process {
     }
 }
 
-/// The most memory that a process has had at once, in bytes; 0 once it has ended.
+/// The peak memory of a process in bytes; 0 after its end.
 pub fn peak_memory(pid: i32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));

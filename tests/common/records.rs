@@ -1,10 +1,10 @@
-//! What the record of a destruction says.
+//! The content of the record of a destruction.
 
 use std::collections::BTreeSet;
 
 use town_operator::api::{ReceiptOutcome, Tombstone, TombstoneChild, TombstonePhase};
 
-/// What a record says is gone, all that its inventory has, when it says that nothing is left: `Kind/name`.
+/// The inventory of a completed record, if the record proves the end of every object: `Kind/name`.
 pub fn proven_gone(record: &Tombstone) -> BTreeSet<String> {
     let status = record.status.clone().unwrap_or_default();
     assert_eq!(status.phase, TombstonePhase::Destroyed, "{record:?}");

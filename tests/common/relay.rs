@@ -1,4 +1,4 @@
-//! A relay before the API server that a story can cut: its clients keep their connections and receive nothing.
+//! A relay before the API server that a story can cut: its clients keep their connections and receive no data.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -13,20 +13,20 @@ use tokio::task::JoinHandle;
 
 use super::cluster::Cluster;
 
-/// Bytes that are passed on at once.
+/// The size of the buffer in bytes.
 const PIECE: usize = 16 * 1024;
 
-/// A relay on a port of its own. Dropping it ends it.
+/// A relay on its own port. The drop of the value ends it.
 pub struct Relay {
     kubeconfig: PathBuf,
     gate: Arc<RwLock<()>>,
-    /// Held while the relay is cut.
+    /// The lock is held while the relay is cut.
     cut: Mutex<Option<OwnedRwLockWriteGuard<()>>>,
     task: JoinHandle<()>,
 }
 
 impl Relay {
-    /// Stands before the cluster that this kubeconfig names.
+    /// Starts a relay before the cluster of this kubeconfig.
     pub async fn before(cluster: &Cluster, kubeconfig: &Path) -> Self {
         let mut config: Value = serde_json::from_str(&std::fs::read_to_string(kubeconfig).unwrap()).unwrap();
         let server = &mut config["clusters"][0]["cluster"]["server"];
@@ -42,18 +42,18 @@ impl Relay {
         Self { kubeconfig: file, gate, cut: Mutex::default(), task }
     }
 
-    /// The same kubeconfig, by way of the relay.
+    /// The same kubeconfig, through the relay.
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
     }
 
-    /// When this returns nothing passes any more, in either direction. The connections stay open.
+    /// Stops the traffic in both directions before it returns. The connections stay open.
     pub async fn cut(&self) {
         let closed = self.gate.clone().write_owned().await;
         *self.cut.lock().unwrap_or_else(PoisonError::into_inner) = Some(closed);
     }
 
-    /// From now on everything passes, first the bytes that the cut held up.
+    /// Resumes the traffic. The bytes that the cut held up come first.
     pub fn mend(&self) {
         *self.cut.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
@@ -77,11 +77,11 @@ async fn serve(listener: TcpListener, there: String, gate: Arc<RwLock<()>>) {
     }
 }
 
-/// Passes bytes on until one side closes; the drop of both halves closes the other.
+/// Copies bytes until one side closes. The drop of both halves closes the other.
 async fn pump(from: OwnedReadHalf, to: OwnedWriteHalf, gate: Arc<RwLock<()>>) {
     let mut piece = vec![0; PIECE];
     while let Ok(read) = read(&from, &mut piece).await {
-        // Held until the piece is written, so that a cut waits for it.
+        // The task holds the lock until the write is done, so that a cut waits for the write.
         let _passes = gate.read().await;
         if read == 0 || !write(&to, &piece[..read]).await {
             return;
@@ -99,7 +99,7 @@ async fn read(from: &OwnedReadHalf, piece: &mut [u8]) -> std::io::Result<usize> 
     }
 }
 
-/// Whether all of it was taken.
+/// Whether all bytes were written.
 async fn write(to: &OwnedWriteHalf, mut piece: &[u8]) -> bool {
     while !piece.is_empty() {
         if to.writable().await.is_err() {

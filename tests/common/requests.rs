@@ -1,4 +1,4 @@
-//! What the operator asks of the API server, as the audit log has it; Events and the Lease apart.
+//! The requests of the operator in the audit log, without Events and the Lease.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -10,7 +10,8 @@ use super::account::{NAME, NAMESPACE};
 use super::operator::Operator;
 use super::story::Story;
 
-/// Waits until the operator has asked nothing for a few seconds; agents' counts may follow a minute later.
+/// Waits until the operator has sent no request for a few seconds. An update of the agent counts can follow a minute
+/// later.
 pub async fn settle(story: &Story) {
     let deadline = Instant::now() + Duration::from_secs(90);
     let mut seen = Requests::until_now(story);
@@ -30,12 +31,12 @@ pub async fn settle(story: &Story) {
 pub struct Requests(pub Vec<Value>);
 
 impl Requests {
-    /// How many there were until now.
+    /// The number of requests until now.
     pub fn until_now(story: &Story) -> usize {
         Self::all(story).0.len()
     }
 
-    /// Those since then.
+    /// The requests after this number.
     pub fn since(story: &Story, start: usize) -> Self {
         Self(Self::all(story).0.split_off(start))
     }
@@ -44,13 +45,13 @@ impl Requests {
         Self::logged(story, |request| !matches!(resource(request), "events" | "leases"))
     }
 
-    /// All that one replica has asked until now, Events included, the Lease apart.
+    /// The requests of one replica until now, with Events, without the Lease.
     pub fn by(story: &Story, operator: &Operator) -> Self {
         let agent = |request: &Value| text_of(&request["userAgent"]).contains(operator.pod_uid());
         Self::logged(story, |request| agent(request) && resource(request) != "leases")
     }
 
-    /// What was asked of the Lease until now.
+    /// The requests for the Lease until now.
     pub fn of_the_lease(story: &Story) -> Self {
         Self::logged(story, |request| resource(request) == "leases")
     }
@@ -62,37 +63,37 @@ impl Requests {
         Self(log.lines().filter_map(|line| serde_json::from_str(line).ok()).filter(ours).collect())
     }
 
-    /// When the writes among them came to the API server, in order.
+    /// The arrival times of the writes, in order.
     pub fn write_times(&self) -> Vec<String> {
         let asked = self.clone().in_order_of_arrival();
         asked.0.iter().filter(|request| writes(request)).map(|request| came_at(request).to_owned()).collect()
     }
 
-    /// The writes among them, each in words.
+    /// The writes, each as a text.
     pub fn writes(&self) -> Vec<String> {
         self.0.iter().filter(|request| writes(request)).map(in_words).collect()
     }
 
-    /// Those in this namespace.
+    /// The requests in this namespace.
     pub fn within(&self, namespace: &str) -> Self {
         let within = self.0.iter().filter(|request| request["objectRef"]["namespace"] == namespace);
         Self(within.cloned().collect())
     }
 
-    /// Those about what has one of these in its name.
+    /// The requests for objects with one of these texts in their names.
     pub fn about(&self, parts: &[String]) -> Self {
         let name = |request: &Value| text_of(&request["objectRef"]["name"]).to_owned();
         let about = |request: &&Value| parts.iter().any(|part| name(request).contains(part));
         Self(self.0.iter().filter(about).cloned().collect())
     }
 
-    /// In the order in which they came to the API server; the log has them as they were answered.
+    /// Sorts by arrival; the log has the order of the answers.
     pub fn in_order_of_arrival(mut self) -> Self {
         self.0.sort_by(|one, other| came_at(one).cmp(came_at(other)));
         self
     }
 
-    /// Every write on a line of its own, and the number of reads.
+    /// A text with one write on each line, and the number of reads.
     pub fn named(&self) -> String {
         let mut text = String::new();
         for (number, write) in self.writes().iter().enumerate() {
@@ -103,7 +104,7 @@ impl Requests {
         text
     }
 
-    /// How many writes there are of each sort: `patch towns/status`.
+    /// The number of writes of each sort: `patch towns/status`.
     pub fn sorts_of_writes(&self) -> BTreeMap<String, usize> {
         self.counted(writes)
     }
@@ -121,7 +122,7 @@ fn writes(request: &Value) -> bool {
     matches!(text_of(&request["verb"]), "create" | "update" | "patch" | "delete" | "deletecollection")
 }
 
-/// When it came to the API server: a time that sorts as text does.
+/// The arrival time. The text sorts as the time does.
 fn came_at(request: &Value) -> &str {
     text_of(&request["requestReceivedTimestamp"])
 }
@@ -130,7 +131,7 @@ fn resource(request: &Value) -> &str {
     text_of(&request["objectRef"]["resource"])
 }
 
-/// What is asked, and of which kind: `patch towns/status`.
+/// The verb and the resource: `patch towns/status`.
 fn sort_of(request: &Value) -> String {
     let subresource = match text_of(&request["objectRef"]["subresource"]) {
         "" => String::new(),
@@ -139,7 +140,7 @@ fn sort_of(request: &Value) -> String {
     format!("{} {}{subresource}", text_of(&request["verb"]), resource(request))
 }
 
-/// One request in words: `patch towns/status gas -> 200`.
+/// One request as a text: `patch towns/status gas -> 200`.
 pub fn in_words(request: &Value) -> String {
     let (name, code) = (text_of(&request["objectRef"]["name"]), &request["responseStatus"]["code"]);
     format!("{} {name} -> {code}", sort_of(request))

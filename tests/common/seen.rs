@@ -1,4 +1,4 @@
-//! An object by its name, and every state that it passes through.
+//! An object by its name, with every state that it has over time.
 
 use std::fmt::Debug;
 use std::pin::pin;
@@ -16,13 +16,13 @@ use serde_json::{Value, json};
 
 use super::wait::{LOOK, PATIENCE, until_comes};
 
-/// An object that may or may not be there.
+/// An object that may be missing.
 pub struct Seen<K> {
     api: Api<K>,
     name: String,
 }
 
-/// What an object of the API is, here.
+/// The trait bounds of an object of the API.
 pub trait Object:
     Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned + Send + 'static
 {
@@ -33,7 +33,7 @@ impl<K> Object for K where
 {
 }
 
-/// One that is in a namespace.
+/// A namespaced object.
 pub trait Kind: Object + Resource<Scope = NamespaceResourceScope> {}
 
 impl<K: Object + Resource<Scope = NamespaceResourceScope>> Kind for K {}
@@ -46,35 +46,34 @@ impl<K: Kind> Seen<K> {
 }
 
 impl<K: Object + Resource<Scope = ClusterResourceScope>> Seen<K> {
-    /// The object of this name, which is in no namespace.
+    /// The cluster-scoped object of this name.
     pub fn global(client: Client, name: &str) -> Self {
         Self { api: Api::all(client), name: name.into() }
     }
 }
 
 impl<K: Object> Seen<K> {
-    /// Its name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The object, if it is there.
+    /// The object, if it exists.
     pub async fn find(&self) -> Option<K> {
         self.api.get_opt(&self.name).await.unwrap_or_else(|error| panic!("{}: {error}", self.name))
     }
 
-    /// The object, which must be there.
+    /// The object, which must exist.
     pub async fn get(&self) -> K {
         self.api.get(&self.name).await.unwrap_or_else(|error| panic!("{}: {error}", self.name))
     }
 
-    /// Waits until it is there and `is_so`.
+    /// Waits until the object exists and `is_so` is true.
     #[track_caller]
     pub fn until(&self, what: &str, is_so: impl Fn(&K) -> bool) -> impl Future<Output = K> {
         self.until_within(PATIENCE, what, is_so)
     }
 
-    /// The same with another deadline.
+    /// Waits as [`Self::until`], with another timeout.
     #[track_caller]
     pub fn until_within(
         &self,
@@ -89,7 +88,7 @@ impl<K: Object> Seen<K> {
         })
     }
 
-    /// Looks on for a while, during which it must be there and `is_so`.
+    /// Observes the object for a while, during which it must exist and `is_so` must be true.
     #[track_caller]
     pub fn stays(
         &self,
@@ -117,13 +116,13 @@ impl<K: Object> Seen<K> {
         }
     }
 
-    /// Waits until nothing of that name is there.
+    /// Waits until no object of that name exists.
     #[track_caller]
     pub fn gone(&self) -> impl Future<Output = ()> {
         self.gone_within(PATIENCE)
     }
 
-    /// The same with another deadline.
+    /// Waits as [`Self::gone`], with another timeout.
     #[track_caller]
     pub fn gone_within(&self, within: Duration) -> impl Future<Output = ()> {
         let what = format!("{} {} is gone", K::kind(&()), self.name);
@@ -133,7 +132,7 @@ impl<K: Object> Seen<K> {
         })
     }
 
-    /// The object as it is now, and each state that follows; `None` where it is not there. An error is tried again.
+    /// The current state of the object, and each state that follows; `None` for a missing object. An error is retried.
     fn states(&self) -> BoxStream<'static, watcher::Result<Option<K>>> {
         watch_object(self.api.clone(), &self.name)
             .then(|state| async {
@@ -145,13 +144,13 @@ impl<K: Object> Seen<K> {
             .boxed()
     }
 
-    /// Changes it by a JSON merge patch.
+    /// Changes the object by a JSON merge patch.
     pub async fn merge(&self, patch: Value) -> K {
         let merged = self.api.patch(&self.name, &PatchParams::default(), &Patch::Merge(patch)).await;
         merged.unwrap_or_else(|error| panic!("patching {}: {error}", self.name))
     }
 
-    /// Changes it, so that it is looked at, if it is still there.
+    /// Changes an annotation, which triggers a reconcile. A missing object is ignored.
     pub async fn touch(&self) {
         let touched = json!({"metadata": {"annotations": {"example.com/touched": "yes"}}});
         match self.api.patch(&self.name, &PatchParams::default(), &Patch::Merge(touched)).await {
@@ -161,24 +160,24 @@ impl<K: Object> Seen<K> {
         }
     }
 
-    /// Changes its status by a JSON merge patch.
+    /// Changes the status by a JSON merge patch.
     pub async fn merge_status(&self, patch: Value) -> K {
         let merged = self.api.patch_status(&self.name, &PatchParams::default(), &Patch::Merge(patch)).await;
         merged.unwrap_or_else(|error| panic!("patching the status of {}: {error}", self.name))
     }
 
-    /// Asks for its deletion, as kubectl does.
+    /// Deletes the object with the default propagation of kubectl.
     pub async fn delete(&self) {
         self.delete_with(PropagationPolicy::Background).await;
     }
 
-    /// Asks for its deletion with this propagation.
+    /// Deletes the object with this propagation.
     pub async fn delete_with(&self, propagation: PropagationPolicy) {
         let params = DeleteParams { propagation_policy: Some(propagation), ..DeleteParams::default() };
         self.api.delete(&self.name, &params).await.unwrap_or_else(|error| panic!("{}: {error}", self.name));
     }
 
-    /// Deletes it without any grace, as one does who has lost patience: only this very object.
+    /// Force-deletes the object with this UID, without a grace period.
     pub async fn delete_now(&self, uid: &str) {
         let preconditions = Some(Preconditions { uid: Some(uid.into()), resource_version: None });
         let params = DeleteParams { grace_period_seconds: Some(0), preconditions, ..DeleteParams::default() };
@@ -186,7 +185,7 @@ impl<K: Object> Seen<K> {
     }
 }
 
-/// What was seen, as people read it.
+/// A readable text of an observed state.
 fn tell<K: Object>(state: watcher::Result<Option<K>>) -> String {
     match state {
         Ok(Some(object)) => show(&object),
@@ -195,7 +194,7 @@ fn tell<K: Object>(state: watcher::Result<Option<K>>) -> String {
     }
 }
 
-/// An object as people read it, without the bookkeeping of its fields.
+/// A readable text of an object, without its managed fields.
 pub fn show<K: Object>(object: &K) -> String {
     let mut object = object.clone();
     object.managed_fields_mut().clear();

@@ -1,4 +1,4 @@
-//! A story: a namespace of its own on a cluster, with players for its pods.
+//! A story: its own namespace on a cluster, with players for its pods.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -17,52 +17,47 @@ use super::players::Players;
 use super::seen::{Kind, Seen};
 use super::wait::{PATIENCE, until};
 
-/// What a story has to work with.
+/// The context of a story.
 pub struct Story {
-    /// The cluster that it is told on.
     pub cluster: Arc<Cluster>,
-    /// The operator that runs there, if one does.
+    /// The operator on the cluster, if one runs.
     pub operator: Option<Arc<Operator>>,
-    /// Those who play its pods.
+    /// The players of its pods.
     pub players: Players,
-    /// Its own namespace.
     pub namespace: String,
 }
 
 impl Story {
-    /// Makes the namespace and calls the players.
+    /// Creates the namespace and starts the players.
     pub async fn begin(name: &str, cluster: Arc<Cluster>, operator: Option<Arc<Operator>>) -> Self {
         let namespace = cluster.namespace(name).await;
         let players = Players::call(cluster.client(), &namespace).await;
         Self { cluster, operator, players, namespace }
     }
 
-    /// A client with all rights.
     pub fn client(&self) -> Client {
         self.cluster.client()
     }
 
-    /// The operator, which must be there.
+    /// The operator, which must run.
     pub fn operator(&self) -> &Operator {
         self.operator.as_ref().expect("an operator")
     }
 
-    /// The objects of a kind in the story's namespace.
+    /// The objects of a kind in the namespace of the story.
     pub fn api<K: Kind>(&self) -> Api<K> {
         Api::namespaced(self.client(), &self.namespace)
     }
 
-    /// The object of a kind and name in the story's namespace.
+    /// The object of a kind and name in the namespace of the story.
     pub fn seen<K: Kind>(&self, name: &str) -> Seen<K> {
         Seen::new(self.client(), &self.namespace, name)
     }
 
-    /// A town.
     pub fn town(&self, name: &str) -> Seen<Town> {
         self.seen(name)
     }
 
-    /// An agent.
     pub fn agent(&self, name: &str) -> Seen<Agent> {
         self.seen(name)
     }
@@ -73,7 +68,6 @@ impl Story {
         Seen::global(self.client(), &tombstone_name(TombstoneKind::Town, &uid))
     }
 
-    /// A pod.
     pub fn pod(&self, name: &str) -> Seen<Pod> {
         self.seen(name)
     }
@@ -87,7 +81,7 @@ impl Story {
         self.create_object(object)
     }
 
-    /// Creates an object that is written out whole.
+    /// Creates an object from its complete manifest.
     #[track_caller]
     pub fn create_object<K: Kind>(&self, object: Value) -> impl Future<Output = K> {
         let caller = std::panic::Location::caller();
@@ -99,50 +93,49 @@ impl Story {
         }
     }
 
-    /// Creates a town.
     #[track_caller]
     pub fn create_town(&self, name: &str, spec: Value) -> impl Future<Output = Town> {
         self.create(name, spec)
     }
 
-    /// Creates an agent of a town: the town's name is put into its spec.
+    /// Creates an agent of a town: the function sets the town's name in the spec.
     #[track_caller]
     pub fn create_agent(&self, name: &str, town: &str, mut spec: Value) -> impl Future<Output = Agent> {
         spec["townName"] = town.into();
         self.create(name, spec)
     }
 
-    /// `kubectl apply`, which must succeed, and what it prints.
+    /// Runs `kubectl apply`, which must succeed, and returns its output.
     #[track_caller]
     pub fn apply(&self, manifest: &str) -> String {
         self.try_apply(manifest).unwrap_or_else(|said| panic!("kubectl apply: {said}\n{manifest}"))
     }
 
-    /// `kubectl apply`: what it prints, or what it complains of.
+    /// Runs `kubectl apply`, and returns its output or its error output.
     pub fn try_apply(&self, manifest: &str) -> Result<String, String> {
         let arguments = ["apply", "--server-side=false", "-n", &self.namespace, "-f", "-"];
-        // Some versions take whatever begins with a brace for JSON.
+        // Some versions parse a text that begins with a brace as JSON.
         self.cluster.try_kubectl(&arguments, &format!("---\n{manifest}"))
     }
 
-    /// Runs kubectl in the story's namespace; it must succeed.
+    /// Runs kubectl in the namespace of the story; it must succeed.
     #[track_caller]
     pub fn kubectl(&self, arguments: &[&str]) -> String {
         self.cluster.kubectl(&[arguments, &["-n", &self.namespace]].concat())
     }
 
-    /// Runs kubectl in the story's namespace: what it prints, or what it complains of.
+    /// Runs kubectl in the namespace of the story, and returns its output or its error output.
     pub fn try_kubectl(&self, arguments: &[&str]) -> Result<String, String> {
         self.cluster.try_kubectl(&[arguments, &["-n", &self.namespace]].concat(), "")
     }
 
-    /// The pods that carry this label with this value.
+    /// The pods with this value of the label.
     pub async fn pods(&self, label: &str, value: &str) -> Vec<Pod> {
         list(&self.api(), label, value).await
     }
 
-    /// Everything in the namespace, of every kind that the operator could have made, that carries the UID of
-    /// this town or agent: `Kind/name`.
+    /// The objects in the namespace with the UID of this town or agent, of every kind that the operator can create:
+    /// `Kind/name`.
     pub async fn children(&self, uid: &str) -> Vec<String> {
         let mut found = Vec::new();
         for label in [names::TOWN_UID, names::AGENT_UID] {
@@ -158,7 +151,7 @@ impl Story {
         found
     }
 
-    /// The events about the object of this name with this reason, each with its note.
+    /// The notes of the events with this reason about the object of this name.
     pub async fn told(&self, name: &str, reason: &str) -> Vec<String> {
         let events = self.api::<Event>().list(&ListParams::default()).await;
         let about = |event: &Event| {
@@ -169,7 +162,7 @@ impl Story {
         events.items.into_iter().filter(about).map(|event| event.note.unwrap_or_default()).collect()
     }
 
-    /// Waits for such an event, which comes a moment after what it tells of, and gives the note of the first.
+    /// Waits for such an event, which follows its cause with a delay, and returns the note of the first.
     #[track_caller]
     pub fn is_told(&self, name: &str, reason: &str) -> impl Future<Output = String> {
         let caller = std::panic::Location::caller();
@@ -203,7 +196,7 @@ async fn list<K: Kind>(api: &Api<K>, label: &str, value: &str) -> Vec<K> {
     api.list(&params).await.unwrap_or_else(|error| panic!("list: {error}")).items
 }
 
-/// A pod template that only the players run: no scheduler of the cluster's own takes it.
+/// A pod template for the players: its scheduler does not exist in any cluster.
 pub fn template() -> Value {
     json!({"spec": {
         "schedulerName": "played-by-the-test",
@@ -212,7 +205,7 @@ pub fn template() -> Value {
     }})
 }
 
-/// The operator's own command line, for what it prints and how it ends.
+/// The command line of the operator, for tests of its output and its exit code.
 pub fn operator_command() -> Command {
     Command::new(env!("CARGO_BIN_EXE_town-operator"))
 }

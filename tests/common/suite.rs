@@ -1,5 +1,5 @@
-//! A suite of stories: async bodies on one runtime, run side by side by a test harness whose output looks
-//! like that of any other test.
+//! A suite of stories: async functions on one runtime. A test harness runs them concurrently, and its output has the
+//! format of other tests.
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,18 +9,18 @@ use std::sync::Arc;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use tokio::runtime::Runtime;
 
-/// Stories mostly wait; so more of them than there are processors run side by side.
+/// The number of concurrent stories. Stories mostly wait, so that the number exceeds that of the processors.
 const SIDE_BY_SIDE: usize = 12;
 
-/// Bytes of stack of a story: without optimisation its futures are large.
+/// The stack size of a story in bytes: without optimisation its futures are large.
 const STACK: usize = 16 << 20;
 
 thread_local! {
-    /// Where a story's panic says what went wrong, and whatever else may help to understand it.
+    /// The message of a story's panic, and the notes that explain it.
     static SAID: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
 }
 
-/// Adds to the message of the story that fails on this thread.
+/// Adds a text to the message of the story that fails on this thread.
 pub fn note(text: String) {
     SAID.with_borrow_mut(|said| match said {
         Some(lines) => lines.push(text),
@@ -28,7 +28,6 @@ pub fn note(text: String) {
     });
 }
 
-/// Stories to be run.
 pub struct Suite {
     runtime: Arc<Runtime>,
     trials: Vec<Trial>,
@@ -48,12 +47,11 @@ impl Suite {
         Self { runtime: Arc::new(runtime.expect("a runtime")), trials: Vec::new() }
     }
 
-    /// Runs something on the suite's runtime, outside of any story.
+    /// Runs a future on the suite's runtime, outside of any story.
     pub fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
         self.runtime.block_on(future)
     }
 
-    /// Adds a story.
     pub fn add<F, Fut>(&mut self, name: impl Into<String>, body: F)
     where
         F: FnOnce() -> Fut + Send + 'static,
@@ -72,14 +70,14 @@ impl Suite {
         }));
     }
 
-    /// Adds a story that cannot be told here, and says why.
+    /// Adds a story that cannot run here, with the reason.
     pub fn skip(&mut self, name: impl Into<String>, reason: &str) {
         let reason = reason.to_owned();
         self.trials.push(Trial::ignorable_test(name, move || Ok(Completion::ignored_with(reason))));
     }
 
-    /// Runs them all, or those that the command line asks for. What the stories share has ended when this
-    /// returns, if `shared` is the only one who holds it.
+    /// Runs the stories that the command line selects. The function drops `shared`, so that the shared resources end
+    /// before it returns.
     pub fn run<T>(self, shared: T) -> ExitCode {
         let mut arguments = Arguments::from_args();
         arguments.test_threads = arguments.test_threads.or(Some(SIDE_BY_SIDE));

@@ -1,23 +1,22 @@
-//! Waiting for a state, with a deadline and the last thing that was seen in the message.
+//! Waits for a state, with a timeout. The message of a timeout has the last observed state.
 
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use futures::{Stream, StreamExt};
 
-/// The shortest time between two looks at a state that is awaited.
+/// The shortest interval between two polls.
 pub const LOOK: Duration = Duration::from_millis(60);
-/// The longest.
+/// The longest interval between two polls.
 const RARELY: Duration = Duration::from_millis(500);
 
-/// How long a state may take to come where nothing else is said: ample on a loaded machine, and no test
-/// that passes ever waits so long.
+/// The default timeout: ample on a loaded machine. No successful test waits so long.
 pub const PATIENCE: Duration = Duration::from_secs(45);
-/// Ample for a request of an operator before this one, which may take effect a minute later: as long a finished pod is
-/// kept under its name.
+/// A timeout for a request of an earlier operator, which can take effect a minute later. The operator keeps a finished
+/// pod for the same time under its name.
 pub const CREATES_SETTLE: Duration = Duration::from_secs(110);
 
-/// Looks until `look` gives a value, ever more rarely; panics past the deadline with what it said last.
+/// Polls until `look` returns a value, with growing intervals. Panics after the timeout with the last error.
 #[track_caller]
 pub fn until<T, F>(what: &str, within: Duration, mut look: F) -> impl Future<Output = T> + use<'_, T, F>
 where
@@ -38,7 +37,7 @@ where
     }
 }
 
-/// Waits until `look` gives a value for something that comes; panics past the deadline with what it said last.
+/// Polls for the next event until `look` returns a value. Panics after the timeout with the last error.
 #[track_caller]
 pub fn until_comes<T, U>(
     what: String,
@@ -66,7 +65,7 @@ pub fn until_comes<T, U>(
     }
 }
 
-/// Looks for as long as `during` and panics at the first look that says no: for what must *not* happen.
+/// Polls for this time, and panics at the first error: for a state that must *not* change.
 #[track_caller]
 pub fn always<F>(what: &str, during: Duration, mut look: F) -> impl Future<Output = ()> + use<'_, F>
 where

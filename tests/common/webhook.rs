@@ -1,5 +1,5 @@
-//! A webhook of somebody else's that is asked about every new pod of one namespace. It allows them all, those that it
-//! is to hold up only when they are released.
+//! A foreign webhook for every new pod of one namespace. The webhook allows all pods. It holds the answers for chosen
+//! owners until their release.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -27,36 +27,36 @@ use tokio_rustls::server::TlsStream;
 use super::story::{Story, template};
 use super::wait::{PATIENCE, until};
 
-/// The longest that the API server may be told to wait for a webhook.
+/// The maximal webhook timeout of the API server.
 const LONGEST_SECONDS: u8 = 30;
 
-/// What has become of the last question about a pod.
+/// The state of the last review of a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Review {
     /// The API server waits for the answer.
     Awaited,
-    /// The answer was given.
+    /// The webhook has answered.
     Answered,
-    /// The API server has gone without one.
+    /// The API server has given up.
     GivenUp,
 }
 
-/// Pods go by the town or the agent that they are of.
+/// The reviews, by the town or the agent that owns the pod.
 #[derive(Default)]
 struct Desk {
     held: BTreeSet<String>,
     reviews: BTreeMap<String, Review>,
 }
 
-/// The server. Dropping it ends it.
+/// The server. The drop of the value ends it.
 pub struct Webhook {
     desk: watch::Sender<Desk>,
     task: JoinHandle<()>,
 }
 
 impl Webhook {
-    /// Starts it with a certificate of the story's control plane, and waits until it is asked about pods of the
-    /// story's namespace.
+    /// Starts the webhook with a certificate of the story's control plane, and waits until the API server calls it for
+    /// pods of the story's namespace.
     pub async fn of_pods(story: &Story) -> Self {
         let pki = story.cluster.plane().directory().join("pki");
         let chain = CertificateDer::pem_file_iter(pki.join("loopback.crt")).unwrap();
@@ -78,22 +78,22 @@ impl Webhook {
         webhook
     }
 
-    /// From now on pods of this town or agent wait for their answer.
+    /// Holds the answers for pods of this town or agent.
     pub fn hold(&self, owner: &str) {
         self.desk.send_modify(|desk| _ = desk.held.insert(owner.to_owned()));
     }
 
-    /// Answers those that wait, and from now on at once.
+    /// Sends the held answers, and no longer holds new ones.
     pub fn release(&self, owner: &str) {
         self.desk.send_modify(|desk| _ = desk.held.remove(owner));
     }
 
-    /// What has become of the pod of this town or agent; `None`: nobody has asked.
+    /// The review of the pod of this town or agent; `None` without a review.
     pub fn review(&self, owner: &str) -> Option<Review> {
         self.desk.borrow().reviews.get(owner).copied()
     }
 
-    /// Waits until that has become of it.
+    /// Waits until the review has this state.
     pub async fn until(&self, owner: &str, is: Review) {
         until(&format!("the review of the pod of {owner} is {is:?}"), PATIENCE, async || {
             match self.review(owner) {
@@ -104,7 +104,7 @@ impl Webhook {
         .await;
     }
 
-    /// Waits until the API server asks here: about a pod that nobody keeps.
+    /// Waits until the API server calls the webhook, with a dry run of a pod.
     async fn is_asked(&self, story: &Story) {
         let mut pod = template();
         pod["metadata"] = json!({"name": "trial-0"});
@@ -124,7 +124,7 @@ impl Drop for Webhook {
     }
 }
 
-/// Tells the API server whom to ask, and about what.
+/// Registers the webhook with the API server.
 async fn register(story: &Story, address: SocketAddr, authority: Vec<u8>) {
     let configuration = json!({
         "metadata": {"name": story.namespace},
@@ -144,11 +144,11 @@ async fn register(story: &Story, address: SocketAddr, authority: Vec<u8>) {
     Api::all(story.client()).create(&PostParams::default(), &configuration).await.unwrap();
 }
 
-/// Allows a pod, when it is not held up any more.
+/// Allows a pod after its answer is released.
 async fn review(desk: watch::Sender<Desk>, body: Bytes) -> impl IntoResponse {
     let asked: Value = serde_json::from_slice(&body).unwrap();
     let pod = asked["request"]["object"]["metadata"]["name"].as_str().unwrap();
-    // Behind its owner's name a pod's name has its owner's UID.
+    // The name of a pod is the name of its owner and a part of the UID.
     let (owner, _) = pod.rsplit_once('-').unwrap();
     let question = Question::about(&desk, owner);
     desk.subscribe().wait_for(|desk| !desk.held.contains(owner)).await.expect("the desk is ours");
@@ -159,7 +159,7 @@ async fn review(desk: watch::Sender<Desk>, body: Bytes) -> impl IntoResponse {
     ([(CONTENT_TYPE, "application/json")], answer.to_string())
 }
 
-/// A question that is being answered. Whoever asked has gone if this is dropped before it is.
+/// A review in progress. A drop before the answer means that the API server has given up.
 struct Question<'a> {
     desk: &'a watch::Sender<Desk>,
     owner: &'a str,
@@ -186,7 +186,7 @@ impl Drop for Question<'_> {
     }
 }
 
-/// Connections over TLS.
+/// A listener for connections over TLS.
 struct TlsListener {
     listener: TcpListener,
     acceptor: TlsAcceptor,
@@ -199,7 +199,7 @@ impl Listener for TlsListener {
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         loop {
             let (stream, from) = Listener::accept(&mut self.listener).await;
-            // Whoever does not speak TLS tries again.
+            // A client whose handshake fails tries again.
             if let Ok(stream) = self.acceptor.accept(stream).await {
                 return (stream, from);
             }
