@@ -28,7 +28,7 @@ pub enum Side {
     Before,
     /// The write has taken effect, and the proxy holds the answer.
     After,
-    /// Neither side: the proxy sends the write, and the write continues after the client gives up, as behind a gateway
+    /// The proxy sends the write, and the write continues after the client gives up, as behind a gateway
     /// that does not forward a cancellation.
     Neither,
 }

@@ -140,7 +140,7 @@ fn sort_of(request: &Value) -> String {
     format!("{} {}{subresource}", text_of(&request["verb"]), resource(request))
 }
 
-/// One request as a text: `patch towns/status gas -> 200`.
+/// A request as a text: `patch towns/status gas -> 200`.
 pub fn in_words(request: &Value) -> String {
     let (name, code) = (text_of(&request["objectRef"]["name"]), &request["responseStatus"]["code"]);
     format!("{} {name} -> {code}", sort_of(request))

@@ -1,5 +1,5 @@
-//! A tiny HTTPS client: enough to see whether a component is ready and to make the few objects that a
-//! cluster begins with. Everything else goes through kubectl or the caller's own client.
+//! A minimal HTTPS client: it probes components and creates the few initial objects of a cluster. Other requests use
+//! kubectl or the client of the caller.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
 use crate::error::Error;
 use crate::pki;
 
-/// A client that trusts one cluster's authority and is its admin.
+/// A client with the admin certificate of one cluster. It trusts only the authority of that cluster.
 pub(crate) struct Client {
     agent: Agent,
 }
@@ -32,19 +32,19 @@ impl Client {
             .tls_config(tls)
             .proxy(None)
             .http_status_as_error(false)
-            // A connection kept from before a restart would fail once.
+            // An idle connection from before a restart of the server would fail.
             .max_idle_connections(0)
             .timeout_global(Some(Duration::from_secs(5)))
             .build();
         Ok(Self { agent: config.into() })
     }
 
-    /// Whether a GET is answered with 200.
+    /// Whether the answer to a GET is 200.
     pub(crate) fn answers(&self, url: &str) -> bool {
         self.agent.get(url).call().is_ok_and(|answer| answer.status() == 200)
     }
 
-    /// Creates an object; one that is there already is left as it is.
+    /// Creates an object. An existing object stays as it is.
     pub(crate) fn create(&self, url: &str, object: &Value) -> Result<(), Error> {
         let request = self.agent.post(url).content_type("application/json");
         let mut answer =
@@ -58,7 +58,7 @@ impl Client {
         }
     }
 
-    /// Makes the default storage class, whose volumes the controller manager itself provides.
+    /// Creates the default storage class. The controller manager itself provides its volumes.
     pub(crate) fn create_storage_class(&self, server: &str) -> Result<(), Error> {
         let class = json!({
             "apiVersion": "storage.k8s.io/v1",
@@ -74,7 +74,7 @@ impl Client {
         self.create(&format!("{server}/apis/storage.k8s.io/v1/storageclasses"), &class)
     }
 
-    /// Whether a node says that it is ready.
+    /// Whether the node reports ready.
     pub(crate) fn node_is_ready(&self, server: &str, name: &str) -> bool {
         let answer = self.agent.get(format!("{server}/api/v1/nodes/{name}")).call();
         let text = answer.ok().and_then(|mut answer| answer.body_mut().read_to_string().ok());
@@ -87,7 +87,7 @@ impl Client {
                 .any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
     }
 
-    /// Whether pods can be made in the namespace `default`: it has its service account.
+    /// Whether the namespace `default` accepts pods: it then has its service account.
     pub(crate) fn default_namespace_is_ready(&self, server: &str) -> bool {
         self.answers(&format!("{server}/api/v1/namespaces/default/serviceaccounts/default"))
     }

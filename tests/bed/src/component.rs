@@ -1,4 +1,4 @@
-//! The components of a cluster: their names, how each is started, and how one sees that it is ready.
+//! The components of a cluster: their names, their start, and their readiness.
 
 use std::fmt;
 use std::os::unix::net::UnixStream;
@@ -17,16 +17,16 @@ pub enum Component {
     ControllerManager,
     /// kube-scheduler; only with a node.
     Scheduler,
-    /// containerd; only with a node. Containers live on without it.
+    /// containerd; only with a node. Containers continue to run without it.
     Containerd,
-    /// The kubelet; only with a node. Containers live on without it.
+    /// The kubelet; only with a node. Containers continue to run without it.
     Kubelet,
     /// kube-proxy; only with a node.
     Proxy,
 }
 
 impl Component {
-    /// All of them, in the order in which a cluster starts them.
+    /// The components, in the order of their start.
     pub const ALL: [Self; 7] = [
         Self::Etcd,
         Self::ApiServer,
@@ -55,7 +55,7 @@ impl Component {
         Self::ALL.into_iter().find(|component| component.program() == program)
     }
 
-    /// Where its log lies in the home of a cluster.
+    /// The path of its log in the home of a cluster.
     pub(crate) fn log(self, home: &Path) -> PathBuf {
         home.join("logs").join(format!("{}.log", self.program()))
     }
@@ -67,12 +67,12 @@ impl fmt::Display for Component {
     }
 }
 
-/// What a component answers to once it is ready.
+/// The sign of a component that it is ready.
 #[derive(Debug, Clone)]
 pub(crate) enum Sign {
-    /// A GET of this URL says 200.
+    /// The answer to a GET of this URL is 200.
     Answers(String),
-    /// Somebody listens on this socket.
+    /// A process listens on this socket.
     Listens(PathBuf),
 }
 
@@ -85,11 +85,11 @@ impl Sign {
     }
 }
 
-/// How one component is started.
+/// The start of one component.
 #[derive(Debug, Clone)]
 pub(crate) struct Launch {
     pub(crate) component: Component,
-    /// Its program, behind whatever must be run before it in the same process.
+    /// The program, after the commands that run before it in the same process.
     pub(crate) command: Vec<String>,
     pub(crate) ready: Sign,
 }

@@ -1,8 +1,8 @@
 //! A control plane without a node, for tests: etcd, API server and controller manager on free loopback ports.
 //!
-//! It needs no root, starts in about three seconds, and any number can run side by side. There is no
-//! kubelet and no scheduler: a test plays the part of the pods. It ends with the value, and with the process
-//! even if that is killed; what a killed one leaves on disk the next start removes.
+//! The control plane needs no root and starts in about three seconds. Several can run at the same time. There is no
+//! kubelet and no scheduler: a test plays the pods. The control plane ends when the value is dropped, and when the
+//! process is killed. The next start removes the files of a killed one.
 
 use std::borrow::Borrow;
 use std::path::{Path, PathBuf};
@@ -21,9 +21,9 @@ use crate::proc::LOOK;
 use crate::programs::Programs;
 use crate::servers::{self, Ports, Seat};
 
-/// A running control plane. Dropping it ends its processes and removes its directory.
+/// A running control plane. The drop of the value ends its processes and removes its directory.
 pub struct ControlPlane {
-    // Dropped by `drop` in this order.
+    // The function `drop` drops these fields in this order.
     crew: Option<Crew>,
     home: Option<Home>,
     directory: PathBuf,
@@ -36,7 +36,7 @@ pub struct ControlPlane {
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
 impl ControlPlane {
-    /// Starts one and waits until it is ready to be used. Builds the programs first if they are missing.
+    /// Starts a control plane and waits until it is ready. Builds missing programs first.
     pub fn start(options: impl Borrow<Options>) -> Result<Self, Error> {
         let options = options.borrow();
         let programs = Programs::ensure_control_plane()?;
@@ -57,7 +57,7 @@ impl ControlPlane {
             directory,
             programs,
         };
-        // If it fails half-way, `drop` tidies up.
+        // If a step fails, `drop` removes the rest.
         control_plane.bring_up(ports, options)?;
         Ok(control_plane)
     }
@@ -69,7 +69,7 @@ impl ControlPlane {
         pki::control_plane(directory, &names, &self.url, &self.url)?;
         let seat = Seat { bin: self.programs.directory(), home: directory, ports, advertise: None };
         let crew = self.crew.insert(Crew::new(directory)?);
-        // The API server waits for etcd by itself.
+        // The API server itself waits for etcd.
         crew.launch(seat.etcd())?;
         crew.launch(seat.api_server(&options.api_server_args))?;
         crew.await_ready(Component::Etcd)?;
@@ -95,27 +95,27 @@ impl ControlPlane {
         &self.url
     }
 
-    /// A kubeconfig of the cluster's admin.
+    /// A kubeconfig of the admin of the cluster.
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
     }
 
-    /// Every request that the API server has answered, a JSON object each line.
+    /// The audit log: each request that the API server answered, as one JSON object per line.
     pub fn audit_log(&self) -> &Path {
         &self.audit_log
     }
 
-    /// A component's log.
+    /// The path of the log of a component.
     pub fn logs(&self, component: Component) -> PathBuf {
         component.log(&self.directory)
     }
 
-    /// The directory of everything that belongs to it.
+    /// The directory with all files of the control plane.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// The bed's kubectl, pointed at this control plane.
+    /// The kubectl of the bed, with the kubeconfig of this control plane.
     pub fn kubectl(&self) -> Command {
         let mut command = Command::new(self.programs.path("kubectl"));
         command.env("KUBECONFIG", &self.kubeconfig);
@@ -126,7 +126,7 @@ impl ControlPlane {
         self.crew.as_ref().ok_or_else(|| Error::State("the control plane has ended".into()))
     }
 
-    /// The process of a component, if it runs.
+    /// The process id of a component that runs.
     pub fn pid(&self, component: Component) -> Option<i32> {
         self.crew().ok()?.running(component).map(nix::unistd::Pid::as_raw)
     }
@@ -136,7 +136,7 @@ impl ControlPlane {
         self.crew()?.kill(component)
     }
 
-    /// Asks a component to end (SIGTERM) and waits for it.
+    /// Terminates a component (SIGTERM) and waits for its end.
     pub fn stop(&self, component: Component) -> Result<(), Error> {
         self.crew()?.stop(component)
     }
@@ -146,12 +146,12 @@ impl ControlPlane {
         self.crew()?.freeze(component)
     }
 
-    /// Lets a frozen component go on (SIGCONT).
+    /// Resumes a frozen component (SIGCONT).
     pub fn thaw(&self, component: Component) -> Result<(), Error> {
         self.crew()?.thaw(component)
     }
 
-    /// Starts a component anew, ending it first if it runs, and waits until it is ready.
+    /// Starts a component again, and waits until it is ready. A running component is stopped first.
     pub fn restart(&self, component: Component) -> Result<(), Error> {
         self.crew()?.restart(component)
     }
@@ -170,9 +170,9 @@ impl Drop for ControlPlane {
     }
 }
 
-/// What to put before the controller manager's command line, so that the directories that it makes for
-/// volumes, always in `/tmp/hostpath_pv`, are its own and end with it. Where a mount namespace cannot be had it
-/// runs without, and those (empty) directories stay.
+/// The command before the controller manager's command line. The command creates a mount namespace, so that the volume
+/// directories below `/tmp/hostpath_pv` are private and end with the process. Without the permission for a mount
+/// namespace the controller manager runs without one, and the (empty) directories remain.
 fn private_volumes() -> Vec<String> {
     let script = "mkdir -p /tmp/hostpath_pv && mount -t tmpfs none /tmp/hostpath_pv && exec \"$@\"";
     let mut prefix = vec!["unshare".to_owned(), "--mount".to_owned()];
@@ -180,7 +180,7 @@ fn private_volumes() -> Vec<String> {
         prefix.push("--map-root-user".to_owned());
     }
     prefix.extend(["sh", "-c", script, "sh"].map(str::to_owned));
-    // The kernel forgets who to die with when a process gains rights in a new user namespace.
+    // The kernel clears the parent-death signal when a process gains capabilities in a new user namespace.
     let bound = ["setpriv", "--pdeathsig", "KILL", "--"].map(str::to_owned);
     let mut trial = Command::new("unshare");
     trial.args(&prefix[1..]).arg("true").stdout(Stdio::null()).stderr(Stdio::null());

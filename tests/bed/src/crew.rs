@@ -1,7 +1,7 @@
-//! The running components of one cluster: spawning, watching, signalling and waiting for them.
+//! The running components of one cluster: start, watch, signal and wait.
 //!
-//! Every child is told by the kernel to die when its parent dies (`setpriv --pdeathsig`). The kernel's idea of
-//! the parent is the *thread* that spawned, so one thread does nothing but spawn, and lives as long as the crew.
+//! The kernel kills every child after the end of its parent (`setpriv --pdeathsig`). For the kernel the parent is the
+//! *thread* that spawned the child. Therefore a permanent thread spawns all children.
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
@@ -22,9 +22,9 @@ use crate::component::{Component, Launch};
 use crate::error::{Doing, Error, tail};
 use crate::proc::{LOOK, is_stopped};
 
-/// How long a component may take to become ready. A loaded machine with one core makes it in a tenth.
+/// The timeout until a component is ready. A loaded machine with one core needs a tenth of it.
 const READY: Duration = Duration::from_secs(90);
-/// How long a component may take to end after SIGTERM. The API server lets requests finish for 60 s.
+/// The timeout until a component ends after SIGTERM. The API server gives requests 60 s to finish.
 const STOPPED: Duration = Duration::from_secs(90);
 
 struct Post {
@@ -34,7 +34,7 @@ struct Post {
 }
 
 impl Post {
-    /// Looks whether it has ended, which also reaps it.
+    /// Checks whether the process has ended, and reaps it.
     fn look(&mut self) -> Option<ExitStatus> {
         if self.exit.is_none() {
             self.exit = self.child.try_wait().ok().flatten();
@@ -47,7 +47,7 @@ impl Post {
     }
 
     fn signal(&mut self, signal: Signal) {
-        // Not yet reaped, so the number is still its own.
+        // The process is not reaped yet, so that the id still belongs to it.
         if self.look().is_none() {
             let _ = kill(self.pid(), signal);
         }
@@ -111,7 +111,7 @@ impl Crew {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--"]).args(&launch.command);
         command.current_dir(&self.home).stdin(Stdio::null()).stdout(output).stderr(errors);
-        // They live for minutes: memory is cheaper than the time that Go takes to save it.
+        // The components live for minutes: memory is cheaper than the time of the Go garbage collector.
         command.env("GOGC", "300");
         let mut posts = self.posts();
         let child = self.spawn(command).doing(|| format!("starting {component}"))?;
@@ -119,7 +119,7 @@ impl Crew {
         Ok(())
     }
 
-    /// Waits until a component that was launched is ready.
+    /// Waits until a launched component is ready.
     pub(crate) fn await_ready(&self, component: Component) -> Result<(), Error> {
         let deadline = Instant::now() + READY;
         loop {
@@ -169,32 +169,32 @@ impl Crew {
         Ok(())
     }
 
-    /// The process of a component, if it runs.
+    /// The process of a component that runs.
     pub(crate) fn running(&self, component: Component) -> Option<Pid> {
         let mut posts = self.posts();
         let post = posts.get_mut(&component)?;
         post.look().is_none().then(|| post.pid())
     }
 
-    /// Each component with whether and how it has ended.
+    /// Each component, with its exit status if it has ended.
     pub(crate) fn roll(&self) -> Vec<(Component, Option<ExitStatus>)> {
         self.posts().iter_mut().map(|(component, post)| (*component, post.look())).collect()
     }
 
-    /// SIGKILL, and waits for the end.
+    /// Sends SIGKILL, and waits for the end.
     pub(crate) fn kill(&self, component: Component) -> Result<(), Error> {
         self.signal(component, Signal::SIGKILL)?;
         self.await_end(component, STOPPED)
     }
 
-    /// SIGTERM, and waits for the end.
+    /// Sends SIGTERM, and waits for the end.
     pub(crate) fn stop(&self, component: Component) -> Result<(), Error> {
         self.thaw(component)?;
         self.signal(component, Signal::SIGTERM)?;
         self.await_end(component, STOPPED)
     }
 
-    /// SIGSTOP, and waits until every thread is stopped: the component keeps its connections and answers nothing.
+    /// Sends SIGSTOP, and waits until every thread is stopped: the component keeps its connections and answers nothing.
     pub(crate) fn freeze(&self, component: Component) -> Result<(), Error> {
         self.signal(component, Signal::SIGSTOP)?;
         let deadline = Instant::now() + STOPPED;
@@ -210,20 +210,20 @@ impl Crew {
         Err(Error::State(format!("{component} does not run")))
     }
 
-    /// SIGCONT.
+    /// Sends SIGCONT.
     pub(crate) fn thaw(&self, component: Component) -> Result<(), Error> {
         self.signal(component, Signal::SIGCONT)
     }
 
-    /// Stops it if it runs, starts it as it was started, and waits until it is ready.
+    /// Stops a running component, starts it with the same command, and waits until it is ready.
     pub(crate) fn restart(&self, component: Component) -> Result<(), Error> {
         self.stop(component)?;
         let launch = self.posts().get(&component).map(|post| post.launch.clone());
         launch.map_or(Ok(()), |launch| self.start(launch))
     }
 
-    /// Reaps what has ended: the crew's own first, then orphans that were left to this process if it is the
-    /// first of its pid namespace. Nothing is spawned meanwhile, so no process still being born is reaped.
+    /// Reaps ended processes: the components first, then orphans, which this process inherits as the first of its pid
+    /// namespace. The function holds the lock, so that no new process is reaped before it is registered.
     pub(crate) fn reap(&self) {
         use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
         let mut posts = self.posts();
@@ -236,7 +236,7 @@ impl Crew {
             else {
                 return;
             };
-            // One of ours that ended just now is looked at in the next round.
+            // A component that ended just now is reaped in the next round.
             if posts.values().all(|post| post.exit.is_some() || post.pid() != ended) {
                 let _ = waitpid(ended, None);
             }
@@ -261,7 +261,7 @@ impl Drop for Crew {
     }
 }
 
-/// An exit status in a word or two.
+/// A short text for an exit status.
 pub(crate) fn in_words(exit: ExitStatus) -> String {
     match (exit.code(), exit.signal()) {
         (Some(code), _) => format!("exited {code}"),

@@ -1,49 +1,49 @@
-//! What can go wrong, in words that say what to do or where to look.
+//! The errors of the bed. Each message names the remedy or the log.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// A failure of the bed. Each message stands on its own: it names the thing that failed and, where a
-/// program said why, the end of what it said.
+/// An error of the bed. Each message is complete: it names the failed operation and, for a program, the end of its
+/// output.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The machine lacks something that the bed cannot bring along.
+    /// The machine lacks something that the bed cannot provide.
     #[error("{0}")]
     Impossible(String),
-    /// The operating system refused something.
+    /// An operation of the operating system failed.
     #[error("{doing}: {source}")]
     Io {
-        /// What was being done.
+        /// The operation.
         doing: String,
-        /// Why it failed.
+        /// The cause.
         source: io::Error,
     },
-    /// A program that should do its work and exit 0 did not.
+    /// A program did not exit with 0.
     #[error("{program} failed ({how}){}", heading(said))]
     Program {
-        /// Its name.
+        /// The name of the program.
         program: String,
         /// Its exit status in words.
         how: String,
-        /// The end of what it said.
+        /// The end of its output.
         said: String,
     },
     /// A component of the cluster did not become ready.
     #[error("{component} did not become ready: {why}; see {}{}", log.display(), heading(said))]
     NotReady {
-        /// The component's name.
+        /// The name of the component.
         component: String,
-        /// Whether it exited or ran out of time.
+        /// The reason: an exit or a timeout.
         why: String,
-        /// Its whole log.
+        /// The path of its log.
         log: PathBuf,
         /// The end of its log.
         said: String,
     },
-    /// The API server answered something else than asked for.
+    /// The API server gave an unexpected answer.
     #[error("the API server: {0}")]
     Api(String),
-    /// What was asked for makes no sense in the present state.
+    /// The request is not valid in the present state.
     #[error("{0}")]
     State(String),
 }
@@ -52,7 +52,7 @@ fn heading(said: &str) -> String {
     if said.is_empty() { String::new() } else { format!("; the end of what it said:\n{said}") }
 }
 
-/// Adds what was being done to an error of the operating system.
+/// Adds the operation to an error of the operating system.
 pub(crate) trait Doing<T> {
     fn doing(self, what: impl FnOnce() -> String) -> Result<T, Error>;
 }
@@ -63,7 +63,7 @@ impl<T, E: Into<io::Error>> Doing<T> for Result<T, E> {
     }
 }
 
-/// The last lines of a log: enough to see why its writer failed.
+/// The last lines of a log, for the message of an error.
 pub(crate) fn tail(path: &Path) -> String {
     let text = std::fs::read(path).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);

@@ -1,9 +1,9 @@
-//! The directory of one running thing (a control plane or a node cluster), and who owns it.
+//! The directory of a control plane or a node cluster, and its owner.
 //!
-//! All of them lie side by side in one base directory of the user. A home belongs to whoever holds the
-//! lock on its `owner` file; the kernel drops that lock when the holder dies, however it dies, so a home
-//! whose lock can be had is a dead one's and may be swept. Making and sweeping happen under a lock on the
-//! base directory itself, which leaves no lock file behind.
+//! The homes are in one base directory of the user. The owner of a home holds the lock on its `owner` file. The kernel
+//! releases that lock at the end of the owner, even after a kill. A home with a free lock therefore has no owner, and
+//! can be removed. Homes are created and removed under a lock on the base directory itself, so that no lock file
+//! remains.
 
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -14,15 +14,15 @@ use nix::sys::signal::{Signal, kill};
 use crate::error::{Doing, Error};
 use crate::proc;
 
-/// Where homes lie: `$TOWN_BED_STATE`, or `/var/tmp/town-bed-UID`. Short, because Unix socket paths are;
-/// not below `/tmp`, because the controller manager gets a `/tmp` of its own.
+/// The base directory: `$TOWN_BED_STATE`, or `/var/tmp/town-bed-UID`. The path is short, because paths of Unix sockets
+/// are limited. The path is not below `/tmp`, because the controller manager has a private `/tmp`.
 pub fn base() -> PathBuf {
     std::env::var_os("TOWN_BED_STATE")
         .filter(|v| !v.is_empty())
         .map_or_else(|| PathBuf::from(format!("/var/tmp/town-bed-{}", nix::unistd::getuid())), PathBuf::from)
 }
 
-/// The base directory, locked: nobody else makes or sweeps homes meanwhile.
+/// The locked base directory: no other process creates or removes homes meanwhile.
 pub(crate) struct Base {
     path: PathBuf,
     _lock: File,
@@ -44,7 +44,7 @@ impl Base {
                 let path = path.display();
                 return Err(Error::State(format!("{path} belongs to another user; set TOWN_BED_STATE")));
             }
-            // The one before us may have removed the directory that we then locked.
+            // The previous holder of the lock may have removed the directory.
             if fs::metadata(&path).is_ok_and(|now| now.ino() == held.ino()) {
                 return Ok(Self { path, _lock: lock });
             }
@@ -55,7 +55,7 @@ impl Base {
         &self.path
     }
 
-    /// Makes a home and takes it. An old one of that name must be gone.
+    /// Creates a home and locks it. The function fails for an existing name.
     pub(crate) fn claim(&self, name: &str) -> Result<Home, Error> {
         let path = self.path.join(name);
         DirBuilder::new().mode(0o700).create(&path).doing(|| format!("making {}", path.display()))?;
@@ -65,7 +65,7 @@ impl Base {
         Ok(Home { path, owner })
     }
 
-    /// Removes every home beginning with `prefix` whose owner is dead, and what still runs from it.
+    /// Removes every home with this `prefix` whose owner is dead, and ends its processes.
     pub(crate) fn sweep(&self, prefix: &str) -> Result<(), Error> {
         let entries = fs::read_dir(&self.path).doing(|| format!("listing {}", self.path.display()))?;
         for entry in entries.flatten() {
@@ -77,7 +77,7 @@ impl Base {
         Ok(())
     }
 
-    /// Removes the base directory if nothing is left in it, and with it the mount point of volumes.
+    /// Removes the base directory if it is empty, and the mount point of volumes.
     pub(crate) fn leave(self) {
         if fs::remove_dir(&self.path).is_ok() {
             let _ = fs::remove_dir("/tmp/hostpath_pv");
@@ -85,19 +85,19 @@ impl Base {
     }
 }
 
-/// Whether somebody alive holds this home.
+/// Whether a live process holds this home.
 pub(crate) fn owned(home: &Path) -> bool {
     File::open(home.join("owner")).is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
 }
 
-/// Ends every process that runs from this home, then removes the home.
+/// Ends every process of this home, then removes the home.
 pub(crate) fn remove(home: &Path) -> Result<(), Error> {
     for process in proc::running_from(home) {
         let _ = kill(process, Signal::SIGKILL);
     }
     match fs::remove_dir_all(home) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            // A dying process may still have been writing.
+            // A dying process may have written until now.
             proc::await_none(home);
             fs::remove_dir_all(home).doing(|| format!("removing {}", home.display()))
         }
@@ -105,7 +105,7 @@ pub(crate) fn remove(home: &Path) -> Result<(), Error> {
     }
 }
 
-/// A home that this process owns, for as long as this value lives.
+/// A home that this process owns until the drop of the value.
 #[derive(Debug)]
 pub(crate) struct Home {
     path: PathBuf,
@@ -117,13 +117,13 @@ impl Home {
         &self.path
     }
 
-    /// The lock, for another process to hold: it is let go when its last holder is gone.
+    /// A copy of the lock for another process. The lock is released after its last holder ends.
     pub(crate) fn owner(&self) -> Result<File, Error> {
         self.owner.try_clone().doing(|| format!("sharing the lock on {}", self.path.display()))
     }
 }
 
-/// Whether a home is to be left for a look after a failed test.
+/// Whether the home is kept for an analysis after a failed test.
 pub(crate) fn to_be_kept(home: &Path) -> bool {
     if !std::thread::panicking() {
         return false;

@@ -1,8 +1,8 @@
 //! The test bed: real Kubernetes control planes and a real node, built from source and started in seconds.
 //!
-//! [`ControlPlane`] is etcd, API server and controller manager for a test that plays the pods itself; it needs
-//! no root. [`NodeCluster`] adds scheduler, kubelet, containerd and kube-proxy, so that pods really run; it needs
-//! root, and [`node_possible`] says whether this machine allows it. The programs are built once per machine by [`Programs`].
+//! [`ControlPlane`] is etcd, API server and controller manager for a test that plays the pods itself; it needs no root.
+//! [`NodeCluster`] adds scheduler, kubelet, containerd and kube-proxy, so that pods really run. It needs root, and
+//! [`node_possible`] tells whether this machine supports it. [`Programs`] builds the programs once per machine.
 
 mod api;
 mod component;
@@ -26,7 +26,7 @@ pub use options::Options;
 pub use proc::is_stopped;
 pub use programs::Programs;
 
-/// The hidden commands that a node starts itself with; for the `bed` program alone.
+/// The hidden commands with which a node starts itself; for the `bed` program only.
 #[doc(hidden)]
 pub mod first_process {
     pub use crate::node::{init, launch};

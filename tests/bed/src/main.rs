@@ -19,27 +19,27 @@ struct Line {
 
 #[derive(Args)]
 struct Named {
-    /// Which cluster, if there are several.
+    /// The name of the cluster, if there are several.
     #[arg(long, default_value = "town")]
     name: String,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// Build the programs of a cluster, if that has not been done (about 6 minutes on two cores).
+    /// Build the programs of a cluster, if they are missing (about 6 minutes on two cores).
     Build,
-    /// Print where a program of the cluster lies, building it if needed.
+    /// Print the path of a program of the cluster; build it if it is missing.
     Path {
-        /// Its name, such as kubectl or helm.
+        /// The name, such as kubectl or helm.
         program: String,
     },
-    /// Start a cluster with a node, or find it running, and print how to use it.
+    /// Start a cluster with a node, unless it runs, and print how to use it.
     Up(Named),
-    /// End a cluster and remove everything of it.
+    /// End a cluster and remove all its files.
     Down(Named),
-    /// Show whether a cluster runs, and its components.
+    /// Show whether a cluster and its components run.
     Status(Named),
-    /// Show the logs of a cluster: the end of each, or all of one.
+    /// Show the logs of a cluster: the end of each, or one complete log.
     Logs {
         #[command(flatten)]
         cluster: Named,
@@ -53,16 +53,16 @@ enum Command {
         /// The archive.
         file: PathBuf,
     },
-    /// Say whether this machine can have a node, or in one line why not.
+    /// Print whether this machine can have a node, with the reason if not.
     CanNode,
     /// Run kubectl on a cluster, or on that of KUBECONFIG if it is set.
     Kubectl(Pass),
     /// Run helm on a cluster, or on that of KUBECONFIG if it is set.
     Helm(Pass),
-    /// Start a control plane, print its directory, and hold it until the end of standard input.
+    /// Start a control plane, print its directory, and keep it until the end of standard input.
     #[command(hide = true)]
     Hold {
-        /// With a node.
+        /// Start a node, too.
         #[arg(long)]
         node: bool,
     },
@@ -76,7 +76,7 @@ enum Command {
 struct Pass {
     #[command(flatten)]
     cluster: Named,
-    /// What to pass on, behind --.
+    /// The arguments of the command, after --.
     #[arg(last = true)]
     arguments: Vec<String>,
 }
@@ -146,12 +146,12 @@ fn status(name: &str) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints a line; nobody reading any more, as behind `| head`, is no failure.
+/// Prints a line. A closed pipe, as with `| head`, is not an error.
 fn show(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
-/// Works on the directory alone, so that it also shows why a cluster ended.
+/// The function reads only the directory, so that it also works for a cluster that has ended.
 fn logs(name: &str, component: Option<&str>) -> Result<(), Error> {
     let directory = NodeCluster::directory_of(name)?.join("logs");
     let unreadable = |source| Error::Io { doing: format!("reading {}", directory.display()), source };
@@ -177,7 +177,7 @@ fn pass_on(program: &str, pass: &Pass) -> Result<ExitCode, Error> {
         let cluster = NodeCluster::attach(&pass.cluster.name)?;
         if program == "helm" { cluster.helm() } else { cluster.kubectl() }
     };
-    // Returns only if it could not become that program.
+    // The call returns only on failure.
     let source = command.args(&pass.arguments).exec();
     Err(Error::Io { doing: format!("running {program}"), source })
 }

@@ -1,7 +1,8 @@
-//! A cluster with a real node: control plane, scheduler, kubelet, containerd and kube-proxy in namespaces of
-//! their own, under a first process whose end is the end of all of it.
+//! A cluster with a real node: control plane, scheduler, kubelet, containerd and kube-proxy in their own namespaces.
+//! The end of their first process ends all of them.
 //!
-//! Two kinds: one that stays until it is taken down (`bed up`), and one that belongs to a test and ends with it.
+//! There are two kinds of clusters: one that runs until `bed down` (`bed up`), and one that belongs to a test and ends
+//! with it.
 
 mod cgroups;
 mod config;
@@ -42,22 +43,22 @@ pub use possible::node_possible;
 use plan::Plan;
 use start::Bound;
 
-/// How long a cluster may take from nothing to a ready node. Three to five seconds are usual.
+/// The timeout until the node is ready. The usual time is three to five seconds.
 const READY: Duration = Duration::from_mins(4);
 
 /// A process of a pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Process {
-    /// Its number on the machine.
+    /// The process id on the machine.
     pub pid: i32,
-    /// Its arguments, separated by spaces.
+    /// The arguments, separated by spaces.
     pub cmdline: String,
     /// The UID of its pod.
     pub pod_uid: String,
 }
 
-/// A cluster with a node. One from [`NodeCluster::start`] ends when it is dropped, and with this process
-/// however that ends; one from [`NodeCluster::up`] or [`NodeCluster::attach`] stays until [`NodeCluster::down`].
+/// A cluster with a node. A cluster from [`NodeCluster::start`] ends at the drop of the value, and at any end of this
+/// process. A cluster from [`NodeCluster::up`] or [`NodeCluster::attach`] runs until [`NodeCluster::down`].
 pub struct NodeCluster {
     directory: PathBuf,
     plan: Plan,
@@ -70,7 +71,7 @@ pub struct NodeCluster {
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
 impl NodeCluster {
-    /// Starts one that belongs to this process and waits until its node is ready.
+    /// Starts a cluster that belongs to this process, and waits until its node is ready.
     pub fn start(options: impl Borrow<Options>) -> Result<Self, Error> {
         let options = options.borrow();
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -78,8 +79,8 @@ impl NodeCluster {
         Self::make(&name, options, true, &mut |_| ()).map(|(cluster, _)| cluster)
     }
 
-    /// Starts one that stays, or finds it running; waits until its node is ready, and says meanwhile what is
-    /// happening. Tells whether it was running already.
+    /// Starts a permanent cluster, unless it runs, and waits until its node is ready. Calls `say` with the progress.
+    /// Returns whether the cluster was already running.
     pub fn up(options: &Options, say: &mut dyn FnMut(&str)) -> Result<(Self, bool), Error> {
         Self::make(&home_name(&options.name)?, options, false, say)
     }
@@ -102,7 +103,7 @@ impl NodeCluster {
         possible::check()?;
         let (programs, busybox) = (Programs::ensure()?, image::busybox()?);
         let executable = start::executable()?;
-        // Building may have taken minutes, in which somebody else may have started it.
+        // The build can take minutes. Another process can start the cluster meanwhile.
         let base = Base::lock()?;
         if home::owned(&directory) {
             drop(base);
@@ -140,7 +141,7 @@ impl NodeCluster {
         Err(Error::State(format!("the cluster {name:?} {missing}; start it with: bed up --name {name}")))
     }
 
-    /// Where the cluster of this name has, or would have, everything that belongs to it.
+    /// The directory for all files of the cluster of this name.
     pub fn directory_of(name: &str) -> Result<PathBuf, Error> {
         Ok(home::base().join(home_name(name)?))
     }
@@ -185,12 +186,12 @@ impl NodeCluster {
         }
     }
 
-    /// What the cluster is doing: `ready`, a step of its start, or `failed: ...`.
+    /// The state of the cluster: `ready`, a step of its start, or `failed: ...`.
     pub fn stage(&self) -> String {
         fs::read_to_string(self.directory.join("stage")).unwrap_or_else(|_| "making the node's root".into())
     }
 
-    /// Ends the cluster of this name and removes everything of it. Tells whether there was anything.
+    /// Ends the cluster of this name and removes all its files. Returns whether there was one.
     pub fn down(name: &str) -> Result<bool, Error> {
         let base = Base::lock()?;
         let directory = base.path().join(home_name(name)?);
@@ -200,22 +201,22 @@ impl NodeCluster {
         Ok(there)
     }
 
-    /// `https://127.0.0.1:PORT`, as the machine reaches the API server.
+    /// The address of the API server on the machine: `https://127.0.0.1:PORT`.
     pub fn url(&self) -> String {
         format!("https://127.0.0.1:{}", self.plan.port)
     }
 
-    /// A kubeconfig of the cluster's admin, for use on the machine.
+    /// A kubeconfig of the admin, for use on the machine.
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
     }
 
-    /// Every request that the API server has answered, a JSON object each line.
+    /// The audit log: each request that the API server answered, as one JSON object per line.
     pub fn audit_log(&self) -> &Path {
         &self.audit_log
     }
 
-    /// The directory of everything that belongs to it.
+    /// The directory with all files of the cluster.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
@@ -225,17 +226,17 @@ impl NodeCluster {
         &self.plan.node
     }
 
-    /// A component's log.
+    /// The path of the log of a component.
     pub fn logs(&self, component: Component) -> PathBuf {
         component.log(&self.directory)
     }
 
-    /// The bed's kubectl, pointed at this cluster.
+    /// The kubectl of the bed, with the kubeconfig of this cluster.
     pub fn kubectl(&self) -> Command {
         self.client("kubectl")
     }
 
-    /// The bed's helm, pointed at this cluster.
+    /// The helm of the bed, with the kubeconfig of this cluster.
     pub fn helm(&self) -> Command {
         self.client("helm")
     }
@@ -246,7 +247,7 @@ impl NodeCluster {
         command
     }
 
-    /// The beginning of a command that runs inside of the node, where pods and Services can be reached.
+    /// The prefix of a command that runs inside of the node, where pods and Services are reachable.
     pub fn inside(&self) -> Result<Command, Error> {
         let ended = || Error::State("the cluster has ended".into());
         let first = tidy::first_process(&self.directory).ok_or_else(ended)?;
@@ -260,7 +261,7 @@ impl NodeCluster {
     pub fn load_image(&self, archive: &Path) -> Result<(), Error> {
         let file = File::open(archive).doing(|| format!("opening {}", archive.display()))?;
         let mut command = self.inside()?;
-        // The file itself cannot be seen from inside.
+        // The path of the file does not exist inside of the node.
         command.args(["ctr", "-n", "k8s.io", "images", "import", "-"]).stdin(file);
         let output = command.output().doing(|| "running ctr in the node".into())?;
         if output.status.success() {
@@ -270,7 +271,7 @@ impl NodeCluster {
         Err(Error::Program { program: "ctr images import".into(), how: output.status.to_string(), said })
     }
 
-    /// The processes on the node that belong to pods, sandboxes included.
+    /// The processes of pods on the node, with their sandboxes.
     pub fn processes(&self) -> Vec<Process> {
         let below = format!("/{}/", self.plan.cgroup);
         let of_pod = |pid: Pid| {
@@ -279,14 +280,14 @@ impl NodeCluster {
             let pod_uid = line.split('/').find_map(|part| part.strip_prefix("pod"))?.to_owned();
             let words = proc::arguments(pid);
             let words: Vec<_> = words.iter().map(|word| String::from_utf8_lossy(word)).collect();
-            // One without arguments has ended already.
+            // A process without arguments has already ended.
             let cmdline = words.join(" ");
             (!cmdline.is_empty()).then(|| Process { pid: pid.as_raw(), cmdline, pod_uid })
         };
         proc::all().filter_map(of_pod).collect()
     }
 
-    /// Each component with `running` or how it has ended.
+    /// Each component, with `running` or its exit status.
     pub fn components(&self) -> Result<Vec<(Component, String)>, Error> {
         let text = self.tell("roll")?;
         let lines = text.lines().filter_map(|line| line.split_once(' '));
@@ -312,7 +313,7 @@ impl NodeCluster {
         self.tell(&format!("kill {component}")).map(drop)
     }
 
-    /// Asks a component to end (SIGTERM) and waits for it.
+    /// Terminates a component (SIGTERM) and waits for its end.
     pub fn stop(&self, component: Component) -> Result<(), Error> {
         self.tell(&format!("stop {component}")).map(drop)
     }
@@ -322,12 +323,12 @@ impl NodeCluster {
         self.tell(&format!("freeze {component}")).map(drop)
     }
 
-    /// Lets a frozen component go on (SIGCONT).
+    /// Resumes a frozen component (SIGCONT).
     pub fn thaw(&self, component: Component) -> Result<(), Error> {
         self.tell(&format!("thaw {component}")).map(drop)
     }
 
-    /// Starts a component anew, ending it first if it runs, and waits until it is ready.
+    /// Starts a component again, and waits until it is ready. A running component is stopped first.
     pub fn restart(&self, component: Component) -> Result<(), Error> {
         self.tell(&format!("restart {component}")).map(drop)
     }
@@ -351,7 +352,7 @@ impl Drop for NodeCluster {
 }
 
 fn home_name(name: &str) -> Result<String, Error> {
-    // Short, because the path of a Unix socket below must be.
+    // The length is limited, because paths of Unix sockets are.
     let fine = (1..=40).contains(&name.len()) && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
     if fine {
         Ok(format!("node-{name}"))

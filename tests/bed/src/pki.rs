@@ -1,7 +1,7 @@
-//! The certificates and keys of one cluster, all below its `pki` directory, and kubeconfigs made of them.
+//! The certificates and keys of one cluster, below its `pki` directory, and kubeconfigs with them.
 //!
-//! One authority signs everything but the front proxy's client certificate, which must come from another:
-//! whoever holds that one may say who he is by a header.
+//! One authority signs all certificates except the client certificate of the front proxy. That one needs a separate
+//! authority, because its holder can name any user in a header.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::Write;
@@ -17,7 +17,7 @@ use serde_json::json;
 
 use crate::error::{Doing, Error};
 
-/// Who somebody is to the API server: a user name, and a group that RBAC or the node authorizer knows.
+/// An identity for the API server: a user name, and a group that RBAC or the node authorizer knows.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Identity<'a> {
     pub(crate) user: &'a str,
@@ -30,7 +30,7 @@ pub(crate) const CONTROLLER_MANAGER: Identity<'_> =
 pub(crate) const SCHEDULER: Identity<'_> = Identity { user: "system:kube-scheduler", group: None };
 pub(crate) const PROXY: Identity<'_> = Identity { user: "system:kube-proxy", group: None };
 
-/// A certificate authority and the directory in which it puts what it issues.
+/// A certificate authority and the directory of its certificates.
 pub(crate) struct Authority {
     directory: PathBuf,
     certificate: String,
@@ -47,7 +47,7 @@ fn write(path: &Path, text: &str) -> Result<(), Error> {
 }
 
 impl Authority {
-    /// Makes an authority: `NAME.crt` and `NAME.key`.
+    /// Creates an authority: `NAME.crt` and `NAME.key`.
     pub(crate) fn new(directory: &Path, name: &str) -> Result<Self, Error> {
         DirBuilder::new()
             .recursive(true)
@@ -87,7 +87,7 @@ impl Authority {
         Ok((certificate.pem(), key.serialize_pem()))
     }
 
-    /// A server's certificate for these names and addresses: `NAME.crt` and `NAME.key`.
+    /// Creates a server certificate for these names and addresses: `NAME.crt` and `NAME.key`.
     pub(crate) fn server(&self, name: &str, names: &[String]) -> Result<(), Error> {
         let who = Identity { user: name, group: None };
         let (certificate, key) = self.issue(names, who, &[ExtendedKeyUsagePurpose::ServerAuth])?;
@@ -95,14 +95,14 @@ impl Authority {
         write(&self.directory.join(format!("{name}.key")), &key)
     }
 
-    /// A client's certificate: `NAME.crt` and `NAME.key`.
+    /// Creates a client certificate: `NAME.crt` and `NAME.key`.
     pub(crate) fn client(&self, name: &str, who: Identity<'_>) -> Result<(), Error> {
         let (certificate, key) = self.issue(&[], who, &[ExtendedKeyUsagePurpose::ClientAuth])?;
         write(&self.directory.join(format!("{name}.crt")), &certificate)?;
         write(&self.directory.join(format!("{name}.key")), &key)
     }
 
-    /// A kubeconfig with everything in it, so that it may be copied about.
+    /// Writes a kubeconfig with embedded certificates, so that the file can be copied.
     pub(crate) fn kubeconfig(&self, file: &Path, server: &str, who: Identity<'_>) -> Result<(), Error> {
         let (certificate, key) = self.issue(&[], who, &[ExtendedKeyUsagePurpose::ClientAuth])?;
         let base64 = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
@@ -128,9 +128,9 @@ impl Authority {
     }
 }
 
-/// What every control plane needs, for an API server known by `names`, that answers at `server`: the `pki`
-/// directory, `kubeconfig` for the user and `controller-manager.kubeconfig`, all below `home`.
-/// `inside` is how the components themselves reach the API server.
+/// Creates the files of a control plane below `home`: the `pki` directory, `kubeconfig` for the user and
+/// `controller-manager.kubeconfig`. `names` are the names of the API server, and `server` is its address for the user.
+/// `inside` is its address for the components.
 pub(crate) fn control_plane(
     home: &Path,
     names: &[String],

@@ -1,4 +1,4 @@
-//! Free loopback ports, chosen so that two beds, or a bed and a passing connection, do not meet on one.
+//! Free loopback ports. The choice avoids conflicts between beds, and with outgoing connections.
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
@@ -6,11 +6,11 @@ use std::net::{Ipv4Addr, TcpListener};
 use crate::error::{Doing, Error};
 use crate::home::{Base, Home};
 
-/// Below the range from which the kernel takes the ports of outgoing connections, above the well-known ones.
+/// The range is below the kernel's range for outgoing connections, and above the well-known ports.
 const RANGE: std::ops::Range<u16> = 20_000..32_000;
 
-/// Takes `N` ports for a home, which notes them; they are its own until it is removed. The base is locked,
-/// so nobody else chooses meanwhile.
+/// Reserves `N` ports for a home, and records them in it until the removal of the home. The base is locked, so that no
+/// other process reserves ports meanwhile.
 pub(crate) fn take<const N: usize>(base: &Base, home: &Home) -> Result<[u16; N], Error> {
     let taken: Vec<u16> = fs::read_dir(base.path())
         .into_iter()
@@ -19,7 +19,7 @@ pub(crate) fn take<const N: usize>(base: &Base, home: &Home) -> Result<[u16; N],
         .filter_map(|entry| fs::read_to_string(entry.path().join("ports")).ok())
         .flat_map(|text| text.split_whitespace().filter_map(|word| word.parse().ok()).collect::<Vec<_>>())
         .collect();
-    // Different processes begin at different places, in case something else took a port and left it.
+    // Different processes begin at different ports, in case another program used a port shortly before.
     let begin = u16::try_from(std::process::id() % u32::from(RANGE.end - RANGE.start)).unwrap_or(0);
     let mut free = RANGE
         .cycle_from(begin)
@@ -39,7 +39,7 @@ trait CycleFrom {
 }
 
 impl CycleFrom for std::ops::Range<u16> {
-    /// The whole range once, from its `begin`th number on and around.
+    /// The whole range once, from its `begin`th number, with a wrap-around.
     fn cycle_from(self, begin: u16) -> impl Iterator<Item = u16> {
         let middle = self.start + begin;
         (middle..self.end).chain(self.start..middle)

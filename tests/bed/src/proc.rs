@@ -1,4 +1,4 @@
-//! What `/proc` tells about the processes of this machine.
+//! The processes of this machine, from `/proc`.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -7,29 +7,29 @@ use std::time::{Duration, Instant};
 
 use nix::unistd::Pid;
 
-/// How often a condition is looked at while it is awaited.
+/// The interval between two polls of a condition.
 pub(crate) const LOOK: Duration = Duration::from_millis(10);
 
-/// Every process id there is.
+/// All process ids.
 pub(crate) fn all() -> impl Iterator<Item = Pid> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).map(Pid::from_raw)
 }
 
-/// The arguments of a process; empty for a zombie, a kernel thread or one that is gone.
+/// The arguments of a process; empty for a zombie, a kernel thread or a process that is gone.
 pub(crate) fn arguments(process: Pid) -> Vec<Vec<u8>> {
     let line = fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
     line.split(|byte| *byte == 0).filter(|argument| !argument.is_empty()).map(<[u8]>::to_vec).collect()
 }
 
-/// The processes, other than this one, that run for the thing with this home: a node's first process and its
-/// launcher, or a control plane's servers. Others that merely name the home, such as a user's kubectl or a
-/// `tail` of a log, are none of ours to end.
+/// The processes of the cluster with this home, without this process: the first process of a node and its launcher, or
+/// the servers of a control plane. Other processes that name the home, such as a user's kubectl or a `tail` of a log,
+/// must not be ended.
 pub(crate) fn running_from(home: &Path) -> Vec<Pid> {
     let needle = home.as_os_str().as_bytes();
     let mentions = |argument: &Vec<u8>| {
         argument.windows(needle.len()).enumerate().any(|(at, window)| {
-            // `.../town` is not mentioned by `.../town2`.
+            // `.../town2` does not name `.../town`.
             window == needle && matches!(argument.get(at + needle.len()), None | Some(b'/'))
         })
     };
@@ -45,7 +45,7 @@ pub(crate) fn running_from(home: &Path) -> Vec<Pid> {
     all().filter(|process| *process != Pid::this() && ours(process)).collect()
 }
 
-/// Waits, within reason, until nothing runs from a home any more.
+/// Waits, with a timeout, until no process of a home is left.
 pub(crate) fn await_none(home: &Path) {
     let deadline = Instant::now() + Duration::from_secs(10);
     while !running_from(home).is_empty() && Instant::now() < deadline {
@@ -62,11 +62,11 @@ pub fn is_stopped(process: i32) -> bool {
 
 /// The state of a process or a thread, from its `stat` file.
 fn state(stat: &Path) -> Option<char> {
-    // The state follows the name, which is in parentheses and may hold anything.
+    // The state follows the name, which is in parentheses and can contain any character.
     fs::read_to_string(stat).ok()?.rsplit_once(") ")?.1.chars().next()
 }
 
-/// Whether a process has ended, be it reaped or not.
+/// Whether a process has ended; it may be a zombie.
 pub(crate) fn is_gone(process: Pid) -> bool {
     state(Path::new(&format!("/proc/{process}/stat"))).is_none_or(|state| matches!(state, 'Z' | 'X'))
 }

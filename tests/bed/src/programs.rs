@@ -1,9 +1,9 @@
-//! The programs of a cluster: which there are, where they are kept, and that they are built.
+//! The programs of a cluster: their list, their directory, and their build.
 //!
-//! The Go module beside this crate (`go.mod`, `go.sum`) names and pins their sources. Built programs are
-//! kept in `${XDG_CACHE_HOME:-~/.cache}/town-operator/bed/HASH/bin`, where HASH is of the two files and of the
-//! recipe below, so that nothing is built twice and nothing stale is ever used. A program in there is whole:
-//! it is built elsewhere and renamed into place.
+//! The Go module beside this crate (`go.mod`, `go.sum`) names and pins their sources. The directory of built programs
+//! is `${XDG_CACHE_HOME:-~/.cache}/town-operator/bed/HASH/bin`. HASH is the hash of the two files and of the recipes
+//! below, so that no program is built twice and no stale program is used. Each program in it is complete: the build
+//! happens elsewhere, and a rename puts the program into place.
 
 mod build;
 mod prerequisites;
@@ -18,21 +18,21 @@ use crate::error::Error;
 
 pub(crate) use prerequisites::{install, on_path};
 
-/// Where a machine's own programs lie, administrators' too.
+/// The directories of the machine's programs, including those for administrators.
 pub(crate) const EXECUTABLE_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 const GO_MOD: &str = include_str!("../go.mod");
 const GO_SUM: &str = include_str!("../go.sum");
 
-/// How one program is made.
+/// The build of one program.
 #[derive(Debug, Clone, Copy)]
 struct Recipe {
     name: &'static str,
     package: &'static str,
-    /// The module whose version is linked in, and the variables that take it.
+    /// The module that provides the version, and the linker variables that receive it.
     versioned_by: &'static str,
     variables: &'static [&'static str],
-    /// Whether C code is linked in: only runc needs it, for libseccomp.
+    /// Whether the program links C code: only runc does, for libseccomp.
     cgo: bool,
     /// Whether a control plane without a node needs it.
     without_node: bool,
@@ -58,7 +58,7 @@ const fn containerd(name: &'static str, package: &'static str) -> Recipe {
     }
 }
 
-/// In the order of building: what tests wait for first.
+/// The order of the build: the programs that tests need first.
 const RECIPES: [Recipe; 16] = [
     Recipe { without_node: true, ..other("etcd", "go.etcd.io/etcd/server/v3") },
     kubernetes("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver", true),
@@ -94,18 +94,18 @@ pub struct Programs {
 }
 
 impl Programs {
-    /// Makes sure that every program is there, building what is missing with progress on stderr.
+    /// Builds all missing programs, with progress on stderr.
     pub fn ensure() -> Result<Self, Error> {
         Self::of(|_| true)
     }
 
-    /// The same for those that a control plane without a node needs: etcd, API server, controller manager,
-    /// kubectl. They need only Go.
+    /// Builds the missing programs of a control plane without a node: etcd, API server, controller manager, kubectl.
+    /// The build needs only Go.
     pub fn ensure_control_plane() -> Result<Self, Error> {
         Self::of(|recipe| recipe.without_node)
     }
 
-    /// The path of one program, which is built if it is missing.
+    /// The path of one program. The function builds a missing program.
     pub fn ensure_one(name: &str) -> Result<PathBuf, Error> {
         if !RECIPES.iter().any(|recipe| recipe.name == name) {
             let names: Vec<&str> = RECIPES.iter().map(|recipe| recipe.name).collect();
@@ -124,7 +124,7 @@ impl Programs {
         Ok(Self { bin })
     }
 
-    /// Those in a directory that somebody else has ensured.
+    /// The programs in a directory whose programs another process has built.
     pub(crate) fn at(bin: &Path) -> Self {
         Self { bin: bin.into() }
     }
@@ -134,13 +134,13 @@ impl Programs {
         &self.bin
     }
 
-    /// Where a program lies.
+    /// The path of a program.
     pub fn path(&self, name: &str) -> PathBuf {
         self.bin.join(name)
     }
 }
 
-/// The cache directory of this very set of programs.
+/// The cache directory of this set of programs.
 fn cache() -> Result<PathBuf, Error> {
     let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let root = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache"))).ok_or_else(|| {
@@ -154,7 +154,7 @@ fn cache() -> Result<PathBuf, Error> {
     Ok(root.join("town-operator/bed").join(hash))
 }
 
-/// Bytes as two digits each.
+/// Two hexadecimal digits for each byte.
 pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");

@@ -1,12 +1,12 @@
-//! The command lines of the control plane's servers: the same for a bare control plane and for a node
-//! cluster, but for where they lie and listen.
+//! The command lines of the control plane's servers: the same for a control plane and for a node cluster, except for
+//! paths and addresses.
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use crate::component::{Component, Launch, Sign};
 
-/// Where a control plane's servers listen.
+/// The ports of a control plane's servers.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ports {
     pub(crate) etcd: u16,
@@ -15,18 +15,18 @@ pub(crate) struct Ports {
     pub(crate) controller_manager: u16,
 }
 
-/// What the servers' command lines depend on.
+/// The parameters of the servers' command lines.
 pub(crate) struct Seat<'a> {
     /// The directory of built programs.
     pub(crate) bin: &'a Path,
     /// The cluster's home, with its `pki`.
     pub(crate) home: &'a Path,
     pub(crate) ports: Ports,
-    /// The address that pods reach the API server at; without a node there is none.
+    /// The address of the API server for pods; `None` without a node.
     pub(crate) advertise: Option<Ipv4Addr>,
 }
 
-/// The addresses that Services get, and the first of them, which is the API server's.
+/// The addresses of Services, and the first of them, which is the API server's.
 pub(crate) const SERVICES: &str = "10.96.0.0/16";
 pub(crate) const API_SERVICE: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 1);
 
@@ -46,7 +46,7 @@ impl Seat<'_> {
         self.home.join(name).display().to_string()
     }
 
-    /// How the components of the control plane themselves reach the API server.
+    /// The address of the API server for the components of the control plane.
     pub(crate) fn server(&self) -> String {
         format!("https://127.0.0.1:{}", self.ports.api)
     }
@@ -63,7 +63,7 @@ impl Seat<'_> {
             format!("--listen-peer-urls={peer}"),
             format!("--initial-advertise-peer-urls={peer}"),
             format!("--initial-cluster=bed={peer}"),
-            // A test's data need not outlive the machine.
+            // The data of a test need not survive a crash of the machine.
             "--unsafe-no-fsync".into(),
             "--logger=zap".into(),
             "--log-level=warn".into(),
@@ -98,17 +98,17 @@ impl Seat<'_> {
             format!("--kubelet-client-certificate={}", pki("apiserver-kubelet.crt")),
             format!("--kubelet-client-key={}", pki("apiserver-kubelet.key")),
             format!("--kubelet-certificate-authority={}", pki("ca.crt")),
-            // Else logs and exec look the node's name up in DNS.
+            // Otherwise logs and exec resolve the node's name with DNS.
             "--kubelet-preferred-address-types=InternalIP".into(),
             format!("--audit-policy-file={}", self.file("audit-policy.yaml")),
             format!("--audit-log-path={}", audit_log(self.home).display()),
-            // Never rotated: tests count in it.
+            // The log is never rotated, because tests count its lines.
             "--audit-log-maxsize=100000".into(),
         ]);
         if let Some(address) = self.advertise {
             command.extend([format!("--advertise-address={address}"), "--bind-address=0.0.0.0".into()]);
         } else {
-            // Nobody uses the Service `kubernetes` without a node, and a loopback address may not be its end.
+            // Without a node no client uses the Service `kubernetes`, and a loopback address is not a valid endpoint.
             command.extend(["--bind-address=127.0.0.1".into(), "--endpoint-reconciler-type=none".into()]);
         }
         command.extend_from_slice(extra);
@@ -116,7 +116,7 @@ impl Seat<'_> {
         Launch { component: Component::ApiServer, command, ready }
     }
 
-    /// Must be started after the API server is ready: before the first roles are there it exits.
+    /// The controller manager exits before the first roles exist. Start it after the API server is ready.
     pub(crate) fn controller_manager(&self, extra: &[String]) -> Launch {
         let pki = |name: &str| self.file(&format!("pki/{name}"));
         let mut command = vec![self.program(Component::ControllerManager)];
@@ -136,7 +136,7 @@ impl Seat<'_> {
             format!("--cluster-signing-key-file={}", pki("ca.key")),
             "--leader-elect=false".into(),
             "--enable-hostpath-provisioner=true".into(),
-            // 15 s by default, which is how long a claim would wait for its volume.
+            // The default is 15 s, which is the delay of a claim before it gets its volume.
             "--pvclaimbinder-sync-period=1s".into(),
             "--kube-api-qps=300".into(),
             "--kube-api-burst=400".into(),
@@ -147,12 +147,12 @@ impl Seat<'_> {
     }
 }
 
-/// Where the API server writes down every request.
+/// The path of the audit log.
 pub(crate) fn audit_log(home: &Path) -> PathBuf {
     home.join("audit.log")
 }
 
-/// Writes the files, other than certificates, that the command lines name.
+/// Writes the files that the command lines name, without the certificates.
 pub(crate) fn write_files(home: &Path) -> std::io::Result<()> {
     std::fs::create_dir_all(home.join("logs"))?;
     std::fs::write(home.join("audit-policy.yaml"), AUDIT_POLICY)

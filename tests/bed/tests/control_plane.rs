@@ -1,4 +1,4 @@
-//! A control plane on its own: what it is for, what can be done to its components, and that nothing stays.
+//! A control plane without a node: its use, the control of its components, and its removal.
 
 #![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
@@ -19,7 +19,7 @@ fn said(command: &mut Command) -> Result<String, String> {
     if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
 }
 
-/// The processes that have something to do with a directory.
+/// The processes whose arguments name a directory.
 fn mentioning(directory: &Path) -> Vec<String> {
     let needle = directory.display().to_string();
     let processes = std::fs::read_dir("/proc").unwrap().flatten();

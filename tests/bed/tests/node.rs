@@ -1,6 +1,7 @@
-//! A cluster with a real node: that pods really run on it, and that nothing of it stays, however it ends.
+//! A cluster with a real node: pods really run, and nothing of the cluster remains after any end.
 //!
-//! The tests share the machine's counts of processes, mounts, control groups and interfaces, so one runs at a time.
+//! The tests count the processes, mounts, control groups and interfaces of the machine. Therefore only one runs at a
+//! time.
 
 #![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
@@ -15,7 +16,7 @@ use bed::{BUSYBOX, Component, NodeCluster, Options};
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-/// The right to run, or `None` (and the reason on stderr) where there can be no node.
+/// The lock that a test holds, or `None` (with the reason on stderr) on a machine that cannot have a node.
 fn turn() -> Option<MutexGuard<'static, ()>> {
     if let Err(why) = bed::node_possible() {
         eprintln!("SKIPPED: {why}");
@@ -36,7 +37,7 @@ fn said(command: &mut Command) -> Result<String, String> {
     if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
 }
 
-/// What a node could leave behind on the machine: processes, mounts, control groups, interfaces, files.
+/// Possible remains of a node on the machine: processes, mounts, control groups, interfaces, files.
 fn traces(name: &str) -> BTreeSet<String> {
     let read = |path: PathBuf| std::fs::read_to_string(path).unwrap_or_default();
     let list = |path: &str| std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
@@ -67,7 +68,7 @@ fn traces(name: &str) -> BTreeSet<String> {
     found
 }
 
-/// Those that were not there before. A process that is just ending is given a moment.
+/// Remains that did not exist before. The function gives ending processes a moment.
 fn left(before: &BTreeSet<String>, name: &str) -> Vec<String> {
     let deadline = Instant::now() + Duration::from_secs(2);
     loop {
@@ -93,7 +94,7 @@ fn wait(cluster: &NodeCluster, condition: &str, object: &str) {
     }
 }
 
-/// A pod that is nobody in particular, writes to its volume, and serves what it wrote; and one that asks.
+/// A pod without a special user that writes to its volume and serves the file, and a second pod that reads it.
 const STORY: &str = r#"
 {apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: data},
  spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}
@@ -213,7 +214,7 @@ fn a_tests_own_cluster_ends_with_it_even_if_it_is_killed() {
     let of_processes =
         |left: Vec<String>| left.into_iter().filter(|trace| !trace.starts_with("cgroup")).collect::<Vec<_>>();
     assert_eq!(of_processes(left(&before, "none")), Vec::<String>::new());
-    // The next start removes what a dead one cannot: its control groups and its directory.
+    // The next start removes the remains of a killed cluster: its control groups and its directory.
     drop(NodeCluster::start(&Options { name: "next".into(), ..Options::default() }).unwrap());
     assert_eq!(left(&before, "none"), Vec::<String>::new());
     assert!(!directory.exists());

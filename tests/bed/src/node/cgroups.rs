@@ -1,4 +1,4 @@
-//! The control groups of a node: one root of its own, in each hierarchy of cgroup v1 or in the one of v2.
+//! The control groups of a node: one root group, in each hierarchy of cgroup v1 or in that of v2.
 
 use std::fs;
 use std::io;
@@ -11,15 +11,15 @@ use crate::proc::LOOK;
 
 const MOUNT: &str = "/sys/fs/cgroup";
 
-/// How many trials this process has made. Two may be under way at once, each by a name of its own.
+/// The number of trials of this process. Two concurrent trials need different names.
 static TRIALS: AtomicU32 = AtomicU32::new(0);
 
-/// Whether this machine has cgroup v2 alone. A hybrid one counts as v1, as it does for containerd and kubelet.
+/// Whether this machine has only cgroup v2. A hybrid machine counts as v1, as for containerd and the kubelet.
 fn unified() -> bool {
     Path::new(MOUNT).join("cgroup.controllers").exists()
 }
 
-/// The roots of all hierarchies.
+/// The mount points of all hierarchies.
 fn hierarchies() -> Vec<PathBuf> {
     if unified() {
         return vec![MOUNT.into()];
@@ -28,7 +28,7 @@ fn hierarchies() -> Vec<PathBuf> {
     let cgroups = mounts.lines().filter_map(|line| {
         let mut words = line.split(' ');
         let at = words.nth(1)?;
-        // A hybrid machine has the tree of v2 beside those of v1, and runc puts containers into it too.
+        // A hybrid machine has the tree of v2 besides those of v1, and runc also uses it for containers.
         (matches!(words.next()?, "cgroup" | "cgroup2") && at.starts_with(MOUNT)).then(|| PathBuf::from(at))
     });
     let mut all: Vec<PathBuf> = cgroups.collect();
@@ -37,7 +37,7 @@ fn hierarchies() -> Vec<PathBuf> {
     all
 }
 
-/// Whether groups can be made, which a container without privileges may not.
+/// Whether this process can create groups. A container without privileges cannot.
 pub(super) fn writable() -> Result<(), Error> {
     let name = format!("town-bed-trial-{}-{}", std::process::id(), TRIALS.fetch_add(1, Ordering::Relaxed));
     for hierarchy in hierarchies() {
@@ -52,7 +52,7 @@ pub(super) fn writable() -> Result<(), Error> {
     Ok(())
 }
 
-/// Makes the root of this name.
+/// Creates the root group of this name.
 pub(super) fn make(name: &str) -> Result<(), Error> {
     let hierarchies = hierarchies();
     if hierarchies.is_empty() {
@@ -61,7 +61,7 @@ pub(super) fn make(name: &str) -> Result<(), Error> {
     for hierarchy in hierarchies {
         let root = hierarchy.join(name);
         fs::create_dir_all(&root).doing(|| format!("making the cgroup {}", root.display()))?;
-        // A new cpuset of v1 has no CPU, and nothing can be put into it.
+        // A new cpuset of v1 has no CPU, and accepts no process.
         for file in ["cpuset.cpus", "cpuset.mems"] {
             let (from, to) = (hierarchy.join(file), root.join(file));
             if !unified() && from.exists() {
@@ -77,7 +77,7 @@ pub(super) fn make(name: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Lets the children of a v2 group have its controllers.
+/// Enables the controllers of a v2 group for its children.
 fn delegate(group: &Path) -> Result<(), Error> {
     let read = |file| fs::read_to_string(group.join(file)).unwrap_or_default();
     let (available, given) = (read("cgroup.controllers"), read("cgroup.subtree_control"));
@@ -93,7 +93,7 @@ fn delegate(group: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Removes the root of this name and everything in it, once its last process is gone.
+/// Removes the root group of this name with its children, after its last process has ended.
 pub(super) fn remove(name: &str) -> Result<(), Error> {
     for hierarchy in hierarchies() {
         let root = hierarchy.join(name);

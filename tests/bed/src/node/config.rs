@@ -1,6 +1,7 @@
-//! The configuration files and command lines of what only a node has: scheduler, containerd, kubelet, kube-proxy.
+//! The configuration files and command lines of the components that only a node has: scheduler, containerd, kubelet,
+//! kube-proxy.
 //!
-//! Paths are those inside of the node.
+//! The paths are paths inside of the node.
 
 use std::fs;
 use std::io;
@@ -91,7 +92,7 @@ fn kubelet_yaml(cgroup: &str) -> Value {
         "makeIPTablesUtilChains": false,
         "resolvConf": "/etc/resolv.conf",
         "volumePluginDir": "/var/lib/kubelet/volume-plugins",
-        // A full disk of the machine is not the test's matter.
+        // A test must not fail because the disk of the machine is full.
         "imageGCHighThresholdPercent": 100,
         "imageGCLowThresholdPercent": 99,
         "evictionHard": {
@@ -115,9 +116,9 @@ fn proxy_yaml() -> Value {
         "healthzBindAddress": "127.0.0.1:10256",
         "metricsBindAddress": "127.0.0.1:10249",
         "oomScoreAdj": 0,
-        // Pods share a bridge; without br_netfilter an answer from pod to pod would go past the rules.
+        // Pods share a bridge. Without br_netfilter an answer from pod to pod would bypass the rules.
         "nftables": {"masqueradeAll": true},
-        // The machine's limits are not the node's to set.
+        // The node must not change limits of the machine.
         "conntrack": {"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
     })
 }
@@ -165,7 +166,7 @@ pub(super) fn containerd() -> Launch {
     launch(Component::Containerd, &arguments, Sign::Listens(SOCKET.into()))
 }
 
-/// Must be started after containerd listens: without its socket the kubelet exits.
+/// The kubelet exits without the socket of containerd. Start it after containerd listens.
 pub(super) fn kubelet(node: &str) -> Launch {
     let arguments = [
         format!("--config={HOME}/kubelet.yaml"),

@@ -1,5 +1,5 @@
-//! The two images that every node has: one with busybox, for whoever needs a shell, and the sandbox ("pause")
-//! image, which is the same with another command. No container engine and no registry is needed.
+//! The two images of every node: one with busybox, for pods that need a shell, and the sandbox ("pause") image, which
+//! has the same files and another command. The creation needs no container engine and no registry.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,14 +14,15 @@ use crate::programs;
 
 /// The image for agents in tests: busybox with all its commands in `/bin`.
 pub const BUSYBOX: &str = "localhost/town-bed/busybox:1";
-/// The name of the same image in the examples. No registry can be reached, so that the image is in the node before.
+/// The name of the same image in the examples. The node cannot reach a registry, so that the image must be loaded
+/// before.
 const EXAMPLES: &str = "docker.io/library/busybox:1.37";
 pub(crate) const PAUSE: &str = "localhost/town-bed/pause:1";
 
-/// Waits without a child for SIGTERM, which the first process of a pid namespace must ask for to get it.
+/// Waits for SIGTERM without a child. The first process of a pid namespace receives SIGTERM only with a handler.
 const WAIT: &str = "trap 'exit 0' TERM INT; while :; do read -r _ <> /pause; done";
 
-/// A busybox that needs no library, installing one if that can be done.
+/// The path of a static busybox. The function installs one if possible.
 pub(super) fn busybox() -> Result<PathBuf, Error> {
     let usual = ["/bin/busybox", "/usr/bin/busybox", "/sbin/busybox", "/usr/local/bin/busybox"];
     let find = || usual.iter().map(PathBuf::from).find(|path| is_static(path));
@@ -32,14 +33,14 @@ pub(super) fn busybox() -> Result<PathBuf, Error> {
     find().ok_or_else(|| Error::Impossible("for the images of a node, please install busybox-static".into()))
 }
 
-/// A program that needs libraries names the loader that is to find them.
+/// A dynamic program names its loader.
 fn is_static(program: &Path) -> bool {
     let Ok(bytes) = fs::read(program) else { return false };
     let names = |loader: &[u8]| bytes.windows(loader.len()).any(|window| window == loader);
     !names(b"/ld-linux") && !names(b"/ld-musl")
 }
 
-/// Writes both images as one OCI archive.
+/// Writes the two images as one OCI archive.
 pub(super) fn write(busybox: &Path, to: &Path) -> Result<(), Error> {
     let doing = || format!("writing {}", to.display());
     let output =
@@ -136,7 +137,7 @@ pub(super) fn digest(bytes: &[u8]) -> String {
     programs::hexadecimal(&Sha256::digest(bytes))
 }
 
-/// The name that images use for this machine's processor.
+/// The name of this machine's processor in image manifests.
 fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",

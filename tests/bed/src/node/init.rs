@@ -1,6 +1,6 @@
-//! The node's first process: it makes the node around itself, starts the components, reaps, relays, and does as
-//! it is told through a socket. It does all of it alone, so that whoever started it may be interrupted; and
-//! because it is the first of its pid namespace, its end is the end of everything on the node.
+//! The first process of the node: it sets up the node, starts the components, reaps, relays, and executes commands from
+//! a socket. The process does all of this itself, so that its starter may be interrupted. The process is the first of
+//! its pid namespace, so that its end is the end of every process on the node.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
@@ -27,16 +27,16 @@ use crate::proc::LOOK;
 use crate::programs::EXECUTABLE_PATH;
 use crate::servers::{self, API_SERVICE, Ports, Seat};
 
-/// Inside of the node nobody else takes ports.
+/// The ports are fixed, because no other process inside of the node uses ports.
 const PORTS: Ports = Ports { etcd: 2379, etcd_peer: 2380, api: 6443, controller_manager: 10257 };
 const READY: Duration = Duration::from_mins(2);
 
-/// Makes the namespaces and starts the first process in them. One that is bound dies with its parent, and this
-/// waits for its end; else this returns at once.
+/// Creates the namespaces and starts the first process in them. A bound process dies with its parent, and the function
+/// waits for its end; otherwise the function returns immediately.
 pub fn launch(home: &Path) -> Result<(), Error> {
     let plan = Plan::read(home)?;
     if !plan.bound {
-        // Out of reach of the terminal's Ctrl-C.
+        // The new session does not receive Ctrl-C of the terminal.
         nix::unistd::setsid().doing(|| "leaving the terminal's session".into())?;
     }
     unshare(
@@ -51,7 +51,7 @@ pub fn launch(home: &Path) -> Result<(), Error> {
         .arg0("bed")
         .arg("node-init")
         .arg(home)
-        // Its standard input and output are the listening socket and the lock on the home.
+        // The standard input and output are the listening socket and the lock on the home.
         .env_clear()
         .env("PATH", format!("{}:{EXECUTABLE_PATH}", root::BIN))
         .spawn()
@@ -62,7 +62,7 @@ pub fn launch(home: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// What the first process does; returns only if that fails.
+/// The main function of the first process; it returns only on failure.
 pub fn init(home: &Path) -> Result<(), Error> {
     let plan = Plan::read(home)?;
     if std::process::id() != 1 {
@@ -82,7 +82,7 @@ pub fn init(home: &Path) -> Result<(), Error> {
         Ok(crew) => {
             say("ready");
             loop {
-                // Blocks until somebody has ended, without reaping.
+                // The call blocks until a child has ended, without reaping it.
                 let _ = waitid(Id::All, WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
                 crew.reap();
             }
@@ -164,7 +164,7 @@ fn certificates(plan: &Plan, seat: &Seat<'_>) -> Result<(), Error> {
 }
 
 fn import(archive: &Path) -> Result<(), Error> {
-    // Its socket is there before its services are.
+    // The socket of containerd exists before its services are ready.
     let deadline = Instant::now() + READY;
     loop {
         let output = Command::new(format!("{}/ctr", root::BIN))
@@ -184,7 +184,8 @@ fn import(archive: &Path) -> Result<(), Error> {
     }
 }
 
-/// Listens on the socket `control`: one line in, such as `restart kubelet`; `ok` or `error` and more out.
+/// Listens on the socket `control`. A client sends one line, such as `restart kubelet`; the answer is `ok` or `error`
+/// and more.
 fn obey(crew: &Arc<Crew>) -> Result<(), Error> {
     let socket = Path::new(root::HOME).join("control");
     let listener = UnixListener::bind(&socket).doing(|| format!("listening on {}", socket.display()))?;

@@ -1,8 +1,9 @@
-//! The node's network: wholly inside its own namespace, so that nothing of it is seen on the machine.
+//! The network of the node. The network is inside of its own namespace, so that nothing of it is visible on the
+//! machine.
 //!
-//! Both ends of the veth pair that carries the node's address are inside. There is no way out and none in, but
-//! for the relay to the API server; so every cluster may use the same addresses, and a request to anywhere
-//! else is refused at once instead of running into a timeout.
+//! The veth pair with the address of the node has its two ends inside. There is no route to the outside, and the only
+//! way to the inside is the relay to the API server. Therefore every cluster can use the same addresses, and a
+//! connection to another address fails immediately instead of after a timeout.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -11,7 +12,7 @@ use std::process::Command;
 use crate::error::{Doing, Error};
 use crate::servers::SERVICES;
 
-/// The node's address.
+/// The address of the node.
 pub(crate) const NODE: Ipv4Addr = Ipv4Addr::new(10, 250, 0, 2);
 /// The addresses of pods.
 pub(crate) const PODS: &str = "10.244.0.0/16";
@@ -24,8 +25,8 @@ pub(super) fn set_up() -> Result<(), Error> {
         "link set wire0 up",
         "link set node0 up",
         &format!("address add {node} dev node0"),
-        // Never taken: kube-proxy turns Services' addresses into pods'. But without a route the kernel
-        // refuses before kube-proxy's rules are asked.
+        // The route is never used: kube-proxy replaces addresses of Services by those of pods. But without a route the
+        // kernel refuses the connection before it evaluates the rules of kube-proxy.
         &format!("route add {SERVICES} dev node0"),
     ] {
         let output =

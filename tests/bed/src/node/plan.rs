@@ -1,5 +1,5 @@
-//! What a node cluster is to be: handed from whoever starts it to its first process in the file `plan.json` of
-//! its home, where those who attach later find it too.
+//! The plan of a node cluster. The starter writes it to the file `plan.json` of the home. The first process and later
+//! clients read it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,17 +10,17 @@ use crate::error::{Doing, Error};
 
 #[derive(Debug, Clone)]
 pub(super) struct Plan {
-    /// The node's name.
+    /// The name of the node.
     pub(super) node: String,
     /// The root of its control groups.
     pub(super) cgroup: String,
     /// The directory of built programs.
     pub(super) bin: PathBuf,
-    /// The busybox that its images are made of.
+    /// The busybox of its images.
     pub(super) busybox: PathBuf,
-    /// The loopback port at which the machine reaches its API server.
+    /// The loopback port of the API server on the machine.
     pub(super) port: u16,
-    /// Whether it ends with whoever started it.
+    /// Whether the cluster ends with its starter.
     pub(super) bound: bool,
     pub(super) api_server_args: Vec<String>,
     pub(super) controller_manager_args: Vec<String>,

@@ -1,4 +1,4 @@
-//! Whether this machine can have a node at all, found out before anything is started.
+//! Checks before a start whether this machine can have a node.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use crate::error::Error;
 use crate::programs::{install, on_path};
 
-/// Says in one line why there can be no node here. Installs missing tools if it may.
+/// Returns the reason in one line if this machine cannot have a node. Installs missing tools if permitted.
 pub fn node_possible() -> Result<(), String> {
     check().map_err(|error| error.to_string())
 }

@@ -1,18 +1,19 @@
-//! The relay: whoever connects to the cluster's port on the machine's loopback reaches the API server inside.
+//! The relay: a connection to the cluster's port on the loopback of the machine reaches the API server inside of the
+//! node.
 //!
-//! A socket belongs to the network namespace in which it was made. The listening one is made outside and handed
-//! to the node's first process, which connects onward inside; so the relay needs no process and no interface
+//! A socket belongs to the network namespace of its creation. The starter creates the listening socket outside. The
+//! first process of the node inherits it and connects inside. The relay therefore needs no process and no interface
 //! outside, and ends with the node.
 
 use std::io;
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::thread;
 
-/// Serves connections until the process ends.
+/// Relays connections until the process ends.
 pub(super) fn serve(listener: TcpListener, port: u16) {
     thread::spawn(move || {
         for outside in listener.incoming().flatten() {
-            // Without the API server the connection is closed at once.
+            // Without the API server the relay closes the connection immediately.
             if let Ok(inside) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)) {
                 let _ = join(outside, inside);
             }
@@ -34,7 +35,7 @@ fn pump(mut from: &TcpStream, mut to: &TcpStream) {
     if io::copy(&mut from, &mut to).is_ok() {
         let _ = to.shutdown(Shutdown::Write);
     } else {
-        // A broken side is told to the other.
+        // The end of one side closes the other.
         let _ = to.shutdown(Shutdown::Both);
         let _ = from.shutdown(Shutdown::Both);
     }

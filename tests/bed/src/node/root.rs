@@ -1,8 +1,8 @@
-//! The node's own view of the file system: a small root of its own, made of pieces of the machine's.
+//! The file system of the node: a small root directory with parts of the machine's file system.
 //!
-//! Programs and libraries are the machine's, read-only; `/var`, and the volumes in `/tmp/hostpath_pv`, lie in the
-//! cluster's home; the rest is in memory. Paths that the kubelet, containerd or CNI have wired in are thus the
-//! node's own, several nodes do not meet in them, and every mount ends with the node's namespace.
+//! Programs and libraries are those of the machine, read-only. `/var`, and the volumes in `/tmp/hostpath_pv`, are in
+//! the home of the cluster. The other directories are in memory. Fixed paths of the kubelet, containerd or CNI are
+//! therefore private to the node, several nodes do not conflict, and every mount ends with the namespace of the node.
 
 use std::fs;
 use std::io;
@@ -13,13 +13,14 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use crate::error::{Doing, Error};
 
-/// Where the cluster's home and the built programs are found inside of the node.
+/// The paths of the home and of the built programs inside of the node.
 pub(crate) const HOME: &str = "/bed";
 pub(crate) const BIN: &str = "/opt/bed/bin";
-/// Where the controller manager makes the directories of volumes.
+/// The directory of volumes of the controller manager.
 pub(crate) const VOLUMES: &str = "/tmp/hostpath_pv";
 
-/// Look-ups are refused at once: nothing listens on loopback in a pod. A silent server would cost 10 s each.
+/// Lookups fail immediately, because no server listens on the loopback of a pod. A silent server would cost 10 s for
+/// each lookup.
 const RESOLV_CONF: &str = "nameserver 127.0.0.1\noptions attempts:1 timeout:1\n";
 
 fn make(path: &Path) -> Result<(), Error> {
@@ -38,10 +39,10 @@ fn bind(from: &Path, to: &Path, read_only: bool) -> Result<(), Error> {
     Ok(())
 }
 
-/// Makes the root in the mount namespace of this process, and moves into it.
+/// Creates the root directory in the mount namespace of this process, and changes into it.
 pub(super) fn enter(home: &Path, bin: &Path, node: &str) -> Result<(), Error> {
     let nothing = None::<&str>;
-    // Nothing of what follows is to be seen outside.
+    // Later mounts must not be visible outside.
     mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing)
         .doing(|| "making mounts private".into())?;
     let root = home.join("root");
@@ -80,7 +81,7 @@ pub(super) fn enter(home: &Path, bin: &Path, node: &str) -> Result<(), Error> {
         .and_then(|()| nix::unistd::chdir("/"))
         .and_then(|()| umount2("/old", MntFlags::MNT_DETACH))
         .doing(|| "moving into the node's root".into())?;
-    // The kubelet asks for shared mounts, so that what it mounts reaches containers.
+    // The kubelet needs shared mounts, so that its mounts reach containers.
     mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_SHARED, nothing)
         .doing(|| "sharing mounts".into())
 }
@@ -105,8 +106,8 @@ fn etc(root: &Path, node: &str) -> io::Result<()> {
     fs::write(etc.join("hostname"), format!("{node}\n"))
 }
 
-/// Whether containers' layers can be stacked by overlayfs below `directory`. They cannot where that is itself on
-/// an overlay, as in a container; then containerd copies them.
+/// Whether overlayfs works below `directory`. Overlayfs does not work on another overlay, as in a container; containerd
+/// then copies the layers.
 pub(super) fn overlay_works(directory: &Path) -> bool {
     let at = directory.join("overlay-trial");
     let part = |name: &str| at.join(name).display().to_string();

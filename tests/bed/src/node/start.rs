@@ -1,4 +1,4 @@
-//! Starting the process that becomes the node, and what binds it to its owner.
+//! Starts the process that becomes the node, and binds it to its owner.
 
 use std::fs::{self, OpenOptions};
 use std::net::{Ipv4Addr, TcpListener};
@@ -10,13 +10,14 @@ use std::sync::mpsc::{Sender, channel};
 use crate::error::{Doing, Error, tail};
 use crate::home::Home;
 
-/// The process that holds a test's cluster, and the thread that is its parent to the kernel.
+/// The process of a test's cluster, and the thread that is its parent for the kernel.
 pub(super) struct Bound {
     pub(super) launcher: Child,
     _thread: Sender<()>,
 }
 
-/// The `bed` program, which the node's first process is: this one, or for tests the one built beside them.
+/// The path of the `bed` program, which is the first process of the node: this program, or for tests the one that is
+/// built beside them.
 pub(super) fn executable() -> Result<PathBuf, Error> {
     if let Some(path) = std::env::var_os("BED_BIN").filter(|value| !value.is_empty()) {
         return Ok(path.into());
@@ -34,8 +35,8 @@ pub(super) fn executable() -> Result<PathBuf, Error> {
     })
 }
 
-/// Starts what becomes the node. It gets the listening socket of the relay as its standard input and the lock on
-/// the home as its output, so that neither is ever let go.
+/// Starts the process that becomes the node. Its standard input is the listening socket of the relay, and its standard
+/// output is the lock on the home, so that the process keeps both until its end.
 pub(super) fn spawn(executable: &Path, home: &Home, port: u16, bound: bool) -> Result<Option<Bound>, Error> {
     let listener =
         TcpListener::bind((Ipv4Addr::LOCALHOST, port)).doing(|| format!("listening on port {port}"))?;
@@ -62,7 +63,7 @@ pub(super) fn spawn(executable: &Path, home: &Home, port: u16, bound: bool) -> R
         }
         return Ok(None);
     }
-    // The launcher dies with this thread, and this thread ends when `Bound` is dropped.
+    // The launcher dies with this thread, and this thread ends at the drop of `Bound`.
     let (reply, launcher) = channel();
     let (thread, end) = channel::<()>();
     std::thread::spawn(move || {

@@ -1,5 +1,5 @@
-//! Ending a node cluster and removing what it leaves, found by its home alone: that works for one that runs, for
-//! one whose start was interrupted anywhere, and for one whose removal was.
+//! Ends a node cluster and removes its remains. The home alone identifies them, so that the removal works for a running
+//! cluster, for an interrupted start, and for an interrupted removal.
 
 use std::fs;
 use std::path::Path;
@@ -22,24 +22,24 @@ pub(super) fn cgroup(home: &Path) -> String {
     format!("town-bed-{name}-{}", &whole[..8])
 }
 
-/// The first process of the node, by its number on the machine.
+/// The first process of the node, by its id on the machine.
 pub(super) fn first_process(home: &Path) -> Option<Pid> {
     let is_first = |pid: &Pid| proc::arguments(*pid).get(1).is_some_and(|word| word == b"node-init");
     proc::running_from(home).into_iter().find(is_first)
 }
 
-/// Ends the cluster with this home and removes everything of it.
+/// Ends the cluster with this home and removes all its remains.
 pub(super) fn remove(home: &Path) -> Result<(), Error> {
     let deadline = Instant::now() + GONE;
     let mut ended = Vec::new();
-    // One that is killed may just have started another, so until there is none.
+    // A killed process may just have started another, so that the loop repeats until none is left.
     loop {
         let running = proc::running_from(home);
         for pid in &running {
             let _ = kill(*pid, Signal::SIGKILL);
         }
         ended.extend_from_slice(&running);
-        // The first process of a namespace lingers until the kernel has ended everything in it.
+        // The first process of a namespace exists until the kernel has ended every process in it.
         if running.is_empty() && ended.iter().all(|pid| proc::is_gone(*pid)) {
             break;
         }
@@ -57,7 +57,7 @@ pub(super) fn remove(home: &Path) -> Result<(), Error> {
     }
 }
 
-/// Removes what dead clusters left: the one that was in this place, and those of dead tests.
+/// Removes the remains of dead clusters: the former one with this home, and those of dead tests.
 pub(super) fn remnants(base: &Base, home: &Path) -> Result<(), Error> {
     remove(home)?;
     for entry in fs::read_dir(base.path()).into_iter().flatten().flatten() {

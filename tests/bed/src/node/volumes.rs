@@ -1,9 +1,9 @@
 //! Opens the directories of volumes to every user.
 //!
-//! The controller manager makes them root's, mode 0750, and no default ACL or umask can widen that; a container
-//! that is not root could not write. They are opened as they appear. The controller manager makes the directory
-//! before it writes the volume to the API server, and only then can a pod that uses it be scheduled, so this has
-//! long happened when a container starts.
+//! The controller manager creates them for root with mode 0750. A default ACL or a umask cannot extend that, and a
+//! container without root could not write. This module changes the mode of each new directory. The controller manager
+//! creates the directory before it writes the volume to the API server, and the scheduler binds a pod only after that.
+//! The mode is therefore correct long before a container starts.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -13,7 +13,7 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
 use crate::error::{Doing, Error};
 
-/// Opens what is in `directory` and what will be, until the process ends.
+/// Opens existing and future entries of `directory`, until the process ends.
 pub(super) fn open(directory: &'static Path) -> Result<(), Error> {
     let watch = Inotify::init(InitFlags::IN_CLOEXEC).doing(|| "watching for volumes".into())?;
     watch

@@ -1,4 +1,4 @@
-//! Building the programs that are missing, one after the other, with a line on stderr now and then.
+//! Builds the missing programs, one after the other, with progress on stderr.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -9,12 +9,12 @@ use super::{GO_MOD, GO_SUM, Recipe, prerequisites, version};
 use crate::error::{Doing, Error, tail};
 use crate::proc::LOOK;
 
-/// Flags of every build. Whatever is changed here changes the cache directory too.
+/// Flags of every build. A change of the flags changes the cache directory.
 pub(super) const FLAGS: [&str; 4] = ["-v", "-mod=readonly", "-trimpath", "-buildvcs=false"];
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
-/// Builds what `missing` gives. Only one process builds at a time; another waits for it and then finds
-/// nothing missing.
+/// Builds the programs that `missing` lists. Only one process builds at a time. Another process waits, and then finds
+/// no missing program.
 pub(super) fn build<'a, Missing: Iterator<Item = &'a Recipe>>(
     cache: &Path,
     bin: &Path,
@@ -63,7 +63,7 @@ fn one(
 ) -> Result<(), Error> {
     let output = File::create(log).doing(|| format!("making {}", log.display()))?;
     let errors = output.try_clone().doing(|| format!("opening {}", log.display()))?;
-    // Through setpriv, so that an interrupted `bed` does not leave a build running.
+    // With setpriv, the end of `bed` also ends the build.
     let mut go = Command::new("setpriv")
         .args(["--pdeathsig", "TERM", "go", "build"])
         .args(FLAGS)
@@ -90,7 +90,7 @@ fn one(
             return Err(Error::Program { program, how: status.to_string(), said: tail(log) });
         }
         if said.elapsed() >= HEARTBEAT {
-            // With -v, go names each package as it compiles it, and each download.
+            // With -v, go prints each package that it compiles, and each download.
             let text = fs::read_to_string(log).unwrap_or_default();
             let (count, last) = (text.lines().count(), text.lines().last().unwrap_or("reading sources"));
             eprintln!("bed: {place} ({} s, {count} packages: {last})", began.elapsed().as_secs());
@@ -100,12 +100,12 @@ fn one(
     }
 }
 
-/// Strips, and links the versions in: without, the API server calls itself v0.0.0.
+/// Strips the program, and links the version: otherwise the API server reports v0.0.0.
 fn link_flags(recipe: &Recipe) -> String {
     let mut flags = String::from("-s -w");
     let Some(version) = version(recipe.versioned_by) else { return flags };
     for variable in recipe.variables {
-        // runc alone is used to say its version without the v.
+        // The convention of runc is a version without the v.
         let value = if recipe.cgo { version.trim_start_matches('v') } else { version };
         flags = format!("{flags} -X {variable}={value}");
         if let Some(package) = variable.strip_suffix(".gitVersion") {

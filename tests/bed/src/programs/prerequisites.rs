@@ -1,4 +1,4 @@
-//! What must be on the machine before a build, and getting it where that is ours to do.
+//! The prerequisites of a build, and their installation where permitted.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -6,21 +6,21 @@ use std::process::{Command, Stdio};
 use super::GO_MOD;
 use crate::error::Error;
 
-/// Whether a command is on the PATH or where administrators' commands lie.
+/// Whether a command is on the PATH or in a directory for administrators.
 pub(crate) fn on_path(command: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let usual = ["/usr/sbin", "/sbin"].map(Into::into);
     std::env::split_paths(&path).chain(usual).any(|directory| directory.join(command).is_file())
 }
 
-/// Checks what `go build` needs. Installs the Debian packages if it may, else says which they are.
+/// Checks the prerequisites of `go build`. Installs the Debian packages if permitted; otherwise the error names them.
 pub(super) fn check(cgo: bool) -> Result<(), Error> {
     let mut packages = Vec::new();
     if !on_path("setpriv") {
         packages.push("util-linux");
     }
     if !on_path("go") {
-        // Distributions' own are often too old.
+        // The Go of a distribution is often too old.
         let version = GO_MOD.lines().find_map(|line| line.strip_prefix("go ")).unwrap_or("");
         let please = format!("to build the programs of the cluster, please install Go {version} or newer");
         return Err(Error::Impossible(please));
@@ -45,7 +45,7 @@ fn pkg_config_knows(library: &str) -> bool {
     asked.status().is_ok_and(|status| status.success())
 }
 
-/// Installs Debian packages: as root where there is `apt-get`. Elsewhere the error names them.
+/// Installs Debian packages as root with `apt-get`. On other systems the error names them.
 pub(crate) fn install(packages: &[&str], why: &str) -> Result<(), Error> {
     if packages.is_empty() {
         return Ok(());
@@ -63,6 +63,6 @@ pub(crate) fn install(packages: &[&str], why: &str) -> Result<(), Error> {
         command.status().is_ok_and(|status| status.success())
     };
     let install = || apt(&[&["install", "--no-install-recommends"], packages].concat());
-    // The lists may be there already; fetching them takes a while.
+    // The package lists may already exist; their download takes long.
     if install() || (apt(&["update"]) && install()) { Ok(()) } else { Err(Error::Impossible(please)) }
 }
