@@ -1,9 +1,9 @@
-//! The arrows between the rooms of `src/`: `bin -> operator -> cluster -> resources -> lifecycle -> api`, and
-//! `telemetry` below all that run. A lower room never knows a higher one; deciding is pure; one room alone
-//! talks to the API server.
+//! The dependencies between the layers of `src/`: `bin -> operator -> cluster -> resources -> lifecycle -> api`, and
+//! `telemetry` below all layers that run. A layer never depends on a higher one, decisions are pure, and only one layer
+//! uses the API server.
 //!
-//! The check reads the sources: every path in them, with `use` groups taken apart and `super` resolved.
-//! Modules under `#[cfg(test)]` may do as they like.
+//! The check reads every path in the sources, with `use` groups expanded and `super` resolved. The rules do not apply
+//! to modules under `#[cfg(test)]`.
 
 // `allow-unwrap-in-tests` knows only functions that carry `#[test]`.
 #![allow(clippy::unwrap_used)]
@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Which rooms a room may know.
+/// The layers on which a layer may depend.
 const KNOWS: [(&str, &[&str]); 7] = [
     ("bin", &["operator"]),
     ("operator", &["cluster", "resources", "lifecycle", "api", "telemetry"]),
@@ -23,7 +23,8 @@ const KNOWS: [(&str, &[&str]); 7] = [
     ("telemetry", &[]),
 ];
 
-/// All that `api` may use from outside. From kube: what the derives need, no client.
+/// The paths outside of the crate that `api` may use. From kube it may use the items that the derives need, but no
+/// client.
 const API_USES: [&str; 9] = [
     "std",
     "serde",
@@ -37,7 +38,7 @@ const API_USES: [&str; 9] = [
     "kube::CustomResource|kube::KubeSchema",
 ];
 
-/// What deciding must not touch: clients, time that passes, chance, other threads.
+/// The items that decisions must not use: clients, clocks, random numbers, threads.
 const IMPURE: [&str; 14] = [
     "tokio",
     "tokio_util",
@@ -55,13 +56,13 @@ const IMPURE: [&str; 14] = [
     "std::net",
 ];
 
-/// What asks the time, whatever it is called through.
+/// The functions that read a clock, under any path.
 const CLOCKS: [&str; 4] = ["SystemTime::now", "Instant::now", "Timestamp::now", "Zoned::now"];
 
-/// How one gets to the API server.
+/// The types for access to the API server.
 const CLIENT: [&str; 5] = ["kube::Client", "kube::Api", "kube::client", "kube::runtime", "kube::api::Api"];
 
-/// What makes a client. One that was made elsewhere would write past the fence.
+/// The functions that create a client. A client from elsewhere would bypass the fence.
 const CONNECTS: [&str; 5] = [
     "ClientBuilder::try_from",
     "ClientBuilder::new",
@@ -70,7 +71,7 @@ const CONNECTS: [&str; 5] = [
     "Client::new",
 ];
 
-/// Who may have a client without a fence: who keeps the Lease that opens it.
+/// The function that creates a client without a fence. Only the code for the Lease, which opens the fence, may use it.
 const UNFENCED: &str = "connect_unfenced";
 
 #[test]
@@ -79,7 +80,7 @@ fn the_house_stands() {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
-/// What is wrong in the sources below this directory.
+/// The violations in the sources below this directory.
 fn faults(src: &Path) -> Vec<String> {
     let mut faults = Vec::new();
     let mut rooms: BTreeMap<String, usize> = BTreeMap::new();
@@ -110,7 +111,7 @@ fn faults(src: &Path) -> Vec<String> {
             if uses_client && !matches!(room.as_str(), "cluster" | "operator") {
                 say(path, "only 'cluster' talks to the API server, and 'operator' wires its watches");
             }
-            // A file of tests plays the API server.
+            // A file of tests replaces the API server.
             let plays = module.last().is_some_and(|name| name == "tests");
             let connects = shown != "cluster/client.rs" && !plays && CONNECTS.iter().any(|p| ends(path, p));
             let unfenced = path.iter().any(|part| part == UNFENCED)
@@ -118,12 +119,12 @@ fn faults(src: &Path) -> Vec<String> {
             if connects || unfenced {
                 say(path, "writes go through the fence of the one client");
             }
-            // One name alone is an attribute, like that of the derive.
+            // A single name is an attribute, such as that of the derive.
             if room == "api" && path.len() > 1 && !fits_into_api(path) {
                 say(path, "'api' is types, their schemas and nothing else");
             }
         }
-        // In the wiring, an `Api` is for watching.
+        // The wiring uses an `Api` only for watches.
         let mentions = |name: &str| paths.iter().any(|path| path.iter().any(|part| part == name));
         let asks = paths.iter().any(|path| within(path, "kube::Api") || within(path, "kube::api::Api"));
         if room == "operator" && asks && !mentions("watcher") && !mentions("Controller") {
@@ -140,13 +141,13 @@ fn faults(src: &Path) -> Vec<String> {
     faults
 }
 
-/// Whether a path in the room `api` is our own, or one of the few things from outside.
+/// Whether a path in the layer `api` is from our crate, or is one of the permitted others.
 fn fits_into_api(path: &[String]) -> bool {
     let outside = dependencies().iter().any(|name| *name == path[0]) || path[0] == "std";
     !outside || API_USES.iter().flat_map(|uses| uses.split('|')).any(|uses| within(path, uses))
 }
 
-/// The crates that the operator depends on, as they are called in code.
+/// The dependencies of the crate, with their names in code.
 fn dependencies() -> Vec<String> {
     let manifest = include_str!("../Cargo.toml");
     let section = manifest.split("[dependencies]").nth(1).and_then(|rest| rest.split("\n[").next()).unwrap();
@@ -154,7 +155,7 @@ fn dependencies() -> Vec<String> {
     section.lines().filter_map(name).collect()
 }
 
-/// The room that a path of our own crate leads into.
+/// The layer of a path in our crate.
 fn room_of(path: &[String]) -> Option<&str> {
     let [krate, room, ..] = path else { return None };
     let ours = krate == "crate" || krate == "town_operator";
@@ -185,20 +186,20 @@ fn rust_files(directory: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// The module that a file is: `lifecycle/sleep.rs` is `[lifecycle, sleep]`, `lib.rs` is the crate itself.
+/// The module of a file: `lifecycle/sleep.rs` is `[lifecycle, sleep]`, and `lib.rs` is the crate itself.
 fn module_of(src: &Path, file: &Path) -> Vec<String> {
     let relative = file.strip_prefix(src).unwrap().with_extension("");
     let parts = relative.iter().map(|part| part.to_string_lossy().into_owned());
     parts.filter(|part| part != "mod" && part != "lib").collect()
 }
 
-/// Every path in a source, `use` groups taken apart, beginning with `crate` where it is our own.
+/// The paths in a source, with expanded `use` groups. A path of our crate begins with `crate`.
 fn paths(source: &str, module: &[String]) -> Vec<Vec<String>> {
     let tokens = without_tests(&tokens(source));
     let mut found = Vec::new();
     let mut at = 0;
     while at < tokens.len() {
-        // Not in the middle of a path that was read already.
+        // The scan skips the rest of a path that it has read.
         if is_name(&tokens[at]) && (at == 0 || tokens[at - 1] != "::") {
             at = read_path(&tokens, at, &Vec::new(), &mut found);
         } else {
@@ -208,7 +209,7 @@ fn paths(source: &str, module: &[String]) -> Vec<Vec<String>> {
     found.into_iter().map(|path| absolute(path, module)).collect()
 }
 
-/// Reads one path, or one branch of a `use` group, and gives where it ends.
+/// Reads one path, or one branch of a `use` group, and returns the position of its end.
 fn read_path(tokens: &[String], mut at: usize, prefix: &[String], found: &mut Vec<Vec<String>>) -> usize {
     let mut path = prefix.to_vec();
     loop {
@@ -227,7 +228,7 @@ fn read_path(tokens: &[String], mut at: usize, prefix: &[String], found: &mut Ve
                 return at + 1;
             }
             Some(name) if is_name(name) => path.push(name.to_owned()),
-            // A glob, or generics: what came before is the path.
+            // A glob, or generics: the path ends before it.
             _ => break,
         }
         at += 1;
@@ -240,7 +241,6 @@ fn read_path(tokens: &[String], mut at: usize, prefix: &[String], found: &mut Ve
     at
 }
 
-/// Resolves `self` and `super`.
 fn absolute(path: Vec<String>, module: &[String]) -> Vec<String> {
     let supers = path.iter().take_while(|part| *part == "super").count();
     let skip = usize::from(path[0] == "self");
@@ -257,7 +257,7 @@ fn is_name(token: &str) -> bool {
     token.starts_with(|c: char| c.is_alphabetic() || c == '_')
 }
 
-/// Names, `::` and single characters; no comments, no literals.
+/// The tokens: names, `::` and single characters, without comments and literals.
 fn tokens(source: &str) -> Vec<String> {
     let chars: Vec<char> = source.chars().collect();
     let mut tokens = Vec::new();
@@ -314,7 +314,7 @@ fn string(rest: &[char]) -> usize {
     at + 1
 }
 
-/// The tokens without the modules that are compiled for tests only.
+/// The tokens without the modules for tests.
 fn without_tests(tokens: &[String]) -> Vec<String> {
     let mark = ["#", "[", "cfg", "(", "test", ")", "]", "mod"];
     let mut kept = Vec::new();
@@ -343,7 +343,7 @@ fn without_tests(tokens: &[String]) -> Vec<String> {
     kept
 }
 
-/// A violation of each kind, put into a copy of the house, is found; so the check can fail.
+/// The check finds a violation of each kind in a copy of the sources. The test proves that the check can fail.
 #[test]
 fn each_way_of_breaking_it_is_found() {
     let plants = [
@@ -391,7 +391,7 @@ fn each_way_of_breaking_it_is_found() {
     }
 }
 
-/// What looks like a violation and is none.
+/// Text that only appears to be a violation.
 #[test]
 fn comments_literals_and_tests_are_not_read() {
     let innocent = r##"

@@ -1,4 +1,4 @@
-//! The tests that `docs/failures.md` names exist, and every failure that must have a row has one.
+//! The tests that `docs/failures.md` names exist, and every required failure has a row.
 
 // `allow-unwrap-in-tests` knows only functions that carry `#[test]`.
 #![allow(clippy::unwrap_used)]
@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-/// The failures that must have a row: a letter, and its numbers.
+/// The failures that need a row: a letter, and its numbers.
 const NUMBERED: [(&str, &[u32]); 3] = [
     ("A", &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]),
     ("B", &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]),
@@ -20,7 +20,7 @@ const NUMBERED: [(&str, &[u32]); 3] = [
     ),
 ];
 
-/// How many failures of Kubernetes itself have a row.
+/// The number of failures of Kubernetes itself that have a row.
 const OF_KUBERNETES: usize = 19;
 
 #[test]
@@ -43,7 +43,7 @@ fn every_failure_has_a_row_and_every_row_names_tests_that_exist() {
     assert_eq!(rows.iter().filter(|id| id.starts_with("I-")).count(), OF_KUBERNETES, "{rows:?}");
 }
 
-/// Rows that are there twice, rows without a test, and tests that do not exist.
+/// Duplicate rows, rows without a test, and tests that do not exist.
 fn faults(table: &str, tests: &BTreeSet<String>) -> Vec<String> {
     let (mut faults, mut seen) = (Vec::new(), BTreeSet::new());
     for (id, named) in rows(table) {
@@ -69,7 +69,7 @@ fn rows(table: &str) -> Vec<(String, Vec<String>)> {
     table.lines().filter_map(row).collect()
 }
 
-/// Reads the names of the functions below this directory.
+/// Adds the names of the functions below this directory.
 fn read(directory: &Path, tests: &mut BTreeSet<String>) {
     for entry in fs::read_dir(directory).unwrap().flatten() {
         let path = entry.path();
@@ -81,7 +81,7 @@ fn read(directory: &Path, tests: &mut BTreeSet<String>) {
     }
 }
 
-/// The names of functions that may be a test or a story: those without parameters, and those of a story or a scene.
+/// The names of functions that can be a test or a story: functions without parameters, or with a story or a scene.
 fn named(source: &str) -> impl Iterator<Item = String> {
     source.lines().filter_map(|line| {
         let declared = line.trim();

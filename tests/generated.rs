@@ -1,4 +1,4 @@
-//! The generated files are what the code says: `crds/`, the chart's copies of it (T22), and the table of metrics.
+//! The generated files match the code: `crds/`, the chart's copies of it (T22), and the table of metrics.
 
 // `allow-unwrap-in-tests` knows only functions that carry `#[test]`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -9,7 +9,7 @@ use std::path::Path;
 use town_operator::api;
 use town_operator::telemetry::Metrics;
 
-/// File name and text of every CRD, as the Rust types have it.
+/// The file name and the text of every CRD from the Rust types.
 fn generated() -> Vec<(String, String)> {
     let crds = api::crds().expect("the types make CRDs");
     let file = |crd| {
@@ -19,7 +19,7 @@ fn generated() -> Vec<(String, String)> {
     crds.into_iter().map(file).collect()
 }
 
-/// Compares a directory with what is generated: no file differs, lacks or is there without cause.
+/// Compares a directory with the generated files: no file may differ, be missing or be superfluous.
 fn is_current(directory: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(directory);
     let entries = fs::read_dir(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -62,7 +62,8 @@ fn the_table_of_metrics_is_what_is_measured() {
     assert!(found == wanted, "docs/metrics.md is not current: run `make generate`");
 }
 
-/// `kubectl apply` keeps a copy in an annotation, and all annotations of an object together hold 262,144 bytes.
+/// `kubectl apply` stores a copy in an annotation, and the annotations of an object have a limit of 262,144 bytes in
+/// total.
 #[test]
 fn every_crd_is_small_enough_for_a_plain_kubectl_apply() {
     for crd in api::crds().unwrap() {

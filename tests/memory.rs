@@ -1,8 +1,9 @@
-//! The memory of what the watches keep: 1,000 towns with 5 agents each, as `kubectl apply` makes them, with pod
-//! templates of 20 KiB.
+//! The memory of the watch caches: 1,000 towns with 5 agents each, as after `kubectl apply`, with pod templates of 20
+//! KiB.
 //!
-//! The objects come as the API server sends them, in pages of JSON, and go through the operator's own decoding and
-//! caches. The memory of this process is read before and after. A test of its own process: nothing else allocates.
+//! The objects arrive as from the API server, in pages of JSON, and pass the operator's own decoding and caches. The
+//! test reads the memory of this process before and after. The test has its own process, so that no other test
+//! allocates memory.
 
 // `allow-unwrap-in-tests` knows only functions that carry `#[test]`.
 #![allow(clippy::unwrap_used)]
@@ -23,7 +24,7 @@ use town_operator::resources::{Install, VolumeGroup};
 
 const TOWNS: usize = 1_000;
 const AGENTS_OF_EACH: usize = 5;
-/// The bound, in KiB.
+/// The limit, in KiB.
 const BOUND: usize = 64 << 10;
 
 #[tokio::test]
@@ -50,7 +51,7 @@ async fn a_thousand_towns_with_large_templates_stay_within_the_bound() {
         Cluster::new(client, Install("here".into()), Arc::default(), limits, looks, Clock::system());
     let before = memory("VmRSS");
 
-    // The first list, and a second one as after a restart of the watch: both are in memory for a moment.
+    // The second list is that after a restart of the watch: both are in memory for a moment.
     for _ in 0..2 {
         list::<Town>(&cluster, TOWNS, town);
         list::<Agent>(&cluster, TOWNS * AGENTS_OF_EACH, agent);
@@ -70,7 +71,7 @@ async fn a_thousand_towns_with_large_templates_stay_within_the_bound() {
     assert!(peak - before < BOUND, "{} KiB at the peak", peak - before);
 }
 
-/// Lists a kind in pages, as a watch does when it begins.
+/// Lists a kind in pages, as a new watch does.
 fn list<K: Followed>(cluster: &Cluster, count: usize, object: fn(usize) -> Value) {
     cluster.follow::<K>(Event::Init);
     let page = usize::try_from(PAGE).unwrap();
@@ -88,7 +89,7 @@ fn list<K: Followed>(cluster: &Cluster, count: usize, object: fn(usize) -> Value
     cluster.follow::<K>(Event::InitDone);
 }
 
-/// A line of `/proc/self/status`, in KiB.
+/// The value of a line of `/proc/self/status`, in KiB.
 fn memory(line: &str) -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let value = status.lines().find_map(|l| l.strip_prefix(line)?.strip_prefix(':')).unwrap();
@@ -129,7 +130,7 @@ fn agent(number: usize) -> Value {
     applied("Agent", &format!("agent-{number}"), &uid, &spec, &status, Some(&of))
 }
 
-/// 20 KiB, most of it in environment variables.
+/// A template of 20 KiB, mostly environment variables.
 fn template() -> Value {
     let env: Vec<_> =
         (0..120).map(|n| json!({"name": format!("VARIABLE_NUMBER_{n}"), "value": "x".repeat(120)})).collect();
@@ -148,7 +149,7 @@ fn conditions(types: &[&str]) -> Vec<Value> {
     types.iter().map(condition).collect()
 }
 
-/// An object with all that `kubectl apply` and the API server add to it.
+/// An object with the fields that `kubectl apply` and the API server add.
 fn applied(kind: &str, name: &str, uid: &str, spec: &Value, status: &Value, town: Option<&str>) -> Value {
     let mut labels = json!({names::INSTALL: "here", "team": "ours"});
     if let Some(town) = town {
@@ -172,7 +173,7 @@ fn applied(kind: &str, name: &str, uid: &str, spec: &Value, status: &Value, town
     })
 }
 
-/// The set of fields of a value, as server-side apply writes it.
+/// The set of fields of a value, in the format of server-side apply.
 fn fields(value: &Value) -> Value {
     match value {
         Value::Object(object) => {

@@ -1,5 +1,5 @@
-//! A town can be deleted in several ways: nothing of it remains. The admission policies of the chart are in force, except where a
-//! story removes them.
+//! A town can be deleted in several ways: nothing of it remains. The admission policies of the chart are in force,
+//! except where a story removes them.
 
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim, Pod, Secret, Service};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PropagationPolicy};

@@ -1,11 +1,11 @@
-//! The simulated API server asked the same as a real one, and their answers compared.
+//! The suite sends the same requests to the simulated API server and to a real one, and compares their answers.
 //!
-//! A control plane of the test bed's own, or the cluster that `TOWN_TEST_KUBECONFIG` names. A case that differs
-//! shows both answers side by side; then the simulation is wrong.
+//! The real server is a control plane of the test bed, or the cluster of `TOWN_TEST_KUBECONFIG`. For a difference the
+//! suite prints both answers side by side. The simulation is then wrong.
 
 // `allow-unwrap-in-tests` knows only functions that carry `#[test]`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
-// Bodies are `json!` literals, handed on as they are written.
+// Bodies are `json!` literals that the functions take by value.
 #![allow(clippy::needless_pass_by_value)]
 
 #[path = "../common/mod.rs"]
@@ -53,7 +53,7 @@ fn main() -> ExitCode {
     suite.run(cluster)
 }
 
-/// A cluster with a node that nobody plays.
+/// Starts a cluster with a node object without a machine.
 async fn start() -> Cluster {
     let cluster = Cluster::any("conformance").await;
     let nodes: Api<Node> = Api::all(cluster.client());
@@ -65,7 +65,7 @@ async fn start() -> Cluster {
     cluster
 }
 
-/// A client that asks once, whatever the answer.
+/// A client that never retries.
 async fn once(cluster: &Cluster) -> Client {
     let read = Kubeconfig::read_from(cluster.kubeconfig()).unwrap();
     let mut config = Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await.unwrap();

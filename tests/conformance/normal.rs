@@ -1,4 +1,4 @@
-//! What must be the same in both answers, with what cannot be taken out.
+//! The normal form of answers: the parts that must be equal.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +7,10 @@ use serde_json::Value;
 
 use super::script::Answer;
 
-/// Fields that only the real server fills, or that tell of its own machinery.
+/// Fields that only the real server sets, or that concern its implementation.
 const NOT_COMPARED: [&str; 3] = ["managedFields", "selfLink", "lastPhaseTransitionTime"];
 
-/// Names for what differs from server to server, in the order in which they appeared.
+/// Replacements of values that differ between servers, in the order of their appearance.
 #[derive(Default)]
 struct Names(BTreeMap<String, String>);
 
@@ -24,8 +24,8 @@ impl Names {
     }
 }
 
-/// The answers with UIDs and versions named by their order of appearance, times by being there, and without the
-/// wording of messages that nobody relies on.
+/// Replaces UIDs and versions by the order of their appearance, and times by their presence. Removes the wording of
+/// messages on which no client relies.
 pub fn normal(answers: &[Answer]) -> Vec<Value> {
     let mut names = Names::default();
     let mut shown: Vec<Value> = answers
@@ -36,7 +36,7 @@ pub fn normal(answers: &[Answer]) -> Vec<Value> {
             serde_json::json!({"code": answer.code, "body": body})
         })
         .collect();
-    // A message may speak of what only appears later.
+    // A message can contain a value that appears only later.
     for answer in &mut shown {
         words(answer, &names);
     }
@@ -52,10 +52,10 @@ fn shape(value: &mut Value, names: &mut Names) {
         }
         return;
     };
-    // Nothing at all, or a null: to whoever reads it that is the same.
+    // A missing value and a null have the same meaning for a client.
     map.retain(|key, value| !NOT_COMPARED.contains(&key.as_str()) && !value.is_null());
     if map.get("kind").is_some_and(|kind| kind == "CustomResourceDefinition") {
-        // Whether it was applied by kubectl or built in, and with which defaults.
+        // The spec depends on the tool that applied the definition, and on its defaults.
         map.remove("spec");
         map.get_mut("status")
             .and_then(Value::as_object_mut)
@@ -77,14 +77,14 @@ fn shape(value: &mut Value, names: &mut Names) {
         }
     }
     if is_list && let Some(Value::Object(meta)) = map.get_mut("metadata") {
-        // The version of a list is that of the whole store, in which others write, too.
+        // The version of a list is that of the whole store, to which other clients also write.
         for key in ["resourceVersion", "continue"] {
             if let Some(value) = meta.get_mut(key) {
                 *value = "(there)".into();
             }
         }
     }
-    // What comes first, is named first: not in the order of the fields.
+    // Values are numbered in the order of the answers, not in the order of the fields.
     for key in ["uid", "resourceVersion"] {
         if let Some(Value::String(text)) = map.get_mut(key)
             && text != "(there)"
@@ -108,7 +108,7 @@ fn shape(value: &mut Value, names: &mut Names) {
     }
 }
 
-/// Names what is named in messages, too.
+/// Replaces values in messages, too.
 fn words(value: &mut Value, names: &Names) {
     match value {
         Value::Object(map) => {
@@ -138,7 +138,7 @@ fn in_words(text: &str, names: &Names) -> String {
     renamed.collect()
 }
 
-/// Where two answers differ, and how: a place, what the real server says there, and what the simulated one says.
+/// The differences between two answers: the path, the value of the real server, and the value of the simulated one.
 pub fn differences(real: &Value, simulated: &Value) -> Vec<String> {
     let mut found = Vec::new();
     compare("", Some(real), Some(simulated), &mut found);

@@ -1,5 +1,5 @@
-//! A case: a few requests, and what is awaited between them. The same is asked of the real server and of the
-//! simulated one.
+//! A case: a few requests, and conditions to wait for between them. The suite sends the same requests to the real
+//! server and to the simulated one.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -19,34 +19,33 @@ use crate::server::players;
 use crate::server::wire::client;
 use crate::server::world::World;
 
-/// A user whom nobody gave any right.
+/// A user without any right.
 pub const NOBODY: &str = "nobody";
 
-/// A node that nobody plays: what becomes of its pods is said by the cases.
+/// A node without a machine: the cases write the status of its pods.
 pub const NODE: &str = "lent";
 
-/// Steps that a simulation may need to come to rest.
+/// The limit of steps until a simulation is at rest.
 const AT_MOST: usize = 200;
 
-/// What was answered so far.
+/// The answers so far.
 pub type Seen = [Answer];
 
-/// One answer.
+/// An answer.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// HTTP status.
     pub code: u16,
-    /// The body; the lines of a watch as a list.
+    /// The body. For a watch it is the list of its lines.
     pub body: Value,
 }
 
 impl Answer {
-    /// The UID of the object that was answered.
+    /// The UID of the object in the answer.
     pub fn uid(&self) -> &str {
         self.body["metadata"]["uid"].as_str().expect("a UID")
     }
 
-    /// The resourceVersion of the object that was answered.
+    /// The resourceVersion of the object in the answer.
     pub fn version(&self) -> &str {
         self.body["metadata"]["resourceVersion"].as_str().expect("a resourceVersion")
     }
@@ -69,12 +68,12 @@ struct Request {
     body: Make<Option<String>>,
 }
 
-/// A case. Paths begin with a resource (`towns/gas`), which is looked for in the namespace of the case, or with a
-/// slash; `{ns}` stands for that namespace.
+/// A case. A path begins with a resource (`towns/gas`) in the namespace of the case, or with a slash. `{ns}` is
+/// replaced by that namespace.
 pub struct Case {
-    /// What it is about.
+    /// The subject of the case.
     pub name: &'static str,
-    /// It breaks the cluster that it runs on, and needs one of its own.
+    /// The case breaks its cluster, and needs a cluster of its own.
     pub breaks: bool,
     steps: Vec<Step>,
     user: Option<&'static str>,
@@ -82,24 +81,23 @@ pub struct Case {
 }
 
 impl Case {
-    /// A case without steps.
     pub fn new(name: &'static str) -> Self {
         Self { name, breaks: false, steps: Vec::new(), user: None, accept: "application/json" }
     }
 
-    /// It breaks the cluster that it runs on.
+    /// Marks the case as one that breaks its cluster.
     pub fn breaks(mut self) -> Self {
         self.breaks = true;
         self
     }
 
-    /// What follows is asked by this user.
+    /// Sends the following requests as this user.
     pub fn by(mut self, user: &'static str) -> Self {
         self.user = Some(user);
         self
     }
 
-    /// Reads only the metadata: of one object, or of a list.
+    /// Reads the metadata of an object or of a list.
     pub fn metadata(mut self, path: &str) -> Self {
         self.accept = if path.contains('/') {
             "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
@@ -141,12 +139,12 @@ impl Case {
         self
     }
 
-    /// Reads.
+    /// Reads an object or a list.
     pub fn get(self, path: &str) -> Self {
         self.ask(Method::GET, path, "", |_| None)
     }
 
-    /// Reads; the path depends on what was answered before.
+    /// Reads a path that depends on earlier answers.
     pub fn get_with(mut self, path: impl Fn(&Seen) -> String + Send + Sync + 'static) -> Self {
         let (user, accept) = (self.user, self.accept);
         self.steps.push(Step::Ask(Request {
@@ -160,19 +158,19 @@ impl Case {
         self
     }
 
-    /// Creates. The body needs no apiVersion and no kind.
+    /// Creates an object. The function adds a missing apiVersion and kind.
     pub fn post(self, path: &str, body: Value) -> Self {
         self.post_with(path, move |_| body.clone())
     }
 
-    /// Creates what depends on what was answered before.
+    /// Creates an object that depends on earlier answers.
     pub fn post_with(self, path: &str, body: impl Fn(&Seen) -> Value + Send + Sync + 'static) -> Self {
         let resource = path.to_owned();
         self.ask(Method::POST, path, JSON, move |seen| Some(whole(&resource, body(seen))))
     }
 
-    /// Binds a pod to the node that nobody plays, and waits until whoever deletes it next knows that: a real server
-    /// may decide the grace of a deletion by what its cache still shows.
+    /// Binds a pod to the node without a machine. Waits until the next delete of the pod sees the binding: a real
+    /// server can compute the grace period from its cache.
     pub fn bind(self, pod: &str) -> Self {
         let binding = json!({
             "apiVersion": "v1", "kind": "Binding", "metadata": {"name": pod},
@@ -184,77 +182,77 @@ impl Case {
         })
     }
 
-    /// Replaces.
+    /// Replaces an object.
     pub fn put(self, path: &str, body: impl Fn(&Seen) -> Value + Send + Sync + 'static) -> Self {
         let resource = path.to_owned();
         self.ask(Method::PUT, path, JSON, move |seen| Some(whole(&resource, body(seen))))
     }
 
-    /// Changes by a merge patch.
+    /// Changes an object by a merge patch.
     pub fn merge(self, path: &str, change: Value) -> Self {
         self.merge_with(path, move |_| change.clone())
     }
 
-    /// Changes by a merge patch that depends on what was answered before.
+    /// Changes an object by a merge patch that depends on earlier answers.
     pub fn merge_with(self, path: &str, change: impl Fn(&Seen) -> Value + Send + Sync + 'static) -> Self {
         self.ask(Method::PATCH, path, MERGE, move |seen| Some(change(seen)))
     }
 
-    /// Changes by a JSON patch.
+    /// Changes an object by a JSON patch.
     pub fn json(self, path: &str, change: Value) -> Self {
         self.json_with(path, move |_| change.clone())
     }
 
-    /// Changes by a JSON patch that depends on what was answered before.
+    /// Changes an object by a JSON patch that depends on earlier answers.
     pub fn json_with(self, path: &str, change: impl Fn(&Seen) -> Value + Send + Sync + 'static) -> Self {
         self.ask(Method::PATCH, path, "application/json-patch+json", move |seen| Some(change(seen)))
     }
 
-    /// Deletes, without options.
+    /// Deletes an object, without options.
     pub fn delete(self, path: &str) -> Self {
         self.ask(Method::DELETE, path, JSON, |_| None)
     }
 
-    /// Deletes with options.
+    /// Deletes an object with options.
     pub fn delete_with(self, path: &str, options: impl Fn(&Seen) -> Value + Send + Sync + 'static) -> Self {
         self.ask(Method::DELETE, path, JSON, move |seen| Some(options(seen)))
     }
 
-    /// Sends this text as it is.
+    /// Sends this text unchanged.
     pub fn send(self, method: Method, path: &str, content_type: &'static str, body: &'static str) -> Self {
         self.request(method, path.to_owned(), content_type, move |_| Some(body.to_owned()))
     }
 
-    /// Watches until so many lines have come.
+    /// Watches until this number of lines has arrived.
     pub fn follow(mut self, lines: usize, path: impl Fn(&Seen) -> String + Send + Sync + 'static) -> Self {
         self.steps.push(Step::Follow { path: Box::new(path), lines });
         self
     }
 
-    /// Waits until what is there is as it is wanted. That is not compared: ask once more.
+    /// Waits until the answer meets the condition. The suite does not compare these answers; add a read after it.
     pub fn until(mut self, path: &str, what: impl Fn(&Answer) -> bool + Send + Sync + 'static) -> Self {
         self.steps.push(Step::Await { path: path.to_owned(), what: Box::new(what), only_real: false });
         self
     }
 
-    /// Waits until the real server has made what the simulation has no need of.
+    /// Waits until the real server has created an object that the simulation does not have.
     pub fn made(mut self, path: &str) -> Self {
         let what = Box::new(|answer: &Answer| answer.code == 200);
         self.steps.push(Step::Await { path: path.to_owned(), what, only_real: true });
         self
     }
 
-    /// Waits until it is gone.
+    /// Waits until the object is gone.
     pub fn gone(self, path: &str) -> Self {
         self.until(path, |answer| answer.code == 404)
     }
 
-    /// Runs it on the real server.
+    /// Runs the case on the real server.
     pub async fn on_real(&self, client: Client, namespace: &str) -> Vec<Answer> {
         self.run(&Side { client, namespace: namespace.to_owned(), world: None }).await
     }
 
-    /// Runs it on a simulated one.
+    /// Runs the case on a simulated server.
     pub async fn on_simulated(&self, namespace: &str) -> Vec<Answer> {
         let now = Timestamp::from_second(1_893_456_000).expect("a time");
         let mut world = World::new(now, 1);
@@ -293,7 +291,7 @@ impl Case {
 const JSON: &str = "application/json";
 const MERGE: &str = "application/merge-patch+json";
 
-/// The body with the apiVersion and kind of its path, where it says none itself.
+/// Adds the apiVersion and kind of the path to a body without them.
 fn whole(path: &str, mut body: Value) -> Value {
     let resource = path.split(['/', '?']).next().unwrap_or_default();
     let binding = path.ends_with("/binding");
@@ -306,7 +304,7 @@ fn whole(path: &str, mut body: Value) -> Value {
     body
 }
 
-/// One of the two that are asked.
+/// A side: the real server or the simulated one.
 struct Side {
     client: Client,
     namespace: String,
@@ -314,7 +312,7 @@ struct Side {
 }
 
 impl Side {
-    /// The whole path of a short one.
+    /// The complete path of a short one.
     fn path(&self, short: &str) -> String {
         let short = short.replace("{ns}", &self.namespace);
         if short.starts_with('/') {

@@ -1,4 +1,4 @@
-//! Pods are asked over their own network what they do, and only their word is work.
+//! Activity probes over the network of the pods: only the report of a pod counts as work.
 
 use std::time::Duration;
 
@@ -15,8 +15,8 @@ pub fn add(stories: &mut Stories) {
     stories.add(k21_a_session_is_what_its_own_pod_says);
 }
 
-/// A container that answers to whoever has its token with what is in the file `report` of the volume, and says why
-/// to others; `killall httpd` makes it deaf.
+/// A container that answers with the file `report` of the volume to a client with its token, and with the reason to
+/// other clients. `killall httpd` stops its server.
 fn answers(volume: &str) -> Value {
     let script = format!(
         r#"
@@ -39,7 +39,7 @@ END
     runs(&script)
 }
 
-/// How such a container is asked.
+/// The probe of such a container.
 fn probe() -> Value {
     json!({"port": 8000, "path": "/cgi-bin/activity"})
 }
@@ -49,13 +49,13 @@ fn is_told(town: &Town) -> bool {
     town.is("Active") && town.message("Active").contains("the town's pod reports")
 }
 
-/// Lets the container of a pod report this from now on: in one step, so that half of it is never read.
+/// Replaces the report of a pod's container in one step, so that no probe reads a part of it.
 fn report(scene: &Scene, pod: &str, volume: &str, says: &Value) {
     let write = format!("echo '{says}' > {volume}/next && mv {volume}/next {volume}/report");
     scene.exec(pod, &write);
 }
 
-/// A town with such a container, asked as often as may be. Work keeps it awake until the story begins.
+/// A town with such a container and the shortest probe interval. Work keeps it awake until the story begins.
 fn asked() -> Value {
     json!({
         "backlog": {"triage": 1}, "sleepAfter": "10s", "storage": {"size": "16Mi"},
@@ -75,7 +75,7 @@ async fn t11_c1_k19_work_that_a_pod_reports_keeps_its_town_awake_and_asking_does
     let what = "works on, longer than sleepAfter";
     town.stays(Duration::from_secs(12), what, |town| town.phase() == "Running").await;
 
-    // Somebody who looks on and does nothing, and one who waits for a person: neither is work, nor is asking.
+    // The idle agent and the agent that waits for a user do not work, and a probe is not work.
     let waits = json!({
         "agents": [{"uid": "whoever", "state": "waiting"}],
         "attached": true, "lastInputTime": "2001-02-03T04:05:06Z",
@@ -112,7 +112,7 @@ async fn k20_d13_a_town_that_nobody_can_ask_sleeps_late_and_says_why(scene: Scen
     scene.assert_nothing_runs();
     town.stays(Duration::from_secs(2), "sleeps on", |town| town.phase() == "Asleep").await;
 
-    // Work wakes it, and there is somebody to be asked again.
+    // Work wakes the town, and the operator probes its new pod.
     town.merge(json!({"spec": {"backlog": {"triage": 1}}})).await;
     scene.town_pod("alpha").await;
     let well = town.until_within(PATIENCE, "is well", |t| t.phase() == "Running" && !t.is("Degraded")).await;

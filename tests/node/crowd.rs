@@ -1,4 +1,4 @@
-//! Many towns at once on a node that has room for some.
+//! Many towns at the same time on a node with room for some of them.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -18,12 +18,13 @@ pub fn add(stories: &mut Stories) {
     stories.add_on_our_node(k15_k32_fifty_two_towns_woken_at_once_share_room_for_half_of_them);
 }
 
-/// What a pod of these takes of the node, so that nobody else is kept from it.
+/// An extended resource of these pods, so that they use no room of other stories.
 const ROOM: &str = "town.test/room";
 const TOWNS: usize = 52;
 const ROOMS: usize = 26;
 
-/// Requests for a town that was woken, until it runs or is known not to fit. Measured: fewer than five.
+/// The limit of requests for a town that wakes, until it runs or the operator knows that it does not fit. The measured
+/// number is below five.
 const FOR_A_WAKE: usize = 6;
 
 async fn k15_k32_fifty_two_towns_woken_at_once_share_room_for_half_of_them(mut scene: Scene) {
@@ -42,7 +43,7 @@ async fn k15_k32_fifty_two_towns_woken_at_once_share_room_for_half_of_them(mut s
     .await;
     count(&scene, |town| town.phase() == "Asleep", TOWNS).await;
 
-    // All at once: half of them find room, the others say that there is none.
+    // The towns wake at the same time: half of them fit, the others report that there is no room.
     let before = scene.stage.requests_in(&scene.namespace);
     join_all(names.iter().map(|name| scene.suspend(name, false))).await;
     let fits = |town: &Town| town.phase() == "Idle" && town.is("Ready");
@@ -63,7 +64,7 @@ async fn k15_k32_fifty_two_towns_woken_at_once_share_room_for_half_of_them(mut s
     .await;
     assert_eq!(scene.stage.requests_in(&scene.namespace), before, "who waits for room asks for nothing");
 
-    // Those that run make room: the others take it, with the pods that they have.
+    // The running towns sleep: the others take the room, with their existing pods.
     let run: Vec<String> =
         all(&scene).await.iter().filter(|town| fits(town)).map(ResourceExt::name_any).collect();
     join_all(run.iter().map(|name| scene.suspend(name, true))).await;
@@ -93,7 +94,7 @@ async fn revisions(scene: &Scene) -> Vec<Option<String>> {
     all(scene).await.iter().map(ResourceExt::resource_version).collect()
 }
 
-/// Waits until so many towns are so, and gives them.
+/// Waits until this number of towns meets the condition, and returns them.
 async fn count(scene: &Scene, is_so: impl Fn(&Town) -> bool, many: usize) -> Vec<Town> {
     until(&format!("{many} towns are as they should be"), PATIENCE, async || {
         let towns = all(scene).await;

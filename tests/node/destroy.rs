@@ -1,4 +1,4 @@
-//! When a town is gone, nothing of it is left: no object of any kind, no volume, no process.
+//! When a town is gone, nothing of it remains: no object of any kind, no volume, no process.
 
 use kube::ResourceExt;
 use serde_json::json;
@@ -36,11 +36,11 @@ async fn leaves_nothing(scene: Scene, cascade: &str) {
     scene.assert_runs(&scene.pods(&town.uid).await).await;
     let volumes = scene.volumes(&town.uid).await;
     assert_eq!(volumes.len(), 3);
-    // Town, two agents, three pods, three claims; the town itself carries no label of its own UID.
+    // A town, two agents, three pods, three claims. The town itself does not carry a label with its own UID.
     let before = scene.everything_of(&town.uid).await;
     assert_eq!(before.len(), 8, "{before:?}");
 
-    // It returns when the town is gone.
+    // The command returns when the town is gone.
     scene.kubectl(&["delete", "town", "alpha", &format!("--cascade={cascade}"), "--timeout=120s"]);
     assert_eq!(scene.everything_of(&town.uid).await, [""; 0]);
     scene.assert_nothing_runs();
@@ -83,7 +83,7 @@ async fn a_town_whose_containers_will_not_end_is_gone_when_they_are(scene: Scene
 }
 
 async fn a15_processes_that_left_their_parents_go_with_their_pod(scene: Scene) {
-    // Its parent is gone, it is in a session of its own, and deaf.
+    // The process has no parent, its own session, and ignores signals.
     let stray = "(setsid sh -c 'trap \"\" TERM HUP; while :; do sleep 86399; done' &)";
     let town = scene.create_busy_town("alpha", json!({"template": runs(&format!("{stray}; {STAY}"))})).await;
     let uid = scene.town_pod("alpha").await.uid().unwrap();
@@ -132,11 +132,11 @@ async fn e7_a_town_with_a_service_and_tokens_leaves_neither(scene: Scene) {
         kinds
     };
     let mut before = kinds(&scene.everything_of(&town.uid).await);
-    // Those that the cluster makes of a Service go with it.
+    // The objects that the cluster creates for a Service go with it.
     before.retain(|kind| !kind.starts_with("Endpoint"));
     assert_eq!(before, ["Agent", "PersistentVolumeClaim", "Pod", "Secret", "Service"]);
     scene.kubectl(&["delete", "town", "alpha", "--timeout=120s"]);
-    // The garbage collector may take a moment for those.
+    // The garbage collector deletes these objects with a delay.
     until("nothing is left", PATIENCE, async || match scene.everything_of(&town.uid).await {
         left if left.is_empty() => Ok(()),
         left => Err(format!("{left:?}")),

@@ -1,4 +1,5 @@
-//! What a node and an operator do to themselves: no proof is given up for it, and everything ends as it should.
+//! Failures of the node and of the operator: the proofs of a destruction remain necessary, and the final state is
+//! correct.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -24,7 +25,7 @@ pub fn add(stories: &mut Stories) {
 }
 
 async fn a_town_stays_until_a_node_without_kubelet_says_that_its_pods_are_gone(mut scene: Scene) {
-    // One whose agents go first, and one that is only its own pod.
+    // The first town has agents, which go first; the second is only its own pod.
     let busy = scene.create_busy_town("busy", json!({})).await;
     let single = scene.create_town("single", json!({"template": runs(STAY)})).await.uid().unwrap();
     let (square, office) = (scene.town_pod("single").await, scene.ready_pod(&busy.mayor, None).await);
@@ -85,7 +86,7 @@ async fn e10_k14_a_node_that_does_not_answer_is_named_and_nothing_takes_the_pods
     let town = scene.town("alpha");
     town.merge(json!({"metadata": {"annotations": {names::RESTART_AT: "now"}}})).await;
 
-    // The pod has its grace of 1 s, and its node 30 s more to say what became of it.
+    // The pod has a grace period of 1 s, and its node 30 s more to report its end.
     let lost = town.until_within(PATIENCE, "names the node", |town| town.is_degraded_by("NodeLost")).await;
     let after = began.elapsed().as_secs();
     assert!((30..45).contains(&after), "after {after} s");
@@ -117,7 +118,7 @@ async fn a_restarted_container_runtime_leaves_every_container_alone(mut scene: S
     node.restart(Component::Containerd).unwrap();
 
     assert_eq!(scene.processes(), processes);
-    // The kubelet and the new containerd work together: another pod starts and ends.
+    // The kubelet works with the new containerd: another pod starts and ends.
     scene.create_polecat("other", "alpha", "other-1", "exit 0").await;
     scene.done("other", "other-1").await;
     let mut now = scene.pods(&town.uid).await;
@@ -129,7 +130,7 @@ async fn a_restarted_container_runtime_leaves_every_container_alone(mut scene: S
 }
 
 async fn an_operator_lost_in_the_middle_of_a_destruction_ends_it_when_it_is_back(mut scene: Scene) {
-    // It ends slowly, so that there is a middle.
+    // The pod ends slowly, so that the test can act in the middle.
     let slow = runs_with_grace("trap '' TERM; while :; do sleep 1; done", 8);
     let town = scene.create_busy_town("alpha", json!({"template": slow})).await;
     let square = scene.seen::<Pod>(&scene.town_pod("alpha").await.name_any());
@@ -147,7 +148,7 @@ async fn an_operator_lost_in_the_middle_of_a_destruction_ends_it_when_it_is_back
 }
 
 async fn t8_an_operator_killed_at_both_ends_of_a_destruction_ends_it(mut scene: Scene) {
-    // It ends slowly, so that there is a middle.
+    // The pod ends slowly, so that the test can act in the middle.
     let slow = runs_with_grace("trap '' TERM; while :; do sleep 1; done", 8);
     let town = scene.create_busy_town("alpha", json!({"template": slow})).await;
     let (pods, volumes) = (scene.pods(&town.uid).await, scene.volumes(&town.uid).await);
@@ -165,7 +166,7 @@ async fn t8_an_operator_killed_at_both_ends_of_a_destruction_ends_it(mut scene: 
         .until_within(PATIENCE, "is told to end", |pod| pod.metadata.deletion_timestamp.is_some())
         .await;
     scene.stage.kill_operator().await;
-    // Nobody is there, and its container runs on: nothing says that it is gone.
+    // The operator is down and the container continues: nothing has reported its end.
     scene.assert_runs(&[going]).await;
     assert!(scene.processes().len() < processes.len(), "its agents have gone before it");
     assert!(scene.town("alpha").find().await.is_some(), "a town is there as long as its pod");
@@ -176,7 +177,7 @@ async fn t8_an_operator_killed_at_both_ends_of_a_destruction_ends_it(mut scene: 
     scene.await_volumes_gone(&volumes).await;
     let gone = proven_gone(&scene.tombstone(&town.uid).get().await);
     assert!(had.is_subset(&gone), "a receipt for each of {had:?}: {gone:?}");
-    // It was started again in its pod, each time.
+    // The kubelet restarted the container in the same pod, each time.
     let pod = Seen::<Pod>::new(scene.client(), crate::release::NAMESPACE, &operator.name_any());
     let twice = |pod: &Pod| is_ready(pod) && restarts(pod) == restarts(&operator) + 2;
     let pod = pod.until_within(PATIENCE, "was started again twice", twice).await;

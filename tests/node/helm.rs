@@ -1,4 +1,4 @@
-//! The operator comes, changes and goes by helm, and no town's pod notices.
+//! Helm installs, upgrades and removes the operator, and the pods of towns continue to run.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ async fn an_upgrade_replaces_the_operator_and_restarts_no_pod_of_a_town(mut scen
     assert_eq!(new.annotations()["upgraded"], "yes");
     assert!(scene.stage.operator_log().starts_with('{'), "{}", scene.stage.operator_log());
 
-    // The new one does its work, and the old work goes on.
+    // The new operator works, and the old work continues.
     scene.create_polecat("other", "alpha", "other-1", "exit 0").await;
     scene.done("other", "other-1").await;
     until("other's pod is gone", PATIENCE, async || {
@@ -75,11 +75,11 @@ async fn k11_a_town_without_operator_lives_on_until_one_is_installed_again(mut s
     assert_eq!(scene.processes(), processes);
     scene.hook(&lives.mayor, "m-1").await;
 
-    // As the chart's notes say: the same release again, and nothing else.
+    // The notes of the chart recommend this: install the same release again.
     scene.stage.release.install(&[]).unwrap();
     scene.town("dies").gone_within(PATIENCE).await;
     assert_eq!(scene.everything_of(&dies.uid).await, [""; 0]);
-    // What came while there was no operator is done now.
+    // The new operator processes the changes from the time without an operator.
     let given = |agent: &town_operator::api::Agent| {
         agent.status.as_ref().and_then(|status| status.work.as_ref()).is_some_and(|work| work.bead == "m-1")
     };
@@ -96,7 +96,7 @@ async fn an_operator_that_is_told_to_end_exits_0_within_seconds(mut scene: Scene
     scene.alone().await;
     let old = scene.stage.operator().await;
     let pod = Seen::<Pod>::new(scene.client(), release::NAMESPACE, &old.name_any());
-    // Its pod is held, so that one can see how its container ended.
+    // A finalizer holds the pod, so that the test can read the end of its container.
     let finalizers = |list: &[&str]| json!({"metadata": {"finalizers": list}});
     pod.merge(finalizers(&["town.test/held"])).await;
     let deployment = format!("deployment/{}", release::NAME);
@@ -118,14 +118,14 @@ async fn an_operator_that_is_told_to_end_exits_0_within_seconds(mut scene: Scene
     assert!(took <= 5, "it took {took} s to end");
 }
 
-/// How the operator's container ended.
+/// The end of the operator's container.
 fn end(pod: &Pod) -> Option<ContainerStateTerminated> {
     pod.status.as_ref()?.container_statuses.as_ref()?.first()?.state.as_ref()?.terminated.clone()
 }
 
 async fn the_operator_needs_no_root_and_no_more_rights_than_it_has(mut scene: Scene) {
     scene.alone().await;
-    // The last story: all that the others made the operator do is behind it.
+    // The story is the last one, so that the log contains the requests of all stories.
     let refused = scene.stage.refused();
     assert!(refused.is_empty(), "refused for want of a right: {refused:#?}");
     let log = scene.stage.operator_log();
@@ -134,7 +134,7 @@ async fn the_operator_needs_no_root_and_no_more_rights_than_it_has(mut scene: Sc
 
     let pod = scene.stage.operator().await;
     let security = pod.spec.unwrap().security_context.unwrap();
-    // The image names the user, so that a cluster may choose another one.
+    // The image sets the user, so that a cluster can choose another one.
     assert_eq!((security.run_as_non_root, security.run_as_user), (Some(true), None));
     scene.stage.weigh().await;
     if let Some(process) = scene.stage.operator_process().await {
@@ -148,8 +148,8 @@ async fn the_operator_needs_no_root_and_no_more_rights_than_it_has(mut scene: Sc
     }
 }
 
-/// A line of the operator's log that says that a right is missing. A namespace that is being deleted refuses every
-/// create, one with a quota or a standard for pods some: that is no such thing.
+/// A line of the operator's log that reports a missing right. Other refusals do not count: a namespace that is being
+/// deleted refuses every create, and a quota or a pod security standard refuses some.
 fn is_refusal(line: &str) -> bool {
     let line = line.to_lowercase();
     let others = ["being terminated", "exceeded quota", "violates podsecurity"];

@@ -1,4 +1,4 @@
-//! What a container finds inside: its files, no more rights than it needs, and a way for others to reach it.
+//! The inside of a container: its files, its minimal rights, and its network address.
 
 use k8s_openapi::api::core::v1::{Namespace, Service};
 use kube::ResourceExt;
@@ -16,7 +16,7 @@ pub fn add(stories: &mut Stories) {
     stories.add(a_town_is_reached_by_its_service_whichever_pod_it_has);
 }
 
-/// Says how to write to and read from a file of the container.
+/// Prints the result of a write to and a read from a file of the container.
 const TRY_TO_WRITE: &str =
     "touch /var/run/gastown/new 2>&1 || touch /var/run/gastown/git/new 2>&1 || echo read-only";
 
@@ -53,14 +53,14 @@ async fn f1_f2_credentials_and_tokens_are_files_for_who_is_not_root(scene: Scene
         assert!(scene.exec(pod, TRY_TO_WRITE).ends_with("read-only\n"));
         assert_eq!(scene.exec(pod, "id -u"), "1000\n");
         scene.exec(pod, "! test -e /var/run/secrets");
-        // The kernel's own word for the defaults: no capability, none to be gained, and system calls filtered.
+        // The kernel's view of the defaults: no capabilities, no privilege escalation, and filtered system calls.
         let status = scene.exec(pod, "grep -E '^(CapEff|CapBnd|NoNewPrivs|Seccomp):' /proc/self/status");
         let words: Vec<&str> = status.split_whitespace().collect();
         let none = "0000000000000000";
         assert_eq!(words, ["CapEff:", none, "CapBnd:", none, "NoNewPrivs:", "1", "Seccomp:", "2"]);
     }
 
-    // A Secret that changes reaches containers that run; the kubelet looks about once a minute.
+    // A change of a Secret reaches running containers; the kubelet updates the volume about once a minute.
     scene
         .seen::<k8s_openapi::api::core::v1::Secret>("door")
         .merge(json!({"stringData": {"token": "open"}}))
@@ -78,7 +78,7 @@ async fn a_town_that_says_little_runs_where_only_restricted_pods_may(scene: Scen
     let merged = namespaces.patch(&scene.namespace, &PatchParams::default(), &Patch::Merge(labels)).await;
     merged.unwrap();
 
-    // The image's own user is root: that much must be said.
+    // The default user of the image is root, so that the template must set another one.
     let says = |script: &str| {
         json!({"spec": {"containers": [{
             "name": "main", "image": agent_image(), "command": ["sh", "-c", script],
@@ -95,7 +95,7 @@ async fn a_town_that_says_little_runs_where_only_restricted_pods_may(scene: Scen
     scene.assert_runs(std::slice::from_ref(&square)).await;
     scene.exec(&square.name_any(), "echo here > /town/note");
 
-    // One that asks for more than the namespace allows is refused in the API server's own words.
+    // The API server refuses a template with more rights than the namespace allows, and the status has its message.
     let mut bold = says(STAY);
     bold["spec"]["containers"][0]["securityContext"]["privileged"] = true.into();
     scene.create_town("bold", json!({"template": bold})).await;
@@ -108,7 +108,7 @@ async fn a_town_that_says_little_runs_where_only_restricted_pods_may(scene: Scen
         "{said}"
     );
 
-    // And one that says nothing at all is told by the kubelet that its image is root's.
+    // The kubelet refuses a template without a user, because the user of its image is root.
     let silent: Value = json!({"spec": {"containers": [{
         "name": "main", "image": agent_image(), "command": ["sh", "-c", STAY],
     }]}});
@@ -120,7 +120,7 @@ async fn a_town_that_says_little_runs_where_only_restricted_pods_may(scene: Scen
 }
 
 async fn a_town_is_reached_by_its_service_whichever_pod_it_has(scene: Scene) {
-    // A Service must not begin with a digit, a town may.
+    // The name of a Service must not begin with a digit; the name of a town can.
     let serves =
         runs("mkdir -p /town/www; hostname -i > /town/www/where; exec httpd -f -p 8000 -h /town/www");
     let town = json!({
@@ -135,7 +135,7 @@ async fn a_town_is_reached_by_its_service_whichever_pod_it_has(scene: Scene) {
     let address = service.spec.as_ref().unwrap().cluster_ip.clone().unwrap();
     let office = scene.ready_pod("mayor", None).await.name_any();
     let host = scene.exec(&office, "echo $GASTOWN_TOWN_HOST");
-    // kubectl itself may have a word to say behind it.
+    // kubectl may print a warning after the output.
     assert_eq!(host.lines().next(), Some(format!("{name}.{}.svc", scene.namespace).as_str()));
 
     let ask = async |office: &str, of: &str| {
@@ -148,7 +148,7 @@ async fn a_town_is_reached_by_its_service_whichever_pod_it_has(scene: Scene) {
     };
     ask(&office, &square.status.unwrap().pod_ip.unwrap()).await;
 
-    // Awake again it has another pod, and is where it was.
+    // After the wake the town has another pod at the same address.
     scene.suspend("2nd", true).await;
     scene.asleep("2nd").await;
     scene.suspend("2nd", false).await;

@@ -1,4 +1,4 @@
-//! A town's containers live and work, and what they made outlives them.
+//! The containers of a town live and work, and their results outlive them.
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
@@ -22,7 +22,7 @@ pub fn add(stories: &mut Stories) {
     stories.add(another_bead_ends_the_work_on_the_one_before_undone);
 }
 
-/// Writes who it is, what it is to do and what it has done into its termination message.
+/// Writes its name, its task and its work into the termination message.
 const REPORT: &str = r#"
     set -eu
     echo "$GASTOWN_BEAD" >> /agent/ledger
@@ -44,7 +44,7 @@ async fn agents_know_who_they_are_and_their_files_outlive_their_pods(scene: Scen
         scene.create::<Agent>(name, polecat).await;
     }
 
-    // Polecats: one pod a bead, and one volume for all of them.
+    // Polecats: one pod for each bead, and one volume for all pods of a polecat.
     for (name, identity) in [("ada", "alder"), ("bob", "birch")] {
         let work = scene.done(name, &format!("{name}-1")).await;
         let who = format!("alpha/{name}/{identity}/polecat/orchard");
@@ -57,7 +57,7 @@ async fn agents_know_who_they_are_and_their_files_outlive_their_pods(scene: Scen
     assert_eq!(work.message, "alpha/ada/alder/polecat/orchard: ada-2, prune them; so far: ada-1 ada-2");
     assert_eq!((work.attempts, work.done), (1, vec!["ada-1".into(), "ada-2".into()]));
 
-    // The town and its mayor: a pod each, for as long as the town is awake.
+    // The town and its mayor have a pod each while the town is awake.
     let square = scene.town_pod("alpha").await;
     assert_eq!(scene.exec(&square.name_any(), "cat /town/diary; echo $GASTOWN_TOWN"), "awake\nalpha\n");
     let office = scene.ready_pod("mayor", None).await;
@@ -70,7 +70,7 @@ async fn agents_know_who_they_are_and_their_files_outlive_their_pods(scene: Scen
     .await;
     scene.assert_runs(&[square, office.clone()]).await;
 
-    // A hook reaches a session that runs.
+    // A hook reaches a running session.
     let hook = json!({"spec": {"hook": {"bead": "m-1", "title": "Greet the guests"}}});
     scene.agent("mayor").merge(hook).await;
     scene.agent("mayor").until_within(PATIENCE, "was given m-1", |agent| agent.work().bead == "m-1").await;
@@ -167,7 +167,7 @@ async fn k16_a_session_whose_pod_has_ended_has_another(scene: Scene) {
     scene.agent("mayor").until_within(PATIENCE, "is there again", |agent| agent.phase() == "Idle").await;
 }
 
-/// The first time it works without end, and exits 0 when it is told to; the second time it is quick.
+/// The first run works without end, and exits 0 at SIGTERM; the second run ends quickly.
 pub const TAKES_TWO: &str = "if [ -e /agent/begun ]; then echo again > /dev/termination-log; exit 0; fi
     touch /agent/begun; trap 'exit 0' TERM; sleep infinity & wait";
 
@@ -190,7 +190,7 @@ async fn k16_e1_who_is_evicted_is_not_to_blame_and_goes_on(scene: Scene) {
     scene.await_file(&at_work, "/agent/begun").await;
     let (square, office) = (scene.town_pod("alpha").await, scene.ready_pod("mayor", None).await);
 
-    // As `kubectl drain` does.
+    // The test evicts the pods, as `kubectl drain` does.
     let api: Api<Pod> = Api::namespaced(scene.client(), &scene.namespace);
     for pod in [&square, &office, &at_work] {
         api.evict(&pod.name_any(), &EvictParams::default()).await.unwrap();

@@ -1,12 +1,13 @@
-//! Stories on a real node: containers really run, and what is left of them is counted.
+//! Stories on a real node: real containers run, and the suite counts their remains.
 //!
-//! By default the suite starts a cluster with a node of its own, builds the operator's image, installs the Helm
-//! chart, and ends all of it. Where there can be no node every story is skipped, with the reason.
-//! `TOWN_TEST_IMAGE_ARCHIVE` names an archive with the image, which is then not built.
+//! By default the suite starts its own cluster with a node, builds the operator's image, installs the Helm chart, and
+//! removes all of it at the end. On a machine that cannot have a node it skips every story, with the reason.
+//! `TOWN_TEST_IMAGE_ARCHIVE` names an archive with the image; the suite then does not build one.
 //!
-//! `TOWN_TEST_KUBECONFIG` names a cluster to use instead, on which no operator may run yet; `IMAGE` is then the
-//! operator's image, where that cluster finds it, and `TOWN_TEST_AGENT_IMAGE` one with a shell for the agents.
-//! There nobody can count processes or end a kubelet: stories that are about that are skipped, others leave it out.
+//! `TOWN_TEST_KUBECONFIG` names another cluster to use. No operator may run on that cluster. `IMAGE` is then the
+//! operator's image, in a registry that the cluster can reach, and `TOWN_TEST_AGENT_IMAGE` an image with a shell for
+//! the agents. On such a cluster the suite can neither count processes nor stop a kubelet: it skips the stories about
+//! these, and other stories omit the checks.
 
 // `allow-unwrap-in-tests` knows only functions that carry `#[test]`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -34,7 +35,7 @@ use stage::Stories;
 
 fn main() -> ExitCode {
     let mut stories = Stories::new();
-    // The longest first.
+    // The slowest stories start first.
     activity::add(&mut stories);
     inside::add(&mut stories);
     sleep::add(&mut stories);
@@ -42,7 +43,7 @@ fn main() -> ExitCode {
     life::add(&mut stories);
     update::add(&mut stories);
     destroy::add(&mut stories);
-    // Those that disturb others come last, one after another.
+    // Stories that disturb others run last, one after another.
     crowd::add(&mut stories);
     faults::add(&mut stories);
     helm::add(&mut stories);

@@ -5,12 +5,12 @@ use std::process::{Command, Stdio};
 
 use crate::common::cluster::{program, run};
 
-/// Where the suite installs the operator: nobody's own namespace.
+/// The namespace of the operator. The suite creates it.
 pub const NAMESPACE: &str = "town-node-tests";
-/// The release, and so the name of everything in it.
+/// The name of the release, and of every object in it.
 pub const NAME: &str = "town-operator";
-/// The API server's `--request-timeout`, and what the operator is told of it: how long an operator that comes back
-/// in the middle of a destruction waits for the requests of the one before it.
+/// The API server's `--request-timeout`, and the flag of the operator with the same value: an operator that restarts
+/// during a destruction waits this long for the requests of the former process.
 pub const REQUEST_TIMEOUT: &str = "10s";
 
 /// The chart, installed with an image.
@@ -22,7 +22,8 @@ pub struct Release {
 }
 
 impl Release {
-    /// One that is not installed yet. `own_node`: the API server's request timeout is [`REQUEST_TIMEOUT`].
+    /// A release that is not installed yet. With `own_node` the request timeout of the API server is
+    /// [`REQUEST_TIMEOUT`].
     pub fn new(kubeconfig: &Path, scratch: &Path, own_node: bool) -> Self {
         let mut values = image_values(&image());
         values.push("image.pullPolicy=IfNotPresent".into());
@@ -32,17 +33,17 @@ impl Release {
         Self { kubeconfig: kubeconfig.into(), scratch: scratch.into(), helm: program("helm"), values }
     }
 
-    /// `helm install`, which waits until the operator is ready.
+    /// Runs `helm install`, which waits until the operator is ready.
     pub fn install(&self, flags: &[&str]) -> Result<(), String> {
         self.put(&[&["install", "--create-namespace"], flags].concat(), &[])
     }
 
-    /// `helm upgrade` with these values changed; waits until the new operator is ready.
+    /// Runs `helm upgrade` with these changed values, and waits until the new operator is ready.
     pub fn upgrade(&self, changes: &[&str]) -> Result<(), String> {
         self.put(&["upgrade"], changes)
     }
 
-    /// `helm uninstall`, which waits until what it removes is gone.
+    /// Runs `helm uninstall`, which waits until the objects are gone.
     pub fn uninstall(&self) -> Result<(), String> {
         self.helm(&["uninstall", NAME, "--wait", "--timeout=120s"])
     }
@@ -60,7 +61,7 @@ impl Release {
     fn helm(&self, arguments: &[&str]) -> Result<(), String> {
         let mut helm = Command::new(&self.helm);
         helm.env("KUBECONFIG", &self.kubeconfig).args(["--namespace", NAMESPACE]).args(arguments);
-        // Not in the user's home.
+        // The directories must not be in the user's home.
         for place in ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"] {
             helm.env(place, self.scratch.join(place));
         }
@@ -86,18 +87,18 @@ fn image_values(image: &str) -> Vec<String> {
     vec![format!("image.repository={}", &image[..cut]), format!("image.{key}={}", &image[cut + 1..])]
 }
 
-/// Names an archive with the operator's image: it is used as it is, and none is built.
+/// The environment variable with an archive of the operator's image. The suite then does not build one.
 const ARCHIVE: &str = "TOWN_TEST_IMAGE_ARCHIVE";
 
-/// Builds the operator's image from the sources as they are, and says where the archive is. What takes long is
-/// seen on the terminal; nothing is done when the archive is that of these sources.
+/// Builds the operator's image from the current sources, and returns the path of the archive. The progress is printed
+/// on the terminal. An archive of the same sources is not built again.
 pub fn build_image() -> Result<PathBuf, String> {
     if let Some(archive) = std::env::var_os(ARCHIVE).filter(|path| !path.is_empty()) {
         return Ok(archive.into());
     }
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/image.sh");
     let mut build = Command::new(&script);
-    // What cargo tells this test of itself would make build scripts run anew, and much be built twice.
+    // The variables that cargo sets for this test would trigger build scripts again, and rebuild many crates.
     let told = std::env::vars_os().map(|(key, _)| key).filter(|key| {
         let key = key.to_string_lossy();
         key.starts_with("CARGO")

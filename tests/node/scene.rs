@@ -1,4 +1,4 @@
-//! A scene: a namespace of its own, the towns in it, and a look at what of them really runs.
+//! A scene: its own namespace, the towns in it, and their processes on the node.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,24 +22,23 @@ use crate::common::suite::note;
 use crate::common::wait::until;
 use crate::stage::Stage;
 
-/// How long what containers do may take: ample on a loaded machine, and no story that passes waits so long.
+/// The timeout for actions of containers: ample on a loaded machine. No successful story waits so long.
 pub const PATIENCE: Duration = Duration::from_secs(90);
 
-/// The end of a container's script: it stays until it is told to end, and crashes when its `sleep` is killed.
+/// The end of a container's script: the script waits for SIGTERM, and crashes when its `sleep` is killed.
 pub const STAY: &str = "trap 'exit 0' TERM; sleep infinity & wait $!; exit 3";
 
-/// What a story has to work with.
+/// The context of a story.
 pub struct Scene {
     pub stage: Arc<Stage>,
-    /// Its own namespace.
     pub namespace: String,
-    /// The UIDs of all pods that ever were in the namespace.
+    /// The UIDs of all pods that the namespace has had.
     pods_seen: Arc<Mutex<BTreeSet<String>>>,
     watch: JoinHandle<()>,
     turn: Turn,
 }
 
-/// Whether others may have their scenes at the same time.
+/// Whether other scenes may run at the same time.
 enum Turn {
     Together { _turn: OwnedRwLockReadGuard<()> },
     Alone { _turn: OwnedRwLockWriteGuard<()> },
@@ -47,7 +46,7 @@ enum Turn {
 }
 
 impl Scene {
-    /// Makes the namespace.
+    /// Creates the namespace.
     pub async fn begin(story: &str, stage: Arc<Stage>) -> Self {
         let turn = Turn::Together { _turn: stage.turn.clone().read_owned().await };
         let namespace = stage.cluster.namespace(story).await;
@@ -65,29 +64,25 @@ impl Scene {
         Self { stage, namespace, pods_seen, watch, turn }
     }
 
-    /// From here on nobody else has a scene: what comes disturbs others.
+    /// Waits until no other scene runs. Afterwards the story may disturb others.
     pub async fn alone(&mut self) {
-        // First to let go, then to ask: two who wait for each other would wait for ever.
+        // The scene releases its lock first, because two scenes that wait for each other would deadlock.
         self.turn = Turn::None;
         self.turn = Turn::Alone { _turn: self.stage.turn.clone().write_owned().await };
     }
 
-    /// A client with all rights.
     pub fn client(&self) -> Client {
         self.stage.cluster.client()
     }
 
-    /// The object of a kind and name.
     pub fn seen<K: Kind>(&self, name: &str) -> Seen<K> {
         Seen::new(self.client(), &self.namespace, name)
     }
 
-    /// A town.
     pub fn town(&self, name: &str) -> Seen<Town> {
         self.seen(name)
     }
 
-    /// An agent.
     pub fn agent(&self, name: &str) -> Seen<Agent> {
         self.seen(name)
     }
@@ -102,7 +97,6 @@ impl Scene {
         api.create(&PostParams::default(), &object).await.unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 
-    /// Creates a Secret with one key.
     pub async fn create_secret(&self, name: &str, key: &str, value: &str) {
         let secret = json!({"metadata": {"name": name}, "stringData": {key: value}});
         let secret: Secret = serde_json::from_value(secret).unwrap();
@@ -110,8 +104,8 @@ impl Scene {
         api.create(&PostParams::default(), &secret).await.unwrap_or_else(|error| panic!("{name}: {error}"));
     }
 
-    /// Creates a town with one rig, `orchard`, that does not sleep by itself while a story is told. `more` is laid
-    /// over that.
+    /// Creates a town with one rig, `orchard`, that does not fall asleep during a story. `more` adds or replaces
+    /// fields.
     pub async fn create_town(&self, name: &str, more: Value) -> Town {
         let mut spec = json!({
             "sleepAfter": "1h", "drain": {"timeout": "0s"}, "rigs": [{"name": "orchard"}],
@@ -120,7 +114,7 @@ impl Scene {
         self.create(name, spec).await
     }
 
-    /// Creates a mayor, an agent of mode Session, with storage, whose container runs this script.
+    /// Creates a mayor (an agent of mode Session) with storage, whose container runs this script.
     pub async fn create_mayor(&self, name: &str, town: &str, script: &str) -> Agent {
         let spec = json!({
             "townName": town, "role": "Mayor", "storage": {"size": "16Mi"}, "template": runs(script),
@@ -128,7 +122,7 @@ impl Scene {
         self.create(name, spec).await
     }
 
-    /// Creates a polecat, an agent of mode Task, with storage and a bead, whose container runs this script.
+    /// Creates a polecat (an agent of mode Task) with storage and a bead, whose container runs this script.
     pub async fn create_polecat(&self, name: &str, town: &str, bead: &str, script: &str) -> Agent {
         let spec = json!({
             "townName": town, "role": "Polecat", "rig": "orchard", "storage": {"size": "16Mi"},
@@ -137,8 +131,8 @@ impl Scene {
         self.create(name, spec).await
     }
 
-    /// A town with a pod of its own, a mayor and a polecat who has begun a work without end; all with storage.
-    /// All three run when this returns.
+    /// Creates a town with its own pod, a mayor and a polecat whose work does not end; each has storage. Waits until
+    /// all three run.
     pub async fn create_busy_town(&self, name: &str, more: Value) -> BusyTown {
         let mut spec = json!({"storage": {"size": "16Mi"}, "template": runs(STAY)});
         json_patch::merge(&mut spec, &more);
@@ -154,17 +148,16 @@ impl Scene {
         town
     }
 
-    /// The pods that carry the UID of this town.
+    /// The pods with the UID of this town.
     pub async fn pods(&self, town_uid: &str) -> Vec<Pod> {
         self.labelled(names::TOWN_UID, town_uid).await
     }
 
-    /// The record of the destruction of the town with this UID.
     pub fn tombstone(&self, town_uid: &str) -> Seen<Tombstone> {
         Seen::global(self.client(), &tombstone_name(TombstoneKind::Town, &Uid::new(town_uid)))
     }
 
-    /// Waits until no pod of the town is there.
+    /// Waits until the town has no pod.
     pub async fn await_no_pods(&self, town_uid: &str) {
         until("no pod is there", PATIENCE, async || match &self.pods(town_uid).await[..] {
             [] => Ok(()),
@@ -173,7 +166,7 @@ impl Scene {
         .await;
     }
 
-    /// The volume claims that carry the UID of this town.
+    /// The volume claims with the UID of this town.
     pub async fn claims(&self, town_uid: &str) -> Vec<PersistentVolumeClaim> {
         self.labelled(names::TOWN_UID, town_uid).await
     }
@@ -186,7 +179,7 @@ impl Scene {
         found
     }
 
-    /// The pod of an agent, once it is Ready and not `but_not`, a UID.
+    /// Waits for the ready pod of an agent, other than the pod with the UID `but_not`.
     pub async fn ready_pod(&self, agent: &str, but_not: Option<&str>) -> Pod {
         let uid = self.agent(agent).get().await.uid().unwrap();
         until("the agent's pod is Ready", PATIENCE, async || {
@@ -199,7 +192,7 @@ impl Scene {
         .await
     }
 
-    /// The town's own pod, once it is Ready.
+    /// Waits for the ready pod of the town itself.
     pub async fn town_pod(&self, town: &str) -> Pod {
         let town = self.town(town);
         let town = town.until_within(PATIENCE, "is Ready", |t| t.is("Ready") && !t.is("Asleep")).await;
@@ -207,12 +200,12 @@ impl Scene {
         self.seen::<Pod>(&name).get().await
     }
 
-    /// Gives an agent other work.
+    /// Sets the bead of an agent.
     pub async fn hook(&self, agent: &str, bead: &str) {
         self.agent(agent).merge(json!({"spec": {"hook": {"bead": bead}}})).await;
     }
 
-    /// Waits until an agent has done this bead, and gives the record of it.
+    /// Waits until an agent has done this bead, and returns its record.
     pub async fn done(&self, agent: &str, bead: &str) -> WorkStatus {
         let what = format!("has done {bead}");
         let is_done = |agent: &Agent| agent.phase() == "Done" && agent.work().bead == bead;
@@ -221,28 +214,25 @@ impl Scene {
         work
     }
 
-    /// Waits until a town is asleep.
     pub async fn asleep(&self, town: &str) -> Town {
         self.town(town).until_within(PATIENCE, "is asleep", |town| town.phase() == "Asleep").await
     }
 
-    /// Sets `spec.suspend`.
     pub async fn suspend(&self, town: &str, suspended: bool) {
         self.town(town).merge(json!({"spec": {"suspend": suspended}})).await;
     }
 
-    /// Runs a shell command in a container.
     pub fn try_exec(&self, pod: &str, command: &str) -> Result<String, String> {
         self.try_kubectl(&["exec", pod, "--", "sh", "-c", command])
     }
 
-    /// The same, and it must succeed.
+    /// Runs a shell command in a container; it must succeed.
     #[track_caller]
     pub fn exec(&self, pod: &str, command: &str) -> String {
         self.try_exec(pod, command).unwrap_or_else(|said| panic!("in {pod}, {command}: {said}"))
     }
 
-    /// Waits until a file is there in a container.
+    /// Waits until a file exists in a container.
     pub async fn await_file(&self, pod: &Pod, path: &str) {
         let test = format!("test -e {path}");
         until(path, PATIENCE, async || self.try_exec(&pod.name_any(), &test).map(drop)).await;
@@ -254,14 +244,14 @@ impl Scene {
         self.try_kubectl(arguments).unwrap_or_else(|said| panic!("kubectl {}: {said}", arguments.join(" ")))
     }
 
-    /// Runs kubectl in the namespace: what it prints, or what it complains of.
+    /// Runs kubectl in the namespace, and returns its output or its error output.
     pub fn try_kubectl(&self, arguments: &[&str]) -> Result<String, String> {
         let place = ["-n", &self.namespace];
         self.stage.cluster.try_kubectl(&[&place[..], arguments].concat(), "")
     }
 
-    /// The processes on the node of all pods that ever were in the namespace: `pod UID: arguments`. None where the
-    /// node is not the suite's own.
+    /// The processes on the node of all pods that the namespace has had: `pod UID: arguments`. Empty on a foreign
+    /// cluster.
     pub fn processes(&self) -> Vec<String> {
         let Some(node) = self.stage.node() else { return Vec::new() };
         let pods = self.pods_seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -269,7 +259,7 @@ impl Scene {
         of_ours.map(|process| format!("{}: {}", process.pod_uid, process.cmdline)).collect()
     }
 
-    /// On the suite's own node: waits until each of these pods has processes.
+    /// Waits until each of these pods has processes. The check runs only on the suite's own node.
     pub async fn assert_runs(&self, pods: &[Pod]) {
         let Some(node) = self.stage.node() else { return };
         until("each pod has processes on the node", PATIENCE, async || {
@@ -277,7 +267,7 @@ impl Scene {
             for pod in pods {
                 let uid = pod.metadata.uid.as_ref().unwrap();
                 let own = processes.iter().filter(|process| process.pod_uid == *uid).count();
-                // One is the sandbox's; the container's own may be a moment behind what its status says.
+                // The sandbox has a process; that of the container can start shortly after the change of the status.
                 if own < 2 {
                     return Err(format!("pod {} has {own} processes on the node", pod.name_any()));
                 }
@@ -287,14 +277,14 @@ impl Scene {
         .await;
     }
 
-    /// No process of any pod that ever was in the namespace is on the node.
+    /// Checks that no process of any pod of the namespace is on the node.
     #[track_caller]
     pub fn assert_nothing_runs(&self) {
         let processes = self.processes();
         assert!(processes.is_empty(), "still on the node: {processes:#?}");
     }
 
-    /// Every object of every kind, wherever it is, that carries the UID of this town: `Kind namespace/name`.
+    /// The objects of every kind in the cluster with the UID of this town: `Kind namespace/name`.
     pub async fn everything_of(&self, town_uid: &str) -> Vec<String> {
         let discovery = Discovery::new(self.client()).run().await.expect("the kinds of the cluster");
         let params = ListParams::default().labels(&format!("{}={town_uid}", names::TOWN_UID));
@@ -316,7 +306,7 @@ impl Scene {
         found
     }
 
-    /// The volumes behind the claims of a town.
+    /// The volumes of the claims of a town.
     pub async fn volumes(&self, town_uid: &str) -> Vec<String> {
         let claims = self.claims(town_uid).await;
         claims
@@ -325,7 +315,7 @@ impl Scene {
             .collect()
     }
 
-    /// These volumes are gone, or go now: nobody but the cluster's own volume controller is awaited.
+    /// Waits until these volumes are gone. Only the volume controller of the cluster may still have work.
     pub async fn await_volumes_gone(&self, volumes: &[String]) {
         let api: Api<PersistentVolume> = Api::all(self.client());
         for name in volumes {
@@ -359,7 +349,7 @@ impl Drop for Scene {
     }
 }
 
-/// A town whose three pods run.
+/// A town with three running pods.
 pub struct BusyTown {
     pub uid: String,
     pub mayor: String,
@@ -380,69 +370,66 @@ pub fn runs(script: &str) -> Value {
     }})
 }
 
-/// The same with a grace period of its own.
+/// The same template with this grace period.
 pub fn runs_with_grace(script: &str, seconds: u32) -> Value {
     let mut template = runs(script);
     template["spec"]["terminationGracePeriodSeconds"] = seconds.into();
     template
 }
 
-/// The same that may use so much memory and no more.
+/// The same template with this memory limit.
 pub fn runs_within(script: &str, memory: &str) -> Value {
     let mut template = runs(script);
     template["spec"]["containers"][0]["resources"] = json!({"limits": {"memory": memory}});
     template
 }
 
-/// The image of all containers of the stories: a shell and its tools, for root where nothing is said.
+/// The image of all containers of the stories: a shell and its tools. Its default user is root.
 pub fn agent_image() -> String {
     let given = std::env::var("TOWN_TEST_AGENT_IMAGE").ok().filter(|name| !name.is_empty());
     given.unwrap_or(bed::BUSYBOX.into())
 }
 
-/// Whether a pod is Ready.
 pub fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
     conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
-/// How often containers of a pod were started again.
+/// The number of restarts of a pod's containers.
 pub fn restarts(pod: &Pod) -> i32 {
     let containers = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
     containers.map(|container| container.restart_count).sum()
 }
 
-/// Pods by UID with the restarts of their containers: what must not change when nobody may notice anything.
+/// The UIDs of pods with the restarts of their containers, which must not change without a disturbance.
 pub fn identities(pods: &[Pod]) -> Vec<(String, i32)> {
     pods.iter().map(|pod| (pod.uid().unwrap(), restarts(pod))).collect()
 }
 
-/// What status says of a town or an agent.
+/// The status of a town or an agent.
 pub trait Lives {
     /// The phase; empty before the first status.
     fn phase(&self) -> &str;
-    /// The conditions; none before the first status.
+    /// The conditions; empty before the first status.
     fn conditions(&self) -> &[Condition];
-    /// How far its destruction is.
+    /// The progress of the destruction.
     fn destroy(&self) -> Option<&DestroyStatus>;
 
-    /// A condition.
     fn condition(&self, type_: &str) -> Option<&Condition> {
         self.conditions().iter().find(|condition| condition.type_ == type_)
     }
-    /// Whether a condition is True.
     fn is(&self, type_: &str) -> bool {
         self.condition(type_).is_some_and(|condition| condition.status == "True")
     }
-    /// The reason of a condition; empty where there is none.
+    /// The reason of a condition; empty for a missing condition.
     fn reason(&self, type_: &str) -> &str {
         self.condition(type_).map_or("", |condition| &condition.reason)
     }
-    /// The message of a condition; empty where there is none.
+    /// The message of a condition; empty for a missing condition.
     fn message(&self, type_: &str) -> &str {
         self.condition(type_).map_or("", |condition| &condition.message)
     }
-    /// Whether something is wrong with it for this reason.
+    /// Whether the condition Degraded is True for this reason.
     fn is_degraded_by(&self, reason: &str) -> bool {
         self.is("Degraded") && self.reason("Degraded") == reason
     }
@@ -466,9 +453,9 @@ macro_rules! lives {
 lives!(Town);
 lives!(Agent);
 
-/// What status says of an agent's work.
+/// The status of an agent's work.
 pub trait Works {
-    /// The record of its last bead.
+    /// The record of the last bead.
     fn work(&self) -> WorkStatus;
 }
 

@@ -1,4 +1,4 @@
-//! A sleeping town has no pod and no process, and wakes as it was.
+//! A sleeping town has no pod and no process. After its wake it is as before.
 
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ async fn t11_e4_an_idle_town_sleeps_without_a_process_and_wakes_with_its_files(s
 }
 
 async fn t26_e1_e8_containers_have_their_grace_and_no_more(scene: Scene) {
-    // One that puts things in order when it is told to end, and one that will not hear of it.
+    // The first pod cleans up at SIGTERM, and the second ignores SIGTERM.
     let tidy = "trap 'sleep 1; echo tidied >> /town/marks; exit 0' TERM; echo up >> /town/marks; sleep infinity & wait";
     let mut tidy = runs_with_grace(tidy, 20);
     tidy["spec"]["containers"][0]["lifecycle"] =
@@ -76,7 +76,7 @@ async fn t26_e1_e8_containers_have_their_grace_and_no_more(scene: Scene) {
     scene.assert_runs(std::slice::from_ref(&told)).await;
     pod.gone_within(PATIENCE).await;
     let late = Timestamp::now().duration_since(told.metadata.deletion_timestamp.unwrap().0).as_secs_f64();
-    // Stamps are of whole seconds.
+    // Timestamps have whole seconds.
     assert!(late > -1.5, "killed {late} s before the end of its grace period");
     assert!(late < 20.0, "still there {late} s after its grace period");
 
@@ -157,7 +157,7 @@ async fn t13_c12_a_town_wakes_by_request_and_by_backlog_and_is_given_its_time(sc
     scene.asleep("alpha").await;
     scene.assert_nothing_runs();
 
-    // However long its start takes, it is still there when it is looked at.
+    // With this value the town is still awake at the checks, even after a slow start.
     town.merge(json!({"spec": {"wakeRequest": "for the visitors", "sleepAfter": "1h"}})).await;
     let second = scene.town_pod("alpha").await;
     assert_ne!(second.uid(), first.uid());
@@ -165,7 +165,7 @@ async fn t13_c12_a_town_wakes_by_request_and_by_backlog_and_is_given_its_time(sc
     let woken = town.get().await;
     assert_eq!((woken.phase(), woken.is("Active")), ("Idle", false), "a request is no work");
     town.merge(json!({"spec": {"sleepAfter": "10s"}})).await;
-    // Not asleep again before its time, which begins with its pod; stamps are of whole seconds.
+    // The time of `sleepAfter` starts with the pod; timestamps have whole seconds.
     let asleep = scene.asleep("alpha").await;
     let started = second.status.unwrap().start_time.unwrap().0;
     let slept = asleep.condition("Asleep").unwrap().last_transition_time.0;

@@ -1,4 +1,4 @@
-//! The stage: one cluster with the operator in it, shared by all stories.
+//! The stage: one cluster with the operator, shared by all stories.
 
 use std::fs;
 use std::process::ExitCode;
@@ -21,16 +21,16 @@ use crate::common::wait::until;
 use crate::release::{self, Release};
 use crate::scene::{PATIENCE, Scene, is_ready};
 
-/// A cluster, and the operator installed in it.
+/// A cluster with the installed operator.
 pub struct Stage {
     pub cluster: Cluster,
     pub release: Release,
-    /// Held together by stories that mind their own namespace, alone by one that disturbs others.
+    /// Stories share the lock; a story that disturbs others holds it alone.
     pub turn: Arc<RwLock<()>>,
-    /// The largest resident set that any operator of the suite has had, in KiB.
+    /// The largest resident set of any operator of the suite, in KiB.
     peak: AtomicU64,
     had_definitions: bool,
-    // Last, so that it outlives what talks to it.
+    // The field is the last one, so that the node is dropped after its clients.
     node: Option<NodeCluster>,
 }
 
@@ -58,19 +58,19 @@ impl Stage {
         Ok(Self { cluster, release, turn, peak, had_definitions, node })
     }
 
-    /// The node, of a cluster that is the suite's own.
+    /// The node, if the cluster is the suite's own.
     pub fn node(&self) -> Option<&NodeCluster> {
         self.node.as_ref()
     }
 
-    /// The operator's pods, those that are going included.
+    /// The operator's pods, including those that are being deleted.
     pub async fn operators(&self) -> Vec<Pod> {
         let api: Api<Pod> = Api::namespaced(self.cluster.client(), release::NAMESPACE);
         let ours = ListParams::default().labels("app.kubernetes.io/name=town-operator");
         api.list(&ours).await.unwrap_or_else(|error| panic!("list pods: {error}")).items
     }
 
-    /// The operator's one pod, once it is ready and alone.
+    /// Waits until the operator has exactly one pod, which is ready.
     pub async fn operator(&self) -> Pod {
         until("one operator is ready", PATIENCE, async || match &self.operators().await[..] {
             [pod] if is_ready(pod) && pod.metadata.deletion_timestamp.is_none() => Ok(pod.clone()),
@@ -86,7 +86,7 @@ impl Stage {
         self.cluster.try_kubectl(&log, "").unwrap_or_else(|said| said)
     }
 
-    /// The number of the operator's process on the suite's own node, if it runs.
+    /// The process id of the operator on the suite's own node.
     async fn operator_pid(&self) -> Option<i32> {
         let pods = self.operators().await;
         let processes = self.node()?.processes();
@@ -97,13 +97,13 @@ impl Stage {
         ours.map(|process| process.pid)
     }
 
-    /// What the kernel says of the operator's process: the lines of its `status`.
+    /// The content of `/proc/PID/status` of the operator's process.
     pub async fn operator_process(&self) -> Option<String> {
         let pid = self.operator_pid().await?;
         fs::read_to_string(format!("/proc/{pid}/status")).ok()
     }
 
-    /// Kills the operator's process (SIGKILL) on the suite's own node, where the kubelet starts it again in its pod.
+    /// Kills the operator's process (SIGKILL) on the suite's own node. The kubelet restarts it in the same pod.
     pub async fn kill_operator(&self) {
         let pid = until("the operator runs", PATIENCE, async || {
             self.operator_pid().await.ok_or("it does not".into())
@@ -112,7 +112,7 @@ impl Stage {
         kill(Pid::from_raw(pid), Signal::SIGKILL).expect("a process of our own node");
     }
 
-    /// Remembers how large the operator has been until now, and says how large any of them was, in KiB.
+    /// Records the memory of the operator until now, and returns the peak of all operators in KiB.
     pub async fn weigh(&self) -> u64 {
         let process = self.operator_process().await.unwrap_or_default();
         let peak = process.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -120,7 +120,7 @@ impl Stage {
         self.peak.fetch_max(peak.unwrap_or(0), Ordering::Relaxed).max(peak.unwrap_or(0))
     }
 
-    /// Requests of the operator that were refused for want of a right, as the API server has noted them.
+    /// Requests of the operator in the audit log that were refused because of a missing right.
     pub fn refused(&self) -> Vec<String> {
         if self.node.is_none() {
             return Vec::new();
@@ -134,7 +134,7 @@ impl Stage {
         decided("forbid")
     }
 
-    /// How many requests of the operator about this namespace the API server has answered until now, events apart.
+    /// The number of answered requests of the operator in this namespace until now, without Events.
     pub fn requests_in(&self, namespace: &str) -> usize {
         let asks = |entry: &Value| {
             entry["objectRef"]["namespace"] == namespace && entry["objectRef"]["resource"] != "events"
@@ -142,7 +142,7 @@ impl Stage {
         self.noted(namespace).iter().filter(|(_, entry)| asks(entry)).count()
     }
 
-    /// The operator's requests in the API server's audit log, of which the line has this word.
+    /// The operator's requests in the audit log whose line contains this word.
     fn noted(&self, word: &str) -> Vec<(String, Value)> {
         let Some(node) = self.node() else { return Vec::new() };
         let log = fs::read_to_string(node.audit_log()).expect("the audit log");
@@ -152,7 +152,7 @@ impl Stage {
         entries.filter(|(_, entry): &(_, Value)| entry["user"]["username"] == account.as_str()).collect()
     }
 
-    /// Deletes all towns of all stories, and says what is left of them on the suite's own node. It waits.
+    /// Deletes the towns of all stories, and reports their remains on the suite's own node. The function blocks.
     fn clear(&self) -> Result<(), String> {
         let Some(node) = self.node() else { return Ok(()) };
         let delete = ["delete", "towns,agents", "--all", "--all-namespaces", "--timeout=180s"];
@@ -182,7 +182,7 @@ impl Drop for Stage {
         if self.node.is_some() {
             return;
         }
-        // Somebody else's cluster is left as it was found. The towns first, while their operator is there.
+        // A foreign cluster must have its former state. The towns are deleted first, while their operator runs.
         let mut done =
             vec![self.cluster.try_kubectl(
                 &["delete", "namespaces", "-l", "town-operator-test=true", "--timeout=180s"],
@@ -214,7 +214,7 @@ fn own_node() -> Result<NodeCluster, String> {
     Ok(node)
 }
 
-/// What comes after the last story.
+/// The step after the last story.
 struct Epilogue {
     stage: Arc<OnceCell<Result<Arc<Stage>, String>>>,
     clean: Arc<AtomicBool>,
@@ -231,7 +231,7 @@ impl Drop for Epilogue {
     }
 }
 
-/// The stories of the suite. The stage is set up when the first of them asks for it.
+/// The stories of the suite. The first story sets up the stage.
 pub struct Stories {
     suite: Suite,
     stage: Arc<OnceCell<Result<Arc<Stage>, String>>>,
@@ -239,7 +239,6 @@ pub struct Stories {
 }
 
 impl Stories {
-    /// None yet.
     pub fn new() -> Self {
         let impossible = match given() {
             Some(_) => None,
@@ -251,14 +250,13 @@ impl Stories {
         Self { suite: Suite::new(), stage: Arc::default(), impossible }
     }
 
-    /// Tells them. At the end nothing may be left of all their towns.
+    /// Runs the stories. At the end no remains of their towns may exist.
     pub fn tell(self) -> ExitCode {
         let clean = Arc::new(AtomicBool::new(true));
         let code = self.suite.run(Epilogue { stage: self.stage, clean: clean.clone() });
         if clean.load(Ordering::Relaxed) { code } else { ExitCode::FAILURE }
     }
 
-    /// Adds a story.
     pub fn add<F, Fut>(&mut self, story: F)
     where
         F: FnOnce(Scene) -> Fut + Send + 'static,
@@ -281,7 +279,7 @@ impl Stories {
         });
     }
 
-    /// Adds a story that is about what only the suite's own node can show.
+    /// Adds a story that needs the suite's own node.
     pub fn add_on_our_node<F, Fut>(&mut self, story: F)
     where
         F: FnOnce(Scene) -> Fut + Send + 'static,
@@ -296,7 +294,7 @@ impl Stories {
     }
 }
 
-/// A story is called as its function is: `sleep::an_idle_town_...`.
+/// The name of a story is the path of its function: `sleep::an_idle_town_...`.
 fn name_of<F>(_: &F) -> String {
     let name = std::any::type_name::<F>();
     name.split_once("::").map_or(name, |(_, name)| name).to_owned()

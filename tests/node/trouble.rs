@@ -1,5 +1,5 @@
-//! What keeps containers from running is said in its own words and tried again within bounds, and ends when its
-//! cause does.
+//! Obstacles to containers: the status reports each with the original message. The operator retries within limits, and
+//! recovers when the cause is gone.
 
 use std::time::Duration;
 
@@ -25,11 +25,11 @@ pub fn add(stories: &mut Stories) {
     stories.add(k17_a_claim_that_is_being_deleted_is_named_and_another_made_once_it_is_gone);
 }
 
-/// Takes more memory than the containers of these stories may.
+/// Uses more memory than the limit of these containers.
 const FEAST: &str = "exec dd if=/dev/zero of=/dev/null bs=256M count=1";
 const LIMIT: &str = "32Mi";
 
-/// The kubelet waits 10, 20, 40, 80 and 160 s before it starts a container again.
+/// The kubelet waits 10, 20, 40, 80 and 160 s before it restarts a container.
 const FIVE_STARTS: Duration = Duration::from_mins(8);
 
 async fn t17_c5_c6_a_town_that_keeps_crashing_rests_and_an_edit_starts_it_at_once(scene: Scene) {
@@ -53,7 +53,7 @@ async fn t17_c5_c6_a_town_that_keeps_crashing_rests_and_an_edit_starts_it_at_onc
     town.stays(Duration::from_secs(3), "rests", rests_on).await;
     assert!(scene.pods(&uid).await.is_empty());
 
-    // The next start by itself is half an hour away.
+    // The next automatic start is half an hour away.
     town.merge(json!({"spec": {"template": runs(STAY)}})).await;
     let square = scene.town_pod("alpha").await;
     scene.assert_runs(&[square]).await;
@@ -62,7 +62,7 @@ async fn t17_c5_c6_a_town_that_keeps_crashing_rests_and_an_edit_starts_it_at_onc
     assert_eq!(failed_starts(&well), 0, "what failed was another template");
 }
 
-/// A container that stays, until its liveness probe finds that it is wedged; the file does that.
+/// A container that runs until its liveness probe fails; the file makes the probe fail.
 fn wedges(script: &str) -> Value {
     let mut template = runs(&format!("{script}; {STAY}"));
     template["spec"]["containers"][0]["livenessProbe"] = json!({
@@ -73,7 +73,7 @@ fn wedges(script: &str) -> Value {
 }
 
 async fn t23_e2_a_wedged_container_is_started_anew_in_its_pod_and_counted(scene: Scene) {
-    // The third start finds the way out.
+    // The third start removes the file.
     let script = "echo up >> /town/starts; [ $(wc -l < /town/starts) -lt 3 ] || rm -f /town/wedged";
     scene.create_town("alpha", json!({"storage": {"size": "16Mi"}, "template": wedges(script)})).await;
     let square = scene.town_pod("alpha").await;
@@ -104,7 +104,7 @@ async fn t23_e2_a_town_that_is_wedged_again_and_again_rests_until_it_is_mended(s
 }
 
 async fn k16_e5_a_town_killed_for_its_memory_names_its_limit_and_comes_back(scene: Scene) {
-    // The first two times it takes too much.
+    // The first two runs use too much memory.
     let script = format!("echo up >> /town/starts; [ $(wc -l < /town/starts) -gt 2 ] || {FEAST}; {STAY}");
     let town = json!({"storage": {"size": "16Mi"}, "template": runs_within(&script, LIMIT)});
     scene.create_town("alpha", town).await;
@@ -142,7 +142,7 @@ async fn k15_c7_an_image_that_cannot_be_pulled_is_named_within_seconds(scene: Sc
     template["spec"]["containers"][0]["image"] = NOWHERE.into();
     scene.create_town("alpha", json!({"template": template})).await;
     let town = scene.town("alpha");
-    // The bound of a start, at which a town without a cause would say so too, is ten minutes.
+    // The start timeout, after which a town without a known cause also reports a problem, is ten minutes.
     let what = "names the image";
     let named = town.until_within(PATIENCE, what, |town| town.is_degraded_by("ImagePullFailed")).await;
     let said = named.message("Degraded");
@@ -153,7 +153,7 @@ async fn k15_c7_an_image_that_cannot_be_pulled_is_named_within_seconds(scene: Sc
     town.stays(Duration::from_secs(5), what, |town| town.resource_version() == named.resource_version())
         .await;
 
-    // Nothing of it runs: the right image is taken at once.
+    // The pod does not run: the operator applies the correct image immediately.
     town.merge(json!({"spec": {"template": runs(STAY)}})).await;
     scene.assert_runs(&[scene.town_pod("alpha").await]).await;
     assert!(!town.get().await.is("Degraded"));
@@ -190,7 +190,7 @@ async fn k15_k27_a_quota_is_named_and_waited_for(scene: Scene) {
     assert!(!town.get().await.is("Degraded"));
 }
 
-// reports.md P11: the status of the pod says ContainerCreating and no more.
+// reports.md P11: the status of the pod contains only ContainerCreating.
 async fn town_names_the_missing_secret_of_a_volume_when_the_kubelet_waits_for_it(scene: Scene) {
     let mut template = runs(STAY);
     template["spec"]["volumes"] = json!([{"name": "key", "secret": {"secretName": "absent-key"}}]);
@@ -202,7 +202,7 @@ async fn town_names_the_missing_secret_of_a_volume_when_the_kubelet_waits_for_it
     let said = named.message("Degraded");
     assert!(said.contains("FailedMount") && said.contains("absent-key"), "{said}");
     scene.create_secret("absent-key", "key", "xyzzy").await;
-    // The kubelet mounts again after two minutes at most.
+    // The kubelet retries the mount after two minutes at most.
     let is_well = |town: &Town| town.is("Ready") && !town.is("Degraded");
     town.until_within(2 * PATIENCE, "is Ready", is_well).await;
 }
@@ -233,7 +233,7 @@ async fn k17_a_claim_that_is_being_deleted_is_named_and_another_made_once_it_is_
     scene.exec(&square.name_any(), "touch /town/old");
     let claim = scene.claims(&uid).await.pop().unwrap();
 
-    // As long as the pod runs, the claim only waits to go.
+    // While the pod runs, the deleted claim remains.
     scene.kubectl(&["delete", "pvc", &claim.name_any(), "--wait=false"]);
     let town = scene.town("alpha");
     let what = "names the claim";
@@ -251,13 +251,13 @@ async fn k17_a_claim_that_is_being_deleted_is_named_and_another_made_once_it_is_
     assert_eq!(events.lines().count(), 1, "{events}");
 }
 
-/// Starts of the town's pod and its containers that have failed.
+/// The number of failed starts of the town's pod and its containers.
 fn failed_starts(town: &Town) -> i32 {
     town.status.as_ref().and_then(|status| status.restarts.as_ref()).map_or(0, |restarts| restarts.count)
 }
 
-/// The same container three times, which fails so much the sooner too often: the kubelet lets each wait longer
-/// from one start to the next.
+/// Three copies of a container, which reach the limit of failures sooner: the kubelet increases the delay of each
+/// container separately.
 fn thrice(mut template: Value) -> Value {
     let named = |name: &str| {
         let mut container = template["spec"]["containers"][0].clone();

@@ -1,4 +1,4 @@
-//! A new template takes the place of the old one when that disturbs nobody, or when a person says so.
+//! A new template replaces the old one when that disturbs no agent, or when a user requests it.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ pub fn add(stories: &mut Stories) {
     stories.add(d12_restart_at_does_not_wait);
 }
 
-/// A template that says which edition it is in the town's diary.
+/// A template that writes its edition to the diary of the town.
 fn edition(name: &str) -> Value {
     runs(&format!("echo {name} >> /town/diary; {STAY}"))
 }
@@ -80,7 +80,7 @@ async fn d12_restart_at_does_not_wait(scene: Scene) {
     assert_eq!(town.status.unwrap().restarts, None, "what we end did not fail");
 }
 
-/// The town's own pod once it is Ready and another than this.
+/// Waits for the ready pod of the town itself, other than this one.
 async fn other_town_pod(scene: &Scene, but_not: &Pod) -> Pod {
     until("the town has another pod", PATIENCE, async || {
         let pod = scene.town_pod("alpha").await;

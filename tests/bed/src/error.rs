@@ -23,7 +23,7 @@ pub enum Error {
     Program {
         /// The name of the program.
         program: String,
-        /// Its exit status in words.
+        /// The exit status as a text.
         how: String,
         /// The end of its output.
         said: String,

@@ -1,7 +1,7 @@
 //! A cluster with a real node: control plane, scheduler, kubelet, containerd and kube-proxy in their own namespaces.
 //! The end of their first process ends all of them.
 //!
-//! There are two kinds of clusters: one that runs until `bed down` (`bed up`), and one that belongs to a test and ends
+//! A cluster is of one of two kinds: one that runs until `bed down` (`bed up`), and one that belongs to a test and ends
 //! with it.
 
 mod cgroups;

@@ -3,7 +3,7 @@
 /// The options. The defaults suit most tests.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// A word in the name of the directory, to distinguish control planes; for a permanent cluster its name.
+    /// A part of the name of the directory, to distinguish control planes; for a permanent cluster its name.
     pub name: String,
     /// Additional flags of kube-apiserver; they override the flags of the bed.
     pub api_server_args: Vec<String>,

@@ -1,6 +1,6 @@
 //! The certificates and keys of one cluster, below its `pki` directory, and kubeconfigs with them.
 //!
-//! One authority signs all certificates except the client certificate of the front proxy. That one needs a separate
+//! An authority signs all certificates except the client certificate of the front proxy. That one needs a separate
 //! authority, because its holder can name any user in a header.
 
 use std::fs::{self, DirBuilder, OpenOptions};

@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 /// The interval between two polls of a condition.
 pub(crate) const LOOK: Duration = Duration::from_millis(10);
 
-/// All process ids.
+/// The ids of all processes.
 pub(crate) fn all() -> impl Iterator<Item = Pid> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).map(Pid::from_raw)

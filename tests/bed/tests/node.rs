@@ -94,7 +94,7 @@ fn wait(cluster: &NodeCluster, condition: &str, object: &str) {
     }
 }
 
-/// A pod without a special user that writes to its volume and serves the file, and a second pod that reads it.
+/// A pod that runs without root, writes to its volume and serves the file; and a second pod that reads it.
 const STORY: &str = r#"
 {apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: data},
  spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}

@@ -1,4 +1,4 @@
-//! Who may do what.
+//! Access rules.
 
 use serde_json::json;
 

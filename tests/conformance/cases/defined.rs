@@ -1,4 +1,4 @@
-//! Definitions of our own kinds that go.
+//! The deletion of definitions of our own kinds.
 
 use serde_json::json;
 

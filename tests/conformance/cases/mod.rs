@@ -1,4 +1,4 @@
-//! The cases, one file a subject.
+//! The cases. Each file has one subject.
 
 mod access;
 mod collected;
@@ -18,9 +18,9 @@ use serde_json::{Value, json};
 
 use crate::script::{Case, Seen};
 
-/// All of them.
+/// The cases of all files.
 pub fn all() -> Vec<Case> {
-    // Those that wait for controllers come first.
+    // Cases that wait for controllers come first.
     let subjects = [
         defined::cases(),
         namespaces::cases(),
@@ -39,37 +39,36 @@ pub fn all() -> Vec<Case> {
     subjects.into_iter().flatten().collect()
 }
 
-/// A case with this name.
 fn case(name: &'static str) -> Case {
     Case::new(name)
 }
 
-/// An object with this name and nothing else.
+/// An object with only this name.
 fn named(name: &str) -> Value {
     json!({"metadata": {"name": name}})
 }
 
-/// One with an empty spec.
+/// An object with an empty spec.
 fn town(name: &str) -> Value {
     json!({"metadata": {"name": name}, "spec": {}})
 }
 
-/// One that is held by a finalizer.
+/// An object with a finalizer.
 fn held(name: &str) -> Value {
     json!({"metadata": {"name": name, "finalizers": ["example.com/held"]}})
 }
 
-/// A town that is held.
+/// A town with a finalizer.
 fn held_town(name: &str) -> Value {
     json!({"metadata": {"name": name, "finalizers": ["example.com/held"]}, "spec": {}})
 }
 
-/// One that belongs to what was answered first.
+/// An object whose owner is the object of the first answer.
 fn owned(name: &str, seen: &Seen, kind: (&str, &str), blocks: bool) -> Value {
     json!({"metadata": {"name": name, "ownerReferences": [owner(seen, 0, kind, blocks)]}})
 }
 
-/// A reference to what was answered at this place.
+/// A reference to the object of the answer with this index.
 fn owner(seen: &Seen, place: usize, (api_version, kind): (&str, &str), blocks: bool) -> Value {
     let owner = &seen[place];
     json!({
@@ -78,7 +77,7 @@ fn owner(seen: &Seen, place: usize, (api_version, kind): (&str, &str), blocks: b
     })
 }
 
-/// What was answered at this place, changed.
+/// The object of the answer with this index, changed by the function.
 fn again(seen: &Seen, place: usize, change: impl FnOnce(&mut Value)) -> Value {
     let mut object = seen[place].body.clone();
     change(&mut object);

@@ -1,4 +1,4 @@
-//! Namespaces that come and go.
+//! The creation and the deletion of namespaces.
 
 use serde_json::{Value, json};
 
@@ -29,7 +29,7 @@ fn going(answer: &Answer) -> bool {
     answer.body["metadata"].get("deletionTimestamp").is_some()
 }
 
-/// A namespace that is held by a secret of its own.
+/// A namespace that is held by a finalizer on a Secret in it.
 fn held(case: Case) -> Case {
     case.post("namespaces", named("{ns}-b"))
         .post(&second("secrets"), secret(json!({"name": "s", "finalizers": ["example.com/held"]})))

@@ -1,11 +1,11 @@
-//! Pods. No kubelet looks at them: what a node does is said by the case.
+//! Pods. No kubelet manages them: the case writes the status in place of the node.
 
 use serde_json::{Value, json};
 
 use super::case;
 use crate::script::Case;
 
-/// A pod that no scheduler takes.
+/// A pod that no scheduler binds.
 pub fn pod(name: &str) -> Value {
     json!({
         "metadata": {"name": name},

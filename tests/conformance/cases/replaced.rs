@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{again, case, named, town};
 use crate::script::Case;
 
-#[allow(clippy::too_many_lines)] // One list.
+#[allow(clippy::too_many_lines)] // The function is one list.
 pub fn cases() -> Vec<Case> {
     vec![
         case("a change of the spec is a generation")

@@ -82,7 +82,7 @@ pub fn cases() -> Vec<Case> {
     ]
 }
 
-/// A volume that is meant for the claim `a`.
+/// A volume that refers to the claim `a`.
 fn volume(reclaim: &str) -> Value {
     json!({
         "metadata": {"name": "{ns}"},
