@@ -1,4 +1,4 @@
-//! Has the town work? Each term alone keeps it awake, and nothing else does.
+//! The work of a town: each term alone keeps the town awake, and nothing else does.
 
 use k8s_openapi::jiff::SignedDuration;
 
@@ -14,7 +14,7 @@ fn toast() -> AgentBuilder {
     polecat("toast")
 }
 
-/// What an agent is doing that nobody was asked about.
+/// The activity of an agent without a probe.
 fn doing_now(agent: &AgentBuilder) -> AgentActivity {
     let snapshot = &agent.0;
     let asked = crate::lifecycle::session::asked(snapshot);

@@ -1,4 +1,4 @@
-//! A person who is attached: what they put in counts as work, for a bounded time, and costs few writes.
+//! An attached user: input counts as work, for a limited time, and costs few writes.
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
@@ -10,7 +10,7 @@ fn attach_time(plan: &Plan<TownStatus>) -> Option<Timestamp> {
     plan.status.as_ref()?.attach_time.as_ref().map(|t| t.0)
 }
 
-/// A town in which somebody began to type at minute 20.
+/// A town in which a user began to type at minute 20.
 fn typing() -> TownBuilder {
     running_town().heard(minute(20), typed(minute(20))).settled(minute(20))
 }
@@ -52,7 +52,7 @@ fn input_is_written_when_it_matters_and_not_each_time() {
 
 #[test]
 fn input_that_does_not_move_the_clock_is_not_written() {
-    // Woken at 25, so that what was put in before that changes nothing.
+    // The town woke at minute 25, so that input before that changes nothing.
     let mut town = running_town().woke(minute(25)).heard(minute(26), typed(minute(20))).settled(minute(26));
     for at in 21..24 {
         town = town.heard(minute(27), typed(minute(at)));
@@ -102,7 +102,7 @@ fn who_detaches_and_comes_back_begins_anew() {
 
 #[test]
 fn what_was_put_in_last_counts_after_its_author_has_left() {
-    // The last input is not on record: it came before the time to sleep that is shown.
+    // The status does not have the last input, because it came before the sleep time in the status.
     let typed_on = typing().heard(minute(45), typed(minute(45))).settled(minute(45));
     let left = ActivityReport { attached: false, ..typed(minute(45)) };
     let plan = typed_on.heard(minute(46), left).decide(minute(46));
@@ -114,7 +114,7 @@ fn what_was_put_in_last_counts_though_the_pod_forgets_it_with_its_author() {
     let typed_on = typing().heard(minute(45), typed(minute(45))).settled(minute(45));
     let plan = typed_on.clone().heard(minute(46), quiet()).decide(minute(46));
     assert_eq!((sleep_time(&plan), attach_time(&plan)), (Some(minute(75)), None));
-    // The last time that was said counts, not the latest: a clock may have been set right.
+    // The last report counts, not the latest input time: a clock may have been corrected.
     let set_right = typed_on.heard(minute(46), typed(minute(40))).settled(minute(46));
     let plan = set_right.heard(minute(47), quiet()).decide(minute(47));
     assert_eq!(sleep_time(&plan), Some(minute(70)));

@@ -1,4 +1,4 @@
-//! An agent is bound to a town once, only to a live one, and never to a successor.
+//! The binding of an agent to a town: once, only to a live town, and never to a successor.
 
 use super::build::{AgentBuilder, Read, mayor, minute, polecat, running_town, town, uid};
 use crate::api::AsleepReason::Idle;
@@ -108,7 +108,7 @@ fn a_missing_rig_is_named_together_with_those_there_are() {
     assert!(plan.message(STALLED).contains("(a, b)"), "{}", plan.message(STALLED));
 }
 
-/// Whose town, as it was, is gone.
+/// Agents whose town is gone.
 fn orphans() -> Vec<(&'static str, AgentBuilder)> {
     let toast = || polecat("toast").hook("b1").attempt("b1", 1, minute(0)).running();
     vec![
@@ -154,7 +154,7 @@ fn only_a_live_read_says_that_a_town_is_gone() {
     }
 }
 
-/// Its rig was listed once.
+/// The rig of the agent was listed before.
 fn listed(agent: AgentBuilder) -> AgentBuilder {
     agent.status(|s| s.rig = Some("rig".into()))
 }

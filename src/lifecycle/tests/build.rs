@@ -1,6 +1,6 @@
-//! Small builders: a town, an agent, a pod, as a decision sees them.
+//! Builders for snapshots: a town, an agent, a pod.
 //!
-//! All tests share one calendar: minute 0 is when everything was created.
+//! The tests share one calendar: everything was created at minute 0.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -21,20 +21,20 @@ use crate::lifecycle::{
     Unknown, decide_agent, decide_town,
 };
 
-/// The installation that decides.
+/// The installation of the operator that decides.
 pub const HERE: &str = "here";
 
-/// So many minutes after everything was created.
+/// The time this number of minutes after the creation.
 pub fn minute(minutes: i64) -> Timestamp {
     second(minutes * 60)
 }
 
-/// So many seconds after everything was created.
+/// The time this number of seconds after the creation.
 pub fn second(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_893_456_000 + seconds).unwrap()
 }
 
-/// UIDs that are easy to tell apart in a story.
+/// UIDs that a reader of a story can distinguish.
 pub fn uid(name: &str) -> Uid {
     let digit = match name {
         "gas" => 1,
@@ -81,7 +81,7 @@ pub fn set(conditions: &mut Vec<Condition>, type_: &str, status: bool, reason: &
     });
 }
 
-/// A town: adopted, with a pod template, the rig "rig", no agents, and nothing decided yet.
+/// A town: adopted, with a pod template, the rig "rig", no agents, and no decision yet.
 pub fn town() -> TownBuilder {
     let template = json!({"spec": {"containers": [{"name": "main", "image": "busybox"}]}});
     let spec = json!({"template": template, "agentTemplate": template, "rigs": [{"name": "rig"}]});
@@ -114,18 +114,18 @@ pub fn town() -> TownBuilder {
     })
 }
 
-/// A rig, as the API server stores one that only has a name.
+/// A rig with only a name, as the API server stores it.
 pub fn rig(name: &str) -> Rig {
     serde_json::from_value(json!({"name": name})).unwrap()
 }
 
-/// A town that is awake and whose pod has been Ready since minute 0.
+/// An awake town whose pod has been Ready since minute 0.
 pub fn running_town() -> TownBuilder {
     let started = pod("gas").ready();
     town().awake().pod(started)
 }
 
-/// A running town whose rig takes so many polecats at once.
+/// A running town whose rig has this limit of polecats.
 pub fn narrow_rig(limit: i32) -> TownBuilder {
     running_town().edit(|t| t.spec.rigs[0].max_polecats = Some(limit))
 }
@@ -155,24 +155,24 @@ impl TownBuilder {
         self.edit(|t| t.spec.storage = Some(serde_json::from_value(json!({"size": "1Gi"})).unwrap()))
     }
 
-    /// With a volume as this text describes it.
+    /// Adds a volume with this storage spec.
     pub fn volume(self, storage: &serde_json::Value) -> Self {
         self.edit(|t| t.spec.storage = Some(a_volume(storage)))
     }
 
-    /// Its pod is to be asked for its activity.
+    /// Adds an activity probe.
     pub fn asked(self) -> Self {
         self.edit(|t| t.spec.activity_probe = Some(probe()))
     }
 
-    /// Its pod was asked then, and answered that.
+    /// The pod gave this answer to a probe at that time.
     pub fn heard(mut self, at: Timestamp, report: ActivityReport) -> Self {
         self = self.asked();
         take_in(&mut self.0.probe, at, report, None);
         self
     }
 
-    /// Its pod has not answered so many questions since then; the last of them was sent at the other time.
+    /// The pod has not answered this number of probes since then. `last` is the time of the last one.
     pub fn silent(mut self, failures: u32, since: Timestamp, last: Timestamp) -> Self {
         self = self.asked();
         self.0.probe = unheard(failures, since, last);
@@ -191,7 +191,7 @@ impl TownBuilder {
         self.edit(|t| t.spec.ports = numbered(ports))
     }
 
-    /// With a Service that offers these ports.
+    /// Adds a Service with these ports.
     pub fn service(mut self, ports: &[i32]) -> Self {
         self.0.service = Some(ServiceFacts {
             child: child(ChildKind::Service, "gas"),
@@ -200,13 +200,13 @@ impl TownBuilder {
         self
     }
 
-    /// What a pod made now would be made from.
+    /// Sets the revision of a new pod.
     pub fn revision(mut self, revision: &str) -> Self {
         self.0.revision = revision.into();
         self
     }
 
-    /// Other towns start first.
+    /// Other towns have precedence for a start.
     pub fn not_its_turn(mut self) -> Self {
         self.0.may_start = false;
         self
@@ -220,7 +220,7 @@ impl TownBuilder {
         self.edit(|t| annotate(&mut t.metadata, names::RESTART_AT, value.into()))
     }
 
-    /// Its spec was edited since its status was written.
+    /// The spec was edited after the last write of the status.
     pub fn edited(self) -> Self {
         self.status(|s| s.observed_generation = Some(1)).edit(|t| t.metadata.generation = Some(2))
     }
@@ -260,7 +260,7 @@ impl TownBuilder {
         })
     }
 
-    /// Recorded as having work.
+    /// The status records work.
     pub fn active(self) -> Self {
         self.status(|s| set(&mut s.conditions, condition::ACTIVE, true, reason::WORK))
     }
@@ -277,7 +277,7 @@ impl TownBuilder {
         self.edit(|t| t.metadata.creation_timestamp = Some(Time(at)))
     }
 
-    /// Marked as falling asleep; its facts are read live.
+    /// Marked as falling asleep, with live facts.
     pub fn draining(self, why: AsleepReason, since: Timestamp) -> Self {
         self.awake()
             .status(|s| {
@@ -300,13 +300,13 @@ impl TownBuilder {
         self
     }
 
-    /// With a pod of its own.
+    /// Adds a pod of the town itself.
     pub fn pod(mut self, pod: PodBuilder) -> Self {
         self.0.pods.push(pod.0);
         self
     }
 
-    /// With an agent, and its pod where it has one.
+    /// Adds an agent, with its pod if it has one.
     pub fn with(mut self, agent: AgentBuilder) -> Self {
         self.0.agents.push(agent.0.agent);
         self.0.pods.extend(agent.0.pod);
@@ -330,7 +330,7 @@ impl TownBuilder {
         self.status(|s| s.pod = Some(pod_status("gas", created)))
     }
 
-    /// Its start began then, and its pod was not Ready since.
+    /// The start began at this time, and the pod has not been Ready since.
     pub fn start_began(self, at: Timestamp) -> Self {
         self.status(|s| s.start_time = Some(Time(at)))
     }
@@ -346,7 +346,7 @@ impl TownBuilder {
         })
     }
 
-    /// Belongs to another installation.
+    /// Assigns the town to another installation.
     pub fn foreign(self) -> Self {
         self.edit(|t| t.metadata.labels = Some(BTreeMap::from([(names::INSTALL.into(), "elsewhere".into())])))
     }
@@ -359,7 +359,7 @@ impl TownBuilder {
         self.edit(|t| t.metadata.deletion_timestamp = Some(Time(at)))
     }
 
-    /// Being destroyed since then: deleted, and with its own tombstone.
+    /// In destruction since this time: deleted, with its own tombstone.
     pub fn destroying(self, at: Timestamp) -> Self {
         let value = format!("{}@{at}", uid("gas"));
         self.deleting(at).tombstone(&value).live().status(|s| {
@@ -371,13 +371,13 @@ impl TownBuilder {
         })
     }
 
-    /// What a live look found of it.
+    /// Changes the result of the live lists of the town's children.
     pub fn remains(mut self, change: impl FnOnce(&mut Remains)) -> Self {
         change(self.0.remains.get_or_insert_with(nothing_left));
         self
     }
 
-    /// Remains of exactly the agents, pods and claim that the snapshot has.
+    /// The live lists return exactly the agents, pods and claim of the snapshot.
     pub fn remains_as_seen(self) -> Self {
         let (agents, pods) = (self.0.agents.clone(), self.0.pods.clone());
         let claims = self.0.claim.clone().into_iter().collect();
@@ -392,7 +392,7 @@ impl TownBuilder {
         decide_town(&self.0, now)
     }
 
-    /// With the status that the plan reports: as after its write.
+    /// Applies the status of the plan, as its write does.
     pub fn after(mut self, plan: &Plan<TownStatus>) -> Self {
         if let Some(status) = &plan.status {
             Arc::make_mut(&mut self.0.town).status = Some(status.clone());
@@ -400,7 +400,7 @@ impl TownBuilder {
         self
     }
 
-    /// As it stands once a decision at that time was written.
+    /// The state after the write of a decision at this time.
     pub fn settled(self, now: Timestamp) -> Self {
         let plan = self.decide(now);
         self.after(&plan)
@@ -411,7 +411,7 @@ impl TownBuilder {
     }
 }
 
-/// Nothing is left, and nothing can come.
+/// The live lists are empty, and no create is pending.
 pub fn nothing_left() -> Remains {
     let mut remains = Remains::of(Record::NotKept);
     for kind in ChildKind::ALL {
@@ -420,7 +420,7 @@ pub fn nothing_left() -> Remains {
     remains
 }
 
-/// What is said of claims.
+/// Sets the result of the list of claims.
 pub fn claims_left(r: &mut Remains, said: Result<Vec<ClaimFacts>, Unknown>) {
     let said = said.map(|claims| claims.into_iter().map(|claim| claim.child).collect());
     r.children.insert(ChildKind::PersistentVolumeClaim, said);
@@ -447,7 +447,7 @@ pub fn claim(owner: &str) -> ClaimFacts {
     ClaimFacts { child, lost: false, requested: None, capacity: None }
 }
 
-/// Another state of a claim.
+/// The claim, being deleted.
 pub fn going(mut claim: ClaimFacts) -> ClaimFacts {
     claim.child.deleting = true;
     claim
@@ -464,7 +464,7 @@ fn pod_status(owner: &str, created: Timestamp) -> PodStatus {
     }
 }
 
-/// So many failed starts in a row, the last at this time.
+/// A number of consecutive failed starts; the last one at this time.
 pub fn failures(count: i32, last: Timestamp) -> RestartsStatus {
     let failure_time = Some(Time(last));
     RestartsStatus {
@@ -476,7 +476,7 @@ pub fn failures(count: i32, last: Timestamp) -> RestartsStatus {
     }
 }
 
-/// An agent of mode Task, bound to a running town, with nothing on its hook.
+/// An agent of mode Task, bound to a running town, with an empty hook.
 pub fn polecat(name: &str) -> AgentBuilder {
     agent(name, &json!({"townName": "gas", "role": "Polecat", "rig": "rig"}))
 }
@@ -527,25 +527,25 @@ impl AgentBuilder {
         self.status(|s| change(s.work.get_or_insert_default()))
     }
 
-    /// With its town as the watches show it.
+    /// With its town in the state of the watch cache.
     pub fn of(mut self, town: &TownBuilder) -> Self {
         self.0.town = TownView::Present(Freshness::Cached, Box::new(town.facts()));
         self
     }
 
-    /// With its town as the API server shows it.
+    /// With its town in the state of a live read.
     pub fn of_live(mut self, town: &TownBuilder) -> Self {
         self.0.town = TownView::Present(Freshness::Live, Box::new(town.facts()));
         self
     }
 
-    /// With no town of that name.
+    /// Without a town of that name.
     pub fn townless(mut self, freshness: Freshness) -> Self {
         self.0.town = TownView::Absent(freshness);
         self
     }
 
-    /// With a town that the API server says nothing about.
+    /// The API server does not answer about the town.
     pub fn town_unknown(mut self) -> Self {
         self.0.town = TownView::Unknown(unanswered("Town"));
         self
@@ -559,7 +559,7 @@ impl AgentBuilder {
         self.edit(|a| a.spec.storage = Some(serde_json::from_value(json!({"size": "1Gi"})).unwrap()))
     }
 
-    /// With a volume as this text describes it.
+    /// Adds a volume with this storage spec.
     pub fn volume(self, storage: &serde_json::Value) -> Self {
         self.edit(|a| a.spec.storage = Some(a_volume(storage)))
     }
@@ -568,12 +568,12 @@ impl AgentBuilder {
         self.edit(|a| a.metadata.creation_timestamp = Some(Time(at)))
     }
 
-    /// Its pod is to be asked for its activity.
+    /// Adds an activity probe.
     pub fn asked(self) -> Self {
         self.edit(|a| a.spec.activity_probe = Some(probe()))
     }
 
-    /// Its pod was asked then, and answered that.
+    /// The pod gave this answer to a probe at that time.
     pub fn heard(mut self, at: Timestamp, report: ActivityReport) -> Self {
         self = self.asked();
         let uid = self.0.uid.clone();
@@ -581,13 +581,13 @@ impl AgentBuilder {
         self
     }
 
-    /// Its pod was seen in another state than done or failed by a question that was sent then.
+    /// A probe that was sent at that time showed a state other than done and failed.
     pub fn seen_unfinished(mut self, at: Timestamp) -> Self {
         self.0.probe.unfinished_at = Some(at);
         self
     }
 
-    /// Its pod has not answered so many questions since then; the last of them was sent at the other time.
+    /// The pod has not answered this number of probes since then. `last` is the time of the last one.
     pub fn silent(mut self, failures: u32, since: Timestamp, last: Timestamp) -> Self {
         self = self.asked();
         self.0.probe = unheard(failures, since, last);
@@ -599,7 +599,7 @@ impl AgentBuilder {
         self
     }
 
-    /// What a pod made now would be made from.
+    /// Sets the revision of a new pod.
     pub fn revision(mut self, revision: &str) -> Self {
         self.0.revision = revision.into();
         self
@@ -613,12 +613,12 @@ impl AgentBuilder {
         self.edit(|a| annotate(&mut a.metadata, names::RESTART_AT, value.into()))
     }
 
-    /// Deletes itself this long after it has finished.
+    /// The agent deletes itself this long after its end.
     pub fn ttl(self, text: &str) -> Self {
         self.edit(|a| a.spec.ttl_after_finished = Some(Duration::new(text)))
     }
 
-    /// Its spec was edited since its status was written.
+    /// The spec was edited after the last write of the status.
     pub fn edited(self) -> Self {
         self.status(|s| s.observed_generation = Some(1)).edit(|a| a.metadata.generation = Some(2))
     }
@@ -630,7 +630,7 @@ impl AgentBuilder {
         })
     }
 
-    /// An attempt at the bead that was begun then and has no outcome; it is the `attempts`th.
+    /// The `attempts`th attempt at the bead. It began at this time and has no outcome.
     pub fn attempt(self, bead: &str, attempts: i32, began: Timestamp) -> Self {
         self.work(|w| {
             bead.clone_into(&mut w.bead);
@@ -642,7 +642,7 @@ impl AgentBuilder {
         })
     }
 
-    /// The attempt ended then without being done.
+    /// The attempt ended at this time, not as done.
     pub fn ended(self, outcome: Outcome, at: Timestamp) -> Self {
         self.work(|w| {
             w.finish_time = Some(Time(at));
@@ -651,7 +651,7 @@ impl AgentBuilder {
         })
     }
 
-    /// Beads that are recorded as done.
+    /// The record of done beads.
     pub fn done(self, beads: &[&str]) -> Self {
         self.work(|w| {
             w.done = beads.iter().map(|&b| b.to_owned()).collect();
@@ -661,34 +661,34 @@ impl AgentBuilder {
         })
     }
 
-    /// Recorded as past its limit of retries for the bead on its hook.
+    /// The status records that the bead on the hook has passed its limit of retries.
     pub fn failed(self, bead: &str, at: Timestamp) -> Self {
         self.hook(bead).attempt(bead, 5, at).ended(Outcome::Failed, at).status(|s| {
             set(&mut s.conditions, condition::DEGRADED, true, reason::RETRY_LIMIT_EXCEEDED);
         })
     }
 
-    /// Recorded as unable to run until a person acts.
+    /// The status records that the agent cannot run without an action of a user.
     pub fn stalled(self) -> Self {
         self.status(|s| set(&mut s.conditions, condition::STALLED, true, reason::NO_TEMPLATE))
     }
 
-    /// With a first status: somebody has looked whether it can do anything.
+    /// A first status: a reconcile has checked whether the agent can run.
     pub fn seen(self) -> Self {
         self.status(|s| set(&mut s.conditions, condition::READY, false, reason::STARTING))
     }
 
-    /// Recorded as having been started once.
+    /// The status records a start.
     pub fn started(self) -> Self {
         self.status(|s| s.pod = Some(PodStatus { start_time: Some(Time(minute(0))), ..PodStatus::default() }))
     }
 
-    /// Its start began then, and its pod was not Ready since.
+    /// The start began at this time, and the pod has not been Ready since.
     pub fn start_began(self, at: Timestamp) -> Self {
         self.status(|s| s.start_time = Some(Time(at)))
     }
 
-    /// Recorded as having a pod that was created then.
+    /// The status records a pod that was created at this time.
     pub fn recorded_pod(self, created: Timestamp) -> Self {
         let record = pod_status(self.0.agent.metadata.name.as_deref().unwrap(), created);
         self.status(|s| s.pod = Some(record))
@@ -698,7 +698,7 @@ impl AgentBuilder {
         self.status(|s| s.restarts = Some(failures(count, since)))
     }
 
-    /// Recorded as having been given the bead.
+    /// The status records the delivery of the bead.
     pub fn delivered(self, bead: &str) -> Self {
         self.work(|w| {
             bead.clone_into(&mut w.bead);
@@ -717,7 +717,7 @@ impl AgentBuilder {
         self
     }
 
-    /// With a pod that runs and is Ready.
+    /// Adds a pod that runs and is Ready.
     pub fn running(self) -> Self {
         self.pod(PodBuilder::ready)
     }
@@ -741,7 +741,7 @@ impl AgentBuilder {
         })
     }
 
-    /// Belongs to another installation.
+    /// Assigns the agent to another installation.
     pub fn foreign(self) -> Self {
         self.edit(|a| {
             let labels = a.metadata.labels.get_or_insert_default();
@@ -767,7 +767,7 @@ impl AgentBuilder {
         self
     }
 
-    /// Remains of exactly the pod and claim that the snapshot has.
+    /// The live lists return exactly the pod and claim of the snapshot.
     pub fn remains_as_seen(self) -> Self {
         let pods = self.0.pod.clone().into_iter().collect();
         let claims = self.0.claim.clone().into_iter().collect();
@@ -781,7 +781,7 @@ impl AgentBuilder {
         decide_agent(&self.0, now)
     }
 
-    /// With the status that the plan reports: as after its write.
+    /// Applies the status of the plan, as its write does.
     pub fn after(mut self, plan: &Plan<AgentStatus>) -> Self {
         if let Some(status) = &plan.status {
             Arc::make_mut(&mut self.0.agent).status = Some(status.clone());
@@ -789,7 +789,7 @@ impl AgentBuilder {
         self
     }
 
-    /// As it stands once a decision at that time was written.
+    /// The state after the write of a decision at this time.
     pub fn settled(self, now: Timestamp) -> Self {
         let plan = self.decide(now);
         self.after(&plan)
@@ -809,12 +809,12 @@ fn numbered(ports: &[i32]) -> Vec<Port> {
     ports.iter().map(|&port| port_of(&format!("p{port}"), port)).collect()
 }
 
-/// A port with every default.
+/// A port with default values.
 pub fn port_of(name: &str, port: i32) -> Port {
     Port { name: name.into(), port, target_port: None, protocol: None, app_protocol: None }
 }
 
-/// A child of the owner of which no more need be known.
+/// A child of the owner, with default facts.
 pub fn child(kind: ChildKind, owner: &str) -> ChildFacts {
     ChildFacts {
         kind,
@@ -831,7 +831,7 @@ pub fn child(kind: ChildKind, owner: &str) -> ChildFacts {
     }
 }
 
-/// What is known of a pod that was asked then and answered that.
+/// The probe facts after this answer at this time.
 pub fn answered(at: Timestamp, report: ActivityReport) -> ProbeFacts {
     let mut facts = ProbeFacts::default();
     take_in(&mut facts, at, report, None);
@@ -844,7 +844,7 @@ fn take_in(facts: &mut ProbeFacts, at: Timestamp, report: ActivityReport, agent:
     facts.answered(report, agent);
 }
 
-/// What is known of a pod that has not answered so many questions since then.
+/// The probe facts after this number of probes without an answer since then.
 pub fn unheard(failures: u32, since: Timestamp, last: Timestamp) -> ProbeFacts {
     ProbeFacts {
         asked_at: Some(last),
@@ -856,28 +856,28 @@ pub fn unheard(failures: u32, since: Timestamp, last: Timestamp) -> ProbeFacts {
     }
 }
 
-/// A report of nothing at all.
+/// An empty report.
 pub fn quiet() -> ActivityReport {
     ActivityReport::default()
 }
 
-/// A report that says this of one agent.
+/// A report with this state of one agent.
 pub fn says(agent: &str, state: ReportedState) -> ActivityReport {
     ActivityReport { agents: vec![entry(agent, state)], ..quiet() }
 }
 
-/// What a report says of one agent.
+/// The entry of one agent in a report.
 pub fn entry(agent: &str, state: ReportedState) -> ReportedAgent {
     ReportedAgent { uid: uid(agent).to_string(), state, last_activity_time: None, bead: None, message: None }
 }
 
-/// A report of an agent that does not get on, and did something last then.
+/// A report of an agent that is stuck, with the time of its last activity.
 pub fn stalled(agent: &str, last: Timestamp) -> ActivityReport {
     let entry = ReportedAgent { last_activity_time: Some(Time(last)), ..entry(agent, ReportedState::Stuck) };
     ActivityReport { agents: vec![entry], ..quiet() }
 }
 
-/// A report of a person who put something in then.
+/// A report of an attached user with input at this time.
 pub fn typed(at: Timestamp) -> ActivityReport {
     ActivityReport { attached: true, last_input_time: Some(Time(at)), ..quiet() }
 }
@@ -886,7 +886,7 @@ pub fn hook(bead: &str) -> Hook {
     Hook { bead: bead.into(), title: None, instructions: None }
 }
 
-/// The pod of a town or an agent, created at minute 0 and on no node yet.
+/// The pod of a town or an agent, created at minute 0 and not scheduled yet.
 pub fn pod(owner: &str) -> PodBuilder {
     PodBuilder(PodFacts {
         stops_by: None,
@@ -937,7 +937,7 @@ impl PodBuilder {
         self
     }
 
-    /// Runs, and is Ready.
+    /// The pod runs and is Ready.
     pub fn ready(mut self) -> Self {
         self.0.phase = PodPhase::Running;
         self.0.ready = true;
@@ -948,14 +948,14 @@ impl PodBuilder {
         self
     }
 
-    /// Ready since then.
+    /// The pod is Ready since this time.
     pub fn ready_since(mut self, at: Timestamp) -> Self {
         self = self.ready();
         self.0.ready_since = Some(at);
         self
     }
 
-    /// Its containers ended with that exit code.
+    /// The containers ended with this exit code.
     pub fn exited(mut self, code: i32, at: Timestamp) -> Self {
         self = self.ready();
         self.0.ready = false;
@@ -971,13 +971,13 @@ impl PodBuilder {
         self
     }
 
-    /// Its container ended with an error so many times, and was started anew.
+    /// The container ended with an error this number of times, and was restarted.
     pub fn crashed(mut self, times: i32) -> Self {
         self.0.container_restarts = times;
         self
     }
 
-    /// Runs, and is not Ready since then.
+    /// The pod runs, and is not Ready since this time.
     pub fn unready(mut self, since: Timestamp) -> Self {
         self = self.ready();
         self.0.ready = false;
@@ -986,7 +986,7 @@ impl PodBuilder {
         self
     }
 
-    /// Is to be gone by then.
+    /// The pod must be gone by this time.
     pub fn stops_by(mut self, at: Timestamp) -> Self {
         self.0.stops_by = Some(at);
         self
@@ -1007,7 +1007,7 @@ impl PodBuilder {
         self
     }
 
-    /// Told to stop, and nothing of it runs.
+    /// The pod is deleted, and none of its containers runs.
     pub fn killed(mut self, at: Timestamp) -> Self {
         self.0.stop_requested = Some(at);
         self.0.released_by_kubelet = true;
@@ -1030,11 +1030,11 @@ impl PodBuilder {
     }
 }
 
-/// What a test asks of a plan.
+/// Accessors of tests to a plan.
 pub trait Read {
     fn conditions(&self) -> &[Condition];
     fn phase(&self) -> &str;
-    /// The actions, as text.
+    /// The actions as text.
     fn does(&self) -> String;
 
     fn condition(&self, type_: &str) -> &Condition {
@@ -1072,7 +1072,7 @@ macro_rules! read {
     };
 }
 
-/// When the town sleeps, as it shows it.
+/// The sleep time in the status.
 pub fn sleep_time(plan: &Plan<TownStatus>) -> Option<Timestamp> {
     plan.status.as_ref()?.sleep_time.as_ref().map(|t| t.0)
 }

@@ -1,4 +1,4 @@
-//! What status says: every condition always there, and nothing written that did not change.
+//! Conditions: a status always has every condition, and a reconcile writes only changes.
 
 use super::build::{Read, TownBuilder, mayor, minute, polecat, running_town, set, town};
 use crate::api::AsleepReason::Idle;

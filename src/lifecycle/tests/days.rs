@@ -1,4 +1,4 @@
-//! Days in the life of towns, told line by line like the lives in `stories`: one subject a story.
+//! Days in the life of towns, line by line as in `stories`: each story has one subject.
 
 use serde_json::json;
 

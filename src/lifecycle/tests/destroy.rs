@@ -1,4 +1,4 @@
-//! Destruction: steps in order, each begun only when the one before it is proven done.
+//! Destruction: each step begins only after the previous step is proven done.
 
 use k8s_openapi::jiff::Timestamp;
 
@@ -10,7 +10,7 @@ use crate::api::condition::{DEGRADED, DELETION_BLOCKED, READY, RECONCILING, STAL
 use crate::api::{BlockedBy, DestroyStep, names};
 use crate::lifecycle::{Action, ChildKind, Freshness, Plan, Record, Uid};
 
-/// A town in destruction since minute 0, of which nothing is left yet to find.
+/// A town in destruction since minute 0, with empty live lists.
 fn going() -> TownBuilder {
     running_town().destroying(minute(0)).remains(|_| {})
 }
@@ -194,7 +194,7 @@ fn a_list_without_an_answer_is_not_an_empty_list() {
             assert!(awaited(&plan)[0].message.contains("the server is down"), "{case}: says why");
         }
     }
-    // And what comes after it does not begin.
+    // The next step does not begin.
     let more = |t: TownBuilder| {
         t.remains(|r| {
             claims_left(r, Ok(vec![claim("gas")]));
@@ -311,7 +311,7 @@ fn what_is_awaited_is_named_from_five_seconds_on_and_called_blocked_after_ten_mi
     assert_eq!(stuck.decide(minute(9999)).status, stuck.0.town.status, "no further write");
 }
 
-// A right that is missing is said in the API's words, also of what has no UID yet and of the very last writes.
+// The status names a missing right in the words of the API, even for an object without a UID and for the last writes.
 #[test]
 fn k27_what_is_refused_is_named_in_the_same_words_in_status_and_condition() {
     let unwritten = town().destroying(minute(0)).edit(|t| t.metadata.annotations = None);
@@ -377,7 +377,7 @@ fn sleep_does_not_matter_any_more() {
     assert_eq!((status.drain_time, status.sleep_time), (None, None));
 }
 
-/// An agent that is deleted alone, at minute 0.
+/// An agent that is deleted without its town, at minute 0.
 fn alone(agent: AgentBuilder) -> AgentBuilder {
     agent.of_live(&running_town().drain("2m")).deleting(minute(0))
 }

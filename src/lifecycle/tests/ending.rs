@@ -4,7 +4,7 @@ use super::build::{PodBuilder, failures, mayor, minute, pod, polecat, second, to
 use crate::api::Outcome;
 use crate::lifecycle::{Ending, PodPhase, TABLE};
 
-/// A pod that was created at minute 90, ran, and ended so at minute 100.
+/// A pod that was created at minute 90, ran, and ended in this way at minute 100.
 fn ended(owner: &str, ending: Ending) -> PodBuilder {
     let created = || pod(owner).created(minute(90));
     let failed = |reason: &str| {
@@ -29,7 +29,7 @@ fn ended(owner: &str, ending: Ending) -> PodBuilder {
         Ending::OwnLimit => failed("Evicted"),
         Ending::DeadlineExceeded => failed("DeadlineExceeded"),
         Ending::Disrupted => {
-            // A container that ends with 0 on SIGTERM leaves the pod Succeeded.
+            // A container that exits with 0 on SIGTERM leaves the pod Succeeded.
             let mut pod = created().exited(0, minute(100));
             pod.0.disrupted = true;
             pod
@@ -72,7 +72,7 @@ fn attempt_of_a_task_agent_ends_as_the_table_says() {
 fn pod_of_a_town_or_session_agent_ends_as_the_table_says() {
     for row in TABLE {
         let case = row.ending;
-        // These pods must run while the town is awake: exit code 0 is a failed start too.
+        // The pods must run while the town is awake: exit code 0 is also a failed start.
         let counts = row.counts || case == Ending::Completed;
         let of_town = town().awake().always_on().recorded_pod(minute(90)).pod(ended("gas", case));
         let plan = of_town.decide(minute(111));

@@ -1,4 +1,4 @@
-//! The absolute end of a town: sleep or destruction, never by accident, and said before.
+//! The expiry of a town: sleep or destruction, never by accident, and with an announcement.
 
 use super::build::{Read, TownBuilder, minute, pod, polecat, running_town, second, town};
 use crate::api::ExpiryPolicy::{Destroy, Sleep};
@@ -7,7 +7,7 @@ use crate::api::{AsleepReason, ExpiryPolicy, TownStatus};
 use crate::lifecycle::plan::Plan;
 use crate::lifecycle::starting;
 
-/// A town that has lived, with work, and expires at minute 20.
+/// A town with work that expires at minute 20.
 fn busy(policy: ExpiryPolicy) -> TownBuilder {
     let at_work = polecat("toast").hook("b1").attempt("b1", 1, minute(0)).running();
     running_town().with(at_work).settled(minute(1)).expires(minute(20), policy)
@@ -51,7 +51,7 @@ fn what_a_tombstone_or_a_pause_holds_is_not_destroyed_by_its_expiry() {
     assert_eq!(busy(Destroy).foreign().decide(minute(30)).does(), "");
 }
 
-// L7: spec.deletionProtection is void without the policies.
+// L7: spec.deletionProtection has no effect without the policies.
 #[test]
 fn protected_town_is_degraded_when_no_policy_refuses_its_deletion() {
     let unguarded = |builder: TownBuilder| {

@@ -1,4 +1,4 @@
-//! Pods that do not come, do not stay or do not go: what is said, what is tried again, and what is left alone.
+//! Pods that do not start, do not stay or do not end: the messages, the retries, and the states that remain.
 
 use super::build::{
     PodBuilder, Read, TownBuilder, mayor, minute, pod, polecat, running_town, second, sleep_time, town,
@@ -187,7 +187,7 @@ fn town_past_its_limit_deletes_the_pod_and_tries_again_once_a_window() {
 
 #[test]
 fn c6_the_count_of_failed_starts_survives_a_restart_of_the_operator() {
-    // It is all in status: a fresh snapshot has nothing else.
+    // The status has all data: a snapshot after a restart has no other.
     let held = town().awake().always_on().restarts(5, minute(10));
     assert_eq!(held.decide(minute(39)).does(), "");
     assert_eq!(held.decide(minute(40)).does(), "create pod");
@@ -296,12 +296,12 @@ fn k16_what_a_pod_died_of_is_said() {
     assert!(failed.message(DEGRADED).contains("exit code 3"));
 }
 
-/// Told to stop at minute 1, with a grace period of a minute.
+/// The pod is deleted at minute 1, with a grace period of a minute.
 fn leaving(owner: &str) -> PodBuilder {
     pod(owner).ready().told_to_stop(minute(1)).stops_by(minute(2))
 }
 
-/// Half a minute after its grace period, a pod should be gone.
+/// The time, half a minute after the grace period, at which the pod is overdue.
 const OVERDUE: i64 = 150;
 
 #[test]

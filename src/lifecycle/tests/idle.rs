@@ -1,4 +1,4 @@
-//! The idle clock: when it runs, when it stands still, and that it survives whatever happens to the operator.
+//! The idle clock: when it runs, when it stops, and that it survives every restart of the operator.
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
@@ -11,14 +11,14 @@ use crate::api::condition::{ACTIVE, ASLEEP, DEGRADED, reason};
 use crate::api::{ReportedState, TownStatus};
 use crate::lifecycle::{Plan, ProbeFacts};
 
-/// So many questions without an answer are a hiccup; one more, and nobody knows.
+/// The operator tolerates this number of failed probes; after one more, the activity is unknown.
 const HICCUP: u32 = 2;
 
 fn last_active(plan: &Plan<TownStatus>) -> Option<Timestamp> {
     plan.status.as_ref()?.last_active_time.as_ref().map(|t| t.0)
 }
 
-/// A town that had no work since the beginning, and whose pod does not answer since minute 10.
+/// A town that never had work, and whose pod has not answered since minute 10.
 fn unknown_since_ten(now: i64) -> TownBuilder {
     running_town().heard(minute(9), quiet()).settled(minute(9)).silent(3, minute(10), minute(now))
 }
@@ -63,7 +63,7 @@ fn idle_clock_starts_when_the_pod_is_first_ready() {
     ready.0.pods = vec![pod("gas").ready_since(minute(4)).0];
     let settled = ready.settled(minute(4));
     assert_eq!(sleep_time(&settled.decide(minute(5))), Some(minute(34)));
-    // A later readiness does not move it.
+    // A later readiness does not change it.
     let mut flapped = settled;
     flapped.0.pods = vec![pod("gas").ready_since(minute(20)).0];
     assert_eq!(flapped.decide(minute(34)).phase(), "Draining");
@@ -169,7 +169,7 @@ fn k31_steps_of_the_clock_are_borne() {
         }
         assert!(plan.look_again.is_none_or(|at| at > now), "{case}");
     }
-    // Work that is seen by a clock that stepped back is written with that clock; the pod's start still counts.
+    // The operator writes the time of work by its own clock, which has stepped back; the start of the pod still counts.
     let stepped_back = running_town().active().last_active(minute(500)).decide(minute(20));
     assert_eq!((last_active(&stepped_back), sleep_time(&stepped_back)), (Some(minute(20)), Some(minute(50))));
 }
@@ -196,7 +196,7 @@ fn stamps_that_are_not_set_do_not_count() {
     assert_eq!(bare.woke(minute(500)).decide(minute(501)).phase(), "Idle");
 }
 
-/// What an operator that has just started knows of the pods: nothing.
+/// A restarted operator knows nothing about the pods.
 fn restarted(mut town: TownBuilder) -> TownBuilder {
     town.0.probe = ProbeFacts::default();
     town.0.reported_at = None;
@@ -279,7 +279,7 @@ fn of_several_who_do_not_answer_the_first_to_fall_silent_counts() {
     assert_eq!(unknown(3, 5), (minute(3), false));
     assert_eq!(unknown(5, 3), (minute(3), true));
     assert_eq!(unknown(4, 4), (minute(4), false), "of both at once, the town's own pod is named");
-    // One who was not asked yet does not make it less unknown.
+    // A pod without a probe so far does not change the unknown state.
     let unasked = mayor().asked().started().running();
     let plan = unknown_since_ten(11).with(unasked).decide(minute(11));
     assert_eq!(plan.reason(ACTIVE), reason::ACTIVITY_UNKNOWN);
@@ -287,7 +287,7 @@ fn of_several_who_do_not_answer_the_first_to_fall_silent_counts() {
 
 #[test]
 fn k20_unknown_stops_the_clock_and_it_goes_on_where_it_stood() {
-    // Idle for 10 minutes, nobody knows for 40, so that 20 of 30 minutes are left.
+    // The town was idle for 10 minutes and unknown for 40, so that 20 of 30 minutes are left.
     let unknown = unknown_since_ten(50).settled(minute(49));
     let still = unknown.decide(minute(49));
     assert_eq!(still.phase(), "Idle", "past the 30 minutes, and not asleep");
@@ -376,7 +376,7 @@ fn a_start_is_reported_once_though_the_answer_comes_a_moment_later() {
     assert_eq!((first.phase(), sleep_time(&first), first.asks.len()), ("Idle", Some(minute(30)), 1));
     let answered = ready().after(&first).heard(minute(1), quiet());
     assert_eq!(answered.decide(minute(1)).status, answered.0.town.status, "nothing to write");
-    // Not what is past, and not what an answer alone could say.
+    // The sleep time is not in the past, and is absent if only an answer can determine it.
     assert_eq!(sleep_time(&ready().decide(minute(30))), None);
     assert_eq!(sleep_time(&ready().active().decide(minute(1))), None);
     assert_eq!(sleep_time(&ready().always_on().decide(minute(1))), None);
@@ -408,7 +408,7 @@ fn sleep_is_announced_five_minutes_before_where_that_much_is_left() {
 
 #[test]
 fn a_clock_that_began_while_nobody_knew_is_not_shifted_past_now() {
-    // Nobody knows since minute 10, and a person asked for a wake at 40.
+    // The activity is unknown since minute 10, and a user requested a wake at minute 40.
     let mut unknown = unknown_since_ten(45).settled(minute(45)).woke(minute(40));
     unknown = unknown.heard(minute(50), quiet());
     assert_eq!(sleep_time(&unknown.decide(minute(50))), Some(minute(80)), "a whole sleepAfter, and no more");

@@ -1,9 +1,8 @@
-//! Every order in which something can happen while a town falls asleep or wakes, tried one by one.
+//! Every order of events while a town falls asleep or wakes.
 //!
-//! The operator looks at the town and at its agents, the node starts and stops pods, and pods answer: each of
-//! these is one move. Between every two moves that change anything, each of the events below is inserted, and
-//! another one after that. The stage holds the invariants after each move; what must be true in the end is
-//! [`Run::ends_well`].
+//! The moves are a reconcile of the town, a reconcile of its agents, a step of the node that starts and stops pods, and
+//! answers of pods. Between every two moves that change the state, the test inserts each of the events below, and
+//! another one after that. The scene checks the invariants after each move; [`Run::ends_well`] checks the final state.
 
 use std::sync::Arc;
 
@@ -14,20 +13,20 @@ use super::scene::{Move, Scene};
 use crate::api::{Duration, Town};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-/// What can happen at any moment.
+/// An event that can occur at any moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Event {
-    /// A bead is put on the hook of toast.
+    /// A user puts a bead on the hook of toast.
     Work,
-    /// A merge request is counted.
+    /// The backlog has a merge request.
     Backlog,
     WakeRequest,
     Suspend,
     Lift,
     Delete,
-    /// The operator is killed now.
+    /// The operator is killed immediately.
     Restart,
-    /// The operator is killed after so many writes more.
+    /// The operator is killed after this number of writes.
     KilledAfter(usize),
 }
 
@@ -43,26 +42,26 @@ const EVENTS: [Event; 9] = [
     Event::KilledAfter(2),
 ];
 
-/// Long enough for everything to come to rest: the drain, and what is looked at each minute.
+/// The time until the state is at rest: the drain timeout, and the periodic checks of each minute.
 const SETTLES: SignedDuration = SignedDuration::from_mins(6);
 
-/// One way that things can go.
+/// An order of events.
 #[derive(Clone)]
 struct Run {
     scene: Scene,
     order: [Move; 4],
     turn: usize,
-    /// Moves in a row that changed nothing.
+    /// The number of consecutive moves without a change.
     quiet: usize,
     until: Timestamp,
     happened: Vec<Event>,
 }
 
 impl Run {
-    /// A town with an idle agent, a minute before it falls asleep.
+    /// A town with an idle agent, one minute before it falls asleep.
     fn of(base: super::build::TownBuilder, order: [Move; 4]) -> Self {
         let base = base.edit(|t| {
-            // One question a minute is enough here.
+            // A probe each minute is sufficient here.
             t.spec.alarm.active = Duration::new("60s");
         });
         let mut scene = Scene::of(base);
@@ -70,7 +69,7 @@ impl Run {
         Self { scene, order, turn: 0, quiet: 0, until: minute(29) + SETTLES, happened: Vec::new() }
     }
 
-    /// One move, or the next deadline where nobody has anything to do; `None`: all is at rest.
+    /// Executes one move, or advances to the next deadline if no move has an effect; `None`: the state is at rest.
     fn goes_on(&mut self) -> Option<bool> {
         if self.quiet == self.order.len() {
             self.quiet = 0;
@@ -110,7 +109,7 @@ impl Run {
         self.happened.contains(&event)
     }
 
-    /// Asleep if nobody wants it awake, awake if there is work, gone if it was deleted; nothing in between.
+    /// The town is awake if it has work, asleep if it has none, gone if it was deleted, and never in between.
     fn ends_well(&self) {
         let about = format!("{:?} {:?}\n{}", self.happened, self.order, self.scene.story());
         let phase = self.scene.phase("gas");
@@ -134,14 +133,14 @@ impl Run {
             let handled = &self.scene.town.as_ref().unwrap().status.as_ref().unwrap().handled_wake_request;
             assert_eq!(handled, "please", "{about}");
         } else if self.has(Event::Suspend) {
-            // Lifted before anybody saw it, it never happened.
+            // A suspension that is lifted before a reconcile has no effect.
             assert!(["Idle", "Asleep"].contains(&phase), "{about}");
         } else {
             assert_eq!((phase, self.scene.pods.len()), ("Asleep", 0), "{about}");
         }
     }
 
-    /// Goes on to the end, and tries every event at every moment on the way, up to so many in all.
+    /// Continues to the end, and inserts every event at every moment on the way, up to this number of events.
     fn explore(mut self, events: usize, tried: &mut usize) {
         let mut moved = true;
         loop {
@@ -157,7 +156,7 @@ impl Run {
                 None => break,
             }
         }
-        // Whatever happens last is followed to the end as well.
+        // The run after the last event is also followed to its end.
         if !self.happened.is_empty() || events == 0 {
             self.ends_well();
             *tried += 1;
@@ -165,7 +164,7 @@ impl Run {
     }
 }
 
-/// All orders in which the four can come to their move.
+/// The orders of the four moves.
 fn orders() -> Vec<[Move; 4]> {
     let all = [Move::Town, Move::Agents, Move::Pods, Move::Answers];
     let mut orders = Vec::new();

@@ -1,7 +1,7 @@
 //! The rules of a town's life, each as a table of cases, a story or a property.
 //!
-//! Only the two decisions and what goes in and comes out of them are used here, so that the code behind
-//! them can change its shape freely.
+//! The tests use only the two decisions with their inputs and outputs, so that the code behind them can be restructured
+//! freely.
 
 mod activity;
 mod attach;

@@ -1,4 +1,4 @@
-//! A paused town or agent: nothing is done about it, except that deletion goes on.
+//! A paused town or agent: the operator does nothing except its deletion.
 
 use super::build::{
     AgentBuilder, Read, TownBuilder, claim, mayor, minute, pod, polecat, running_town, set, town,

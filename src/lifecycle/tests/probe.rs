@@ -1,4 +1,4 @@
-//! Whom the operator asks for their activity, when, and what the last look before sleep makes of the answers.
+//! The probes of activity: their targets, their times, and the effect of the answers on the last check before sleep.
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
@@ -152,7 +152,7 @@ fn questions_follow_the_cadence_of_the_alarm() {
         let due = town.decide(second(60 + every));
         assert_eq!(due.asks.len(), 1, "{case}");
     }
-    // Where it falls on another deadline, that one is kept to the second.
+    // A probe that coincides with another deadline keeps the exact time of that deadline.
     let both = running_town().heard(minute(29), quiet()).decide(minute(29));
     assert_eq!((both.look_again, both.lenient), (Some(minute(30)), false));
     let mut mayor = mayor().heard(minute(1), quiet()).running();
@@ -192,7 +192,7 @@ fn a_clock_that_steps_back_delays_a_question_by_no_more_than_the_step() {
     assert_eq!((plan.asks.len(), plan.look_again), (0, Some(second(20 * 60 + 60))));
 }
 
-/// Marked at minute 30 as falling asleep, with a mayor in a pod of its own.
+/// A town marked at minute 30 as falling asleep, with a mayor in its own pod.
 fn falling() -> TownBuilder {
     running_town().asked().draining(Idle, minute(30))
 }

@@ -1,7 +1,7 @@
-//! What holds for every snapshot there may be, however odd.
+//! Properties of every possible snapshot.
 //!
-//! Snapshots are thrown with dice: every choice is one byte of a random string, and byte 0 is the plainest
-//! choice, so that what is left of a failing case once it has been shrunk is what matters.
+//! The snapshots are random: each choice takes one byte of a random string, and byte 0 is the simplest choice.
+//! Therefore a shrunk failing case contains only its relevant parts.
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ impl Dice<'_> {
         self.0.next().copied().map_or(0, usize::from)
     }
 
-    /// Yes, once in so many times.
+    /// True with the probability `1 / times`.
     fn one_in(&mut self, times: usize) -> bool {
         self.throw() % times == times - 1
     }
@@ -114,7 +114,7 @@ impl Dice<'_> {
         }
     }
 
-    /// What is known of the activity of a pod.
+    /// The probe facts of a pod.
     fn probe(&mut self) -> ProbeFacts {
         let mut facts = match self.pick(&[0, 1, 2, 3]) {
             0 => ProbeFacts::default(),
@@ -179,7 +179,7 @@ impl Dice<'_> {
         self.one_in(2).then(|| StorageStatus { claim: "gas-claim".into(), uid, capacity: None })
     }
 
-    /// The spec's revision; pods are made from "r1".
+    /// The revision of the spec; the revision of pods is "r1".
     fn revision(&mut self) -> String {
         self.pick(&["r1", "r1", "r2"]).into()
     }
@@ -470,7 +470,7 @@ fn an_agent(bytes: &[u8]) -> (AgentBuilder, Timestamp) {
         } else {
             dice.remains(vec![], pods.into_iter().collect(), claims.into_iter().collect())
         });
-        // No agent has agents.
+        // An agent has no agents.
         built = built.remains(|r| r.agents = Ok(vec![]));
     }
     (built, now)
@@ -489,7 +489,7 @@ fn creates<S>(plan: &Plan<S>) -> bool {
     plan.actions.iter().any(creates)
 }
 
-/// What it writes, apart from status, that a person did not ask for.
+/// Whether the plan writes without a request of a user. The status does not count.
 fn writes<S>(plan: &Plan<S>) -> bool {
     !plan.actions.iter().all(|a| matches!(a, Action::Adopt { .. } | Action::DeleteAgent(..)))
 }
@@ -502,13 +502,13 @@ fn lets_claims_go<S>(plan: &Plan<S>) -> bool {
     plan.actions.iter().any(|a| matches!(a, Action::RetainClaim(..)))
 }
 
-/// Whether exactly this pod is there and can be asked.
+/// Whether the pod of this probe exists at this address.
 fn can_be_asked(pods: &[PodFacts], ask: &crate::lifecycle::Ask) -> bool {
     let there = |p: &PodFacts| p.uid == ask.uid && p.address.as_ref() == Some(&ask.address);
     pods.iter().any(|p| there(p) && p.ready && !p.deleting() && !p.ended())
 }
 
-/// Whether a question to this pod is under way.
+/// Whether a probe of this pod is in progress.
 fn is_being_asked(s: &TownSnapshot, pod: &Uid) -> bool {
     let owner = s.pods.iter().find(|p| p.uid == *pod).and_then(|p| p.agent_uid.as_ref());
     owner.map_or(Some(&s.probe), |uid| s.agent_probes.get(uid)).is_some_and(|facts| facts.under_way)
@@ -518,7 +518,7 @@ fn is_asleep(conditions: &[Condition]) -> bool {
     conditions.iter().any(|c| c.type_ == condition::ASLEEP && c.status == "True")
 }
 
-/// Nothing but answers tells that there is no work: whoever can be asked has answered just now.
+/// Whether recent answers prove the absence of work: each pod with a probe has just answered.
 fn is_known(s: &TownSnapshot) -> bool {
     let asked = |pod: Option<&PodFacts>| {
         pod.is_some_and(|p| p.ready && !p.deleting() && !p.ended() && p.address.is_some())
@@ -553,7 +553,7 @@ fn dead(meta: &ObjectMeta) -> bool {
     meta.deletion_timestamp.is_some() || tombstone(meta).is_some()
 }
 
-/// Every list was read, is empty, and nothing can come any more.
+/// Whether every list was read and is empty, and no create is pending.
 fn proven_gone(remains: Option<&Remains>, now: Timestamp) -> bool {
     remains.is_some_and(|r| {
         matches!(&r.agents, Ok(all) if all.is_empty())
@@ -571,7 +571,7 @@ fn destroys(meta: &ObjectMeta) -> bool {
     meta.deletion_timestamp.is_some()
 }
 
-/// The record of the destruction is there, or none is kept.
+/// Whether the record of the destruction exists, or none is kept.
 fn recorded(remains: Option<&Remains>) -> bool {
     remains.is_some_and(|r| matches!(r.record, Record::There(_) | Record::NotKept))
 }
@@ -582,8 +582,8 @@ fn a_record() -> Tombstone {
     Tombstone::new("town-gas", serde_json::from_value(spec).unwrap())
 }
 
-/// All types exactly once; Ready excludes that anything is under way or stuck, except that a new template waits
-/// for the town to be idle, or a person for everything.
+/// Whether each type occurs exactly once, and Ready excludes Reconciling and Stalled. Exceptions: a new template waits
+/// for the town to be idle, or the object is paused.
 fn sound(conditions: &[Condition], types: &[&str]) -> bool {
     let is = |type_| conditions.iter().any(|c| c.type_ == type_ && c.status == "True");
     let found: Vec<_> = conditions.iter().map(|c| c.type_.as_str()).collect();
@@ -599,7 +599,7 @@ fn sound(conditions: &[Condition], types: &[&str]) -> bool {
     found == types && conditions.iter().all(lawful) && !(is("Ready") && under_way)
 }
 
-/// Deciding again on the same facts, with the status written, soon gives nothing new to write.
+/// Whether repeated decisions on the same facts and the written status soon produce no new write.
 fn comes_to_rest(mut look: impl FnMut() -> bool) -> bool {
     (0..4).any(|_| look())
 }
@@ -650,7 +650,7 @@ proptest! {
         }
         let asleep = is_asleep(&status.conditions);
         for ask in &plan.asks {
-            // One that wakes in this very decision may be asked.
+            // A town that wakes in this decision may be probed.
             let sleeps = plan.status.as_ref().is_some_and(|s| is_asleep(&s.conditions));
             prop_assert!(!(dead(meta) || paused || sleeps), "asked\n{}", about());
             prop_assert!(can_be_asked(&s.pods, ask), "one is asked who cannot answer\n{}", about());
@@ -669,7 +669,7 @@ proptest! {
             prop_assert!(status.sleep_time.is_none() && plan.asks.is_empty(), "asleep with a clock\n{}", about());
         }
         if let Some(status) = &plan.status {
-            // The paused keep what their status said before, sound or not.
+            // Paused objects keep their former status, even an unsound one.
             let expected = !paused || s.town.status.is_none();
             prop_assert!(!expected || sound(&status.conditions, &condition::OF_TOWN), "conditions\n{}", about());
             prop_assert!(!expected || status.phase.is_some(), "no phase\n{}", about());
@@ -733,7 +733,7 @@ proptest! {
         let town_stops = town.is_none_or(|t| t.tombstoned && !t.deleting || bound.as_ref() != Some(&t.uid));
         let held = (is_paused(meta) || town.is_some_and(|t| t.paused)) && !dead(meta);
         let paused = held && ours && !town_stops;
-        // Only a pod that was told to stop and has ended is let go, so that its town can sleep.
+        // The only exception is a pod that was deleted and has ended: its release lets the town sleep.
         let lets_go = s.pod.as_ref().is_some_and(|pod| pod.ended() && pod.deleting())
             && plan.actions.iter().all(|a| matches!(a, Action::ReleaseResult { .. }))
             && town.is_some_and(|t| !t.paused);
@@ -772,7 +772,7 @@ proptest! {
         }
     }
 
-    /// A wake is never lost: whatever a sleeping town would wake for turns the last look back as well.
+    /// A wake is never lost: each reason to wake a sleeping town also turns back the last check.
     #[test]
     fn whatever_wakes_a_sleeping_town_turns_back_one_that_falls_asleep(bytes in bytes()) {
         let (town, now) = a_town(&bytes);
@@ -788,10 +788,10 @@ proptest! {
             });
             town.decide(now)
         };
-        // The next attempt of an agent that failed wakes a town, and is no reason to stay awake for.
+        // The next attempt of a failed agent wakes a town, but does not keep it awake.
         let woken = decide(true, false).note.is_some_and(|note| !note.contains("next attempt is due"));
         let turned_back = decide(false, true).note.is_some();
-        // The other way round it need not be: the last look also turns back for those of whom nobody knows yet.
+        // The reverse is not required: the last check also turns back for agents whose activity is unknown.
         prop_assert!(!woken || turned_back, "{}\n{:#?}", now, alive.0);
     }
 }

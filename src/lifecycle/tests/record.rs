@@ -1,4 +1,4 @@
-//! The Tombstone: written before anything is destroyed, and closed with a receipt for each object.
+//! The Tombstone: the operator writes it before the first deletion, and completes it with a receipt for each object.
 
 use std::sync::Arc;
 
@@ -19,12 +19,12 @@ use crate::lifecycle::{
     VolumeFacts, concerns, expire_time, is_new, lists_all_claims, removable, starting, tombstone_name,
 };
 
-/// A town in destruction since minute 0 of which this is found.
+/// A town in destruction since minute 0 with this result of the live lists.
 fn going(change: impl FnOnce(&mut Remains)) -> TownBuilder {
     running_town().destroying(minute(0)).remains(change)
 }
 
-/// A record that names these.
+/// A record that names these children.
 fn recorded(children: Vec<TombstoneChild>) -> Tombstone {
     let begun = spec(&running_town().deleting(minute(0)).live().remains(|r| r.record = Record::Missing));
     Tombstone::new("town-x", TombstoneSpec { children, ..begun })
@@ -42,7 +42,7 @@ fn namespace(terminating: bool) -> NamespaceFacts {
     NamespaceFacts { uid: uid("ns"), terminating }
 }
 
-/// The record of a town that was destroyed then, in this phase.
+/// The facts of a record with this creation time and this phase.
 fn facts(name: &str, created: i64, phase: TombstonePhase, recreate: Recreate) -> TombstoneFacts {
     TombstoneFacts {
         key: ObjectKey { namespace: String::new(), name: name.into() },
@@ -67,7 +67,7 @@ fn volume(retained: bool) -> VolumeFacts {
     }
 }
 
-/// What is written when the destruction begins.
+/// The spec of the record at the beginning of the destruction.
 fn spec(town: &TownBuilder) -> TombstoneSpec {
     written(&town.decide(minute(1)))
 }
@@ -114,7 +114,7 @@ fn the_record_is_written_before_the_annotation_and_nothing_else_with_them() {
     let plan = full(running_town().deleting(minute(0))).decide(minute(0));
     assert_eq!(plan.does(), "create tombstone, write tombstone");
     assert!(plan.exclusive, "no create may be under way");
-    // One that vanished in the middle is written again, and nothing goes on without it.
+    // A record that vanishes in the middle is written again, and the destruction waits for it.
     let plan = full(running_town().destroying(minute(0))).decide(minute(9));
     assert_eq!((plan.does().as_str(), plan.exclusive), ("create tombstone", true));
     assert_eq!(
@@ -220,7 +220,7 @@ fn a_record_names_everything_that_was_ever_seen_of_it() {
         r.record = Record::Missing;
         r.children.insert(ChildKind::Secret, Ok(vec![child(ChildKind::Secret, "gas")]));
         r.volumes = Ok(vec![volume(false)]);
-        // Gone by now, and its first record with it.
+        // The object is gone by now, and its first record, too.
         r.seen.insert(named("Service", "gas-service"));
     });
     let children = spec(&town).children;
@@ -253,7 +253,7 @@ fn at_most_five_hundred_are_named_and_the_others_counted() {
         (500, "Pod", 3)
     );
 
-    // What is not simply gone is never among those of which there are only counts.
+    // Only receipts with the outcome Gone can be reduced to counts.
     let end = going(|r| {
         r.seen.extend(many(600));
         r.absent_kinds = vec!["Service"];
@@ -343,7 +343,7 @@ fn a_volume_stands_in_the_record_before_its_claim_goes() {
     assert_eq!(kinds, ["PersistentVolumeClaim", "PersistentVolume"], "a volume counts only with its claim");
 }
 
-// security.md L5: the pods and agents of a large town take no room from its volumes.
+// security.md L5: the pods and agents of a large town take no space from its volumes.
 #[test]
 fn a_volume_stands_in_the_record_when_its_town_has_more_than_500_objects() {
     let many =
@@ -375,7 +375,7 @@ fn a_volume_stands_in_the_record_when_its_town_has_more_than_500_objects() {
     assert_eq!(late(many("PersistentVolume", 3_499)), "delete claim gas-claim", "a record is bounded");
 }
 
-// decisions 1.7: once the pod is gone nothing else tells whose the claim was.
+// decisions 1.7: after the end of the pod only the record names the owner of the claim.
 #[test]
 fn claims_of_a_pod_stand_in_the_record_before_the_pod_goes() {
     let with = |record: Record, made: Result<Vec<TombstoneChild>, _>| {
@@ -401,7 +401,7 @@ fn claims_of_a_pod_stand_in_the_record_before_the_pod_goes() {
     assert_eq!(begun.children, made());
 }
 
-// decisions 1.7.
+// decisions 1.7: the retain policy does not apply to claims of pods.
 #[test]
 fn claims_of_pods_are_waited_for_and_no_policy_keeps_them() {
     let mut scratch = claim("gas").child;
@@ -444,7 +444,7 @@ fn a_token_is_looked_for_as_soon_as_it_may_be_gone() {
         || going(|r| _ = r.children.insert(ChildKind::Secret, Ok(vec![child(ChildKind::Secret, "gas")])));
     let waits = left().decide(second(1));
     assert_eq!((waits.does(), waits.look_again), ("delete secret gas-secret".into(), Some(second(2))));
-    // One that does not go is not asked for every second.
+    // The operator does not poll an object every second that does not go.
     let waits = left().decide(minute(1));
     assert_eq!(waits.look_again, Some(second(65)), "no watch tells of Secrets");
 }
@@ -507,7 +507,7 @@ fn what_could_not_be_read_in_a_step_that_was_given_up_counts_as_leaked() {
     all.sort();
     assert_eq!(all, ["Abandoned Pod", "Abandoned Pod gas-pod", "Gone Service gas-service"]);
     assert_eq!(receipts(&plan).phase, TombstonePhase::Leaked);
-    // What is there no more was not given up, though its step was.
+    // An object that is already gone was not given up, even if its step was.
     let gone = going(|r| {
         r.seen.insert(named("Pod", "gas-pod"));
     });
@@ -693,7 +693,7 @@ fn agent_goes_with_the_record_of_its_town_unless_it_is_a_copy_from_a_backup() {
     }
 }
 
-/// An agent of a backup: its metadata is there, its status is not.
+/// An agent from a backup: it has its metadata, but no status.
 fn copy(agent: AgentBuilder) -> AgentBuilder {
     agent.edit(|a| {
         a.status = None;
@@ -710,7 +710,7 @@ fn restored_agent_without_status_does_not_begin_the_bead_that_it_came_with() {
         let plan = restored.decide(minute(1));
         assert_eq!((plan.does().as_str(), plan.reason(STALLED)), ("", reason::RESTORED_WITHOUT_STATUS));
         assert!(plan.message(STALLED).contains("b1") && plan.message(STALLED).contains("restart-at"));
-        // Bound again by a person, and no longer known as a copy.
+        // A user binds the agent again; the operator no longer treats it as a copy.
         let bound = restored.after(&plan).edit(|a| {
             let own = a.metadata.uid.clone().unwrap();
             a.metadata.annotations.get_or_insert_default().insert(names::ADOPTED_UID.into(), own);

@@ -1,4 +1,4 @@
-//! A Session agent that says itself what it does: its phase, its conditions, and the outcome of its bead.
+//! A Session agent that reports its own activity: its phase, its conditions, and the outcome of its bead.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -9,7 +9,7 @@ use crate::api::condition::{DEGRADED, FINISHED, READY, WORKING, reason};
 use crate::api::{ActivityReport, AsleepReason, Outcome, ReportedAgent, ReportedState, WorkStatus};
 use crate::lifecycle::Plan;
 
-/// With bead b1 on its hook, delivered to its pod.
+/// An agent with bead b1 on its hook, delivered to its pod.
 fn hooked() -> AgentBuilder {
     mayor().asked().started().hook("b1").delivered("b1").running()
 }
@@ -113,7 +113,7 @@ fn what_is_said_of_another_bead_is_not_said_of_this_one() {
 #[test]
 fn d2_done_counts_only_once_the_bead_was_delivered() {
     for state in [ReportedState::Done, ReportedState::Failed] {
-        // Its pod still has b0 and speaks of no bead: it cannot mean b1.
+        // The pod still has b0, and the report names no bead: the report cannot refer to b1.
         let undelivered = mayor().started().delivered("b0").hook("b1").pod(|p| p.ready().bead("b0"));
         let plan = undelivered.heard(minute(9), says("mayor", state)).decide(minute(9));
         assert_eq!(plan.does(), "deliver hook to pod mayor-pod", "{state:?}");
@@ -130,7 +130,7 @@ fn d2_done_counts_only_once_the_bead_was_delivered() {
 
 #[test]
 fn d2_done_that_was_said_before_the_delivery_does_not_count_for_the_new_bead() {
-    // The answer is older than the delivery that this very look records.
+    // The answer is older than the delivery that this decision records.
     let fresh = mayor().started().delivered("b0").hook("b1").running();
     let plan = fresh.heard(minute(1), says("mayor", ReportedState::Done)).decide(minute(9));
     assert_eq!(work(&plan).done, Vec::<String>::new());
@@ -242,7 +242,7 @@ fn done_without_a_bead_ends_the_bead_only_after_another_state_was_seen() {
     let outcome = |agent: AgentBuilder| work(&agent.decide(minute(1))).outcome;
     for (state, ended) in [(ReportedState::Done, Outcome::Done), (ReportedState::Failed, Outcome::Failed)] {
         let said = |asked: i64, bead| hooked().heard(second(asked), states(state, bead, ""));
-        // The delivery stands on record as of second 0, and such stamps are whole seconds.
+        // The status records the delivery at second 0, and such timestamps have whole seconds.
         assert_eq!(outcome(said(5, None)), None, "{state:?}: it may mean the bead before");
         assert_eq!(outcome(said(5, None).seen_unfinished(second(0))), None, "{state:?}: in that second");
         assert_eq!(outcome(said(5, None).seen_unfinished(second(3))), Some(ended), "{state:?}");

@@ -1,4 +1,4 @@
-//! The pod that a town or a Session agent has while the town is awake: made, kept, replaced.
+//! The pod of a town or a Session agent while the town is awake: its creation, its life and its replacement.
 
 use super::build::{AgentBuilder, Read, TownBuilder, claim, mayor, minute, pod, running_town, second, town};
 use crate::api::condition::{DEGRADED, READY, RECONCILING, reason};
@@ -55,7 +55,7 @@ fn trouble_that_is_seconds_old_is_not_worth_a_word() {
     assert!(town.decide(second(63)).is(DEGRADED));
 }
 
-/// Failed starts so far in a row, and the pause in seconds after one more.
+/// The number of consecutive failed starts so far, and the delay in seconds after one more.
 const SCHEDULE: [(i32, i64); 4] = [(0, 30), (1, 60), (2, 120), (3, 300)];
 
 #[test]

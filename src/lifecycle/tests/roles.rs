@@ -1,4 +1,4 @@
-//! Who holds a role, and whose turn it is on a rig: all agents of a town come to the same result.
+//! The holder of a role, and the order of polecats on a rig: all agents of a town compute the same result.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ fn with_uid(agent: AgentBuilder, uid: &str) -> AgentBuilder {
     agent.edit(|a| a.metadata.uid = Some(uid.into()))
 }
 
-/// How each of them stands, in the order given, whoever else is listed first.
+/// The standing of each agent, in the given order. The order of the peer list has no influence.
 fn stand(town: &TownBuilder, agents: &[AgentBuilder]) -> Vec<Standing> {
     let mut peers: Vec<Arc<Agent>> = agents.iter().map(|a| a.0.agent.clone()).collect();
     let facts = town.facts();
@@ -39,7 +39,7 @@ fn taken(holder: &str) -> Standing {
     RoleTaken { holder: holder.into() }
 }
 
-/// A rig that takes so many polecats at once.
+/// A rig with this limit of polecats.
 fn narrow(limit: i32) -> TownBuilder {
     running_town().edit(|t| t.spec.rigs[0].max_polecats = Some(limit))
 }
@@ -64,7 +64,7 @@ fn the_incumbent_keeps_its_role_against_an_older_one() {
     assert_eq!(stand(&running_town(), &[old.clone(), young.clone().started()]), [taken("young"), Free]);
     let both = [old.clone().started(), young.clone().started()];
     assert_eq!(stand(&running_town(), &both), [Free, taken("old")], "of two the older");
-    // Asleep or stopped, it was started once, and keeps its role.
+    // The agent was started once, and keeps its role during sleep or after a stop.
     let stopped = young.recorded_pod(minute(3));
     assert_eq!(stand(&running_town(), &[old, stopped]), [taken("young"), Free]);
 }
@@ -173,20 +173,20 @@ fn a_failed_one_gets_its_next_attempt_when_there_is_room() {
 #[test]
 fn of_those_that_have_failed_only_as_many_try_again_at_once_as_there_is_room_for() {
     let failed = |name: &str, born, m| at(polecat(name).failed("b1", minute(m)), born);
-    // Whoever has waited longest for its next attempt, then the older.
+    // The agent that has waited longest for its next attempt is first, then the older one.
     let three = [failed("p3", 1, 4), failed("p2", 3, 2), failed("p1", 2, 2)];
     assert_eq!(stand(&narrow(1), &three), [waits(2, 1), waits(1, 1), Free]);
     assert_eq!(stand(&narrow(2), &three), [waits(1, 2), Free, Free]);
     let longer_window = failed("p0", 0, 1).retry(5, "1h");
     assert_eq!(stand(&narrow(1), &[longer_window, three[2].clone()]), [waits(1, 1), Free]);
-    // One that waits for room is still one that has failed, though its status says only that it waits.
+    // An agent that waits for room is still failed, even if its status shows only the wait.
     let waiting = three[1].clone().standing(waits(1, 1)).settled(minute(60));
     assert_eq!(waiting.decide(minute(60)).reason(READY), reason::RIG_FULL);
     assert_eq!(stand(&narrow(1), &[three[2].clone(), waiting.clone()]), [Free, waits(1, 1)]);
     assert_eq!(stand(&narrow(1), &[at(polecat("p").hook("b1"), 9), waiting.clone()]), [Free, waits(1, 1)]);
-    // An edit gives it a new chance, as if it had not failed.
+    // An edit resets the failure.
     assert_eq!(stand(&narrow(1), &[three[2].clone(), waiting.edited()]), [waits(1, 1), Free]);
-    // At its next attempt it goes on, whoever else has waited longer.
+    // An agent in its next attempt continues before agents that have waited longer.
     let trying = failed("p4", 9, 9).attempt("b1", 6, minute(60));
     assert_eq!(stand(&narrow(1), &[three[2].clone(), trying]), [waits(1, 1), Free]);
 }

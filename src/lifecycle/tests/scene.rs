@@ -1,9 +1,8 @@
-//! A stage with a clock of its own, on which plans are carried out against objects in memory.
+//! A scene with its own clock, which executes plans on objects in memory.
 //!
-//! It does what the operator and the cluster around it do, and no more: a decision is taken whenever
-//! something changed or its time has come, its actions create and delete facts, its status is stored. What
-//! happens is written down as a story, one line for each reconcile that wrote something, and compared with
-//! the text in the test. On the way it holds every step to the invariants.
+//! The scene simulates the operator and the cluster. After a change or at a deadline it takes a decision, executes the
+//! actions on the facts, and stores the status. The scene writes a story with one line for each reconcile that wrote
+//! something, and the test compares the story with its text. The scene checks the invariants after each step.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
@@ -23,45 +22,44 @@ use crate::lifecycle::{
     label, mode, needs_live, needs_live_town, pod_record, service_name, standing, tombstone, tombstone_name,
 };
 
-/// More rounds than any change needs; whoever needs more never comes to rest.
+/// A limit of rounds: a state that needs more rounds never comes to rest.
 const ROUNDS: usize = 40;
-/// How long a pod may take to stop.
+/// The time until a deleted pod ends.
 const GRACE: SignedDuration = SignedDuration::from_secs(30);
 
-/// Whose turn it is.
+/// The object of the next reconcile.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Who {
     Town,
     Agent(String),
 }
 
-/// Whose move it is, where a test moves everybody one by one.
+/// A move, for tests that execute moves one by one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Move {
-    /// The operator looks at the town.
+    /// The operator reconciles the town.
     Town,
-    /// The operator looks at the agents.
+    /// The operator reconciles the agents.
     Agents,
     /// The node starts and stops pods.
     Pods,
-    /// Pods answer what they were asked.
+    /// Pods answer their probes.
     Answers,
 }
 
-/// How the pods of an owner fare.
+/// The behaviour of pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Node {
-    /// They start, run, and stop when they are told to.
+    /// Pods start, run, and end after their deletion.
     Works,
-    /// They fail as soon as they are started.
+    /// Pods fail immediately after their start.
     Fails,
-    /// They start and do not stop, whatever they are told.
+    /// Pods start and do not end after their deletion.
     Hangs,
-    /// They start and do not become Ready.
+    /// Pods start and never become Ready.
     Unready,
 }
 
-/// The stage.
 #[derive(Clone)]
 pub struct Scene {
     now: Timestamp,
@@ -71,35 +69,35 @@ pub struct Scene {
     pub claims: Vec<ClaimFacts>,
     pub services: Vec<ServiceFacts>,
     pub tokens: Vec<ChildFacts>,
-    /// Claims that were let go: who, and their names.
+    /// Claims that were released: the owner and the name.
     pub retained: Vec<(Uid, String)>,
     /// The record of the town's destruction.
     pub record: Option<Arc<Tombstone>>,
     timers: BTreeMap<Who, Timestamp>,
     reported: Option<Timestamp>,
-    /// What the operator has in memory: what pods said, and what it said itself.
+    /// The memory of the operator: the answers of pods, and the events that it sent.
     probes: HashMap<Uid, ProbeFacts>,
     said: HashMap<(Who, &'static str), Timestamp>,
-    /// What the pods of these owners answer; who is not named has nothing to report.
+    /// The answers of the pods of these owners. Other pods have empty reports.
     answers: BTreeMap<String, Result<ActivityReport, String>>,
     asked: Vec<Ask>,
-    /// Questions asked so far.
+    /// The number of probes so far.
     pub questions: usize,
     may_start: bool,
-    /// So many writes more, and the operator is killed and started anew.
+    /// The number of writes before the operator is killed and restarted.
     fuse: Option<usize>,
     node: Node,
     agents_first: bool,
     born: u32,
-    /// Pods created so far.
+    /// The number of created pods so far.
     pub starts: usize,
-    /// Writes to the API server so far.
+    /// The number of writes to the API server so far.
     pub writes: usize,
     story: String,
 }
 
 impl Scene {
-    /// A town as a person has just created it.
+    /// A town in its state after the create by a user.
     pub fn of(town: TownBuilder) -> Self {
         let town = town.not_adopted().0.town;
         let mut scene = Self {
@@ -132,7 +130,7 @@ impl Scene {
         scene
     }
 
-    /// Agents are created, all at once.
+    /// Creates agents at the same time.
     pub fn agents<const N: usize>(&mut self, agents: [AgentBuilder; N]) -> &mut Self {
         let mut names = Vec::new();
         for agent in agents {
@@ -144,49 +142,49 @@ impl Scene {
         self.happens(&format!("created: {}", names.join(", ")))
     }
 
-    /// An agent is created.
+    /// Creates an agent.
     pub fn agent(&mut self, agent: AgentBuilder) -> &mut Self {
         self.agents([agent])
     }
 
-    /// How pods fare from now on.
+    /// Sets the behaviour of pods.
     pub fn node(&mut self, node: Node) -> &mut Self {
         self.node = node;
         self
     }
 
-    /// Whether it is the town's turn to start from now on.
+    /// Sets whether the town may start.
     pub fn may_start(&mut self, yes: bool) -> &mut Self {
         self.may_start = yes;
         self
     }
 
-    /// What the owner's pod answers from now on; nobody looks for that.
+    /// Sets the answer of the owner's pod, without a reconcile.
     pub fn reports(&mut self, owner: &str, report: ActivityReport) -> &mut Self {
         self.tell(&format!("-- the pod of {owner} has news"));
         self.answers.insert(owner.into(), Ok(report));
         self
     }
 
-    /// The owner's pod does not answer any more.
+    /// The owner's pod no longer answers.
     pub fn silent(&mut self, owner: &str) -> &mut Self {
         self.tell(&format!("-- the pod of {owner} does not answer"));
         self.answers.insert(owner.into(), Err("connection refused".into()));
         self
     }
 
-    /// The operator is started anew: what it had in memory is gone, and it looks at everything.
+    /// Restarts the operator: its memory is lost, and it reconciles every object.
     pub fn operator_restarts(&mut self) -> &mut Self {
         self.forget();
         self.happens("the operator is started anew")
     }
 
-    /// The operator is killed after so many writes more, and started anew.
+    /// Kills and restarts the operator after this number of writes.
     pub fn killed_after(&mut self, writes: usize) {
         self.fuse = Some(writes);
     }
 
-    /// Whether one more write gets through before the operator is killed.
+    /// Whether the next write succeeds before the operator is killed.
     fn gets_through(&mut self) -> bool {
         match &mut self.fuse {
             Some(0) => false,
@@ -207,20 +205,20 @@ impl Scene {
         self.asked.clear();
     }
 
-    /// Who looks first when something changed.
+    /// Sets whether agents are reconciled before the town.
     pub fn agents_first(&mut self, yes: bool) -> &mut Self {
         self.agents_first = yes;
         self
     }
 
-    /// Something happens that was prepared outside; everybody looks.
+    /// Adds an event to the story, and reconciles every object.
     pub fn happens(&mut self, what: &str) -> &mut Self {
         self.tell(&format!("-- {what}"));
         self.settle();
         self
     }
 
-    /// Somebody edits the town.
+    /// A user edits the town.
     pub fn edit_town(&mut self, what: &str, change: impl FnOnce(&mut Town)) -> &mut Self {
         if let Some(town) = self.town.as_mut().map(Arc::make_mut) {
             change(town);
@@ -229,7 +227,7 @@ impl Scene {
         self.happens(what)
     }
 
-    /// Somebody edits an agent.
+    /// A user edits an agent.
     pub fn edit_agent(&mut self, name: &str, what: &str, change: impl FnOnce(&mut Agent)) -> &mut Self {
         if let Some(agent) = self.agents.get_mut(name).map(Arc::make_mut) {
             change(agent);
@@ -265,7 +263,7 @@ impl Scene {
         self.happens(&format!("the container of {owner} exits with {code}"))
     }
 
-    /// The node throws the owner's pod out.
+    /// The node evicts the owner's pod.
     pub fn evicted(&mut self, owner: &str) -> &mut Self {
         let now = self.now;
         self.pod_of(owner, |pod| {
@@ -275,7 +273,7 @@ impl Scene {
         self.happens(&format!("the pod of {owner} is evicted"))
     }
 
-    /// Somebody deletes the owner's pod by hand.
+    /// A user deletes the owner's pod.
     pub fn killed(&mut self, owner: &str) -> &mut Self {
         let now = self.now;
         self.pod_of(owner, |pod| {
@@ -285,7 +283,7 @@ impl Scene {
         self.happens(&format!("the pod of {owner} is deleted by hand"))
     }
 
-    /// The container of the owner's pod ends with an error, and the kubelet starts it anew.
+    /// The container of the owner's pod ends with an error, and the kubelet restarts it.
     pub fn crashes(&mut self, owner: &str) -> &mut Self {
         let now = self.now;
         self.pod_of(owner, |pod| {
@@ -296,7 +294,7 @@ impl Scene {
         self.happens(&format!("the container of {owner} crashes"))
     }
 
-    /// The volume behind the owner's claim is gone.
+    /// The volume of the owner's claim is gone.
     pub fn loses_volume(&mut self, owner: &str) -> &mut Self {
         let prefix = format!("{owner}-");
         for claim in self.claims.iter_mut().filter(|c| c.child.key.name.starts_with(&prefix)) {
@@ -305,7 +303,7 @@ impl Scene {
         self.happens(&format!("the volume of {owner} is lost"))
     }
 
-    /// Somebody deletes the owner's claim by hand, and it goes at once.
+    /// A user deletes the owner's claim, which is removed immediately.
     pub fn claim_deleted(&mut self, owner: &str) -> &mut Self {
         let prefix = format!("{owner}-");
         self.claims.retain(|c| !c.child.key.name.starts_with(&prefix));
@@ -319,7 +317,7 @@ impl Scene {
         }
     }
 
-    /// Time passes; whoever asked to be called again is, at that very time.
+    /// Advances the time. Each timer triggers a reconcile at its exact time.
     pub fn later(&mut self, span: &str) -> &mut Self {
         let until = self.now + Duration::new(span).get();
         self.tell(&format!("-- {span} pass"));
@@ -337,13 +335,13 @@ impl Scene {
         self
     }
 
-    /// Something happens that nobody has seen yet.
+    /// Changes the state without a reconcile.
     pub fn unseen(&mut self, what: &str, change: impl FnOnce(&mut Self)) {
         self.tell(&format!("-- {what}"));
         change(self);
     }
 
-    /// One move; whether it changed anything.
+    /// Executes one move. The result tells whether it changed anything.
     pub fn moves(&mut self, whose: Move) -> bool {
         let changed = match whose {
             Move::Town => self.reconcile_town(),
@@ -362,7 +360,7 @@ impl Scene {
         changed
     }
 
-    /// Time passes to the next deadline, if there is one until then.
+    /// Advances the time to the next deadline, if there is one before `until`.
     pub fn next_deadline(&mut self, until: Timestamp) -> bool {
         let Some(at) = self.timers.values().min().copied().filter(|at| *at <= until) else { return false };
         self.now = self.now.max(at);
@@ -375,7 +373,7 @@ impl Scene {
         self.now
     }
 
-    /// Everybody looks until nothing changes any more.
+    /// Reconciles every object until nothing changes.
     fn settle(&mut self) {
         for round in 0.. {
             assert!(round < ROUNDS, "never comes to rest:\n{}", self.story);
@@ -397,7 +395,7 @@ impl Scene {
         }
     }
 
-    /// The story so far is exactly this one.
+    /// Compares the story so far with this text.
     pub fn told(&self, expected: &str) {
         let expected: Vec<_> = expected.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
         let told: Vec<_> = self.story.lines().collect();
@@ -410,7 +408,7 @@ impl Scene {
         }
     }
 
-    /// Nothing of the town is left, of whatever kind.
+    /// Checks that no object of the town is left.
     pub fn assert_nothing_left(&self) {
         let agents: Vec<_> =
             self.agents.values().filter(|a| label(&a.metadata, names::TOWN_UID).is_some()).collect();
@@ -439,7 +437,7 @@ impl Scene {
     }
 }
 
-/// An edit of the spec raises the generation.
+/// An edit of the spec increments the generation.
 fn raise(meta: &mut ObjectMeta) {
     meta.generation = meta.generation.map(|g| g + 1);
 }
@@ -457,7 +455,7 @@ fn exit(pod: &mut PodFacts, code: i32, now: Timestamp) {
     });
 }
 
-// What the operator does.
+// The part of the operator.
 impl Scene {
     fn key(name: &str) -> ObjectKey {
         ObjectKey { namespace: "ns".into(), name: name.into() }
@@ -587,13 +585,13 @@ impl Scene {
         wrote || !plan.asks.is_empty()
     }
 
-    /// What is known of the pod of the town, or of an agent, that is there now.
+    /// The probe facts of the current pod of the town, or of an agent.
     fn probe_of(&self, agent: Option<&Uid>) -> ProbeFacts {
         let pod = self.pods.iter().find(|p| p.agent_uid.as_ref() == agent);
         pod.and_then(|pod| self.probes.get(&pod.uid)).cloned().unwrap_or_default()
     }
 
-    /// The children of the whole town, or of one agent, but for its pods.
+    /// The children of the whole town, or of one agent, without pods.
     fn children_of(&self, agent: Option<&Uid>) -> BTreeMap<ChildKind, Result<Vec<ChildFacts>, Unknown>> {
         let of = |all: Vec<&ChildFacts>| -> Result<Vec<ChildFacts>, Unknown> {
             Ok(all
@@ -610,14 +608,14 @@ impl Scene {
         ])
     }
 
-    /// Questions go past the API server; the answers come once everybody has looked.
+    /// Sends probes. They do not use the API server, and the answers arrive after all reconciles.
     fn ask(&mut self, who: &Who, asks: &[Ask]) {
         for ask in asks {
             let pod = self.pods.iter().find(|p| p.uid == ask.uid);
             let ready = pod.is_some_and(|p| p.ready && !p.deleting() && !p.ended());
             assert!(ready, "{who:?} asks a pod that cannot answer:\n{}", self.story);
             let town = self.town.as_ref().unwrap();
-            // A town that is destroyed asks only while it waits for those at work.
+            // A town in destruction probes only during its drain.
             let began = town.metadata.deletion_timestamp.as_ref().map(|at| at.0);
             let drained = began.is_some_and(|began| began + town.spec.drain.timeout.get() <= self.now);
             let dead = drained || began.is_none() && tombstone(&town.metadata).is_some();
@@ -631,7 +629,7 @@ impl Scene {
         self.asked.extend_from_slice(asks);
     }
 
-    /// What is new is told; the same is not said again.
+    /// Adds new events to the story, without repetitions.
     fn say(&mut self, who: &Who, notices: &[Notice]) {
         for notice in notices {
             if self.said.insert((who.clone(), notice.reason), notice.at) != Some(notice.at) {
@@ -673,7 +671,7 @@ impl Scene {
         true
     }
 
-    /// Carries the actions out in their order; how many got through.
+    /// Executes the actions in their order, and returns the number of successful ones.
     fn acts(
         &mut self,
         who: &Who,
@@ -808,7 +806,7 @@ impl Scene {
         }
     }
 
-    /// What a child of the owner is called, and whose it is.
+    /// The name and the owners of a child of this owner.
     fn child(&mut self, who: &Who) -> (ObjectKey, Uid, Option<Uid>, Option<Uid>) {
         self.born += 1;
         let meta = self.meta(who).clone();
@@ -933,7 +931,7 @@ impl Scene {
         assert!(first || awake, "a create for a town that is not awake:\n{}", self.story);
     }
 
-    /// What must be true after every step.
+    /// The invariants after every step.
     fn hold_invariants(&self) {
         for (i, pod) in self.pods.iter().enumerate() {
             let twins = self.pods[i + 1..].iter().any(|p| p.agent_uid == pod.agent_uid);
@@ -945,7 +943,7 @@ impl Scene {
     }
 }
 
-// What the node does.
+// The part of the node.
 impl Scene {
     fn pods_move(&mut self) -> bool {
         let (now, node) = (self.now, self.node);
@@ -1035,8 +1033,7 @@ fn a_child(
     }
 }
 
-/// What a pod that is made from this template carries as its revision. Stories change nothing of one but the host's
-/// name.
+/// The revision of a pod from this template. Stories change only the host name of a template.
 fn revision(template: Option<&PodTemplate>) -> String {
     let name = template.and_then(|t| t.whole()?.spec.as_ref()?.hostname.as_deref());
     format!("{} {}", template.is_some(), name.unwrap_or_default())
@@ -1046,7 +1043,7 @@ fn same_town(a: &Agent, b: &Agent) -> bool {
     label(&a.metadata, names::TOWN_UID) == label(&b.metadata, names::TOWN_UID)
 }
 
-/// The time since the scene began, as a clock shows it.
+/// The time since the beginning of the scene, as on a clock.
 fn clock(at: Timestamp) -> String {
     let seconds = at.duration_since(minute(0)).as_secs();
     format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)

@@ -1,4 +1,4 @@
-//! A Session agent: its pod lives while the town is awake, and is given what is on the hook.
+//! A Session agent: its pod lives while the town is awake, and receives the bead on the hook.
 
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 

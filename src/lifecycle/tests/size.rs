@@ -1,10 +1,10 @@
-//! The cost of a decision grows no faster than the number of agents.
+//! The cost of a decision grows at most linearly with the number of agents.
 
 use super::build::{TownBuilder, minute, narrow_rig, polecat, set};
 use crate::api::condition::{self, reason};
 use crate::lifecycle::roles::RANKED;
 
-/// A town whose rig is full, with so many polecats that wait for a place.
+/// A town with a full rig and this number of waiting polecats.
 fn waiting(agents: usize) -> TownBuilder {
     (0..agents).fold(narrow_rig(0), |town, n| {
         let agent = polecat(&format!("polecat-{n}")).hook("b1");
@@ -17,7 +17,7 @@ fn waiting(agents: usize) -> TownBuilder {
     })
 }
 
-/// How many agents one decision ranks.
+/// The number of agents that one decision ranks.
 fn ranked(agents: usize) -> usize {
     let town = waiting(agents);
     RANKED.with(|ranked| ranked.set(0));

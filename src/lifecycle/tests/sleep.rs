@@ -1,4 +1,4 @@
-//! Falling asleep in two phases, the last look, and waking.
+//! The two phases before sleep, the last check, and the wake.
 
 use super::build::{
     AgentBuilder, Read, TownBuilder, failures, mayor, minute, pod, polecat, running_town, says, second,
@@ -19,7 +19,7 @@ fn a_town_sleeps_when_it_had_no_work_for_sleep_after() {
         town().awake().pod(pod).created(minute(10))
     };
     let bare = || town().awake().no_template();
-    // Whatever happened last counts, be it work, a wake, the start of the pod or of the town.
+    // The last event counts: work, a wake, the start of the pod or of the town.
     for (case, town, sleeps_at) in [
         ("never had work", running_town(), 30),
         ("last work at 10", last_work_at_ten(), 40),
@@ -162,7 +162,7 @@ fn pods_of_another_installation_are_neither_waited_for_nor_deleted() {
     assert_eq!((plan.phase(), plan.does().as_str()), ("Asleep", ""));
 }
 
-/// What wakes a sleeping town, and turns back one that is about to sleep.
+/// The events that wake a sleeping town, and turn back a town that is about to sleep.
 fn reasons_to_wake(base: impl Fn() -> TownBuilder) -> Vec<(&'static str, TownBuilder)> {
     let with = |agent: AgentBuilder| base().with(agent.seen());
     let half = polecat("toast").hook("b1").attempt("b1", 2, minute(0));
@@ -227,7 +227,7 @@ fn a_sleeping_town_sleeps_on_for_anything_else() {
 
 #[test]
 fn who_was_never_looked_at_wakes_nobody_but_is_not_put_to_sleep_either() {
-    // Whether it can do anything, its first status says; that is written while its town sleeps.
+    // The first status tells whether an agent can run; the operator writes it while the town sleeps.
     for agent in [polecat("toast").hook("b1"), mayor()] {
         assert_eq!(town().asleep(Idle).with(agent.clone()).decide(minute(99)).phase(), "Asleep");
         let falling = running_town().draining(Idle, minute(30)).with(agent.clone());
@@ -270,7 +270,7 @@ fn the_last_look_does_not_turn_back_from_a_decree() {
     for (case, town) in reasons_to_wake(|| running_town().suspended().draining(Suspended, minute(30))) {
         assert_eq!(town.decide(minute(32)).phase(), "Draining", "{case}");
     }
-    // Suspended after it began to fall asleep by itself: it goes on.
+    // The town was suspended after it began to fall asleep: it continues.
     for (case, town) in reasons_to_wake(|| running_town().suspended().draining(Idle, minute(30))) {
         assert_eq!(town.decide(minute(32)).phase(), "Draining", "{case}");
     }
@@ -291,7 +291,7 @@ fn a_pod_that_came_late_to_a_sleeping_town_is_deleted() {
     assert_eq!(foreign.does(), "", "what another installation made is left alone");
 }
 
-// K2. A look is for a name, and what is decided in it rests on who is there.
+// K2. A reconcile is for a name, and its decision depends on the object that exists now.
 #[test]
 fn k2_a_deadline_of_a_town_that_is_gone_means_nothing_to_its_successor() {
     let old = running_town().last_active(minute(10));

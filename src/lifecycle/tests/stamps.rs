@@ -1,4 +1,4 @@
-//! Stamps of a clock that was ahead are read as now, wherever they stand.
+//! Timestamps of a clock that was ahead are read as now, in every field.
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::CustomResourceExt;
@@ -10,7 +10,7 @@ use crate::lifecycle::stamps::{clamp_agent, clamp_town};
 
 const FAR: &str = "2999-01-01T00:00:00Z";
 
-/// A status with every field of the schema, each time far ahead.
+/// A status with every field of the schema. Each time is far in the future.
 fn full<T: CustomResourceExt>() -> Value {
     let crd = serde_json::to_value(T::crd()).unwrap();
     let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"];
@@ -35,7 +35,7 @@ fn value_of(schema: &Value) -> Value {
     }
 }
 
-/// The fields that still hold a time after `now`, by their paths.
+/// The paths of the fields with a time after `now`.
 fn ahead(value: &Value, path: &str, now: Timestamp, found: &mut Vec<String>) {
     match value {
         Value::Object(fields) => {
@@ -48,7 +48,7 @@ fn ahead(value: &Value, path: &str, now: Timestamp, found: &mut Vec<String>) {
     }
 }
 
-// Review code:A23. A new time in a status is found here, whoever adds it.
+// Review code:A23. The test covers new time fields of a status automatically.
 #[test]
 fn no_stamp_of_a_status_stays_in_the_future() {
     let now = minute(0);
@@ -56,7 +56,7 @@ fn no_stamp_of_a_status_stays_in_the_future() {
     clamp_town(&mut status, now);
     let mut found = Vec::new();
     ahead(&serde_json::to_value(&status).unwrap(), "town", now, &mut found);
-    // The one is a deadline; the other may lie ahead by the bound of a start.
+    // The first is a deadline; the second may be later by the start timeout.
     assert_eq!(found, ["town.podMarkTime", "town.sleepTime"]);
     assert_eq!(status.pod_mark_time.unwrap().0, minute(10));
 

@@ -1,4 +1,4 @@
-//! Whole lives, told line by line: when, who, in what phase then, and every write.
+//! Whole lives, line by line: the time, the object, its phase then, and every write.
 
 use super::build::{mayor, polecat, town};
 use super::scene::{Node, Scene};

@@ -1,4 +1,4 @@
-//! A Task agent: a pod only while its bead is unfinished, each attempt and each outcome on record.
+//! A Task agent: it has a pod only while its bead is unfinished, and the status records each attempt and each outcome.
 
 use super::build::{
     AgentBuilder, PodBuilder, Read, claim, mayor, minute, pod, polecat, running_town, second, town, uid,
@@ -9,12 +9,12 @@ use crate::api::condition::{DEGRADED, FINISHED, READY, RECONCILING, STALLED, WOR
 use crate::api::{AgentStatus, WorkStatus, names};
 use crate::lifecycle::{Plan, Standing, reads_secrets_of_agent};
 
-/// With bead b1 on its hook.
+/// An agent with bead b1 on its hook.
 fn toast() -> AgentBuilder {
     polecat("toast").hook("b1")
 }
 
-/// With a first attempt at b1 under way since minute 0.
+/// An agent with a first attempt at b1 since minute 0.
 fn tried() -> AgentBuilder {
     toast().attempt("b1", 1, minute(0))
 }
@@ -410,7 +410,7 @@ fn an_agent_whose_name_was_taken_says_so_while_its_town_sleeps_until_it_is_edite
     assert_eq!(edited.decide(minute(2)).phase(), "Asleep", "a new chance");
 }
 
-/// Past its limit, with attempts of which the pod had the revision r1.
+/// An agent past its limit of retries, whose pods had the revision r1.
 fn past_limit() -> AgentBuilder {
     let failed = toast()
         .attempt("b1", 4, minute(0))
@@ -532,7 +532,7 @@ fn work_is_done_when_the_containers_of_the_template_are_and_an_injected_one_runs
     }
 }
 
-/// Done with b1 at minute 10, and to delete itself an hour later.
+/// An agent that is done with b1 at minute 10, and deletes itself an hour later.
 fn finished() -> AgentBuilder {
     let done = toast().hook("b1").attempt("b1", 1, minute(0)).ended(Done, minute(10)).done(&["b1"]);
     done.ttl("1h")

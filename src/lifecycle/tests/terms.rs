@@ -1,4 +1,4 @@
-//! The five kinds of work, each of which alone keeps a town awake, and all that is none of them.
+//! The five kinds of work, each of which alone keeps a town awake, and the states that are not work.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
@@ -16,12 +16,12 @@ fn seated() -> AgentBuilder {
     mayor().started().running()
 }
 
-/// A town whose own pod says this of its mayor.
+/// A town whose own pod sends this report about its mayor.
 fn told_by_town(report: ActivityReport) -> TownBuilder {
     running_town().heard(minute(LATE), report).with(seated())
 }
 
-/// A town whose mayor's own pod says this.
+/// A town whose mayor's own pod sends this report.
 fn told_by_agent(report: ActivityReport) -> TownBuilder {
     running_town().with(seated().heard(minute(LATE), report))
 }
@@ -34,7 +34,7 @@ fn reports(backlog: Backlog) -> TownBuilder {
     running_town().heard(minute(LATE), ActivityReport { backlog, ..quiet() })
 }
 
-/// Long after the town would have fallen asleep.
+/// A minute long after the idle time of the town.
 const LATE: i64 = 600;
 
 #[test]

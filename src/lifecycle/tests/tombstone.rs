@@ -1,4 +1,4 @@
-//! A live object that carries a tombstone, whatever it names: nothing of it runs, all its data stays.
+//! A live object with a tombstone annotation of any content: the operator runs nothing of it, and keeps its data.
 
 use super::build::{
     AgentBuilder, Read, claim, mayor, minute, pod, polecat, running_town, sleep_time, town, uid,

@@ -1,4 +1,4 @@
-//! Objects of which the spec cannot be decoded in whole: they cost nothing, and they can be destroyed.
+//! Objects whose spec cannot be decoded completely: they cost nothing, and they can be destroyed.
 
 use super::build::{AgentBuilder, Read, TownBuilder, minute, polecat, running_town, town};
 use crate::api::AsleepReason;

@@ -1,4 +1,4 @@
-//! A new template, and a person's word, replace a pod: when, and when not.
+//! The replacement of a pod after a change of the template, or at the request of a user.
 
 use super::build::{
     AgentBuilder, Read, TownBuilder, mayor, minute, pod, polecat, running_town, says, town, unheard,
@@ -6,7 +6,7 @@ use super::build::{
 use crate::api::condition::{READY, RECONCILING, reason};
 use crate::api::{AsleepReason, Outcome, ReportedState};
 
-/// What the pods were made from is "r1".
+/// The revision after the change; that of the pods is "r1".
 const NEW: &str = "r2";
 
 fn changed(town: TownBuilder) -> TownBuilder {

@@ -1,4 +1,4 @@
-//! How long pods ran: counted in passing, by the month.
+//! The run time of pods, which the operator counts by month.
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
@@ -45,7 +45,7 @@ fn a_pod_counts_until_it_ended_and_one_that_never_started_does_not() {
     assert_eq!(usage(&asleep.decide(minute(15))).pod_seconds, 600);
 }
 
-// code.md A30: the town's status was written at minute 10, and is written next at minute 15.
+// code.md A30: the operator wrote the town's status at minute 10, and writes it next at minute 15.
 #[test]
 fn a_pod_that_came_and_went_between_two_writes_is_counted_once() {
     let run =

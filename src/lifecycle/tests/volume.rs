@@ -1,4 +1,5 @@
-//! The volume of a town or an agent: made, grown, never adopted, never made anew in silence, let go when told.
+//! The volume of a town or an agent: it is created and grown, never adopted, never recreated silently, and released by
+//! its policy.
 
 use serde_json::{Value, json};
 
@@ -194,7 +195,7 @@ fn a_town_retains_its_own_claim_only() {
     assert_eq!(going.decide(minute(1)).does(), "retain claim gas-claim, delete claim toast-claim");
 }
 
-// code.md A35: somebody took the finalizer off the agent, and its spec is gone with it.
+// code.md A35: a user removed the finalizer of the agent, and its spec is gone with it.
 #[test]
 fn a_claim_of_an_agent_that_is_gone_stays_when_it_says_so_itself() {
     let marked = |retain| {

@@ -1,4 +1,4 @@
-//! Random walks: whatever happens in whatever order, what was promised holds in the end.
+//! Random walks: the guarantees hold at the end, after any events in any order.
 
 use proptest::prelude::*;
 
@@ -8,7 +8,7 @@ use crate::api::{ActivityReport, Duration, ReportedState, names};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-/// Something that happens to a town.
+/// An event in the life of a town.
 #[derive(Clone, Copy, Debug)]
 enum Turn {
     Later(&'static str),
@@ -145,9 +145,9 @@ fn annotate(meta: &mut ObjectMeta, key: &str, value: Option<&str>) {
     };
 }
 
-/// A town of three after all this.
+/// A town with three agents after these events.
 fn after(turns: Vec<Turn>) -> Scene {
-    // Days pass here: asked as rarely as can be.
+    // The walks last days, so that probes are as rare as possible.
     let base = town().storage().asked().edit(|t| {
         t.spec.alarm.active = Duration::new("10m");
         t.spec.alarm.idle = Duration::new("1h");
@@ -163,7 +163,7 @@ fn after(turns: Vec<Turn>) -> Scene {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
 
-    /// A deletion ends, whatever it met, and nothing is left.
+    /// A deletion completes after any events, and nothing is left.
     #[test]
     fn a_deleted_town_leaves_nothing(turns in turns(), more in turns()) {
         let mut scene = after(turns);
@@ -175,7 +175,7 @@ proptest! {
         scene.assert_nothing_left();
     }
 
-    /// When nothing changes any more and pods succeed, every bead is done; no work is lost to sleep.
+    /// When nothing changes and pods succeed, every bead is done at the end: sleep loses no work.
     #[test]
     fn all_work_is_done_in_the_end(turns in turns()) {
         let mut scene = after(turns);
@@ -185,7 +185,7 @@ proptest! {
             t.spec.rigs[0].max_polecats = Some(8);
             t.metadata.annotations = None;
         });
-        // Who is past its limit is tried once a window, of a day at most, while the town is awake.
+        // An agent past its limit is tried once per window, which is at most a day, while the town is awake.
         for day in 0..3 {
             scene.edit_town("asked to wake", |t| t.spec.wake_request = format!("day {day}")).later("10m");
             for who in ["toast", "nux"] {
@@ -199,14 +199,14 @@ proptest! {
         }
     }
 
-    /// Left alone, a town comes to rest and writes nothing any more.
+    /// A town without events comes to rest and writes nothing more.
     #[test]
     fn a_town_left_alone_comes_to_rest(turns in turns()) {
         let mut scene = after(turns);
         scene.reports("gas", quiet()).reports("mayor", quiet());
         scene.node(Node::Works).may_start(true).happens("all is well").later("50h");
         let before = scene.writes;
-        // Nothing that comes again takes longer than a day to do so.
+        // Every periodic action recurs within a day.
         scene.later("50h");
         prop_assert_eq!(scene.writes, before, "{}", scene.story());
     }
