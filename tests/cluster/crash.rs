@@ -168,7 +168,7 @@ async fn k4_what_happens_while_the_operator_is_down_is_seen_when_it_is_back(stor
     let pod = story.pod(&lost.child()).get().await;
     story.pod(&lost.child()).merge(json!({"metadata": {"finalizers": null}})).await;
     story.pod(&lost.child()).delete_now(&pod.uid().unwrap()).await;
-    // A user removes the finalizer of this town, so that it goes without a destruction.
+    // A user removes the finalizer of this town, so that it is removed without a destruction.
     story.town("stripped").merge(json!({"metadata": {"finalizers": null}})).await;
     story.town("stripped").delete().await;
     story.town("stripped").gone().await;

@@ -81,7 +81,7 @@ async fn k11_without_the_definition_of_towns_agents_go(story: Story) {
     busy_town(&story, "gas", &["ann", "bob"]).await;
     let ann = story.agent("ann").get().await;
     operator.kill();
-    // A town that goes without its destruction leaves its agents.
+    // A town that is removed without its destruction leaves its agents.
     story.town("gas").merge(json!({"metadata": {"finalizers": null}})).await;
     story.cluster.kubectl(&["delete", "crd", "towns.gastown.dev"]);
     operator.restart().await;

@@ -371,7 +371,7 @@ async fn k17_a_claim_that_is_deleted_by_hand_comes_back_after_a_sleep(story: Sto
     let claim = story.seen::<PersistentVolumeClaim>(&town.child());
     let old = claim.get().await;
     claim.delete().await;
-    // The claim is in use and goes only after the pod.
+    // The claim is in use and remains until the pod is removed.
     story.town("gas").until("says so", |town| town.is("Degraded")).await;
     story.town("gas").merge(json!({"spec": {"suspend": true}})).await;
     story.town("gas").until("sleeps", |town| town.phase() == "Asleep").await;

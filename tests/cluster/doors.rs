@@ -196,7 +196,7 @@ async fn k3_k11_every_door_used_while_the_operator_was_down_leads_to_the_end(sto
     operator.kill();
     let namespaces: Api<Namespace> = Api::all(story.client());
     namespaces.delete(&story.namespace, &DeleteParams::default()).await.unwrap();
-    // The namespace controller deletes the pods first. They wait for the record of their results; then the towns go.
+    // The namespace controller deletes the pods first. They wait for the record of their results; then the towns end.
     let asked_to_end = |pod: &Pod| pod.metadata.deletion_timestamp.is_some();
     story.pod(&story.agent("kept").get().await.child()).until("is asked to end", asked_to_end).await;
     operator.restart().await;

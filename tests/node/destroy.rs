@@ -132,7 +132,7 @@ async fn e7_a_town_with_a_service_and_tokens_leaves_neither(scene: Scene) {
         kinds
     };
     let mut before = kinds(&scene.everything_of(&town.uid).await);
-    // The objects that the cluster creates for a Service go with it.
+    // The cluster removes the objects that it created for a Service.
     before.retain(|kind| !kind.starts_with("Endpoint"));
     assert_eq!(before, ["Agent", "PersistentVolumeClaim", "Pod", "Secret", "Service"]);
     scene.kubectl(&["delete", "town", "alpha", "--timeout=120s"]);

@@ -25,7 +25,7 @@ pub fn add(stories: &mut Stories) {
 }
 
 async fn a_town_stays_until_a_node_without_kubelet_says_that_its_pods_are_gone(mut scene: Scene) {
-    // The first town has agents, which go first; the second is only its own pod.
+    // The first town has agents, which are removed first; the second is only its own pod.
     let busy = scene.create_busy_town("busy", json!({})).await;
     let single = scene.create_town("single", json!({"template": runs(STAY)})).await.uid().unwrap();
     let (square, office) = (scene.town_pod("single").await, scene.ready_pod(&busy.mayor, None).await);

@@ -444,7 +444,7 @@ fn a_token_is_looked_for_as_soon_as_it_may_be_gone() {
         || going(|r| _ = r.children.insert(ChildKind::Secret, Ok(vec![child(ChildKind::Secret, "gas")])));
     let waits = left().decide(second(1));
     assert_eq!((waits.does(), waits.look_again), ("delete secret gas-secret".into(), Some(second(2))));
-    // The operator does not poll an object every second that does not go.
+    // The operator polls less often for an object that remains after its delete.
     let waits = left().decide(minute(1));
     assert_eq!(waits.look_again, Some(second(65)), "no watch tells of Secrets");
 }

@@ -121,7 +121,7 @@ struct Owner {
     deleted: Option<u64>,
     /// The version of its tombstone.
     tombstone: Option<u64>,
-    /// Another client removed our finalizer, so that the owner went without its destruction.
+    /// Another client removed our finalizer, so that the owner was removed without its destruction.
     killed: bool,
 }
 
