@@ -214,3 +214,52 @@ fn object_that_no_operator_has_looked_at_has_no_status_for_decisions() {
     let seen = town(json!({}), json!({"observedGeneration": 1}));
     assert_eq!(seen.clone().observed(), seen);
 }
+
+/// Whether a path is inside of an embedded pod template, or of a condition: those descriptions are Kubernetes' own.
+fn is_of_core(path: &str) -> bool {
+    let names: Vec<_> = path.split('.').collect();
+    let template = names.iter().position(|name| matches!(*name, "template" | "agentTemplate"));
+    template.is_some_and(|at| at + 1 < names.len()) || path.contains(".conditions[]")
+}
+
+// Decisions, section 2: `kubectl explain` is documentation.
+#[test]
+fn description_of_each_field_says_all_that_a_user_needs() {
+    let mut faults = Vec::new();
+    visit(&mut |path, schema| {
+        let name = path.rsplit('.').next().unwrap().trim_end_matches("[]").trim_end_matches("{}");
+        let is_field = path.matches('.').count() >= 1 && !path.ends_with("[]") && !path.ends_with("{}");
+        let own = ["apiVersion", "kind", "metadata"].contains(&name) && path.matches('.').count() == 1;
+        if !is_field || own || is_of_core(path) {
+            return;
+        }
+        let text = schema["description"].as_str().unwrap_or_default();
+        let mut fault = |what: String| faults.push(format!("{path}: {what}: {text:?}"));
+        // The description of spec and status is that of the type.
+        let of_type = matches!(name, "spec" | "status") && path.matches('.').count() == 1;
+        if !of_type && !text.starts_with(&format!("{name} ")) {
+            fault("it does not start with the name of the field".into());
+        }
+        if !text.ends_with('.') {
+            fault("it is no full sentence".into());
+        }
+        for value in schema["enum"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            if !text.contains(value) {
+                fault(format!("the value {value} is missing"));
+            }
+        }
+        let default = &schema["default"];
+        let trivial = default.is_null() || default.is_object() || path.contains(".status");
+        if !trivial && !text.to_lowercase().contains("default") {
+            fault("the default is missing".into());
+        }
+        for bound in ["minimum", "maximum"] {
+            if let Some(bound) = schema[bound].as_f64().filter(|bound| *bound > 1.0)
+                && !text.replace(',', "").contains(&format!("{bound}"))
+            {
+                fault(format!("the bound {bound} is missing"));
+            }
+        }
+    });
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}

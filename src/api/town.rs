@@ -239,7 +239,7 @@ fn target_port(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// The transport protocol of a port.
+/// protocol is the transport protocol of the port: TCP, UDP or SCTP. Defaults to TCP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Protocol {
     /// TCP.
