@@ -18,6 +18,7 @@ use futures::{FutureExt, StreamExt};
 use k8s_openapi::jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use super::Looked;
 use super::alarms::Alarms;
@@ -203,7 +204,11 @@ async fn look<R: Reconcile>(key: &ObjectKey, context: &Context<R>) -> Option<Dur
         context.metrics.looked_late(context.kind, late);
     }
     let began = Instant::now();
-    let guarded = AssertUnwindSafe(context.reconcile.reconcile(key.clone())).catch_unwind();
+    // Every log line of a reconcile names its object.
+    let span =
+        tracing::info_span!("reconcile", kind = context.kind, namespace = key.namespace, name = key.name);
+    let reconcile = context.reconcile.reconcile(key.clone()).instrument(span);
+    let guarded = AssertUnwindSafe(reconcile).catch_unwind();
     let ended = tokio::time::timeout(DEADLINE, guarded).await;
     context.metrics.reconciled(context.kind, began.elapsed());
     let looked = match ended {
