@@ -102,9 +102,9 @@ pub(super) fn waiting_work(s: &TownSnapshot, now: Timestamp) -> Option<&'static 
     if spec.merge_requests.max(reported.merge_requests) > 0 {
         Some("merge requests wait")
     } else if spec.triage.max(reported.triage) > 0 {
-        Some("reports wait to be looked through")
+        Some("reports wait for triage")
     } else if spec.unassigned.max(reported.unassigned) > 0 && !s.town.spec.rigs.is_empty() {
-        Some("work waits that nobody has yet")
+        Some("unassigned work waits")
     } else {
         None
     }

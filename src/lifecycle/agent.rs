@@ -52,7 +52,7 @@ pub fn decide_agent(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
     }
     if let Some(value) = tombstone(meta) {
         let text = format!(
-            "the annotation {}={value} marks this agent as destroyed: nothing of it is run, its data is kept; \
+            "the annotation {}={value} marks this agent as destroyed: the operator does not run it and keeps its data; \
              remove the annotation to run it, or delete the agent",
             names::TOMBSTONE
         );
@@ -78,7 +78,7 @@ pub fn decide_agent(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
             "Blocked",
             reason::TOMBSTONED,
             format!(
-                "town {} carries the annotation {}: nothing of it is run",
+                "town {} carries the annotation {}: the operator does not run its agents",
                 s.agent.spec.town_name,
                 names::TOMBSTONE
             ),
@@ -155,7 +155,10 @@ fn bind(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
         TownView::Present(_, town) if town.foreign => Plan::nothing(),
         TownView::Present(_, town) if town.deleting => wait(
             reason::TOWN_TERMINATING,
-            format!("town {name} is being deleted; the agent is bound to its successor, if one comes"),
+            format!(
+                "town {name} is being deleted; the operator binds the agent to the next town of this name, if a user \
+                 creates one"
+            ),
         ),
         TownView::Present(_, town) if town.tombstoned => {
             wait(reason::TOMBSTONED, format!("town {name} carries the annotation {}", names::TOMBSTONE))
@@ -194,8 +197,8 @@ fn restored_without_status(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatu
     let status = agent_status(s);
     let bead = restored::held_bead(&status).unwrap_or_default();
     let text = format!(
-        "this agent was restored from a backup without its status, which would say whether bead {bead} is done: no pod \
-         is started for it; change spec.hook, or the annotation {} to run the bead again",
+        "this agent was restored from a backup without its status, so the operator does not know whether bead {bead} \
+         is done and starts no pod for it; change spec.hook, or change the annotation {} to run the bead again",
         names::RESTART_AT
     );
     stopped(s, "Blocked", reason::RESTORED_WITHOUT_STATUS, text, now)
@@ -204,8 +207,8 @@ fn restored_without_status(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatu
 /// The Tombstone of a destroyed agent of this name forbids a new agent.
 fn forbidden(s: &AgentSnapshot, record: &Tombstone, now: Timestamp) -> Plan<AgentStatus> {
     let text = format!(
-        "an agent of this name was destroyed, and its record forbids a new one (spec.tombstone.recreate: Refuse of its \
-         town) until {}: wait, or delete tombstone {}, or take another name",
+        "an agent of this name was destroyed, and its Tombstone blocks a new one (spec.tombstone.recreate: Refuse of \
+         its town) until {}: wait, or delete tombstone {}, or use another name",
         record.spec.expire_time.0,
         record.metadata.name.as_deref().unwrap_or_default()
     );
@@ -221,8 +224,9 @@ fn town_gone(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
         return Plan::act(vec![Action::DeleteAgent(key, s.uid.clone())]);
     }
     let text = format!(
-        "the town {} that this agent was bound to ({}) is gone: no pod of the agent runs, its data is kept; delete the \
-         agent, or create it again without its labels of gastown.dev for the town that has this name now",
+        "the town {} that this agent was bound to ({}) does not exist any more: the operator runs no pod of the agent \
+         and keeps its data; delete the agent, or create it again without its labels of gastown.dev to bind it to the \
+         town that has this name now",
         s.agent.spec.town_name,
         label(&s.agent.metadata, names::TOWN_UID).unwrap_or_default(),
     );
@@ -237,7 +241,9 @@ fn role_taken(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
         Some(rig) => format!("rig {rig} of town {}", s.agent.spec.town_name),
         None => format!("town {}", s.agent.spec.town_name),
     };
-    let text = format!("agent {holder} is the {role} of {of}, and there can be one; delete one of the two");
+    let text = format!(
+        "agent {holder} is the {role} of {of}, which can have only one; delete one of the two agents"
+    );
     stopped(s, "Blocked", reason::ROLE_TAKEN, text, now)
 }
 

@@ -162,7 +162,7 @@ fn pod(
             status.start_time = None;
             status.pod = restart::gone(status.pod.as_ref());
             result.actions.extend(delete);
-            c.reconciling(reason::STARTING, "replacing a failed pod that was made from an older spec");
+            c.reconciling(reason::STARTING, "replacing a failed pod that was created from an older spec");
         }
         Next::BackOff(at) => {
             result.retry = Some(at);
@@ -183,7 +183,7 @@ fn pod(
                 restarts.message,
                 stamp(until).0
             );
-            c.reconciling(reason::START_FAILED, "waiting before the next start");
+            c.reconciling(reason::START_FAILED, "the operator waits before the next start");
             c.degraded(reason::START_FAILED, text);
         }
         Next::Replace => {
@@ -204,7 +204,10 @@ fn pod(
             result.look_again = None;
             // The start timeout excludes the time in the queue.
             status.start_time = s.town.status.as_ref().and_then(|before| before.start_time.clone());
-            c.reconciling(reason::WAITING_FOR_TURN, "waiting for its turn: only so many towns start at once");
+            c.reconciling(
+                reason::WAITING_FOR_TURN,
+                "the town waits for a slot: the operator limits the number of towns that start at the same time",
+            );
         }
         Next::Create => {
             result.actions.extend(probe::own_token(s.town.spec.activity_probe.as_ref()));

@@ -109,8 +109,8 @@ impl Conditions {
         self.stalled(
             reason::UNREADABLE,
             format!(
-                "the operator cannot read the spec: {error}; nothing is started until the spec is corrected, and the \
-                 object can be deleted"
+                "the operator cannot read the spec: {error}; the operator starts nothing until the spec is corrected; \
+                 deletion still works"
             ),
         );
     }
@@ -122,8 +122,8 @@ impl Conditions {
         generation: Option<i64>,
         now: Timestamp,
     ) -> Vec<Condition> {
-        let text = "the annotation gastown.dev/paused is set, here or on its town: nothing is done until it is removed, \
-                    except deletion";
+        let text = "the annotation gastown.dev/paused is set on this object or on its town: the operator does nothing \
+                    except deletion until the annotation is removed";
         self.set(condition::RECONCILING, true, reason::PAUSED, text);
         let mut all = self.finish(before, generation, now);
         let said = gives(before, condition::RECONCILING, reason::PAUSED);

@@ -151,7 +151,7 @@ fn end(
     let awaited = BlockedBy {
         kind: "Tombstone".into(),
         name,
-        message: "its receipts are written, and the finalizer is taken off".into(),
+        message: "the Tombstone has its receipts, and the operator removes the finalizer".into(),
         ..BlockedBy::default()
     };
     (Progress { actions, ..Progress::waiting(DestroyStep::Verify, vec![awaited], None) }, summary)
@@ -195,7 +195,11 @@ fn no_steps(meta: &ObjectMeta) -> Option<String> {
     let odd: Vec<_> = named.filter(|name| !STEPS.iter().any(|(word, _)| word == name)).collect();
     (!odd.is_empty()).then(|| {
         let known = STEPS.map(|(word, _)| word).join(", ");
-        format!("; the annotation {} names '{}', which is none of {known}", names::ABANDON, odd.join("', '"))
+        format!(
+            "; the annotation {} names '{}', which is not one of {known}",
+            names::ABANDON,
+            odd.join("', '")
+        )
     })
 }
 
@@ -230,7 +234,7 @@ fn marked(
     let awaited = BlockedBy {
         kind: "Tombstone".into(),
         name: super::Uid::of(meta).map(|uid| record::tombstone_name(kind, &uid)).unwrap_or_default(),
-        message: "it is written before anything is destroyed".into(),
+        message: "the operator writes it before it destroys anything".into(),
         ..BlockedBy::default()
     };
     // Exclusive: each create in progress gets its answer first, and no create follows.
@@ -445,12 +449,13 @@ fn blocked_text(meta: &ObjectMeta, destroy: &DestroyStatus, refused: bool) -> St
         .collect();
     let give_up = STEPS.iter().filter(|_| !refused).find(|(_, step)| *step == destroy.step).map(|(word, _)| {
         format!(
-            "; an administrator can give up on this step with the annotation {}={word}: what is left then counts as leaked",
+            "; an administrator can abandon this step with the annotation {}={word}: the remaining objects then count \
+             as leaked",
             names::ABANDON
         )
     });
     format!(
-        "step {} waits for {}; the operator gives up nothing and tries again at least once a minute{}{}",
+        "step {} waits for {}; the operator skips nothing and tries again at least once a minute{}{}",
         destroy.step.as_str(),
         names.join("; "),
         give_up.unwrap_or_default(),

@@ -51,7 +51,7 @@ pub(super) fn show_protected(s: &TownSnapshot, status: &TownStatus, c: &mut Cond
         c.degraded(
             reason::DELETION_PROTECTED,
             "spec.expiry is past and its policy is Destroy, but spec.deletionProtection is true: the town sleeps and \
-             keeps everything; set spec.deletionProtection to false to have it destroyed, or move spec.expiry",
+             keeps all its objects; set spec.deletionProtection to false to destroy it, or change spec.expiry",
         );
     }
 }
@@ -64,8 +64,8 @@ pub(super) fn show_unguarded(s: &TownSnapshot, c: &mut Conditions) {
         c.degraded(
             reason::DELETION_UNPROTECTED,
             "spec.deletionProtection is true, but the admission policies of the chart are not installed (the operator \
-             runs without --admission-policies): nothing refuses a delete of the town; ask an administrator to install \
-             them, or set spec.deletionProtection to false",
+             runs without --admission-policies): no policy rejects a delete of the town; ask an administrator to \
+             install them, or set spec.deletionProtection to false",
         );
     }
 }
@@ -80,7 +80,7 @@ pub(super) fn coming(
     // Each policy has its own reason, because Kubernetes merges events with the same reason and keeps the first text.
     let (reason, what) = match policy(s) {
         ExpiryPolicy::Destroy => (reason::DESTROYS_SOON, "is destroyed"),
-        ExpiryPolicy::Sleep => (reason::EXPIRES_SOON, "sleeps, whatever the work,"),
+        ExpiryPolicy::Sleep => (reason::EXPIRES_SOON, "sleeps, even if it has work,"),
     };
     soon(reason, at, format!("the town {what} within 5 minutes (spec.expiry)"), now)
 }

@@ -80,8 +80,9 @@ pub(super) fn keep(
                 status.last_active_time = Some(stamp(now));
             }
             let since = status.activity_unknown_time.get_or_insert_with(|| stamp(*since)).0;
-            let text =
-                format!("nobody can say whether the town has work, the idle clock stands still: {why}");
+            let text = format!(
+                "the operator cannot determine whether the town has work, so the idle clock is paused: {why}"
+            );
             c.unknown(condition::ACTIVE, reason::ACTIVITY_UNKNOWN, "");
             c.degraded(reason::ACTIVITY_UNKNOWN, text);
             // The message stays the same for a period of unknown activity, even if the failures differ.
@@ -169,8 +170,7 @@ fn run(s: &TownSnapshot, status: &mut TownStatus, now: Timestamp) -> Result<Kept
         status.sleep_time = Some(stamp(sleeps_at));
     }
     let (notice, say_at) = if s.town.spec.sleep_after.get() > SAID_BEFORE {
-        let note =
-            "the town sleeps within 5 minutes unless work comes: it has had none for most of spec.sleepAfter";
+        let note = "the town sleeps within 5 minutes unless it gets work: it has had none for most of spec.sleepAfter";
         soon(reason::SLEEPS_SOON, sleeps_at, note.to_owned(), now)
     } else {
         (None, None)

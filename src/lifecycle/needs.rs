@@ -45,7 +45,9 @@ pub(super) fn volume(
         let notice = lost.map(|(name, uid)| Notice {
             reason: reason::STORAGE_RECREATED,
             at: now,
-            note: format!("volume claim {name} ({uid}) is gone, and what was on it; an empty one is made"),
+            note: format!(
+                "volume claim {name} ({uid}) and its data do not exist any more; the operator creates an empty claim"
+            ),
         });
         return Ok(Volume { actions: vec![Action::CreateClaim], notice, unusable: None });
     };
@@ -111,8 +113,8 @@ pub fn claim_record(claim: &ClaimFacts) -> StorageStatus {
 pub(super) fn lost(found: Option<&ClaimFacts>) -> Option<Unusable> {
     let name = &found.filter(|claim| claim.lost)?.child.key.name;
     let text = format!(
-        "the volume behind claim {name} is gone; nothing is made in its place: restore the volume, or delete the \
-         claim to go on with an empty one"
+        "the volume of claim {name} does not exist any more; the operator does not replace it: restore the volume, or \
+         delete the claim to continue with an empty one"
     );
     Some((reason::STORAGE_LOST, true, text))
 }
@@ -151,7 +153,7 @@ pub(super) fn no_template(
     c.stalled(
         reason::NO_TEMPLATE,
         format!(
-            "there is no pod template: set spec.template, or spec.agentTemplate of town {}",
+            "the agent has no pod template: set spec.template, or spec.agentTemplate of town {}",
             s.agent.spec.town_name
         ),
     );

@@ -10,7 +10,7 @@ use crate::api::condition::reason;
 use crate::api::{RestartsStatus, names};
 
 /// The text from the create until the pod is Ready. A constant text costs no writes.
-pub(super) const STARTING_TEXT: &str = "waiting for the pod to be Ready";
+pub(super) const STARTING_TEXT: &str = "the pod is not Ready yet";
 
 /// A shorter problem is not reported, because some problems end on their own: a new pod is unschedulable until its
 /// volume is bound.
@@ -87,7 +87,7 @@ fn slow_at(pod: &PodFacts) -> Option<Timestamp> {
 
 /// Reports a pod that exceeds its deletion time. Returns the time of that report if it is not due yet.
 pub(super) fn show_leaving(pod: Option<&PodFacts>, c: &mut Conditions, now: Timestamp) -> Option<Timestamp> {
-    c.reconciling(reason::STARTING, "waiting for the old pod to go");
+    c.reconciling(reason::STARTING, "the operator waits for the deletion of the old pod");
     let pod = pod?;
     if !is_overdue(pod, now) {
         return overdue_at(pod);
@@ -112,17 +112,19 @@ pub(super) fn overdue_at(pod: &PodFacts) -> Option<Timestamp> {
 pub(super) fn overdue(pod: &PodFacts) -> (&'static str, String) {
     let name = &pod.key.name;
     if pod.ended() && !pod.finalizers.is_empty() {
-        let text =
-            format!("pod {name} has ended and is held by the finalizers {}", pod.finalizers.join(", "));
+        let text = format!(
+            "pod {name} has ended, and the finalizers {} block its deletion",
+            pod.finalizers.join(", ")
+        );
         return (reason::BLOCKED, text);
     }
     let node = pod.node.as_deref().unwrap_or("(none)");
     (
         reason::NODE_LOST,
         format!(
-            "pod {name} should have ended and node {node} does not confirm it: it may still run, so nothing takes \
-             its place; bring the node back, or, when it is certain that it is off, delete the Node object or \
-             taint it with node.kubernetes.io/out-of-service"
+            "pod {name} should have ended, but node {node} does not confirm it: the pod may still run, so the operator \
+             does not replace it; restore the node, or, if the node is certainly off, delete the Node object or taint \
+             it with node.kubernetes.io/out-of-service"
         ),
     )
 }

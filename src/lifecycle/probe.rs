@@ -142,7 +142,7 @@ impl<'a> Asked<'a> {
         }
         if !answers(pod) {
             let since = pod.ready_since.or(pod.created).map_or(now, |since| since.min(now));
-            let text = format!("pod {name} has no address of its own at which it can be asked");
+            let text = format!("pod {name} has no address of its own for a probe");
             return Some(Known::Silent(since, text));
         }
         let facts = self.facts;
@@ -154,12 +154,14 @@ impl<'a> Asked<'a> {
             }
             (Some(_), Some(at)) if late(at) <= now => Known::Silent(
                 after(at, cadence).min(now),
-                format!("pod {name} has not been asked since {at}"),
+                format!("pod {name} has not been probed since {at}"),
             ),
             (Some(Ok(report)), Some(at)) => Known::Answer(report, facts.asked_at.unwrap_or(at)),
             (Some(Err(_)), Some(at)) => Known::NotYet(Some(late(at))),
             _ => match facts.wanted_since {
-                Some(at) if late(at) <= now => Known::Silent(at, format!("pod {name} was not asked yet")),
+                Some(at) if late(at) <= now => {
+                    Known::Silent(at, format!("pod {name} has not been probed yet"))
+                }
                 wanted => Known::NotYet(wanted.map(late)),
             },
         })

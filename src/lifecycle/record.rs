@@ -103,8 +103,8 @@ pub(super) fn show_clamped(s: &TownSnapshot, c: &mut Conditions) {
     let longest = format!("{:#}", s.max_retention);
     let text = format!(
         "spec.tombstone.retention {asked} is longer than the {longest} that this operator allows \
-         (--tombstone-max-retention): the Tombstone of this town goes {longest} after the deletion of the town; set \
-         spec.tombstone.retention to at most {longest}, or ask an administrator to raise the bound"
+         (--tombstone-max-retention): the operator deletes the Tombstone of this town {longest} after the deletion of \
+         the town; set spec.tombstone.retention to at most {longest}, or ask an administrator to raise the bound"
     );
     c.set(condition::DELETION_BLOCKED, false, reason::RETENTION_CLAMPED, text);
 }
@@ -341,7 +341,7 @@ pub(super) fn summary(status: &TombstoneStatus) -> String {
     let gone: Vec<_> = counts.iter().map(|(kind, n)| format!("{kind} {n}")).collect();
     let mut parts = Vec::new();
     parts.push(match of(ReceiptOutcome::Abandoned) {
-        Some(given_up) => format!("given up, and perhaps still there: {given_up}"),
+        Some(given_up) => format!("abandoned, and may still exist: {given_up}"),
         None => "nothing is left of it".to_owned(),
     });
     if !gone.is_empty() {

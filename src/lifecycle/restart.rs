@@ -169,7 +169,7 @@ impl Starts<'_> {
                     restarts.as_ref(),
                     1,
                     now,
-                    "the pod vanished, and how it ended is not known",
+                    "the pod disappeared, and the cause is not known",
                     false,
                 )
             };

@@ -96,7 +96,7 @@ pub(super) fn decide(s: &AgentSnapshot, town: &TownFacts, now: Timestamp) -> Pla
             if s.pod.as_ref().is_some_and(|pod| update::outdated(pod, Wanted::of_agent(s, town))) =>
         {
             status.restarts = None;
-            replace(s, status, c, "replacing a failed pod that was made from an older spec", now)
+            replace(s, status, c, "replacing a failed pod that was created from an older spec", now)
         }
         Next::BackOff(at) => {
             show_back_off(s.pod.as_ref(), status.restarts.as_ref(), at, &mut c);
@@ -313,7 +313,10 @@ fn show_activity(
         _ => {}
     }
     if let (Some(Err(why)), true) = (&s.probe.last, s.probe.failures >= probe::FAILURES) {
-        c.degraded(reason::ACTIVITY_UNKNOWN, format!("nobody can say what the agent does: {why}"));
+        c.degraded(
+            reason::ACTIVITY_UNKNOWN,
+            format!("the operator cannot determine the activity of the agent: {why}"),
+        );
         c.keep(condition::DEGRADED, old, &[reason::ACTIVITY_UNKNOWN]);
     }
     phase

@@ -73,7 +73,7 @@ pub(super) fn wake(s: &TownSnapshot, status: &TownStatus, now: Timestamp) -> Opt
         return None;
     }
     match status.asleep_reason {
-        Some(AsleepReason::Suspended) => return Some("spec.suspend was lifted".into()),
+        Some(AsleepReason::Suspended) => return Some("spec.suspend is no longer true".into()),
         Some(AsleepReason::Expired) => return Some("spec.expiry was moved or removed".into()),
         _ => {}
     }
@@ -167,7 +167,7 @@ pub(super) fn why_text(reason: Option<AsleepReason>) -> &'static str {
         Some(AsleepReason::Suspended) => "spec.suspend is set",
         Some(AsleepReason::Expired) => "spec.expiry is past",
         Some(AsleepReason::ActivityUnknown) => {
-            "for 3 times spec.sleepAfter nobody could say whether it has work"
+            "the operator could not determine for 3 times spec.sleepAfter whether the town has work"
         }
         _ => "no work for spec.sleepAfter",
     }

@@ -137,7 +137,7 @@ fn note_ready(
 pub(super) fn show_pod(s: &AgentSnapshot, c: &mut Conditions) {
     match s.pod.as_ref() {
         Some(pod) if pod.node.is_some() => c.set(condition::POD_SCHEDULED, true, reason::SCHEDULED, ""),
-        Some(_) => c.set(condition::POD_SCHEDULED, false, reason::STARTING, "the pod is on no node yet"),
+        Some(_) => c.set(condition::POD_SCHEDULED, false, reason::STARTING, "the pod has no node yet"),
         None => {}
     }
 }

@@ -108,7 +108,7 @@ pub(super) fn made_for_pods(remains: &Remains) -> Option<Progress> {
         kind: child.kind.clone(),
         name: child.name.clone(),
         uid: child.uid.clone(),
-        message: "it is written to the Tombstone before its pod goes".into(),
+        message: "the operator writes it to the Tombstone before it deletes the pod".into(),
         ..BlockedBy::default()
     };
     (!missing.is_empty()).then(|| {
@@ -202,7 +202,10 @@ pub(super) fn settle(remains: &Remains, now: Timestamp) -> Option<Progress> {
     let at = remains.settled_at.filter(|at| now < *at)?;
     let awaited = vec![BlockedBy {
         kind: "Request".into(),
-        message: format!("a create sent before destruction may take effect until {}", stamp(at).0),
+        message: format!(
+            "a create request from before the destruction may take effect until {}",
+            stamp(at).0
+        ),
         ..BlockedBy::default()
     }];
     Some(Progress::waiting(DestroyStep::Verify, awaited, Some(at)))
@@ -237,7 +240,7 @@ fn awaited_child(child: &ChildFacts) -> BlockedBy {
         finalizers: child.finalizers.clone(),
         message: match (child.kind, child.deleting) {
             (ChildKind::ResourceClaim, false) => {
-                "the garbage collector removes it, since its pod is gone".into()
+                "the garbage collector removes it, because its pod does not exist any more".into()
             }
             _ => "terminating".into(),
         },

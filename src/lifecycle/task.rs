@@ -132,8 +132,8 @@ pub fn may_begin(agent: &Agent) -> Result<(), String> {
     let hook = agent.spec.hook.as_ref().map(|hook| hook.bead.as_str());
     match (attempt, hook) {
         (Some(attempt), Some(bead)) if attempt == bead && !is_done(agent, bead) => Ok(()),
-        (_, None) => Err("nothing is on its hook".into()),
-        (_, Some(bead)) => Err(format!("no attempt at bead {bead} is on record")),
+        (_, None) => Err("its hook is empty".into()),
+        (_, Some(bead)) => Err(format!("no attempt at bead {bead} is recorded")),
     }
 }
 
@@ -211,7 +211,7 @@ fn end_of(pod: &PodFacts, town: Option<&TownFacts>) -> End {
 
 fn vanished(town: &TownFacts) -> End {
     if town.awake {
-        End::reported(Outcome::Failed, "the pod vanished, and how it ended is not known".into())
+        End::reported(Outcome::Failed, "the pod disappeared, and the cause is not known".into())
     } else {
         let ended_by = EndedBy::Operator;
         End { ended_by, ..End::reported(Outcome::Interrupted, "the town fell asleep".into()) }
@@ -328,7 +328,7 @@ fn resting(
 ) -> Plan<AgentStatus> {
     let mut c = Conditions::of_agent();
     let Some(hook) = s.agent.spec.hook.as_ref() else {
-        c.ready(reason::NO_HOOK, "nothing is on the hook");
+        c.ready(reason::NO_HOOK, "the hook is empty");
         return finish_agent(s, status, c, "Idle", now);
     };
     if status.work.as_ref().is_some_and(|work| done::is_done(work, &hook.bead)) {
@@ -365,7 +365,7 @@ fn resting(
         && !begun
     {
         let text = format!(
-            "rig {} takes {limit} polecats at once (maxPolecats): {} of those who wait",
+            "rig {} runs at most {limit} polecats at the same time (maxPolecats): {} of the agents that wait",
             s.agent.spec.rig.as_deref().unwrap_or_default(),
             place(position)
         );

@@ -92,7 +92,7 @@ pub fn decide_town(s: &TownSnapshot, now: Timestamp) -> Plan<TownStatus> {
 /// manifest of a destroyed town that was applied again.
 fn tombstoned(s: &TownSnapshot, value: &str, now: Timestamp) -> Plan<TownStatus> {
     let text = format!(
-        "the annotation {}={value} marks this town as destroyed: nothing of it is run, its data is kept; \
+        "the annotation {}={value} marks this town as destroyed: the operator does not run it and keeps its data; \
          remove the annotation to run it, or delete the town",
         names::TOMBSTONE
     );
@@ -104,8 +104,8 @@ fn tombstoned(s: &TownSnapshot, value: &str, now: Timestamp) -> Plan<TownStatus>
 fn forbidden(s: &TownSnapshot, record: &Tombstone, now: Timestamp) -> Plan<TownStatus> {
     let name = record.metadata.name.as_deref().unwrap_or_default();
     let text = format!(
-        "a town of this name was destroyed, and its record forbids a new one (spec.tombstone.recreate: Refuse) until \
-         {}: wait, or delete tombstone {name}, or take another name",
+        "a town of this name was destroyed, and its Tombstone blocks a new one (spec.tombstone.recreate: Refuse) until \
+         {}: wait, or delete tombstone {name}, or use another name",
         record.spec.expire_time.0
     );
     not_run(s, "Blocked", reason::TOMBSTONE_EXISTS, text, now)
@@ -137,7 +137,8 @@ fn expired_before_birth(s: &TownSnapshot, mut status: TownStatus, now: Timestamp
     c.stalled(
         reason::EXPIRY_IN_PAST,
         format!(
-            "spec.expiry.time {at} is not after the town's creation: nothing of it is run; set a time to come, or remove it"
+            "spec.expiry.time {at} is not after the town's creation: the operator does not run the town; set a time in \
+             the future, or remove the field"
         ),
     );
     c.set(condition::ASLEEP, true, reason::EXPIRED, "");
@@ -250,7 +251,8 @@ fn draining(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<To
         match probe::last_look(s, began, now) {
             LastLook::Ask(questions) => return draining_status(s, status, now).asking(questions),
             LastLook::NoAnswer(why) if status.asleep_reason != Some(AsleepReason::ActivityUnknown) => {
-                turn_back = Some(format!("whether there is work could not be asked: {why}"));
+                turn_back =
+                    Some(format!("the operator could not determine whether the town has work: {why}"));
             }
             _ => {}
         }
@@ -261,7 +263,7 @@ fn draining(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<To
         // The idle clock restarts, because the reason may be no work, for example a wake request or a lifted
         // suspension.
         status.wake_time = Some(stamp(now));
-        return awake(s, status, now).without_actions().because(format!("not asleep after all: {why}"));
+        return awake(s, status, now).without_actions().because(format!("the town stays awake: {why}"));
     }
     let bound = after(began, s.town.spec.drain.timeout.get());
     if activity::anyone_working(s, now) && now < bound {

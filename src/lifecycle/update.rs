@@ -8,8 +8,8 @@ use super::facts::{AgentSnapshot, PodFacts, TownFacts};
 use crate::api::names;
 
 /// The message about a pod that is older than its spec.
-pub(super) const PENDING_TEXT: &str = "the pod was made from an older spec and is replaced once the town is idle; \
-     change the annotation gastown.dev/restart-at to replace it at once";
+pub(super) const PENDING_TEXT: &str = "the pod was created from an older spec; the operator replaces it when the town \
+                                       is idle; change the annotation gastown.dev/restart-at to replace it immediately";
 
 /// Whether a present pod must be replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +53,7 @@ pub(super) fn update(
     } else if !outdated(pod, wanted) {
         Update::No
     } else if idle || !was_ready {
-        Update::Now("the spec it was made from changed")
+        Update::Now("the spec of the pod changed")
     } else {
         Update::Pending
     }

@@ -94,7 +94,7 @@ async fn an_expiry_that_was_past_at_creation_is_said_and_harms_nobody(story: Sto
     let town = story.town("late").until("says so", stalled).await;
     let message = town.message("Stalled");
     assert!(
-        message.contains("spec.expiry.time 2020-01-01") && message.contains("set a time to come"),
+        message.contains("spec.expiry.time 2020-01-01") && message.contains("set a time in the future"),
         "{message}"
     );
     assert!(!town.is("Ready") && !town.is("Reconciling"));

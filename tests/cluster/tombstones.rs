@@ -117,7 +117,8 @@ async fn a3_a11_what_an_administrator_gives_up_is_written_down_as_given_up(story
     assert!(says.contains(&format!("{}=compute", names::ABANDON)), "it says how to give up: {says}");
 
     story.kubectl(&["annotate", "town", "gas", &format!("{}=computer", names::ABANDON)]);
-    let odd = |town: &Town| town.message("DeletionBlocked").contains("'computer', which is none of drain,");
+    let odd =
+        |town: &Town| town.message("DeletionBlocked").contains("'computer', which is not one of drain,");
     story.town("gas").until("says that this is no step", odd).await;
     story.kubectl(&["annotate", "--overwrite", "town", "gas", &format!("{}=compute", names::ABANDON)]);
     // The operator gives up only that step, not later steps. (A claim stays as long as a pod uses it.)
@@ -144,7 +145,7 @@ async fn a3_a11_what_an_administrator_gives_up_is_written_down_as_given_up(story
     let counted = counted.lines().find(|line| line.contains("receipts_total{outcome=\"Abandoned\"}"));
     assert!(!counted.unwrap().ends_with(" 0"), "{counted:?}");
     let told = story.is_told("gas", "Destroyed").await;
-    assert!(told.starts_with("given up, and perhaps still there: "), "{told}");
+    assert!(told.starts_with("abandoned, and may still exist: "), "{told}");
     let_go(&story, &town).await;
     story.seen::<PersistentVolumeClaim>(&town.child()).gone().await;
 }

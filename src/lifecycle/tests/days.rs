@@ -586,7 +586,7 @@ fn a_town_waits_for_its_turn_to_start_and_to_wake() {
          00:01:00 gas    Asleep     report
          00:01:00 -- 10m pass
          00:11:00 -- it is its turn
-         00:11:00 gas    Starting   report (woken: spec.suspend was lifted)
+         00:11:00 gas    Starting   report (woken: spec.suspend is no longer true)
          00:11:00 gas    Starting   create pod
          00:11:00 gas    Idle       report
         ",

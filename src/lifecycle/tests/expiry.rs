@@ -177,7 +177,7 @@ fn a_town_that_sleeps_anyway_does_not_wake_to_expire_and_is_looked_at_in_time() 
 #[test]
 fn what_is_coming_is_said_five_minutes_before() {
     for (policy, said, what) in [
-        (Sleep, reason::EXPIRES_SOON, "sleeps, whatever the work,"),
+        (Sleep, reason::EXPIRES_SOON, "sleeps, even if it has work,"),
         (Destroy, reason::DESTROYS_SOON, "is destroyed"),
     ] {
         let town = busy(policy).always_on();
@@ -192,7 +192,7 @@ fn what_is_coming_is_said_five_minutes_before() {
         assert!(plan.look_again.is_some_and(|at| at <= minute(20)));
     }
     let protected = busy(Destroy).always_on().protected().decide(minute(15));
-    assert!(protected.notices[0].note.contains("sleeps, whatever"), "{}", protected.notices[0].note);
+    assert!(protected.notices[0].note.contains("sleeps, even if"), "{}", protected.notices[0].note);
     let asleep = town().asleep(AsleepReason::Idle).settled(minute(5)).expires(minute(60), Destroy);
     assert_eq!(asleep.decide(minute(56)).notices.len(), 1, "also of a town that sleeps");
 }

@@ -346,7 +346,10 @@ fn k12_an_ended_pod_that_somebody_elses_finalizer_holds_is_named_with_it() {
     };
     let plan = with(held("gas")).decide(second(OVERDUE));
     assert_eq!(plan.reason(DEGRADED), reason::BLOCKED);
-    assert_eq!(plan.message(DEGRADED), "pod gas-pod has ended and is held by the finalizers elsewhere/hold");
+    assert_eq!(
+        plan.message(DEGRADED),
+        "pod gas-pod has ended, and the finalizers elsewhere/hold block its deletion"
+    );
     assert_eq!(plan.does(), "", "nobody else's finalizer is touched, and nothing takes its place");
 }
 

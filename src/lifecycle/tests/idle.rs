@@ -101,7 +101,7 @@ fn answer_older_than_three_cadences_is_no_answer() {
         (reason::ACTIVITY_UNKNOWN, reason::ACTIVITY_UNKNOWN)
     );
     assert!(
-        plan.message(DEGRADED).contains("pod gas-pod has not been asked since"),
+        plan.message(DEGRADED).contains("pod gas-pod has not been probed since"),
         "{}",
         plan.message(DEGRADED)
     );
@@ -398,7 +398,7 @@ fn sleep_is_announced_five_minutes_before_where_that_much_is_left() {
     assert_eq!((plan.notices.len(), plan.look_again), (1, Some(minute(30))));
     let notice = &plan.notices[0];
     assert_eq!((notice.reason, notice.at), (reason::SLEEPS_SOON, minute(30)));
-    assert!(notice.note.contains("within 5 minutes unless work comes"), "{}", notice.note);
+    assert!(notice.note.contains("within 5 minutes unless it gets work"), "{}", notice.note);
     assert_eq!(town.decide(minute(29)).notices, plan.notices, "the same, so that it is said once");
     for (sleep_after, look_again) in [("5m", 5), ("1m", 1)] {
         let plan = running_town().sleep_after(sleep_after).decide(second(1));

@@ -233,7 +233,7 @@ fn the_last_look_turns_back_for_work_that_the_answer_tells_of() {
     ] {
         let plan = look(falling(), answered(second(1801), report), second(1802));
         assert_eq!((plan.phase(), plan.does().as_str()), ("Running", ""), "{case}");
-        assert!(plan.note.as_ref().is_some_and(|n| n.starts_with("not asleep after all")), "{case}");
+        assert!(plan.note.as_ref().is_some_and(|n| n.starts_with("the town stays awake")), "{case}");
     }
 }
 

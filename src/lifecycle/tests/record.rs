@@ -119,7 +119,7 @@ fn the_record_is_written_before_the_annotation_and_nothing_else_with_them() {
     assert_eq!((plan.does().as_str(), plan.exclusive), ("create tombstone", true));
     assert_eq!(
         blocked_by(&plan),
-        ["Tombstone: it is written before anything is destroyed"],
+        ["Tombstone: the operator writes it before it destroys anything"],
         "and it is said"
     );
     let kept = running_town().deleting(minute(0)).live().remains(|r| r.record = there(vec![]));
@@ -415,7 +415,10 @@ fn claims_of_pods_are_waited_for_and_no_policy_keeps_them() {
     assert!(plan.look_again.is_some_and(|at| at <= second(65)), "no watch tells of it");
     let plan = left(ChildKind::ResourceClaim, child(ChildKind::ResourceClaim, "gas"));
     assert_eq!(plan.does(), "", "the garbage collector deletes it");
-    assert_eq!(blocked_by(&plan), ["ResourceClaim: the garbage collector removes it, since its pod is gone"]);
+    assert_eq!(
+        blocked_by(&plan),
+        ["ResourceClaim: the garbage collector removes it, because its pod does not exist any more"]
+    );
     assert!(plan.look_again.is_some_and(|at| at <= second(65)), "no watch tells of it");
 }
 
@@ -464,7 +467,7 @@ fn what_an_administrator_gives_up_is_not_waited_for_and_never_called_gone() {
         assert_eq!(said(&plan), ["Abandoned Pod gas-pod"], "{words}");
         assert_eq!(receipts(&plan).phase, TombstonePhase::Leaked, "{words}");
         let note = plan.note.unwrap();
-        assert!(note.contains("given up, and perhaps still there: Pod gas-pod"), "{note}");
+        assert!(note.contains("abandoned, and may still exist: Pod gas-pod"), "{note}");
     }
     assert_eq!(abandons(stuck(), "storage").decide(minute(1)).does(), "", "another step");
     assert_eq!(abandons(stuck(), "Compute").decide(minute(1)).does(), "", "no step is called that");
@@ -523,10 +526,10 @@ fn a_deletion_that_is_blocked_says_how_to_give_up_and_which_words_mean_nothing()
     let stuck = || going(|r| r.pods = Ok(vec![pod("gas").ready().told_to_stop(minute(0)).0]));
     let text = stuck().decide(minute(11)).message(DELETION_BLOCKED).to_owned();
     assert!(text.contains("annotation gastown.dev/abandon=compute"), "{text}");
-    assert!(!text.contains("which is none of"), "{text}");
+    assert!(!text.contains("which is not one of"), "{text}");
     let odd = abandons(stuck(), "compude, storage, all").decide(minute(11));
     let text = odd.message(DELETION_BLOCKED);
-    let names = "names 'compude', 'all', which is none of drain, credentials, agents, compute, storage";
+    let names = "names 'compude', 'all', which is not one of drain, credentials, agents, compute, storage";
     assert!(text.contains(names), "{text}");
     let settling = going(|r| r.settled_at = Some(minute(99))).decide(minute(11));
     assert!(!settling.message(DELETION_BLOCKED).contains("abandon"), "what ends by itself is not given up");

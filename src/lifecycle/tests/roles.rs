@@ -104,7 +104,7 @@ fn who_does_not_get_its_role_runs_nothing_and_names_the_holder() {
     assert_eq!(plan.does(), "delete pod mayor-pod");
     assert_eq!(
         plan.message(READY),
-        "agent old is the Mayor of town gas, and there can be one; delete one of the two"
+        "agent old is the Mayor of town gas, which can have only one; delete one of the two agents"
     );
     let refinery = a(Role::Refinery, "second").standing(taken("first")).decide(minute(1));
     assert!(
@@ -223,7 +223,7 @@ fn who_waits_for_a_place_says_so_and_is_no_work() {
     );
     assert_eq!(
         plan.message(READY),
-        "rig rig takes 8 polecats at once (maxPolecats): number 3 of those who wait"
+        "rig rig runs at most 8 polecats at the same time (maxPolecats): number 3 of the agents that wait"
     );
     assert!(!plan.is(STALLED), "it ends by itself");
     let asleep =

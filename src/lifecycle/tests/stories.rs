@@ -115,7 +115,7 @@ fn work_is_let_finish_when_the_town_is_suspended_but_not_for_ever() {
          00:02:00 gas    Asleep     report
          00:03:00 -- 100h pass
          100:03:00 -- it is lifted
-         100:03:00 gas    Starting   report (woken: spec.suspend was lifted)
+         100:03:00 gas    Starting   report (woken: spec.suspend is no longer true)
          100:03:00 toast  Starting   report
          100:03:00 gas    Starting   create pod
          100:03:00 toast  Starting   create pod
@@ -153,7 +153,7 @@ fn work_that_arrives_while_the_town_falls_asleep_turns_it_back() {
          00:30:00 gas    Draining   report
          00:30:00 gas    Draining   delete pod gas
          00:30:00 -- toast gets bead b1
-         00:30:00 gas    Starting   report (not asleep after all: agent toast has an unfinished bead)
+         00:30:00 gas    Starting   report (the town stays awake: agent toast has an unfinished bead)
          00:30:00 toast  Starting   report
          00:30:00 toast  Starting   create pod
          00:30:00 toast  Working    report

@@ -22,7 +22,7 @@ fn a_new_template_replaces_the_pod_of_an_idle_town() {
     let town = changed(running_town().restarts(3, minute(0)).recorded_pod(minute(0)));
     let plan = town.decide(minute(1));
     assert_eq!((plan.phase(), plan.does().as_str()), ("Starting", "delete pod gas-pod"));
-    assert_eq!(plan.message(READY), "replacing the pod: the spec it was made from changed");
+    assert_eq!(plan.message(READY), "replacing the pod: the spec of the pod changed");
     let status = plan.status.clone().unwrap();
     assert_eq!(
         (status.restarts, status.pod.unwrap().uid),

@@ -134,7 +134,7 @@ fn a_claim_that_was_there_and_is_gone_is_made_anew_and_that_is_said() {
     let notice = &plan.notices[0];
     assert_eq!(notice.reason, reason::STORAGE_RECREATED);
     assert!(
-        notice.note.contains("gas-claim") && notice.note.contains("an empty one is made"),
+        notice.note.contains("gas-claim") && notice.note.contains("the operator creates an empty claim"),
         "{}",
         notice.note
     );
