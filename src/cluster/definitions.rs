@@ -50,8 +50,8 @@ impl Cluster {
         let absent = is_absent(self, name).await.is_ok_and(|absent| absent);
         if absent && lock(&self.absent.0).insert(name) {
             tracing::warn!(
-                "the CustomResourceDefinition {name} is not installed: nothing is created until it is, what is \
-                 deleted is destroyed; apply the files in crds/"
+                "the CustomResourceDefinition {name} is not installed: the operator creates nothing until it is \
+                 installed, and still destroys deleted objects; apply the files in crds/"
             );
         }
         absent

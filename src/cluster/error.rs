@@ -40,13 +40,15 @@ pub enum Error {
         wait: Option<Duration>,
     },
     /// The object changed since the last read. The operator reads it again immediately.
-    #[error("{what}: the object changed meanwhile")]
+    #[error("{what}: the object has changed since the last read")]
     Conflict {
         /// The attempted operation.
         what: String,
     },
     /// An object with a different owner has the name.
-    #[error("{kind} {name} exists and is not ours; remove it, or rename its owner")]
+    #[error(
+        "{kind} {name} exists and belongs to another owner; delete it, or use another name for the town or agent"
+    )]
     NameTaken {
         /// Kind of the object.
         kind: &'static str,
@@ -64,15 +66,15 @@ pub enum Error {
         field: &'static str,
     },
     /// The owner is not provably alive, so the operator creates nothing for it.
-    #[error("nothing is created: {why}")]
+    #[error("the operator creates nothing: {why}")]
     NotLive {
         /// The reason.
         why: String,
     },
     /// A definition of ours is not installed, so the operator creates nothing.
     #[error(
-        "nothing is created: the CustomResourceDefinition {name} is not installed; apply the files in crds/, or install \
-         the chart with crds.install=true"
+        "the operator creates nothing: the CustomResourceDefinition {name} is not installed; apply the files in crds/, \
+         or install the chart with crds.install=true"
     )]
     NoDefinition {
         /// Name of the definition.
@@ -108,7 +110,7 @@ fn missing(secret: &ObjectKey, key: Option<&str>, field: &str) -> String {
         Some(key) => format!("Secret {secret} with the key {key}"),
         None => format!("Secret {secret}"),
     };
-    format!("{what} does not exist, and {field} names it: create it, and the pod is started")
+    format!("{what} does not exist, but {field} names it; create it, and the operator starts the pod")
 }
 
 /// The message of the API server if it answered, otherwise the error of the connection.
@@ -435,7 +437,7 @@ mod tests {
         assert!(matches!(stopped(false), Error::NotLeading { .. }));
         assert!(!stopped(false).outcome_unknown() && !stopped(false).is_not_found());
         assert!(stopped(true).outcome_unknown(), "it may have been sent");
-        assert!(stopped(true).to_string().contains("leads no more"), "{}", stopped(true));
+        assert!(stopped(true).to_string().contains("no longer the leader"), "{}", stopped(true));
         assert!(stopped(false).failure().is_none(), "no condition says so: it could not be written");
     }
 }

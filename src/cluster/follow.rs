@@ -246,8 +246,8 @@ fn report_if_misplaced<K: Followed>(cluster: &Cluster, kept: &K::Kept) {
         ..ObjectMeta::default()
     };
     let note = format!(
-        "this {} carries the label {} or {} of an object in another namespace: it belongs to no town, and the \
-         operator leaves it alone. Delete it, or remove its labels of gastown.dev.",
+        "this {} carries the label {} or {} of an object in another namespace: it belongs to no town, and the operator \
+         ignores it. Delete it, or remove its labels of gastown.dev.",
         K::kind(&()),
         names::TOWN_UID,
         names::AGENT_UID
@@ -389,7 +389,7 @@ impl Cluster {
         match object.0 {
             Ok(object) => object.kept(),
             Err(Undecodable { metadata, error }) => {
-                let note = format!("the operator cannot read this object, and leaves it alone: {error}");
+                let note = format!("the operator cannot read this object, and ignores it: {error}");
                 self.reports.add::<K>(&metadata, reason::UNREADABLE, &note, self.now());
                 None
             }

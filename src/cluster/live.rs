@@ -82,8 +82,9 @@ impl<'gate> LiveOwner<'gate> {
         now: Timestamp,
     ) -> Result<K, Error> {
         let kind = K::NAME;
-        let child = child
-            .ok_or_else(|| Error::Conflict { what: format!("create {kind}: the spec asks for none now") })?;
+        let child = child.ok_or_else(|| Error::Conflict {
+            what: format!("create {kind}: the spec no longer contains it"),
+        })?;
         let namespace = child.namespace().unwrap_or_default();
         let api: Api<K> = Api::namespaced(cluster.client.clone(), &namespace);
         let name = child.name_any();
@@ -120,7 +121,9 @@ fn accept<K: Known>(wanted: &K, there: K) -> Result<K, Error> {
     if !same {
         Err(Error::NameTaken { kind, name })
     } else if there.meta().deletion_timestamp.is_some() {
-        Err(Error::Conflict { what: format!("create {kind} {name}: the old one is still going") })
+        Err(Error::Conflict {
+            what: format!("create {kind} {name}: the deletion of the old one is not complete"),
+        })
     } else {
         Ok(there)
     }
@@ -132,9 +135,9 @@ async fn read_live<K: Known>(cluster: &Cluster, owner: &OwnerRef) -> Result<K, E
     let OwnerRef { key, uid } = owner;
     let read = get::<K>(cluster, key).await?;
     let why = match &read {
-        None => format!("{kind} {key} is gone"),
+        None => format!("{kind} {key} does not exist any more"),
         Some(found) if Uid::of(found.meta()).as_ref() != Some(uid) => {
-            format!("{kind} {key} is another one now")
+            format!("{kind} {key} has another UID now")
         }
         Some(found) if found.meta().deletion_timestamp.is_some() => format!("{kind} {key} is being deleted"),
         Some(found) if tombstone(found.meta()).is_some() => format!("{kind} {key} carries a tombstone"),

@@ -183,7 +183,7 @@ async fn belongs_elsewhere<K: Resource<DynamicType = ()>>(
     if elsewhere {
         let note = format!(
             "this object carries the finalizer {} and no label {}, and its children carry the label of another \
-             operator: this operator leaves it alone. An administrator can put the label back.",
+             operator: this operator ignores it. An administrator can restore the label.",
             names::FINALIZER,
             names::INSTALL
         );

@@ -86,7 +86,11 @@ async fn settle_pod(cluster: &Cluster, key: &ObjectKey, pod: &Pod) -> Result<(),
     let Some(facts) = pod_facts(pod) else { return Ok(()) };
     let held = facts.finalizers.iter().position(|name| name == names::RESULT_FINALIZER);
     if let Some(position) = held.filter(|_| facts.ended()) {
-        tracing::info!(pod = %key, uid = %facts.uid, "the pod has ended and its owners are gone: it is released");
+        tracing::info!(
+            pod = %key,
+            uid = %facts.uid,
+            "the pod has ended and its owners do not exist: the operator releases it"
+        );
         let result = [(position, names::RESULT_FINALIZER)];
         remove_finalizers::<Pod>(cluster, key, &facts.uid, &result).await?;
     }
@@ -147,7 +151,7 @@ fn report<K: Resource<DynamicType = ()>>(cluster: &Cluster, meta: &ObjectMeta, r
     let named: Vec<_> = owners.iter().map(Uid::as_str).collect();
     let note = format!(
         "this {} carries the UID of a town or agent that does not exist in this namespace ({}): a backup tool may have \
-         restored it, or a finalizer was removed by hand. No town uses it, and the operator leaves it alone. {remedy}",
+         restored it, or a user removed a finalizer. No town uses it, and the operator ignores it. {remedy}",
         K::kind(&()),
         named.join(", ")
     );

@@ -453,7 +453,7 @@ fn container_trouble(container: &ContainerStatus, spec: &PodSpec) -> Option<(&'s
             let text = last.map_or_else(String::new, |t| {
                 format!(", last exit code {} ({})", t.exit_code, t.reason.as_deref().unwrap_or("no reason"))
             });
-            Some((reason::CONTAINER_FAILED, format!("container {name} keeps ending{text}")))
+            Some((reason::CONTAINER_FAILED, format!("container {name} ends again and again{text}")))
         }
         "CreateContainerConfigError" if message.contains("runAsNonRoot") => Some((
             reason::CONTAINER_FAILED,

@@ -435,8 +435,8 @@ impl<'a> Search<'a> {
             self.cluster.reports.add::<K>(
                 meta,
                 reason::OTHER_INSTALLATION,
-                "this object carries the UID of an object of this operator and the install label of another \
-                 operator: this operator leaves it alone. Delete it, or correct its labels.",
+                "this object carries the UID of an object of this operator and the install label of another operator: \
+                 this operator ignores it. Delete it, or correct its labels.",
                 self.cluster.now(),
             );
             return false;
@@ -463,7 +463,7 @@ impl<'a> Search<'a> {
             Found::Label if self.has_name_of_rule(meta) => true,
             Found::Label => {
                 let (kind, object) = (K::NAME, ObjectKey::of(meta));
-                tracing::debug!(kind, %object, "carries the owner's UID but no install label: left alone");
+                tracing::debug!(kind, %object, "carries the owner's UID but no install label: ignored");
                 false
             }
         }

@@ -187,7 +187,11 @@ pub async fn expire(cluster: &Cluster, key: &ObjectKey) -> Result<Expiry, Error>
     let left = Search::of_destroyed(cluster, &known).everything().await?;
     if !left.is_empty() {
         let left: Vec<_> = left.iter().map(|child| format!("{} {}", child.kind, child.name)).collect();
-        let note = format!("this record stays: {} of it still there: {}", left.len(), left.join(", "));
+        let note = format!(
+            "the operator keeps this Tombstone: {} of its objects still exist: {}",
+            left.len(),
+            left.join(", ")
+        );
         cluster.events.say(&found, true, reason::STILL_THERE, &note).await;
         return Ok(Expiry::StillThere);
     }
@@ -314,12 +318,12 @@ fn lost_with(record: &TombstoneFacts) -> Option<String> {
     match (record.phase, record.recreate) {
         (TombstonePhase::Destroyed, Recreate::Allow) => None,
         (TombstonePhase::Destroyed, Recreate::Refuse) => Some(format!(
-            "forbade a new {} of the name {} until {}",
+            "blocked a new {} of the name {} until {}",
             record.kind.as_str(),
             record.of.key.name,
             record.expire_time
         )),
-        (TombstonePhase::Leaked, _) => Some("names what an administrator gave up".into()),
+        (TombstonePhase::Leaked, _) => Some("names the objects that an administrator abandoned".into()),
         (TombstonePhase::Destroying, _) => Some("was never completed".into()),
     }
 }

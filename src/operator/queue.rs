@@ -255,7 +255,7 @@ impl<R> Context<R> {
             Failed::Panicked | Failed::Deadline => false,
         };
         if passing {
-            tracing::debug!(object = %key, error = %failed, "looking again");
+            tracing::debug!(object = %key, error = %failed, "the object reconciles again");
         } else {
             let wait_s = wait.as_secs_f32();
             tracing::warn!(object = %key, error = %failed, count, wait_s, "reconcile failed");

@@ -98,7 +98,9 @@ async fn work(args: RunArgs, health: Health) -> Result<(), Box<dyn std::error::E
         .map_err(|e| format!("cannot serve health on {} (--health-addr): {e}", args.health_addr))?;
     let (me, terms) = (args.me(), args.terms()?);
     let (office, fence) = cluster::office();
-    let client = cluster::connect(&fence, &me).await.map_err(|e| format!("no cluster: {e}"))?;
+    let client = cluster::connect(&fence, &me)
+        .await
+        .map_err(|e| format!("cannot create a client for the cluster: {e}"))?;
     let admits = (args.metrics_auth == MetricsAuth::Token).then(|| reviewed_by(&client));
     telemetry::serve(args.metrics_addr, telemetry::metrics_routes(metrics.clone(), admits), stop.clone())
         .await
@@ -177,7 +179,7 @@ async fn work(args: RunArgs, health: Health) -> Result<(), Box<dyn std::error::E
         () = stop.cancelled() => {
             tracing::info!("ending");
             if tokio::time::timeout(FINISH_WITHIN, work).await.is_err() {
-                tracing::warn!("some work is still under way; the next leader takes it up");
+                tracing::warn!("some reconciles are not complete; the next leader continues them");
             }
         }
     }

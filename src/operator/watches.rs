@@ -47,7 +47,7 @@ pub(super) async fn watch<K: Followed>(
                 Some(Ok(event)) => {
                     // A list that has begun may still fail.
                     if !matches!(event, Event::Init) && std::mem::take(&mut failing) {
-                        tracing::info!(%kind, "the watch is back");
+                        tracing::info!(%kind, "the watch works again");
                     }
                     let done = matches!(event, Event::InitDone);
                     cluster.follow(event);

@@ -125,7 +125,7 @@ async fn nothing_starts(story: &Story, operator: &Operator, definition: &str) {
 }
 
 fn says_what_is_missing(operator: &Operator, definition: &str) {
-    let said = format!("{definition} is not installed: nothing is created until it is");
+    let said = format!("{definition} is not installed: the operator creates nothing until it is installed");
     assert!(operator.log().contains(&said), "{}", operator.log());
 }
 

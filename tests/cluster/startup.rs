@@ -107,7 +107,8 @@ async fn no_cluster_is_said_in_a_line() {
     let said = String::from_utf8(output.stderr).unwrap();
     let last = said.lines().last().unwrap_or_default();
     assert!(
-        last.starts_with("town-operator: no cluster: ") && last.contains("/nowhere/kubeconfig"),
+        last.starts_with("town-operator: cannot create a client for the cluster: ")
+            && last.contains("/nowhere/kubeconfig"),
         "{said}"
     );
 }

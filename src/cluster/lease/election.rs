@@ -102,7 +102,7 @@ pub enum Lost {
     #[error("'{0}' holds it now")]
     Taken(String),
     /// The Lease was deleted.
-    #[error("somebody deleted it")]
+    #[error("it was deleted")]
     Deleted,
 }
 

@@ -49,9 +49,9 @@ pub struct Fenced {
 impl fmt::Display for Fenced {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.begun {
-            "broken off, because this process leads no more"
+            "stopped, because this process is no longer the leader"
         } else {
-            "not sent, because this process does not lead"
+            "not sent, because this process is not the leader"
         })
     }
 }

@@ -60,7 +60,7 @@ fn mark_name(install_id: &str) -> String {
 #[derive(Debug, thiserror::Error)]
 pub enum LeaseError {
     /// The creation of a client failed.
-    #[error("no cluster: {0}")]
+    #[error("cannot create a client for the cluster: {0}")]
     Client(#[source] kube::Error),
     /// The Lease could not be read.
     #[error("cannot read lease {lease}: {source}")]
@@ -79,8 +79,8 @@ pub enum LeaseError {
     ThreadEnded,
     /// The release was installed under another id.
     #[error(
-        "lease {lease} says that this installation is '{kept}', not '{given}': everything that it made carries that \
-         id; start with --install-id {kept}, or delete this lease when nothing of '{kept}' is left"
+        "lease {lease} names the installation '{kept}', not '{given}': every object of this installation carries that \
+         id; start with --install-id {kept}, or delete this lease when no object of '{kept}' exists"
     )]
     OtherInstall {
         /// Namespace and name.
@@ -156,7 +156,7 @@ impl Leadership {
 }
 
 /// The reason to end if the thread of the Lease is gone.
-const GONE: &str = "the lease is kept no more; this is a bug";
+const GONE: &str = "the renewal of the lease ended; this is a bug";
 
 /// Starts the candidacy. It lasts until [`Leadership::resign`], or until this process loses a term that has begun.
 /// The Lease has its own thread and its own runtime, so that busy worker threads do not end a term.
@@ -280,7 +280,8 @@ impl Keeper {
             Ok(true) => tracing::info!(
                 lease = self.lease(),
                 label = self.candidacy.label,
-                "the lease is gone and objects of this installation are there: waiting as if it were held"
+                "the lease does not exist, but objects of this installation exist: the operator waits as if another \
+                 process held the lease"
             ),
             Err(error) => tracing::warn!(%error, "objects of this installation could not be listed"),
         }
@@ -419,7 +420,7 @@ impl Keeper {
                 tracing::debug!(
                     lease = self.lease(),
                     said = status.message,
-                    "the lease has changed meanwhile"
+                    "the lease has changed since the last read"
                 );
                 self.candidate.refused(sent);
             }
@@ -488,7 +489,7 @@ impl Keeper {
         if news && standing == Standing::Leading {
             tracing::info!(lease = self.lease(), holder, "leading");
         } else if news {
-            tracing::info!(lease = self.lease(), holder, "standing by");
+            tracing::info!(lease = self.lease(), holder, "on standby");
         }
     }
 
@@ -501,13 +502,13 @@ impl Keeper {
 
     async fn resign(mut self) {
         let freed = self.candidate.resign(now());
-        self.end("it was given up");
+        self.end("this process released it");
         let Some(write) = freed else { return };
         let lease = self.filled_in(write);
         match self.answered(self.put(&lease)).await {
-            Ok(_) => tracing::info!(lease = self.lease(), "the lease is free"),
+            Ok(_) => tracing::info!(lease = self.lease(), "the lease is released"),
             Err(error) => {
-                tracing::warn!(lease = self.lease(), %error, "the lease could not be freed, and runs out");
+                tracing::warn!(lease = self.lease(), %error, "the lease could not be released, and expires");
             }
         }
     }

@@ -261,7 +261,8 @@ impl Probes {
                 facts.failures = facts.failures.saturating_add(1).max(if certain { FAILURES } else { 0 });
                 let (pod, port, path) = (&ask.pod.name, ask.probe.port, plain(&ask.probe.path));
                 facts.secret_missing = matches!(why, NoAnswer::NoSecret(_));
-                facts.last = Some(Err(format!("pod {pod} was asked for {path} at port {port}: {why}")));
+                facts.last =
+                    Some(Err(format!("the probe of pod {pod} for {path} at port {port} failed: {why}")));
                 why.result()
             }
         }

@@ -35,19 +35,19 @@ const TEXT: usize = 200;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum NoAnswer {
     /// The pod answered with a status other than 2xx.
-    #[error("it answered {0}")]
+    #[error("the pod answered {0}")]
     Refused(StatusCode),
     /// The pod did not answer completely within the timeout.
-    #[error("no whole answer within {} s", .0.as_secs_f32())]
+    #[error("no complete answer within {} s", .0.as_secs_f32())]
     TimedOut(Duration),
     /// The answer is too large.
-    #[error("its answer is too large: {0}")]
+    #[error("the answer is too large: {0}")]
     TooLarge(String),
     /// The answer has an unknown format.
-    #[error("its answer cannot be read: {0}")]
+    #[error("the answer cannot be read: {0}")]
     Malformed(String),
     /// The connection failed.
-    #[error("it cannot be reached: {0}")]
+    #[error("the pod cannot be reached: {0}")]
     Unreachable(String),
     /// The address must not be probed.
     #[error("{0}")]
@@ -82,10 +82,10 @@ pub(super) async fn put(
 ) -> Result<ActivityReport, NoAnswer> {
     let address = address(ask).filter(|address| may_ask(address.ip()));
     let address = address.ok_or_else(|| {
-        NoAnswer::Unreachable(format!("{} is no address that a pod is asked at", plain(&ask.address)))
+        NoAnswer::Unreachable(format!("{} is not a valid address for a probe", plain(&ask.address)))
     })?;
     let request = request(ask, address, token)
-        .map_err(|error| NoAnswer::Unreachable(format!("there is no such question: {error}")))?;
+        .map_err(|error| NoAnswer::Unreachable(format!("the request is not valid: {error}")))?;
     let stream =
         TcpStream::connect(address).await.map_err(|error| NoAnswer::Unreachable(error.to_string()))?;
     let (mut sender, connection) = http1::Builder::new()
@@ -125,8 +125,8 @@ async fn read(ask: &Ask, response: Response<Incoming>) -> Result<ActivityReport,
         status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
             let secret = &ask.secret;
             return Err(NoAnswer::Unauthorized(format!(
-                "it answered {status} to the token of Secret {secret}. If it goes on so, the pod holds an older token: set \
-                 the annotation {} on its town or agent to another value to replace the pod",
+                "the pod answered {status} to the token of Secret {secret}. If this continues, the pod has an older \
+                 token: set the annotation {} on its town or agent to another value to replace the pod",
                 names::RESTART_AT
             )));
         }
@@ -155,7 +155,7 @@ fn unread(error: Box<dyn Error + Send + Sync>) -> NoAnswer {
 /// The error for a missing answer.
 fn broken(error: &hyper::Error) -> NoAnswer {
     if error.is_parse_too_large() {
-        return NoAnswer::TooLarge(format!("more than {} KiB of head", HEAD / 1024));
+        return NoAnswer::TooLarge(format!("more than {} KiB of headers", HEAD / 1024));
     }
     let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
     let text = plain(&format!("{error}{cause}"));

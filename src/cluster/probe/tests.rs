@@ -410,9 +410,9 @@ async fn a_pod_that_takes_neither_token_is_asked_no_third_time() {
     assert_eq!(
         why,
         format!(
-            "pod pod was asked for /activity at port {}: it answered 401 Unauthorized to the token of Secret s. If it goes on \
-             so, the pod holds an older token: set the annotation gastown.dev/restart-at on its town or agent to another \
-             value to replace the pod",
+            "the probe of pod pod for /activity at port {} failed: the pod answered 401 Unauthorized to the token of \
+             Secret s. If this continues, the pod has an older token: set the annotation gastown.dev/restart-at on its \
+             town or agent to another value to replace the pod",
             door.port
         )
     );
@@ -437,7 +437,7 @@ async fn without_a_token_nobody_is_asked_and_the_text_names_what_is_missing() {
     let mut empty = secret("t1");
     empty["data"] = json!({"password": "eA=="});
     for (found, missing) in [
-        (Value::Null, "Secret ns/s, whose key 'token' it needs, is not there"),
+        (Value::Null, "Secret ns/s with the key 'token' does not exist"),
         (empty, "Secret ns/s has no key 'token'"),
         (secret("two\nlines"), "the key 'token' of Secret ns/s holds no token"),
     ] {
@@ -503,7 +503,7 @@ async fn a_pod_that_answers_slowly_is_not_waited_for() {
         scene.look().await;
         assert_eq!(scene.counted("TimedOut"), 1, "after {said:?}");
         let why = scene.facts(&ask).last.unwrap().unwrap_err();
-        assert!(why.ends_with("no whole answer within 2 s"), "{why}");
+        assert!(why.ends_with("no complete answer within 2 s"), "{why}");
         question.given_up().await;
     });
     futures::future::join_all(slow).await;
@@ -546,7 +546,7 @@ async fn a_pod_that_never_stops_talking_is_cut_off() {
         soon(async { while question.say(piece).await {} }).await;
         scene.look().await;
         let why = scene.facts(&ask).last.unwrap().unwrap_err();
-        assert!(why.contains("its answer is too large: more than "), "{why}");
+        assert!(why.contains("the answer is too large: more than "), "{why}");
         assert_eq!(scene.counted("TooLarge"), 1);
     }
 }
@@ -562,7 +562,7 @@ async fn the_head_of_an_answer_is_bounded_too() {
     assert!(scene.answer(&ask).await.report().is_some());
     let ask = scene.pod("long", Door::saying(answer(20_000)).await.port);
     let why = scene.no_answer(&ask, "TooLarge").await;
-    assert!(why.ends_with("its answer is too large: more than 16 KiB of head"), "{why}");
+    assert!(why.ends_with("the answer is too large: more than 16 KiB of headers"), "{why}");
 }
 
 #[tokio::test]
@@ -573,7 +573,7 @@ async fn an_answer_names_at_most_a_thousand_agents() {
     assert_eq!(scene.answer(&ask).await.report().unwrap().agents.len(), 1, "one entry a state is kept");
     let ask = scene.pod("more", Door::saying(ok(&agents(1001))).await.port);
     let why = scene.no_answer(&ask, "TooLarge").await;
-    assert!(why.ends_with("its answer is too large: more than 1000 agents"), "{why}");
+    assert!(why.ends_with("the answer is too large: more than 1000 agents"), "{why}");
 }
 
 #[tokio::test]
@@ -604,7 +604,7 @@ async fn an_answer_that_is_none_says_why_short_and_in_plain_letters() {
         let mut scene = Scene::with(bounds());
         let ask = scene.pod("pod", Door::saying(answer).await.port);
         let why = scene.no_answer(&ask, "Malformed").await;
-        assert!(why.contains("its answer cannot be read: ") && why.contains(said), "{said}: {why}");
+        assert!(why.contains("the answer cannot be read: ") && why.contains(said), "{said}: {why}");
         assert!(why.len() < 300 && why.chars().all(|c| c.is_ascii_graphic() || c == ' '), "{why}");
     }
 }
@@ -614,9 +614,9 @@ async fn a_pod_that_refuses_is_shown_by_its_status_alone() {
     let mut scene = Scene::with(bounds());
     let body = r#"{"error": "believe me", "reason": "Lie"}"#;
     for (status, shown) in [
-        ("503 Believe Me", "it answered 503 Service Unavailable"),
-        ("404 Not Found", "it answered 404 Not Found"),
-        ("599 Lie", "it answered 599 <unknown status code>"),
+        ("503 Believe Me", "the pod answered 503 Service Unavailable"),
+        ("404 Not Found", "the pod answered 404 Not Found"),
+        ("599 Lie", "the pod answered 599 <unknown status code>"),
     ] {
         let ask = scene.pod("pod", Door::saying(http(status, body)).await.port);
         let why = scene.no_answer(&ask, "Refused").await;
@@ -634,7 +634,7 @@ async fn nobody_is_sent_elsewhere_with_the_token() {
         let mut door = Door::saying(answer).await;
         let ask = scene.pod("pod", door.port);
         let why = scene.no_answer(&ask, "Refused").await;
-        assert!(why.ends_with(&format!("it answered {status}")), "{why}");
+        assert!(why.ends_with(&format!("the pod answered {status}")), "{why}");
         assert_eq!((door.waiting(), elsewhere.waiting()), (1, 0));
     }
 }
@@ -647,7 +647,7 @@ async fn who_does_not_listen_cannot_be_reached() {
     taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let ask = scene.pod("pod", taken.local_addr().unwrap().port());
     let why = scene.no_answer(&ask, "Unreachable").await;
-    assert!(why.contains("it cannot be reached: Connection refused"), "{why}");
+    assert!(why.contains("the pod cannot be reached: Connection refused"), "{why}");
 }
 
 #[tokio::test]
@@ -672,10 +672,10 @@ async fn what_is_no_pods_address_is_not_asked() {
     let mut door = Door::saying(nothing()).await;
     let ask = scene.pod("pod", door.port);
     let why = scene.no_answer(&ask, "Unreachable").await;
-    assert!(why.ends_with("127.0.0.1 is no address that a pod is asked at"), "{why}");
+    assert!(why.ends_with("127.0.0.1 is not a valid address for a probe"), "{why}");
     scene.place("pod", "a.name.somewhere");
     let why = scene.no_answer(&Ask { address: "a.name.somewhere".into(), ..ask }, "Unreachable").await;
-    assert!(why.ends_with("a.name.somewhere is no address that a pod is asked at"), "{why}");
+    assert!(why.ends_with("a.name.somewhere is not a valid address for a probe"), "{why}");
     assert_eq!(door.waiting(), 0);
 }
 

@@ -20,7 +20,7 @@ pub(super) async fn read(client: &Client, secret: &ObjectKey) -> Result<HeaderVa
     let found = match read {
         Ok(Some(found)) => found,
         Ok(None) => {
-            let text = format!("Secret {secret}, whose key '{KEY}' it needs, is not there");
+            let text = format!("Secret {secret} with the key '{KEY}' does not exist");
             return Err(NoAnswer::NoSecret(text));
         }
         Err(error) => return Err(no_token(error.to_string())),
