@@ -58,7 +58,7 @@ use super::town::{ActivityProbe, DestroyStatus, PodStatus, RestartsStatus, Stora
         description = "Name of the agent's pod"
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    validation = Rule::new("(has(self.spec.identity) ? self.spec.identity : self.metadata.name) == (has(oldSelf.spec.identity) ? oldSelf.spec.identity : oldSelf.metadata.name)").message("spec.identity cannot be changed or removed; where it is absent it is metadata.name").field_path(".spec.identity"),
+    validation = Rule::new("(has(self.spec.identity) ? self.spec.identity : self.metadata.name) == (has(oldSelf.spec.identity) ? oldSelf.spec.identity : oldSelf.metadata.name)").message("spec.identity cannot be changed or removed; its default is metadata.name").field_path(".spec.identity"),
     printcolumn(
         name = "Node",
         type_ = "string",
@@ -85,10 +85,10 @@ use super::town::{ActivityProbe, DestroyStatus, PodStatus, RestartsStatus, Stora
 #[x_kube(
     validation = Rule::new("!(self.role in ['Refinery', 'Polecat']) || has(self.rig)").message("spec.rig is required for the roles Refinery and Polecat: name one of the town's rigs"),
     validation = Rule::new("!has(oldSelf.rig) || (has(self.rig) && self.rig == oldSelf.rig)").message("spec.rig cannot be changed or removed once it is set: create a new agent for the other rig"),
-    validation = Rule::new("(has(self.mode) ? self.mode : (self.role == 'Polecat' ? 'Task' : 'Session')) == (has(oldSelf.mode) ? oldSelf.mode : (oldSelf.role == 'Polecat' ? 'Task' : 'Session'))").message("spec.mode cannot be changed, neither by itself nor by a role with another default; make a new agent"),
+    validation = Rule::new("(has(self.mode) ? self.mode : (self.role == 'Polecat' ? 'Task' : 'Session')) == (has(oldSelf.mode) ? oldSelf.mode : (oldSelf.role == 'Polecat' ? 'Task' : 'Session'))").message("spec.mode cannot be changed, directly or by a role with another default; create a new agent"),
     validation = Rule::new("!has(self.activityProbe) || (has(self.mode) ? self.mode == 'Session' : self.role != 'Polecat')").message("spec.activityProbe is for agents of mode Session: a Task agent works as long as its pod runs"),
-    validation = Rule::new("!has(self.activityProbe) || !has(self.template) || !has(self.template.spec.hostNetwork) || !self.template.spec.hostNetwork").message("spec.activityProbe and hostNetwork do not go together: the token would leave on an address that is the node's"),
-    validation = Rule::new("!has(self.ttlAfterFinished) || (has(self.mode) ? self.mode == 'Task' : self.role == 'Polecat')").message("spec.ttlAfterFinished is for agents of mode Task: no other finishes"),
+    validation = Rule::new("!has(self.activityProbe) || !has(self.template) || !has(self.template.spec.hostNetwork) || !self.template.spec.hostNetwork").message("spec.activityProbe cannot be used with hostNetwork: the operator would send the token to an address of the node"),
+    validation = Rule::new("!has(self.ttlAfterFinished) || (has(self.mode) ? self.mode == 'Task' : self.role == 'Polecat')").message("spec.ttlAfterFinished is for agents of mode Task: a Session agent does not finish"),
     validation = Rule::new("!(has(self.mode) ? self.mode == 'Task' : self.role == 'Polecat') || !has(self.template) || !has(self.template.spec) || !has(self.template.spec.restartPolicy) || self.template.spec.restartPolicy == 'Never'").message("spec.template.spec.restartPolicy must be Never, or absent, for an agent of mode Task"),
 )]
 pub struct AgentSpec {
@@ -99,7 +99,7 @@ pub struct AgentSpec {
     pub unreadable: Option<String>,
     /// townName is the name of the agent's Town, in the same namespace. It cannot be changed.
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
-    #[x_kube(validation = Rule::new("self == oldSelf").message("spec.townName cannot be changed; make a new agent in the other town"))]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("spec.townName cannot be changed; create a new agent in the other town"))]
     pub town_name: String,
     /// role is the role of the agent in its town. Mayor: coordinates the town; a town has one. Refinery: merges the work
     /// of a rig; a rig has one. Polecat: works on one bead after another on a rig. Crew: works with a user. The agent
@@ -217,7 +217,7 @@ pub struct Hook {
     /// allowed, other control characters are not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 65536), regex(pattern = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f]*$"))]
-    #[x_kube(validation = Rule::new("size(bytes(self)) <= 65536").message("spec.hook.instructions must be at most 65536 bytes; put what is longer where the agent can fetch it"))]
+    #[x_kube(validation = Rule::new("size(bytes(self)) <= 65536").message("spec.hook.instructions must be at most 65536 bytes; store a longer text in a place that the agent can read"))]
     pub instructions: Option<String>,
 }
 

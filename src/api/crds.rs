@@ -94,7 +94,7 @@ fn not_observed(types: &[&str]) -> Value {
     let unknown = |type_: &&str| {
         json!({
             "type": type_, "status": "Unknown", "reason": condition::reason::NOT_OBSERVED,
-            "message": "the operator has not looked at this object yet",
+            "message": "the operator has not reconciled this object yet",
             "lastTransitionTime": "1970-01-01T00:00:00Z",
         })
     };

@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("has(self.size) != has(self.existingClaimName)").message("storage needs either size (a claim is made) or existingClaimName (one that exists is used)"),
-    validation = Rule::new("!has(self.existingClaimName) || !(has(self.storageClassName) || has(self.accessModes) || has(self.dataSource) || has(self.retainPolicy) || has(self.labels) || has(self.annotations))").message("storage with existingClaimName takes no storageClassName, accessModes, dataSource, retainPolicy, labels or annotations: the claim is used as it is, and never deleted"),
+    validation = Rule::new("has(self.size) != has(self.existingClaimName)").message("storage needs either size (the operator creates a claim) or existingClaimName (the operator uses an existing claim)"),
+    validation = Rule::new("!has(self.existingClaimName) || !(has(self.storageClassName) || has(self.accessModes) || has(self.dataSource) || has(self.retainPolicy) || has(self.labels) || has(self.annotations))").message("storage with existingClaimName takes no storageClassName, accessModes, dataSource, retainPolicy, labels or annotations: the operator does not change or delete the claim"),
     validation = Rule::new("!has(self.accessModes) || self.accessModes.size() == 1 || !('ReadWriteOncePod' in self.accessModes)").message("storage.accessModes must name ReadWriteOncePod alone, or not at all"),
 )]
 pub struct Storage {
@@ -77,7 +77,7 @@ fn copied(field: &str, longest: u32, pattern: &str) -> Schema {
         "additionalProperties": value,
         "x-kubernetes-validations": [{
             "rule": "self.all(key, !key.startsWith('gastown.dev/'))",
-            "message": format!("storage.{field} must not have keys under gastown.dev/: those are the operator's"),
+            "message": format!("storage.{field} must not have keys under gastown.dev/: the operator reserves them"),
         }],
     })
 }
@@ -97,28 +97,29 @@ const CLAIM_IS_MADE: &str = "has(oldSelf.spec.storage) && has(oldSelf.spec.stora
 const ONCE_MADE: [Transition; 5] = [
     Transition {
         rule: "has(self.spec.storage) && has(self.spec.storage.size)",
-        message: "spec.storage cannot be removed, nor changed to existingClaimName, once its claim is made",
+        message: "spec.storage cannot be removed, or changed to existingClaimName, after the operator created its claim",
     },
     Transition {
         rule: "!has(self.spec.storage) || !has(self.spec.storage.size) || \
                quantity(string(self.spec.storage.size)).compareTo(quantity(string(oldSelf.spec.storage.size))) >= 0 || \
                (has(oldSelf.status.storage.capacity) && quantity(string(self.spec.storage.size)).compareTo(quantity(string(oldSelf.status.storage.capacity))) >= 0)",
-        message: "storage.size can only grow once its claim is made, or be lowered to the capacity of the volume (status.storage.capacity)",
+        message: "storage.size can only be increased, or lowered to the capacity of the volume (status.storage.capacity), \
+                  after the operator created its claim",
     },
     Transition {
         rule: "!has(self.spec.storage) || (has(self.spec.storage.storageClassName) == has(oldSelf.spec.storage.storageClassName) && \
                (!has(self.spec.storage.storageClassName) || self.spec.storage.storageClassName == oldSelf.spec.storage.storageClassName))",
-        message: "storage.storageClassName cannot be changed once its claim is made",
+        message: "storage.storageClassName cannot be changed after the operator created its claim",
     },
     Transition {
         rule: "!has(self.spec.storage) || (has(self.spec.storage.accessModes) ? self.spec.storage.accessModes : ['ReadWriteOnce']) == \
                (has(oldSelf.spec.storage.accessModes) ? oldSelf.spec.storage.accessModes : ['ReadWriteOnce'])",
-        message: "storage.accessModes cannot be changed once its claim is made",
+        message: "storage.accessModes cannot be changed after the operator created its claim",
     },
     Transition {
         rule: "!has(self.spec.storage) || (has(self.spec.storage.dataSource) == has(oldSelf.spec.storage.dataSource) && \
                (!has(self.spec.storage.dataSource) || self.spec.storage.dataSource == oldSelf.spec.storage.dataSource))",
-        message: "storage.dataSource cannot be changed once its claim is made",
+        message: "storage.dataSource cannot be changed after the operator created its claim",
     },
 ];
 

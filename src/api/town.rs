@@ -70,10 +70,10 @@ use super::tombstone::TombstonePolicy;
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("!has(self.storage) || has(self.template)").message("spec.storage needs spec.template: without a pod of the town's own nothing would mount the volume"),
-    validation = Rule::new("!has(self.ports) || has(self.template)").message("spec.ports needs spec.template: without a pod of the town's own nothing would answer"),
-    validation = Rule::new("!has(self.activityProbe) || has(self.template)").message("spec.activityProbe needs spec.template: without a pod of the town's own nothing would answer"),
-    validation = Rule::new("!has(self.activityProbe) || !has(self.template) || !has(self.template.spec.hostNetwork) || !self.template.spec.hostNetwork").message("spec.activityProbe and hostNetwork do not go together: the token would leave on an address that is the node's"),
+    validation = Rule::new("!has(self.storage) || has(self.template)").message("spec.storage needs spec.template: without a pod of its own the town cannot mount the volume"),
+    validation = Rule::new("!has(self.ports) || has(self.template)").message("spec.ports needs spec.template: without a pod of its own the town cannot serve a port"),
+    validation = Rule::new("!has(self.activityProbe) || has(self.template)").message("spec.activityProbe needs spec.template: without a pod of its own the town cannot answer a probe"),
+    validation = Rule::new("!has(self.activityProbe) || !has(self.template) || !has(self.template.spec.hostNetwork) || !self.template.spec.hostNetwork").message("spec.activityProbe cannot be used with hostNetwork: the operator would send the token to an address of the node"),
 )]
 pub struct TownSpec {
     /// unreadable is the error of a spec that could not be decoded completely. The failed parts are absent in this
@@ -169,7 +169,7 @@ pub struct Rig {
     /// not contain credentials; use credentialsSecretName.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2048), regex(pattern = r"^[^\s\x00-\x1f\x7f-\x9f]+$"))]
-    #[x_kube(validation = Rule::new("!self.matches('^[a-zA-Z][a-zA-Z0-9+.-]*://[^/@]*:[^/@]*@') && !self.matches('^[hH][tT][tT][pP][sS]?://[^/?#]*@')").message("spec.rigs[].gitUrl must not hold a password, nor a user or a token where it is http or https: name a Secret in credentialsSecretName"))]
+    #[x_kube(validation = Rule::new("!self.matches('^[a-zA-Z][a-zA-Z0-9+.-]*://[^/@]*:[^/@]*@') && !self.matches('^[hH][tT][tT][pP][sS]?://[^/?#]*@')").message("spec.rigs[].gitUrl must not hold a password, and an http or https URL must not hold a user or a token: name a Secret in credentialsSecretName"))]
     pub git_url: Option<String>,
     /// branch is the branch on which work starts. The agents of the rig find it in the variable `GASTOWN_RIG_BRANCH`.
     /// Defaults to `main`.

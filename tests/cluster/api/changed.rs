@@ -28,11 +28,17 @@ async fn what_is_set_for_good_can_be_neither_changed_nor_removed(story: Story) {
     let by_role = |spec: Value| patch::<Agent>(&story, "by-role", json!({"spec": spec}));
     let nameless = |spec: Value| patch::<Agent>(&story, "nameless", json!({"spec": spec}));
     let stays = "cannot be changed or removed";
-    let mode: Words = &["spec.mode cannot be changed", "make a new agent"];
+    let mode: Words = &["spec.mode cannot be changed", "create a new agent"];
     all_were_refused(vec![
-        (town(json!({"storage": null})).await, &["spec.storage cannot be removed", "once its claim is made"]),
+        (
+            town(json!({"storage": null})).await,
+            &["spec.storage cannot be removed", "after the operator created its claim"],
+        ),
         (town(json!({"template": null})).await, &["spec.storage needs spec.template"]),
-        (agent(json!({"townName": "other"})).await, &["spec.townName cannot be changed", "make a new agent"]),
+        (
+            agent(json!({"townName": "other"})).await,
+            &["spec.townName cannot be changed", "create a new agent"],
+        ),
         (agent(json!({"identity": "bob"})).await, &["spec.identity", stays]),
         (agent(json!({"identity": null})).await, &["spec.identity", stays]),
         // A28: the default of the identity is the name.
@@ -42,7 +48,7 @@ async fn what_is_set_for_good_can_be_neither_changed_nor_removed(story: Story) {
         (agent(json!({"rig": null})).await, &["spec.rig", stays]),
         (
             agent(json!({"storage": null})).await,
-            &["spec.storage cannot be removed", "once its claim is made"],
+            &["spec.storage cannot be removed", "after the operator created its claim"],
         ),
         (agent(json!({"mode": "Task"})).await, mode),
         (by_role(json!({"mode": "Session"})).await, mode),
@@ -64,8 +70,8 @@ async fn storage_can_grow_and_change_its_fate_and_nothing_else(story: Story) {
             claims_are_made(&story, name, name, "1500Mi").await;
         }
     }
-    let grows: Words = &["spec.storage", "storage.size can only grow"];
-    let form: Words = &["spec.storage cannot be removed, nor changed to existingClaimName"];
+    let grows: Words = &["spec.storage", "storage.size can only be increased"];
+    let form: Words = &["spec.storage cannot be removed, or changed to existingClaimName"];
     let class: Words = &["spec.storage", "storage.storageClassName cannot be changed"];
     let modes: Words = &["spec.storage", "storage.accessModes cannot be changed"];
     let source: Words = &["spec.storage", "storage.dataSource cannot be changed"];

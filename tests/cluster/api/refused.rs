@@ -374,7 +374,7 @@ async fn template_that_no_pod_can_be_made_of_is_refused(story: Story) {
 async fn bad_hooks_are_refused(story: Story) {
     let hook = |hook: Value| json!({"townName": "t", "role": "Crew", "hook": hook});
     let instructions = |text: &str| hook(json!({"bead": "b", "instructions": text}));
-    let long = &["spec.hook.instructions must be at most 65536 bytes", "where the agent can fetch it"];
+    let long = &["spec.hook.instructions must be at most 65536 bytes", "in a place that the agent can read"];
     let mut table: Refusals = vec![
         (hook(json!({})), &["spec.hook.bead", "Required value"]),
         (hook(json!({"bead": ""})), &["spec.hook.bead", "at least 1"]),
