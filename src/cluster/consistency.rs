@@ -75,7 +75,7 @@ impl Cluster {
             }
         };
         if tokio::time::timeout(PATIENCE, all_seen).await.is_err() {
-            tracing::warn!(%uid, ?pending, "the watches lag behind our own writes");
+            tracing::warn!(%uid, ?pending, "the watches lag behind the writes of the operator");
         }
     }
 }

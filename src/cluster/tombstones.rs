@@ -100,7 +100,7 @@ pub(super) async fn amend(
 
 /// Writes the receipts into a record.
 pub(super) async fn close(cluster: &Cluster, name: &str, status: &TombstoneStatus) -> Result<(), Error> {
-    let what = || format!("give receipts in {KIND} {name}");
+    let what = || format!("write receipts to {KIND} {name}");
     let Some(mut found) = get_global::<Tombstone>(cluster, name).await? else {
         // The record was deleted since the read. The operator writes the record again first.
         return Err(Error::Conflict { what: what() });
@@ -294,7 +294,7 @@ async fn remove(cluster: &Cluster, record: &TombstoneFacts) -> Result<bool, Erro
         let ObjectKey { namespace, name } = &record.of.key;
         let note = format!(
             "namespace {namespace} has more than {} Tombstones (--tombstones-per-namespace): the operator has removed \
-             the oldest, {}, which {lost}; create and delete fewer towns and agents, ask for a shorter \
+             the oldest, {}, which {lost}; create and delete fewer towns and agents, set a shorter \
              spec.tombstone.retention, or ask an administrator to raise the bound",
             cluster.limits.tombstones_per_namespace, record.key.name
         );
@@ -451,7 +451,7 @@ mod tests {
         assert_eq!(deleted(&asked), ["town-r1 {\"resourceVersion\":\"7\",\"uid\":\"r1\"}"]);
         let said = cluster.reports.notes();
         assert!(
-            said.len() == 1 && said[0].contains("town-r1, which forbade a new Town of the name gas"),
+            said.len() == 1 && said[0].contains("town-r1, which blocked a new Town of the name gas"),
             "{said:?}"
         );
     }

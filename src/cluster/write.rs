@@ -109,7 +109,7 @@ pub(super) async fn remove_finalizers<K: Known>(
     finalizers: &[(usize, &str)],
 ) -> Result<(), Error> {
     let names: Vec<_> = finalizers.iter().map(|(_, name)| *name).collect();
-    let what = || format!("take {} off {} {key}", names.join(", "), K::NAME);
+    let what = || format!("remove {} from {} {key}", names.join(", "), K::NAME);
     let mut operations = vec![json!({"op": "test", "path": "/metadata/uid", "value": uid.as_str()})];
     // The last finalizer is removed first, so that the positions of the others stay the same.
     for (position, name) in finalizers.iter().rev() {

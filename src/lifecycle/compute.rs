@@ -177,8 +177,8 @@ fn pod(
             result.actions.extend(delete);
             let restarts = status.restarts.clone().unwrap_or_default();
             let text = format!(
-                "{} starts of the town's pod failed in a row, the last because: {}; the next start is at {}, or when \
-                 the spec changes",
+                "{} starts of the town's pod failed in a row; the cause of the last failure: {}; the next start is at \
+                 {}, or when the spec changes",
                 restarts.count,
                 restarts.message,
                 stamp(until).0

@@ -289,7 +289,8 @@ fn drain(s: &TownSnapshot, remains: &Remains, destroy: &DestroyStatus, now: Time
     }
     let (Ok(agents), Ok(pods)) = (&remains.agents, &remains.pods) else { return None };
     let busy = activity::working(s, agents, pods, now);
-    let mut awaited: Vec<_> = busy.into_iter().map(|a| awaited_agent(a, "it works; drain")).collect();
+    let mut awaited: Vec<_> =
+        busy.into_iter().map(|a| awaited_agent(a, "it works; the drain waits for it")).collect();
     // As in the drain before sleep: the town's pod may report agents that have no pod of their own.
     if awaited.is_empty()
         && let Some(pod) = s.pod().filter(|_| activity::own_pod_works(s, now))
@@ -298,7 +299,7 @@ fn drain(s: &TownSnapshot, remains: &Remains, destroy: &DestroyStatus, now: Time
             kind: ChildKind::Pod.as_str().into(),
             name: pod.key.name.clone(),
             uid: pod.uid.to_string(),
-            message: "it reports an agent at work; drain".into(),
+            message: "it reports an agent at work; the drain waits for it".into(),
             ..BlockedBy::default()
         });
     }
@@ -337,7 +338,7 @@ fn agent_progress(
             TownView::Absent(_) | TownView::Unknown(_) => SignedDuration::ZERO,
         };
         let works = now < bound && activity::works(&s.agent, &asked, cadence, now);
-        let awaited = || vec![awaited_agent(&s.agent, "it works; drain")];
+        let awaited = || vec![awaited_agent(&s.agent, "it works; the drain waits for it")];
         works.then(|| Progress::waiting(DestroyStep::Drain, awaited(), Some(bound)))
     };
     let retain = s.agent.spec.storage.as_ref().is_some_and(Storage::is_retained);

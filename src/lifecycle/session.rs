@@ -186,7 +186,7 @@ fn failed(
         None => "the next start follows when the town is awake, or when the agent changes".to_owned(),
     };
     let text = format!(
-        "{} starts failed in a row (spec.retry.limit {}), the last because: {}; {next}",
+        "{} starts failed in a row (spec.retry.limit {}); the cause of the last failure: {}; {next}",
         restarts.count, s.agent.spec.retry.limit, restarts.message
     );
     c.set(condition::READY, false, reason::RETRY_LIMIT_EXCEEDED, text.clone());

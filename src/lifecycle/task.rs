@@ -458,8 +458,8 @@ fn not_yet(
     if limit.is_past(work.attempts) {
         if now < at || !town.awake {
             let text = format!(
-                "{} attempts at bead {} failed in a row (spec.retry.limit {}), the last because: {}; the next attempt is \
-                 at {}",
+                "{} attempts at bead {} failed in a row (spec.retry.limit {}); the cause of the last failure: {}; the \
+                 next attempt is at {}",
                 work.attempts,
                 work.bead,
                 retry.limit,

@@ -274,7 +274,7 @@ impl Keeper {
         }
         match self.answered(self.has_objects()).await {
             Ok(false) => {
-                tracing::info!(lease = self.lease(), "first installation");
+                tracing::info!(lease = self.lease(), "the installation is new");
                 self.candidate.installs(sent);
             }
             Ok(true) => tracing::info!(
