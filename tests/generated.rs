@@ -45,12 +45,12 @@ fn is_current(directory: &str) {
 }
 
 #[test]
-fn t22_crds_are_what_the_types_say() {
+fn crds_are_what_the_types_say() {
     is_current("crds");
 }
 
 #[test]
-fn t22_the_charts_crds_are_the_same() {
+fn the_charts_crds_are_the_same() {
     is_current("deploy/helm/town-operator/files/crds");
 }
 

@@ -46,7 +46,7 @@ fn town_of_revision_1() -> Town {
 }
 
 #[test]
-fn k37_a_town_from_before_a_field_existed_has_its_default() {
+fn a_town_from_before_a_field_existed_has_its_default() {
     let old = town_of_revision_1();
     let (spec, status) = (old.spec, old.status.unwrap());
     assert_eq!((spec.alarm.active.to_string(), spec.alarm.idle.to_string()), ("5s".into(), "60s".into()));
@@ -63,7 +63,7 @@ fn k37_a_town_from_before_a_field_existed_has_its_default() {
 }
 
 #[test]
-fn k37_an_agent_from_before_a_field_existed_has_its_default() {
+fn an_agent_from_before_a_field_existed_has_its_default() {
     let spec = json!({
         "townName": "old", "role": "Polecat", "rig": "core", "identity": "ada", "mode": "Task",
         "hook": {"bead": "b", "title": "t", "instructions": "i"}, "storage": {"size": "1Gi"},
@@ -101,7 +101,7 @@ fn an_object_of_which_little_is_said_has_the_defaults_of_the_schema() {
 }
 
 #[test]
-fn k37_fields_of_a_newer_version_are_passed_over() {
+fn fields_of_a_newer_version_are_passed_over() {
     let town =
         town(json!({"weather": "fine", "rigs": [{"name": "core", "color": "red"}]}), json!({"mood": 1}));
     assert_eq!(town.spec.rigs[0].name, "core");

@@ -376,7 +376,7 @@ mod tests {
 
     // I-missed-delete.
     #[test]
-    fn k7_what_went_while_the_watch_was_down_goes_with_the_relist() {
+    fn what_went_while_the_watch_was_down_goes_with_the_relist() {
         let index = Index::default();
         index.apply(pod("gone", "t"), None);
         index.relist();

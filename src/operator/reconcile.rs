@@ -148,7 +148,7 @@ mod tests {
     use crate::resources::Install;
 
     #[tokio::test]
-    async fn b1_of_what_is_not_there_nothing_is_asked_and_nothing_written() {
+    async fn of_what_is_not_there_nothing_is_asked_and_nothing_written() {
         let server = service_fn(async |request: Request<Body>| -> Result<Response<Body>, std::io::Error> {
             panic!("{} {}", request.method(), request.uri())
         });

@@ -15,7 +15,7 @@ pub fn add(stories: &mut Stories) {
     stories.with_the_operator(an_agent_of_a_dying_town_is_bound_to_its_successor);
     stories.with_the_operator(an_agent_of_a_town_that_is_merely_gone_is_stopped_and_kept);
     stories.with_the_operator(an_agent_without_a_template_says_so);
-    stories.with_the_operator(b10_a_pods_name_that_is_taken_is_reported_and_left);
+    stories.with_the_operator(a_pods_name_that_is_taken_is_reported_and_left);
     stories.with_the_operator(a_claims_name_that_is_taken_is_reported_and_left);
     stories.with_the_operator(what_another_installation_owns_is_left_alone);
     stories.with_the_operator(a_template_cannot_claim_to_be_somebody_else);
@@ -114,7 +114,7 @@ async fn an_agent_without_a_template_says_so(story: Story) {
     story.agent("cat").until("works", |agent| agent.phase() == "Working").await;
 }
 
-async fn b10_a_pods_name_that_is_taken_is_reported_and_left(story: Story) {
+async fn a_pods_name_that_is_taken_is_reported_and_left(story: Story) {
     story.create_town("taken", workshop_with(json!({"suspend": true}))).await;
     let town = story.town("taken").until("sleeps", |town| town.phase() == "Asleep").await;
     let mut foreign = template();

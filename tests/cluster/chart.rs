@@ -24,7 +24,7 @@ const POLICIES: usize = 10;
 pub fn add(stories: &mut Stories) {
     stories.with_the_operator(all_of_it_is_taken);
     stories.with_the_operator(its_policies_are_those_that_all_stories_run_under);
-    stories.with_the_operator(a8_whatever_the_operator_may_create_is_in_the_table_of_what_it_destroys);
+    stories.with_the_operator(whatever_the_operator_may_create_is_in_the_table_of_what_it_destroys);
     stories.plain(policies_can_be_left_out);
     stories.plain(pod_of_the_operator_names_no_user_and_asks_for_its_token);
     stories.plain(chart_demands_a_name_when_it_makes_no_service_account);
@@ -109,7 +109,7 @@ async fn its_policies_are_those_that_all_stories_run_under(story: Story) {
 }
 
 // The stories run with these rights. The API server would refuse the create of any other kind.
-async fn a8_whatever_the_operator_may_create_is_in_the_table_of_what_it_destroys(story: Story) {
+async fn whatever_the_operator_may_create_is_in_the_table_of_what_it_destroys(story: Story) {
     let role = story.cluster.kubectl(&["get", "clusterrole", NAME, "-o", "json"]);
     let role: Value = serde_json::from_str(&role).unwrap();
     let words = |list: &Value| -> Vec<String> {

@@ -18,16 +18,16 @@ use crate::words::{Told, polecat, workshop, workshop_with};
 pub fn add(stories: &mut Stories) {
     stories.alone(a_volume_grows_where_its_class_allows_it_and_the_refusal_is_shown_where_not);
     stories.alone(no_more_towns_start_at_once_than_may);
-    stories.with_the_operator(t21_ports_are_offered_by_a_service_that_follows_them);
+    stories.with_the_operator(ports_are_offered_by_a_service_that_follows_them);
     stories.with_the_operator(service_offers_each_port_as_the_spec_says);
     stories.with_the_operator(claim_follows_the_labels_and_annotations_of_the_spec);
     stories.with_the_operator(a_service_goes_with_its_town);
     stories.with_the_operator(a_service_of_somebody_else_is_left_alone);
     stories.with_the_operator(the_token_is_made_once_and_goes_with_its_town);
-    stories.with_the_operator(a14_an_agent_has_a_token_of_its_own_that_goes_with_it);
-    stories.with_the_operator(t21_a_secret_that_is_missing_is_named_and_waited_for);
-    stories.with_the_operator(t21_the_credentials_of_a_rig_are_waited_for);
-    stories.with_the_operator(t21_a_retained_volume_stays_and_is_nobodys);
+    stories.with_the_operator(an_agent_has_a_token_of_its_own_that_goes_with_it);
+    stories.with_the_operator(a_secret_that_is_missing_is_named_and_waited_for);
+    stories.with_the_operator(the_credentials_of_a_rig_are_waited_for);
+    stories.with_the_operator(a_retained_volume_stays_and_is_nobodys);
 }
 
 /// A town with an activity probe and without a server that answers.
@@ -40,7 +40,7 @@ fn ports(service: &Service) -> Vec<(String, i32)> {
     ports.map(|port| (port.name.clone().unwrap_or_default(), port.port)).collect()
 }
 
-async fn t21_ports_are_offered_by_a_service_that_follows_them(story: Story) {
+async fn ports_are_offered_by_a_service_that_follows_them(story: Story) {
     story.create_town("hall", workshop_with(json!({"ports": [{"name": "web", "port": 8080}]}))).await;
     let town = story.town("hall").until("is idle", |town| town.phase() == "Idle").await;
     let service = story.seen::<Service>(&town.child()).get().await;
@@ -169,7 +169,7 @@ async fn the_token_is_made_once_and_goes_with_its_town(story: Story) {
     assert_eq!(story.children(&town.id()).await, [""; 0]);
 }
 
-async fn a14_an_agent_has_a_token_of_its_own_that_goes_with_it(story: Story) {
+async fn an_agent_has_a_token_of_its_own_that_goes_with_it(story: Story) {
     story.create_town("hall", asked()).await;
     let town = story.town("hall").until("has its pod", |town| town.pod_uid().is_some()).await;
     story.create_agent("mayor", "hall", json!({"role": "Mayor", "activityProbe": {"port": 8080}})).await;
@@ -182,7 +182,7 @@ async fn a14_an_agent_has_a_token_of_its_own_that_goes_with_it(story: Story) {
     story.seen::<Secret>(&town.child()).get().await;
 }
 
-async fn t21_a_secret_that_is_missing_is_named_and_waited_for(story: Story) {
+async fn a_secret_that_is_missing_is_named_and_waited_for(story: Story) {
     let probe = json!({"port": 8080, "tokenSecretName": "theirs"});
     let town = story.create_town("hall", workshop_with(json!({"activityProbe": probe}))).await;
     let named = |town: &Town| town.reason("Degraded") == "SecretNotFound";
@@ -214,7 +214,7 @@ async fn t21_a_secret_that_is_missing_is_named_and_waited_for(story: Story) {
     assert_eq!(left.uid(), theirs.uid(), "what the user named is never touched");
 }
 
-async fn t21_the_credentials_of_a_rig_are_waited_for(story: Story) {
+async fn the_credentials_of_a_rig_are_waited_for(story: Story) {
     let rigs = json!([{"name": "core", "credentialsSecretName": "deploy-key"}]);
     story.create_town("shop", workshop_with(json!({"rigs": rigs}))).await;
     story.create_agent("cat", "shop", polecat("b-1")).await;
@@ -229,7 +229,7 @@ async fn t21_the_credentials_of_a_rig_are_waited_for(story: Story) {
     story.agent("cat").until("works", |agent| agent.phase() == "Working" && !agent.is("Degraded")).await;
 }
 
-async fn t21_a_retained_volume_stays_and_is_nobodys(story: Story) {
+async fn a_retained_volume_stays_and_is_nobodys(story: Story) {
     let storage = json!({"size": "1Gi", "retainPolicy": "Retain"});
     story.create_town("gas", workshop_with(json!({"storage": storage}))).await;
     let mut spec = polecat("b-1");

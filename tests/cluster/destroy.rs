@@ -20,29 +20,29 @@ use crate::words::{Told, done, polecat, seconds, workshop, workshop_with};
 pub const FOREIGN: &str = "example.com/hold";
 
 pub fn add(stories: &mut Stories) {
-    stories.with_the_operator(a1_t1_nothing_of_a_deleted_town_is_left);
-    stories.with_the_operator(t1_a_sleeping_town_goes_the_same_way);
-    stories.with_the_operator(a6_t1_a_town_that_is_starting_goes_the_same_way);
-    stories.with_the_operator(a2_a10_t2_a_pod_that_does_not_go_is_named_and_waited_for);
-    stories.with_the_operator(k12_foreign_finalizers_are_named_and_never_touched);
-    stories.with_the_operator(b3_t5_a_delete_right_behind_a_create_leaves_nothing);
-    stories.with_the_operator(b8_t6_a_successor_of_the_same_name_adopts_nothing);
-    stories.with_the_operator(k1_a_successor_can_come_only_when_all_is_gone);
-    stories.with_the_operator(t7_a_live_town_with_a_tombstone_runs_nothing);
-    stories.with_the_operator(t7_a_tombstone_stops_what_runs_and_keeps_the_data);
-    stories.with_the_operator(t26_an_agent_deleted_alone_may_finish_first);
-    stories.with_the_operator(t26_a_town_lets_its_agents_finish_before_it_goes);
-    stories.with_the_operator(t26_the_drain_of_a_deletion_ends_at_its_bound);
-    stories.with_the_operator(k17_a_claim_that_is_deleted_by_hand_comes_back_after_a_sleep);
-    stories.with_the_operator(k25_strays_with_the_towns_mark_go_and_those_of_others_stay);
-    stories.with_the_operator(k26_an_agent_whose_mark_was_taken_off_goes_all_the_same);
-    stories.with_the_operator(k32_many_towns_come_and_go_at_once);
+    stories.with_the_operator(nothing_of_a_deleted_town_is_left);
+    stories.with_the_operator(a_sleeping_town_goes_the_same_way);
+    stories.with_the_operator(a_town_that_is_starting_goes_the_same_way);
+    stories.with_the_operator(a_pod_that_does_not_go_is_named_and_waited_for);
+    stories.with_the_operator(foreign_finalizers_are_named_and_never_touched);
+    stories.with_the_operator(a_delete_right_behind_a_create_leaves_nothing);
+    stories.with_the_operator(a_successor_of_the_same_name_adopts_nothing);
+    stories.with_the_operator(a_successor_can_come_only_when_all_is_gone);
+    stories.with_the_operator(a_live_town_with_a_tombstone_runs_nothing);
+    stories.with_the_operator(a_tombstone_stops_what_runs_and_keeps_the_data);
+    stories.with_the_operator(an_agent_deleted_alone_may_finish_first);
+    stories.with_the_operator(a_town_lets_its_agents_finish_before_it_goes);
+    stories.with_the_operator(the_drain_of_a_deletion_ends_at_its_bound);
+    stories.with_the_operator(a_claim_that_is_deleted_by_hand_comes_back_after_a_sleep);
+    stories.with_the_operator(strays_with_the_towns_mark_go_and_those_of_others_stay);
+    stories.with_the_operator(an_agent_whose_mark_was_taken_off_goes_all_the_same);
+    stories.with_the_operator(many_towns_come_and_go_at_once);
     stories.with_the_operator(claims_that_kubernetes_made_for_a_pod_are_recorded_and_waited_for);
     stories.with_the_operator(restored_children_are_named_and_an_ended_pod_is_released);
-    stories.with_the_operator(k34_a_spec_that_changes_during_destruction_changes_nothing);
+    stories.with_the_operator(a_spec_that_changes_during_destruction_changes_nothing);
 }
 
-async fn a1_t1_nothing_of_a_deleted_town_is_left(story: Story) {
+async fn nothing_of_a_deleted_town_is_left(story: Story) {
     let town = busy_town(&story, "gas", &["ann", "bob", "eve"]).await;
     assert_eq!(story.children(&town.id()).await.len(), 3 + 4 + 4, "agents, pods and claims");
     story.kubectl(&["delete", "town", "gas", "--timeout=45s"]);
@@ -58,7 +58,7 @@ async fn a1_t1_nothing_of_a_deleted_town_is_left(story: Story) {
     assert!(events.contains("proven gone"), "an event says what is proven gone: {events}");
 }
 
-async fn t1_a_sleeping_town_goes_the_same_way(story: Story) {
+async fn a_sleeping_town_goes_the_same_way(story: Story) {
     let town = busy_town(&story, "gas", &["ann"]).await;
     story.town("gas").merge(json!({"spec": {"suspend": true}})).await;
     story.town("gas").until("sleeps", |town| town.phase() == "Asleep").await;
@@ -67,7 +67,7 @@ async fn t1_a_sleeping_town_goes_the_same_way(story: Story) {
     no_volume_is_left(&story).await;
 }
 
-async fn a6_t1_a_town_that_is_starting_goes_the_same_way(story: Story) {
+async fn a_town_that_is_starting_goes_the_same_way(story: Story) {
     story.players.run_new_pods(false).await;
     story.create_town("gas", workshop_with(json!({"storage": {"size": "1Gi"}}))).await;
     story.create_agent("ann", "gas", polecat("b-1")).await;
@@ -78,7 +78,7 @@ async fn a6_t1_a_town_that_is_starting_goes_the_same_way(story: Story) {
     no_volume_is_left(&story).await;
 }
 
-async fn a2_a10_t2_a_pod_that_does_not_go_is_named_and_waited_for(story: Story) {
+async fn a_pod_that_does_not_go_is_named_and_waited_for(story: Story) {
     let town = busy_town(&story, "gas", &["ann"]).await;
     let pod = story.pod(&town.child()).get().await;
     story.players.hold(&town.child()).await;
@@ -122,7 +122,7 @@ async fn a2_a10_t2_a_pod_that_does_not_go_is_named_and_waited_for(story: Story) 
     is_gone_whole(&story, &town).await;
 }
 
-async fn k12_foreign_finalizers_are_named_and_never_touched(story: Story) {
+async fn foreign_finalizers_are_named_and_never_touched(story: Story) {
     let town = busy_town(&story, "gas", &["ann"]).await;
     let ann = story.agent("ann").get().await;
     let held = json!({"metadata": {"finalizers": [FOREIGN]}});
@@ -165,7 +165,7 @@ async fn k12_foreign_finalizers_are_named_and_never_touched(story: Story) {
     story.town("gas").gone().await;
 }
 
-async fn b3_t5_a_delete_right_behind_a_create_leaves_nothing(story: Story) {
+async fn a_delete_right_behind_a_create_leaves_nothing(story: Story) {
     // The delete occurs at different moments between the create and the first pod.
     let mut towns = Vec::new();
     for delay in [0, 5, 10, 20, 40, 60, 80, 120, 160, 240] {
@@ -204,7 +204,7 @@ async fn b3_t5_a_delete_right_behind_a_create_leaves_nothing(story: Story) {
 }
 
 // I-recreated.
-async fn b8_t6_a_successor_of_the_same_name_adopts_nothing(story: Story) {
+async fn a_successor_of_the_same_name_adopts_nothing(story: Story) {
     let old = busy_town(&story, "gas", &["ann"]).await;
     let old_pod = story.pod(&old.child()).get().await;
     story.town("gas").delete().await;
@@ -234,7 +234,7 @@ async fn b8_t6_a_successor_of_the_same_name_adopts_nothing(story: Story) {
 }
 
 // I-recreated.
-async fn k1_a_successor_can_come_only_when_all_is_gone(story: Story) {
+async fn a_successor_can_come_only_when_all_is_gone(story: Story) {
     let old = busy_town(&story, "gas", &[]).await;
     story.players.hold(&old.child()).await;
     story.town("gas").delete().await;
@@ -250,7 +250,7 @@ async fn k1_a_successor_can_come_only_when_all_is_gone(story: Story) {
     assert_ne!(new.uid(), old.uid());
 }
 
-async fn t7_a_live_town_with_a_tombstone_runs_nothing(story: Story) {
+async fn a_live_town_with_a_tombstone_runs_nothing(story: Story) {
     let buried: Town = story
         .create_object(json!({
             "apiVersion": "gastown.dev/v1alpha1", "kind": "Town",
@@ -282,7 +282,7 @@ async fn t7_a_live_town_with_a_tombstone_runs_nothing(story: Story) {
     story.agent("cat").until("works", |agent| agent.phase() == "Working").await;
 }
 
-async fn t7_a_tombstone_stops_what_runs_and_keeps_the_data(story: Story) {
+async fn a_tombstone_stops_what_runs_and_keeps_the_data(story: Story) {
     let town = busy_town(&story, "gas", &["ann"]).await;
     let claims =
         |children: Vec<String>| children.into_iter().filter(|child| child.starts_with("Pers")).collect();
@@ -302,7 +302,7 @@ async fn t7_a_tombstone_stops_what_runs_and_keeps_the_data(story: Story) {
     is_gone_whole(&story, &town).await;
 }
 
-async fn t26_an_agent_deleted_alone_may_finish_first(story: Story) {
+async fn an_agent_deleted_alone_may_finish_first(story: Story) {
     story.create_town("kind", workshop_with(json!({"drain": {"timeout": "1h"}}))).await;
     story.create_agent("cat", "kind", polecat("b-1")).await;
     let cat = story.agent("cat").until("works", |agent| agent.phase() == "Working").await;
@@ -320,7 +320,7 @@ async fn t26_an_agent_deleted_alone_may_finish_first(story: Story) {
     assert_eq!(story.children(&cat.id()).await, [""; 0]);
 }
 
-async fn t26_a_town_lets_its_agents_finish_before_it_goes(story: Story) {
+async fn a_town_lets_its_agents_finish_before_it_goes(story: Story) {
     story.create_town("kind", workshop_with(json!({"drain": {"timeout": "1h"}}))).await;
     story.create_agent("cat", "kind", polecat("b-1")).await;
     let cat = story.agent("cat").until("works", |agent| agent.phase() == "Working").await;
@@ -337,7 +337,7 @@ async fn t26_a_town_lets_its_agents_finish_before_it_goes(story: Story) {
     is_gone_whole(&story, &town).await;
 }
 
-async fn t26_the_drain_of_a_deletion_ends_at_its_bound(story: Story) {
+async fn the_drain_of_a_deletion_ends_at_its_bound(story: Story) {
     story.create_town("firm", workshop_with(json!({"drain": {"timeout": "3s"}}))).await;
     story.create_agent("cat", "firm", polecat("b-1")).await;
     let cat = story.agent("cat").until("works", |agent| agent.phase() == "Working").await;
@@ -351,7 +351,7 @@ async fn t26_the_drain_of_a_deletion_ends_at_its_bound(story: Story) {
     is_gone_whole(&story, &town).await;
 }
 
-async fn k34_a_spec_that_changes_during_destruction_changes_nothing(story: Story) {
+async fn a_spec_that_changes_during_destruction_changes_nothing(story: Story) {
     let town = busy_town(&story, "gas", &["ann"]).await;
     let ann = story.agent("ann").get().await;
     story.players.hold(&ann.child()).await;
@@ -366,7 +366,7 @@ async fn k34_a_spec_that_changes_during_destruction_changes_nothing(story: Story
     assert!(done(&ann).is_empty());
 }
 
-async fn k17_a_claim_that_is_deleted_by_hand_comes_back_after_a_sleep(story: Story) {
+async fn a_claim_that_is_deleted_by_hand_comes_back_after_a_sleep(story: Story) {
     let town = busy_town(&story, "gas", &[]).await;
     let claim = story.seen::<PersistentVolumeClaim>(&town.child());
     let old = claim.get().await;
@@ -389,7 +389,7 @@ async fn k17_a_claim_that_is_deleted_by_hand_comes_back_after_a_sleep(story: Sto
     is_gone_whole(&story, &town).await;
 }
 
-async fn k25_strays_with_the_towns_mark_go_and_those_of_others_stay(story: Story) {
+async fn strays_with_the_towns_mark_go_and_those_of_others_stay(story: Story) {
     let town = busy_town(&story, "gas", &[]).await;
     let stray = async |name: &str, install: &str, uid: &str| -> Pod {
         let mut pod = crate::common::story::template();
@@ -415,7 +415,7 @@ async fn k25_strays_with_the_towns_mark_go_and_those_of_others_stay(story: Story
     }
 }
 
-async fn k26_an_agent_whose_mark_was_taken_off_goes_all_the_same(story: Story) {
+async fn an_agent_whose_mark_was_taken_off_goes_all_the_same(story: Story) {
     let town = busy_town(&story, "gas", &["ann"]).await;
     let ann = story.agent("ann").get().await;
     let bare = json!({"metadata": {"labels": {names::TOWN_UID: null}}});
@@ -429,7 +429,7 @@ async fn k26_an_agent_whose_mark_was_taken_off_goes_all_the_same(story: Story) {
     }
 }
 
-async fn k32_many_towns_come_and_go_at_once(story: Story) {
+async fn many_towns_come_and_go_at_once(story: Story) {
     let names: Vec<String> = (0..40).map(|n| format!("town-{n}")).collect();
     let towns = names.iter().map(|name| story.create_town(name, workshop()));
     let towns: Vec<Town> = futures::future::join_all(towns).await;

@@ -19,17 +19,17 @@ use crate::stage::Stories;
 use crate::words::{Told, idle, polecat, workshop, workshop_with};
 
 pub fn add(stories: &mut Stories) {
-    stories.alone_on(quick(), k3_k11_every_door_used_while_the_operator_was_down_leads_to_the_end);
-    stories.alone(k11_towns_go_with_their_definitions);
+    stories.alone_on(quick(), every_door_used_while_the_operator_was_down_leads_to_the_end);
+    stories.alone(towns_go_with_their_definitions);
     stories.alone(without_the_policies_a_finalizer_stripped_by_hand_leaves_nothing_that_runs);
-    stories.with_the_operator(k9_background_deletion_takes_a_town_whole);
-    stories.with_the_operator(k9_foreground_deletion_takes_a_town_whole);
-    stories.with_the_operator(k9_orphaning_deletion_takes_a_town_whole);
-    stories.with_the_operator(a7_t20_removing_a_rig_destroys_its_agents_and_their_volumes);
-    stories.with_the_operator(t20_a_rig_is_removed_from_a_sleeping_town);
+    stories.with_the_operator(background_deletion_takes_a_town_whole);
+    stories.with_the_operator(foreground_deletion_takes_a_town_whole);
+    stories.with_the_operator(orphaning_deletion_takes_a_town_whole);
+    stories.with_the_operator(removing_a_rig_destroys_its_agents_and_their_volumes);
+    stories.with_the_operator(a_rig_is_removed_from_a_sleeping_town);
     stories.with_the_operator(an_agent_deleted_alone_goes_with_all_that_it_has);
-    stories.with_the_operator(t9_a_namespace_goes_with_its_towns);
-    stories.with_the_operator(k10_a_namespace_goes_in_whatever_state_its_towns_are);
+    stories.with_the_operator(a_namespace_goes_with_its_towns);
+    stories.with_the_operator(a_namespace_goes_in_whatever_state_its_towns_are);
 }
 
 /// Deletes a town as this client.
@@ -39,17 +39,17 @@ async fn delete(story: &Story, who: &Client, town: &str, propagation: Propagatio
     towns.delete(town, &how).await.unwrap_or_else(|error| panic!("{town}: {error}"));
 }
 
-async fn k9_background_deletion_takes_a_town_whole(story: Story) {
+async fn background_deletion_takes_a_town_whole(story: Story) {
     takes_a_town_whole(story, PropagationPolicy::Background).await;
 }
 
 // I-block-owner-deletion.
-async fn k9_foreground_deletion_takes_a_town_whole(story: Story) {
+async fn foreground_deletion_takes_a_town_whole(story: Story) {
     takes_a_town_whole(story, PropagationPolicy::Foreground).await;
 }
 
 // I-orphan.
-async fn k9_orphaning_deletion_takes_a_town_whole(story: Story) {
+async fn orphaning_deletion_takes_a_town_whole(story: Story) {
     takes_a_town_whole(story, PropagationPolicy::Orphan).await;
 }
 
@@ -64,7 +64,7 @@ async fn takes_a_town_whole(story: Story, propagation: PropagationPolicy) {
     assert_eq!(story.api::<Pod>().list(&ListParams::default()).await.unwrap().items.len(), 0);
 }
 
-async fn a7_t20_removing_a_rig_destroys_its_agents_and_their_volumes(story: Story) {
+async fn removing_a_rig_destroys_its_agents_and_their_volumes(story: Story) {
     let rigs = json!({"rigs": [{"name": "core"}, {"name": "docs"}]});
     story.create_town("shop", workshop_with(rigs)).await;
     for (cat, rig) in [("stays", "core"), ("goes", "docs"), ("rests", "docs")] {
@@ -89,7 +89,7 @@ async fn a7_t20_removing_a_rig_destroys_its_agents_and_their_volumes(story: Stor
     assert_eq!(story.agent("stays").get().await.phase(), "Working");
 }
 
-async fn t20_a_rig_is_removed_from_a_sleeping_town(story: Story) {
+async fn a_rig_is_removed_from_a_sleeping_town(story: Story) {
     let town = busy_town(&story, "gas", &["ann"]).await;
     let ann = story.agent("ann").get().await;
     story.town("gas").merge(json!({"spec": {"suspend": true}})).await;
@@ -121,7 +121,7 @@ async fn an_agent_deleted_alone_goes_with_all_that_it_has(story: Story) {
     assert_eq!(story.agent("bob").get().await.phase(), "Working");
 }
 
-async fn t9_a_namespace_goes_with_its_towns(story: Story) {
+async fn a_namespace_goes_with_its_towns(story: Story) {
     let town = busy_town(&story, "gas", &["ann", "bob"]).await;
     delete_namespace(&story).await;
     assert_eq!(story.children(&town.id()).await, [""; 0]);
@@ -130,7 +130,7 @@ async fn t9_a_namespace_goes_with_its_towns(story: Story) {
 }
 
 // I-namespace.
-async fn k10_a_namespace_goes_in_whatever_state_its_towns_are(story: Story) {
+async fn a_namespace_goes_in_whatever_state_its_towns_are(story: Story) {
     busy_town(&story, "works", &["ann"]).await;
     story.create_town("sleeps", workshop_with(json!({"suspend": true, "storage": {"size": "1Gi"}}))).await;
     story.town("sleeps").until("sleeps", |town| town.phase() == "Asleep").await;
@@ -154,7 +154,7 @@ async fn k10_a_namespace_goes_in_whatever_state_its_towns_are(story: Story) {
 }
 
 // I-restart.
-async fn k3_k11_every_door_used_while_the_operator_was_down_leads_to_the_end(story: Story) {
+async fn every_door_used_while_the_operator_was_down_leads_to_the_end(story: Story) {
     let operator = story.cluster.operator(&[OPERATOR]).await;
     let anybody = People::of(&story).await.anybody;
     let ways = [
@@ -204,7 +204,7 @@ async fn k3_k11_every_door_used_while_the_operator_was_down_leads_to_the_end(sto
     no_volume_is_left(&story).await;
 }
 
-async fn k11_towns_go_with_their_definitions(story: Story) {
+async fn towns_go_with_their_definitions(story: Story) {
     let operator = story.cluster.operator(&[]).await;
     busy_town(&story, "works", &["ann"]).await;
     story.create_town("sleeps", workshop_with(json!({"suspend": true, "storage": {"size": "1Gi"}}))).await;

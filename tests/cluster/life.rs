@@ -18,8 +18,8 @@ pub fn add(stories: &mut Stories) {
     stories.with_the_operator(a_session_agent_lives_with_its_town_and_gets_its_hook);
     stories.with_the_operator(another_bead_replaces_a_running_polecats_pod);
     stories.with_the_operator(a_changed_template_is_used_from_the_next_start_on);
-    stories.with_the_operator(t21_a_claim_is_what_storage_asks_for);
-    stories.with_the_operator(t21_mode_wins_over_role);
+    stories.with_the_operator(a_claim_is_what_storage_asks_for);
+    stories.with_the_operator(mode_wins_over_role);
     stories.with_the_operator(kubectl_tells_the_story);
     stories.with_the_operator(two_towns_in_one_namespace_do_not_meet);
     stories.with_the_operator(long_names_are_cut_and_stay_apart);
@@ -219,7 +219,7 @@ async fn a_changed_template_is_used_from_the_next_start_on(story: Story) {
     }
 }
 
-async fn t21_a_claim_is_what_storage_asks_for(story: Story) {
+async fn a_claim_is_what_storage_asks_for(story: Story) {
     let special = json!({"size": "3Gi", "storageClassName": "standard", "accessModes": ["ReadWriteMany"]});
     story.create_town("shop", workshop_with(json!({"storage": {"size": "2Gi"}}))).await;
     let mut spec = polecat("b-1");
@@ -244,7 +244,7 @@ async fn t21_a_claim_is_what_storage_asks_for(story: Story) {
     }
 }
 
-async fn t21_mode_wins_over_role(story: Story) {
+async fn mode_wins_over_role(story: Story) {
     story.create_town("shop", workshop()).await;
     story
         .create_agent("crew", "shop", json!({"role": "Crew", "mode": "Task", "hook": {"bead": "b-1"}}))

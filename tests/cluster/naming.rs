@@ -14,13 +14,13 @@ use crate::words::{Told, done, idle, polecat, works, workshop, workshop_with};
 
 pub fn add(stories: &mut Stories) {
     stories.with_the_operator(many_agents_of_one_town_come_and_go_at_once);
-    stories.with_the_operator(k36_the_longest_names_are_carried_whole);
-    stories.with_the_operator(k36_names_that_no_service_could_have_get_one);
-    stories.with_the_operator(k36_what_is_to_be_done_arrives_whole);
+    stories.with_the_operator(the_longest_names_are_carried_whole);
+    stories.with_the_operator(names_that_no_service_could_have_get_one);
+    stories.with_the_operator(what_is_to_be_done_arrives_whole);
     stories.with_the_operator(a_town_may_have_two_hundred_rigs);
 }
 
-async fn k36_the_longest_names_are_carried_whole(story: Story) {
+async fn the_longest_names_are_carried_whole(story: Story) {
     let ports = json!({"storage": {"size": "1Gi"}, "ports": [{"name": "web", "port": 80}]});
     let mut children = BTreeSet::new();
     for length in [63, 253] {
@@ -51,7 +51,7 @@ async fn k36_the_longest_names_are_carried_whole(story: Story) {
     assert_eq!(children.len(), 8);
 }
 
-async fn k36_names_that_no_service_could_have_get_one(story: Story) {
+async fn names_that_no_service_could_have_get_one(story: Story) {
     // On older servers the name of a Service begins with a letter. The name of a town can begin with a digit.
     for name in ["9lives", "0", "1.2.3"] {
         story.create_town(name, workshop_with(json!({"ports": [{"name": "web", "port": 80}]}))).await;
@@ -62,7 +62,7 @@ async fn k36_names_that_no_service_could_have_get_one(story: Story) {
     }
 }
 
-async fn k36_what_is_to_be_done_arrives_whole(story: Story) {
+async fn what_is_to_be_done_arrives_whole(story: Story) {
     story.create_town("shop", workshop()).await;
     // 64 KiB in bytes, half of it in letters of several bytes; a title in many scripts.
     let instructions = format!("\"quoted\" \\ \t\n{}", "é".repeat(20_000));

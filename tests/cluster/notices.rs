@@ -13,7 +13,7 @@ use crate::words::{asleep, idle, workshop, workshop_with};
 pub fn add(stories: &mut Stories) {
     stories.with_the_operator(a_sleep_that_is_near_is_announced_once);
     stories.with_the_operator(an_expiry_that_is_near_is_announced_once);
-    stories.with_the_operator(d4_a_transition_is_told_once);
+    stories.with_the_operator(a_transition_is_told_once);
 }
 
 /// Waits for the event. No second event may follow.
@@ -59,7 +59,7 @@ async fn an_expiry_that_is_near_is_announced_once(story: Story) {
     assert_eq!(story.told("far", "ExpiresSoon").await, [""; 0]);
 }
 
-async fn d4_a_transition_is_told_once(story: Story) {
+async fn a_transition_is_told_once(story: Story) {
     story.create_town("gas", workshop()).await;
     story.town("gas").until("is idle", idle).await;
     story.town("gas").merge(json!({"spec": {"suspend": true}})).await;

@@ -19,12 +19,12 @@ use crate::words::{Told, idle, workshop};
 const ADMINISTRATORS: &str = "administrators (users with the verb administer on towns.gastown.dev) may";
 
 pub fn add(stories: &mut Stories) {
-    stories.with_the_operator(b5_k29_what_marks_an_object_as_destroyed_stays);
-    stories.with_the_operator(b9_a_mark_that_came_with_a_copy_is_anybodys_to_remove);
+    stories.with_the_operator(what_marks_an_object_as_destroyed_stays);
+    stories.with_the_operator(a_mark_that_came_with_a_copy_is_anybodys_to_remove);
     stories.with_the_operator(the_finalizer_is_taken_off_by_the_operator_and_administrators);
     stories.with_the_operator(only_administrators_abandon);
-    stories.with_the_operator(t21_a_protected_town_is_deleted_by_nobody_but_its_namespace);
-    stories.alone(b5_only_the_operator_writes_tombstones);
+    stories.with_the_operator(a_protected_town_is_deleted_by_nobody_but_its_namespace);
+    stories.alone(only_the_operator_writes_tombstones);
     stories.alone(each_installation_guards_its_own);
 }
 
@@ -45,7 +45,7 @@ async fn a_town_and_its_agent(story: &Story) -> [Object; 2] {
     [Object::town(story, "gas"), Object::agent(story, "ann")]
 }
 
-async fn b5_k29_what_marks_an_object_as_destroyed_stays(story: Story) {
+async fn what_marks_an_object_as_destroyed_stays(story: Story) {
     let people = People::of(&story).await;
     let words = ["-deleted-annotation'", "names this very object", ADMINISTRATORS, "create a new object"];
     for object in a_town_and_its_agent(&story).await {
@@ -98,7 +98,7 @@ async fn undo_by_status(object: &Object, who: &Client) -> DynamicObject {
 }
 
 // I-restored.
-async fn b9_a_mark_that_came_with_a_copy_is_anybodys_to_remove(story: Story) {
+async fn a_mark_that_came_with_a_copy_is_anybodys_to_remove(story: Story) {
     let people = People::of(&story).await;
     for object in a_town_and_its_agent(&story).await {
         for mark in ["11111111-2222-3333-4444-555555555555@2026-01-01T00:00:00Z", ""] {
@@ -210,7 +210,7 @@ async fn only_administrators_abandon(story: Story) {
     born.lets(&people.administrator, &Ask::Create(whole)).await;
 }
 
-async fn b5_only_the_operator_writes_tombstones(story: Story) {
+async fn only_the_operator_writes_tombstones(story: Story) {
     Account::create(&story.cluster).await;
     let people = People::of(&story).await;
     let spec = json!({
@@ -271,7 +271,7 @@ async fn b5_only_the_operator_writes_tombstones(story: Story) {
     .await;
 }
 
-async fn t21_a_protected_town_is_deleted_by_nobody_but_its_namespace(story: Story) {
+async fn a_protected_town_is_deleted_by_nobody_but_its_namespace(story: Story) {
     let people = People::of(&story).await;
     for (name, protected) in [("fort", true), ("hut", false)] {
         let mut spec = workshop();

@@ -21,7 +21,7 @@ const A_MINUTE: usize = 12;
 const AN_HOUR: usize = 150;
 
 pub fn add(stories: &mut Stories) {
-    stories.alone(i11_c8_d9_what_fails_for_ever_costs_little);
+    stories.alone(what_fails_for_ever_costs_little);
 }
 
 /// A failure in a namespace of its own.
@@ -37,7 +37,7 @@ impl Failing {
     }
 }
 
-async fn i11_c8_d9_what_fails_for_ever_costs_little(story: Story) {
+async fn what_fails_for_ever_costs_little(story: Story) {
     let operator = story.cluster.operator(&[]).await;
     let mut all = Vec::new();
 

@@ -13,9 +13,9 @@ use crate::words::{Told, done, polecat, works, workshop, workshop_with};
 pub fn add(stories: &mut Stories) {
     stories.with_the_operator(a_town_has_one_mayor);
     stories.with_the_operator(who_holds_a_role_keeps_it);
-    stories.with_the_operator(d7_a_rig_has_one_refinery);
-    stories.with_the_operator(t21_max_polecats_lets_them_work_one_after_another);
-    stories.with_the_operator(t21_max_polecats_may_be_raised_and_lowered);
+    stories.with_the_operator(a_rig_has_one_refinery);
+    stories.with_the_operator(max_polecats_lets_them_work_one_after_another);
+    stories.with_the_operator(max_polecats_may_be_raised_and_lowered);
 }
 
 fn there(agent: &Agent) -> bool {
@@ -85,7 +85,7 @@ async fn who_holds_a_role_keeps_it(story: Story) {
     no_pod_of(&story, &older).await;
 }
 
-async fn d7_a_rig_has_one_refinery(story: Story) {
+async fn a_rig_has_one_refinery(story: Story) {
     story.create_town("works", workshop_with(json!({"rigs": [{"name": "core"}, {"name": "docs"}]}))).await;
     let refinery = |rig: &str| json!({"role": "Refinery", "rig": rig});
     story.create_agent("core-one", "works", refinery("core")).await;
@@ -114,7 +114,7 @@ fn in_order(one: Agent, other: Agent) -> (Agent, Agent) {
     if age(&one) < age(&other) { (one, other) } else { (other, one) }
 }
 
-async fn t21_max_polecats_lets_them_work_one_after_another(story: Story) {
+async fn max_polecats_lets_them_work_one_after_another(story: Story) {
     story.create_town("lane", narrow(1)).await;
     story.create_agent("ann", "lane", polecat("b-1")).await;
     let ann = story.agent("ann").until("works", works).await;
@@ -157,7 +157,7 @@ async fn t21_max_polecats_lets_them_work_one_after_another(story: Story) {
     story.agent(&last).until("is done", |agent| done(agent) == ["b-1"]).await;
 }
 
-async fn t21_max_polecats_may_be_raised_and_lowered(story: Story) {
+async fn max_polecats_may_be_raised_and_lowered(story: Story) {
     story.create_town("lane", narrow(0)).await;
     for name in ["ann", "bob"] {
         story.create_agent(name, "lane", polecat("b-1")).await;

@@ -13,21 +13,21 @@ use crate::stage::Stories;
 use crate::words::{Told, asleep, done, polecat, seconds, workshop, workshop_with};
 
 pub fn add(stories: &mut Stories) {
-    stories.with_the_operator(t11_an_idle_town_sleeps_and_keeps_its_volume);
-    stories.with_the_operator(t11_traffic_is_not_work);
-    stories.with_the_operator(t12_an_unfinished_bead_keeps_a_town_awake);
-    stories.with_the_operator(t12_a_session_agent_does_not_keep_a_town_awake);
-    stories.with_the_operator(t13_a_town_that_is_woken_is_not_put_back_to_sleep_at_once);
+    stories.with_the_operator(an_idle_town_sleeps_and_keeps_its_volume);
+    stories.with_the_operator(traffic_is_not_work);
+    stories.with_the_operator(an_unfinished_bead_keeps_a_town_awake);
+    stories.with_the_operator(a_session_agent_does_not_keep_a_town_awake);
+    stories.with_the_operator(a_town_that_is_woken_is_not_put_back_to_sleep_at_once);
     stories.with_the_operator(a_request_made_while_awake_is_answered_and_wakes_nobody_later);
     stories.with_the_operator(a_new_bead_wakes_a_polecats_town);
     stories.with_the_operator(a_new_bead_wakes_a_session_agents_town);
-    stories.with_the_operator(k18_work_that_comes_while_a_town_falls_asleep_is_done);
-    stories.with_the_operator(k18_suspending_while_a_town_wakes_ends_asleep);
-    stories.with_the_operator(b4_a_suspended_town_sleeps_whatever_the_work);
+    stories.with_the_operator(work_that_comes_while_a_town_falls_asleep_is_done);
+    stories.with_the_operator(suspending_while_a_town_wakes_ends_asleep);
+    stories.with_the_operator(a_suspended_town_sleeps_whatever_the_work);
     stories.with_the_operator(suspending_lets_agents_finish);
     stories.with_the_operator(drain_ends_at_its_bound);
     stories.with_the_operator(an_always_on_town_never_sleeps);
-    stories.with_the_operator(k34_sleep_after_may_change_and_wakes_nobody);
+    stories.with_the_operator(sleep_after_may_change_and_wakes_nobody);
     stories.with_the_operator(a_pod_that_appears_in_a_sleeping_town_goes);
 }
 
@@ -40,7 +40,7 @@ fn fell_asleep(town: &Town) -> Time {
     town.conditions().iter().find(|c| c.type_ == "Asleep").unwrap().last_transition_time.clone()
 }
 
-async fn t11_an_idle_town_sleeps_and_keeps_its_volume(story: Story) {
+async fn an_idle_town_sleeps_and_keeps_its_volume(story: Story) {
     story.create_town("night", workshop_with(json!({"sleepAfter": "10s", "storage": {"size": "1Gi"}}))).await;
     story.create_agent("cat", "night", polecat("b-1")).await;
     let cat = story.agent("cat").until("works", |agent| agent.phase() == "Working").await;
@@ -67,7 +67,7 @@ async fn t11_an_idle_town_sleeps_and_keeps_its_volume(story: Story) {
     story.kubectl(&["wait", "--for=condition=Asleep", "--timeout=5s", "tw/night"]);
 }
 
-async fn t11_traffic_is_not_work(story: Story) {
+async fn traffic_is_not_work(story: Story) {
     story.create_town("busy", short()).await;
     let idle = story.town("busy").until("is idle", |town| town.phase() == "Idle").await;
     let sleeps = idle.status.clone().unwrap().sleep_time.unwrap();
@@ -96,7 +96,7 @@ async fn t11_traffic_is_not_work(story: Story) {
     story.town("busy").until("sleeps", asleep).await;
 }
 
-async fn t12_an_unfinished_bead_keeps_a_town_awake(story: Story) {
+async fn an_unfinished_bead_keeps_a_town_awake(story: Story) {
     story.create_town("work", short()).await;
     story.create_agent("cat", "work", polecat("b-1")).await;
     let cat = story.agent("cat").until("works", |agent| agent.phase() == "Working").await;
@@ -107,7 +107,7 @@ async fn t12_an_unfinished_bead_keeps_a_town_awake(story: Story) {
     story.town("work").until("sleeps", asleep).await;
 }
 
-async fn t12_a_session_agent_does_not_keep_a_town_awake(story: Story) {
+async fn a_session_agent_does_not_keep_a_town_awake(story: Story) {
     story.create_town("talk", short()).await;
     let hook = json!({"role": "Mayor", "hook": {"bead": "b-1"}});
     story.create_agent("mayor", "talk", hook).await;
@@ -118,7 +118,7 @@ async fn t12_a_session_agent_does_not_keep_a_town_awake(story: Story) {
     assert!(mayor.is("Ready") && mayor.reason("Ready") == "Asleep");
 }
 
-async fn t13_a_town_that_is_woken_is_not_put_back_to_sleep_at_once(story: Story) {
+async fn a_town_that_is_woken_is_not_put_back_to_sleep_at_once(story: Story) {
     story.create_town("nap", short()).await;
     story.town("nap").until("sleeps", asleep).await;
     story.town("nap").merge(json!({"spec": {"wakeRequest": "1"}})).await;
@@ -178,7 +178,7 @@ async fn a_new_bead_wakes_a_session_agents_town(story: Story) {
     story.town("hall").stays(Duration::from_secs(3), "sleeps on", asleep).await;
 }
 
-async fn k18_work_that_comes_while_a_town_falls_asleep_is_done(story: Story) {
+async fn work_that_comes_while_a_town_falls_asleep_is_done(story: Story) {
     let town = story.create_town("edge", short()).await;
     // The pod ignores its deletion, so that the town is still falling asleep when the story continues.
     story.players.hold(&town.child()).await;
@@ -195,7 +195,7 @@ async fn k18_work_that_comes_while_a_town_falls_asleep_is_done(story: Story) {
     story.agent("cat").until("is done", |agent| done(agent) == ["b-1"]).await;
 }
 
-async fn k18_suspending_while_a_town_wakes_ends_asleep(story: Story) {
+async fn suspending_while_a_town_wakes_ends_asleep(story: Story) {
     story.create_town("fickle", workshop_with(json!({"suspend": true}))).await;
     story.town("fickle").until("sleeps", asleep).await;
     story.players.run_new_pods(false).await;
@@ -207,7 +207,7 @@ async fn k18_suspending_while_a_town_wakes_ends_asleep(story: Story) {
     assert_eq!(story.pods(names::TOWN_UID, &town.id()).await.len(), 0);
 }
 
-async fn b4_a_suspended_town_sleeps_whatever_the_work(story: Story) {
+async fn a_suspended_town_sleeps_whatever_the_work(story: Story) {
     story.create_town("decree", workshop()).await;
     story.create_agent("cat", "decree", polecat("b-1")).await;
     story.create_agent("mayor", "decree", json!({"role": "Mayor"})).await;
@@ -278,7 +278,7 @@ async fn an_always_on_town_never_sleeps(story: Story) {
     story.town("lamp").until("is awake again", |town| town.phase() == "Idle").await;
 }
 
-async fn k34_sleep_after_may_change_and_wakes_nobody(story: Story) {
+async fn sleep_after_may_change_and_wakes_nobody(story: Story) {
     story.create_town("clock", workshop()).await;
     let long = story.town("clock").until("is idle", |town| town.phase() == "Idle").await;
     story.town("clock").merge(json!({"spec": {"sleepAfter": "10s"}})).await;

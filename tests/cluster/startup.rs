@@ -18,7 +18,7 @@ pub fn add(stories: &mut Stories) {
     stories.alone(definitions_that_are_missing_or_old_are_refused);
     stories.alone(another_install_id_is_refused);
     stories.alone(metrics_are_served_to_those_whom_the_api_server_allows);
-    stories.alone(t26_sigterm_ends_it_within_seconds_and_leaves_nothing_half_done);
+    stories.alone(sigterm_ends_it_within_seconds_and_leaves_nothing_half_done);
 }
 
 async fn help_documents_every_flag() {
@@ -178,7 +178,7 @@ async fn metrics_are_served_to_those_whom_the_api_server_allows(story: Story) {
     story.kubectl(&["delete", "clusterrolebinding", "metrics-story"]);
 }
 
-async fn t26_sigterm_ends_it_within_seconds_and_leaves_nothing_half_done(story: Story) {
+async fn sigterm_ends_it_within_seconds_and_leaves_nothing_half_done(story: Story) {
     let operator = story.cluster.operator(&[]).await;
     assert!(answers(operator.health(), "/healthz") && answers(operator.health(), "/readyz"));
     story.create_town("gas", workshop()).await;

@@ -16,16 +16,16 @@ use crate::words::{Told, attempts, done, idle, polecat, works, workshop, worksho
 
 pub fn add(stories: &mut Stories) {
     stories.with_the_operator(what_a_container_says_last_is_kept);
-    stories.with_the_operator(i4_another_bead_waits_until_the_old_pod_is_gone);
-    stories.with_the_operator(t21_ttl_after_finished_ends_an_agent_that_is_done_or_has_failed);
-    stories.with_the_operator(k22_an_edit_gives_a_failed_agent_a_new_chance);
+    stories.with_the_operator(another_bead_waits_until_the_old_pod_is_gone);
+    stories.with_the_operator(ttl_after_finished_ends_an_agent_that_is_done_or_has_failed);
+    stories.with_the_operator(an_edit_gives_a_failed_agent_a_new_chance);
     stories.with_the_operator(change_of_a_named_secret_gives_a_failed_agent_a_new_chance);
-    stories.with_the_operator(t21_retry_window_is_when_a_failed_agent_is_tried_again);
-    stories.with_the_operator(k16_what_was_told_to_stop_is_not_done);
-    stories.with_the_operator(d5_a_polecat_without_a_bead_has_no_pod);
+    stories.with_the_operator(retry_window_is_when_a_failed_agent_is_tried_again);
+    stories.with_the_operator(what_was_told_to_stop_is_not_done);
+    stories.with_the_operator(a_polecat_without_a_bead_has_no_pod);
     stories.on_the_api(a_deletions_time_moves_when_its_grace_is_cut_to_nothing);
-    stories.alone(k16_a_finished_pod_that_is_deleted_while_nobody_looks_was_finished);
-    stories.alone(k22_a_failed_agent_stays_failed_over_a_restart);
+    stories.alone(a_finished_pod_that_is_deleted_while_nobody_looks_was_finished);
+    stories.alone(a_failed_agent_stays_failed_over_a_restart);
 }
 
 fn work(agent: &Agent) -> WorkStatus {
@@ -92,7 +92,7 @@ async fn what_a_container_says_last_is_kept(story: Story) {
     }
 }
 
-async fn i4_another_bead_waits_until_the_old_pod_is_gone(story: Story) {
+async fn another_bead_waits_until_the_old_pod_is_gone(story: Story) {
     story.create_town("shop", workshop()).await;
     story.create_agent("cat", "shop", polecat("b-1")).await;
     let cat = story.agent("cat").until("works", works).await;
@@ -120,7 +120,7 @@ async fn i4_another_bead_waits_until_the_old_pod_is_gone(story: Story) {
     assert_eq!(attempts(&cat), 1);
 }
 
-async fn t21_ttl_after_finished_ends_an_agent_that_is_done_or_has_failed(story: Story) {
+async fn ttl_after_finished_ends_an_agent_that_is_done_or_has_failed(story: Story) {
     story.create_town("shop", workshop()).await;
     for (name, ttl) in [("done", "2s"), ("failed", "2s"), ("kept", "1h")] {
         let mut spec = tried("b-1", 1);
@@ -157,7 +157,7 @@ async fn t21_ttl_after_finished_ends_an_agent_that_is_done_or_has_failed(story: 
         .await;
 }
 
-async fn k22_an_edit_gives_a_failed_agent_a_new_chance(story: Story) {
+async fn an_edit_gives_a_failed_agent_a_new_chance(story: Story) {
     story.create_town("shop", workshop()).await;
     story.create_agent("cat", "shop", tried("b-1", 1)).await;
     let cat = story.agent("cat").until("works", works).await;
@@ -183,7 +183,7 @@ async fn k22_an_edit_gives_a_failed_agent_a_new_chance(story: Story) {
     story.agent("cat").until("is done", |agent| done(agent) == ["b-1"] && !agent.is("Degraded")).await;
 }
 
-async fn t21_retry_window_is_when_a_failed_agent_is_tried_again(story: Story) {
+async fn retry_window_is_when_a_failed_agent_is_tried_again(story: Story) {
     story.create_town("shop", workshop()).await;
     let mut spec = tried("b-1", 1);
     spec["retry"]["window"] = "1m".into();
@@ -210,7 +210,7 @@ async fn t21_retry_window_is_when_a_failed_agent_is_tried_again(story: Story) {
     assert!(failed.message("Degraded").contains(&next.to_string()), "{}", failed.message("Degraded"));
 }
 
-async fn k16_what_was_told_to_stop_is_not_done(story: Story) {
+async fn what_was_told_to_stop_is_not_done(story: Story) {
     story.create_town("shop", workshop()).await;
     story.create_agent("cat", "shop", tried("b-1", 1)).await;
     let cat = story.agent("cat").until("works", works).await;
@@ -228,7 +228,7 @@ async fn k16_what_was_told_to_stop_is_not_done(story: Story) {
     );
 }
 
-async fn d5_a_polecat_without_a_bead_has_no_pod(story: Story) {
+async fn a_polecat_without_a_bead_has_no_pod(story: Story) {
     story.create_town("shop", workshop()).await;
     story.create_agent("cat", "shop", json!({"role": "Polecat", "rig": "core"})).await;
     let cat = story.agent("cat").until("has nothing to do", |agent| agent.reason("Ready") == "NoHook").await;
@@ -244,7 +244,7 @@ async fn d5_a_polecat_without_a_bead_has_no_pod(story: Story) {
     assert!(!town.is("Active"));
 }
 
-async fn k16_a_finished_pod_that_is_deleted_while_nobody_looks_was_finished(story: Story) {
+async fn a_finished_pod_that_is_deleted_while_nobody_looks_was_finished(story: Story) {
     let operator = story.cluster.operator(&[]).await;
     story.create_town("shop", workshop()).await;
     for name in ["ann", "bob"] {
@@ -273,7 +273,7 @@ async fn k16_a_finished_pod_that_is_deleted_while_nobody_looks_was_finished(stor
     }
 }
 
-async fn k22_a_failed_agent_stays_failed_over_a_restart(story: Story) {
+async fn a_failed_agent_stays_failed_over_a_restart(story: Story) {
     let operator = story.cluster.operator(&[]).await;
     story.create_town("shop", workshop_with(json!({"sleepAfter": "1h"}))).await;
     story.create_agent("cat", "shop", tried("b-1", 1)).await;

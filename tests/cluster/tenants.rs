@@ -18,11 +18,11 @@ use crate::stage::Stories;
 use crate::words::{Told, asleep, done, polecat, works, workshop, workshop_with};
 
 pub fn add(stories: &mut Stories) {
-    stories.with_the_operator(a5_t19_a_tenant_changes_nothing_of_anothers_town_by_asking_or_by_forging);
+    stories.with_the_operator(a_tenant_changes_nothing_of_anothers_town_by_asking_or_by_forging);
     stories.with_the_operator(a_forged_child_changes_nothing_whichever_namespace_comes_first);
 }
 
-async fn a5_t19_a_tenant_changes_nothing_of_anothers_town_by_asking_or_by_forging(story: Story) {
+async fn a_tenant_changes_nothing_of_anothers_town_by_asking_or_by_forging(story: Story) {
     let town = busy_town(&story, "gas", &["ann"]).await;
     let before = shown(&story, &town).await;
     let theirs = story.cluster.namespace("bob").await;

@@ -18,15 +18,15 @@ use crate::stage::Stories;
 use crate::words::{Told, idle, polecat, seconds, workshop, workshop_with};
 
 pub fn add(stories: &mut Stories) {
-    stories.with_the_operator(i3_the_record_is_there_before_anything_goes_and_proves_what_became_of_it);
-    stories.with_the_operator(i3_a_record_that_vanishes_is_written_again_before_anything_else_goes);
-    stories.with_the_operator(a3_a11_what_an_administrator_gives_up_is_written_down_as_given_up);
-    stories.with_the_operator(k29_a_name_that_was_destroyed_may_be_refused_and_says_until_when);
-    stories.with_the_operator(b8_a_name_that_was_destroyed_may_be_taken_again);
-    stories.with_the_operator(g9_a_record_goes_when_its_time_has_come_and_nothing_is_left);
+    stories.with_the_operator(the_record_is_there_before_anything_goes_and_proves_what_became_of_it);
+    stories.with_the_operator(a_record_that_vanishes_is_written_again_before_anything_else_goes);
+    stories.with_the_operator(what_an_administrator_gives_up_is_written_down_as_given_up);
+    stories.with_the_operator(a_name_that_was_destroyed_may_be_refused_and_says_until_when);
+    stories.with_the_operator(a_name_that_was_destroyed_may_be_taken_again);
+    stories.with_the_operator(a_record_goes_when_its_time_has_come_and_nothing_is_left);
     stories.with_the_operator(restored_agent_of_a_destroyed_town_is_kept_and_runs_nothing);
     stories.with_the_operator(a_retained_claim_has_a_receipt_and_serves_another_town);
-    stories.with_the_operator(a9_a_volume_that_goes_with_its_claim_is_waited_for);
+    stories.with_the_operator(a_volume_that_goes_with_its_claim_is_waited_for);
     stories.with_the_operator(a_volume_that_stays_has_a_receipt);
     stories.with_the_operator(the_cause_of_a_destruction_is_recorded);
     stories.with_the_operator(record_binds_no_later_namespace_of_the_same_name);
@@ -63,7 +63,7 @@ async fn let_go(story: &Story, town: &Town) {
     story.pod(&town.child()).merge(json!({"metadata": {"finalizers": null}})).await;
 }
 
-async fn i3_the_record_is_there_before_anything_goes_and_proves_what_became_of_it(story: Story) {
+async fn the_record_is_there_before_anything_goes_and_proves_what_became_of_it(story: Story) {
     let town = busy_town(&story, "gas", &["ann", "bob"]).await;
     let had: BTreeSet<String> = story.children(&town.id()).await.into_iter().collect();
     story.pod(&town.child()).merge(json!({"metadata": {"finalizers": [FOREIGN]}})).await;
@@ -95,7 +95,7 @@ async fn i3_the_record_is_there_before_anything_goes_and_proves_what_became_of_i
     assert_eq!(columns[1..5], ["Town", story.namespace.as_str(), "gas", "Destroyed"], "{shown}");
 }
 
-async fn i3_a_record_that_vanishes_is_written_again_before_anything_else_goes(story: Story) {
+async fn a_record_that_vanishes_is_written_again_before_anything_else_goes(story: Story) {
     let town = held_town(&story, "gas", json!({"storage": {"size": "1Gi"}})).await;
     story.town("gas").delete().await;
     let record = story.tombstone(&town);
@@ -109,7 +109,7 @@ async fn i3_a_record_that_vanishes_is_written_again_before_anything_else_goes(st
     record.until("is complete", destroyed).await;
 }
 
-async fn a3_a11_what_an_administrator_gives_up_is_written_down_as_given_up(story: Story) {
+async fn what_an_administrator_gives_up_is_written_down_as_given_up(story: Story) {
     let town = held_town(&story, "gas", json!({"storage": {"size": "1Gi"}})).await;
     story.town("gas").delete().await;
     let blocked = story.town("gas").until("is blocked", |town| town.is("DeletionBlocked")).await;
@@ -150,7 +150,7 @@ async fn a3_a11_what_an_administrator_gives_up_is_written_down_as_given_up(story
     story.seen::<PersistentVolumeClaim>(&town.child()).gone().await;
 }
 
-async fn k29_a_name_that_was_destroyed_may_be_refused_and_says_until_when(story: Story) {
+async fn a_name_that_was_destroyed_may_be_refused_and_says_until_when(story: Story) {
     let spec = workshop_with(json!({"tombstone": {"recreate": "Refuse", "retention": "24h"}}));
     let old = story.create_town("gas", spec.clone()).await;
     story.town("gas").until("is idle", idle).await;
@@ -177,7 +177,7 @@ async fn k29_a_name_that_was_destroyed_may_be_refused_and_says_until_when(story:
     assert_eq!(runs.id(), new.id());
 }
 
-async fn b8_a_name_that_was_destroyed_may_be_taken_again(story: Story) {
+async fn a_name_that_was_destroyed_may_be_taken_again(story: Story) {
     let old = busy_town(&story, "gas", &["ann"]).await;
     story.town("gas").delete().await;
     is_gone_whole(&story, &old).await;
@@ -189,7 +189,7 @@ async fn b8_a_name_that_was_destroyed_may_be_taken_again(story: Story) {
     }
 }
 
-async fn g9_a_record_goes_when_its_time_has_come_and_nothing_is_left(story: Story) {
+async fn a_record_goes_when_its_time_has_come_and_nothing_is_left(story: Story) {
     let brief = workshop_with(json!({"tombstone": {"retention": "0s"}}));
     let town = story.create_town("gas", brief.clone()).await;
     story.town("gas").until("is idle", idle).await;
@@ -314,7 +314,7 @@ async fn with_volume(story: &Story, policy: &str) -> (Town, Seen<PersistentVolum
     (town, Seen::global(story.client(), &name))
 }
 
-async fn a9_a_volume_that_goes_with_its_claim_is_waited_for(story: Story) {
+async fn a_volume_that_goes_with_its_claim_is_waited_for(story: Story) {
     let (town, volume) = with_volume(&story, "Delete").await;
     story.town("gas").delete().await;
     let named = |town: &Town| {

@@ -14,14 +14,14 @@ use crate::words::{
 };
 
 pub fn add(stories: &mut Stories) {
-    stories.with_the_operator(d12_a_template_that_changes_while_a_town_is_idle_is_used_at_once);
-    stories.with_the_operator(d12_a_template_that_changes_while_a_town_works_waits);
+    stories.with_the_operator(a_template_that_changes_while_a_town_is_idle_is_used_at_once);
+    stories.with_the_operator(a_template_that_changes_while_a_town_works_waits);
     stories.with_the_operator(a_broken_image_that_is_mended_is_used_at_once);
     stories.with_the_operator(restart_at_replaces_pods_at_once_and_once);
-    stories.with_the_operator(k34_a_template_may_change_while_a_town_starts_or_sleeps);
-    stories.with_the_operator(k34_a_spec_that_changes_while_a_town_drains_holds_afterwards);
-    stories.with_the_operator(k34_an_agent_may_go_while_its_town_wakes);
-    stories.with_the_operator(k26_a_spec_changed_back_replaces_nothing);
+    stories.with_the_operator(a_template_may_change_while_a_town_starts_or_sleeps);
+    stories.with_the_operator(a_spec_that_changes_while_a_town_drains_holds_afterwards);
+    stories.with_the_operator(an_agent_may_go_while_its_town_wakes);
+    stories.with_the_operator(a_spec_changed_back_replaces_nothing);
 }
 
 /// Waits for a pod of this name and image that is not being deleted.
@@ -34,7 +34,7 @@ async fn runs(story: &Story, name: &str, wanted: &str) -> Pod {
         .await
 }
 
-async fn d12_a_template_that_changes_while_a_town_is_idle_is_used_at_once(story: Story) {
+async fn a_template_that_changes_while_a_town_is_idle_is_used_at_once(story: Story) {
     story.create_town("hall", workshop()).await;
     story.create_agent("mayor", "hall", json!({"role": "Mayor"})).await;
     let mayor = story.agent("mayor").until("is there", |agent| agent.is("Ready")).await;
@@ -58,7 +58,7 @@ async fn d12_a_template_that_changes_while_a_town_is_idle_is_used_at_once(story:
     assert_eq!(town.status.unwrap().restarts, None, "what we replace has not failed");
 }
 
-async fn d12_a_template_that_changes_while_a_town_works_waits(story: Story) {
+async fn a_template_that_changes_while_a_town_works_waits(story: Story) {
     story.create_town("shop", workshop()).await;
     story.create_agent("cat", "shop", polecat("b-1")).await;
     story.create_agent("mayor", "shop", json!({"role": "Mayor"})).await;
@@ -176,7 +176,7 @@ async fn restart_at_replaces_pods_at_once_and_once(story: Story) {
     }
 }
 
-async fn k34_a_template_may_change_while_a_town_starts_or_sleeps(story: Story) {
+async fn a_template_may_change_while_a_town_starts_or_sleeps(story: Story) {
     story.create_town("night", workshop_with(json!({"suspend": true}))).await;
     let night = story.town("night").until("sleeps", asleep).await;
     story.players.run_new_pods(false).await;
@@ -197,7 +197,7 @@ async fn k34_a_template_may_change_while_a_town_starts_or_sleeps(story: Story) {
     story.town("night").until("is idle", idle).await;
 }
 
-async fn k34_a_spec_that_changes_while_a_town_drains_holds_afterwards(story: Story) {
+async fn a_spec_that_changes_while_a_town_drains_holds_afterwards(story: Story) {
     story.create_town("dusk", workshop()).await;
     let town = story.town("dusk").until("is idle", idle).await;
     story.players.hold(&town.child()).await;
@@ -216,7 +216,7 @@ async fn k34_a_spec_that_changes_while_a_town_drains_holds_afterwards(story: Sto
     assert!(town.status.unwrap().service.is_some());
 }
 
-async fn k34_an_agent_may_go_while_its_town_wakes(story: Story) {
+async fn an_agent_may_go_while_its_town_wakes(story: Story) {
     story.create_town("dorm", workshop_with(json!({"suspend": true}))).await;
     for name in ["ann", "bob"] {
         story.create_agent(name, "dorm", polecat("b-1")).await;
@@ -232,7 +232,7 @@ async fn k34_an_agent_may_go_while_its_town_wakes(story: Story) {
     story.town("dorm").until("is idle", idle).await;
 }
 
-async fn k26_a_spec_changed_back_replaces_nothing(story: Story) {
+async fn a_spec_changed_back_replaces_nothing(story: Story) {
     story.create_town("shop", workshop()).await;
     story.create_agent("cat", "shop", polecat("b-1")).await;
     let cat = story.agent("cat").until("works", works).await;

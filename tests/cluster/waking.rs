@@ -12,18 +12,18 @@ use crate::words::{Told, asleep, idle, polecat, works, workshop, workshop_with};
 
 pub fn add(stories: &mut Stories) {
     stories.alone(whoever_waits_longest_starts_next_awake_or_asleep);
-    stories.with_the_operator(t12_each_kind_of_backlog_wakes_a_town_and_keeps_it_awake);
-    stories.with_the_operator(t14_d11_work_for_a_town_that_waits_to_sleep_is_begun_at_once);
+    stories.with_the_operator(each_kind_of_backlog_wakes_a_town_and_keeps_it_awake);
+    stories.with_the_operator(work_for_a_town_that_waits_to_sleep_is_begun_at_once);
     stories.with_the_operator(a_session_agent_that_was_never_started_wakes_its_town_once);
     stories.with_the_operator(what_cannot_run_wakes_nobody);
-    stories.with_the_operator(k18_a_wake_during_destruction_brings_nothing_back);
+    stories.with_the_operator(a_wake_during_destruction_brings_nothing_back);
 }
 
 fn short() -> Value {
     workshop_with(json!({"sleepAfter": "10s"}))
 }
 
-async fn t12_each_kind_of_backlog_wakes_a_town_and_keeps_it_awake(story: Story) {
+async fn each_kind_of_backlog_wakes_a_town_and_keeps_it_awake(story: Story) {
     let kinds = ["mergeRequests", "triage", "unassigned"];
     let named = |kind: &str| kind.to_lowercase();
     for kind in kinds {
@@ -60,7 +60,7 @@ async fn t12_each_kind_of_backlog_wakes_a_town_and_keeps_it_awake(story: Story) 
     }
 }
 
-async fn t14_d11_work_for_a_town_that_waits_to_sleep_is_begun_at_once(story: Story) {
+async fn work_for_a_town_that_waits_to_sleep_is_begun_at_once(story: Story) {
     // The next reconcile is hours away.
     let patient = workshop_with(json!({"sleepAfter": "5h", "alarm": {"idle": "1h"}}));
     story.create_town("slow", patient).await;
@@ -123,7 +123,7 @@ async fn what_cannot_run_wakes_nobody(story: Story) {
     }
 }
 
-async fn k18_a_wake_during_destruction_brings_nothing_back(story: Story) {
+async fn a_wake_during_destruction_brings_nothing_back(story: Story) {
     story.create_town("gone", workshop_with(json!({"suspend": true, "storage": {"size": "1Gi"}}))).await;
     let town = story.town("gone").until("sleeps", asleep).await;
     story.create_agent("cat", "gone", polecat("b-1")).await;

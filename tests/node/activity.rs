@@ -10,9 +10,9 @@ use crate::scene::{Lives, PATIENCE, STAY, Scene, runs};
 use crate::stage::Stories;
 
 pub fn add(stories: &mut Stories) {
-    stories.add(k20_d13_a_town_that_nobody_can_ask_sleeps_late_and_says_why);
-    stories.add(t11_c1_k19_work_that_a_pod_reports_keeps_its_town_awake_and_asking_does_not);
-    stories.add(k21_a_session_is_what_its_own_pod_says);
+    stories.add(a_town_that_nobody_can_ask_sleeps_late_and_says_why);
+    stories.add(work_that_a_pod_reports_keeps_its_town_awake_and_asking_does_not);
+    stories.add(a_session_is_what_its_own_pod_says);
 }
 
 /// A container that answers with the file `report` of the volume to a client with its token, and with the reason to
@@ -64,7 +64,7 @@ fn asked() -> Value {
     })
 }
 
-async fn t11_c1_k19_work_that_a_pod_reports_keeps_its_town_awake_and_asking_does_not(scene: Scene) {
+async fn work_that_a_pod_reports_keeps_its_town_awake_and_asking_does_not(scene: Scene) {
     scene.create_town("alpha", asked()).await;
     let square = scene.town_pod("alpha").await.name_any();
     let works = json!({"agents": [{"uid": "whoever", "state": "working"}]});
@@ -88,7 +88,7 @@ async fn t11_c1_k19_work_that_a_pod_reports_keeps_its_town_awake_and_asking_does
     scene.assert_nothing_runs();
 }
 
-async fn k20_d13_a_town_that_nobody_can_ask_sleeps_late_and_says_why(scene: Scene) {
+async fn a_town_that_nobody_can_ask_sleeps_late_and_says_why(scene: Scene) {
     scene.create_town("alpha", asked()).await;
     let square = scene.town_pod("alpha").await.name_any();
     let works = json!({"agents": [{"uid": "whoever", "state": "working"}]});
@@ -119,7 +119,7 @@ async fn k20_d13_a_town_that_nobody_can_ask_sleeps_late_and_says_why(scene: Scen
     assert!(well.status.unwrap().activity_unknown_time.is_none());
 }
 
-async fn k21_a_session_is_what_its_own_pod_says(scene: Scene) {
+async fn a_session_is_what_its_own_pod_says(scene: Scene) {
     scene.create_town("alpha", json!({"alarm": {"active": "1s", "idle": "5s"}})).await;
     let mayor = json!({
         "townName": "alpha", "role": "Mayor", "storage": {"size": "16Mi"}, "template": answers("/agent"),

@@ -15,7 +15,7 @@ use crate::scene::{Lives, PATIENCE, STAY, Scene, restarts, runs};
 use crate::stage::Stories;
 
 pub fn add(stories: &mut Stories) {
-    stories.add_on_our_node(k15_k32_fifty_two_towns_woken_at_once_share_room_for_half_of_them);
+    stories.add_on_our_node(fifty_two_towns_woken_at_once_share_room_for_half_of_them);
 }
 
 /// An extended resource of these pods, so that they use no room of other stories.
@@ -27,7 +27,7 @@ const ROOMS: usize = 26;
 /// number is below five.
 const FOR_A_WAKE: usize = 6;
 
-async fn k15_k32_fifty_two_towns_woken_at_once_share_room_for_half_of_them(mut scene: Scene) {
+async fn fifty_two_towns_woken_at_once_share_room_for_half_of_them(mut scene: Scene) {
     scene.alone().await;
     let node = scene.stage.node().expect("a node of our own");
     let room = json!({ROOM: ROOMS.to_string()});

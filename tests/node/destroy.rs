@@ -14,8 +14,8 @@ pub fn add(stories: &mut Stories) {
     stories.add(a_sleeping_town_that_is_deleted_leaves_nothing);
     stories.add(a_deleted_namespace_leaves_nothing_of_an_awake_town);
     stories.add(a_town_whose_containers_will_not_end_is_gone_when_they_are);
-    stories.add(a15_processes_that_left_their_parents_go_with_their_pod);
-    stories.add(e7_a_town_with_a_service_and_tokens_leaves_neither);
+    stories.add(processes_that_left_their_parents_go_with_their_pod);
+    stories.add(a_town_with_a_service_and_tokens_leaves_neither);
     stories.add(an_agent_deleted_alone_leaves_nothing_and_nobody_else_notices);
 }
 
@@ -82,7 +82,7 @@ async fn a_town_whose_containers_will_not_end_is_gone_when_they_are(scene: Scene
     scene.assert_nothing_runs();
 }
 
-async fn a15_processes_that_left_their_parents_go_with_their_pod(scene: Scene) {
+async fn processes_that_left_their_parents_go_with_their_pod(scene: Scene) {
     // The process has no parent, its own session, and ignores signals.
     let stray = "(setsid sh -c 'trap \"\" TERM HUP; while :; do sleep 86399; done' &)";
     let town = scene.create_busy_town("alpha", json!({"template": runs(&format!("{stray}; {STAY}"))})).await;
@@ -122,7 +122,7 @@ async fn an_agent_deleted_alone_leaves_nothing_and_nobody_else_notices(scene: Sc
     scene.await_volumes_gone(&gone).await;
 }
 
-async fn e7_a_town_with_a_service_and_tokens_leaves_neither(scene: Scene) {
+async fn a_town_with_a_service_and_tokens_leaves_neither(scene: Scene) {
     let offers = json!({"ports": [{"name": "web", "port": 8000}], "activityProbe": {"port": 8000}});
     let town = scene.create_busy_town("alpha", offers).await;
     let kinds = |objects: &[String]| -> Vec<String> {

@@ -18,10 +18,10 @@ use crate::stage::Stories;
 
 pub fn add(stories: &mut Stories) {
     stories.add_on_our_node(a_town_stays_until_a_node_without_kubelet_says_that_its_pods_are_gone);
-    stories.add_on_our_node(e10_k14_a_node_that_does_not_answer_is_named_and_nothing_takes_the_pods_place);
+    stories.add_on_our_node(a_node_that_does_not_answer_is_named_and_nothing_takes_the_pods_place);
     stories.add_on_our_node(a_restarted_container_runtime_leaves_every_container_alone);
     stories.add(an_operator_lost_in_the_middle_of_a_destruction_ends_it_when_it_is_back);
-    stories.add_on_our_node(t8_an_operator_killed_at_both_ends_of_a_destruction_ends_it);
+    stories.add_on_our_node(an_operator_killed_at_both_ends_of_a_destruction_ends_it);
 }
 
 async fn a_town_stays_until_a_node_without_kubelet_says_that_its_pods_are_gone(mut scene: Scene) {
@@ -73,7 +73,7 @@ async fn a_town_stays_until_a_node_without_kubelet_says_that_its_pods_are_gone(m
     scene.assert_nothing_runs();
 }
 
-async fn e10_k14_a_node_that_does_not_answer_is_named_and_nothing_takes_the_pods_place(mut scene: Scene) {
+async fn a_node_that_does_not_answer_is_named_and_nothing_takes_the_pods_place(mut scene: Scene) {
     let script = format!("echo awake >> /town/diary; {STAY}");
     let town = json!({"storage": {"size": "16Mi"}, "template": runs_with_grace(&script, 1)});
     let uid = scene.create_town("alpha", town).await.uid().unwrap();
@@ -147,7 +147,7 @@ async fn an_operator_lost_in_the_middle_of_a_destruction_ends_it_when_it_is_back
     scene.assert_nothing_runs();
 }
 
-async fn t8_an_operator_killed_at_both_ends_of_a_destruction_ends_it(mut scene: Scene) {
+async fn an_operator_killed_at_both_ends_of_a_destruction_ends_it(mut scene: Scene) {
     // The pod ends slowly, so that the test can act in the middle.
     let slow = runs_with_grace("trap '' TERM; while :; do sleep 1; done", 8);
     let town = scene.create_busy_town("alpha", json!({"template": slow})).await;

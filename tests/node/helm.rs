@@ -15,7 +15,7 @@ use crate::stage::Stories;
 
 pub fn add(stories: &mut Stories) {
     stories.add(an_upgrade_replaces_the_operator_and_restarts_no_pod_of_a_town);
-    stories.add(k11_a_town_without_operator_lives_on_until_one_is_installed_again);
+    stories.add(a_town_without_operator_lives_on_until_one_is_installed_again);
     stories.add(an_operator_that_is_told_to_end_exits_0_within_seconds);
     stories.add(the_operator_needs_no_root_and_no_more_rights_than_it_has);
 }
@@ -48,7 +48,7 @@ async fn an_upgrade_replaces_the_operator_and_restarts_no_pod_of_a_town(mut scen
 }
 
 // I-operator-removed.
-async fn k11_a_town_without_operator_lives_on_until_one_is_installed_again(mut scene: Scene) {
+async fn a_town_without_operator_lives_on_until_one_is_installed_again(mut scene: Scene) {
     let (lives, dies) =
         (scene.create_busy_town("lives", json!({})).await, scene.create_busy_town("dies", json!({})).await);
     scene.alone().await;

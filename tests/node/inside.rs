@@ -11,7 +11,7 @@ use crate::scene::{Lives, PATIENCE, STAY, Scene, agent_image, is_ready, runs};
 use crate::stage::Stories;
 
 pub fn add(stories: &mut Stories) {
-    stories.add(f1_f2_credentials_and_tokens_are_files_for_who_is_not_root);
+    stories.add(credentials_and_tokens_are_files_for_who_is_not_root);
     stories.add(a_town_that_says_little_runs_where_only_restricted_pods_may);
     stories.add(a_town_is_reached_by_its_service_whichever_pod_it_has);
 }
@@ -20,7 +20,7 @@ pub fn add(stories: &mut Stories) {
 const TRY_TO_WRITE: &str =
     "touch /var/run/gastown/new 2>&1 || touch /var/run/gastown/git/new 2>&1 || echo read-only";
 
-async fn f1_f2_credentials_and_tokens_are_files_for_who_is_not_root(scene: Scene) {
+async fn credentials_and_tokens_are_files_for_who_is_not_root(scene: Scene) {
     scene.create_secret("deploy-key", "password", "xyzzy").await;
     scene.create_secret("door", "token", "sesame").await;
     let rig = json!({

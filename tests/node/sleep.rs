@@ -14,15 +14,15 @@ use crate::scene::{Lives, PATIENCE, STAY, Scene, Works, runs, runs_with_grace};
 use crate::stage::Stories;
 
 pub fn add(stories: &mut Stories) {
-    stories.add(t11_e4_an_idle_town_sleeps_without_a_process_and_wakes_with_its_files);
-    stories.add(t26_e1_e8_containers_have_their_grace_and_no_more);
+    stories.add(an_idle_town_sleeps_without_a_process_and_wakes_with_its_files);
+    stories.add(containers_have_their_grace_and_no_more);
     stories.add(a_suspended_town_ends_work_and_does_not_count_the_attempt);
     stories.add(a_drain_lets_work_finish);
-    stories.add(t13_c12_a_town_wakes_by_request_and_by_backlog_and_is_given_its_time);
-    stories.add(k18_work_that_comes_while_the_pods_go_is_not_lost);
+    stories.add(a_town_wakes_by_request_and_by_backlog_and_is_given_its_time);
+    stories.add(work_that_comes_while_the_pods_go_is_not_lost);
 }
 
-async fn t11_e4_an_idle_town_sleeps_without_a_process_and_wakes_with_its_files(scene: Scene) {
+async fn an_idle_town_sleeps_without_a_process_and_wakes_with_its_files(scene: Scene) {
     let town = json!({
         "sleepAfter": "10s", "storage": {"size": "16Mi"},
         "template": runs(&format!("echo awake >> /town/diary; {STAY}")),
@@ -52,7 +52,7 @@ async fn t11_e4_an_idle_town_sleeps_without_a_process_and_wakes_with_its_files(s
     assert_eq!(scene.volumes(&uid).await, volumes);
 }
 
-async fn t26_e1_e8_containers_have_their_grace_and_no_more(scene: Scene) {
+async fn containers_have_their_grace_and_no_more(scene: Scene) {
     // The first pod cleans up at SIGTERM, and the second ignores SIGTERM.
     let tidy = "trap 'sleep 1; echo tidied >> /town/marks; exit 0' TERM; echo up >> /town/marks; sleep infinity & wait";
     let mut tidy = runs_with_grace(tidy, 20);
@@ -144,7 +144,7 @@ async fn a_drain_lets_work_finish(scene: Scene) {
     assert_eq!(until("its work is done", PATIENCE, done).await.attempts, 1);
 }
 
-async fn t13_c12_a_town_wakes_by_request_and_by_backlog_and_is_given_its_time(scene: Scene) {
+async fn a_town_wakes_by_request_and_by_backlog_and_is_given_its_time(scene: Scene) {
     let awake = format!("echo awake >> /town/diary; {STAY}");
     let town = json!({
         "backlog": {"triage": 1}, "sleepAfter": "10s", "storage": {"size": "16Mi"}, "template": runs(&awake),
@@ -184,7 +184,7 @@ async fn t13_c12_a_town_wakes_by_request_and_by_backlog_and_is_given_its_time(sc
     assert_eq!(scene.volumes(&uid).await, volumes);
 }
 
-async fn k18_work_that_comes_while_the_pods_go_is_not_lost(scene: Scene) {
+async fn work_that_comes_while_the_pods_go_is_not_lost(scene: Scene) {
     let slow = runs_with_grace("trap '' TERM; while :; do sleep 1; done", 4);
     let town = json!({"sleepAfter": "10s", "template": slow});
     let uid = scene.create_town("alpha", town).await.uid().unwrap();

@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn i12_a_write_passes_in_the_term_and_at_no_other_time() {
+    async fn a_write_passes_in_the_term_and_at_no_other_time() {
         let stopped = (Err(Fenced { begun: false }), 0);
         for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
             assert_eq!(outcome(method.clone(), Some(term(1, 1))).await, (Ok("answer"), 1), "{method}");
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn i12_what_waits_when_the_term_ends_is_not_sent() {
+    async fn what_waits_when_the_term_ends_is_not_sent() {
         let begun = Arc::new(AtomicUsize::new(0));
         let (open, gate) = oneshot::channel();
         let (terms, receiver) = watch::channel(Some(term(1, 1)));

@@ -764,7 +764,7 @@ async fn a_pod_that_is_gone_is_not_asked_and_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn b2_t16_d15_what_a_pod_says_after_it_is_gone_is_dropped() {
+async fn what_a_pod_says_after_it_is_gone_is_dropped() {
     let scene = Scene::with(bounds());
     let mut door = Door::open().await;
     let ask = scene.pod("pod", door.port);

@@ -16,7 +16,7 @@ fn typing() -> TownBuilder {
 }
 
 #[test]
-fn t11_c2_what_an_attached_person_puts_in_moves_the_clock() {
+fn what_an_attached_person_puts_in_moves_the_clock() {
     let plan = running_town().heard(minute(21), typed(minute(20))).decide(minute(21));
     assert_eq!((sleep_time(&plan), attach_time(&plan)), (Some(minute(50)), Some(minute(21))));
     let silent = || typing().heard(minute(49), typed(minute(20)));
@@ -25,7 +25,7 @@ fn t11_c2_what_an_attached_person_puts_in_moves_the_clock() {
 }
 
 #[test]
-fn t11_c2_c14_being_attached_without_a_word_is_nothing() {
+fn being_attached_without_a_word_is_nothing() {
     let silent = ActivityReport { attached: true, ..quiet() };
     let plan = running_town().heard(minute(21), silent).decide(minute(21));
     assert_eq!((sleep_time(&plan), attach_time(&plan)), (Some(minute(30)), None));
@@ -67,7 +67,7 @@ fn a_longer_time_to_sleep_is_shown_at_once_though_a_person_is_attached() {
 }
 
 #[test]
-fn t11_input_counts_no_longer_than_the_bound_after_it_began() {
+fn input_counts_no_longer_than_the_bound_after_it_began() {
     let hold = SignedDuration::from_hours(12);
     let end = minute(20) + hold;
     let mut town = typing();
@@ -140,7 +140,7 @@ fn a_person_may_be_attached_to_an_agent() {
 }
 
 #[test]
-fn t11_the_bound_does_not_begin_anew_because_one_answer_of_several_failed() {
+fn the_bound_does_not_begin_anew_because_one_answer_of_several_failed() {
     let mayor = || mayor().started().running();
     let typing = running_town().heard(minute(20), quiet()).with(mayor().heard(minute(20), typed(minute(20))));
     let hiccup = typing.settled(minute(20)).without_agents().with(mayor().silent(1, minute(21), minute(21)));

@@ -17,7 +17,7 @@ fn a_new_town_is_adopted_before_anything_else() {
 }
 
 #[test]
-fn k37_what_an_older_version_holds_is_taken_over_while_it_lives() {
+fn what_an_older_version_holds_is_taken_over_while_it_lives() {
     let [older] = names::OLDER_FINALIZERS;
     let held = |by: &str| {
         let town = running_town().status(|s| s.phase = Some("Idle".into()));

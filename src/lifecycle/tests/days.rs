@@ -18,7 +18,7 @@ fn new_template(town: &mut Town) {
 }
 
 #[test]
-fn t11_a_town_that_is_asked_sleeps_by_what_its_pod_says_and_not_by_being_asked() {
+fn a_town_that_is_asked_sleeps_by_what_its_pod_says_and_not_by_being_asked() {
     let mut scene = Scene::of(town().asked().ports(&[80]));
     scene.reports("gas", says("somebody", ReportedState::Working)).later("2h");
     assert_eq!((scene.phase("gas"), scene.questions > 500), ("Running", true));
@@ -61,7 +61,7 @@ fn t11_a_town_that_is_asked_sleeps_by_what_its_pod_says_and_not_by_being_asked()
 }
 
 #[test]
-fn k20_a_town_of_which_nobody_knows_sleeps_after_three_times_its_time_and_wakes_for_a_person() {
+fn a_town_of_which_nobody_knows_sleeps_after_three_times_its_time_and_wakes_for_a_person() {
     let mut scene = Scene::of(town().asked());
     scene.later("10m").silent("gas").later("2h");
     assert_eq!(scene.phase("gas"), "Asleep");
@@ -91,7 +91,7 @@ fn k20_a_town_of_which_nobody_knows_sleeps_after_three_times_its_time_and_wakes_
 }
 
 #[test]
-fn t11_a_person_at_the_keyboard_keeps_the_town_awake() {
+fn a_person_at_the_keyboard_keeps_the_town_awake() {
     let mut scene = Scene::of(town().asked());
     for minutes in 0..6 {
         scene.reports("gas", typed(minute(10 * minutes))).later("10m");
@@ -262,7 +262,7 @@ fn an_expired_town_sleeps_until_its_expiry_is_moved() {
 }
 
 #[test]
-fn t17_a_pod_that_crashes_five_times_is_given_up_until_the_window_is_over_or_the_spec_changes() {
+fn a_pod_that_crashes_five_times_is_given_up_until_the_window_is_over_or_the_spec_changes() {
     let mut scene = Scene::of(town().always_on());
     for _ in 0..5 {
         scene.later("1m").crashes("gas");
@@ -324,7 +324,7 @@ fn t17_a_pod_that_crashes_five_times_is_given_up_until_the_window_is_over_or_the
 }
 
 #[test]
-fn d12_a_new_template_waits_until_nobody_is_disturbed() {
+fn a_new_template_waits_until_nobody_is_disturbed() {
     let mut scene = Scene::of(town());
     scene.agents([mayor(), polecat("toast").hook("b1")]);
     scene.edit_town("a new template", new_template).later("10m");
@@ -594,7 +594,7 @@ fn a_town_waits_for_its_turn_to_start_and_to_wake() {
 }
 
 #[test]
-fn k14_a_node_that_is_lost_holds_the_town_until_the_pod_is_proven_gone() {
+fn a_node_that_is_lost_holds_the_town_until_the_pod_is_proven_gone() {
     let mut scene = Scene::of(town().always_on());
     scene.agent(polecat("toast").hook("b1")).node(Node::Hangs);
     scene.killed("gas").killed("toast").later("1h");

@@ -48,7 +48,7 @@ fn the_tombstone_comes_before_everything_else() {
 
 // I-generation.
 #[test]
-fn d16_the_generation_that_a_deletion_raises_holds_nothing_up() {
+fn the_generation_that_a_deletion_raises_holds_nothing_up() {
     let raised = going().edit(|t| t.metadata.generation = t.metadata.generation.map(|g| g + 1));
     let (as_it_was, raised) = (going().decide(minute(1)), raised.decide(minute(1)));
     assert_eq!(as_it_was.does(), "give receipts, remove finalizer");
@@ -64,7 +64,7 @@ fn a_town_that_is_not_ours_to_hold_is_let_go() {
 }
 
 #[test]
-fn k37_what_an_older_version_holds_is_destroyed_and_let_go() {
+fn what_an_older_version_holds_is_destroyed_and_let_go() {
     for (finalizer, does) in [
         (names::OLDER_FINALIZERS[0], "give receipts, remove finalizer"),
         ("gastown.dev/else", ""),
@@ -228,7 +228,7 @@ fn an_agent_whose_town_cannot_be_read_is_neither_drained_nor_deleted() {
 }
 
 #[test]
-fn b7_a_create_without_an_answer_is_waited_for() {
+fn a_create_without_an_answer_is_waited_for() {
     let settling = going().remains(|r| r.settled_at = Some(second(90)));
     let early = settling.decide(second(89));
     assert_eq!((early.does().as_str(), early.look_again), ("", Some(second(90))));
@@ -313,7 +313,7 @@ fn what_is_awaited_is_named_from_five_seconds_on_and_called_blocked_after_ten_mi
 
 // The status names a missing right in the words of the API, even for an object without a UID and for the last writes.
 #[test]
-fn k27_what_is_refused_is_named_in_the_same_words_in_status_and_condition() {
+fn what_is_refused_is_named_in_the_same_words_in_status_and_condition() {
     let unwritten = town().destroying(minute(0)).edit(|t| t.metadata.annotations = None);
     let unwritten = unwritten.remains(|r| r.record = Record::Missing);
     let proven_gone = going();

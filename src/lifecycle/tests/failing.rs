@@ -118,7 +118,7 @@ fn what_the_containers_of_a_pod_did_that_ends_are_no_failed_starts() {
 }
 
 #[test]
-fn k15_a_reason_that_the_cluster_gives_is_shown_within_seconds_in_its_words() {
+fn a_reason_that_the_cluster_gives_is_shown_within_seconds_in_its_words() {
     for why in [reason::IMAGE_PULL, reason::UNSCHEDULABLE, reason::CONTAINER_FAILED] {
         let mut troubled = pod("gas").trouble(why, "its own text");
         troubled.0.trouble_since = Some(minute(5));
@@ -186,7 +186,7 @@ fn town_past_its_limit_deletes_the_pod_and_tries_again_once_a_window() {
 }
 
 #[test]
-fn c6_the_count_of_failed_starts_survives_a_restart_of_the_operator() {
+fn the_count_of_failed_starts_survives_a_restart_of_the_operator() {
     // The status has all data: a snapshot after a restart has no other.
     let held = town().awake().always_on().restarts(5, minute(10));
     assert_eq!(held.decide(minute(39)).does(), "");
@@ -283,7 +283,7 @@ fn successful_start_alone_does_not_clear_the_record() {
 }
 
 #[test]
-fn k16_what_a_pod_died_of_is_said() {
+fn what_a_pod_died_of_is_said() {
     let mut killed = pod("gas").exited(137, minute(1));
     killed = killed.trouble(reason::OOM_KILLED, "container main was killed: out of memory");
     let plan = with(killed.clone()).decide(minute(1));
@@ -305,7 +305,7 @@ fn leaving(owner: &str) -> PodBuilder {
 const OVERDUE: i64 = 150;
 
 #[test]
-fn k14_a_pod_that_its_node_does_not_let_go_is_named_and_not_replaced() {
+fn a_pod_that_its_node_does_not_let_go_is_named_and_not_replaced() {
     let town = with(leaving("gas"));
     let early = town.decide(second(OVERDUE - 1));
     assert_eq!((early.is(DEGRADED), early.look_again), (false, Some(second(OVERDUE))));
@@ -338,7 +338,7 @@ fn a_town_that_cannot_fall_asleep_says_why() {
 }
 
 #[test]
-fn k12_an_ended_pod_that_somebody_elses_finalizer_holds_is_named_with_it() {
+fn an_ended_pod_that_somebody_elses_finalizer_holds_is_named_with_it() {
     let held = |owner: &str| {
         let mut pod = leaving(owner).exited(0, minute(1)).told_to_stop(minute(1)).stops_by(minute(2));
         pod.0.finalizers = vec!["elsewhere/hold".into()];
@@ -424,7 +424,7 @@ fn who_takes_a_turn_to_start() {
 }
 
 #[test]
-fn e10_an_attempt_on_a_lost_node_is_not_begun_anew_before_the_pod_is_proven_gone() {
+fn an_attempt_on_a_lost_node_is_not_begun_anew_before_the_pod_is_proven_gone() {
     let lost = polecat("toast").hook("b1").attempt("b1", 1, minute(0)).pod(|_| leaving("toast"));
     for at in [3, 60, 6000] {
         assert_eq!(lost.decide(minute(at)).does(), "", "{at}");

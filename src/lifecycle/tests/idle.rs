@@ -24,7 +24,7 @@ fn unknown_since_ten(now: i64) -> TownBuilder {
 }
 
 #[test]
-fn c12_the_clock_never_starts_before_the_pod_the_wake_or_the_last_work() {
+fn the_clock_never_starts_before_the_pod_the_wake_or_the_last_work() {
     let pod_at = |m| town().awake().pod(pod("gas").created(minute(m)).ready());
     for (case, town, since) in [
         ("the pod started last", pod_at(20).woke(minute(10)).last_active(minute(5)), 20),
@@ -136,7 +136,7 @@ fn town_sleeps_within_a_bound_when_its_pod_has_no_address_to_ask() {
 }
 
 #[test]
-fn t13_a_town_that_was_just_woken_is_not_put_to_sleep_again() {
+fn a_town_that_was_just_woken_is_not_put_to_sleep_again() {
     let woken = town().asleep(Idle).wake_request("please").last_active(minute(0)).settled(minute(600));
     let started = woken.pod(pod("gas").created(minute(600)).ready());
     let plan = started.decide(minute(600));
@@ -144,7 +144,7 @@ fn t13_a_town_that_was_just_woken_is_not_put_to_sleep_again() {
 }
 
 #[test]
-fn c13_a_town_that_starts_is_asleep_or_awake_but_never_idle_by_an_old_clock() {
+fn a_town_that_starts_is_asleep_or_awake_but_never_idle_by_an_old_clock() {
     let starting =
         town().awake().woke(minute(600)).last_active(minute(0)).pod(pod("gas").created(minute(600)));
     let plan = starting.decide(minute(601));
@@ -152,7 +152,7 @@ fn c13_a_town_that_starts_is_asleep_or_awake_but_never_idle_by_an_old_clock() {
 }
 
 #[test]
-fn k31_steps_of_the_clock_are_borne() {
+fn steps_of_the_clock_are_borne() {
     let worked_at_ten = || running_town().last_active(minute(10));
     for (case, now, phase) in [
         ("back before the last work", minute(5), "Idle"),
@@ -175,7 +175,7 @@ fn k31_steps_of_the_clock_are_borne() {
 }
 
 #[test]
-fn k31_a_stamp_at_the_end_of_time_overflows_nothing() {
+fn a_stamp_at_the_end_of_time_overflows_nothing() {
     let far = running_town().last_active(Timestamp::MAX);
     let plan = far.decide(minute(1));
     assert_eq!((plan.phase(), sleep_time(&plan).is_some()), ("Idle", true));
@@ -233,7 +233,7 @@ fn work_that_ended_while_the_operator_was_away_counts_until_it_is_back() {
 }
 
 #[test]
-fn d13_one_or_two_questions_without_an_answer_change_nothing() {
+fn one_or_two_questions_without_an_answer_change_nothing() {
     let quiet_town = running_town().heard(minute(1), quiet()).settled(minute(1));
     let busy_town = running_town().heard(minute(1), says("x", ReportedState::Working)).settled(minute(1));
     for (case, town, phase) in [("idle", quiet_town, "Idle"), ("at work", busy_town, "Running")] {
@@ -247,7 +247,7 @@ fn d13_one_or_two_questions_without_an_answer_change_nothing() {
 }
 
 #[test]
-fn k20_unknown_is_neither_work_nor_its_absence_and_is_said() {
+fn unknown_is_neither_work_nor_its_absence_and_is_said() {
     let plan = unknown_since_ten(11).decide(minute(11));
     assert_eq!(plan.condition(ACTIVE).status, "Unknown");
     assert_eq!(
@@ -286,7 +286,7 @@ fn of_several_who_do_not_answer_the_first_to_fall_silent_counts() {
 }
 
 #[test]
-fn k20_unknown_stops_the_clock_and_it_goes_on_where_it_stood() {
+fn unknown_stops_the_clock_and_it_goes_on_where_it_stood() {
     // The town was idle for 10 minutes and unknown for 40, so that 20 of 30 minutes are left.
     let unknown = unknown_since_ten(50).settled(minute(49));
     let still = unknown.decide(minute(49));

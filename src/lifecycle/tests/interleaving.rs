@@ -188,7 +188,7 @@ fn without_any_event_a_town_falls_asleep_in_every_order() {
 }
 
 #[test]
-fn k18_one_event_at_any_moment_of_falling_asleep_in_every_order() {
+fn one_event_at_any_moment_of_falling_asleep_in_every_order() {
     let mut tried = 0;
     for order in orders() {
         Run::of(town(), order).explore(1, &mut tried);
@@ -198,7 +198,7 @@ fn k18_one_event_at_any_moment_of_falling_asleep_in_every_order() {
 }
 
 #[test]
-fn k18_two_events_at_any_two_moments_of_falling_asleep_and_waking() {
+fn two_events_at_any_two_moments_of_falling_asleep_and_waking() {
     let mut tried = 0;
     let all = orders();
     for order in [all[0], all[23]] {

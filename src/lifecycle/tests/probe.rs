@@ -60,7 +60,7 @@ fn only_our_own_token_is_made() {
 }
 
 #[test]
-fn c4_nobody_is_asked_who_sleeps_or_is_being_deleted_or_cannot_answer() {
+fn nobody_is_asked_who_sleeps_or_is_being_deleted_or_cannot_answer() {
     let with = |change: fn(PodBuilder) -> PodBuilder| town().awake().asked().pod(change(pod("gas").ready()));
     let without_address = |mut p: PodBuilder| {
         p.0.address = None;

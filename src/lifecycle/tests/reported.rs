@@ -111,7 +111,7 @@ fn what_is_said_of_another_bead_is_not_said_of_this_one() {
 }
 
 #[test]
-fn d2_done_counts_only_once_the_bead_was_delivered() {
+fn done_counts_only_once_the_bead_was_delivered() {
     for state in [ReportedState::Done, ReportedState::Failed] {
         // The pod still has b0, and the report names no bead: the report cannot refer to b1.
         let undelivered = mayor().started().delivered("b0").hook("b1").pod(|p| p.ready().bead("b0"));
@@ -129,7 +129,7 @@ fn d2_done_counts_only_once_the_bead_was_delivered() {
 }
 
 #[test]
-fn d2_done_that_was_said_before_the_delivery_does_not_count_for_the_new_bead() {
+fn done_that_was_said_before_the_delivery_does_not_count_for_the_new_bead() {
     // The answer is older than the delivery that this decision records.
     let fresh = mayor().started().delivered("b0").hook("b1").running();
     let plan = fresh.heard(minute(1), says("mayor", ReportedState::Done)).decide(minute(9));
@@ -223,7 +223,7 @@ fn a_lie_about_others_changes_nothing_for_them() {
 }
 
 #[test]
-fn k21_a_mayor_that_waits_for_a_person_lets_its_town_sleep_and_stay_asleep() {
+fn a_mayor_that_waits_for_a_person_lets_its_town_sleep_and_stay_asleep() {
     for report in [says("mayor", ReportedState::Waiting), stalled("mayor", minute(-60))] {
         let waits = hooked().heard(minute(1), report.clone()).settled(minute(1)).heard(minute(60), report);
         let town_of = |t: TownBuilder, agent: &AgentBuilder| t.with(agent.clone());

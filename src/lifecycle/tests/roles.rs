@@ -70,7 +70,7 @@ fn the_incumbent_keeps_its_role_against_an_older_one() {
 }
 
 #[test]
-fn d7_one_refinery_a_rig() {
+fn one_refinery_a_rig() {
     let here = at(a(Role::Refinery, "here"), 1);
     let there = on(at(a(Role::Refinery, "there"), 2), "other");
     let second = at(a(Role::Refinery, "second"), 3);

@@ -293,7 +293,7 @@ fn a_pod_that_came_late_to_a_sleeping_town_is_deleted() {
 
 // K2. A reconcile is for a name, and its decision depends on the object that exists now.
 #[test]
-fn k2_a_deadline_of_a_town_that_is_gone_means_nothing_to_its_successor() {
+fn a_deadline_of_a_town_that_is_gone_means_nothing_to_its_successor() {
     let old = running_town().last_active(minute(10));
     assert_eq!(old.decide(minute(40)).phase(), "Draining");
     let successor = running_town().created(minute(39)).woke(minute(39));

@@ -138,7 +138,7 @@ fn a_pod_is_released_from_our_finalizer_only() {
 }
 
 #[test]
-fn i6_a_finished_pod_stays_while_a_create_of_its_name_may_come_late() {
+fn a_finished_pod_stays_while_a_create_of_its_name_may_come_late() {
     let finished = |code| {
         let mut agent = toast().done(&["b1"]).pod(|p| p.exited(code, minute(5)));
         agent.0.creates_settle_at = Some(minute(8));
@@ -173,7 +173,7 @@ fn a_pod_that_was_made_after_its_attempt_had_ended_is_an_attempt() {
 }
 
 #[test]
-fn d8_done_is_for_ever() {
+fn done_is_for_ever() {
     let done = || polecat("toast").done(&["b0", "b1"]);
     for (case, agent) in [
         ("the last one", done().hook("b1")),
@@ -593,7 +593,7 @@ fn a_session_agent_does_not_delete_itself() {
 }
 
 #[test]
-fn t18_a_finished_bead_stays_finished_whatever_becomes_of_its_pod() {
+fn a_finished_bead_stays_finished_whatever_becomes_of_its_pod() {
     let done = || finished().settled(minute(10));
     for (case, agent) in [
         ("its pod is gone", done()),
@@ -611,7 +611,7 @@ fn t18_a_finished_bead_stays_finished_whatever_becomes_of_its_pod() {
 }
 
 #[test]
-fn d5_a_pod_that_ends_without_being_done_has_failed() {
+fn a_pod_that_ends_without_being_done_has_failed() {
     let plan = tried().pod(|p| p.exited(1, minute(5))).decide(minute(5));
     assert_eq!((work(&plan).outcome, plan.is(FINISHED)), (Some(Failed), false));
 }

@@ -38,7 +38,7 @@ fn reports(backlog: Backlog) -> TownBuilder {
 const LATE: i64 = 600;
 
 #[test]
-fn t12_each_of_five_kinds_of_work_alone_keeps_the_town_awake() {
+fn each_of_five_kinds_of_work_alone_keeps_the_town_awake() {
     let hooked = || seated().hook("b1").delivered("b1");
     for (case, town, why) in vec![
         (
@@ -88,7 +88,7 @@ fn t12_each_of_five_kinds_of_work_alone_keeps_the_town_awake() {
 }
 
 #[test]
-fn c1_nothing_else_is_work() {
+fn nothing_else_is_work() {
     let unlisted = |t: TownBuilder| t.rigs(&[]);
     let of_bead = |state| ReportedAgent { bead: Some("b0".into()), ..entry("mayor", state) };
     let hooked = || seated().hook("b1").delivered("b1");
@@ -131,7 +131,7 @@ fn c1_nothing_else_is_work() {
 }
 
 #[test]
-fn c3_stalled_counts_for_29_minutes_and_not_for_31() {
+fn stalled_counts_for_29_minutes_and_not_for_31() {
     let at = minute(100);
     let ago = |minutes: i64| at - k8s_openapi::jiff::SignedDuration::from_mins(minutes);
     for (case, last, counts) in [
@@ -173,7 +173,7 @@ fn of_two_backlogs_the_larger_counts() {
 }
 
 #[test]
-fn d6_each_kind_of_work_that_a_sleeping_town_can_have_wakes_it() {
+fn each_kind_of_work_that_a_sleeping_town_can_have_wakes_it() {
     let asleep = || town().asleep(Idle);
     let asked = |given| mayor().asked().started().hook("b1").delivered(given).seen();
     for (case, town, wakes) in [

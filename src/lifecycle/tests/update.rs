@@ -35,7 +35,7 @@ fn a_new_template_replaces_the_pod_of_an_idle_town() {
 }
 
 #[test]
-fn d12_nobody_is_disturbed_at_work_for_a_new_template() {
+fn nobody_is_disturbed_at_work_for_a_new_template() {
     for (case, town) in [
         ("an agent at work", running_town().with(at_work())),
         ("a backlog", running_town().backlog(1, 0, 0)),

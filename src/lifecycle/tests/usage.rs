@@ -76,7 +76,7 @@ fn counting_costs_no_write() {
 }
 
 #[test]
-fn k31_a_clock_that_steps_back_takes_nothing_away() {
+fn a_clock_that_steps_back_takes_nothing_away() {
     let town = counted(running_town(), 600, minute(10));
     assert_eq!(usage(&town.decide(minute(5))).pod_seconds, 600);
 }

@@ -84,7 +84,7 @@ fn a_larger_size_is_asked_for_and_a_smaller_one_is_not() {
 }
 
 #[test]
-fn k17_a_claim_that_is_going_is_waited_for_and_never_adopted() {
+fn a_claim_that_is_going_is_waited_for_and_never_adopted() {
     let going = |owner: &str| super::build::going(claim(owner));
     let plan = town().awake().storage().claim(going("gas")).decide(minute(1));
     assert_eq!((plan.phase(), plan.does().as_str()), ("Starting", ""));

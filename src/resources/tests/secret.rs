@@ -66,7 +66,7 @@ fn every_secret_that_a_template_can_name_is_found() {
 }
 
 #[test]
-fn f4_a_secret_of_the_user_is_not_written() {
+fn a_secret_of_the_user_is_not_written() {
     let named = probed(json!({"port": 80, "tokenSecretName": "theirs"}));
     assert_eq!(town_token(&town(named.clone()), &here(), "x"), None);
     assert_eq!(agent_token(&agent(named), &here(), "x"), None);
@@ -79,7 +79,7 @@ fn f4_a_secret_of_the_user_is_not_written() {
 }
 
 #[test]
-fn f5_secrets_that_a_spec_names_are_needed_before_the_pod() {
+fn secrets_that_a_spec_names_are_needed_before_the_pod() {
     let token = || NeededSecret {
         name: "theirs".into(),
         key: Some("token"),

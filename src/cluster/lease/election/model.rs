@@ -510,7 +510,7 @@ fn breaks(scene: Scene) {
 }
 
 #[test]
-fn i12_whatever_is_lost_or_paused_two_never_write_and_one_leads_in_the_end() {
+fn whatever_is_lost_or_paused_two_never_write_and_one_leads_in_the_end() {
     holds(Scene { rest: true, ..scene() });
 }
 
@@ -519,20 +519,20 @@ fn i12_whatever_is_lost_or_paused_two_never_write_and_one_leads_in_the_end() {
 const SOON: u8 = 12;
 
 #[test]
-fn i12_a_leader_that_is_killed_or_hands_over_is_followed_by_one() {
+fn a_leader_that_is_killed_or_hands_over_is_followed_by_one() {
     holds(Scene { kills: 1, depth: SOON, ..scene() });
     holds(Scene { ends: 1, depth: SOON, ..scene() });
 }
 
 #[test]
-fn i12_a_lease_that_is_made_anew_does_not_let_two_write() {
+fn a_lease_that_is_made_anew_does_not_let_two_write() {
     holds(Scene { free: false, depth: SOON, ..scene() });
     holds(Scene { deletions: 1, depth: SOON, ..scene() });
 }
 
 // C4.
 #[test]
-fn i12_a_lease_that_is_recreated_or_replaced_does_not_let_two_write() {
+fn a_lease_that_is_recreated_or_replaced_does_not_let_two_write() {
     holds(Scene { recreations: 1, depth: SOON, ..scene() });
     holds(Scene { free: false, recreations: 1, depth: SOON, ..scene() });
     holds(Scene { deletions: 1, recreations: 1, depth: 10, ..scene() });
@@ -549,7 +549,7 @@ fn first_process_of_an_installation_leads_alone() {
 }
 
 #[test]
-fn i12_clocks_may_run_apart_as_far_as_the_terms_allow() {
+fn clocks_may_run_apart_as_far_as_the_terms_allow() {
     holds(Scene { rates: [1000, 1499], ..scene() });
     holds(Scene { depth: SOON, ..tight(seconds(1)) });
 }
@@ -557,8 +557,8 @@ fn i12_clocks_may_run_apart_as_far_as_the_terms_allow() {
 /// The same without a bound, with late answers, and with writes that the API server executes long after their sender
 /// abandoned them.
 #[test]
-#[ignore = "takes minutes even if optimised: cargo test --release --lib -- --ignored i12"]
-fn i12_what_comes_late_does_not_let_two_write() {
+#[ignore = "takes minutes even if optimised: cargo test --release --lib -- --ignored what_comes_late"]
+fn what_comes_late_does_not_let_two_write() {
     holds(Scene { late: true, rest: true, kills: 1, ..scene() });
     holds(Scene { late: true, ends: 1, ..scene() });
     holds(Scene { late: true, deletions: 1, ..scene() });
@@ -572,7 +572,7 @@ fn i12_what_comes_late_does_not_let_two_write() {
 
 /// Each rule is necessary: without it the model finds two processes that may write.
 #[test]
-fn i12_without_any_one_of_its_rules_two_may_write() {
+fn without_any_one_of_its_rules_two_may_write() {
     breaks(Scene { rules: Rules::ClocksCompared, ..scene() });
     breaks(Scene { rules: Rules::WithoutRevision, ..scene() });
     breaks(Scene { rules: Rules::CountedFromTheAnswer, late: true, ..scene() });
