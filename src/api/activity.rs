@@ -39,6 +39,7 @@ impl ActivityReport {
             format!("{what} (line {}, column {})", error.line(), error.column())
         };
         // The values are skipped: an answer may be large, and its tree larger.
+        #[allow(clippy::zero_sized_map_values)] // A set cannot decode an object.
         let fields: HashMap<String, IgnoredAny> = serde_json::from_slice(body).map_err(|e| wrong(&e))?;
         if !Self::FIELDS.iter().any(|field| fields.contains_key(*field)) {
             return Err(format!("it has none of the fields {}", Self::FIELDS.join(", ")));
@@ -64,11 +65,11 @@ impl ActivityReport {
                 continue;
             }
             let time = |entry: &ReportedAgent| entry.last_activity_time.as_ref().map(|at| at.0);
-            match latest.iter_mut().find(|other| other.state == entry.state) {
+            let known = latest.iter_mut().find(|other| other.state == entry.state);
+            match known {
                 Some(other) if time(other) < time(&entry) => *other = entry,
-                Some(_) => {}
                 None if others => latest.push(entry),
-                None => {}
+                _ => {}
             }
         }
         kept.append(&mut latest);
@@ -161,7 +162,9 @@ mod tests {
         };
         let mut agents =
             vec![entry("ours", "waiting", 1, &"é".repeat(5000)), entry("ours", "idle", 2, "again")];
-        agents.extend((0..500).map(|n| entry(&format!("unknown-{n}"), "stuck", (n % 60) as u8, "x")));
+        agents.extend(
+            (0..500).map(|n| entry(&format!("unknown-{n}"), "stuck", u8::try_from(n % 60).unwrap(), "x")),
+        );
         agents.push(entry("other", "working", 3, "y"));
         let body = serde_json::json!({"agents": agents, "attached": true}).to_string();
         let report = ActivityReport::parse(body.as_bytes()).unwrap();

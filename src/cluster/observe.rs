@@ -214,9 +214,9 @@ async fn look_at_town(cluster: &Cluster, key: &ObjectKey) -> Result<Option<TownS
             let recorded = record.namespace_uid.as_ref().map(Uid::as_str);
             namespace.as_ref().is_some_and(|namespace| !concerns(recorded, namespace))
         };
-        let refuses = |t: &TombstoneFacts| t.recreate == Recreate::Refuse && t.of.uid != snapshot.uid;
-        let refused = records.iter().any(|t| refuses(t) && !elsewhere(t));
-        if refused || is_new(&snapshot.town) {
+        let forbids = |t: &TombstoneFacts| t.recreate == Recreate::Refuse && t.of.uid != snapshot.uid;
+        let is_forbidden = records.iter().any(|t| forbids(t) && !elsewhere(t));
+        if is_forbidden || is_new(&snapshot.town) {
             snapshot.forbidden_by =
                 tombstones::forbids(cluster, TombstoneKind::Town, key, &snapshot.uid).await?.map(Arc::new);
         }

@@ -27,11 +27,23 @@ const MESSAGE: usize = 1024;
 #[derive(Default)]
 pub(super) struct PodEvents(Mutex<HashMap<Uid, (Timestamp, Option<String>)>>);
 
+/// The last warning about a pod.
+#[derive(Debug, PartialEq)]
+enum Known {
+    /// The last read found this warning, or none.
+    Is(Option<String>),
+    /// No read is recent enough.
+    Unread,
+}
+
 impl PodEvents {
-    fn known(&self, pod: &Uid, now: Timestamp) -> Option<Option<String>> {
-        let events = lock(&self.0);
-        let (read_at, warning) = events.get(pod)?;
-        (now.duration_since(*read_at) < AGAIN_AFTER).then(|| warning.clone())
+    fn known(&self, pod: &Uid, now: Timestamp) -> Known {
+        match lock(&self.0).get(pod) {
+            Some((read_at, warning)) if now.duration_since(*read_at) < AGAIN_AFTER => {
+                Known::Is(warning.clone())
+            }
+            _ => Known::Unread,
+        }
     }
 
     fn remember(&self, pod: &Uid, warning: Option<String>, now: Timestamp) {
@@ -49,8 +61,8 @@ pub(super) async fn explain(cluster: &Cluster, pod: &mut PodFacts) {
         return;
     }
     let warning = match cluster.pod_events.known(&pod.uid, now) {
-        Some(known) => known,
-        None => {
+        Known::Is(warning) => warning,
+        Known::Unread => {
             let read = last_warning(cluster, pod).await;
             if let Err(error) = &read {
                 tracing::debug!(pod = %pod.key, %error, "events of the pod cannot be read");
@@ -195,8 +207,8 @@ mod tests {
         let at = |seconds| Timestamp::from_second(seconds).unwrap();
         let (first, second) = (Uid::new("first"), Uid::new("second"));
         events.remember(&first, Some("no volume".into()), at(0));
-        assert_eq!(events.known(&first, at(119)), Some(Some("no volume".into())));
-        assert_eq!(events.known(&first, at(120)), None, "the events are read again");
+        assert_eq!(events.known(&first, at(119)), Known::Is(Some("no volume".into())));
+        assert_eq!(events.known(&first, at(120)), Known::Unread, "the events are read again");
         events.remember(&second, None, at(900));
         assert_eq!(lock(&events.0).len(), 1);
     }

@@ -370,9 +370,9 @@ mod tests {
     /// and the namespace `ns` with this UID. With `Err` the read of the namespace fails.
     fn cluster(records: &[Value], namespace: Result<&'static str, ()>) -> (Cluster, Asked) {
         let asked = Asked::default();
-        let (all, heard) = (records.to_vec(), asked.clone());
+        let (all, requests) = (records.to_vec(), asked.clone());
         let server = service_fn(move |request: Request<Body>| {
-            let (all, heard) = (all.clone(), heard.clone());
+            let (all, requests) = (all.clone(), requests.clone());
             async move {
                 let (head, body) = request.into_parts();
                 let body = body.collect().await.unwrap().to_bytes();
@@ -382,7 +382,7 @@ mod tests {
                     Ok(body) if head.method == Method::DELETE => format!(" {}", body["preconditions"]),
                     _ => String::new(),
                 };
-                lock(&heard).push(format!("{} {name}{exactly}", head.method));
+                lock(&requests).push(format!("{} {name}{exactly}", head.method));
                 let status = |code: StatusCode, reason: &str| {
                     let body = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "no",
                         "code": code.as_u16(), "reason": reason});

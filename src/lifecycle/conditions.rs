@@ -145,7 +145,7 @@ impl Conditions {
         self.0
             .into_iter()
             .map(|(type_, status, reason, message)| {
-                condition(type_, status, reason, message, before, generation, now)
+                condition(type_, status, reason, &message, before, generation, now)
             })
             .collect()
     }
@@ -155,7 +155,7 @@ fn condition(
     type_: &str,
     status: &str,
     reason: &str,
-    message: String,
+    message: &str,
     before: &[Condition],
     generation: Option<i64>,
     now: Timestamp,
@@ -168,7 +168,7 @@ fn condition(
         type_: type_.to_owned(),
         status: status.to_owned(),
         reason: reason.to_owned(),
-        message: cut(&message, CONDITION_MESSAGE).to_owned(),
+        message: cut(message, CONDITION_MESSAGE).to_owned(),
         observed_generation: generation,
         last_transition_time: since,
     }
@@ -213,15 +213,7 @@ pub fn overlay(conditions: &mut [Condition], before: &[Condition], failure: &Fai
     for (type_, status) in touched {
         if let Some(slot) = conditions.iter_mut().find(|c| c.type_ == type_) {
             let generation = slot.observed_generation;
-            *slot = condition(
-                type_,
-                word(status),
-                failure.reason,
-                failure.message.clone(),
-                before,
-                generation,
-                now,
-            );
+            *slot = condition(type_, word(status), failure.reason, &failure.message, before, generation, now);
         }
     }
 }

@@ -258,10 +258,8 @@ fn inventory(all: BTreeSet<TombstoneChild>) -> (Vec<TombstoneChild>, Vec<KindCou
     let mut counts: BTreeMap<String, i32> = BTreeMap::new();
     let mut named = Vec::new();
     for child in all {
-        let (count, most) = match is_storage(&child.kind) {
-            true => (&mut storage, STORAGE_LISTED),
-            false => (&mut others, LISTED),
-        };
+        let (count, most) =
+            if is_storage(&child.kind) { (&mut storage, STORAGE_LISTED) } else { (&mut others, LISTED) };
         *count += 1;
         if *count <= most {
             named.push(child);

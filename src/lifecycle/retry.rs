@@ -163,7 +163,7 @@ fn parts(recorded: &str) -> (&str, Option<&str>) {
 pub fn reads_secrets_of_town(town: &Town, has_pod: bool, now: Timestamp) -> bool {
     let Some(status) = &town.status else { return false };
     let edited = edited(status.observed_generation, &town.metadata);
-    status.restarts.as_ref().is_some_and(|r| reads_secrets(Limit::OF_TOWN, r.into(), edited, has_pod, now))
+    status.restarts.as_ref().is_some_and(|r| reads_secrets(Limit::OF_TOWN, &r.into(), edited, has_pod, now))
 }
 
 /// Whether the operator reads the Secrets that the agent's spec names. The rule is the same as for a town.
@@ -174,7 +174,7 @@ pub fn reads_secrets_of_agent(agent: &Agent, has_pod: bool, now: Timestamp) -> b
         Mode::Session => status.restarts.as_ref().map(Failures::from),
         Mode::Task => status.work.as_ref().filter(|work| work.finish_time.is_some()).map(Failures::from),
     };
-    failures.is_some_and(|f| reads_secrets(Limit::of(agent, None), f, edited, has_pod, now))
+    failures.is_some_and(|f| reads_secrets(Limit::of(agent, None), &f, edited, has_pod, now))
 }
 
 struct Failures<'a> {
@@ -198,7 +198,7 @@ impl<'a> From<&'a WorkStatus> for Failures<'a> {
     }
 }
 
-fn reads_secrets(limit: Limit, failures: Failures<'_>, edited: bool, has_pod: bool, now: Timestamp) -> bool {
+fn reads_secrets(limit: Limit, failures: &Failures<'_>, edited: bool, has_pod: bool, now: Timestamp) -> bool {
     let due = || {
         failures.last.is_some_and(|last| limit.next_start(failures.count, failures.disruptions, last) <= now)
     };

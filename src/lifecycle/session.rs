@@ -45,11 +45,7 @@ pub(super) fn decide(s: &AgentSnapshot, town: &TownFacts, now: Timestamp) -> Pla
         status.pod = restart::gone(status.pod.as_ref());
         status.start_time = None;
         // The failures stay on record, so that an agent that cannot start does not wake its town again and again.
-        status.restarts =
-            status.restarts.filter(|r| r.count > 0 && !r.revision.is_empty() && revision.is_of(&r.revision));
-        if let Some(restarts) = &mut status.restarts {
-            restarts.revision = revision.seen(&restarts.revision);
-        }
+        status.restarts = status.restarts.and_then(|before| kept_asleep(before, revision));
         if let Some(restarts) = status.restarts.clone().filter(|r| limit(s, town).is_past(r.count)) {
             return failed(s, status, c, &restarts, None, now);
         }
@@ -131,6 +127,12 @@ pub(super) fn decide(s: &AgentSnapshot, town: &TownFacts, now: Timestamp) -> Pla
         }
     };
     plan.announcing(volume.notice).look_again_at(decided.look_again)
+}
+
+/// The failures that a sleeping town keeps on record.
+fn kept_asleep(before: RestartsStatus, revision: Revision<'_>) -> Option<RestartsStatus> {
+    let counts = before.count > 0 && !before.revision.is_empty() && revision.is_of(&before.revision);
+    counts.then(|| RestartsStatus { revision: revision.seen(&before.revision), ..before })
 }
 
 /// The status to report. The phase of an ended bead has precedence over the phase of the agent, its pod or its town.

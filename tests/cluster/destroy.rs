@@ -492,8 +492,8 @@ async fn claims_that_kubernetes_made_for_a_pod_are_recorded_and_waited_for(story
     story.pod(&town.child()).gone().await;
     let record = story.tombstone(&town).get().await;
     for (kind, name) in [("PersistentVolumeClaim", scratch.name()), ("ResourceClaim", &device)] {
-        let named = record.spec.children.iter().any(|child| child.kind == kind && child.name == name);
-        assert!(named, "{kind} {name}: {:?}", record.spec.children);
+        let is_listed = record.spec.children.iter().any(|child| child.kind == kind && child.name == name);
+        assert!(is_listed, "{kind} {name}: {:?}", record.spec.children);
     }
     scratch.merge(json!({"metadata": {"finalizers": null}})).await;
     scratch.gone().await;

@@ -10,7 +10,7 @@ use crate::lifecycle::{Standing, starting};
 
 #[test]
 fn nothing_is_done_about_a_paused_town() {
-    for (case, town) in [
+    for (case, town) in vec![
         ("without a pod", town().awake().storage().ports(&[80])),
         ("new", town()),
         ("idle for long", running_town()),
@@ -35,7 +35,7 @@ fn nothing_is_done_about_a_paused_town() {
 
 #[test]
 fn nothing_is_done_about_a_paused_agent() {
-    for (case, agent) in [
+    for (case, agent) in vec![
         ("without a pod", mayor().storage()),
         ("with a new bead", mayor().running().hook("b1")),
         ("with an attempt to begin", polecat("toast").hook("b1")),

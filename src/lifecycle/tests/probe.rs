@@ -66,7 +66,7 @@ fn nobody_is_asked_who_sleeps_or_is_being_deleted_or_cannot_answer() {
         p.0.address = None;
         p
     };
-    for (case, town) in [
+    for (case, town) in vec![
         ("asleep, with a pod that came late", unasked().asleep(Idle)),
         ("being deleted", unasked().deleting(minute(1))),
         ("being destroyed", unasked().destroying(minute(1)).remains_as_seen()),

@@ -688,6 +688,7 @@ impl Scene {
         actions.len()
     }
 
+    #[allow(clippy::too_many_lines)] // One arm for each action.
     fn act(
         &mut self,
         who: &Who,
