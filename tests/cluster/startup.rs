@@ -82,7 +82,7 @@ async fn bad_flags_are_refused_by_name() {
         ),
         (
             &["--install-id=a", "--lease-namespace=x", "--lease-retry-period=0s"],
-            &["--lease-retry-period 0s", "longer than nothing"],
+            &["--lease-retry-period 0s", "longer than zero"],
         ),
         (&["--install-id=a", "--lease-namespace=x", "--log=a=b=c"], &["--log", "a=b=c"]),
         (
