@@ -206,7 +206,7 @@ async fn look<R: Reconcile>(key: &ObjectKey, context: &Context<R>) -> Option<Dur
     let began = Instant::now();
     // Every log line of a reconcile names its object.
     let span =
-        tracing::info_span!("reconcile", kind = context.kind, namespace = key.namespace, name = key.name);
+        tracing::info_span!("reconcile", kind = context.kind, namespace = key.namespace, object = key.name);
     let reconcile = context.reconcile.reconcile(key.clone()).instrument(span);
     let guarded = AssertUnwindSafe(reconcile).catch_unwind();
     let ended = tokio::time::timeout(DEADLINE, guarded).await;

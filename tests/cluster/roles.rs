@@ -133,7 +133,7 @@ async fn max_polecats_lets_them_work_one_after_another(story: Story) {
             .until("knows its place", |agent| waits(agent) && agent.message("Ready").contains(place))
             .await;
         assert!(
-            waiting.message("Ready").contains("rig core takes 1 polecats"),
+            waiting.message("Ready").contains("rig core runs at most 1 polecats"),
             "{}",
             waiting.message("Ready")
         );
