@@ -192,6 +192,11 @@ pub(super) fn gives(conditions: &[Condition], type_: &str, reason: &str) -> bool
     conditions.iter().any(|c| c.type_ == type_ && c.reason == reason)
 }
 
+/// Whether the recorded activity of a town is work or unknown.
+pub(super) fn has_short_interval(conditions: &[Condition]) -> bool {
+    is_true(conditions, condition::ACTIVE) || gives(conditions, condition::ACTIVE, reason::ACTIVITY_UNKNOWN)
+}
+
 /// A failed action, as a condition reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {

@@ -202,6 +202,8 @@ pub struct TownFacts {
     pub paused: bool,
     /// The status of the town says that it has work.
     pub active: bool,
+    /// Whether its recorded activity is work or unknown, so that its pods are probed at the short interval.
+    pub has_short_interval: bool,
     /// The rigs of the town.
     pub rigs: Vec<RigFacts>,
     /// `metadata.generation`.
@@ -234,7 +236,7 @@ pub struct RigFacts {
 impl TownFacts {
     /// The current interval of the activity probes.
     pub(super) fn cadence(&self) -> SignedDuration {
-        if self.active { self.alarm.0 } else { self.alarm.1 }
+        if self.has_short_interval { self.alarm.0 } else { self.alarm.1 }
     }
 
     /// The facts of this town for its agents, from the view of the given installation.
@@ -260,6 +262,7 @@ impl TownFacts {
             draining: draining || deleting,
             paused: super::is_paused(meta),
             active: says(condition::ACTIVE, true),
+            has_short_interval: status.is_some_and(|s| super::conditions::has_short_interval(&s.conditions)),
             rigs: town
                 .spec
                 .rigs

@@ -212,15 +212,13 @@ impl LastLook {
     }
 }
 
-/// The interval of the probes of the town's pods, from the recorded activity.
+/// The interval of the probes of the town's pods, from the recorded activity. An unknown activity has the short
+/// interval: otherwise an answer would be too old for a town with work and recent enough for one without, and the town
+/// would change between the two with every reconcile.
 pub(super) fn cadence(s: &TownSnapshot) -> SignedDuration {
     let alarm = &s.town.spec.alarm;
     let conditions = s.town.status.as_ref().map_or(&[][..], |status| status.conditions.as_slice());
-    if super::conditions::is_true(conditions, crate::api::condition::ACTIVE) {
-        alarm.active.get()
-    } else {
-        alarm.idle.get()
-    }
+    if super::conditions::has_short_interval(conditions) { alarm.active.get() } else { alarm.idle.get() }
 }
 
 /// The town's own pod.

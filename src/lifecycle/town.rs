@@ -201,7 +201,11 @@ fn awake(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<TownS
         (true, false) => "Idle",
     };
     let alarm = &s.town.spec.alarm;
-    let cadence = if work { alarm.active.get() } else { alarm.idle.get() };
+    let cadence = match activity {
+        activity::TownActivity::Work(..) | activity::TownActivity::Unknown(..) => alarm.active.get(),
+        activity::TownActivity::NotYetKnown(_) => probe::cadence(s),
+        activity::TownActivity::None => alarm.idle.get(),
+    };
     let plan = finish_town(s, status, c, phase, now)
         .with_actions(compute.actions)
         .announcing(compute.notice)

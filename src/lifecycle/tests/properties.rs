@@ -527,7 +527,9 @@ fn is_known(s: &TownSnapshot) -> bool {
     let agents = s
         .agents
         .iter()
-        .filter(|a| a.spec.activity_probe.is_some() && a.metadata.deletion_timestamp.is_none());
+        .filter(|a| a.spec.activity_probe.is_some() && a.metadata.deletion_timestamp.is_none())
+        // A paused agent is no work, whatever its pod does.
+        .filter(|a| !is_paused(&a.metadata));
     own && agents.filter(|a| asked(s.pod_of(a))).all(|a| s.probe_of(a).is_some_and(|p| p.report().is_some()))
 }
 
@@ -794,4 +796,26 @@ proptest! {
         // The reverse is not required: the last check also turns back for agents whose activity is unknown.
         prop_assert!(!woken || turned_back, "{}\n{:#?}", now, alive.0);
     }
+}
+
+// The town of these bytes has an answer that is too old for a town with work and recent enough for one without.
+#[test]
+fn town_comes_to_rest_when_its_answer_counts_at_one_interval_only() {
+    #[rustfmt::skip]
+    let bytes: &[u8] = &[
+        56, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3, 15, 114, 44, 64, 0, 41, 0, 0, 125, 0, 0, 0, 4, 0, 0, 0, 0,
+        155, 0, 0, 0, 0, 0, 110, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 11, 0, 1, 0, 0, 8, 0, 0, 0, 43, 0, 0,
+        43, 0, 47, 0, 0, 35, 1, 0, 29, 0, 0, 137, 0, 0, 8, 0, 3, 0, 4, 60, 6, 168, 0, 0, 0, 71, 134, 112, 0, 36, 0, 0,
+        4, 0, 31, 0, 61, 0, 0, 43, 0, 0, 12, 12, 0, 0, 0, 0, 0, 74, 80, 0, 0, 124, 0, 0, 52, 0, 20, 56, 20, 27, 0, 0,
+        4, 0, 0, 0, 0, 0, 0, 56, 0, 0, 36, 2, 0, 0, 0, 129, 70, 0, 6, 0, 143, 0, 12, 0, 0, 0, 35, 0, 0, 0, 29, 41, 0,
+        0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 54, 0, 0, 0, 0, 194, 151, 0, 50, 0, 0, 12, 27, 9, 137, 0, 0, 0, 0, 0,
+        0, 0, 0, 32, 0, 0, 0, 0, 0, 0, 7, 0, 15, 225
+    ];
+    let (mut town, now) = a_town(bytes);
+    assert!(comes_to_rest(|| {
+        let plan = town.decide(now);
+        let rests = plan.status == town.0.town.status;
+        town = town.clone().after(&plan);
+        rests
+    }));
 }
