@@ -231,8 +231,13 @@ fn drain(s: &TownSnapshot, mut status: TownStatus, why: AsleepReason, now: Times
 
 fn draining_status(s: &TownSnapshot, status: TownStatus, now: Timestamp) -> Plan<TownStatus> {
     let mut c = Conditions::of_town();
-    if let activity::TownActivity::Work(why, text) = activity::of_town(s, now) {
-        c.set(condition::ACTIVE, true, why, text);
+    match activity::of_town(s, now) {
+        activity::TownActivity::Work(why, text) => c.set(condition::ACTIVE, true, why, text),
+        // With "no work" on record, an answer that was too old would count again and stop the drain.
+        _ if status.asleep_reason == Some(AsleepReason::ActivityUnknown) => {
+            c.unknown(condition::ACTIVE, reason::ACTIVITY_UNKNOWN, "");
+        }
+        _ => {}
     }
     idle::show_why(&status, &mut c);
     expiry::show_protected(s, &status, &mut c, now);
