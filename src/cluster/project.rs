@@ -411,7 +411,7 @@ fn unschedulable(status: &PodStatus) -> Option<&PodCondition> {
     })
 }
 
-/// The reason why the pod does not run, in the words of the scheduler or the kubelet.
+/// The cause that keeps the pod from running. The scheduler or the kubelet wrote the text.
 fn trouble(spec: &PodSpec, status: &PodStatus) -> Option<(&'static str, String)> {
     let unscheduled =
         unschedulable(status).map(|c| (reason::UNSCHEDULABLE, c.message.clone().unwrap_or_default()));

@@ -1,7 +1,6 @@
 //! The requirements of a pod before it may run: its volume claim, and for an agent a pod template.
 
 use k8s_openapi::jiff::Timestamp;
-use sha2::{Digest, Sha256};
 
 use super::conditions::{Conditions, gives, is_true};
 use super::facts::{AgentSnapshot, ClaimFacts, TownFacts};
@@ -9,6 +8,7 @@ use super::plan::{Action, Notice, Plan};
 use super::pods::end_pod;
 use super::quantity::larger;
 use super::status::finish_agent;
+use super::text::short_digest;
 use super::update::edited;
 use crate::api::condition::{self, reason};
 use crate::api::{AgentStatus, Copied, Storage, StorageStatus};
@@ -89,8 +89,7 @@ pub fn copied_mark(copied: &Copied) -> Option<String> {
         labels.keys().map(|key| format!("l:{key}")).chain(annotations.keys().map(|key| format!("a:{key}")));
     let keys: Vec<_> = keys.collect();
     // The conversion of string maps to JSON cannot fail.
-    let digest = Sha256::digest(serde_json::to_string(&(labels, annotations)).unwrap_or_default());
-    let digest = digest.iter().take(8).fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
+    let digest = short_digest(&serde_json::to_string(&(labels, annotations)).unwrap_or_default());
     (!keys.is_empty()).then(|| format!("{digest},{}", keys.join(",")))
 }
 

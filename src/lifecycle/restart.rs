@@ -47,7 +47,7 @@ pub(super) struct Starts<'a> {
     pub(super) limit: Limit,
     /// The time of the last wake of the town. The operator itself ended every older pod.
     pub(super) wake_time: Option<Timestamp>,
-    /// The reason why the start has no pod, in the words of the API server if known.
+    /// The cause that keeps the start without a pod. The API server wrote the text; `None`: the cause is not known.
     pub(super) refused: Option<&'a str>,
 }
 

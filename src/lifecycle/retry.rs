@@ -6,10 +6,9 @@
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use sha2::{Digest, Sha256};
-
 use super::annotation;
 use super::clock::{after, back_off};
+use super::text::short_digest;
 use super::update::edited;
 use crate::api::{Agent, Mode, RestartsStatus, Town, WorkStatus, names};
 
@@ -212,6 +211,5 @@ pub(super) fn revision(agent: &Agent, pod: &str) -> String {
     let hook = agent.spec.hook.as_ref().map(|hook| serde_json::to_string(hook).unwrap_or_default());
     let hook = hook.unwrap_or_default();
     let restart_at = annotation(&agent.metadata, names::RESTART_AT).unwrap_or_default();
-    let parts = Sha256::digest(format!("{pod}\n{restart_at}\n{hook}"));
-    parts.iter().take(8).fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+    short_digest(&format!("{pod}\n{restart_at}\n{hook}"))
 }

@@ -88,7 +88,7 @@ fn start_is_late(status: &AgentStatus, work: &WorkStatus, now: Timestamp) -> boo
     began.is_some_and(|began| after(began.0, START_WITHIN) <= now)
 }
 
-/// The reason why the attempt has no pod, in the words of the API server if known.
+/// The cause that keeps the attempt without a pod. The API server wrote the text, if the cause is known.
 fn refused(s: &AgentSnapshot) -> String {
     let before = s.agent.status.as_ref().map_or(&[][..], |before| before.conditions.as_slice());
     message_of(before, condition::DEGRADED).unwrap_or("no pod was created within 10 minutes").to_owned()

@@ -1,6 +1,8 @@
 //! Text from containers and other components: the part that is shown to users, and the length that the API server
 //! accepts.
 
+use sha2::{Digest, Sha256};
+
 /// The longest message of a condition, by the conventions of the API.
 pub(super) const CONDITION_MESSAGE: usize = 32_768;
 
@@ -8,6 +10,11 @@ pub(super) const CONDITION_MESSAGE: usize = 32_768;
 /// some limits and characters for others. No text has more characters than bytes, so the result satisfies both.
 pub fn cut(text: &str, bytes: usize) -> &str {
     &text[..text.floor_char_boundary(bytes)]
+}
+
+/// The first 16 hex digits of the SHA-256 of a text.
+pub fn short_digest(text: &str) -> String {
+    Sha256::digest(text).iter().take(8).fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
 /// The text on one line, trimmed, without characters that control a terminal and without invisible characters: those

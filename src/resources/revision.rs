@@ -8,12 +8,11 @@
 
 use kube::ResourceExt;
 use serde::{Serialize, Serializer};
-use sha2::{Digest, Sha256};
 
 use super::claim::claim_name;
 use super::service::town_host;
 use crate::api::{Agent, PodTemplate, Rig, Town};
-use crate::lifecycle::{OwnerRef, token_secret_name};
+use crate::lifecycle::{OwnerRef, short_digest, token_secret_name};
 
 /// The revision of the pod that the operator would create for the town now, with its own claim of this name if one
 /// exists. Without a template the revision is the digest of an absent value.
@@ -124,6 +123,5 @@ fn digested<S: Serializer>(template: &PodTemplate, serializer: S) -> Result<S::O
 /// The first 16 hex digits of the SHA-256 of the JSON of the parts, with sorted keys.
 pub fn revision(parts: &impl Serialize) -> String {
     // The parts are strings and a pod template, which always have a JSON form.
-    let json = serde_json::to_value(parts).unwrap_or_default().to_string();
-    Sha256::digest(json).iter().take(8).fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+    short_digest(&serde_json::to_value(parts).unwrap_or_default().to_string())
 }

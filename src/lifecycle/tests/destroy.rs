@@ -311,7 +311,8 @@ fn what_is_awaited_is_named_from_five_seconds_on_and_called_blocked_after_ten_mi
     assert_eq!(stuck.decide(minute(9999)).status, stuck.0.town.status, "no further write");
 }
 
-// The status names a missing right in the words of the API, even for an object without a UID and for the last writes.
+// The status names a missing right. The status uses the API server's text, also for an object without a UID and for
+// the last writes.
 #[test]
 fn what_is_refused_is_named_in_the_same_words_in_status_and_condition() {
     let unwritten = town().destroying(minute(0)).edit(|t| t.metadata.annotations = None);

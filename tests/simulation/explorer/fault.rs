@@ -102,7 +102,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// The error in the words of the API server. A 404 is the error for a path that is not served, as during the
+/// The error with the text of the API server. A 404 has the text for a path that the server does not serve, as during the
 /// installation of the definitions: the API server never answers 404 for an existing object.
 pub fn refusal(call: &Call, code: u16) -> Answer {
     let conflict = if call.verb == Verb::Create { "AlreadyExists" } else { "Conflict" };
