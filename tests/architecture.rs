@@ -113,9 +113,10 @@ fn faults(src: &Path) -> Vec<String> {
             }
             // A file of tests replaces the API server.
             let plays = module.last().is_some_and(|name| name == "tests");
-            let connects = shown != "cluster/client.rs" && !plays && CONNECTS.iter().any(|p| ends(path, p));
+            let connects =
+                shown != "cluster/client/connect.rs" && !plays && CONNECTS.iter().any(|p| ends(path, p));
             let unfenced = path.iter().any(|part| part == UNFENCED)
-                && !(shown == "cluster/client.rs" || shown.starts_with("cluster/lease/"));
+                && !(shown == "cluster/client/connect.rs" || shown.starts_with("cluster/leader/"));
             if connects || unfenced {
                 say(path, "writes go through the fence of the one client");
             }

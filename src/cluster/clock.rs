@@ -20,7 +20,7 @@ impl Clock {
         Self(Arc::new(now))
     }
 
-    pub(super) fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         (self.0)()
     }
 }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::client::Overloaded;
-use super::lease::Fenced;
 use crate::api::condition::reason;
+use crate::cluster::client::connect::Overloaded;
+use crate::cluster::client::fence::Fenced;
 use crate::lifecycle::{Failure, ObjectKey, Unknown};
 
 /// An error of a read or a write. Every error is retried. No error counts as absence.
@@ -141,13 +141,13 @@ fn is_of_another(status: &kube::core::Status) -> bool {
 
 /// Whether an admission policy or a webhook refused the request. Both choose the status code themselves, and may
 /// choose the code of a conflict or of an invalid patch. The API server always adds these words.
-pub(super) fn is_denied_by_admission(status: &kube::core::Status) -> bool {
+pub(crate) fn is_denied_by_admission(status: &kube::core::Status) -> bool {
     status.message.contains("denied request") || status.message.contains("denied the request")
 }
 
 /// Whether an answer proves that an object does not exist. The API server also answers 404 where it does not serve a
 /// path, for example for a short time after its start. Such an answer proves nothing about an object.
-pub(super) fn says_gone(status: &kube::core::Status) -> bool {
+pub(crate) fn says_gone(status: &kube::core::Status) -> bool {
     status.code == 404 && status.reason == "NotFound"
 }
 
@@ -159,7 +159,7 @@ impl From<Unknown> for Error {
 
 impl Error {
     /// Wraps a client error. A conflict becomes [`Error::Conflict`].
-    pub(super) fn api(what: impl Into<String>, source: kube::Error) -> Self {
+    pub(crate) fn api(what: impl Into<String>, source: kube::Error) -> Self {
         let what = what.into();
         match &source {
             kube::Error::Api(status) if is_denied_by_admission(status) => {
@@ -183,12 +183,12 @@ impl Error {
     }
 
     /// A write that the API server refused, and not because of a conflict, with its message.
-    pub(super) fn refused(what: impl Into<String>, status: Box<kube::core::Status>) -> Self {
+    pub(crate) fn refused(what: impl Into<String>, status: Box<kube::core::Status>) -> Self {
         Self::Api { what: what.into(), source: Box::new(kube::Error::Api(status)) }
     }
 
     /// Wraps an error about an object that was read a moment ago. If the object is gone, this is a conflict too.
-    pub(super) fn known(what: impl Into<String>, source: kube::Error) -> Self {
+    pub(crate) fn known(what: impl Into<String>, source: kube::Error) -> Self {
         match &source {
             kube::Error::Api(status) if says_gone(status) => Self::Conflict { what: what.into() },
             _ => Self::api(what, source),
@@ -208,7 +208,7 @@ impl Error {
 
     /// Whether the write may have taken effect, or may still take effect: there was no answer, or the answer leaves
     /// it open.
-    pub(super) fn outcome_unknown(&self) -> bool {
+    pub(crate) fn outcome_unknown(&self) -> bool {
         match self {
             Self::Api { .. } => self.status().is_none_or(|s| s.code >= 500 || s.code == 408),
             Self::NoAnswer { .. } => true,
@@ -225,17 +225,17 @@ impl Error {
     }
 
     /// Whether the API server answered that the object does not exist.
-    pub(super) fn is_not_found(&self) -> bool {
+    pub(crate) fn is_not_found(&self) -> bool {
         self.status().is_some_and(says_gone)
     }
 
     /// Whether the API server does not know the path: the kind is not defined, or not served yet.
-    pub(super) fn is_not_served(&self) -> bool {
+    pub(crate) fn is_not_served(&self) -> bool {
         self.status().is_some_and(|status| status.code == 404 && !says_gone(status))
     }
 
     /// Whether the API server answered that the name is taken.
-    pub(super) fn is_already_exists(&self) -> bool {
+    pub(crate) fn is_already_exists(&self) -> bool {
         matches!(self, Self::Api { source, .. } if matches!(source.as_ref(), kube::Error::Api(s) if s.is_already_exists()))
     }
 

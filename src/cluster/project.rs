@@ -25,7 +25,7 @@ const TERMINATION_MESSAGE: usize = 4096;
 const ANNOTATION: usize = 1024;
 
 /// The stored form of a Town: without the templates, and without unused metadata.
-pub(super) fn kept_town(mut town: Town) -> Town {
+pub(crate) fn kept_town(mut town: Town) -> Town {
     keep_metadata(&mut town.metadata);
     keep_digest(&mut town.spec.template);
     keep_digest(&mut town.spec.agent_template);
@@ -33,7 +33,7 @@ pub(super) fn kept_town(mut town: Town) -> Town {
 }
 
 /// The stored form of an Agent: without the template, and without unused metadata.
-pub(super) fn kept_agent(mut agent: Agent) -> Agent {
+pub(crate) fn kept_agent(mut agent: Agent) -> Agent {
     keep_metadata(&mut agent.metadata);
     keep_digest(&mut agent.spec.template);
     agent
@@ -63,7 +63,7 @@ fn keep_metadata(meta: &mut ObjectMeta) {
 }
 
 /// The facts of a pod; `None`: the pod was never stored.
-pub(super) fn pod_facts(pod: &Pod) -> Option<PodFacts> {
+pub(crate) fn pod_facts(pod: &Pod) -> Option<PodFacts> {
     let meta = &pod.metadata;
     let (no_spec, no_status) = (PodSpec::default(), PodStatus::default());
     let spec = pod.spec.as_ref().unwrap_or(&no_spec);
@@ -139,7 +139,7 @@ fn pod_claims(meta: &ObjectMeta, spec: &PodSpec, status: &PodStatus) -> Vec<PodC
 }
 
 /// The facts of a volume claim; `None`: the claim was never stored.
-pub(super) fn claim_facts(claim: &PersistentVolumeClaim) -> Option<ClaimFacts> {
+pub(crate) fn claim_facts(claim: &PersistentVolumeClaim) -> Option<ClaimFacts> {
     let meta = &claim.metadata;
     let requests = claim.spec.as_ref().and_then(|s| s.resources.as_ref()?.requests.as_ref());
     Some(ClaimFacts {
@@ -151,7 +151,7 @@ pub(super) fn claim_facts(claim: &PersistentVolumeClaim) -> Option<ClaimFacts> {
 }
 
 /// The facts of a Tombstone; `None`: the Tombstone was never stored.
-pub(super) fn tombstone_facts(tombstone: &Tombstone) -> Option<TombstoneFacts> {
+pub(crate) fn tombstone_facts(tombstone: &Tombstone) -> Option<TombstoneFacts> {
     let TombstoneSpec {
         kind, namespace, namespace_uid, name, uid, delete_time, recreate, expire_time, ..
     } = &tombstone.spec;
@@ -171,7 +171,7 @@ pub(super) fn tombstone_facts(tombstone: &Tombstone) -> Option<TombstoneFacts> {
 }
 
 /// The facts of a volume; `None`: the volume was never stored.
-pub(super) fn volume_facts(volume: &PersistentVolume) -> Option<VolumeFacts> {
+pub(crate) fn volume_facts(volume: &PersistentVolume) -> Option<VolumeFacts> {
     let spec = volume.spec.as_ref();
     let policy = spec.and_then(|s| s.persistent_volume_reclaim_policy.as_deref()).unwrap_or("Retain");
     let (phase, said) =
@@ -187,7 +187,7 @@ pub(super) fn volume_facts(volume: &PersistentVolume) -> Option<VolumeFacts> {
 }
 
 /// The facts of a Service; `None`: the Service was never stored.
-pub(super) fn service_facts(service: &Service) -> Option<ServiceFacts> {
+pub(crate) fn service_facts(service: &Service) -> Option<ServiceFacts> {
     let ports = service.spec.iter().flat_map(|s| s.ports.iter().flatten());
     Some(ServiceFacts {
         child: child_facts(ChildKind::Service, &service.metadata)?,
@@ -213,7 +213,7 @@ fn port(port: &ServicePort) -> Port {
 }
 
 /// The facts of a child from its metadata; `None`: the child was never stored.
-pub(super) fn child_facts(kind: ChildKind, meta: &ObjectMeta) -> Option<ChildFacts> {
+pub(crate) fn child_facts(kind: ChildKind, meta: &ObjectMeta) -> Option<ChildFacts> {
     Some(ChildFacts {
         kind,
         key: ObjectKey::of(meta),

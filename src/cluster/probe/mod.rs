@@ -27,11 +27,12 @@ pub use self::address::Cidr;
 use self::address::Reach;
 use self::places::{Place, Places};
 use self::question::{NoAnswer, plain};
-use super::cache::Group;
-use super::follow::owners;
-use super::looks::{Look, Looks};
-use super::{Cluster, lock};
 use crate::api::ActivityReport;
+use crate::cluster::cache::index::Group;
+use crate::cluster::context::Cluster;
+use crate::cluster::scheduling::requeue::{Look, Looks};
+use crate::cluster::sync::lock;
+use crate::cluster::watch::watch_events::owners;
 use crate::lifecycle::{Ask, FAILURES, ObjectKey, OwnerId, PodFacts, ProbeFacts, Uid};
 
 /// The timeout of a probe: the read of the token, the connection, and the whole answer.
@@ -92,7 +93,7 @@ pub fn ask(cluster: &Arc<Cluster>, ask: Ask) {
 
 impl Probes {
     /// The state before the first probe, with this limit of concurrent probes.
-    pub(super) fn new(at_once: u16, looks: Looks) -> Self {
+    pub(crate) fn new(at_once: u16, looks: Looks) -> Self {
         let bounds =
             Bounds { at_once, within: WITHIN, read_again_after: READ_AGAIN_AFTER, may_ask: address::may_ask };
         Self::within(bounds, looks)
@@ -115,12 +116,12 @@ impl Probes {
     }
 
     /// Refuses these addresses from now on. If `allowed` is not empty, every address outside of it is refused too.
-    pub(super) fn restrict(&self, allowed: Vec<Cidr>, refused: Vec<(Cidr, &'static str)>) {
+    pub(crate) fn restrict(&self, allowed: Vec<Cidr>, refused: Vec<(Cidr, &'static str)>) {
         *lock(&self.reach) = Reach::new(allowed, refused);
     }
 
     /// Records the creation of a Secret: the next probe of a pod that lacked it uses its token.
-    pub(super) fn token_made(&self, secret: &ObjectKey) {
+    pub(crate) fn token_made(&self, secret: &ObjectKey) {
         let mut pods = lock(&self.pods);
         for known in pods.values_mut().filter(|known| known.facts.secret_missing) {
             if known.key.take_if(|key| key.secret == *secret && key.token.is_err()).is_some() {
@@ -130,7 +131,7 @@ impl Probes {
     }
 
     /// Forgets a pod that was deleted and has left the index.
-    pub(super) fn forget(&self, pod: &Uid) {
+    pub(crate) fn forget(&self, pod: &Uid) {
         lock(&self.pods).remove(pod);
     }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::oneshot;
 
-use super::super::lock;
+use crate::cluster::sync::lock;
 
 /// The divisor of the places that a namespace may hold while others wait.
 const SHARE: usize = 4;

@@ -18,8 +18,8 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use super::super::client;
 use crate::api::{ActivityReport, names};
+use crate::cluster::client::connect;
 use crate::lifecycle::Ask;
 
 /// The longest head of an answer, in bytes.
@@ -113,7 +113,7 @@ fn request(
 ) -> Result<Request<Empty<&'static [u8]>>, http::Error> {
     Request::get(Uri::try_from(ask.probe.path.as_str())?)
         .header(HOST, address.to_string())
-        .header(USER_AGENT, client::USER_AGENT)
+        .header(USER_AGENT, connect::USER_AGENT)
         .header(ACCEPT, "application/json")
         .header(AUTHORIZATION, token)
         .header(CONNECTION, "close")

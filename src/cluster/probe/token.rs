@@ -5,8 +5,8 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
 use kube::api::Api;
 
-use super::super::error::Error;
 use super::NoAnswer;
+use crate::cluster::error::Error;
 use crate::lifecycle::ObjectKey;
 
 /// The key of the token in the Secret.

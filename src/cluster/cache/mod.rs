@@ -1,0 +1,6 @@
+//! The objects that the watches show, and the observations of this process.
+
+pub(crate) mod deletion_ledger;
+pub(crate) mod index;
+pub(crate) mod read_your_writes;
+pub(crate) mod runs;

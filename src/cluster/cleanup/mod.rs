@@ -1,0 +1,3 @@
+//! Reconciles of objects without a living owner.
+
+pub(crate) mod orphans;

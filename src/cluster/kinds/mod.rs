@@ -1,0 +1,4 @@
+//! The kinds that the operator reads and writes.
+
+pub(crate) mod decode;
+pub(crate) mod known;

@@ -1,0 +1,4 @@
+//! The reads of a reconcile.
+
+pub(crate) mod inventory;
+pub(crate) mod town;

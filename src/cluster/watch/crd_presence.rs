@@ -1,0 +1,140 @@
+//! Our kinds without a definition in the API server: the definition was removed, or was never installed.
+//!
+//! Invariant kept here: while a definition is missing the operator creates nothing, because it could neither list the
+//! objects nor record their destruction. A destruction continues: a kind that is proven absent has no objects.
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+
+use crate::cluster::cache::index::Indexed;
+use crate::cluster::context::Cluster;
+use crate::cluster::error::Error;
+use crate::cluster::read::objects::is_absent;
+use crate::cluster::scheduling::requeue::Look;
+use crate::cluster::sync::lock;
+use crate::cluster::watch::watch_events::Followed;
+
+/// The definition of towns.
+pub(crate) const TOWNS: &str = "towns.gastown.dev";
+/// The definition of agents.
+pub(crate) const AGENTS: &str = "agents.gastown.dev";
+/// The definition of records of destructions.
+pub(crate) const TOMBSTONES: &str = "tombstones.gastown.dev";
+
+/// The definition of a kind; `None`: the kind is built into the API server.
+pub(crate) fn of_kind(kind: &str) -> Option<&'static str> {
+    match kind {
+        "Town" => Some(TOWNS),
+        "Agent" => Some(AGENTS),
+        "Tombstone" => Some(TOMBSTONES),
+        _ => None,
+    }
+}
+
+/// The definitions that were absent at the last list of their kind.
+#[derive(Default)]
+pub(crate) struct Absent(Mutex<BTreeSet<&'static str>>);
+
+impl Absent {
+    /// Refuses a create while a definition is missing.
+    pub(crate) fn refuse(&self) -> Result<(), Error> {
+        match lock(&self.0).first() {
+            Some(name) => Err(Error::NoDefinition { name }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Cluster {
+    /// Whether a kind is proven absent after its list failed. From then on the operator creates nothing.
+    pub async fn is_undefined<K: Followed>(&self) -> bool {
+        let Some(name) = of_kind(&K::kind(&())) else { return false };
+        let absent = is_absent(self, name).await.is_ok_and(|absent| absent);
+        if absent && lock(&self.absent.0).insert(name) {
+            tracing::warn!(
+                "the CustomResourceDefinition {name} is not installed: the operator creates nothing until it is \
+                 installed, and still destroys deleted objects; apply the files in crds/"
+            );
+        }
+        absent
+    }
+
+    /// Records a successful list of a kind: its definition exists. When no definition is missing any more, the
+    /// operator enqueues the objects that wait for creates.
+    pub fn is_listed<K: Followed>(&self) {
+        let Some(name) = of_kind(&K::kind(&())) else { return };
+        let mut absent = lock(&self.absent.0);
+        if absent.remove(name) && absent.is_empty() {
+            tracing::info!("every CustomResourceDefinition is installed");
+            let towns = self.towns.all().into_iter().map(|town| Look::Town(town.key()));
+            let agents = self.agents.all().into_iter().map(|agent| Look::Agent(agent.key()));
+            towns.chain(agents).for_each(|look| self.looks.ask(look));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use http::{Request, Response};
+    use k8s_openapi::api::core::v1::Pod;
+    use kube::Client;
+    use kube::client::Body;
+    use serde_json::json;
+    use tokio::sync::mpsc::UnboundedReceiver;
+    use tower::service_fn;
+
+    use super::*;
+    use crate::api::{Agent, Tombstone, Town};
+    use crate::cluster::clock::Clock;
+    use crate::cluster::context::Limits;
+    use crate::cluster::scheduling::requeue::looks;
+    use crate::resources::Install;
+
+    /// A cluster with one town, and an API server that gives this answer to each read of a definition.
+    fn cluster(code: u16, reason: &'static str) -> (Cluster, UnboundedReceiver<Look>) {
+        let server = service_fn(move |request: Request<Body>| {
+            assert!(request.uri().path().contains("/customresourcedefinitions/"), "{}", request.uri());
+            let said = json!({"kind": "Status", "status": "Failure", "code": code, "reason": reason});
+            let body = Body::from(said.to_string().into_bytes());
+            async move { Response::builder().status(code).body(body) }
+        });
+        let (looks, asked) = looks();
+        let (client, install) = (Client::new(server, "ns"), Install("here".into()));
+        let cluster = Cluster::new(client, install, Arc::default(), Limits::LEAST, looks, Clock::system());
+        let town = json!({
+            "apiVersion": "gastown.dev/v1alpha1", "kind": "Town", "spec": {},
+            "metadata": {"name": "gas", "namespace": "ns", "uid": "town"},
+        });
+        cluster.towns.apply(serde_json::from_value(town).unwrap(), None);
+        (cluster, asked)
+    }
+
+    #[tokio::test]
+    async fn nothing_is_created_until_all_are_there_and_then_everybody_is_looked_at() {
+        let (cluster, mut asked) = cluster(404, "NotFound");
+        assert!(cluster.absent.refuse().is_ok());
+        assert!(cluster.is_undefined::<Tombstone>().await && cluster.is_undefined::<Agent>().await);
+        assert!(!cluster.is_undefined::<Pod>().await, "that kind is the API server's own");
+        let refused = cluster.absent.refuse().unwrap_err();
+        assert_eq!((refused.reason(), refused.to_string().contains(AGENTS)), ("DefinitionMissing", true));
+        cluster.is_listed::<Town>();
+        cluster.is_listed::<Agent>();
+        assert!(cluster.absent.refuse().unwrap_err().to_string().contains(TOMBSTONES));
+        assert!(asked.try_recv().is_err(), "one is missing still");
+        cluster.is_listed::<Tombstone>();
+        assert!(cluster.absent.refuse().is_ok());
+        let town = cluster.towns.all()[0].key();
+        assert_eq!(asked.try_recv().ok(), Some(Look::Town(town)));
+        cluster.is_listed::<Tombstone>();
+        assert!(asked.try_recv().is_err(), "once");
+    }
+
+    #[tokio::test]
+    async fn a_definition_that_cannot_be_read_may_be_there() {
+        let (cluster, _asked) = cluster(403, "Forbidden");
+        assert!(!cluster.is_undefined::<Town>().await);
+        assert!(cluster.absent.refuse().is_ok());
+    }
+}
