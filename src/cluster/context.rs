@@ -7,9 +7,9 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::Client;
 
 use crate::api::{Agent, Town};
-use crate::cluster::act::tombstones::Trims;
 use crate::cluster::cache::deletion_ledger::Receipts;
 use crate::cluster::cache::index::Index;
+use crate::cluster::cache::missing_crds::Absent;
 use crate::cluster::cache::read_your_writes::OwnWrites;
 use crate::cluster::cache::runs::Runs;
 use crate::cluster::clock::Clock;
@@ -22,8 +22,8 @@ use crate::cluster::read::pod_events::PodEvents;
 use crate::cluster::scheduling::create_lock::Gates;
 use crate::cluster::scheduling::requeue::Looks;
 use crate::cluster::scheduling::start_limiter::Starts;
+use crate::cluster::scheduling::trims::Trims;
 use crate::cluster::sync::lock;
-use crate::cluster::watch::crd_presence::Absent;
 use crate::lifecycle::{ClaimFacts, PodFacts, ServiceFacts, TombstoneFacts, Uid};
 use crate::resources::{Install, VolumeGroup};
 use crate::telemetry::Metrics;
@@ -161,6 +161,11 @@ impl Cluster {
     /// When the turn of the town to start ends; `None`: the town has no turn. The town must be reconciled then.
     pub fn turn_ends(&self, uid: &Uid) -> Option<Timestamp> {
         self.starts.turn_ends(uid)
+    }
+
+    /// Writes the reports about objects as events, forever.
+    pub async fn write_reports(&self) {
+        self.reports.write_all(&self.events).await;
     }
 
     /// Forgets the in-memory state of an object that is gone.

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::api::condition::reason;
-use crate::cluster::client::connect::Overloaded;
 use crate::cluster::client::fence::Fenced;
+use crate::cluster::client::overload::Overloaded;
 use crate::lifecycle::{Failure, ObjectKey, Unknown};
 
 /// An error of a read or a write. Every error is retried. No error counts as absence.

@@ -259,7 +259,7 @@ async fn take_looks(
 
 /// Writes the events outside of reconciles, until `stop`.
 async fn write_reports(shared: Arc<Cluster>, stop: CancellationToken) {
-    stop.run_until_cancelled(cluster::write_reports(&shared)).await;
+    stop.run_until_cancelled(shared.write_reports()).await;
 }
 
 fn end_on_signal(stop: CancellationToken) -> std::io::Result<()> {

@@ -3,8 +3,9 @@
 use k8s_openapi::jiff::Timestamp;
 
 use crate::api::names;
-use crate::cluster::act::execute::{Outcome, Subject, closed};
 use crate::cluster::act::live_owner::LiveOwner;
+use crate::cluster::act::live_owner::closed;
+use crate::cluster::act::subject::{Outcome, Subject};
 use crate::cluster::context::Cluster;
 use crate::cluster::error::Error;
 use crate::cluster::observe::town::claim_of;
@@ -83,7 +84,7 @@ pub(crate) async fn create(
                     resources::needed_secrets_of_town(town),
                 ),
             };
-            all_there(cluster, &owner.key.namespace, &needed).await?;
+            all_there(&cluster.client, &owner.key.namespace, &needed).await?;
             outcome.pod = pod_facts(&live.create(cluster, pod, now).await?);
         }
     }

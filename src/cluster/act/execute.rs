@@ -1,47 +1,21 @@
 //! The writes of a plan, in its order.
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::api::{Agent, Receipt, TombstoneChild, TombstoneKind, Town, names};
+use crate::api::{Agent, Receipt, TombstoneChild, Town, names};
 use crate::cluster::act::create::{Child, create};
 use crate::cluster::act::live_owner::LiveOwner;
+use crate::cluster::act::live_owner::closed;
 use crate::cluster::act::mutate::{change, delete, delete_pod, delete_unchanged, remove_finalizers};
+use crate::cluster::act::subject::{Outcome, Subject};
 use crate::cluster::act::tombstones;
 use crate::cluster::context::Cluster;
 use crate::cluster::error::Error;
-use crate::cluster::kinds::known::Known;
 use crate::cluster::scheduling::create_lock::{Exclusive, Shared};
-use crate::lifecycle::{Action, ChildKind, ClaimFacts, ObjectKey, OwnerRef, PodFacts, Uid, is_held};
+use crate::lifecycle::{Action, ChildKind, ObjectKey, OwnerRef, Uid, is_held};
 use crate::resources;
-
-/// The object whose plan is executed.
-#[derive(Clone, Copy)]
-pub enum Subject<'a> {
-    /// A town.
-    Town(&'a Town),
-    /// An agent.
-    Agent(&'a Agent),
-}
-
-/// The result of the actions.
-#[derive(Default)]
-pub struct Outcome {
-    /// The pod that was created.
-    pub pod: Option<PodFacts>,
-    /// The claim that was created.
-    pub claim: Option<ClaimFacts>,
-    /// The resource version of the object after our own changes to it.
-    pub resource_version: Option<String>,
-    /// The first error.
-    pub error: Option<Error>,
-    /// The finalizer is removed: for the operator the object is gone.
-    pub finished: bool,
-    /// A write that removes something, or prepares a removal, failed.
-    pub removal_failed: bool,
-}
 
 /// Executes a plan. The protective writes (tombstone, finalizer) must succeed before any later action. All deletes
 /// are sent even if one fails. A failed growth of a claim or a refused Service does not delay the pod.
@@ -274,10 +248,6 @@ async fn adopt(
     result
 }
 
-pub(crate) fn closed(uid: &Uid) -> Error {
-    Error::NotLive { why: format!("{uid} is being destroyed") }
-}
-
 /// Changes the metadata of the object itself. The resource version makes the write fail if another client changed the
 /// object meanwhile.
 async fn merge_own(
@@ -296,43 +266,4 @@ async fn merge_own(
     };
     outcome.resource_version = changed.resource_version;
     Ok(())
-}
-
-impl Subject<'_> {
-    fn meta(&self) -> &ObjectMeta {
-        match self {
-            Self::Town(town) => &town.metadata,
-            Self::Agent(agent) => &agent.metadata,
-        }
-    }
-
-    fn owner(&self) -> Option<OwnerRef> {
-        OwnerRef::of(self.meta())
-    }
-
-    fn tombstone(&self) -> TombstoneKind {
-        match self {
-            Self::Town(_) => TombstoneKind::Town,
-            Self::Agent(_) => TombstoneKind::Agent,
-        }
-    }
-
-    fn kind_name(&self) -> &'static str {
-        match self {
-            Self::Town(_) => Town::NAME,
-            Self::Agent(_) => Agent::NAME,
-        }
-    }
-
-    /// The town that the subject belongs to or is, with the UID that it must have.
-    pub(crate) fn town_ref(&self, uid: &Uid) -> OwnerRef {
-        let key = match self {
-            Self::Town(town) => ObjectKey::of(&town.metadata),
-            Self::Agent(agent) => ObjectKey {
-                namespace: agent.metadata.namespace.clone().unwrap_or_default(),
-                name: agent.spec.town_name.clone(),
-            },
-        };
-        OwnerRef { key, uid: uid.clone() }
-    }
 }

@@ -11,7 +11,7 @@ use kube::api::Api;
 use serde::Serialize;
 
 use crate::api::{Agent, Town, names};
-use crate::cluster::act::mutate::post_params;
+use crate::cluster::client::params::post_params;
 use crate::cluster::context::Cluster;
 use crate::cluster::error::Error;
 use crate::cluster::kinds::known::Known;
@@ -110,6 +110,11 @@ impl<'gate> LiveOwner<'gate> {
     }
 }
 
+/// The error of a create for an owner whose gate is closed.
+pub(crate) fn closed(uid: &Uid) -> Error {
+    Error::NotLive { why: format!("{uid} is being destroyed") }
+}
+
 /// Accepts an existing object with the name of our child if it is our child: the answer of an earlier create was
 /// lost.
 fn accept<K: Known>(wanted: &K, there: K) -> Result<K, Error> {
@@ -133,7 +138,7 @@ fn accept<K: Known>(wanted: &K, there: K) -> Result<K, Error> {
 async fn read_live<K: Known>(cluster: &Cluster, owner: &OwnerRef) -> Result<K, Error> {
     let kind = K::NAME;
     let OwnerRef { key, uid } = owner;
-    let read = get::<K>(cluster, key).await?;
+    let read = get::<K>(&cluster.client, key).await?;
     let why = match &read {
         None => format!("{kind} {key} does not exist any more"),
         Some(found) if Uid::of(found.meta()).as_ref() != Some(uid) => {

@@ -5,10 +5,10 @@
 
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{Api, DeleteParams, PartialObjectMeta, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{Api, DeleteParams, PartialObjectMeta, Patch, Preconditions};
 use serde_json::{Value, json};
 
-use crate::api::names;
+use crate::cluster::client::params::patch_params;
 use crate::cluster::context::Cluster;
 use crate::cluster::error::{Error, is_denied_by_admission, says_gone};
 use crate::cluster::kinds::known::Known;
@@ -55,7 +55,7 @@ pub(crate) async fn delete_pod(cluster: &Cluster, by: &Uid, key: &ObjectKey, uid
     let known = match known {
         Some(pod) => Some(pod),
         // The watch shows only pods with our label.
-        None => get::<Pod>(cluster, key).await?.as_ref().and_then(pod_facts),
+        None => get::<Pod>(&cluster.client, key).await?.as_ref().and_then(pod_facts),
     };
     let grace = known.and_then(|pod| grace_of_delete(pod.grace_period));
     let planned = Guard::UidOfDeletes.holds().then(|| uid.to_string());
@@ -148,16 +148,6 @@ fn is_as_planned(meta: &ObjectMeta, uid: &Uid, finalizers: &[(usize, &str)]) -> 
     let there = meta.finalizers.as_deref().unwrap_or_default();
     Uid::of(meta).as_ref() == Some(uid)
         && finalizers.iter().all(|(place, name)| there.get(*place).is_some_and(|found| found == name))
-}
-
-/// The parameters of creates and replaces, with our field manager.
-pub(crate) fn post_params() -> PostParams {
-    PostParams { field_manager: Some(names::MANAGER.into()), ..PostParams::default() }
-}
-
-/// The parameters of patches, with our field manager.
-pub(crate) fn patch_params() -> PatchParams {
-    PatchParams { field_manager: Some(names::MANAGER.into()), ..PatchParams::default() }
 }
 
 #[cfg(test)]

@@ -3,8 +3,7 @@
 //! Invariant kept here: a record is written once, and its content is never reduced. A record counts as absent only if
 //! the API server answers that the record is absent and that its kind exists.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, DeleteParams, ListParams, Patch, Preconditions};
@@ -15,15 +14,13 @@ use crate::api::{
     Agent, Recreate, Tombstone, TombstoneChild, TombstoneKind, TombstonePhase, TombstoneSpec,
     TombstoneStatus, Town, names,
 };
-use crate::cluster::act::mutate::{patch_params, post_params};
 use crate::cluster::cache::index::{Group, Index, Indexed};
+use crate::cluster::client::params::{patch_params, post_params};
 use crate::cluster::context::Cluster;
 use crate::cluster::error::{Error, says_gone};
+use crate::cluster::kinds::definitions::TOMBSTONES;
 use crate::cluster::observe::inventory::Search;
-use crate::cluster::read::namespaces;
 use crate::cluster::read::objects::{get, get_global, is_absent, is_defined, pages, unknown};
-use crate::cluster::sync::lock;
-use crate::cluster::watch::crd_presence::TOMBSTONES;
 use crate::lifecycle::{
     ObjectKey, OwnerId, Record, TombstoneFacts, Uid, concerns, label, removable, tombstone_name,
 };
@@ -34,7 +31,7 @@ const KIND: &str = "Tombstone";
 pub(crate) async fn read(cluster: &Cluster, kind: TombstoneKind, uid: &Uid) -> Record {
     let look = async {
         let name = tombstone_name(kind, uid);
-        let found = get_global::<Tombstone>(cluster, &name).await;
+        let found = get_global::<Tombstone>(&cluster.client, &name).await;
         match found {
             Ok(Some(found)) if ours(cluster, &found) && found.spec.uid == uid.as_str() => {
                 Ok(Record::There(found.into()))
@@ -42,7 +39,7 @@ pub(crate) async fn read(cluster: &Cluster, kind: TombstoneKind, uid: &Uid) -> R
             // A record with the label of another installation does not apply to objects of ours.
             Ok(Some(_)) => Err(Error::NameTaken { kind: KIND, name }),
             Err(error) if !error.is_not_served() => Err(error),
-            not_found => match (is_defined(cluster, TOMBSTONES).await?, not_found) {
+            not_found => match (is_defined(&cluster.client, TOMBSTONES).await?, not_found) {
                 // If the kind is deleted, the API server does not even find its path, and answers without a reason.
                 (false, _) => Ok(Record::NotKept),
                 (true, Err(error)) => Err(error),
@@ -87,7 +84,7 @@ pub(crate) async fn amend(
 ) -> Result<(), Error> {
     let name = tombstone_name(kind, uid);
     let what = || format!("amend {KIND} {name}");
-    let Some(found) = get_global::<Tombstone>(cluster, &name).await? else {
+    let Some(found) = get_global::<Tombstone>(&cluster.client, &name).await? else {
         return Err(Error::Conflict { what: what() });
     };
     let children: Vec<_> = found.spec.children.iter().chain(more).collect();
@@ -103,7 +100,7 @@ pub(crate) async fn amend(
 /// Writes the receipts into a record.
 pub(crate) async fn close(cluster: &Cluster, name: &str, status: &TombstoneStatus) -> Result<(), Error> {
     let what = || format!("write receipts to {KIND} {name}");
-    let Some(mut found) = get_global::<Tombstone>(cluster, name).await? else {
+    let Some(mut found) = get_global::<Tombstone>(&cluster.client, name).await? else {
         // The record was deleted since the read. The operator writes the record again first.
         return Err(Error::Conflict { what: what() });
     };
@@ -130,7 +127,9 @@ pub(crate) async fn of_town(
             // Without the UID the record applies to every namespace of the name, so no read is necessary.
             let binds = match recorded {
                 None => true,
-                Some(_) => concerns(recorded, &namespaces::of(cluster, agent, &town.namespace).await?),
+                Some(_) => {
+                    concerns(recorded, &cluster.namespaces.of(&cluster.client, agent, &town.namespace).await?)
+                }
             };
             Ok(binds.then_some(record))
         }
@@ -151,7 +150,7 @@ pub(crate) async fn forbids(
     let params = ListParams::default().fields(&selector);
     let page = |params: ListParams| async move { api(cluster).list(&params).await };
     let found = match pages(KIND, &params, page, Some).await {
-        Err(error) if error.is_not_served() && is_absent(cluster, TOMBSTONES).await? => Vec::new(),
+        Err(error) if error.is_not_served() && is_absent(&cluster.client, TOMBSTONES).await? => Vec::new(),
         found => found?,
     };
     let forbids = |t: &Tombstone| {
@@ -159,7 +158,7 @@ pub(crate) async fn forbids(
     };
     let mut found: Vec<_> = found.into_iter().filter(|t| ours(cluster, t) && forbids(t)).collect();
     if found.iter().any(|t| t.spec.namespace_uid.is_some()) {
-        let namespace = namespaces::of(cluster, uid, &key.namespace).await?;
+        let namespace = cluster.namespaces.of(&cluster.client, uid, &key.namespace).await?;
         found.retain(|t| concerns(t.spec.namespace_uid.as_deref(), &namespace));
     }
     Ok(found.into_iter().max_by_key(|t| t.spec.expire_time.0))
@@ -179,7 +178,9 @@ pub enum Expiry {
 /// Deletes an expired record, after a last check for the objects that it names.
 pub async fn expire(cluster: &Cluster, key: &ObjectKey) -> Result<Expiry, Error> {
     let Some(known) = cluster.tombstones.get(key) else { return Ok(Expiry::Gone) };
-    let Some(found) = get_global::<Tombstone>(cluster, &key.name).await? else { return Ok(Expiry::Gone) };
+    let Some(found) = get_global::<Tombstone>(&cluster.client, &key.name).await? else {
+        return Ok(Expiry::Gone);
+    };
     if Uid::of(&found.metadata).as_ref() != Some(&known.uid) {
         return Ok(Expiry::Gone);
     }
@@ -204,9 +205,11 @@ pub async fn expire(cluster: &Cluster, key: &ObjectKey) -> Result<Expiry, Error>
 /// Whether the recorded owner still exists, by an uncached read.
 async fn owner_is_there(cluster: &Cluster, record: &TombstoneFacts) -> Result<bool, Error> {
     let there = match record.kind {
-        TombstoneKind::Town => get::<Town>(cluster, &record.of.key).await?.and_then(|town| town.metadata.uid),
+        TombstoneKind::Town => {
+            get::<Town>(&cluster.client, &record.of.key).await?.and_then(|town| town.metadata.uid)
+        }
         TombstoneKind::Agent => {
-            get::<Agent>(cluster, &record.of.key).await?.and_then(|agent| agent.metadata.uid)
+            get::<Agent>(&cluster.client, &record.of.key).await?.and_then(|agent| agent.metadata.uid)
         }
     };
     Ok(there.as_deref() == Some(record.of.uid.as_str()))
@@ -227,27 +230,6 @@ async fn delete(cluster: &Cluster, found: Tombstone) -> Result<(), Error> {
 
 /// The largest number of records of a namespace that one reconcile deletes, so that the reconcile ends in time.
 const AT_ONCE: usize = 16;
-
-/// The namespaces whose records are being trimmed. Only one reconcile at a time trims a namespace.
-#[derive(Default)]
-pub(crate) struct Trims(Mutex<HashSet<String>>);
-
-/// The right of one reconcile to trim a namespace.
-struct Turn<'a>(&'a Trims, &'a str);
-
-impl Trims {
-    fn begin<'a>(&'a self, namespace: &'a str) -> Option<Turn<'a>> {
-        // `then_some` is wrong here: it would create and drop a turn eagerly, and so end the turn of another
-        // reconcile.
-        lock(&self.0).insert(namespace.to_owned()).then(|| Turn(self, namespace))
-    }
-}
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        lock(&self.0.0).remove(self.1);
-    }
-}
 
 /// Deletes the oldest records of a namespace early if the watch shows more than the limit. Returns whether another
 /// reconcile is necessary.
@@ -280,7 +262,9 @@ fn is_known<T: Indexed>(index: &Index<T>, record: &TombstoneFacts) -> bool {
 /// Deletes a record early, unless the record has changed or its owner still exists. If the record is more than a
 /// receipt, the operator reports the loss.
 async fn remove(cluster: &Cluster, record: &TombstoneFacts) -> Result<bool, Error> {
-    let Some(found) = get_global::<Tombstone>(cluster, &record.key.name).await? else { return Ok(true) };
+    let Some(found) = get_global::<Tombstone>(&cluster.client, &record.key.name).await? else {
+        return Ok(true);
+    };
     if Uid::of(&found.metadata).as_ref() != Some(&record.uid) {
         return Ok(true);
     }
@@ -340,6 +324,8 @@ fn api(cluster: &Cluster) -> Api<Tombstone> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use http::{Method, Request, Response, StatusCode};
     use http_body_util::BodyExt;
     use k8s_openapi::jiff::Timestamp;
@@ -353,6 +339,7 @@ mod tests {
     use crate::cluster::context::Limits;
     use crate::cluster::project::tombstone_facts;
     use crate::cluster::scheduling::requeue::looks;
+    use crate::cluster::sync::lock;
     use crate::lifecycle::OwnerRef;
     use crate::resources::Install;
 

@@ -2,5 +2,6 @@
 
 pub(crate) mod deletion_ledger;
 pub(crate) mod index;
+pub(crate) mod missing_crds;
 pub(crate) mod read_your_writes;
 pub(crate) mod runs;

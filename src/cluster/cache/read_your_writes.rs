@@ -12,6 +12,7 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::cluster::context::Cluster;
+use crate::cluster::kinds::known::Kind;
 use crate::cluster::kinds::known::Known;
 use crate::cluster::sync::lock;
 use crate::lifecycle::Uid;
@@ -19,16 +20,6 @@ use crate::lifecycle::Uid;
 /// The timeout of the wait for a watch. After it the operator uses the view as it is: names still protect creates,
 /// UIDs protect deletes, and the resource version protects the status.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// The kinds with a watch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Kind {
-    Town,
-    Agent,
-    Pod,
-    Claim,
-    Service,
-}
 
 /// The last written revision of each kind, by the object whose reconcile wrote it.
 #[derive(Default)]

@@ -16,11 +16,11 @@ use crate::cluster::act::mutate::remove_finalizers;
 use crate::cluster::cache::index::Group;
 use crate::cluster::context::Cluster;
 use crate::cluster::error::Error;
+use crate::cluster::kinds::definitions::of_kind;
 use crate::cluster::kinds::known::Known;
 use crate::cluster::project::pod_facts;
 use crate::cluster::read::objects::{get, is_absent, pages};
 use crate::cluster::scheduling::requeue::Look;
-use crate::cluster::watch::crd_presence::of_kind;
 use crate::cluster::watch::watch_events::is_of_another_namespace;
 use crate::lifecycle::{ObjectKey, OwnerId, Uid, label};
 
@@ -101,7 +101,7 @@ async fn settle_pod(cluster: &Cluster, key: &ObjectKey, pod: &Pod) -> Result<(),
 /// Reads the object. Returns it only if it has this UID, still carries our label, and all owners that it names are
 /// proven gone.
 async fn without_owner<K: Known>(cluster: &Cluster, key: &ObjectKey, uid: &Uid) -> Result<Option<K>, Error> {
-    let Some(found) = get::<K>(cluster, key).await? else { return Ok(None) };
+    let Some(found) = get::<K>(&cluster.client, key).await? else { return Ok(None) };
     let meta = found.meta();
     let ours = label(meta, names::INSTALL) == Some(&cluster.install.0) && Uid::of(meta).as_ref() == Some(uid);
     let owners = owners(meta);
@@ -132,7 +132,7 @@ async fn exists<K: Known>(cluster: &Cluster, namespace: &str, uids: &[Uid]) -> R
         Ok(found) => Ok(!found.is_empty()),
         // A kind that is proven absent has no objects.
         Err(error) if error.is_not_served() => match of_kind(K::NAME) {
-            Some(definition) if is_absent(cluster, definition).await? => Ok(false),
+            Some(definition) if is_absent(&cluster.client, definition).await? => Ok(false),
             _ => Err(error),
         },
         Err(error) => Err(error),

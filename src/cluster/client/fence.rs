@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tower::{BoxError, Layer, Service};
 
 use crate::cluster::client::boot_clock::Moment;
-use crate::cluster::leader::election::Term;
+use crate::cluster::client::write_window::Term;
 use crate::lifecycle::Guard;
 
 /// The paths of reviews on the API server.

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use k8s_openapi::jiff::Timestamp;
 use kube::Resource;
 
-use crate::cluster::context::Cluster;
+use crate::cluster::events::publisher::Events;
 use crate::cluster::sync::lock;
 use crate::lifecycle::{Notice, Uid};
 
@@ -21,22 +21,23 @@ impl Notices {
         said.entry(uid.clone()).or_default().insert(notice.reason, notice.at) != Some(notice.at)
     }
 
+    /// Publishes an event for each new notice.
+    pub(crate) async fn say<K: Resource<DynamicType = ()>>(
+        &self,
+        events: &Events,
+        object: &K,
+        uid: &Uid,
+        notices: &[Notice],
+    ) {
+        for notice in notices {
+            if self.is_news(uid, notice) {
+                events.say(object, false, notice.reason, &notice.note).await;
+            }
+        }
+    }
+
     pub(crate) fn forget(&self, uid: &Uid) {
         lock(&self.0).remove(uid);
-    }
-}
-
-/// Publishes an event for each new notice.
-pub(crate) async fn say<K: Resource<DynamicType = ()>>(
-    cluster: &Cluster,
-    object: &K,
-    uid: &Uid,
-    notices: &[Notice],
-) {
-    for notice in notices {
-        if cluster.notices.is_news(uid, notice) {
-            cluster.events.say(object, false, notice.reason, &notice.note).await;
-        }
     }
 }
 

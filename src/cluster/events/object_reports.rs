@@ -15,7 +15,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::Resource;
 use tokio::sync::Notify;
 
-use crate::cluster::context::Cluster;
+use crate::cluster::events::publisher::Events;
 use crate::cluster::sync::lock;
 
 /// An event about the same object, for the same reason, is written again after this time.
@@ -100,6 +100,15 @@ impl Reports {
         lock(&self.state).waiting.iter().map(|report| format!("{} {}", report.reason, report.note)).collect()
     }
 
+    /// Writes the waiting events one after the other, forever.
+    pub(crate) async fn write_all(&self, events: &Events) {
+        loop {
+            let Report { object, reason, note } = self.next().await;
+            events.publish(&object, true, reason, &note).await;
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
     async fn next(&self) -> Report {
         loop {
             let added = self.added.notified();
@@ -108,15 +117,6 @@ impl Reports {
             }
             added.await;
         }
-    }
-}
-
-/// Writes the waiting events one after the other, forever.
-pub async fn write_reports(cluster: &Cluster) {
-    loop {
-        let Report { object, reason, note } = cluster.reports.next().await;
-        cluster.events.publish(&object, true, reason, &note).await;
-        tokio::time::sleep(PAUSE).await;
     }
 }
 

@@ -15,7 +15,7 @@ use kube::{Client, Resource};
 use serde_json::json;
 
 use crate::api::names;
-use crate::cluster::act::mutate::{patch_params, post_params};
+use crate::cluster::client::params::{patch_params, post_params};
 use crate::cluster::sync::lock;
 use crate::lifecycle::cut;
 use crate::telemetry::Metrics;

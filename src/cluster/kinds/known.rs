@@ -7,8 +7,17 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
 use kube::Resource;
 
 use crate::api::{Agent, Town};
-use crate::cluster::cache::read_your_writes::Kind;
 use crate::cluster::kinds::decode::Decode;
+
+/// The kinds with a watch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Kind {
+    Town,
+    Agent,
+    Pod,
+    Claim,
+    Service,
+}
 
 /// A namespaced kind that the operator knows.
 pub(crate) trait Known:

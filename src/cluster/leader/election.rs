@@ -25,6 +25,8 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::cluster::client::boot_clock::Moment;
+use crate::cluster::client::identity::Identity;
+use crate::cluster::client::write_window::Term;
 use crate::cluster::leader::lease_record::Record;
 
 /// The durations of the election. All candidates should have the same values. If the values differ, the longer ones
@@ -45,51 +47,6 @@ impl Terms {
     /// The default margin. It is ample for the time between the last check of the clock and the transfer of the
     /// request to the kernel.
     pub const MARGIN: Duration = Duration::from_millis(500);
-}
-
-/// The time in which a process may send writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Term {
-    /// The first moment of the term.
-    pub from: Moment,
-    /// The end of the term. This moment is outside of the term.
-    pub until: Moment,
-}
-
-impl Term {
-    /// Whether a write may be sent now.
-    pub fn covers(&self, now: Moment) -> bool {
-        self.from <= now && now < self.until
-    }
-}
-
-/// The identity of a process, which is unique among all processes past and present.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Identity {
-    holder: String,
-    /// The prefix of the holders that ran in the same pod before.
-    pod: Option<String>,
-}
-
-impl Identity {
-    /// An identity from the name of the process for users, the UID of its pod, and a value that no other process has.
-    /// The UID is given only if the pod runs no other process of this kind.
-    pub fn new(name: &str, pod_uid: Option<&str>, instance: &str) -> Self {
-        let pod = pod_uid.map(|uid| format!("{name}_{uid}_"));
-        let holder =
-            pod.as_ref().map_or_else(|| format!("{name}_{instance}"), |pod| format!("{pod}{instance}"));
-        Self { holder, pod }
-    }
-
-    /// The name of the process in the Lease.
-    pub fn holder(&self) -> &str {
-        &self.holder
-    }
-
-    /// Whether the holder is a process that ran in this pod before this one, and so is dead.
-    fn succeeds(&self, holder: &str) -> bool {
-        holder != self.holder && self.pod.as_ref().is_some_and(|pod| holder.starts_with(pod.as_str()))
-    }
 }
 
 /// The reason why a process no longer leads.
@@ -220,7 +177,7 @@ impl<O: Clone + PartialEq> Candidate<O> {
         // A previous process that never led only waited for the term of another to end. Its successor must wait for
         // that end too.
         let succeeds = self.me.succeeds(&record.holder) && record.acquired.is_some();
-        if record.holder == self.me.holder || record.is_free() || succeeds {
+        if record.holder == self.me.holder() || record.is_free() || succeeds {
             seen.since
         } else {
             seen.since + record.lease.unwrap_or_default().max(self.terms.lease)
@@ -233,7 +190,7 @@ impl<O: Clone + PartialEq> Candidate<O> {
         let made = before.is_none();
         let before = before.unwrap_or_default();
         let renewed = before.renewal(wall);
-        let mine = before.holder == self.me.holder;
+        let mine = before.holder == self.me.holder();
         let acquired = match before.acquired.filter(|_| mine) {
             Some(time) => Some(time),
             // The Lease is new: the process does not lead before the end of its wait.
@@ -242,7 +199,7 @@ impl<O: Clone + PartialEq> Candidate<O> {
         };
         let transitions =
             if mine || made { before.transitions } else { before.transitions.saturating_add(1) };
-        let (holder, lease) = (self.me.holder.clone(), Some(self.terms.lease));
+        let (holder, lease) = (self.me.holder().to_owned(), Some(self.terms.lease));
         Step::Write(Write {
             over,
             record: Record { holder, lease, acquired, renewed: Some(renewed), transitions, freed: false },
@@ -253,7 +210,7 @@ impl<O: Clone + PartialEq> Candidate<O> {
     pub fn saw(&mut self, lease: Option<(O, Record)>, now: Moment) {
         self.outdated = false;
         let says = lease.as_ref().map(|(_, record)| record);
-        if self.term.is_some() && says.is_none_or(|record| record.holder != self.me.holder) {
+        if self.term.is_some() && says.is_none_or(|record| record.holder != self.me.holder()) {
             let why = says.map_or(Lost::Deleted, |record| Lost::Taken(record.holder.clone()));
             self.lose(why, now);
         }
@@ -306,7 +263,7 @@ impl<O: Clone + PartialEq> Candidate<O> {
     pub fn resign(&mut self, now: Moment) -> Option<Write<O>> {
         let led = self.term.take().is_some_and(|term| term.covers(now));
         let (object, record) = self.seen.as_ref()?.lease.as_ref()?;
-        let mine = led && record.holder == self.me.holder;
+        let mine = led && record.holder == self.me.holder();
         mine.then(|| Write { over: Some(object.clone()), record: record.freed() })
     }
 

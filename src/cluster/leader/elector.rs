@@ -16,11 +16,13 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{Tombstone, Town, names};
-use crate::cluster::act::mutate::post_params;
 use crate::cluster::client::boot_clock::{Moment, now};
 use crate::cluster::client::connect::connect_unfenced;
 use crate::cluster::client::fence::Fence;
-use crate::cluster::leader::election::{Candidate, Identity, Step, Term, Terms, Write};
+use crate::cluster::client::identity::Identity;
+use crate::cluster::client::params::post_params;
+use crate::cluster::client::write_window::Term;
+use crate::cluster::leader::election::{Candidate, Step, Terms, Write};
 use crate::cluster::leader::lease_record::Record;
 use crate::telemetry::Metrics;
 

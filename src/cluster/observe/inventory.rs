@@ -16,12 +16,12 @@ use crate::api::{Agent, PodStatus, StorageStatus, TombstoneChild, TombstoneKind,
 use crate::cluster::act::tombstones;
 use crate::cluster::context::Cluster;
 use crate::cluster::error::Error;
+use crate::cluster::kinds::definitions::AGENTS;
 use crate::cluster::kinds::known::Known;
 use crate::cluster::project::{child_facts, claim_facts, kept_agent, pod_facts, volume_facts};
 use crate::cluster::read::devices::get_device_claim;
 use crate::cluster::read::namespaces;
 use crate::cluster::read::objects::{get, get_global, is_absent, list, pages, unknown};
-use crate::cluster::watch::crd_presence::AGENTS;
 use crate::lifecycle::{
     ChildFacts, ChildKind, NamespaceFacts, ObjectKey, PodClaim, PodFacts, Record, Remains, TombstoneFacts,
     TownView, Uid, Unknown, VOLUME, VolumeFacts, annotation, child_entry, child_name, has_own_tombstone,
@@ -83,8 +83,9 @@ impl<'a> Search<'a> {
     /// Lists all objects with the UID, of every kind in the table, and the agents. A list that fails is an error.
     pub(crate) async fn everything(&self) -> Result<BTreeSet<TombstoneChild>, Error> {
         let remains = self.remains(Remains::of(Record::NotKept)).await;
-        let agents = match list::<Agent>(self.cluster, self.namespace, &self.params(), |_| true).await {
-            Err(_) if is_absent(self.cluster, AGENTS).await? => Vec::new(),
+        let agents = match list::<Agent>(&self.cluster.client, self.namespace, &self.params(), |_| true).await
+        {
+            Err(_) if is_absent(&self.cluster.client, AGENTS).await? => Vec::new(),
             agents => agents?,
         };
         let ours = |a: &Agent| label(&a.metadata, names::INSTALL) == Some(&self.cluster.install.0);
@@ -126,7 +127,7 @@ impl<'a> Search<'a> {
         let mut absent_kinds = Vec::new();
         let agents = match self.agents(town).await {
             // The read of the definition proves that the kind does not exist. Then no such object exists either.
-            Err(_) if is_absent(self.cluster, AGENTS).await.is_ok_and(|absent| absent) => {
+            Err(_) if is_absent(&self.cluster.client, AGENTS).await.is_ok_and(|absent| absent) => {
                 absent_kinds.push(Agent::NAME);
                 Ok(Vec::new())
             }
@@ -253,11 +254,11 @@ impl<'a> Search<'a> {
             for PodClaim { kind, name } in &pod.claims {
                 let key = ObjectKey { namespace: self.namespace.to_owned(), name: name.clone() };
                 if *kind == ChildKind::ResourceClaim {
-                    let found = get_device_claim(self.cluster, &key).await;
+                    let found = get_device_claim(&self.cluster.client, &key).await;
                     let found = found.map_err(|error| unknown(kind.as_str(), &error))?.filter(is_of_pod);
                     made.extend(found.and_then(|meta| child_facts(*kind, &meta)).as_ref().map(child_entry));
                 } else {
-                    let found = get::<PersistentVolumeClaim>(self.cluster, &key).await;
+                    let found = get::<PersistentVolumeClaim>(&self.cluster.client, &key).await;
                     let found = found.map_err(|error| unknown(PersistentVolumeClaim::NAME, &error))?;
                     claims.extend(found.filter(|claim| is_of_pod(&claim.metadata)));
                 }
@@ -275,7 +276,7 @@ impl<'a> Search<'a> {
         for child in known.iter().filter(|child| child.kind == kind.as_str()) {
             let key = ObjectKey { namespace: self.namespace.to_owned(), name: child.name.clone() };
             let read = async {
-                let found = get_device_claim(self.cluster, &key).await?;
+                let found = get_device_claim(&self.cluster.client, &key).await?;
                 Ok(found.filter(|meta| meta.uid.as_deref() == Some(child.uid.as_str())))
             };
             let found = self.unless_gone(Some(&child.uid), read).await;
@@ -313,7 +314,7 @@ impl<'a> Search<'a> {
         let mut volumes: BTreeMap<Uid, VolumeFacts> = BTreeMap::new();
         for (name, of) in named.chain(recorded).collect::<BTreeSet<_>>() {
             let read = async {
-                let found = get_global::<PersistentVolume>(self.cluster, &name).await?;
+                let found = get_global::<PersistentVolume>(&self.cluster.client, &name).await?;
                 Ok(found.as_ref().and_then(volume_facts).filter(|volume| of.is(volume) && of_a_claim(volume)))
             };
             let recorded = match of {
@@ -330,7 +331,7 @@ impl<'a> Search<'a> {
     }
 
     async fn namespace(&self) -> Result<Option<NamespaceFacts>, Unknown> {
-        namespaces::read(self.cluster, self.namespace)
+        namespaces::read(&self.cluster.client, self.namespace)
             .await
             .map_err(|error| unknown(namespaces::KIND, &error))
     }
@@ -364,7 +365,7 @@ impl<'a> Search<'a> {
     /// The listed objects of a kind, and the object that the record names if it exists with its UID.
     async fn whole<K: Known>(&self, recorded: Option<(&str, &str)>) -> Result<Vec<K>, Unknown> {
         let read = async {
-            let mut all = list::<K>(self.cluster, self.namespace, &self.params(), |_| true).await?;
+            let mut all = list::<K>(&self.cluster.client, self.namespace, &self.params(), |_| true).await?;
             if let Some((name, uid)) = recorded
                 && !all.iter().any(|listed| listed.meta().uid.as_deref() == Some(uid))
             {
@@ -384,7 +385,7 @@ impl<'a> Search<'a> {
     async fn by_name<K: Known>(&self, name: &str, uid: &str) -> Result<Option<K>, Error> {
         let key = ObjectKey { namespace: self.namespace.to_owned(), name: name.to_owned() };
         let read = async {
-            let found = get::<K>(self.cluster, &key).await?;
+            let found = get::<K>(&self.cluster.client, &key).await?;
             Ok(found.filter(|found| found.meta().uid.as_deref() == Some(uid)))
         };
         self.unless_gone(Some(uid), read).await
@@ -493,7 +494,7 @@ impl<'a> Search<'a> {
             Some(town) => town == self.owner.as_str(),
             None => is_held(meta),
         };
-        let agents = list::<Agent>(self.cluster, self.namespace, &naming, concerns).await;
+        let agents = list::<Agent>(&self.cluster.client, self.namespace, &naming, concerns).await;
         let agents = agents.map_err(|e| unknown("Agent", &e))?.into_iter();
         let install =
             |a: &Agent| label(&a.metadata, names::INSTALL).is_none_or(|i| i == self.cluster.install.0);

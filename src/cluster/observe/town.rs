@@ -19,7 +19,7 @@ use crate::cluster::context::Cluster;
 use crate::cluster::error::Error;
 use crate::cluster::observe::inventory::{Search, named_claim, named_pod};
 use crate::cluster::read::objects::{get, unknown};
-use crate::cluster::read::{pod_events, secrets};
+use crate::cluster::read::secrets;
 use crate::cluster::sync::lock;
 use crate::lifecycle::{
     AgentSnapshot, ChildFacts, ClaimFacts, Freshness, ObjectKey, OwnerId, OwnerRef, PodFacts, ProbeFacts,
@@ -39,11 +39,11 @@ pub async fn observe_town(cluster: &Cluster, key: &ObjectKey) -> Result<Option<T
         return Ok(None);
     };
     if let Some(own) = snapshot.pods.iter_mut().find(|pod| pod.agent_uid.is_none()) {
-        pod_events::explain(cluster, own).await;
+        cluster.pod_events.explain(&cluster.client, own, cluster.now()).await;
     }
     let has_pod = snapshot.pod().is_some();
     if snapshot.remains.is_none() && reads_secrets_of_town(&snapshot.town, has_pod, now) {
-        snapshot.secrets = known(secrets::of_town(cluster, key).await);
+        snapshot.secrets = known(secrets::of_town(&cluster.client, key).await);
     }
     let pod = snapshot.pod().filter(|pod| !pod.deleting() && !pod.ended());
     if !starting(&snapshot, now) {
@@ -226,7 +226,7 @@ async fn look_at_town(cluster: &Cluster, key: &ObjectKey) -> Result<Option<TownS
         snapshot.ownerless = ownerless(cluster, &snapshot).await?;
         return Ok(Some(snapshot));
     }
-    let Some(town) = get::<Town>(cluster, key).await? else { return Ok(None) };
+    let Some(town) = get::<Town>(&cluster.client, key).await? else { return Ok(None) };
     if Uid::of(&town.metadata).as_ref() != Some(&snapshot.uid) {
         return Ok(None);
     }
@@ -262,7 +262,7 @@ pub async fn observe_agent(cluster: &Cluster, key: &ObjectKey) -> Result<Option<
     }
     let deleting = agent.metadata.deletion_timestamp.is_some();
     if deleting {
-        let Some(live) = get::<Agent>(cluster, key).await? else { return Ok(None) };
+        let Some(live) = get::<Agent>(&cluster.client, key).await? else { return Ok(None) };
         if Uid::of(&live.metadata).as_ref() != Some(&uid) {
             return Ok(None);
         }
@@ -315,10 +315,10 @@ pub async fn observe_agent(cluster: &Cluster, key: &ObjectKey) -> Result<Option<
     pods.retain(|pod| is_pod_of_agent(&agent, &uid, pod));
     let mut pod = pods.into_iter().next();
     if let Some(pod) = &mut pod {
-        pod_events::explain(cluster, pod).await;
+        cluster.pod_events.explain(&cluster.client, pod, cluster.now()).await;
     }
     let reads_secrets = !deleting && reads_secrets_of_agent(&agent, pod.is_some(), cluster.now());
-    let secrets = if reads_secrets { known(secrets::of_agent(cluster, key).await) } else { None };
+    let secrets = if reads_secrets { known(secrets::of_agent(&cluster.client, key).await) } else { None };
     let creates_settle_at = creates_settle_at(cluster, &uid, pod.as_ref());
     Ok(Some(AgentSnapshot {
         probe: answer_of(cluster, pod.as_ref()),
@@ -369,7 +369,7 @@ async fn observe_town_of(cluster: &Cluster, agent: &Agent) -> Result<(Freshness,
     if !needs_live_town(agent, facts.as_ref()) {
         return Ok((Freshness::Cached, cached));
     }
-    Ok((Freshness::Live, get::<Town>(cluster, &key).await?.map(Arc::new)))
+    Ok((Freshness::Live, get::<Town>(&cluster.client, &key).await?.map(Arc::new)))
 }
 
 fn view(cluster: &Cluster, freshness: Freshness, town: Option<&Town>) -> TownView {

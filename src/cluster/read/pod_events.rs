@@ -9,10 +9,10 @@ use std::sync::Mutex;
 
 use k8s_openapi::api::core::v1::Event;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use kube::Client;
 use kube::api::{Api, ListParams};
 
 use crate::api::condition::reason;
-use crate::cluster::context::Cluster;
 use crate::cluster::read::objects::PAGE;
 use crate::cluster::sync::lock;
 use crate::lifecycle::{PodFacts, Uid, cut, events_are_due, plain};
@@ -52,32 +52,31 @@ impl PodEvents {
         events.retain(|_, (read_at, _)| now.duration_since(*read_at) < FORGET_AFTER);
         events.insert(pod.clone(), (now, warning));
     }
-}
 
-/// Shows the last warning about a pod as its trouble, if the status of the pod gives no cause and the kubelet had
-/// time to report one.
-pub(crate) async fn explain(cluster: &Cluster, pod: &mut PodFacts) {
-    let now = cluster.now();
-    if !events_are_due(pod, now) {
-        return;
-    }
-    let warning = match cluster.pod_events.known(&pod.uid, now) {
-        Known::Is(warning) => warning,
-        Known::Unread => {
-            let read = last_warning(cluster, pod).await;
-            if let Err(error) = &read {
-                tracing::debug!(pod = %pod.key, %error, "events of the pod cannot be read");
-            }
-            let warning = read.unwrap_or_default();
-            cluster.pod_events.remember(&pod.uid, warning.clone(), now);
-            warning
+    /// Shows the last warning about a pod as its trouble, if the status of the pod gives no cause and the kubelet had
+    /// time to report one.
+    pub(crate) async fn explain(&self, client: &Client, pod: &mut PodFacts, now: Timestamp) {
+        if !events_are_due(pod, now) {
+            return;
         }
-    };
-    pod.trouble = warning.map(|text| (reason::CONTAINER_CREATING, text));
+        let warning = match self.known(&pod.uid, now) {
+            Known::Is(warning) => warning,
+            Known::Unread => {
+                let read = last_warning(client, pod).await;
+                if let Err(error) = &read {
+                    tracing::debug!(pod = %pod.key, %error, "events of the pod cannot be read");
+                }
+                let warning = read.unwrap_or_default();
+                self.remember(&pod.uid, warning.clone(), now);
+                warning
+            }
+        };
+        pod.trouble = warning.map(|text| (reason::CONTAINER_CREATING, text));
+    }
 }
 
-async fn last_warning(cluster: &Cluster, pod: &PodFacts) -> kube::Result<Option<String>> {
-    let api: Api<Event> = Api::namespaced(cluster.client.clone(), &pod.key.namespace);
+async fn last_warning(client: &Client, pod: &PodFacts) -> kube::Result<Option<String>> {
+    let api: Api<Event> = Api::namespaced(client.clone(), &pod.key.namespace);
     let selector = format!("involvedObject.uid={},type=Warning", pod.uid);
     let events = api.list(&ListParams::default().fields(&selector).limit(PAGE)).await?;
     Ok(events.items.iter().max_by_key(|event| last_seen(event)).map(|event| warning(pod, event)))
@@ -104,20 +103,15 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use http::{Request, Response};
-    use kube::Client;
     use kube::client::Body;
     use serde_json::{Value, json};
     use tower::service_fn;
 
     use super::*;
-    use crate::cluster::clock::Clock;
-    use crate::cluster::context::Limits;
     use crate::cluster::project::pod_facts;
-    use crate::cluster::scheduling::requeue::looks;
-    use crate::resources::Install;
 
-    /// A cluster whose API server gives this answer to every request, and the number of requests.
-    fn cluster(status: u16, answer: &Value) -> (Cluster, Arc<AtomicUsize>) {
+    /// The client of an API server that gives this answer to every request, and the number of requests.
+    fn client(status: u16, answer: &Value) -> (Client, Arc<AtomicUsize>) {
         let requests = Arc::new(AtomicUsize::new(0));
         let (answer, count) = (answer.to_string(), requests.clone());
         let server = service_fn(move |request: Request<Body>| {
@@ -128,15 +122,12 @@ mod tests {
             let answer = Response::builder().status(status).body(Body::from(answer.clone().into_bytes()));
             async move { answer }
         });
-        let (looks, _) = looks();
-        let client = Client::new(server, "ns");
-        let install = Install("here".into());
-        (Cluster::new(client, install, Arc::default(), Limits::LEAST, looks, Clock::system()), requests)
+        (Client::new(server, "ns"), requests)
     }
 
     /// A pod of this age on a node, without created containers.
-    fn waiting(cluster: &Cluster, seconds: i64) -> PodFacts {
-        let created = cluster.now().checked_sub(SignedDuration::from_secs(seconds)).unwrap();
+    fn waiting(seconds: i64) -> PodFacts {
+        let created = Timestamp::now().checked_sub(SignedDuration::from_secs(seconds)).unwrap();
         let waits = json!({"name": "main", "ready": false, "restartCount": 0, "image": "i", "imageID": "",
             "state": {"waiting": {"reason": "ContainerCreating"}}});
         let pod = json!({
@@ -158,13 +149,14 @@ mod tests {
             event("FailedMount", 2, "MountVolume.SetUp failed for volume \"v\":\nsecret \"nope\" not found"),
             event("FailedAttachVolume", 1, "Multi-Attach error"),
         ]});
-        let (cluster, requests) = cluster(200, &events);
-        let mut young = waiting(&cluster, 50);
-        explain(&cluster, &mut young).await;
+        let (client, requests) = client(200, &events);
+        let known = PodEvents::default();
+        let mut young = waiting(50);
+        known.explain(&client, &mut young, Timestamp::now()).await;
         assert_eq!((young.trouble, requests.load(Ordering::Relaxed)), (None, 0), "the kubelet has a minute");
         for _ in 0..3 {
-            let mut pod = waiting(&cluster, 70);
-            explain(&cluster, &mut pod).await;
+            let mut pod = waiting(70);
+            known.explain(&client, &mut pod, Timestamp::now()).await;
             let text = "pod gas does not start: FailedMount: MountVolume.SetUp failed for volume \"v\": secret \
                         \"nope\" not found";
             assert_eq!(pod.trouble, Some((reason::CONTAINER_CREATING, text.to_owned())));
@@ -175,10 +167,11 @@ mod tests {
     #[tokio::test]
     async fn pod_stays_without_a_cause_when_its_events_cannot_be_read() {
         let refusal = json!({"kind": "Status", "status": "Failure", "reason": "Forbidden", "code": 403});
-        let (cluster, requests) = cluster(403, &refusal);
+        let (client, requests) = client(403, &refusal);
+        let known = PodEvents::default();
         for _ in 0..2 {
-            let mut pod = waiting(&cluster, 70);
-            explain(&cluster, &mut pod).await;
+            let mut pod = waiting(70);
+            known.explain(&client, &mut pod, Timestamp::now()).await;
             assert_eq!(pod.trouble, None);
         }
         assert_eq!(requests.load(Ordering::Relaxed), 1, "a refusal is no reason to ask more often");

@@ -6,7 +6,7 @@ use kube::api::Api;
 use kube::{Client, ResourceExt};
 
 use crate::api::{self, names};
-use crate::cluster::watch::crd_presence::{AGENTS, TOMBSTONES, TOWNS};
+use crate::cluster::kinds::definitions::{AGENTS, TOMBSTONES, TOWNS};
 use crate::lifecycle::Uid;
 use crate::resources::Install;
 

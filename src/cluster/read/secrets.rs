@@ -5,10 +5,10 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::Secret;
+use kube::Client;
 use kube::api::Api;
 
 use crate::api::{Agent, Town};
-use crate::cluster::context::Cluster;
 use crate::cluster::error::Error;
 use crate::cluster::read::objects::get;
 use crate::lifecycle::ObjectKey;
@@ -19,11 +19,11 @@ const NAMES: usize = 20;
 
 /// Checks that all Secrets exist with their required keys. The error names the first that does not.
 pub(crate) async fn all_there(
-    cluster: &Cluster,
+    client: &Client,
     namespace: &str,
     needed: &[NeededSecret],
 ) -> Result<(), Error> {
-    let api: Api<Secret> = Api::namespaced(cluster.client.clone(), namespace);
+    let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
     for NeededSecret { name, key, field } in needed {
         let asked = match key {
             None => api.get_metadata_opt(name).await.map(|found| found.is_some()),
@@ -38,24 +38,24 @@ pub(crate) async fn all_there(
 }
 
 /// A digest of the resource versions of the Secrets in the spec of the town, read live.
-pub(crate) async fn of_town(cluster: &Cluster, key: &ObjectKey) -> Result<Option<String>, Error> {
-    let Some(town) = get::<Town>(cluster, key).await? else { return Ok(None) };
+pub(crate) async fn of_town(client: &Client, key: &ObjectKey) -> Result<Option<String>, Error> {
+    let Some(town) = get::<Town>(client, key).await? else { return Ok(None) };
     let Some(names) = resources::named_secrets_of_town(&town) else { return Ok(None) };
-    versions(cluster, &key.namespace, names).await.map(Some)
+    versions(client, &key.namespace, names).await.map(Some)
 }
 
 /// A digest of the resource versions of the Secrets for the agent, in its spec and in the spec of its town, read
 /// live.
-pub(crate) async fn of_agent(cluster: &Cluster, key: &ObjectKey) -> Result<Option<String>, Error> {
-    let Some(agent) = get::<Agent>(cluster, key).await? else { return Ok(None) };
+pub(crate) async fn of_agent(client: &Client, key: &ObjectKey) -> Result<Option<String>, Error> {
+    let Some(agent) = get::<Agent>(client, key).await? else { return Ok(None) };
     let town = ObjectKey { namespace: key.namespace.clone(), name: agent.spec.town_name.clone() };
-    let Some(town) = get::<Town>(cluster, &town).await? else { return Ok(None) };
+    let Some(town) = get::<Town>(client, &town).await? else { return Ok(None) };
     let Some(names) = resources::named_secrets_of_agent(&agent, &town) else { return Ok(None) };
-    versions(cluster, &key.namespace, names).await.map(Some)
+    versions(client, &key.namespace, names).await.map(Some)
 }
 
-async fn versions(cluster: &Cluster, namespace: &str, names: BTreeSet<String>) -> Result<String, Error> {
-    let api: Api<Secret> = Api::namespaced(cluster.client.clone(), namespace);
+async fn versions(client: &Client, namespace: &str, names: BTreeSet<String>) -> Result<String, Error> {
+    let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
     let mut versions = Vec::new();
     for name in names.into_iter().take(NAMES) {
         let found = api.get_metadata_opt(&name).await;

@@ -9,12 +9,11 @@ use serde_json::json;
 
 use crate::api::condition::{self, reason};
 use crate::api::{Agent, AgentStatus, PodStatus, StorageStatus, Town, TownStatus};
-use crate::cluster::act::execute::Outcome;
-use crate::cluster::act::mutate::post_params;
-use crate::cluster::cache::read_your_writes::Kind;
+use crate::cluster::act::subject::Outcome;
+use crate::cluster::client::params::post_params;
 use crate::cluster::context::Cluster;
 use crate::cluster::error::Error;
-use crate::cluster::events::notices;
+use crate::cluster::kinds::known::Kind;
 use crate::cluster::report::transition_metrics;
 use crate::lifecycle::{Plan, Uid, claim_record, overlay, pod_record};
 
@@ -159,7 +158,7 @@ pub async fn report<K: Report + Sync>(
         return Ok(());
     }
     report_status(cluster, object, uid, (plan.status, plan.note), outcome, now).await?;
-    notices::say(cluster, object, uid, &plan.notices).await;
+    cluster.notices.say(&cluster.events, object, uid, &plan.notices).await;
     Ok(())
 }
 

@@ -13,8 +13,8 @@ use kube::Resource;
 use crate::api::condition::{self, reason};
 use crate::api::{Agent, AgentStatus, Mode, Town, TownStatus};
 use crate::cluster::context::Cluster;
+use crate::cluster::kinds::known::Known;
 use crate::cluster::observe::town::bound_agents;
-use crate::cluster::report::status::Report;
 use crate::lifecycle::{ObjectKey, OwnerRef, Uid, mode};
 use crate::telemetry::Metrics;
 
@@ -23,7 +23,7 @@ const STARTING: &str = "Starting";
 
 /// Records a change of the status of a town.
 pub(crate) fn town(cluster: &Cluster, town: &Town, uid: &Uid, status: &TownStatus, now: Timestamp) {
-    starts(&cluster.metrics, town, status);
+    starts(&cluster.metrics, Town::NAME, of_town(town.status.as_ref()), of_town(Some(status)));
     if let Some(usage) = &status.usage {
         cluster.runs.counted(uid, usage.count_time.0);
     }
@@ -33,7 +33,15 @@ pub(crate) fn town(cluster: &Cluster, town: &Town, uid: &Uid, status: &TownStatu
 
 /// Records a change of the status of an agent.
 pub(crate) fn agent(cluster: &Cluster, agent: &Agent, _: &Uid, status: &AgentStatus, _: Timestamp) {
-    starts(&cluster.metrics, agent, status);
+    starts(&cluster.metrics, Agent::NAME, of_agent(agent.status.as_ref()), of_agent(Some(status)));
+}
+
+fn of_town(status: Option<&TownStatus>) -> State<'_> {
+    (status.and_then(|s| s.phase.as_deref()), status.map_or(&[], |s| &s.conditions))
+}
+
+fn of_agent(status: Option<&AgentStatus>) -> State<'_> {
+    (status.and_then(|s| s.phase.as_deref()), status.map_or(&[], |s| &s.conditions))
 }
 
 /// Records the end of a destruction.
@@ -42,26 +50,26 @@ pub(crate) fn destroyed<K: Resource<DynamicType = ()>>(metrics: &Metrics, object
     metrics.destroyed(&K::kind(&()), between(since, now));
 }
 
+/// The phase and the conditions of a status.
+type State<'a> = (Option<&'a str>, &'a [Condition]);
+
 /// Records delayed starts and failed starts.
-fn starts<K: Report>(metrics: &Metrics, object: &K, after: &K::Status) {
-    let kind = K::kind(&());
-    let before = object.status().cloned().unwrap_or_default();
-    let backs_off = |status| {
-        find(K::conditions(status), condition::READY).is_some_and(|ready| ready.reason == reason::BACK_OFF)
+fn starts(metrics: &Metrics, kind: &str, before: State<'_>, after: State<'_>) {
+    let backs_off = |(_, conditions): State<'_>| {
+        find(conditions, condition::READY).is_some_and(|ready| ready.reason == reason::BACK_OFF)
     };
     if backs_off(after) {
-        if !backs_off(&before) {
-            metrics.backed_off(&kind);
+        if !backs_off(before) {
+            metrics.backed_off(kind);
         }
         return;
     }
-    let starting =
-        K::phase(&before).is_none_or(|phase| phase == STARTING) && K::phase(after) == Some(STARTING);
+    let starting = before.0.is_none_or(|phase| phase == STARTING) && after.0 == Some(STARTING);
     if starting
-        && let Some(degraded) = holds(K::conditions(after), condition::DEGRADED)
-        && holds(K::conditions(&before), condition::DEGRADED).is_none_or(|old| old.reason != degraded.reason)
+        && let Some(degraded) = holds(after.1, condition::DEGRADED)
+        && holds(before.1, condition::DEGRADED).is_none_or(|old| old.reason != degraded.reason)
     {
-        metrics.start_failed(&kind, &degraded.reason);
+        metrics.start_failed(kind, &degraded.reason);
     }
 }
 
@@ -171,7 +179,7 @@ mod tests {
     fn added(before: Option<TownStatus>, after: &TownStatus, now: i64) -> Vec<String> {
         let metrics = Metrics::default();
         let town = a_town(before);
-        starts(&metrics, &town, after);
+        starts(&metrics, Town::NAME, of_town(town.status.as_ref()), of_town(Some(after)));
         sleep(&metrics, &town, &[], after, at(now).0);
         let text = metrics.encode().unwrap();
         let counted = text.lines().filter(|line| !line.contains("_bucket{") && !line.contains("build_info"));
@@ -337,7 +345,8 @@ mod tests {
         let metrics = Metrics::default();
         let agent = an_agent(Role::Mayor, 1);
         let conditions = vec![shown(condition::READY, false, reason::BACK_OFF, 1)];
-        starts(&metrics, &*agent, &AgentStatus { conditions, ..AgentStatus::default() });
+        let after = AgentStatus { conditions, ..AgentStatus::default() };
+        starts(&metrics, Agent::NAME, of_agent(agent.status.as_ref()), of_agent(Some(&after)));
         assert_eq!(metrics.value(r#"back_offs_total{kind="Agent"}"#), Some(1.0));
     }
 

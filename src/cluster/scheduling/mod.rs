@@ -4,3 +4,4 @@ pub(crate) mod create_lock;
 pub(crate) mod fair_queue;
 pub(crate) mod requeue;
 pub(crate) mod start_limiter;
+pub(crate) mod trims;

@@ -3,54 +3,19 @@
 //! Invariant kept here: while a definition is missing the operator creates nothing, because it could neither list the
 //! objects nor record their destruction. A destruction continues: a kind that is proven absent has no objects.
 
-use std::collections::BTreeSet;
-use std::sync::Mutex;
-
 use crate::cluster::cache::index::Indexed;
 use crate::cluster::context::Cluster;
-use crate::cluster::error::Error;
+use crate::cluster::kinds::definitions::of_kind;
 use crate::cluster::read::objects::is_absent;
 use crate::cluster::scheduling::requeue::Look;
-use crate::cluster::sync::lock;
 use crate::cluster::watch::watch_events::Followed;
-
-/// The definition of towns.
-pub(crate) const TOWNS: &str = "towns.gastown.dev";
-/// The definition of agents.
-pub(crate) const AGENTS: &str = "agents.gastown.dev";
-/// The definition of records of destructions.
-pub(crate) const TOMBSTONES: &str = "tombstones.gastown.dev";
-
-/// The definition of a kind; `None`: the kind is built into the API server.
-pub(crate) fn of_kind(kind: &str) -> Option<&'static str> {
-    match kind {
-        "Town" => Some(TOWNS),
-        "Agent" => Some(AGENTS),
-        "Tombstone" => Some(TOMBSTONES),
-        _ => None,
-    }
-}
-
-/// The definitions that were absent at the last list of their kind.
-#[derive(Default)]
-pub(crate) struct Absent(Mutex<BTreeSet<&'static str>>);
-
-impl Absent {
-    /// Refuses a create while a definition is missing.
-    pub(crate) fn refuse(&self) -> Result<(), Error> {
-        match lock(&self.0).first() {
-            Some(name) => Err(Error::NoDefinition { name }),
-            None => Ok(()),
-        }
-    }
-}
 
 impl Cluster {
     /// Whether a kind is proven absent after its list failed. From then on the operator creates nothing.
     pub async fn is_undefined<K: Followed>(&self) -> bool {
         let Some(name) = of_kind(&K::kind(&())) else { return false };
-        let absent = is_absent(self, name).await.is_ok_and(|absent| absent);
-        if absent && lock(&self.absent.0).insert(name) {
+        let absent = is_absent(&self.client, name).await.is_ok_and(|absent| absent);
+        if absent && self.absent.insert(name) {
             tracing::warn!(
                 "the CustomResourceDefinition {name} is not installed: the operator creates nothing until it is \
                  installed, and still destroys deleted objects; apply the files in crds/"
@@ -63,8 +28,7 @@ impl Cluster {
     /// operator enqueues the objects that wait for creates.
     pub fn is_listed<K: Followed>(&self) {
         let Some(name) = of_kind(&K::kind(&())) else { return };
-        let mut absent = lock(&self.absent.0);
-        if absent.remove(name) && absent.is_empty() {
+        if self.absent.remove(name) {
             tracing::info!("every CustomResourceDefinition is installed");
             let towns = self.towns.all().into_iter().map(|town| Look::Town(town.key()));
             let agents = self.agents.all().into_iter().map(|agent| Look::Agent(agent.key()));
@@ -89,6 +53,7 @@ mod tests {
     use crate::api::{Agent, Tombstone, Town};
     use crate::cluster::clock::Clock;
     use crate::cluster::context::Limits;
+    use crate::cluster::kinds::definitions::{AGENTS, TOMBSTONES};
     use crate::cluster::scheduling::requeue::looks;
     use crate::resources::Install;
 

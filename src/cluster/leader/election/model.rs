@@ -10,7 +10,8 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::cluster::client::boot_clock::Moment;
-use crate::cluster::leader::election::{Candidate, Identity, Step, Terms, Write};
+use crate::cluster::client::identity::Identity;
+use crate::cluster::leader::election::{Candidate, Step, Terms, Write};
 use crate::cluster::leader::lease_record::Record;
 
 /// The step of the schedule: a second of true time.
@@ -366,7 +367,7 @@ impl Scene {
         revisions.dedup();
         let rank = |revision: u32| revisions.iter().position(|r| *r == revision).map_or(0, |n| number(n) + 2);
         let holder = |record: &Record| {
-            let own = |p: &Process| p.candidate.me.holder == record.holder;
+            let own = |p: &Process| p.candidate.me.holder() == record.holder;
             let before = |p: &Process| p.candidate.me.succeeds(&record.holder);
             match (world.processes.iter().position(own), world.processes.iter().position(before)) {
                 (Some(n), _) => number(n),
