@@ -56,7 +56,10 @@ async fn a_thousand_towns_with_large_templates_stay_within_the_bound() {
         list::<Town>(&cluster, TOWNS, town);
         list::<Agent>(&cluster, TOWNS * AGENTS_OF_EACH, agent);
     }
-    assert_eq!((cluster.towns.all().len(), cluster.agents.all().len()), (TOWNS, TOWNS * AGENTS_OF_EACH));
+    assert_eq!(
+        (cluster.caches.towns.all().len(), cluster.caches.agents.all().len()),
+        (TOWNS, TOWNS * AGENTS_OF_EACH)
+    );
 
     let (after, peak) = (memory("VmRSS"), memory("VmHWM"));
     let size = serde_json::to_string(&town(0)).unwrap().len();

@@ -1,30 +1,27 @@
 //! The shared state of all reconciles.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::Client;
 
-use crate::api::{Agent, Town};
+use crate::cluster::cache::caches::Caches;
 use crate::cluster::cache::deletion_ledger::Receipts;
-use crate::cluster::cache::index::Index;
 use crate::cluster::cache::missing_crds::Absent;
-use crate::cluster::cache::read_your_writes::OwnWrites;
 use crate::cluster::cache::runs::Runs;
+use crate::cluster::cache::status_times::StatusTimes;
 use crate::cluster::clock::Clock;
 use crate::cluster::events::notices::Notices;
 use crate::cluster::events::object_reports::Reports;
 use crate::cluster::events::publisher::Events;
-use crate::cluster::probe::Probes;
+use crate::cluster::probe::{Parts, Probes};
 use crate::cluster::read::namespaces::Namespaces;
 use crate::cluster::read::pod_events::PodEvents;
 use crate::cluster::scheduling::create_lock::Gates;
 use crate::cluster::scheduling::requeue::Looks;
 use crate::cluster::scheduling::start_limiter::Starts;
 use crate::cluster::scheduling::trims::Trims;
-use crate::cluster::sync::lock;
-use crate::lifecycle::{ClaimFacts, PodFacts, ServiceFacts, TombstoneFacts, Uid};
+use crate::lifecycle::Uid;
 use crate::resources::{Install, VolumeGroup};
 use crate::telemetry::Metrics;
 
@@ -34,18 +31,8 @@ pub struct Cluster {
     pub client: Client,
     /// The installation of this operator.
     pub install: Install,
-    /// Towns, as watched.
-    pub towns: Index<Town>,
-    /// Agents, as watched.
-    pub agents: Index<Agent>,
-    /// Pods of this installation, as watched.
-    pub pods: Index<PodFacts>,
-    /// Volume claims of this installation, as watched.
-    pub claims: Index<ClaimFacts>,
-    /// Services of this installation, as watched.
-    pub services: Index<ServiceFacts>,
-    /// Records of destructions by this installation, as watched.
-    pub tombstones: Index<TombstoneFacts>,
+    /// The objects that the watches show.
+    pub caches: Arc<Caches>,
     /// The gates of towns.
     pub gates: Gates,
     /// The publisher of events.
@@ -53,18 +40,17 @@ pub struct Cluster {
     /// The metrics.
     pub metrics: Arc<Metrics>,
     /// The activity that pods reported.
-    pub probes: Probes,
+    pub probes: Arc<Probes>,
     pub(crate) looks: Looks,
     pub(crate) clock: Clock,
     pub(crate) limits: Limits,
     pub(crate) starts: Starts,
     pub(crate) notices: Notices,
-    pub(crate) own_writes: OwnWrites,
     pub(crate) receipts: Receipts,
     pub(crate) reports: Reports,
     pub(crate) pod_events: PodEvents,
     pub(crate) runs: Runs,
-    pub(crate) reported: Mutex<HashMap<Uid, Timestamp>>,
+    pub(crate) reported: StatusTimes,
     pub(crate) absent: Absent,
     pub(crate) namespaces: Namespaces,
     pub(crate) trims: Trims,
@@ -123,30 +109,32 @@ impl Cluster {
         looks: Looks,
         clock: Clock,
     ) -> Self {
+        let caches = Arc::new(Caches::default());
+        let parts = Parts {
+            client: client.clone(),
+            caches: caches.clone(),
+            metrics: metrics.clone(),
+            clock: clock.clone(),
+            looks: looks.clone(),
+        };
         Self {
             events: Events::new(client.clone(), metrics.clone()),
             starts: Starts::new(limits.max_concurrent_starts, looks.clone(), metrics.clone()),
             metrics,
             client,
             install,
-            towns: Index::default(),
-            agents: Index::default(),
-            pods: Index::default(),
-            claims: Index::default(),
-            services: Index::default(),
-            tombstones: Index::default(),
+            caches,
             gates: Gates::new(clock.now()),
-            probes: Probes::new(limits.max_concurrent_probes, looks.clone()),
+            probes: Arc::new(Probes::new(limits.max_concurrent_probes, parts)),
             limits,
             looks,
             clock,
             notices: Notices::default(),
-            own_writes: OwnWrites::default(),
             receipts: Receipts::default(),
             reports: Reports::default(),
             pod_events: PodEvents::default(),
             runs: Runs::default(),
-            reported: Mutex::default(),
+            reported: StatusTimes::default(),
             absent: Absent::default(),
             namespaces: Namespaces::default(),
             trims: Trims::default(),
@@ -171,13 +159,13 @@ impl Cluster {
     /// Forgets the in-memory state of an object that is gone.
     pub fn forget(&self, uid: &Uid) {
         self.gates.forget(uid);
-        self.own_writes.forget(uid);
+        self.caches.own_writes.forget(uid);
         self.notices.forget(uid);
         self.namespaces.forget(uid);
         self.receipts.forget(uid);
         self.starts.release(uid, self.now());
         self.probes.forget(uid);
         self.runs.forget(uid);
-        lock(&self.reported).remove(uid);
+        self.reported.forget(uid);
     }
 }

@@ -41,7 +41,7 @@ pub async fn reconcile_town(cluster: &Arc<Cluster>, key: &ObjectKey) -> Result<L
     let reported = cluster::report(cluster, &*snapshot.town, &snapshot.uid, plan, &outcome, now).await;
     if reported.is_ok() {
         for ask in asks {
-            cluster::ask(cluster, ask);
+            cluster.probes.ask(ask);
         }
     }
     let deleting = snapshot.town.metadata.deletion_timestamp.is_some();
@@ -58,7 +58,7 @@ pub async fn reconcile_agent(cluster: &Arc<Cluster>, key: &ObjectKey) -> Result<
     let reported = cluster::report(cluster, &*snapshot.agent, &snapshot.uid, plan, &outcome, now).await;
     if reported.is_ok() {
         for ask in asks {
-            cluster::ask(cluster, ask);
+            cluster.probes.ask(ask);
         }
     }
     let deleting = snapshot.agent.metadata.deletion_timestamp.is_some();
@@ -86,7 +86,7 @@ fn looked(
 /// Deletes an expired record if no object that it names is left. Deletes the oldest records of its namespace early if
 /// there are too many.
 pub async fn reconcile_tombstone(cluster: &Arc<Cluster>, key: &ObjectKey) -> Result<Looked, Error> {
-    let Some(tombstone) = cluster.tombstones.get(key) else { return Ok(Looked::default()) };
+    let Some(tombstone) = cluster.caches.tombstones.get(key) else { return Ok(Looked::default()) };
     let looked = expire(cluster, key, &tombstone).await?;
     let (again, failed) = match cluster::trim(cluster, &tombstone.of.key.namespace).await {
         Ok(true) => (cluster.now().checked_add(TRIM_AGAIN).ok(), None),

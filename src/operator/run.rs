@@ -132,7 +132,7 @@ async fn work(args: RunArgs, health: Health) -> Result<(), Box<dyn std::error::E
     };
     let (looks, asked) = cluster::looks();
     let shared = Arc::new(Cluster::new(client, install, metrics.clone(), limits, looks, Clock::system()));
-    cluster::learn_addresses(&shared, args.probe_cidrs).await;
+    shared.probes.learn_addresses(args.probe_cidrs).await;
     let (towns, town_work) = queue("Town", args.concurrency, Towns(shared.clone()), metrics.clone());
     let (agents, agent_work) = queue("Agent", args.concurrency, Agents(shared.clone()), metrics.clone());
     let (tombstones, tombstone_work) =
@@ -222,15 +222,15 @@ fn begin(shared: &Arc<Cluster>, queues: &Queues) {
     let seen = Arc::downgrade(shared);
     shared.metrics.count_with(move |metrics| {
         if let Some(seen) = seen.upgrade() {
-            let (towns, agents) = (seen.towns.all(), seen.agents.all());
-            census::take_pods(metrics, &seen.install.0, &seen.pods.all(), &towns, &agents);
+            let (towns, agents) = (seen.caches.towns.all(), seen.caches.agents.all());
+            census::take_pods(metrics, &seen.install.0, &seen.caches.pods.all(), &towns, &agents);
             census::take(metrics, &seen.install.0, towns, agents);
-            census::take_tombstones(metrics, &seen.tombstones.all());
+            census::take_tombstones(metrics, &seen.caches.tombstones.all());
         }
     });
-    let towns = shared.towns.all().into_iter().map(|town| Look::Town(town.key()));
-    let agents = shared.agents.all().into_iter().map(|agent| Look::Agent(agent.key()));
-    let tombstones = shared.tombstones.all().into_iter().map(|record| Look::Tombstone(record.key()));
+    let towns = shared.caches.towns.all().into_iter().map(|town| Look::Town(town.key()));
+    let agents = shared.caches.agents.all().into_iter().map(|agent| Look::Agent(agent.key()));
+    let tombstones = shared.caches.tombstones.all().into_iter().map(|record| Look::Tombstone(record.key()));
     let orphans = cluster::orphans(shared);
     towns.chain(agents).chain(tombstones).chain(orphans).for_each(|look| queues.put(&look));
     tracing::info!("running");

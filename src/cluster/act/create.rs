@@ -6,9 +6,9 @@ use crate::api::names;
 use crate::cluster::act::live_owner::LiveOwner;
 use crate::cluster::act::live_owner::closed;
 use crate::cluster::act::subject::{Outcome, Subject};
+use crate::cluster::cache::children::claim_of;
 use crate::cluster::context::Cluster;
 use crate::cluster::error::Error;
-use crate::cluster::observe::town::claim_of;
 use crate::cluster::project::{claim_facts, pod_facts};
 use crate::cluster::read::secrets::all_there;
 use crate::lifecycle::{self, ObjectKey, OwnerRef, Uid, label, mode};
@@ -44,7 +44,10 @@ pub(crate) async fn create(
         gates.push(cluster.gates.shared(uid).await.ok_or_else(|| closed(uid))?);
     }
     let live = LiveOwner::prove(cluster, &gates, &town, agent).await?;
-    let claim = outcome.claim.clone().or_else(|| claim_of(cluster, live.town(), live.agent()));
+    let claim = outcome
+        .claim
+        .clone()
+        .or_else(|| claim_of(&cluster.caches, &cluster.install, live.town(), live.agent()));
     let claim = claim.as_ref().map(|claim| claim.child.key.name.as_str());
     let (town, agent, install) = (live.town(), live.agent(), &cluster.install);
     match child {

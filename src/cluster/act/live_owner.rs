@@ -104,7 +104,7 @@ impl<'gate> LiveOwner<'gate> {
             sent.into_iter().for_each(Sent::answered);
         }
         if let Ok(made) = &made {
-            cluster.wrote::<K>(&self.owner, made.meta());
+            cluster.caches.wrote::<K>(&self.owner, made.meta());
         }
         made
     }

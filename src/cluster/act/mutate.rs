@@ -30,7 +30,7 @@ pub(crate) async fn change<K: Known>(
         .patch(&key.name, &patch_params(), &Patch::Merge(change))
         .await
         .map_err(|e| Error::known(format!("update {} {key}", K::NAME), e))?;
-    cluster.wrote::<K>(by, &changed.metadata);
+    cluster.caches.wrote::<K>(by, &changed.metadata);
     Ok(changed.metadata)
 }
 
@@ -51,7 +51,7 @@ pub(crate) async fn delete<K: Known>(
 /// server removes the object immediately, whether the kubelet has stopped the containers or not. Then the absence of
 /// the pod would prove nothing.
 pub(crate) async fn delete_pod(cluster: &Cluster, by: &Uid, key: &ObjectKey, uid: &Uid) -> Result<(), Error> {
-    let known = cluster.pods.get(key).filter(|pod| pod.uid == *uid).map(|pod| PodFacts::clone(&pod));
+    let known = cluster.caches.pods.get(key).filter(|pod| pod.uid == *uid).map(|pod| PodFacts::clone(&pod));
     let known = match known {
         Some(pod) => Some(pod),
         // The watch shows only pods with our label.
@@ -92,7 +92,7 @@ async fn delete_if<K: Known>(
     let answer = api.delete(&key.name, &params).await;
     match answer.map_err(|e| Error::api(format!("delete {} {key}", K::NAME), e)) {
         Ok(answer) => Ok(answer.left().map(|object| {
-            cluster.wrote::<K>(by, &object.metadata);
+            cluster.caches.wrote::<K>(by, &object.metadata);
             object.metadata
         })),
         Err(error) if error.is_not_found() => Ok(None),

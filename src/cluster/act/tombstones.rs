@@ -1,54 +1,18 @@
-//! The records of destructions.
+//! The writes of records of destructions.
 //!
-//! Invariant kept here: a record is written once, and its content is never reduced. A record counts as absent only if
-//! the API server answers that the record is absent and that its kind exists.
-
-use std::sync::Arc;
+//! Invariant kept here: a record is written once, and its content is never reduced.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{Api, DeleteParams, ListParams, Patch, Preconditions};
+use kube::api::{Api, DeleteParams, Patch, Preconditions};
 use serde_json::json;
 
-use crate::api::condition::reason;
-use crate::api::{
-    Agent, Recreate, Tombstone, TombstoneChild, TombstoneKind, TombstonePhase, TombstoneSpec,
-    TombstoneStatus, Town, names,
-};
-use crate::cluster::cache::index::{Group, Index, Indexed};
+use crate::api::{Tombstone, TombstoneChild, TombstoneKind, TombstoneSpec, TombstoneStatus, names};
 use crate::cluster::client::params::{patch_params, post_params};
 use crate::cluster::context::Cluster;
 use crate::cluster::error::{Error, says_gone};
-use crate::cluster::kinds::definitions::TOMBSTONES;
-use crate::cluster::observe::inventory::Search;
-use crate::cluster::read::objects::{get, get_global, is_absent, is_defined, pages, unknown};
-use crate::lifecycle::{
-    ObjectKey, OwnerId, Record, TombstoneFacts, Uid, concerns, label, removable, tombstone_name,
-};
-
-const KIND: &str = "Tombstone";
-
-/// Reads the record of an owner.
-pub(crate) async fn read(cluster: &Cluster, kind: TombstoneKind, uid: &Uid) -> Record {
-    let look = async {
-        let name = tombstone_name(kind, uid);
-        let found = get_global::<Tombstone>(&cluster.client, &name).await;
-        match found {
-            Ok(Some(found)) if ours(cluster, &found) && found.spec.uid == uid.as_str() => {
-                Ok(Record::There(found.into()))
-            }
-            // A record with the label of another installation does not apply to objects of ours.
-            Ok(Some(_)) => Err(Error::NameTaken { kind: KIND, name }),
-            Err(error) if !error.is_not_served() => Err(error),
-            not_found => match (is_defined(&cluster.client, TOMBSTONES).await?, not_found) {
-                // If the kind is deleted, the API server does not even find its path, and answers without a reason.
-                (false, _) => Ok(Record::NotKept),
-                (true, Err(error)) => Err(error),
-                (true, Ok(_)) => Ok(Record::Missing),
-            },
-        }
-    };
-    look.await.unwrap_or_else(|error| Record::Unknown(unknown(KIND, &error)))
-}
+use crate::cluster::kinds::definitions::TOMBSTONE;
+use crate::cluster::read::objects::get_global;
+use crate::lifecycle::{Uid, tombstone_name};
 
 /// Writes a record.
 pub(crate) async fn create(cluster: &Cluster, spec: TombstoneSpec) -> Result<(), Error> {
@@ -64,12 +28,12 @@ pub(crate) async fn create(cluster: &Cluster, spec: TombstoneSpec) -> Result<(),
         .into(),
     );
     let made = api(cluster).create(&post_params(), &tombstone).await;
-    match made.map_err(|e| Error::api(format!("create {KIND} {name}"), e)) {
+    match made.map_err(|e| Error::api(format!("create {TOMBSTONE} {name}"), e)) {
         Ok(_) => Ok(()),
         // The answer of an earlier create was lost, or another client created the object. The next reconcile finds
         // out.
         Err(error) if error.is_already_exists() => {
-            Err(Error::Conflict { what: format!("create {KIND} {name}") })
+            Err(Error::Conflict { what: format!("create {TOMBSTONE} {name}") })
         }
         Err(error) => Err(error),
     }
@@ -83,7 +47,7 @@ pub(crate) async fn amend(
     more: &[TombstoneChild],
 ) -> Result<(), Error> {
     let name = tombstone_name(kind, uid);
-    let what = || format!("amend {KIND} {name}");
+    let what = || format!("amend {TOMBSTONE} {name}");
     let Some(found) = get_global::<Tombstone>(&cluster.client, &name).await? else {
         return Err(Error::Conflict { what: what() });
     };
@@ -99,7 +63,7 @@ pub(crate) async fn amend(
 
 /// Writes the receipts into a record.
 pub(crate) async fn close(cluster: &Cluster, name: &str, status: &TombstoneStatus) -> Result<(), Error> {
-    let what = || format!("write receipts to {KIND} {name}");
+    let what = || format!("write receipts to {TOMBSTONE} {name}");
     let Some(mut found) = get_global::<Tombstone>(&cluster.client, name).await? else {
         // The record was deleted since the read. The operator writes the record again first.
         return Err(Error::Conflict { what: what() });
@@ -113,110 +77,8 @@ pub(crate) async fn close(cluster: &Cluster, name: &str, status: &TombstoneStatu
         .map_err(|e| Error::known(what(), e))
 }
 
-/// The record of the destruction of this town, for an agent that names the town; `None`: there is none. A record of a
-/// town in another namespace, or in an earlier namespace of this name, does not apply.
-pub(crate) async fn of_town(
-    cluster: &Cluster,
-    town: &OwnerId,
-    agent: &Uid,
-) -> Result<Option<Arc<Tombstone>>, Error> {
-    match read(cluster, TombstoneKind::Town, &town.uid).await {
-        Record::There(record) if record.spec.namespace != town.namespace => Ok(None),
-        Record::There(record) => {
-            let recorded = record.spec.namespace_uid.as_deref();
-            // Without the UID the record applies to every namespace of the name, so no read is necessary.
-            let binds = match recorded {
-                None => true,
-                Some(_) => {
-                    concerns(recorded, &cluster.namespaces.of(&cluster.client, agent, &town.namespace).await?)
-                }
-            };
-            Ok(binds.then_some(record))
-        }
-        Record::Missing | Record::NotKept => Ok(None),
-        Record::Unknown(unknown) => Err(Error::Unread { kind: unknown.kind, message: unknown.message }),
-    }
-}
-
-/// The record that forbids a new town or agent with this namespace and name; `None`: there is none. The namespace is
-/// read only if a record would forbid the object in the same namespace.
-pub(crate) async fn forbids(
-    cluster: &Cluster,
-    kind: TombstoneKind,
-    key: &ObjectKey,
-    uid: &Uid,
-) -> Result<Option<Tombstone>, Error> {
-    let selector = format!("spec.namespace={},spec.name={}", key.namespace, key.name);
-    let params = ListParams::default().fields(&selector);
-    let page = |params: ListParams| async move { api(cluster).list(&params).await };
-    let found = match pages(KIND, &params, page, Some).await {
-        Err(error) if error.is_not_served() && is_absent(&cluster.client, TOMBSTONES).await? => Vec::new(),
-        found => found?,
-    };
-    let forbids = |t: &Tombstone| {
-        t.spec.kind == kind && t.spec.recreate == Recreate::Refuse && t.spec.uid != uid.as_str()
-    };
-    let mut found: Vec<_> = found.into_iter().filter(|t| ours(cluster, t) && forbids(t)).collect();
-    if found.iter().any(|t| t.spec.namespace_uid.is_some()) {
-        let namespace = cluster.namespaces.of(&cluster.client, uid, &key.namespace).await?;
-        found.retain(|t| concerns(t.spec.namespace_uid.as_deref(), &namespace));
-    }
-    Ok(found.into_iter().max_by_key(|t| t.spec.expire_time.0))
-}
-
-/// The result of the expiry of a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Expiry {
-    /// The record is deleted.
-    Gone,
-    /// The recorded object still exists, and is about to be deleted.
-    TooEarly,
-    /// A recorded child still exists.
-    StillThere,
-}
-
-/// Deletes an expired record, after a last check for the objects that it names.
-pub async fn expire(cluster: &Cluster, key: &ObjectKey) -> Result<Expiry, Error> {
-    let Some(known) = cluster.tombstones.get(key) else { return Ok(Expiry::Gone) };
-    let Some(found) = get_global::<Tombstone>(&cluster.client, &key.name).await? else {
-        return Ok(Expiry::Gone);
-    };
-    if Uid::of(&found.metadata).as_ref() != Some(&known.uid) {
-        return Ok(Expiry::Gone);
-    }
-    if owner_is_there(cluster, &known).await? {
-        return Ok(Expiry::TooEarly);
-    }
-    let left = Search::of_destroyed(cluster, &known).everything().await?;
-    if !left.is_empty() {
-        let left: Vec<_> = left.iter().map(|child| format!("{} {}", child.kind, child.name)).collect();
-        let note = format!(
-            "the operator keeps this Tombstone: {} of its objects still exist: {}",
-            left.len(),
-            left.join(", ")
-        );
-        cluster.events.say(&found, true, reason::STILL_THERE, &note).await;
-        return Ok(Expiry::StillThere);
-    }
-    delete(cluster, found).await?;
-    Ok(Expiry::Gone)
-}
-
-/// Whether the recorded owner still exists, by an uncached read.
-async fn owner_is_there(cluster: &Cluster, record: &TombstoneFacts) -> Result<bool, Error> {
-    let there = match record.kind {
-        TombstoneKind::Town => {
-            get::<Town>(&cluster.client, &record.of.key).await?.and_then(|town| town.metadata.uid)
-        }
-        TombstoneKind::Agent => {
-            get::<Agent>(&cluster.client, &record.of.key).await?.and_then(|agent| agent.metadata.uid)
-        }
-    };
-    Ok(there.as_deref() == Some(record.of.uid.as_str()))
-}
-
 /// Deletes a record exactly as it was read. A record that is gone counts as deleted.
-async fn delete(cluster: &Cluster, found: Tombstone) -> Result<(), Error> {
+pub(crate) async fn delete(cluster: &Cluster, found: Tombstone) -> Result<(), Error> {
     let ObjectMeta { name, uid, resource_version, .. } = found.metadata;
     let name = name.unwrap_or_default();
     let exactly = Preconditions { uid, resource_version };
@@ -224,310 +86,10 @@ async fn delete(cluster: &Cluster, found: Tombstone) -> Result<(), Error> {
     match api(cluster).delete(&name, &params).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if says_gone(&status) => Ok(()),
-        Err(error) => Err(Error::api(format!("delete {KIND} {name}"), error)),
+        Err(error) => Err(Error::api(format!("delete {TOMBSTONE} {name}"), error)),
     }
-}
-
-/// The largest number of records of a namespace that one reconcile deletes, so that the reconcile ends in time.
-const AT_ONCE: usize = 16;
-
-/// Deletes the oldest records of a namespace early if the watch shows more than the limit. Returns whether another
-/// reconcile is necessary.
-pub async fn trim(cluster: &Cluster, namespace: &str) -> Result<bool, Error> {
-    let group = Group::RecordsOf(namespace.to_owned());
-    let bound = usize::try_from(cluster.limits.tombstones_per_namespace).unwrap_or(usize::MAX);
-    if cluster.tombstones.count(&group) <= bound {
-        return Ok(false);
-    }
-    let Some(_turn) = cluster.trims.begin(namespace) else { return Ok(true) };
-    let records = cluster.tombstones.of(&group);
-    let surplus = records.len().saturating_sub(bound);
-    let candidates = removable(records, |record| match record.kind {
-        TombstoneKind::Town => is_known(&cluster.towns, record),
-        TombstoneKind::Agent => is_known(&cluster.agents, record),
-    });
-    // Deleted records that the watch still shows count as removed, because they also count as surplus.
-    let mut removed = 0;
-    for record in candidates.iter().take(surplus.min(AT_ONCE)) {
-        removed += usize::from(remove(cluster, record).await?);
-    }
-    Ok(removed < surplus && candidates.len() > removed)
-}
-
-/// Whether the watch shows the recorded owner.
-fn is_known<T: Indexed>(index: &Index<T>, record: &TombstoneFacts) -> bool {
-    index.get(&record.of.key).is_some_and(|owner| owner.uid().as_ref() == Some(&record.of.uid))
-}
-
-/// Deletes a record early, unless the record has changed or its owner still exists. If the record is more than a
-/// receipt, the operator reports the loss.
-async fn remove(cluster: &Cluster, record: &TombstoneFacts) -> Result<bool, Error> {
-    let Some(found) = get_global::<Tombstone>(&cluster.client, &record.key.name).await? else {
-        return Ok(true);
-    };
-    if Uid::of(&found.metadata).as_ref() != Some(&record.uid) {
-        return Ok(true);
-    }
-    let phase = found.status.as_ref().map(|status| status.phase).unwrap_or_default();
-    if !ours(cluster, &found) || phase != record.phase || owner_is_there(cluster, record).await? {
-        return Ok(false);
-    }
-    match delete(cluster, found).await {
-        Err(Error::Conflict { .. }) => return Ok(false),
-        deleted => deleted?,
-    }
-    if let Some(lost) = lost_with(record) {
-        let ObjectKey { namespace, name } = &record.of.key;
-        let note = format!(
-            "namespace {namespace} has more than {} Tombstones (--tombstones-per-namespace): the operator has removed \
-             the oldest, {}, which {lost}; create and delete fewer towns and agents, set a shorter \
-             spec.tombstone.retention, or ask an administrator to raise the bound",
-            cluster.limits.tombstones_per_namespace, record.key.name
-        );
-        let owner = ObjectMeta {
-            namespace: Some(namespace.clone()),
-            name: Some(name.clone()),
-            uid: Some(record.of.uid.to_string()),
-            ..ObjectMeta::default()
-        };
-        let (why, now) = (reason::TOMBSTONE_REMOVED, cluster.now());
-        match record.kind {
-            TombstoneKind::Town => cluster.reports.add::<Town>(&owner, why, &note, now),
-            TombstoneKind::Agent => cluster.reports.add::<Agent>(&owner, why, &note, now),
-        }
-    }
-    Ok(true)
-}
-
-/// The information that is lost with a record, besides receipts; `None`: nothing else.
-fn lost_with(record: &TombstoneFacts) -> Option<String> {
-    match (record.phase, record.recreate) {
-        (TombstonePhase::Destroyed, Recreate::Allow) => None,
-        (TombstonePhase::Destroyed, Recreate::Refuse) => Some(format!(
-            "blocked a new {} of the name {} until {}",
-            record.kind.as_str(),
-            record.of.key.name,
-            record.expire_time
-        )),
-        (TombstonePhase::Leaked, _) => Some("names the objects that an administrator abandoned".into()),
-        (TombstonePhase::Destroying, _) => Some("was never completed".into()),
-    }
-}
-
-fn ours(cluster: &Cluster, tombstone: &Tombstone) -> bool {
-    label(&tombstone.metadata, names::INSTALL) == Some(&cluster.install.0)
 }
 
 fn api(cluster: &Cluster) -> Api<Tombstone> {
     Api::all(cluster.client.clone())
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Mutex;
-
-    use http::{Method, Request, Response, StatusCode};
-    use http_body_util::BodyExt;
-    use k8s_openapi::jiff::Timestamp;
-    use kube::Client;
-    use kube::client::Body;
-    use serde_json::Value;
-    use tower::service_fn;
-
-    use super::*;
-    use crate::cluster::clock::Clock;
-    use crate::cluster::context::Limits;
-    use crate::cluster::project::tombstone_facts;
-    use crate::cluster::scheduling::requeue::looks;
-    use crate::cluster::sync::lock;
-    use crate::lifecycle::OwnerRef;
-    use crate::resources::Install;
-
-    /// A record of a town `gas` in the namespace `ns`.
-    fn record(name: &str, second: i64, phase: &str, recreate: &str, namespace_uid: Option<&str>) -> Value {
-        let at = Timestamp::from_second(second).unwrap().to_string();
-        json!({"apiVersion": "gastown.dev/v1alpha1", "kind": "Tombstone",
-            "metadata": {"name": format!("town-{name}"), "uid": name, "resourceVersion": "7", "creationTimestamp": at,
-                "labels": {names::INSTALL: "here"}},
-            "spec": {"kind": "Town", "namespace": "ns", "namespaceUID": namespace_uid, "name": "gas", "uid": name,
-                "deleteTime": at, "cause": "Deleted", "recreate": recreate, "expireTime": "2099-01-01T00:00:00Z"},
-            "status": {"phase": phase}})
-    }
-
-    /// The requests to the API server: method, path, and the body if it matters.
-    type Asked = Arc<Mutex<Vec<String>>>;
-
-    /// A cluster with a limit of two records per namespace. Its API server has the records that the watch has shown,
-    /// and the namespace `ns` with this UID. With `Err` the read of the namespace fails.
-    fn cluster(records: &[Value], namespace: Result<&'static str, ()>) -> (Cluster, Asked) {
-        let asked = Asked::default();
-        let (all, requests) = (records.to_vec(), asked.clone());
-        let server = service_fn(move |request: Request<Body>| {
-            let (all, requests) = (all.clone(), requests.clone());
-            async move {
-                let (head, body) = request.into_parts();
-                let body = body.collect().await.unwrap().to_bytes();
-                let path = head.uri.path().to_owned();
-                let name = path.rsplit('/').next().unwrap();
-                let exactly = match serde_json::from_slice::<Value>(&body) {
-                    Ok(body) if head.method == Method::DELETE => format!(" {}", body["preconditions"]),
-                    _ => String::new(),
-                };
-                lock(&requests).push(format!("{} {name}{exactly}", head.method));
-                let status = |code: StatusCode, reason: &str| {
-                    let body = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "no",
-                        "code": code.as_u16(), "reason": reason});
-                    (code, body)
-                };
-                let (code, body) = match (name, &namespace) {
-                    ("ns", Ok(uid)) => (
-                        StatusCode::OK,
-                        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "ns", "uid": uid}}),
-                    ),
-                    ("ns", Err(())) => status(StatusCode::INTERNAL_SERVER_ERROR, "InternalError"),
-                    ("tombstones", _) => (
-                        StatusCode::OK,
-                        json!({"apiVersion": "gastown.dev/v1alpha1", "kind": "TombstoneList", "metadata": {},
-                            "items": all}),
-                    ),
-                    _ => match all.iter().find(|record| record["metadata"]["name"] == name) {
-                        Some(record) => (StatusCode::OK, record.clone()),
-                        None => status(StatusCode::NOT_FOUND, "NotFound"),
-                    },
-                };
-                let body = Body::from(body.to_string().into_bytes());
-                Response::builder().status(code).body(body)
-            }
-        });
-        let limits = Limits { tombstones_per_namespace: 2, ..Limits::LEAST };
-        let (client, install) = (Client::new(server, "ns"), Install("here".into()));
-        let cluster = Cluster::new(client, install, Arc::default(), limits, looks().0, Clock::system());
-        for record in records {
-            let record: Tombstone = serde_json::from_value(record.clone()).unwrap();
-            cluster.tombstones.apply(tombstone_facts(&record).unwrap(), None);
-        }
-        (cluster, asked)
-    }
-
-    fn deleted(asked: &Asked) -> Vec<String> {
-        let all = lock(asked);
-        let deletes = all.iter().filter_map(|asked| asked.strip_prefix("DELETE "));
-        deletes.map(str::to_owned).collect()
-    }
-
-    // S2.
-    #[tokio::test]
-    async fn oldest_record_is_deleted_exactly_as_read_when_a_namespace_has_too_many() {
-        let three = [
-            record("c", 3, "Destroyed", "Allow", None),
-            record("a", 1, "Destroying", "Allow", None),
-            record("b", 2, "Destroyed", "Allow", None),
-        ];
-        let (cluster, asked) = cluster(&three, Ok("n"));
-        assert!(!trim(&cluster, "ns").await.unwrap(), "nothing more is to be done");
-        assert_eq!(deleted(&asked), ["town-b {\"resourceVersion\":\"7\",\"uid\":\"b\"}"]);
-        assert!(!lock(&asked).iter().any(|asked| asked == "GET tombstones"), "the watch counts");
-        assert_eq!(cluster.reports.waiting(), 0, "a receipt goes without a word");
-        lock(&asked).clear();
-        assert!(!trim(&cluster, "other").await.unwrap());
-        assert!(lock(&asked).is_empty(), "another namespace has none");
-    }
-
-    // S2, decisions 5.9.
-    #[tokio::test]
-    async fn record_that_forbids_a_name_is_removed_with_a_warning_when_no_other_is_left() {
-        let three = [1, 2, 3].map(|at| record(&format!("r{at}"), at, "Destroyed", "Refuse", None));
-        let (cluster, asked) = cluster(&three, Ok("n"));
-        trim(&cluster, "ns").await.unwrap();
-        assert_eq!(deleted(&asked), ["town-r1 {\"resourceVersion\":\"7\",\"uid\":\"r1\"}"]);
-        let said = cluster.reports.notes();
-        assert!(
-            said.len() == 1 && said[0].contains("town-r1, which blocked a new Town of the name gas"),
-            "{said:?}"
-        );
-    }
-
-    #[tokio::test]
-    async fn record_is_kept_when_it_has_changed_since_the_watch_has_shown_it() {
-        let three = [1, 2, 3].map(|at| record(&format!("r{at}"), at, "Destroyed", "Allow", None));
-        let (cluster, asked) = cluster(&three, Ok("n"));
-        let facts = cluster.tombstones.get(&ObjectKey { namespace: String::new(), name: "town-r1".into() });
-        let changed = TombstoneFacts { phase: TombstonePhase::Leaked, ..(*facts.unwrap()).clone() };
-        cluster.tombstones.apply(changed, None);
-        for record in cluster.tombstones.all() {
-            remove(&cluster, &record).await.unwrap();
-        }
-        let mut gone = deleted(&asked);
-        gone.sort_unstable();
-        let names: Vec<_> = gone.iter().filter_map(|gone| gone.split(' ').next()).collect();
-        assert_eq!(names, ["town-r2", "town-r3"]);
-    }
-
-    #[tokio::test]
-    async fn namespace_is_trimmed_by_one_look_at_a_time() {
-        let three = [1, 2, 3].map(|at| record(&format!("r{at}"), at, "Destroyed", "Allow", None));
-        let (cluster, asked) = cluster(&three, Ok("n"));
-        let turn = cluster.trims.begin("ns").unwrap();
-        assert!(trim(&cluster, "ns").await.unwrap(), "it looks again");
-        assert!(lock(&asked).is_empty());
-        drop(turn);
-        trim(&cluster, "ns").await.unwrap();
-        assert_eq!(deleted(&asked).len(), 1);
-    }
-
-    // S12.
-    #[tokio::test]
-    async fn record_forbids_a_name_only_in_the_namespace_whose_uid_it_has() {
-        let key = ObjectKey { namespace: "ns".into(), name: "gas".into() };
-        for (recorded, forbidden, reads) in
-            [(Some("n"), true, 1), (Some("earlier"), false, 1), (None, true, 0)]
-        {
-            let (cluster, asked) = cluster(&[record("old", 1, "Destroyed", "Refuse", recorded)], Ok("n"));
-            for look in ["first", "again"] {
-                let found = forbids(&cluster, TombstoneKind::Town, &key, &Uid::new("new")).await.unwrap();
-                assert_eq!(found.is_some(), forbidden, "{recorded:?} {look}");
-            }
-            let of_namespace = lock(&asked).iter().filter(|asked| *asked == "GET ns").count();
-            assert_eq!(of_namespace, reads, "{recorded:?}: read once, and only where it matters");
-            let town = OwnerId::new("ns", &Uid::new("old"));
-            let found = of_town(&cluster, &town, &Uid::new("new")).await.unwrap();
-            assert_eq!(found.is_some(), forbidden, "{recorded:?}: nor does its inventory name anything here");
-        }
-    }
-
-    // S12.
-    #[tokio::test]
-    async fn record_is_neither_binding_nor_not_when_the_namespace_cannot_be_read() {
-        let key = ObjectKey { namespace: "ns".into(), name: "gas".into() };
-        let (cluster, _) = cluster(&[record("old", 1, "Destroyed", "Refuse", Some("n"))], Err(()));
-        forbids(&cluster, TombstoneKind::Town, &key, &Uid::new("new")).await.unwrap_err();
-        of_town(&cluster, &OwnerId::new("ns", &Uid::new("old")), &Uid::new("new")).await.unwrap_err();
-        let unforbidden = record("old", 1, "Destroyed", "Allow", Some("n"));
-        let (cluster, asked) = self::cluster(&[unforbidden], Err(()));
-        assert!(forbids(&cluster, TombstoneKind::Town, &key, &Uid::new("new")).await.unwrap().is_none());
-        assert!(
-            !lock(&asked).iter().any(|asked| asked == "GET ns"),
-            "an ordinary new town costs no read more"
-        );
-    }
-
-    #[tokio::test]
-    async fn record_of_an_agent_counts_for_its_namespace() {
-        let (cluster, _) = cluster(&[], Ok("n"));
-        let key = |name: &str| ObjectKey { namespace: "ns".into(), name: name.into() };
-        for (kind, name) in [(TombstoneKind::Town, "town-x"), (TombstoneKind::Agent, "agent-x")] {
-            let record: Tombstone =
-                serde_json::from_value(record("x", 1, "Destroyed", "Allow", None)).unwrap();
-            let facts = TombstoneFacts {
-                key: ObjectKey { namespace: String::new(), name: name.into() },
-                kind,
-                of: OwnerRef { key: key("x"), uid: Uid::new("x") },
-                ..tombstone_facts(&record).unwrap()
-            };
-            cluster.tombstones.apply(facts, None);
-        }
-        assert_eq!(cluster.tombstones.count(&Group::RecordsOf("ns".into())), 2);
-        cluster.tombstones.delete(&ObjectKey { namespace: String::new(), name: "agent-x".into() }, None);
-        assert_eq!(cluster.tombstones.count(&Group::RecordsOf("ns".into())), 1);
-    }
 }

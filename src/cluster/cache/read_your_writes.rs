@@ -7,19 +7,10 @@
 
 use std::collections::HashMap;
 use std::sync::Mutex;
-use std::time::Duration;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-
-use crate::cluster::context::Cluster;
 use crate::cluster::kinds::known::Kind;
-use crate::cluster::kinds::known::Known;
 use crate::cluster::sync::lock;
 use crate::lifecycle::Uid;
-
-/// The timeout of the wait for a watch. After it the operator uses the view as it is: names still protect creates,
-/// UIDs protect deletes, and the resource version protects the status.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The last written revision of each kind, by the object whose reconcile wrote it.
 #[derive(Default)]
@@ -39,35 +30,7 @@ impl OwnWrites {
         lock(&self.0).remove(uid);
     }
 
-    fn take(&self, uid: &Uid) -> HashMap<Kind, u64> {
+    pub(crate) fn take(&self, uid: &Uid) -> HashMap<Kind, u64> {
         lock(&self.0).remove(uid).unwrap_or_default()
-    }
-}
-
-impl Cluster {
-    /// Remembers a write for an object, if the kind has a watch.
-    pub(crate) fn wrote<K: Known>(&self, by: &Uid, written: &ObjectMeta) {
-        if let Some(kind) = K::WATCHED {
-            self.own_writes.wrote(by, kind, written.resource_version.as_deref());
-        }
-    }
-
-    /// Waits until the watches show the writes of this process for the object.
-    pub(crate) async fn sees_own_writes(&self, uid: &Uid) {
-        let pending = self.own_writes.take(uid);
-        let all_seen = async {
-            for (kind, revision) in &pending {
-                match kind {
-                    Kind::Town => self.towns.reaches(*revision).await,
-                    Kind::Agent => self.agents.reaches(*revision).await,
-                    Kind::Pod => self.pods.reaches(*revision).await,
-                    Kind::Claim => self.claims.reaches(*revision).await,
-                    Kind::Service => self.services.reaches(*revision).await,
-                }
-            }
-        };
-        if tokio::time::timeout(PATIENCE, all_seen).await.is_err() {
-            tracing::warn!(%uid, ?pending, "the watches lag behind the writes of the operator");
-        }
     }
 }

@@ -16,7 +16,7 @@ const REMEMBERED: usize = 1_000;
 
 /// Pods that ended, by the UID of their town.
 #[derive(Default)]
-pub(crate) struct Runs(Mutex<HashMap<Uid, Vec<Run>>>);
+pub struct Runs(Mutex<HashMap<Uid, Vec<Run>>>);
 
 impl Runs {
     /// Remembers a pod that is gone or is about to leave the index.

@@ -13,7 +13,8 @@ use kube::api::{Api, ListParams, PartialObjectMeta};
 use crate::api::condition::reason;
 use crate::api::{Agent, Town, names};
 use crate::cluster::act::mutate::remove_finalizers;
-use crate::cluster::cache::index::Group;
+use crate::cluster::cache::owners::is_of_another_namespace;
+use crate::cluster::cache::owners::seems_orphaned;
 use crate::cluster::context::Cluster;
 use crate::cluster::error::Error;
 use crate::cluster::kinds::definitions::of_kind;
@@ -21,53 +22,36 @@ use crate::cluster::kinds::known::Known;
 use crate::cluster::project::pod_facts;
 use crate::cluster::read::objects::{get, is_absent, pages};
 use crate::cluster::scheduling::requeue::Look;
-use crate::cluster::watch::watch_events::is_of_another_namespace;
-use crate::lifecycle::{ObjectKey, OwnerId, Uid, label};
-
-/// Whether a child names an owner, and the watches show neither its town nor its agent.
-pub(crate) fn seems_orphaned(
-    cluster: &Cluster,
-    namespace: &str,
-    town: Option<&Uid>,
-    agent: Option<&Uid>,
-) -> bool {
-    let in_namespace = |uid: &Uid| OwnerId::new(namespace, uid);
-    let town_is_there = town.is_some_and(|uid| !cluster.towns.of(&Group::Town(in_namespace(uid))).is_empty());
-    let agent_is_there =
-        agent.is_some_and(|uid| !cluster.agents.of(&Group::Agent(in_namespace(uid))).is_empty());
-    (town.is_some() || agent.is_some()) && !town_is_there && !agent_is_there
-}
+use crate::lifecycle::{ObjectKey, Uid, label};
 
 /// The pods and claims without an owner in the watches.
 pub fn orphans(cluster: &Cluster) -> Vec<Look> {
-    let pods = cluster.pods.all().into_iter();
+    let pods = cluster.caches.pods.all().into_iter();
     let pods = pods.filter(|pod| {
-        seems_orphaned(cluster, &pod.key.namespace, pod.town_uid.as_ref(), pod.agent_uid.as_ref())
+        seems_orphaned(&cluster.caches, &pod.key.namespace, pod.town_uid.as_ref(), pod.agent_uid.as_ref())
     });
-    let claims = cluster.claims.all().into_iter().map(|claim| claim.child.clone());
+    let claims = cluster.caches.claims.all().into_iter().map(|claim| claim.child.clone());
     let claims = claims.filter(|claim| {
-        seems_orphaned(cluster, &claim.key.namespace, claim.town_uid.as_ref(), claim.agent_uid.as_ref())
+        seems_orphaned(
+            &cluster.caches,
+            &claim.key.namespace,
+            claim.town_uid.as_ref(),
+            claim.agent_uid.as_ref(),
+        )
     });
     pods.map(|pod| pod.key.clone()).chain(claims.map(|claim| claim.key)).map(Look::Child).collect()
 }
 
-/// The pods and claims that name an owner which has just left the watches.
-pub(crate) fn left_by(cluster: &Cluster, owner: &Group) -> Vec<Look> {
-    let pods = cluster.pods.of(owner).into_iter().map(|pod| pod.key.clone());
-    let claims = cluster.claims.of(owner).into_iter().map(|claim| claim.child.key.clone());
-    pods.chain(claims).map(Look::Child).collect()
-}
-
 /// Releases or reports the pod and the claim of this name, if their owners are proven gone.
 pub async fn settle_orphans(cluster: &Cluster, key: &ObjectKey) -> Result<(), Error> {
-    if let Some(pod) = cluster.pods.get(key)
-        && seems_orphaned(cluster, &key.namespace, pod.town_uid.as_ref(), pod.agent_uid.as_ref())
+    if let Some(pod) = cluster.caches.pods.get(key)
+        && seems_orphaned(&cluster.caches, &key.namespace, pod.town_uid.as_ref(), pod.agent_uid.as_ref())
         && let Some(pod) = without_owner::<Pod>(cluster, key, &pod.uid).await?
     {
         settle_pod(cluster, key, &pod).await?;
     }
-    if let Some(claim) = cluster.claims.get(key).map(|claim| claim.child.clone())
-        && seems_orphaned(cluster, &key.namespace, claim.town_uid.as_ref(), claim.agent_uid.as_ref())
+    if let Some(claim) = cluster.caches.claims.get(key).map(|claim| claim.child.clone())
+        && seems_orphaned(&cluster.caches, &key.namespace, claim.town_uid.as_ref(), claim.agent_uid.as_ref())
         && let Some(claim) = without_owner::<PersistentVolumeClaim>(cluster, key, &claim.uid).await?
     {
         report::<PersistentVolumeClaim>(
@@ -107,7 +91,7 @@ async fn without_owner<K: Known>(cluster: &Cluster, key: &ObjectKey, uid: &Uid) 
     let owners = owners(meta);
     // An object with the labels of another namespace is no orphan. A separate report names it, and the operator
     // ignores it.
-    if !ours || owners.is_empty() || is_of_another_namespace(cluster, &key.namespace, &owners) {
+    if !ours || owners.is_empty() || is_of_another_namespace(&cluster.caches, &key.namespace, &owners) {
         return Ok(None);
     }
     let there = exists::<Town>(cluster, &key.namespace, &owners).await?
@@ -256,11 +240,11 @@ mod tests {
             let server = self.server.lock().unwrap();
             if !server.pod.is_null() {
                 let pod = serde_json::from_value(server.pod.clone()).unwrap();
-                self.cluster.pods.apply(pod_facts(&pod).unwrap(), None);
+                self.cluster.caches.pods.apply(pod_facts(&pod).unwrap(), None);
             }
             if !server.claim.is_null() {
                 let claim = serde_json::from_value(server.claim.clone()).unwrap();
-                self.cluster.claims.apply(claim_facts(&claim).unwrap(), None);
+                self.cluster.caches.claims.apply(claim_facts(&claim).unwrap(), None);
             }
             drop(server);
             self

@@ -3,6 +3,8 @@
 //! A list that fails, or an object in it that cannot be decoded, makes the answer for that kind unknown: an
 //! unreadable set is not an empty set.
 
+use crate::cluster::cache::children::named_claim;
+use crate::cluster::cache::children::named_pod;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -13,11 +15,11 @@ use kube::api::{Api, ListParams, PartialObjectMeta};
 
 use crate::api::condition::reason;
 use crate::api::{Agent, PodStatus, StorageStatus, TombstoneChild, TombstoneKind, Town, names};
-use crate::cluster::act::tombstones;
 use crate::cluster::context::Cluster;
 use crate::cluster::error::Error;
 use crate::cluster::kinds::definitions::AGENTS;
 use crate::cluster::kinds::known::Known;
+use crate::cluster::observe::tombstones;
 use crate::cluster::project::{child_facts, claim_facts, kept_agent, pod_facts, volume_facts};
 use crate::cluster::read::devices::get_device_claim;
 use crate::cluster::read::namespaces;
@@ -500,16 +502,6 @@ impl<'a> Search<'a> {
             |a: &Agent| label(&a.metadata, names::INSTALL).is_none_or(|i| i == self.cluster.install.0);
         Ok(agents.filter(install).map(kept_agent).map(Arc::new).collect())
     }
-}
-
-/// The pod in a status, by name and UID.
-pub(crate) fn named_pod(pod: &PodStatus) -> Option<(&str, &str)> {
-    Some((pod.name.as_deref()?, pod.uid.as_deref()?))
-}
-
-/// The claim in a status, by name and UID.
-pub(crate) fn named_claim(claim: &StorageStatus) -> Option<(&str, &str)> {
-    Some((claim.claim.as_str(), claim.uid.as_deref()?))
 }
 
 /// The creation time of the Tombstone, by the clock of the API server.

@@ -1,4 +1,5 @@
 //! The reads of a reconcile.
 
 pub(crate) mod inventory;
+pub(crate) mod tombstones;
 pub(crate) mod town;

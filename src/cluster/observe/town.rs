@@ -4,6 +4,11 @@
 //! have an effect that cannot be undone. A list that fails, or an object in it that cannot be decoded, makes the
 //! whole answer unknown: an unreadable set is not an empty set.
 
+use crate::cluster::cache::children::bound_agents;
+use crate::cluster::cache::children::claim_of;
+use crate::cluster::cache::children::own_claim;
+use crate::cluster::cache::children::own_service;
+use crate::cluster::cache::children::recorded_claim;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -12,20 +17,20 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::Resource;
 
 use crate::api::condition::reason;
-use crate::api::{Agent, Recreate, StorageStatus, TombstoneKind, Town, names};
-use crate::cluster::act::tombstones;
+use crate::api::{Agent, Recreate, TombstoneKind, Town, names};
+use crate::cluster::cache::children::named_pod;
 use crate::cluster::cache::index::Group;
 use crate::cluster::context::Cluster;
 use crate::cluster::error::Error;
-use crate::cluster::observe::inventory::{Search, named_claim, named_pod};
+use crate::cluster::observe::inventory::Search;
+use crate::cluster::observe::tombstones;
 use crate::cluster::read::objects::{get, unknown};
 use crate::cluster::read::secrets;
-use crate::cluster::sync::lock;
 use crate::lifecycle::{
-    AgentSnapshot, ChildFacts, ClaimFacts, Freshness, ObjectKey, OwnerId, OwnerRef, PodFacts, ProbeFacts,
-    ServiceFacts, Standing, TombstoneFacts, TownFacts, TownSnapshot, TownView, Uid, concerns, goes_with_town,
-    is_held, is_named_child, is_new, label, needs_live, needs_live_town, reads_secrets_of_agent,
-    reads_secrets_of_town, service_name, standing, starting,
+    AgentSnapshot, ClaimFacts, Freshness, ObjectKey, OwnerId, OwnerRef, PodFacts, ProbeFacts, Standing,
+    TombstoneFacts, TownFacts, TownSnapshot, TownView, Uid, concerns, goes_with_town, is_held,
+    is_named_child, is_new, label, needs_live, needs_live_town, reads_secrets_of_agent,
+    reads_secrets_of_town, standing, starting,
 };
 use crate::resources;
 
@@ -56,33 +61,14 @@ pub async fn observe_town(cluster: &Cluster, key: &ObjectKey) -> Result<Option<T
     Ok(Some(snapshot))
 }
 
-/// Prepares the reconciles of a new leader: from now on only this process writes. Towns that are already starting
-/// keep their turns. Call this function before the first observation of a town.
-pub fn take_over(cluster: &Cluster) {
-    let now = cluster.now();
-    cluster.gates.alone_since(now);
-    cluster.reports.begin();
-    crate::cluster::watch::watch_events::report_misplaced(cluster);
-    for town in cluster.towns.all() {
-        let Some(uid) = Uid::of(&town.metadata) else { continue };
-        let key = ObjectKey::of(&town.metadata);
-        let snapshot = watched_town(cluster, town, uid);
-        if let Some(created) = snapshot.pod().and_then(|pod| pod.created)
-            && starting(&snapshot, now)
-        {
-            cluster.starts.resume(&snapshot.uid, &key, created, now);
-        }
-    }
-}
-
 /// The town as the watches show it.
-fn watched_town(cluster: &Cluster, town: Arc<Town>, uid: Uid) -> TownSnapshot {
+pub(crate) fn watched_town(cluster: &Cluster, town: Arc<Town>, uid: Uid) -> TownSnapshot {
     let owner = OwnerRef { key: ObjectKey::of(&town.metadata), uid: uid.clone() };
     let group = Group::Town(OwnerId::new(&owner.key.namespace, &uid));
-    let agents = bound_agents(cluster, &owner);
-    let pods = ours(cluster.pods.of(&group).iter().map(|p| (**p).clone()), cluster);
+    let agents = bound_agents(&cluster.caches, &cluster.install, &owner);
+    let pods = ours(cluster.caches.pods.of(&group).iter().map(|p| (**p).clone()), cluster);
     let (pods, strays) = lived_on(&town, &uid, &agents, pods);
-    let claim = claim_of(cluster, &town, None);
+    let claim = claim_of(&cluster.caches, &cluster.install, &town, None);
     let mut snapshot = TownSnapshot {
         agents,
         pods,
@@ -90,7 +76,7 @@ fn watched_town(cluster: &Cluster, town: Arc<Town>, uid: Uid) -> TownSnapshot {
         ownerless: Vec::new(),
         revision: resources::town_revision(&town, name_of(claim.as_ref())),
         claim,
-        service: own_service(cluster, &owner, cluster.services.of(&group)),
+        service: own_service(&cluster.install, &owner, cluster.caches.services.of(&group)),
         probe: ProbeFacts::default(),
         agent_probes: HashMap::new(),
         secrets: None,
@@ -103,7 +89,7 @@ fn watched_town(cluster: &Cluster, town: Arc<Town>, uid: Uid) -> TownSnapshot {
         freshness: Freshness::Cached,
         remains: None,
         gone_pods: cluster.runs.of(&uid),
-        reported_at: lock(&cluster.reported).get(&uid).copied(),
+        reported_at: cluster.reported.get(&uid),
         blocked_after: cluster.limits.blocked_after,
         max_retention: cluster.limits.tombstone_max_retention,
         uid,
@@ -153,7 +139,7 @@ fn answer_of(cluster: &Cluster, pod: Option<&PodFacts>) -> ProbeFacts {
 /// agent. Only a live read proves that the agent is gone.
 async fn ownerless(cluster: &Cluster, snapshot: &TownSnapshot) -> Result<Vec<PodFacts>, Error> {
     let namespace = snapshot.town.metadata.namespace.as_deref().unwrap_or_default();
-    let known = |uid: &Uid| !cluster.agents.of(&Group::Agent(OwnerId::new(namespace, uid))).is_empty();
+    let known = |uid: &Uid| !cluster.caches.agents.of(&Group::Agent(OwnerId::new(namespace, uid))).is_empty();
     let waits = |pod: &&PodFacts| {
         pod.ended() && pod.deleting() && pod.agent_uid.as_ref().is_some_and(|uid| !known(uid))
     };
@@ -196,20 +182,20 @@ async fn belongs_elsewhere<K: Resource<DynamicType = ()>>(
 }
 
 async fn look_at_town(cluster: &Cluster, key: &ObjectKey) -> Result<Option<TownSnapshot>, Error> {
-    let Some(cached) = cluster.towns.get(key) else { return Ok(None) };
+    let Some(cached) = cluster.caches.towns.get(key) else { return Ok(None) };
     if foreign(cluster, &cached.metadata) {
         return Ok(None);
     }
     let Some(uid) = Uid::of(&cached.metadata) else { return Ok(None) };
-    cluster.sees_own_writes(&uid).await;
-    let Some(cached) = cluster.towns.get(key) else { return Ok(None) };
+    cluster.caches.sees_own_writes(&uid).await;
+    let Some(cached) = cluster.caches.towns.get(key) else { return Ok(None) };
     if belongs_elsewhere::<Town>(cluster, &cached.metadata, &Search::of_town(cluster, &cached, &uid)).await? {
         return Ok(None);
     }
     let mut snapshot = watched_town(cluster, cached, uid);
     if !needs_live(&snapshot.town) {
         // The watch shows a Tombstone of this name, or may not show a new one yet.
-        let records = cluster.tombstones.of(&Group::NamesTown(key.clone()));
+        let records = cluster.caches.tombstones.of(&Group::NamesTown(key.clone()));
         // The town is not being destroyed. Forget the live reads of an earlier destruction.
         cluster.receipts.forget(&snapshot.uid);
         let namespace = cluster.namespaces.known(&snapshot.uid);
@@ -250,13 +236,13 @@ async fn look_at_town(cluster: &Cluster, key: &ObjectKey) -> Result<Option<TownS
 
 /// Reads all facts for a decision about the agent; `None`: there is no such agent.
 pub async fn observe_agent(cluster: &Cluster, key: &ObjectKey) -> Result<Option<AgentSnapshot>, Error> {
-    let Some(cached) = cluster.agents.get(key) else { return Ok(None) };
+    let Some(cached) = cluster.caches.agents.get(key) else { return Ok(None) };
     if foreign(cluster, &cached.metadata) {
         return Ok(None);
     }
     let Some(uid) = Uid::of(&cached.metadata) else { return Ok(None) };
-    cluster.sees_own_writes(&uid).await;
-    let Some(mut agent) = cluster.agents.get(key) else { return Ok(None) };
+    cluster.caches.sees_own_writes(&uid).await;
+    let Some(mut agent) = cluster.caches.agents.get(key) else { return Ok(None) };
     if belongs_elsewhere::<Agent>(cluster, &agent.metadata, &Search::of_agent(cluster, &agent, &uid)).await? {
         return Ok(None);
     }
@@ -270,7 +256,13 @@ pub async fn observe_agent(cluster: &Cluster, key: &ObjectKey) -> Result<Option<
     }
     let owner = OwnerRef { key: key.clone(), uid: uid.clone() };
     let group = Group::Agent(OwnerId::new(&key.namespace, &uid));
-    let claim = own_claim(cluster, &owner, Some(&uid), recorded_claim(&agent), cluster.claims.of(&group));
+    let claim = own_claim(
+        &cluster.install,
+        &owner,
+        Some(&uid),
+        recorded_claim(&agent),
+        cluster.caches.claims.of(&group),
+    );
     let (town, revision) = match observe_town_of(cluster, &agent).await {
         Ok((freshness, town)) => (
             view(cluster, freshness, town.as_deref()),
@@ -307,11 +299,11 @@ pub async fn observe_agent(cluster: &Cluster, key: &ObjectKey) -> Result<Option<
         TownView::Present(_, facts) => {
             let town = ObjectKey { namespace: key.namespace.clone(), name: agent.spec.town_name.clone() };
             let town = OwnerRef { key: town, uid: facts.uid.clone() };
-            standing(&agent, facts, &bound_agents(cluster, &town))
+            standing(&agent, facts, &bound_agents(&cluster.caches, &cluster.install, &town))
         }
         _ => Standing::Free,
     };
-    let mut pods = ours(cluster.pods.of(&group).iter().map(|p| (**p).clone()), cluster);
+    let mut pods = ours(cluster.caches.pods.of(&group).iter().map(|p| (**p).clone()), cluster);
     pods.retain(|pod| is_pod_of_agent(&agent, &uid, pod));
     let mut pod = pods.into_iter().next();
     if let Some(pod) = &mut pod {
@@ -364,7 +356,7 @@ async fn observe_town_of(cluster: &Cluster, agent: &Agent) -> Result<(Freshness,
         namespace: agent.metadata.namespace.clone().unwrap_or_default(),
         name: agent.spec.town_name.clone(),
     };
-    let cached = cluster.towns.get(&key);
+    let cached = cluster.caches.towns.get(&key);
     let facts = cached.as_ref().and_then(|town| TownFacts::of(town, &cluster.install.0));
     if !needs_live_town(agent, facts.as_ref()) {
         return Ok((Freshness::Cached, cached));
@@ -377,79 +369,14 @@ fn view(cluster: &Cluster, freshness: Freshness, town: Option<&Town>) -> TownVie
     facts.map_or(TownView::Absent(freshness), |facts| TownView::Present(freshness, Box::new(facts)))
 }
 
-/// The agents of this installation that are bound to the town, as watched: they carry the UID of the town, and they
-/// name the town.
-pub(crate) fn bound_agents(cluster: &Cluster, town: &OwnerRef) -> Vec<Arc<Agent>> {
-    let mut agents = cluster.agents.of(&Group::Town(OwnerId::new(&town.key.namespace, &town.uid)));
-    agents.retain(|a| {
-        a.spec.town_name == town.key.name && label(&a.metadata, names::INSTALL) == Some(&cluster.install.0)
-    });
-    agents
-}
-
 /// The pods that carry our install label. Other pods with the UID do not belong to this installation, and the
 /// operator ignores them.
 fn ours(pods: impl Iterator<Item = PodFacts>, cluster: &Cluster) -> Vec<PodFacts> {
     pods.filter(|p| p.install.as_deref() == Some(&cluster.install.0)).collect()
 }
 
-/// The claim of a town or of one of its agents, as watched.
-pub(crate) fn claim_of(cluster: &Cluster, town: &Town, agent: Option<&Agent>) -> Option<ClaimFacts> {
-    if let Some(agent) = agent {
-        let owner = OwnerRef::of(&agent.metadata)?;
-        let group = Group::Agent(OwnerId::new(&owner.key.namespace, &owner.uid));
-        let recorded = recorded_claim(agent);
-        return own_claim(cluster, &owner, Some(&owner.uid), recorded, cluster.claims.of(&group));
-    }
-    let owner = OwnerRef::of(&town.metadata)?;
-    let group = Group::Town(OwnerId::new(&owner.key.namespace, &owner.uid));
-    let recorded = town.status.as_ref().and_then(|s| s.storage.as_ref());
-    own_claim(cluster, &owner, None, recorded, cluster.claims.of(&group))
-}
-
-fn recorded_claim(agent: &Agent) -> Option<&StorageStatus> {
-    agent.status.as_ref().and_then(|s| s.storage.as_ref())
-}
-
 fn name_of(claim: Option<&ClaimFacts>) -> Option<&str> {
     claim.map(|claim| claim.child.key.name.as_str())
-}
-
-/// The claim of the owner, in this installation. The claim in the status of the owner has precedence over the claim
-/// with the name from the naming rule.
-fn own_claim(
-    cluster: &Cluster,
-    owner: &OwnerRef,
-    agent: Option<&Uid>,
-    recorded: Option<&StorageStatus>,
-    claims: Vec<Arc<ClaimFacts>>,
-) -> Option<ClaimFacts> {
-    let recorded = recorded.and_then(named_claim);
-    let own = |child: &ChildFacts| {
-        child.agent_uid.as_ref() == agent
-            && child.install.as_deref() == Some(&cluster.install.0)
-            && is_named_child(owner, recorded, &child.key.name, &child.uid)
-    };
-    let is_recorded = |child: &ChildFacts| recorded == Some((child.key.name.as_str(), child.uid.as_str()));
-    let own = claims.into_iter().filter(|claim| own(&claim.child));
-    own.max_by_key(|claim| is_recorded(&claim.child)).map(|claim| (*claim).clone())
-}
-
-/// The Service for the pod of the town, in this installation, under the name from the naming rule.
-fn own_service(cluster: &Cluster, town: &OwnerRef, services: Vec<Arc<ServiceFacts>>) -> Option<ServiceFacts> {
-    let own = |child: &ChildFacts| {
-        child.agent_uid.is_none()
-            && child.install.as_deref() == Some(&cluster.install.0)
-            && child.key.name == service_name(town)
-    };
-    services.into_iter().find(|service| own(&service.child)).map(|service| (*service).clone())
-}
-
-impl Cluster {
-    /// Records that this process has just written the status of the object.
-    pub(crate) fn reported_now(&self, uid: &Uid, now: Timestamp) {
-        lock(&self.reported).insert(uid.clone(), now);
-    }
 }
 
 #[cfg(test)]
@@ -494,7 +421,7 @@ mod tests {
             "metadata": meta(namespace, "gas", TOWN, &json!({})),
             "spec": {"template": {"spec": {"containers": []}}}});
         let town: Town = serde_json::from_value(town).unwrap();
-        cluster.towns.apply(town.clone(), None);
+        cluster.caches.towns.apply(town.clone(), None);
         (Arc::new(town), Uid::new(TOWN))
     }
 
@@ -502,7 +429,7 @@ mod tests {
         let agent = json!({"apiVersion": "gastown.dev/v1alpha1", "kind": "Agent",
             "metadata": meta(namespace, name, uid, &json!({names::TOWN_UID: TOWN})),
             "spec": {"townName": of, "role": "Crew"}});
-        cluster.agents.apply(serde_json::from_value(agent).unwrap(), None);
+        cluster.caches.agents.apply(serde_json::from_value(agent).unwrap(), None);
     }
 
     /// Adds one child of each kind, with these labels.
@@ -510,11 +437,14 @@ mod tests {
         let uid = |kind: &str| format!("{kind}-{namespace}-{name}");
         let metadata = meta(namespace, name, &uid("pod"), labels);
         let pod = json!({"metadata": metadata, "spec": {"containers": []}, "status": {}});
-        cluster.pods.apply(pod_facts(&serde_json::from_value(pod).unwrap()).unwrap(), None);
+        cluster.caches.pods.apply(pod_facts(&serde_json::from_value(pod).unwrap()).unwrap(), None);
         let claim = json!({"metadata": meta(namespace, name, &uid("claim"), labels), "spec": {}});
-        cluster.claims.apply(claim_facts(&serde_json::from_value(claim).unwrap()).unwrap(), None);
+        cluster.caches.claims.apply(claim_facts(&serde_json::from_value(claim).unwrap()).unwrap(), None);
         let service = json!({"metadata": meta(namespace, name, &uid("service"), labels), "spec": {}});
-        cluster.services.apply(service_facts(&serde_json::from_value(service).unwrap()).unwrap(), None);
+        cluster
+            .caches
+            .services
+            .apply(service_facts(&serde_json::from_value(service).unwrap()).unwrap(), None);
     }
 
     fn shown(snapshot: &TownSnapshot) -> [Option<String>; 3] {
@@ -586,7 +516,9 @@ mod tests {
         let own = child_name("gas", &uid);
         children(&cluster, "ns", &own, &json!({names::TOWN_UID: TOWN}));
         children(&cluster, "ns", "z-older-name", &json!({names::TOWN_UID: TOWN}));
-        let found = |town: &Town| claim_of(&cluster, town, None).map(|claim| claim.child.key.name);
+        let found = |town: &Town| {
+            claim_of(&cluster.caches, &cluster.install, town, None).map(|claim| claim.child.key.name)
+        };
         assert_eq!(found(&town), Some(own));
         let mut recorded = Town::clone(&town);
         let storage = json!({"storage": {"claim": "z-older-name", "uid": "claim-ns-z-older-name"}});

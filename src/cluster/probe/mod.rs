@@ -28,12 +28,14 @@ use self::address::Reach;
 use self::places::{Place, Places};
 use self::question::{NoAnswer, plain};
 use crate::api::ActivityReport;
+use crate::cluster::cache::caches::Caches;
 use crate::cluster::cache::index::Group;
-use crate::cluster::context::Cluster;
+use crate::cluster::cache::owners::owners;
+use crate::cluster::clock::Clock;
 use crate::cluster::scheduling::requeue::{Look, Looks};
 use crate::cluster::sync::lock;
-use crate::cluster::watch::watch_events::owners;
 use crate::lifecycle::{Ask, FAILURES, ObjectKey, OwnerId, PodFacts, ProbeFacts, Uid};
+use crate::telemetry::Metrics;
 
 /// The timeout of a probe: the read of the token, the connection, and the whole answer.
 const WITHIN: Duration = Duration::from_secs(5);
@@ -54,7 +56,7 @@ pub struct Probes {
     doubtful: Arc<Places>,
     /// The refused addresses of this cluster.
     reach: Mutex<Reach>,
-    looks: Looks,
+    parts: Parts,
     pods: Mutex<HashMap<Uid, Known>>,
 }
 
@@ -82,30 +84,46 @@ struct Key {
     read_at: Instant,
 }
 
-/// Starts a probe, and returns immediately. The owner and the town of the pod are enqueued after the answer or the
-/// failure. If the pod is gone or has a probe in progress, the call has no effect.
-pub fn ask(cluster: &Arc<Cluster>, ask: Ask) {
-    if cluster.probes.begin(cluster, &ask) {
-        let cluster = cluster.clone();
-        tokio::spawn(async move { cluster.probes.carry_out(&cluster, &ask).await });
-    }
+/// The parts of the operator that probes use.
+pub(crate) struct Parts {
+    pub(crate) client: Client,
+    pub(crate) caches: Arc<Caches>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) clock: Clock,
+    pub(crate) looks: Looks,
 }
 
 impl Probes {
-    /// The state before the first probe, with this limit of concurrent probes.
-    pub(crate) fn new(at_once: u16, looks: Looks) -> Self {
-        let bounds =
-            Bounds { at_once, within: WITHIN, read_again_after: READ_AGAIN_AFTER, may_ask: address::may_ask };
-        Self::within(bounds, looks)
+    /// Starts a probe, and returns immediately. The owner and the town of the pod are enqueued after the answer or
+    /// the failure. If the pod is gone or has a probe in progress, the call has no effect.
+    pub fn ask(self: &Arc<Self>, ask: Ask) {
+        if self.begin(&ask) {
+            let probes = self.clone();
+            tokio::spawn(async move { probes.carry_out(&ask).await });
+        }
     }
 
-    fn within(bounds: Bounds, looks: Looks) -> Self {
+    /// Reads the addresses of the cluster that no pod has: the addresses of the API server and the ranges of
+    /// Services, as far as the API server shows them. Call this function before the first probe.
+    pub async fn learn_addresses(&self, allowed: Vec<Cidr>) {
+        let refused = address::of_cluster(&self.parts.client).await;
+        self.restrict(allowed, refused);
+    }
+
+    /// The state before the first probe, with this limit of concurrent probes.
+    pub(crate) fn new(at_once: u16, parts: Parts) -> Self {
+        let bounds =
+            Bounds { at_once, within: WITHIN, read_again_after: READ_AGAIN_AFTER, may_ask: address::may_ask };
+        Self::within(bounds, parts)
+    }
+
+    fn within(bounds: Bounds, parts: Parts) -> Self {
         Self {
             bounds,
             places: Places::new(bounds.at_once.into()),
             doubtful: Places::new((bounds.at_once / 4).max(1).into()),
             reach: Mutex::default(),
-            looks,
+            parts,
             pods: Mutex::default(),
         }
     }
@@ -136,43 +154,44 @@ impl Probes {
     }
 
     /// Whether the pod exists and has no probe in progress.
-    fn begin(&self, cluster: &Cluster, ask: &Ask) -> bool {
+    fn begin(&self, ask: &Ask) -> bool {
         // The index is read under the lock, so that the state of a pod that leaves the index later is also forgotten
         // later.
         let mut pods = lock(&self.pods);
-        if !there(cluster, ask) {
+        if !there(&self.parts.caches, ask) {
             return false;
         }
         let facts = &mut pods.entry(ask.uid.clone()).or_default().facts;
-        facts.wanted_since.get_or_insert_with(|| cluster.now());
+        facts.wanted_since.get_or_insert_with(|| self.parts.clock.now());
         !std::mem::replace(&mut facts.under_way, true)
     }
 
-    async fn carry_out(&self, cluster: &Cluster, ask: &Ask) {
+    async fn carry_out(&self, ask: &Ask) {
         let _place = self.turn(ask).await;
         // Another pod may have the address by now, and must not get the token.
-        if there(cluster, ask) {
-            let asked_at = cluster.now();
+        if there(&self.parts.caches, ask) {
+            let asked_at = self.parts.clock.now();
             let begun = Instant::now();
-            let answer = match self.refusal(cluster, ask) {
+            let answer = match self.refusal(ask) {
                 Some(why) => Err(NoAnswer::NotAllowed(why)),
-                None => self.answer(&cluster.client, ask, begun + self.bounds.within).await,
+                None => self.answer(&self.parts.client, ask, begun + self.bounds.within).await,
             };
-            cluster.metrics.probe_took(begun.elapsed());
-            let result = match pod(cluster, ask).filter(|pod| pod.address.as_ref() == Some(&ask.address)) {
-                Some(pod) => {
-                    let answer = answer.map(|report| reduced(cluster, &pod, report));
-                    self.record(ask, pod.agent_uid.as_ref(), (asked_at, cluster.now()), answer)
-                }
-                None => STALE,
-            };
-            cluster.metrics.probed(result);
+            self.parts.metrics.probe_took(begun.elapsed());
+            let result =
+                match pod(&self.parts.caches, ask).filter(|pod| pod.address.as_ref() == Some(&ask.address)) {
+                    Some(pod) => {
+                        let answer = answer.map(|report| reduced(&self.parts.caches, &pod, report));
+                        self.record(ask, pod.agent_uid.as_ref(), (asked_at, self.parts.clock.now()), answer)
+                    }
+                    None => STALE,
+                };
+            self.parts.metrics.probed(result);
         }
         if let Some(known) = lock(&self.pods).get_mut(&ask.uid) {
             known.facts.under_way = false;
         }
-        for look in concerned(cluster, ask) {
-            self.looks.ask(look);
+        for look in concerned(&self.parts.caches, ask) {
+            self.parts.looks.ask(look);
         }
     }
 
@@ -186,9 +205,9 @@ impl Probes {
     }
 
     /// The reason why the pod must not be probed at its address.
-    fn refusal(&self, cluster: &Cluster, ask: &Ask) -> Option<String> {
+    fn refusal(&self, ask: &Ask) -> Option<String> {
         let address: IpAddr = ask.address.parse().ok()?;
-        let hosts = pod(cluster, ask).map(|pod| pod.host_ips.clone()).unwrap_or_default();
+        let hosts = pod(&self.parts.caches, ask).map(|pod| pod.host_ips.clone()).unwrap_or_default();
         lock(&self.reach).refusal(address, &hosts)
     }
 
@@ -270,37 +289,30 @@ impl Probes {
     }
 }
 
-/// Reads the addresses of the cluster that no pod has: the addresses of the API server and the ranges of Services, as
-/// far as the API server shows them. Call this function before the first probe.
-pub async fn learn_addresses(cluster: &Cluster, allowed: Vec<Cidr>) {
-    let refused = address::of_cluster(&cluster.client).await;
-    cluster.probes.restrict(allowed, refused);
-}
-
 /// The part of an answer that decisions read: the agent of the pod, or the agents of the town.
-fn reduced(cluster: &Cluster, pod: &PodFacts, report: ActivityReport) -> ActivityReport {
+fn reduced(caches: &Caches, pod: &PodFacts, report: ActivityReport) -> ActivityReport {
     if let Some(agent) = &pod.agent_uid {
         return report.reduced(|uid| uid == agent.as_str(), false);
     }
     let town = pod.town_uid.as_ref().map(|uid| Group::Town(OwnerId::new(&pod.key.namespace, uid)));
-    let agents = town.map(|town| cluster.agents.of(&town)).unwrap_or_default();
+    let agents = town.map(|town| caches.agents.of(&town)).unwrap_or_default();
     let agents: HashSet<_> = agents.iter().filter_map(|agent| agent.metadata.uid.as_deref()).collect();
     report.reduced(|uid| agents.contains(uid), true)
 }
 
 /// Whether the pod exists and has the address of the probe.
-fn there(cluster: &Cluster, ask: &Ask) -> bool {
-    pod(cluster, ask).is_some_and(|pod| pod.address.as_ref() == Some(&ask.address))
+fn there(caches: &Caches, ask: &Ask) -> bool {
+    pod(caches, ask).is_some_and(|pod| pod.address.as_ref() == Some(&ask.address))
 }
 
-fn pod(cluster: &Cluster, ask: &Ask) -> Option<Arc<PodFacts>> {
-    cluster.pods.get(&ask.pod).filter(|pod| pod.uid == ask.uid)
+fn pod(caches: &Caches, ask: &Ask) -> Option<Arc<PodFacts>> {
+    caches.pods.get(&ask.pod).filter(|pod| pod.uid == ask.uid)
 }
 
 /// The owners that an answer affects: the agent of the pod, and its town, which stays awake while an agent has work.
-fn concerned(cluster: &Cluster, ask: &Ask) -> Vec<Look> {
-    let Some(pod) = pod(cluster, ask) else { return Vec::new() };
-    owners(cluster, &pod.key.namespace, pod.town_uid.as_ref(), pod.agent_uid.as_ref())
+fn concerned(caches: &Caches, ask: &Ask) -> Vec<Look> {
+    let Some(pod) = pod(caches, ask) else { return Vec::new() };
+    owners(caches, &pod.key.namespace, pod.town_uid.as_ref(), pod.agent_uid.as_ref())
 }
 
 #[cfg(test)]

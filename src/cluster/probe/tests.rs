@@ -17,14 +17,12 @@ use tower::service_fn;
 use super::*;
 use crate::api::{ActivityProbe, Agent, ReportedState, Town, names};
 use crate::cluster::cache::index::Indexed;
-use crate::cluster::clock::Clock;
-use crate::cluster::context::Limits;
+use crate::cluster::context::{Cluster, Limits};
 use crate::cluster::observe::town::{observe_agent, observe_town};
 use crate::cluster::project::pod_facts;
 use crate::cluster::scheduling::requeue::looks;
 use crate::lifecycle::child_name;
 use crate::resources::Install;
-use crate::telemetry::Metrics;
 
 /// The timeout of the tests. The awaited events happen within milliseconds or never.
 const SOON: Duration = Duration::from_secs(20);
@@ -48,6 +46,17 @@ struct Scene {
 /// immediately.
 fn bounds() -> Bounds {
     Bounds { at_once: 8, within: LONG, read_again_after: Duration::ZERO, may_ask: |_| true }
+}
+
+/// The parts of a cluster that probes use, with this sender of requests.
+fn parts(cluster: &Cluster, looks: Looks) -> Parts {
+    Parts {
+        client: cluster.client.clone(),
+        caches: cluster.caches.clone(),
+        metrics: cluster.metrics.clone(),
+        clock: Clock::system(),
+        looks,
+    }
 }
 
 /// The Secret with this token.
@@ -91,9 +100,9 @@ impl Scene {
             looks.clone(),
             Clock::system(),
         );
-        cluster.probes = Probes::within(bounds, looks);
-        cluster.towns.apply(town(), None);
-        cluster.agents.apply(agent(), None);
+        cluster.probes = Arc::new(Probes::within(bounds, parts(&cluster, looks)));
+        cluster.caches.towns.apply(town(), None);
+        cluster.caches.agents.apply(agent(), None);
         Self { cluster: Arc::new(cluster), asked, reads }
     }
 
@@ -118,17 +127,17 @@ impl Scene {
         let pod = json!({"metadata": {"name": name, "namespace": "ns", "uid": name, "labels": labels},
             "status": {"podIP": address}});
         let pod = pod_facts(&serde_json::from_value(pod).unwrap()).unwrap();
-        self.cluster.pods.apply(pod, None);
+        self.cluster.caches.pods.apply(pod, None);
     }
 
     /// Deletes the pod from the watch.
     fn gone(&self, ask: &Ask) {
-        self.cluster.pods.delete(&ask.pod, None);
+        self.cluster.caches.pods.delete(&ask.pod, None);
         self.cluster.forget(&ask.uid);
     }
 
     fn ask(&self, question: &Ask) {
-        ask(&self.cluster, question.clone());
+        self.cluster.probes.ask(question.clone());
     }
 
     /// Probes, and waits until the town is enqueued.
@@ -682,8 +691,9 @@ async fn what_is_no_pods_address_is_not_asked() {
 
 #[tokio::test]
 async fn outside_of_tests_nobody_asks_himself() {
+    let cluster = Scene::with(bounds()).cluster;
     let (looks, _asked) = looks();
-    let bounds = Probes::new(3, looks).bounds;
+    let bounds = Probes::new(3, parts(&cluster, looks)).bounds;
     assert_eq!((bounds.at_once, bounds.within), (3, WITHIN));
     assert!(!(bounds.may_ask)("127.0.0.1".parse().unwrap()));
 }

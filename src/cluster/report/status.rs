@@ -131,7 +131,7 @@ macro_rules! report {
             }
 
             fn watched(cluster: &Cluster, uid: &Uid, resource_version: Option<&str>) {
-                cluster.own_writes.wrote(uid, $kind, resource_version);
+                cluster.caches.own_writes.wrote(uid, $kind, resource_version);
             }
         }
     };
@@ -200,7 +200,7 @@ async fn report_status<K: Report + Sync>(
         .await
         .map_err(|e| Error::known(what, e))?;
     K::watched(cluster, uid, written.as_deref());
-    cluster.reported_now(uid, now);
+    cluster.reported.record(uid, now);
     object.measure(cluster, uid, &status, now);
     announce::<K>(cluster, object, old, before, &status, note).await;
     Ok(())

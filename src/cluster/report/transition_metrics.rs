@@ -12,9 +12,9 @@ use kube::Resource;
 
 use crate::api::condition::{self, reason};
 use crate::api::{Agent, AgentStatus, Mode, Town, TownStatus};
+use crate::cluster::cache::children::bound_agents;
 use crate::cluster::context::Cluster;
 use crate::cluster::kinds::known::Known;
-use crate::cluster::observe::town::bound_agents;
 use crate::lifecycle::{ObjectKey, OwnerRef, Uid, mode};
 use crate::telemetry::Metrics;
 
@@ -28,7 +28,7 @@ pub(crate) fn town(cluster: &Cluster, town: &Town, uid: &Uid, status: &TownStatu
         cluster.runs.counted(uid, usage.count_time.0);
     }
     let owner = OwnerRef { key: ObjectKey::of(&town.metadata), uid: uid.clone() };
-    sleep(&cluster.metrics, town, &bound_agents(cluster, &owner), status, now);
+    sleep(&cluster.metrics, town, &bound_agents(&cluster.caches, &cluster.install, &owner), status, now);
 }
 
 /// Records a change of the status of an agent.

@@ -8,7 +8,7 @@ use crate::cluster::context::Cluster;
 use crate::cluster::kinds::definitions::of_kind;
 use crate::cluster::read::objects::is_absent;
 use crate::cluster::scheduling::requeue::Look;
-use crate::cluster::watch::watch_events::Followed;
+use crate::cluster::watch::watched::Followed;
 
 impl Cluster {
     /// Whether a kind is proven absent after its list failed. From then on the operator creates nothing.
@@ -30,8 +30,8 @@ impl Cluster {
         let Some(name) = of_kind(&K::kind(&())) else { return };
         if self.absent.remove(name) {
             tracing::info!("every CustomResourceDefinition is installed");
-            let towns = self.towns.all().into_iter().map(|town| Look::Town(town.key()));
-            let agents = self.agents.all().into_iter().map(|agent| Look::Agent(agent.key()));
+            let towns = self.caches.towns.all().into_iter().map(|town| Look::Town(town.key()));
+            let agents = self.caches.agents.all().into_iter().map(|agent| Look::Agent(agent.key()));
             towns.chain(agents).for_each(|look| self.looks.ask(look));
         }
     }
@@ -72,7 +72,7 @@ mod tests {
             "apiVersion": "gastown.dev/v1alpha1", "kind": "Town", "spec": {},
             "metadata": {"name": "gas", "namespace": "ns", "uid": "town"},
         });
-        cluster.towns.apply(serde_json::from_value(town).unwrap(), None);
+        cluster.caches.towns.apply(serde_json::from_value(town).unwrap(), None);
         (cluster, asked)
     }
 
@@ -90,7 +90,7 @@ mod tests {
         assert!(asked.try_recv().is_err(), "one is missing still");
         cluster.is_listed::<Tombstone>();
         assert!(cluster.absent.refuse().is_ok());
-        let town = cluster.towns.all()[0].key();
+        let town = cluster.caches.towns.all()[0].key();
         assert_eq!(asked.try_recv().ok(), Some(Look::Town(town)));
         cluster.is_listed::<Tombstone>();
         assert!(asked.try_recv().is_err(), "once");
