@@ -20,7 +20,6 @@ mod leader;
 mod metrics_access;
 mod observe;
 mod probe;
-mod project;
 mod read;
 mod report;
 mod scheduling;

@@ -10,12 +10,12 @@ use k8s_openapi::api::core::v1::{
     PersistentVolumeClaim, PersistentVolumeClaimSpec, TypedLocalObjectReference, VolumeResourceRequirements,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-
 use serde_json::{Map, Value, json};
 
+use super::child_facts;
 use super::meta::{Install, of_agent, of_town};
 use crate::api::{AccessMode, Agent, Copied, DataSource, Storage, Town, names};
-use crate::lifecycle::{OwnerRef, child_name, copied_keys, copied_mark};
+use crate::lifecycle::{ChildKind, ClaimFacts, OwnerRef, child_name, copied_keys, copied_mark};
 
 /// The claim of the town; `None`: its spec asks for none, or names an existing claim.
 pub fn town_claim(town: &Town, install: &Install) -> Option<PersistentVolumeClaim> {
@@ -97,4 +97,16 @@ fn data_source(source: &DataSource) -> TypedLocalObjectReference {
         kind: source.kind.clone(),
         name: source.name.clone(),
     }
+}
+
+/// The facts of a volume claim; `None`: the claim was never stored.
+pub fn claim_facts(claim: &PersistentVolumeClaim) -> Option<ClaimFacts> {
+    let meta = &claim.metadata;
+    let requests = claim.spec.as_ref().and_then(|s| s.resources.as_ref()?.requests.as_ref());
+    Some(ClaimFacts {
+        child: child_facts(ChildKind::PersistentVolumeClaim, meta)?,
+        lost: claim.status.as_ref().is_some_and(|s| s.phase.as_deref() == Some("Lost")),
+        requested: requests.and_then(|r| r.get("storage")).cloned(),
+        capacity: claim.status.as_ref().and_then(|s| s.capacity.as_ref()?.get("storage")).cloned(),
+    })
 }

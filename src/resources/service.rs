@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 
+use super::child_facts;
 use super::meta::{Install, not_in_backups, of_town, owner_reference};
-use crate::api::{Port, Town, names};
-use crate::lifecycle::{OwnerRef, service_name};
+use crate::api::{Port, Protocol, Town, names};
+use crate::lifecycle::{ChildKind, OwnerRef, ServiceFacts, service_name};
 
 /// The labels that select the pod of the town. No template can change them. The component excludes the pods of
 /// agents.
@@ -49,4 +50,30 @@ fn service_port(port: &Port) -> ServicePort {
         app_protocol: port.app_protocol,
         ..ServicePort::default()
     }
+}
+
+/// The facts of a Service; `None`: the Service was never stored.
+pub fn service_facts(service: &Service) -> Option<ServiceFacts> {
+    let ports = service.spec.iter().flat_map(|s| s.ports.iter().flatten());
+    Some(ServiceFacts {
+        child: child_facts(ChildKind::Service, &service.metadata)?,
+        ports: ports.map(port).collect(),
+    })
+}
+
+/// The port in the form of the town spec, with its defaults.
+fn port(port: &ServicePort) -> Port {
+    let protocol = match port.protocol.as_deref() {
+        Some("UDP") => Protocol::Udp,
+        Some("SCTP") => Protocol::Sctp,
+        _ => Protocol::Tcp,
+    };
+    let port = Port {
+        name: port.name.clone().unwrap_or_default(),
+        port: port.port,
+        target_port: port.target_port.clone(),
+        protocol: Some(protocol),
+        app_protocol: port.app_protocol.clone(),
+    };
+    port.resolved()
 }

@@ -9,10 +9,10 @@ use crate::cluster::act::subject::{Outcome, Subject};
 use crate::cluster::cache::children::claim_of;
 use crate::cluster::context::Cluster;
 use crate::cluster::error::Error;
-use crate::cluster::project::{claim_facts, pod_facts};
 use crate::cluster::read::secrets::all_there;
 use crate::lifecycle::{self, ObjectKey, OwnerRef, Uid, label, mode};
 use crate::resources;
+use crate::resources::{claim_facts, pod_facts};
 
 /// The child to create.
 #[derive(Clone, Copy)]

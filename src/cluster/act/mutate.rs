@@ -12,9 +12,9 @@ use crate::cluster::client::params::patch_params;
 use crate::cluster::context::Cluster;
 use crate::cluster::error::{Error, is_denied_by_admission, says_gone};
 use crate::cluster::kinds::known::Known;
-use crate::cluster::project::pod_facts;
 use crate::cluster::read::objects::get;
 use crate::lifecycle::{Guard, ObjectKey, OwnerRef, PodFacts, Uid};
+use crate::resources::pod_facts;
 
 /// Changes exactly the planned object, by a merge patch. `by` is the object of the reconcile.
 pub(crate) async fn change<K: Known>(

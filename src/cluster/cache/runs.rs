@@ -60,7 +60,7 @@ mod tests {
 
     use super::*;
     use crate::api::names;
-    use crate::cluster::project::pod_facts;
+    use crate::resources::pod_facts;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()

@@ -19,10 +19,10 @@ use crate::cluster::context::Cluster;
 use crate::cluster::error::Error;
 use crate::cluster::kinds::definitions::of_kind;
 use crate::cluster::kinds::known::Known;
-use crate::cluster::project::pod_facts;
 use crate::cluster::read::objects::{get, is_absent, pages};
 use crate::cluster::scheduling::requeue::Look;
 use crate::lifecycle::{ObjectKey, Uid, label};
+use crate::resources::pod_facts;
 
 /// The pods and claims without an owner in the watches.
 pub fn orphans(cluster: &Cluster) -> Vec<Look> {
@@ -159,9 +159,9 @@ mod tests {
     use crate::cluster::clock::Clock;
     use crate::cluster::context::Limits;
     use crate::cluster::kinds::decode::Decoded;
-    use crate::cluster::project::{claim_facts, pod_facts};
     use crate::cluster::scheduling::requeue::looks;
     use crate::resources::Install;
+    use crate::resources::{claim_facts, pod_facts};
 
     const TOWN: &str = "3f2a1b4c-0000-4000-8000-000000000000";
     const ANN: &str = "4f2a1b4c-0000-4000-8000-000000000000";

@@ -167,11 +167,11 @@ mod tests {
     use crate::cluster::clock::Clock;
     use crate::cluster::context::Limits;
     use crate::cluster::observe::tombstones::{forbids, of_town};
-    use crate::cluster::project::tombstone_facts;
     use crate::cluster::scheduling::requeue::looks;
     use crate::cluster::sync::lock;
     use crate::lifecycle::{OwnerId, OwnerRef};
     use crate::resources::Install;
+    use crate::resources::tombstone_facts;
 
     /// A record of a town `gas` in the namespace `ns`.
     fn record(name: &str, second: i64, phase: &str, recreate: &str, namespace_uid: Option<&str>) -> Value {

@@ -20,7 +20,6 @@ use crate::cluster::error::Error;
 use crate::cluster::kinds::definitions::AGENTS;
 use crate::cluster::kinds::known::Known;
 use crate::cluster::observe::tombstones;
-use crate::cluster::project::{child_facts, claim_facts, kept_agent, pod_facts, volume_facts};
 use crate::cluster::read::devices::get_device_claim;
 use crate::cluster::read::namespaces;
 use crate::cluster::read::objects::{get, get_global, is_absent, list, pages, unknown};
@@ -29,6 +28,7 @@ use crate::lifecycle::{
     TownView, Uid, Unknown, VOLUME, VolumeFacts, annotation, child_entry, child_name, has_own_tombstone,
     is_held, label, lists_all_claims, present, volume_entry,
 };
+use crate::resources::{child_facts, claim_facts, kept_agent, pod_facts, volume_facts};
 
 /// The parameters of an uncached search for the remains of an owner: its namespace, the label with its UID, and the
 /// names in its own status. The names are necessary because a user can remove a label.

@@ -390,10 +390,10 @@ mod tests {
     use super::*;
     use crate::cluster::clock::Clock;
     use crate::cluster::context::Limits;
-    use crate::cluster::project::{claim_facts, pod_facts, service_facts};
     use crate::cluster::scheduling::requeue::looks;
     use crate::lifecycle::child_name;
     use crate::resources::Install;
+    use crate::resources::{claim_facts, pod_facts, service_facts};
 
     const TOWN: &str = "3f2a1b4c-0000-4000-8000-000000000000";
     const ANN: &str = "4f2a1b4c-0000-4000-8000-000000000000";

@@ -19,10 +19,10 @@ use crate::api::{ActivityProbe, Agent, ReportedState, Town, names};
 use crate::cluster::cache::index::Indexed;
 use crate::cluster::context::{Cluster, Limits};
 use crate::cluster::observe::town::{observe_agent, observe_town};
-use crate::cluster::project::pod_facts;
 use crate::cluster::scheduling::requeue::looks;
 use crate::lifecycle::child_name;
 use crate::resources::Install;
+use crate::resources::pod_facts;
 
 /// The timeout of the tests. The awaited events happen within milliseconds or never.
 const SOON: Duration = Duration::from_secs(20);

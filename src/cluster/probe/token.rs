@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
 use kube::api::Api;
 
-use super::NoAnswer;
+use super::question::NoAnswer;
 use crate::cluster::error::Error;
 use crate::lifecycle::ObjectKey;
 

@@ -108,7 +108,7 @@ mod tests {
     use tower::service_fn;
 
     use super::*;
-    use crate::cluster::project::pod_facts;
+    use crate::resources::pod_facts;
 
     /// The client of an API server that gives this answer to every request, and the number of requests.
     fn client(status: u16, answer: &Value) -> (Client, Arc<AtomicUsize>) {

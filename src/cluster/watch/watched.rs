@@ -21,13 +21,11 @@ use crate::api::{Agent, Tombstone, TombstoneKind, Town, names};
 use crate::cluster::cache::index::{Group, Index, Indexed};
 use crate::cluster::cache::owners::left_by;
 use crate::cluster::kinds::decode::Decode;
-use crate::cluster::project::{
-    claim_facts, kept_agent, kept_town, pod_facts, service_facts, tombstone_facts,
-};
 use crate::cluster::scheduling::requeue::Look;
 use crate::lifecycle::{
     ChildFacts, ClaimFacts, ObjectKey, OwnerId, PodFacts, ServiceFacts, TombstoneFacts, Uid, label,
 };
+use crate::resources::{claim_facts, kept_agent, kept_town, pod_facts, service_facts, tombstone_facts};
 
 /// A kind with a watch.
 pub trait Followed: Resource<DynamicType = ()> + Clone + Debug + Decode + Send + 'static {

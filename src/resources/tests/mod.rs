@@ -4,6 +4,7 @@
 #![allow(clippy::needless_pass_by_value)]
 
 mod claim;
+mod facts;
 mod meta;
 mod pod;
 mod revision;
