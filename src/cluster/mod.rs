@@ -1,7 +1,8 @@
 //! The only code that talks to the API server.
 //!
-//! [`observe`] holds the only reads of a reconcile. [`act`] and [`report`] hold the only writes. Invariants kept
-//! here:
+//! The directories `observe`, `act` and `report` hold the steps of a reconcile. A decision uses only the result of
+//! `observe`; each create reads its owner again. The modules have an order, which `tests/architecture.rs` checks.
+//! Invariants kept here:
 //! - A create requires a [`LiveOwner`]. Only an uncached read under the gate of its town creates one.
 //! - Each delete names the UID that was planned.
 //! - A status is written only to the very object that the decision is based on.
