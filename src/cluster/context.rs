@@ -17,6 +17,7 @@ use crate::cluster::events::publisher::Events;
 use crate::cluster::probe::{Parts, Probes};
 use crate::cluster::read::namespaces::Namespaces;
 use crate::cluster::read::pod_events::PodEvents;
+use crate::cluster::scheduling::begun::Begun;
 use crate::cluster::scheduling::create_lock::Gates;
 use crate::cluster::scheduling::requeue::Looks;
 use crate::cluster::scheduling::start_limiter::Starts;
@@ -54,6 +55,7 @@ pub struct Cluster {
     pub(crate) absent: Absent,
     pub(crate) namespaces: Namespaces,
     pub(crate) trims: Trims,
+    pub(crate) begun: Begun,
 }
 
 /// The limits of the operator.
@@ -138,6 +140,7 @@ impl Cluster {
             absent: Absent::default(),
             namespaces: Namespaces::default(),
             trims: Trims::default(),
+            begun: Begun::default(),
         }
     }
 
@@ -167,5 +170,6 @@ impl Cluster {
         self.probes.forget(uid);
         self.runs.forget(uid);
         self.reported.forget(uid);
+        self.begun.forget(uid);
     }
 }

@@ -208,7 +208,7 @@ impl Error {
 
     /// Whether the write may have taken effect, or may still take effect: there was no answer, or the answer leaves
     /// it open.
-    pub(crate) fn outcome_unknown(&self) -> bool {
+    pub fn outcome_unknown(&self) -> bool {
         match self {
             Self::Api { .. } => self.status().is_none_or(|s| s.code >= 500 || s.code == 408),
             Self::NoAnswer { .. } => true,

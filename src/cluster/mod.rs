@@ -30,6 +30,7 @@ mod watch;
 
 pub use act::execute::act;
 pub use act::live_owner::LiveOwner;
+pub use act::places::{give_back_place, keep_place, take_place};
 pub use act::subject::{Outcome, Subject};
 pub use cache::caches::Caches;
 pub use cache::index::{Group, Index, Indexed};

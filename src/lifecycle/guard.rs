@@ -20,6 +20,8 @@ pub enum Guard {
     LateCreates,
     /// The operator sends a write only while this process is the leader, with a margin.
     Fence,
+    /// An agent that began takes its place although the watch does not show its begin yet.
+    OwnBegins,
 }
 
 #[cfg(all(feature = "mutations", not(debug_assertions)))]

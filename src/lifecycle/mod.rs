@@ -68,7 +68,7 @@ pub use record::{
 };
 pub use restart::pod_record;
 pub use retry::{reads_secrets_of_agent, reads_secrets_of_town};
-pub use roles::standing;
+pub use roles::{Begin, Begun, begins, standing};
 pub use task::may_begin;
 pub use text::{cut, plain, short_digest};
 pub use town::{PENDING, decide_town, is_new, needs_live, starting};

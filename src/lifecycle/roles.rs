@@ -10,32 +10,66 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::activity::unfinished;
 use super::conditions::gives;
+use super::facts::AgentSnapshot;
 use super::facts::{Standing, TownFacts, TownSnapshot};
-use super::{is_paused, task, tombstone};
+use super::plan::{Action, Plan};
+use super::{Uid, is_paused, task, tombstone};
 use crate::api::condition::{self, reason};
-use crate::api::{Agent, Role};
+use crate::api::{Agent, AgentStatus, Role};
 
-/// Whether the agent's role and rig have room for it among the agents bound to its town.
-pub fn standing(agent: &Agent, town: &TownFacts, peers: &[Arc<Agent>]) -> Standing {
+/// Agents that began, by a write of this process that the watch may not show yet.
+pub type Begun = HashSet<Uid>;
+
+/// Whether the agent's role and rig have room for it among the agents bound to its town. An agent in `begun` counts as
+/// an agent with an open attempt and a pod.
+pub fn standing(agent: &Agent, town: &TownFacts, peers: &[Arc<Agent>], begun: &Begun) -> Standing {
     match agent.spec.role {
-        Role::Mayor => holder(agent, peers, |_| true),
-        Role::Refinery => holder(agent, peers, |peer| peer.spec.rig == agent.spec.rig),
+        Role::Mayor => holder(agent, peers, begun, |_| true),
+        Role::Refinery => holder(agent, peers, begun, |peer| peer.spec.rig == agent.spec.rig),
         Role::Polecat => {
             let rig = town.rigs.iter().find(|rig| agent.spec.rig.as_ref() == Some(&rig.name));
-            rig.map_or(Standing::Free, |rig| turn(agent, rig.max_polecats, peers))
+            rig.map_or(Standing::Free, |rig| turn(agent, rig.max_polecats, peers, begun))
         }
         Role::Crew => Standing::Free,
     }
 }
 
+/// The write of a plan that makes the agent count against the limit of its role or rig.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// The status records the start of an attempt.
+    Attempt,
+    /// The plan creates the pod.
+    Pod,
+}
+
+/// How the plan begins, for an agent whose role or rig limits the number of such agents.
+pub fn begins(s: &AgentSnapshot, plan: &Plan<AgentStatus>) -> Option<Begin> {
+    let is_open = |status: Option<&AgentStatus>| {
+        status.and_then(|status| status.work.as_ref()).is_some_and(task::is_open)
+    };
+    if s.agent.spec.role == Role::Crew {
+        None
+    } else if plan.actions.contains(&Action::CreatePod) {
+        Some(Begin::Pod)
+    } else {
+        (is_open(plan.status.as_ref()) && !is_open(s.agent.status.as_ref())).then_some(Begin::Attempt)
+    }
+}
+
 /// A single agent holds a role: the agent that was started, else the oldest agent.
-fn holder(agent: &Agent, peers: &[Arc<Agent>], same_place: impl Fn(&Agent) -> bool) -> Standing {
+fn holder(
+    agent: &Agent,
+    peers: &[Arc<Agent>],
+    begun: &Begun,
+    same_place: impl Fn(&Agent) -> bool,
+) -> Standing {
     let contenders = peers
         .iter()
         .map(Arc::as_ref)
         .filter(|peer| peer.spec.role == agent.spec.role && same_place(peer))
         .filter(|peer| counts(peer));
-    match contenders.min_by_key(|peer| (!was_started(peer), age(peer))) {
+    match contenders.min_by_key(|peer| (!(was_started(peer) || is_in(begun, peer)), age(peer))) {
         Some(holder) if holder.metadata.uid != agent.metadata.uid => {
             Standing::RoleTaken { holder: holder.metadata.name.clone().unwrap_or_default() }
         }
@@ -45,37 +79,38 @@ fn holder(agent: &Agent, peers: &[Arc<Agent>], same_place: impl Fn(&Agent) -> bo
 
 /// Polecats with an unfinished bead work, at most `maxPolecats` of a rig at the same time. Polecats with an open
 /// attempt come first, then the oldest, and last the failed ones in the order of their next attempts.
-fn turn(agent: &Agent, limit: i32, peers: &[Arc<Agent>]) -> Standing {
+fn turn(agent: &Agent, limit: i32, peers: &[Arc<Agent>], begun: &Begun) -> Standing {
     if unfinished(agent).is_none() {
         return Standing::Free;
     }
-    let own = rank(agent);
+    let own = rank(agent, begun);
     let before = peers
         .iter()
         .map(Arc::as_ref)
         .filter(|peer| peer.metadata.uid != agent.metadata.uid)
-        .filter(|peer| peer.spec.rig == agent.spec.rig && contends(peer))
-        .filter(|peer| rank(peer) < own)
+        .filter(|peer| peer.spec.rig == agent.spec.rig && contends(peer, begun))
+        .filter(|peer| rank(peer, begun) < own)
         .count();
     let room = usize::try_from(limit).unwrap_or(0);
     if before < room { Standing::Free } else { Standing::RigFull { position: before - room + 1, limit } }
 }
 
 /// Whether the agent is part of the order of its rig. A paused agent takes no place.
-fn contends(agent: &Agent) -> bool {
+fn contends(agent: &Agent, begun: &Begun) -> bool {
     agent.spec.role == Role::Polecat
         && counts(agent)
         && unfinished(agent).is_some()
-        && (agent.metadata.deletion_timestamp.is_none() || at_it(agent))
+        && (agent.metadata.deletion_timestamp.is_none() || at_it(agent, begun))
         && !is_paused(&agent.metadata)
 }
 
 /// The UIDs of the polecats of a town that have room on their rigs. The function orders each rig once.
 pub(super) fn with_room(s: &TownSnapshot) -> HashSet<&str> {
     let mut rigs: HashMap<&str, Vec<_>> = HashMap::new();
-    for agent in s.agents.iter().filter(|agent| contends(agent)) {
+    let begun = Begun::new();
+    for agent in s.agents.iter().filter(|agent| contends(agent, &begun)) {
         if let Some(rig) = agent.spec.rig.as_deref() {
-            rigs.entry(rig).or_default().push((rank(agent), agent));
+            rigs.entry(rig).or_default().push((rank(agent, &begun), agent));
         }
     }
     let mut room = HashSet::new();
@@ -103,10 +138,17 @@ pub(super) fn takes_place(agent: &Agent, with_room: &HashSet<&str>) -> bool {
 /// The rank of an agent in the order of its rig. An agent with an open attempt comes first. Failed agents come last,
 /// in the order of their next attempts. An agent whose attempt is due therefore never waits for an agent whose attempt
 /// is not.
-fn rank(agent: &Agent) -> (bool, Option<Timestamp>, (Option<Timestamp>, Option<&str>)) {
+fn rank<'a>(
+    agent: &'a Agent,
+    begun: &Begun,
+) -> (bool, Option<Timestamp>, (Option<Timestamp>, Option<&'a str>)) {
     #[cfg(test)]
     RANKED.with(|ranked| ranked.set(ranked.get() + 1));
-    (!at_it(agent), task::tried_again_at(agent), age(agent))
+    (!at_it(agent, begun), task::tried_again_at(agent), age(agent))
+}
+
+fn is_in(begun: &Begun, agent: &Agent) -> bool {
+    !begun.is_empty() && Uid::of(&agent.metadata).is_some_and(|uid| begun.contains(&uid))
 }
 
 /// An agent that never runs holds no role. An agent that is being deleted holds its role until it is gone.
@@ -119,10 +161,10 @@ fn was_started(agent: &Agent) -> bool {
     pod.is_some_and(|p| p.start_time.is_some())
 }
 
-/// Whether the record has an attempt without an end.
-fn at_it(agent: &Agent) -> bool {
+/// Whether the agent has an attempt without an end.
+fn at_it(agent: &Agent, begun: &Begun) -> bool {
     let work = agent.status.as_ref().and_then(|s| s.work.as_ref());
-    work.is_some_and(|w| w.start_time.is_some() && w.finish_time.is_none())
+    work.is_some_and(task::is_open) || is_in(begun, agent)
 }
 
 /// The older agent comes first. The UID decides between agents of the same second.

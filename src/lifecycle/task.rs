@@ -118,7 +118,12 @@ fn finished(s: &AgentSnapshot, pod: &PodFacts) -> bool {
 
 /// The attempt that has a start and no outcome.
 fn open_attempt(status: &AgentStatus) -> Option<&WorkStatus> {
-    status.work.as_ref().filter(|w| w.start_time.is_some() && w.finish_time.is_none())
+    status.work.as_ref().filter(|work| is_open(work))
+}
+
+/// Whether the attempt has a start and no outcome.
+pub(super) fn is_open(work: &WorkStatus) -> bool {
+    work.start_time.is_some() && work.finish_time.is_none()
 }
 
 /// Whether a pod may be created for the agent in its current state on the API server. A Task pod is created only for

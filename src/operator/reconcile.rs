@@ -6,7 +6,7 @@ use std::sync::Arc;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::cluster::{self, Cluster, Error, Expiry, Outcome, Subject};
-use crate::lifecycle::{self, ObjectKey, Plan, TombstoneFacts, Uid};
+use crate::lifecycle::{self, Begin, ObjectKey, Plan, TombstoneFacts, Uid};
 
 /// The delay before a record that could not be deleted is reconciled again.
 const STAYS_FOR: SignedDuration = SignedDuration::from_hours(1);
@@ -50,12 +50,37 @@ pub async fn reconcile_town(cluster: &Arc<Cluster>, key: &ObjectKey) -> Result<L
 
 /// Reconciles one agent once; see [`reconcile_town`].
 pub async fn reconcile_agent(cluster: &Arc<Cluster>, key: &ObjectKey) -> Result<Looked, Error> {
-    let Some(snapshot) = cluster::observe_agent(cluster, key).await? else { return Ok(Looked::default()) };
+    let Some(mut snapshot) = cluster::observe_agent(cluster, key).await? else {
+        return Ok(Looked::default());
+    };
     let now = cluster.now();
     let mut plan = lifecycle::decide_agent(&snapshot, now);
+    let begin = lifecycle::begins(&snapshot, &plan);
+    let mut keeps_place_until = None;
+    if begin.is_none() {
+        // The watch shows all writes of this process for the agent, so its place is visible to its peers.
+        keeps_place_until = cluster::give_back_place(cluster, &snapshot, now);
+    } else {
+        let standing = cluster::take_place(cluster, &snapshot);
+        if standing != snapshot.standing {
+            snapshot.standing = standing;
+            plan = lifecycle::decide_agent(&snapshot, now);
+        }
+    }
     let outcome = cluster::act(cluster, Subject::Agent(&snapshot.agent), &plan.actions, now).await;
     let (look_again, asks) = (next_look(&plan, &snapshot.uid, now), std::mem::take(&mut plan.asks));
     let reported = cluster::report(cluster, &*snapshot.agent, &snapshot.uid, plan, &outcome, now).await;
+    let failed = match begin {
+        Some(Begin::Pod) if outcome.pod.is_none() => outcome.error.as_ref(),
+        Some(Begin::Attempt) => reported.as_ref().err(),
+        _ => None,
+    };
+    match failed {
+        Some(error) if error.outcome_unknown() => cluster::keep_place(cluster, &snapshot, now),
+        Some(_) => keeps_place_until = cluster::give_back_place(cluster, &snapshot, now),
+        None => {}
+    }
+    let look_again = [look_again, keeps_place_until].into_iter().flatten().min();
     if reported.is_ok() {
         for ask in asks {
             cluster.probes.ask(ask);

@@ -4,5 +4,6 @@ pub(crate) mod create;
 pub(crate) mod execute;
 pub(crate) mod live_owner;
 pub(crate) mod mutate;
+pub(crate) mod places;
 pub(crate) mod subject;
 pub(crate) mod tombstones;

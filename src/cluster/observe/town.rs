@@ -27,8 +27,8 @@ use crate::cluster::observe::tombstones;
 use crate::cluster::read::objects::{get, unknown};
 use crate::cluster::read::secrets;
 use crate::lifecycle::{
-    AgentSnapshot, ClaimFacts, Freshness, ObjectKey, OwnerId, OwnerRef, PodFacts, ProbeFacts, Standing,
-    TombstoneFacts, TownFacts, TownSnapshot, TownView, Uid, concerns, goes_with_town, is_held,
+    AgentSnapshot, Begun, ClaimFacts, Freshness, ObjectKey, OwnerId, OwnerRef, PodFacts, ProbeFacts,
+    Standing, TombstoneFacts, TownFacts, TownSnapshot, TownView, Uid, concerns, goes_with_town, is_held,
     is_named_child, is_new, label, needs_live, needs_live_town, reads_secrets_of_agent,
     reads_secrets_of_town, standing, starting,
 };
@@ -299,7 +299,7 @@ pub async fn observe_agent(cluster: &Cluster, key: &ObjectKey) -> Result<Option<
         TownView::Present(_, facts) => {
             let town = ObjectKey { namespace: key.namespace.clone(), name: agent.spec.town_name.clone() };
             let town = OwnerRef { key: town, uid: facts.uid.clone() };
-            standing(&agent, facts, &bound_agents(&cluster.caches, &cluster.install, &town))
+            standing(&agent, facts, &bound_agents(&cluster.caches, &cluster.install, &town), &Begun::new())
         }
         _ => Standing::Free,
     };

@@ -6,7 +6,7 @@ use super::build::{AgentBuilder, Read, TownBuilder, mayor, minute, polecat, runn
 use crate::api::condition::{ACTIVE, READY, RECONCILING, STALLED, reason};
 use crate::api::{Agent, Outcome, Role};
 use crate::lifecycle::Standing::{Free, RigFull, RoleTaken};
-use crate::lifecycle::{Standing, standing};
+use crate::lifecycle::{Begun, Standing, standing};
 
 fn a(role: Role, name: &str) -> AgentBuilder {
     polecat(name).edit(|agent| agent.spec.role = role)
@@ -28,9 +28,9 @@ fn with_uid(agent: AgentBuilder, uid: &str) -> AgentBuilder {
 fn stand(town: &TownBuilder, agents: &[AgentBuilder]) -> Vec<Standing> {
     let mut peers: Vec<Arc<Agent>> = agents.iter().map(|a| a.0.agent.clone()).collect();
     let facts = town.facts();
-    let first: Vec<_> = agents.iter().map(|a| standing(&a.0.agent, &facts, &peers)).collect();
+    let first: Vec<_> = agents.iter().map(|a| standing(&a.0.agent, &facts, &peers, &Begun::new())).collect();
     peers.reverse();
-    let second: Vec<_> = agents.iter().map(|a| standing(&a.0.agent, &facts, &peers)).collect();
+    let second: Vec<_> = agents.iter().map(|a| standing(&a.0.agent, &facts, &peers, &Begun::new())).collect();
     assert_eq!(first, second, "the order of the list does not matter");
     first
 }
@@ -209,7 +209,27 @@ fn of_five_hundred_polecats_exactly_as_many_as_fit_are_free_and_each_of_the_othe
     let facts = narrow(8).facts();
     for (i, agent) in agents.iter().enumerate() {
         let expected = if i < 8 { Free } else { waits(i - 7, 8) };
-        assert_eq!(standing(&agent.0.agent, &facts, &peers), expected, "{i}");
+        assert_eq!(standing(&agent.0.agent, &facts, &peers, &Begun::new()), expected, "{i}");
+    }
+}
+
+/// The watch shows neither of two agents as begun. The agent that began first keeps its place.
+#[test]
+fn agent_takes_no_place_when_another_agent_began_in_this_process() {
+    let older = |role| with_uid(at(a(role, "older").hook("b1"), 1), "a");
+    let began = |role| with_uid(at(a(role, "began").hook("b1"), 2), "b");
+    let facts = narrow(1).facts();
+    for (role, refused) in [
+        (Role::Polecat, waits(1, 1)),
+        (Role::Mayor, taken("began")),
+        (Role::Refinery, taken("began")),
+        (Role::Crew, Free),
+    ] {
+        let peers: Vec<Arc<Agent>> = [older(role), began(role)].map(|agent| agent.0.agent.clone()).into();
+        let begun = Begun::from([crate::lifecycle::Uid::new("b")]);
+        assert_eq!(standing(&peers[0], &facts, &peers, &begun), refused, "{role:?}");
+        assert_eq!(standing(&peers[1], &facts, &peers, &begun), Free, "{role:?}: it keeps its place");
+        assert_eq!(standing(&peers[0], &facts, &peers, &Begun::new()), Free, "{role:?}: it is the older one");
     }
 }
 
@@ -281,5 +301,5 @@ fn who_is_at_work_is_not_stopped_because_its_rig_is_full_now() {
 #[test]
 fn a_polecat_on_a_rig_that_nobody_knows_is_not_counted() {
     let agent = on(polecat("p").hook("b1"), "unknown");
-    assert_eq!(standing(&agent.0.agent, &running_town().facts(), &[]), Free);
+    assert_eq!(standing(&agent.0.agent, &running_town().facts(), &[], &Begun::new()), Free);
 }

@@ -16,10 +16,11 @@ use crate::api::{
     ActivityReport, Agent, Duration, Mode, PodStatus, PodTemplate, StorageStatus, Tombstone, Town, names,
 };
 use crate::lifecycle::{
-    Action, AgentSnapshot, Ask, ChildFacts, ChildKind, ClaimFacts, Freshness, Notice, ObjectKey, OwnerRef,
-    PodFacts, PodPhase, ProbeFacts, Record, Remains, ServiceFacts, Standing, Termination, TownFacts,
-    TownSnapshot, TownView, Uid, Unknown, child_name, copied_mark, decide_agent, decide_town, has_finalizer,
-    label, mode, needs_live, needs_live_town, pod_record, service_name, standing, tombstone, tombstone_name,
+    Action, AgentSnapshot, Ask, Begun, ChildFacts, ChildKind, ClaimFacts, Freshness, Notice, ObjectKey,
+    OwnerRef, PodFacts, PodPhase, ProbeFacts, Record, Remains, ServiceFacts, Standing, Termination,
+    TownFacts, TownSnapshot, TownView, Uid, Unknown, child_name, copied_mark, decide_agent, decide_town,
+    has_finalizer, label, mode, needs_live, needs_live_town, pod_record, service_name, standing, tombstone,
+    tombstone_name,
 };
 
 /// A limit of rounds: a state that needs more rounds never comes to rest.
@@ -545,7 +546,9 @@ impl Scene {
             probe: self.probe_of(Some(&uid)),
             revision: revision(agent.spec.template.as_ref().or(agent_template)),
             secrets: None,
-            standing: facts.as_ref().map_or(Standing::Free, |town| standing(&agent, town, &peers)),
+            standing: facts
+                .as_ref()
+                .map_or(Standing::Free, |town| standing(&agent, town, &peers, &Begun::new())),
             town: facts.map_or(TownView::Absent(freshness), |f| TownView::Present(freshness, Box::new(f))),
             pod: pods.first().cloned(),
             claim: claims.first().cloned(),

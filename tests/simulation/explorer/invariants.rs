@@ -44,6 +44,8 @@ pub enum Invariant {
     NoWorkFromWhatCannotRun,
     /// A reboot of the node is one incident, even if it restarts several containers.
     OneIncident,
+    /// I15: a town has one mayor, and a rig has no more working polecats than its limit.
+    Places,
 }
 
 impl fmt::Display for Invariant {
@@ -63,6 +65,7 @@ impl fmt::Display for Invariant {
             Self::Tenants => "I13 tenants",
             Self::NoWorkFromWhatCannotRun => "I14 no work from what cannot run",
             Self::OneIncident => "a reboot is one incident",
+            Self::Places => "I15 places",
         })
     }
 }
@@ -82,7 +85,11 @@ pub fn broken(invariant: Invariant, why: impl Into<String>) -> Violation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum By {
     /// An operator. At its decision the operator knew every event up to this version.
-    Operator { knew: u64 },
+    Operator {
+        knew: u64,
+        /// The process has ended, or no longer leads. Its request takes effect late.
+        ended: bool,
+    },
     /// Any other client.
     Others,
 }
@@ -140,12 +147,17 @@ impl Witness {
         if by == By::Others && event.change == Change::Added && owners_of(&event.object).next().is_some() {
             self.planted.insert(uid(&event.object).to_owned());
         }
-        if let By::Operator { knew } = by {
+        if let By::Operator { knew, .. } = by {
             only_ours(event)?;
             self.tenants(event)?;
             self.tombstone_first(world, event, knew)?;
         }
         one_pod(world, event)?;
+        // The next process cannot know a request of its predecessor that has not taken effect. The operator deletes the
+        // surplus pod afterwards.
+        if !matches!(by, By::Operator { ended: true, .. }) {
+            places(world, event)?;
+        }
         done_is_done(world, event)?;
         self.no_leak(world, event)
     }
@@ -331,6 +343,43 @@ fn one_pod(world: &World, event: &Event) -> Result<(), Violation> {
             format!("{} is there beside {}", called(&event.key), called(other)),
         )),
     }
+}
+
+/// I15. A new pod of an agent exceeds neither the limit of its role nor the limit of its rig.
+fn places(world: &World, event: &Event) -> Result<(), Violation> {
+    if event.key.kind != id::POD || event.change != Change::Added {
+        return Ok(());
+    }
+    let Some(agent) = agent_of(world, &event.object) else { return Ok(()) };
+    let place = |agent: &Object| (agent["spec"]["role"].clone(), agent["spec"]["rig"].clone());
+    let limit = match agent["spec"]["role"].as_str() {
+        Some("Mayor") => 1,
+        Some("Polecat") => {
+            let rig = town_of(world, &event.object).and_then(|town| {
+                let rigs = town["spec"]["rigs"].as_array()?;
+                rigs.iter().find(|rig| rig["name"] == agent["spec"]["rig"])?["maxPolecats"].as_u64()
+            });
+            rig.unwrap_or(8)
+        }
+        _ => return Ok(()),
+    };
+    let town = label(&event.object, names::TOWN_UID);
+    let ended = |pod: &Object| matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
+    let pods = world.store().of_kind(id::POD).filter(|(_, pod)| {
+        let of_town = is_ours(pod) && label(pod, names::TOWN_UID) == town && !is_going(pod) && !ended(pod);
+        of_town && agent_of(world, pod).is_some_and(|peer| place(peer) == place(agent))
+    });
+    let pods: Vec<String> = pods.map(|(key, _)| called(key)).collect();
+    if u64::try_from(pods.len()).is_ok_and(|count| limit < count) {
+        let why = format!("{} is one too many of {pods:?}: the limit is {limit}", called(&event.key));
+        return Err(broken(Invariant::Places, why));
+    }
+    Ok(())
+}
+
+fn agent_of<'a>(world: &'a World, child: &Value) -> Option<&'a Object> {
+    let wanted = label(child, names::AGENT_UID)?;
+    world.store().of_kind(agent_kind()).map(|(_, agent)| agent).find(|agent| uid(agent) == wanted)
 }
 
 /// I5. The operator changes or deletes no object without our label, and removes no foreign finalizer.

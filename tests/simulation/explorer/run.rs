@@ -388,7 +388,7 @@ impl<'a> Run<'a> {
         let Sent { from, waiting } = self.sent.remove(place);
         self.calls.push((waiting.call.clone(), self.world.store().version()));
         let fault = self.fault(number, &waiting.call);
-        let by = By::Operator { knew: self.operators[from].knew() };
+        let by = By::Operator { knew: self.operators[from].knew(), ended: false };
         let name = self.operators[from].name.clone();
         let call = waiting.call.clone();
         if let Some(fault) = fault {
@@ -410,6 +410,8 @@ impl<'a> Run<'a> {
             Some(Fault::CrashBefore | Fault::CrashAfter) => {}
             Some(Fault::Late(seconds) | Fault::CrashThenLate(seconds)) => {
                 let at = self.now() + SignedDuration::from_secs(seconds.into());
+                let ended = fault.is_some_and(Fault::kills);
+                let by = By::Operator { knew: self.operators[from].knew(), ended };
                 self.late.push((at, call, by));
                 if matches!(fault, Some(Fault::Late(_))) {
                     // The hanging request has no answer: the client times out.
@@ -445,7 +447,7 @@ impl<'a> Run<'a> {
 
     /// Pauses the first process. Its sent requests take effect when the other process already leads.
     fn pause(&mut self) {
-        let (at, by) = (self.now() + LEASE, By::Operator { knew: self.operators[0].knew() });
+        let (at, by) = (self.now() + LEASE, By::Operator { knew: self.operators[0].knew(), ended: true });
         self.operators[0].pause();
         self.leads_at = Some(at);
         let (sent, others) = std::mem::take(&mut self.sent).into_iter().partition(|sent| sent.from == 0);

@@ -128,6 +128,7 @@ pub fn all() -> Vec<Scenario> {
         evicted_twice(),
         backup_restored(),
         pruned_at_any_moment(),
+        places_are_limited(),
     ]
 }
 
@@ -576,4 +577,31 @@ pub fn pruned_at_any_moment() -> Scenario {
             is_awake(world) && created(world, id::CLAIM) == 2
         })
         .ends(DoneIsDone, "the bead is done", has_done("b1"))
+}
+
+/// Each rig and each role has one place. Two agents want each place, and arrive in the same second.
+pub fn places_are_limited() -> Scenario {
+    let narrow = || {
+        let mut town = town_that_stays_awake();
+        town["rigs"] = json!([{"name": "core", "maxPolecats": 1}]);
+        town
+    };
+    let one_works = |names: [&'static str; 2]| {
+        move |world: &World| names.iter().filter(|name| runs(world, agent_kind(), name)).count() == 1
+    };
+    Scenario::new("places are limited")
+        .first("a town is made", move |world| create_town(world, "gas", narrow()))
+        .when(is_awake, "two polecats and two mayors are made", |world| {
+            for name in ["poly", "anna"] {
+                let mut agent = polecat("b1");
+                agent["storage"] = Value::Null;
+                create_agent(world, name, agent);
+            }
+            for name in ["zoe", "adam"] {
+                create_agent(world, name, json!({"townName": "gas", "role": "Mayor"}));
+            }
+        })
+        .ends(EventuallyStable, "one polecat works", one_works(["poly", "anna"]))
+        .ends(EventuallyStable, "one mayor works", one_works(["zoe", "adam"]))
+        .ends_differently()
 }

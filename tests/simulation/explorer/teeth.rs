@@ -64,3 +64,8 @@ fn without_waiting_for_creates_what_comes_late_is_left() {
 fn without_the_fence_one_that_was_paused_goes_on_and_creates() {
     is_needed(Guard::Fence, &[scenarios::deleted_at_any_moment()], Invariant::NoResurrection);
 }
+
+#[test]
+fn limit_of_a_rig_is_exceeded_when_own_begins_are_not_counted() {
+    is_needed(Guard::OwnBegins, &[scenarios::places_are_limited()], Invariant::Places);
+}

@@ -136,6 +136,7 @@ stories! {
     evicted_twice,
     backup_restored,
     pruned_at_any_moment,
+    places_are_limited,
 }
 
 /// Two faults at the same time, within a time limit: `make explore`.
