@@ -5,7 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::crds::NOT_OBSERVED;
+use super::condition::NOT_OBSERVED;
 use super::duration::Duration;
 use super::open::known;
 use super::pod_template::{self, PodTemplate};

@@ -30,6 +30,9 @@ pub const OF_TOWN: [&str; 7] = [READY, RECONCILING, STALLED, ASLEEP, ACTIVE, DEG
 pub const OF_AGENT: [&str; 8] =
     [READY, RECONCILING, STALLED, POD_SCHEDULED, WORKING, FINISHED, DEGRADED, DELETION_BLOCKED];
 
+/// `status.observedGeneration` of an object before its first reconcile.
+pub(super) const NOT_OBSERVED: i64 = -1;
+
 /// Reasons of conditions and events.
 pub mod reason {
     /// The operator has not reconciled the object yet.

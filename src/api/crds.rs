@@ -12,9 +12,6 @@ use super::{condition, names, storage};
 /// The revision of the schemas. Raise it with every change of a schema: the operator refuses to start with older CRDs.
 pub const SCHEMA_REVISION: i64 = 5;
 
-/// `status.observedGeneration` of an object before its first reconcile.
-pub(super) const NOT_OBSERVED: i64 = -1;
-
 /// The CRDs of the operator, ready to install.
 pub fn crds() -> Result<Vec<CustomResourceDefinition>, serde_json::Error> {
     [Town::crd(), Agent::crd(), Tombstone::crd()].into_iter().map(finish).collect()
@@ -99,7 +96,7 @@ fn not_observed(types: &[&str]) -> Value {
         })
     };
     json!({
-        "observedGeneration": NOT_OBSERVED, "conditions": types.iter().map(unknown).collect::<Vec<_>>(),
+        "observedGeneration": condition::NOT_OBSERVED, "conditions": types.iter().map(unknown).collect::<Vec<_>>(),
     })
 }
 

@@ -11,6 +11,7 @@ mod crds;
 mod duration;
 pub mod names;
 mod open;
+pub mod phase;
 mod pod_template;
 mod storage;
 #[cfg(test)]

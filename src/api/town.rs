@@ -7,7 +7,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use super::crds::NOT_OBSERVED;
+use super::condition::NOT_OBSERVED;
 use super::duration::Duration;
 use super::open::{known, known_or_default};
 use super::pod_template::{self, PodTemplate};

@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
+use super::agent_view::{mode, unfinished};
 use super::clock::{after, earlier};
 use super::conditions::{gives, is_true};
 use super::facts::{PodFacts, PodPhase, ProbeFacts, TownSnapshot, pods_by_agent};
-use super::ids::Uid;
+use super::meta::is_paused;
 use super::probe::{self, Known};
-use super::{done, is_paused, roles};
+use super::roles;
 use crate::api::{
     ActivityReport, Agent, AgentCounts, Backlog, Hook, Mode, Outcome, ReportedAgent, ReportedState,
     condition, condition::reason,
@@ -130,24 +131,6 @@ fn unknown(s: &TownSnapshot, now: Timestamp) -> TownActivity {
         (None, Some(until)) => TownActivity::NotYetKnown(until),
         (None, None) => TownActivity::None,
     }
-}
-
-/// The mode of an agent: from its spec, else from its role.
-pub fn mode(agent: &Agent) -> Mode {
-    agent.spec.mode.unwrap_or(match agent.spec.role {
-        crate::api::Role::Polecat => Mode::Task,
-        _ => Mode::Session,
-    })
-}
-
-/// Whether the record says that the bead is done. Such a bead never starts a pod again.
-pub(super) fn is_done(agent: &Agent, bead: &str) -> bool {
-    agent.status.as_ref().and_then(|s| s.work.as_ref()).is_some_and(|work| done::is_done(work, bead))
-}
-
-/// The hook, unless its bead is done.
-pub(super) fn unfinished(agent: &Agent) -> Option<&Hook> {
-    agent.spec.hook.as_ref().filter(|hook| !is_done(agent, &hook.bead))
 }
 
 /// The activity of an agent, from its record, its pod, and the reports about it.
@@ -434,9 +417,4 @@ pub(super) fn counts(s: &TownSnapshot, now: Timestamp) -> AgentCounts {
     }
     counts.summary = format!("{}/{}", counts.working, counts.total);
     counts
-}
-
-/// The UID of the town that the agent is bound to.
-pub(super) fn bound_to(agent: &Agent) -> Option<Uid> {
-    super::label(&agent.metadata, crate::api::names::TOWN_UID).map(Uid::new)
 }

@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::activity::{bound_to, mode};
+use super::agent_view::{bound_to, lost_rig, mode, rig_removed};
 use super::conditions::Conditions;
 use super::facts::{AgentSnapshot, Freshness, Standing, TownFacts, TownView};
+use super::ids::ObjectKey;
+use super::meta::{has_finalizer, is_paused, label, tombstone};
 use super::plan::{Action, Plan};
 use super::pods::end_pod;
 use super::status::{agent_status, finish_agent, paused_agent};
-use super::{
-    destroy, has_finalizer, is_paused, label, needs, restart, restored, session, stamps, task, tombstone,
-};
+use super::{destroy, needs, restart, restored, session, stamps, task};
 use crate::api::condition::reason;
 use crate::api::{Agent, AgentStatus, Mode, Role, Tombstone, names};
 
@@ -25,19 +25,6 @@ pub fn needs_live_town(agent: &Agent, cached: Option<&TownFacts>) -> bool {
     }
     let Some(bound) = bound_to(agent) else { return false };
     cached.is_none_or(|town| town.uid != bound || rig_removed(agent, town))
-}
-
-/// Whether the town listed the agent's rig before and does not list it now. If the town never listed the rig, the
-/// agent waits for it, because a tool may apply the agent before the town.
-pub(super) fn rig_removed(agent: &Agent, town: &TownFacts) -> bool {
-    let listed = agent.status.as_ref().and_then(|status| status.rig.as_ref());
-    listed.is_some() && listed == agent.spec.rig.as_ref() && lost_rig(agent, town)
-}
-
-/// Whether the town does not list the rig that the agent names. False while the town's spec is unreadable, because the
-/// rigs are unknown then.
-pub(super) fn lost_rig(agent: &Agent, town: &TownFacts) -> bool {
-    !town.unreadable && agent.spec.rig.as_ref().is_some_and(|rig| !town.rigs.iter().any(|r| r.name == *rig))
 }
 
 /// Decides about an agent.
@@ -86,9 +73,7 @@ pub fn decide_agent(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
         ),
         TownView::Present(freshness, town) if rig_removed(&s.agent, town) && !town.deleting => {
             match freshness {
-                Freshness::Live => {
-                    Plan::act(vec![Action::DeleteAgent(super::ObjectKey::of(meta), s.uid.clone())])
-                }
+                Freshness::Live => Plan::act(vec![Action::DeleteAgent(ObjectKey::of(meta), s.uid.clone())]),
                 Freshness::Cached => Plan::nothing(),
             }
         }
@@ -220,7 +205,7 @@ fn forbidden(s: &AgentSnapshot, record: &Tombstone, now: Timestamp) -> Plan<Agen
 /// no pod, and is never bound to a successor.
 fn town_gone(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
     if s.town_record.as_ref().is_some_and(|record| restored::went_with(s, record)) {
-        let key = super::ObjectKey::of(&s.agent.metadata);
+        let key = ObjectKey::of(&s.agent.metadata);
         return Plan::act(vec![Action::DeleteAgent(key, s.uid.clone())]);
     }
     let text = format!(

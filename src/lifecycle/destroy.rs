@@ -10,16 +10,19 @@ use std::collections::BTreeSet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::activity::{self, bound_to};
+use super::activity;
+use super::agent_view::bound_to;
 use super::clock::{after, stamp};
 use super::conditions::{Conditions, gives};
 use super::facts::{AgentSnapshot, ChildFacts, Record, Remains, TownSnapshot, TownView};
 use super::guard::Guard;
+use super::ids::Uid;
 use super::kinds::ChildKind;
+use super::meta::{annotation, has_own_tombstone, is_held};
 use super::plan::{Action, Plan, Questions};
 use super::status::{agent_status, finish_agent, finish_town};
 use super::steps::{self, Progress, awaited_agent};
-use super::{annotation, has_own_tombstone, is_held, probe, record, session};
+use super::{probe, record, session};
 use crate::api::condition::{self, reason};
 use crate::api::{
     Agent, AgentStatus, BlockedBy, DestroyStatus, DestroyStep, Storage, TombstoneKind, TombstoneSpec,
@@ -141,7 +144,7 @@ fn end(
 ) -> (Progress, String) {
     let status = record::closed(remains, abandoned, now);
     let summary = record::summary(&status);
-    let name = super::Uid::of(meta).map(|uid| record::tombstone_name(kind, &uid)).unwrap_or_default();
+    let name = Uid::of(meta).map(|uid| record::tombstone_name(kind, &uid)).unwrap_or_default();
     let mut actions = Vec::new();
     if !record::stands(remains, &status) {
         let kept = matches!(remains.record, Record::There(_));
@@ -233,7 +236,7 @@ fn marked(
     }
     let awaited = BlockedBy {
         kind: "Tombstone".into(),
-        name: super::Uid::of(meta).map(|uid| record::tombstone_name(kind, &uid)).unwrap_or_default(),
+        name: Uid::of(meta).map(|uid| record::tombstone_name(kind, &uid)).unwrap_or_default(),
         message: "the operator writes it before it destroys anything".into(),
         ..BlockedBy::default()
     };

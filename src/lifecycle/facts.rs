@@ -10,7 +10,7 @@ use super::ids::{ObjectKey, OwnerRef, Uid};
 use super::kinds::ChildKind;
 use crate::api::{
     ActivityReport, Agent, Hook, Port, Recreate, ReportedAgent, ReportedState, Tombstone, TombstoneChild,
-    TombstoneKind, TombstonePhase, TombstonePolicy, Town, condition, names,
+    TombstoneKind, TombstonePhase, TombstonePolicy, Town, condition, names, phase,
 };
 
 /// The source of the facts.
@@ -248,19 +248,19 @@ impl TownFacts {
         let says = |type_, is| status.is_some_and(|s| super::conditions::says(&s.conditions, type_, is));
         // A status without the condition Asleep means that the operator has not decided yet.
         let awake = says(condition::ASLEEP, false);
-        let waits = status.and_then(|s| s.phase.as_deref()) == Some(super::town::PENDING);
-        let label = super::label(meta, names::INSTALL);
+        let waits = status.and_then(|s| s.phase.as_deref()) == Some(phase::PENDING);
+        let label = super::meta::label(meta, names::INSTALL);
         Some(Self {
             uid: Uid::of(meta)?,
-            adopted: super::has_finalizer(meta, names::FINALIZER) && label == Some(install),
+            adopted: super::meta::has_finalizer(meta, names::FINALIZER) && label == Some(install),
             foreign: label.is_some_and(|l| l != install),
             deleting,
-            tombstoned: super::tombstone(meta).is_some(),
-            own_tombstone: super::has_own_tombstone(meta),
+            tombstoned: super::meta::tombstone(meta).is_some(),
+            own_tombstone: super::meta::has_own_tombstone(meta),
             awake: !deleting && !draining && awake && !town.spec.suspend && !waits,
             asleep: says(condition::ASLEEP, true),
             draining: draining || deleting,
-            paused: super::is_paused(meta),
+            paused: super::meta::is_paused(meta),
             active: says(condition::ACTIVE, true),
             has_short_interval: status.is_some_and(|s| super::conditions::has_short_interval(&s.conditions)),
             rigs: town

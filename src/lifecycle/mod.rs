@@ -10,6 +10,7 @@
 
 mod activity;
 mod agent;
+mod agent_view;
 mod clock;
 mod compute;
 mod conditions;
@@ -22,6 +23,7 @@ mod guard;
 mod idle;
 mod ids;
 mod kinds;
+mod meta;
 mod needs;
 mod plan;
 mod pods;
@@ -45,8 +47,8 @@ mod town;
 mod update;
 mod usage;
 
-pub use activity::mode;
 pub use agent::{decide_agent, needs_live_town};
+pub use agent_view::mode;
 pub use conditions::{Failure, overlay};
 pub use destroy::goes_with_town;
 pub use ending::{Ending, Row, TABLE};
@@ -58,6 +60,7 @@ pub use facts::{
 pub use guard::Guard;
 pub use ids::{ObjectKey, OwnerId, OwnerRef, Uid, child_name, is_named_child, service_name};
 pub use kinds::ChildKind;
+pub use meta::{annotation, has_finalizer, has_own_tombstone, is_held, label, tombstone};
 pub use needs::{claim_record, copied_keys, copied_mark};
 pub use plan::{Action, Ask, Notice, Plan, Questions};
 pub use pods::events_are_due;
@@ -71,46 +74,4 @@ pub use retry::{reads_secrets_of_agent, reads_secrets_of_town};
 pub use roles::{Begin, Begun, begins, standing};
 pub use task::may_begin;
 pub use text::{cut, plain, short_digest};
-pub use town::{PENDING, decide_town, is_new, needs_live, starting};
-
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-
-use crate::api::names;
-
-/// An annotation of the object.
-pub fn annotation<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
-    meta.annotations.as_ref()?.get(key).map(String::as_str)
-}
-
-/// The tombstone annotation of an object, with any content.
-pub fn tombstone(meta: &ObjectMeta) -> Option<&str> {
-    annotation(meta, names::TOMBSTONE)
-}
-
-/// Whether the object carries a tombstone that names its own UID.
-pub fn has_own_tombstone(meta: &ObjectMeta) -> bool {
-    match (tombstone(meta), meta.uid.as_deref()) {
-        (Some(value), Some(uid)) => value.split_once('@').is_some_and(|(named, _)| named == uid),
-        _ => false,
-    }
-}
-
-/// Whether a user has paused the reconciles of the object. Deletion continues.
-pub(crate) fn is_paused(meta: &ObjectMeta) -> bool {
-    annotation(meta, names::PAUSED) == Some("true")
-}
-
-/// A label of the object.
-pub fn label<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
-    meta.labels.as_ref()?.get(key).map(String::as_str)
-}
-
-/// Whether the Town or Agent carries our finalizer, under its current name or under the name of an older version.
-pub fn is_held(meta: &ObjectMeta) -> bool {
-    meta.finalizers.iter().flatten().any(|name| names::is_finalizer(name))
-}
-
-/// Whether the object carries the finalizer.
-pub fn has_finalizer(meta: &ObjectMeta, finalizer: &str) -> bool {
-    meta.finalizers.as_ref().is_some_and(|all| all.iter().any(|f| f == finalizer))
-}
+pub use town::{decide_town, is_new, needs_live, starting};

@@ -10,7 +10,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use super::clock::after;
 use super::facts::{PodFacts, ProbeFacts, TownSnapshot};
 use super::ids::{ObjectKey, Uid, child_name};
-use super::is_paused;
+use super::meta::is_paused;
 use super::plan::{Action, Ask, Questions};
 use crate::api::{ActivityProbe, ActivityReport, Agent, PodStatus};
 

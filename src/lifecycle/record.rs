@@ -6,7 +6,7 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::activity::bound_to;
+use super::agent_view::{bound_to, rig_removed};
 use super::clock::{after, stamp};
 use super::conditions::Conditions;
 use super::facts::{
@@ -65,7 +65,7 @@ pub(super) fn of_agent(s: &AgentSnapshot, remains: &Remains, now: Timestamp) -> 
         TownView::Present(_, town) if bound_to(&s.agent).as_ref() == Some(&town.uid) => Some(town),
         _ => None,
     };
-    let rig_removed = town.is_some_and(|town| super::agent::rig_removed(&s.agent, town));
+    let rig_removed = town.is_some_and(|town| rig_removed(&s.agent, town));
     let cause = match () {
         () if remains.goes_with_namespace() => Cause::Namespace,
         () if rig_removed => Cause::RigRemoved,

@@ -5,7 +5,7 @@
 //! the destroyed town.
 
 use super::facts::AgentSnapshot;
-use super::{annotation, is_held};
+use super::meta::{annotation, is_held};
 use crate::api::{Agent, AgentStatus, RestoredStatus, Tombstone, names};
 
 /// Whether the object is a copy: the operator adopted another object of this name, with another UID.

@@ -6,8 +6,9 @@
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::annotation;
+use super::agent_view::mode;
 use super::clock::{after, back_off};
+use super::meta::annotation;
 use super::text::short_digest;
 use super::update::edited;
 use crate::api::{Agent, Mode, RestartsStatus, Town, WorkStatus, names};
@@ -90,7 +91,7 @@ pub(super) fn disrupted(before: i32, ran: Option<(Timestamp, Timestamp)>, delete
 /// edited the agent after the failures, its next reconcile decides whether the edit concerns the pod and resets the
 /// count.
 pub(super) fn is_past_limit(agent: &Agent) -> bool {
-    super::activity::mode(agent) == Mode::Session
+    mode(agent) == Mode::Session
         && agent.status.as_ref().is_some_and(|status| {
             !edited(status.observed_generation, &agent.metadata)
                 && status.restarts.as_ref().is_some_and(|r| Limit::of(agent, None).is_past(r.count))
@@ -103,7 +104,7 @@ pub(super) fn is_past_limit(agent: &Agent) -> bool {
 pub(super) fn next_attempt_of_failed(agent: &Agent) -> Option<Timestamp> {
     let status = agent.status.as_ref()?;
     let limit = Limit::of(agent, None);
-    match super::activity::mode(agent) {
+    match mode(agent) {
         Mode::Session => {
             let RestartsStatus { count, disruptions, failure_time, external, .. } =
                 status.restarts.as_ref()?;
@@ -118,6 +119,22 @@ pub(super) fn next_attempt_of_failed(agent: &Agent) -> Option<Timestamp> {
             Some(limit.next_start(work.attempts, work.disruptions, last.0))
         }
     }
+}
+
+/// The time of the next attempt for an agent that is past its retry limit for the bead on its hook. `None`: the agent
+/// is not past the limit.
+pub(super) fn tried_again_at(agent: &Agent) -> Option<Timestamp> {
+    let edited = edited(agent.status.as_ref().and_then(|s| s.observed_generation), &agent.metadata);
+    let hook = agent.spec.hook.as_ref().filter(|_| !edited)?;
+    let work = agent.status.as_ref()?.work.as_ref().filter(|work| work.bead == hook.bead)?;
+    failed_until(Limit::of(agent, None), work)
+}
+
+/// The end of the phase Failed for an agent whose attempts reached the limit. `None`: the attempts did not reach the
+/// limit.
+fn failed_until(limit: Limit, work: &WorkStatus) -> Option<Timestamp> {
+    let finished = work.finish_time.as_ref().filter(|_| limit.is_past(work.attempts))?;
+    Some(limit.next_start(work.attempts, work.disruptions, finished.0))
 }
 
 /// The revision of an owner's starts, as the status records it: `<digest>`, or `<digest>.<digest of the Secrets>`. The
@@ -169,7 +186,7 @@ pub fn reads_secrets_of_town(town: &Town, has_pod: bool, now: Timestamp) -> bool
 pub fn reads_secrets_of_agent(agent: &Agent, has_pod: bool, now: Timestamp) -> bool {
     let Some(status) = &agent.status else { return false };
     let edited = edited(status.observed_generation, &agent.metadata);
-    let failures = match super::activity::mode(agent) {
+    let failures = match mode(agent) {
         Mode::Session => status.restarts.as_ref().map(Failures::from),
         Mode::Task => status.work.as_ref().filter(|work| work.finish_time.is_some()).map(Failures::from),
     };

@@ -8,12 +8,14 @@ use std::sync::Arc;
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::activity::unfinished;
+use super::agent_view::{open_attempt, unfinished};
 use super::conditions::gives;
 use super::facts::AgentSnapshot;
 use super::facts::{Standing, TownFacts, TownSnapshot};
+use super::ids::Uid;
+use super::meta::{is_paused, tombstone};
 use super::plan::{Action, Plan};
-use super::{Uid, is_paused, task, tombstone};
+use super::retry::tried_again_at;
 use crate::api::condition::{self, reason};
 use crate::api::{Agent, AgentStatus, Role};
 
@@ -45,9 +47,7 @@ pub enum Begin {
 
 /// How the plan begins, for an agent whose role or rig limits the number of such agents.
 pub fn begins(s: &AgentSnapshot, plan: &Plan<AgentStatus>) -> Option<Begin> {
-    let is_open = |status: Option<&AgentStatus>| {
-        status.and_then(|status| status.work.as_ref()).is_some_and(task::is_open)
-    };
+    let is_open = |status: Option<&AgentStatus>| status.and_then(open_attempt).is_some();
     if s.agent.spec.role == Role::Crew {
         None
     } else if plan.actions.contains(&Action::CreatePod) {
@@ -144,7 +144,7 @@ fn rank<'a>(
 ) -> (bool, Option<Timestamp>, (Option<Timestamp>, Option<&'a str>)) {
     #[cfg(test)]
     RANKED.with(|ranked| ranked.set(ranked.get() + 1));
-    (!at_it(agent, begun), task::tried_again_at(agent), age(agent))
+    (!at_it(agent, begun), tried_again_at(agent), age(agent))
 }
 
 fn is_in(begun: &Begun, agent: &Agent) -> bool {
@@ -163,8 +163,7 @@ fn was_started(agent: &Agent) -> bool {
 
 /// Whether the agent has an attempt without an end.
 fn at_it(agent: &Agent, begun: &Begun) -> bool {
-    let work = agent.status.as_ref().and_then(|s| s.work.as_ref());
-    work.is_some_and(task::is_open) || is_in(begun, agent)
+    agent.status.as_ref().and_then(open_attempt).is_some() || is_in(begun, agent)
 }
 
 /// The older agent comes first. The UID decides between agents of the same second.

@@ -7,10 +7,12 @@
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::activity::{self, AgentActivity};
+use super::agent_view::mode;
 use super::clock::after;
 use super::expiry::{Expiry, expiry};
 use super::facts::TownSnapshot;
-use super::{is_paused, probe, retry};
+use super::meta::is_paused;
+use super::{probe, retry};
 use crate::api::{Agent, AsleepReason, ExpiryPolicy, Mode, TownStatus};
 
 /// A town with unknown activity sleeps after this multiple of `sleepAfter`.
@@ -90,7 +92,7 @@ pub(super) fn wake(s: &TownSnapshot, status: &TownStatus, now: Timestamp) -> Opt
     let mut agents = activity::agents(s, now).filter(|(agent, _)| !sleeps || heard_of(agent));
     let agent = agents.find_map(|(agent, activity)| {
         let name = agent.metadata.name.as_deref().unwrap_or_default();
-        let session = activity::mode(agent) == Mode::Session;
+        let session = mode(agent) == Mode::Session;
         // A probed pod can still answer. Without such a pod only a new bead or a first start counts. Otherwise an
         // agent that waits for a user would wake the town again and again.
         let asleep = !s.pod_of(agent).is_some_and(probe::answers);
@@ -119,7 +121,7 @@ pub(super) fn wake_requested(s: &TownSnapshot, status: &TownStatus) -> bool {
 /// Whether the last starts of a Session agent failed without a later change. The agent's reconcile clears the record
 /// when the spec, the hook or `restart-at` changes.
 fn failed_to_start(agent: &Agent) -> bool {
-    activity::mode(agent) == Mode::Session
+    mode(agent) == Mode::Session
         && agent.status.as_ref().and_then(|s| s.restarts.as_ref()).is_some_and(|r| r.count > 0)
 }
 

@@ -5,16 +5,16 @@
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::activity::{self, mode};
-use super::agent::lost_rig;
+use super::activity;
+use super::agent_view::{bound_to, lost_rig, mode};
 use super::clock::{after, stamp};
 use super::conditions::Conditions;
 use super::expiry;
 use super::facts::{AgentSnapshot, PodFacts, TownFacts, TownSnapshot, TownView};
 use super::plan::Plan;
-use super::town::PENDING;
 use super::{record, restored, usage};
 use crate::api::condition::{self, reason};
+use crate::api::phase::PENDING;
 use crate::api::{AgentStatus, PodStatus, StorageStatus, TownStatus};
 
 /// A change of the agent counts alone is written this long after the last write.
@@ -98,7 +98,7 @@ pub(super) fn agent_status(s: &AgentSnapshot) -> AgentStatus {
     status.mode = Some(mode(&s.agent));
     status.identity = s.agent.spec.identity.clone().or_else(|| s.agent.metadata.name.clone());
     if let TownView::Present(_, town) = &s.town
-        && activity::bound_to(&s.agent).as_ref() == Some(&town.uid)
+        && bound_to(&s.agent).as_ref() == Some(&town.uid)
         && !lost_rig(&s.agent, town)
     {
         status.rig.clone_from(&s.agent.spec.rig);

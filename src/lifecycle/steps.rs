@@ -5,10 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::Uid;
 use super::clock::{earlier, stamp};
 use super::facts::{ChildFacts, PodFacts, Record, Remains, Unknown, VolumeFacts};
-use super::ids::ObjectKey;
+use super::ids::{ObjectKey, Uid};
 use super::kinds::ChildKind;
 use super::plan::Action;
 use super::pods::{end_pod, is_overdue, overdue};

@@ -5,7 +5,7 @@
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::activity::{is_done, unfinished};
+use super::agent_view::{is_done, mode, open_attempt, unfinished};
 use super::clock::{after, earlier, stamp};
 use super::conditions::{Conditions, message_of};
 use super::ending::Ending;
@@ -116,21 +116,11 @@ fn finished(s: &AgentSnapshot, pod: &PodFacts) -> bool {
     pod.hook.as_ref().is_some_and(|hook| is_done(&s.agent, &hook.bead))
 }
 
-/// The attempt that has a start and no outcome.
-fn open_attempt(status: &AgentStatus) -> Option<&WorkStatus> {
-    status.work.as_ref().filter(|work| is_open(work))
-}
-
-/// Whether the attempt has a start and no outcome.
-pub(super) fn is_open(work: &WorkStatus) -> bool {
-    work.start_time.is_some() && work.finish_time.is_none()
-}
-
 /// Whether a pod may be created for the agent in its current state on the API server. A Task pod is created only for
 /// the bead of the open attempt, because the hook may have changed after the attempt was recorded. The error gives the
 /// reason for a refusal.
 pub fn may_begin(agent: &Agent) -> Result<(), String> {
-    if super::activity::mode(agent) != Mode::Task {
+    if mode(agent) != Mode::Task {
         return Ok(());
     }
     let attempt = agent.status.as_ref().and_then(open_attempt).map(|work| work.bead.as_str());
@@ -408,22 +398,6 @@ fn resting(
         .with_actions(actions)
         .announcing(volume.notice)
         .look_again_at(late_at)
-}
-
-/// The time of the next attempt for an agent that is past its retry limit for the bead on its hook. `None`: the agent
-/// is not past the limit.
-pub(super) fn tried_again_at(agent: &Agent) -> Option<Timestamp> {
-    let edited = update::edited(agent.status.as_ref().and_then(|s| s.observed_generation), &agent.metadata);
-    let hook = agent.spec.hook.as_ref().filter(|_| !edited)?;
-    let work = agent.status.as_ref()?.work.as_ref().filter(|work| work.bead == hook.bead)?;
-    failed_until(Limit::of(agent, None), work)
-}
-
-/// The end of the phase Failed for an agent whose attempts reached the limit. `None`: the attempts did not reach the
-/// limit.
-fn failed_until(limit: Limit, work: &WorkStatus) -> Option<Timestamp> {
-    let finished = work.finish_time.as_ref().filter(|_| limit.is_past(work.attempts))?;
-    Some(limit.next_start(work.attempts, work.disruptions, finished.0))
 }
 
 /// The status of an agent that is done or failed. The agent deletes itself when its `ttlAfterFinished` has passed.

@@ -10,6 +10,7 @@ use super::destroy;
 use super::expiry::{self, Expiry};
 use super::facts::{Freshness, TownSnapshot};
 use super::idle;
+use super::meta::{has_finalizer, is_held, is_paused, label, tombstone};
 use super::needs;
 use super::plan::{Action, Plan};
 use super::pods::{delete_pods, end_pod, is_overdue, ours, overdue, overdue_at, unwatched_at};
@@ -19,14 +20,9 @@ use super::sleep;
 use super::stamps;
 use super::status::{finish_town, paused_town};
 use super::update;
-use super::{has_finalizer, is_held, is_paused, label, tombstone};
 use crate::api::condition::{self, reason};
+use crate::api::phase::{PENDING, TOMBSTONED};
 use crate::api::{AsleepReason, ExpiryPolicy, Tombstone, Town, TownStatus, names};
-
-/// The phase of a live town that carries a tombstone.
-pub(super) const TOMBSTONED: &str = "Tombstoned";
-/// The phase of a town before its first start.
-pub const PENDING: &str = "Pending";
 
 /// Whether a decision about this town may lead to an irreversible action, so that it needs facts read live. This holds
 /// during the destruction of the town, and for the final check before sleep.

@@ -17,6 +17,7 @@ mod secret;
 mod security;
 mod service;
 mod stored;
+mod template;
 #[cfg(test)]
 mod tests;
 mod tombstone;

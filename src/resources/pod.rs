@@ -25,13 +25,14 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Container, EnvVar, Pod, PodSpec, PodTemplateSpec};
+use k8s_openapi::api::core::v1::{Pod, PodSpec, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Resource, ResourceExt};
 
 use super::meta::{Install, not_in_backups, of_agent, of_town, owner_reference};
 use super::revision::{AgentParts, TownParts, revision};
 use super::security::{VolumeGroup, restrict};
+use super::template::{containers, literal};
 use super::volumes::{hook_file, mount_claim, mount_credentials, mount_files, mount_home, token_file};
 use crate::api::{Agent, Hook, Mode, Storage, Town, names};
 
@@ -187,11 +188,6 @@ fn merge(ours: &mut Option<BTreeMap<String, String>>, theirs: Option<&BTreeMap<S
     }
 }
 
-/// The containers that a template can have, including init containers.
-pub(super) fn containers(spec: &mut PodSpec) -> impl Iterator<Item = &mut Container> {
-    spec.init_containers.iter_mut().flatten().chain(spec.containers.iter_mut())
-}
-
 /// Puts our variables before the variables of each container. `storage` is the mount path of the volume of the owner.
 fn set_env(spec: &mut PodSpec, env: &[(&str, &str)], storage: Option<&str>) {
     for container in containers(spec) {
@@ -204,9 +200,4 @@ fn set_env(spec: &mut PodSpec, env: &[(&str, &str)], storage: Option<&str>) {
         let ours: Vec<_> = ours.map(|(name, value)| literal(name, value)).collect();
         theirs.splice(..0, ours);
     }
-}
-
-/// A variable with exactly this value. The kubelet expands `$(NAME)` in values, and converts `$$` to `$`.
-pub(super) fn literal(name: &str, value: &str) -> EnvVar {
-    EnvVar { name: name.to_owned(), value: Some(value.replace('$', "$$")), value_from: None }
 }

@@ -18,7 +18,7 @@ use k8s_openapi::api::core::v1::{
     Capabilities, PodSecurityContext, PodSpec, SeccompProfile, SecurityContext,
 };
 
-use super::pod::containers;
+use super::template::containers;
 
 /// The group of new volumes. `None`: the operator sets no `fsGroup`, and the admission of the cluster sets it. For
 /// example, OpenShift refuses a group outside of the range of the namespace.

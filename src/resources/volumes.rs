@@ -9,8 +9,8 @@ use k8s_openapi::api::core::v1::{
     SecretVolumeSource, Volume, VolumeMount, VolumeProjection,
 };
 
-use super::pod::{containers, literal};
 use super::secret::TOKEN_KEY;
+use super::template::{containers, literal};
 use crate::api::names;
 
 /// The directory of `hook.json` and of the probe token.

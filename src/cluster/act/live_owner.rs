@@ -10,6 +10,7 @@ use kube::ResourceExt;
 use kube::api::Api;
 use serde::Serialize;
 
+use crate::api::phase::PENDING;
 use crate::api::{Agent, Town, names};
 use crate::cluster::client::params::post_params;
 use crate::cluster::context::Cluster;
@@ -17,7 +18,7 @@ use crate::cluster::error::Error;
 use crate::cluster::kinds::known::Known;
 use crate::cluster::read::objects::get;
 use crate::cluster::scheduling::create_lock::{Sent, Shared};
-use crate::lifecycle::{self, Guard, OwnerRef, TownFacts, Uid, tombstone};
+use crate::lifecycle::{Guard, OwnerRef, TownFacts, Uid, tombstone};
 
 /// A Town, and optionally one of its Agents, that were alive a moment ago. The proof is valid while the gates are
 /// held.
@@ -65,7 +66,7 @@ impl<'gate> LiveOwner<'gate> {
     /// sleep: it may start its own pod, and its agents wait for that.
     pub(crate) fn awake(&self, install: &str) -> Result<(), Error> {
         let phase = self.town.status.as_ref().and_then(|s| s.phase.as_deref());
-        let pending = phase.is_none_or(|phase| phase == lifecycle::PENDING);
+        let pending = phase.is_none_or(|phase| phase == PENDING);
         let first = self.agent.is_none() && pending && !self.town.spec.suspend;
         match TownFacts::of(&self.town, install) {
             Some(facts) if facts.awake || first => Ok(()),

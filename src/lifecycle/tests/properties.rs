@@ -22,7 +22,7 @@ use crate::api::{
 };
 use crate::lifecycle::{
     Action, ChildKind, ClaimFacts, Freshness, Plan, PodFacts, PodPhase, ProbeFacts, Record, Remains,
-    Standing, TownFacts, TownSnapshot, TownView, Uid, has_own_tombstone, is_paused, tombstone,
+    Standing, TownFacts, TownSnapshot, TownView, Uid, has_own_tombstone, meta::is_paused, tombstone,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time};
 

@@ -928,7 +928,7 @@ impl Scene {
         for meta in std::iter::once(&town.metadata).chain(agent) {
             let dead = meta.deletion_timestamp.is_some() || tombstone(meta).is_some();
             assert!(!dead && has_finalizer(meta, names::FINALIZER), "a create for the dead:\n{}", self.story);
-            assert!(!crate::lifecycle::is_paused(meta), "a create for the paused:\n{}", self.story);
+            assert!(!crate::lifecycle::meta::is_paused(meta), "a create for the paused:\n{}", self.story);
         }
         let first = *who == Who::Town && town.status.is_none();
         let awake = TownFacts::of(town, HERE).unwrap().awake;
