@@ -1,6 +1,6 @@
 //! The dependencies between the layers of `src/`: `bin -> operator -> cluster -> resources -> lifecycle -> api`, and
 //! `telemetry` below all layers that run. A layer never depends on a higher one, decisions are pure, and only one layer
-//! uses the API server.
+//! uses the API server. The modules of a directory form no cycle.
 //!
 //! The check reads every path in the sources, with `use` groups expanded and `super` resolved. The rules do not apply
 //! to modules under `#[cfg(test)]`.
@@ -8,7 +8,7 @@
 // `allow-unwrap-in-tests` knows only functions that carry `#[test]`.
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -71,29 +71,30 @@ const CONNECTS: [&str; 5] = [
     "Client::new",
 ];
 
+/// The layers whose modules may form cycles.
+const MAY_HAVE_CYCLES: [&str; 1] = ["cluster"];
+
 /// The function that creates a client without a fence. Only the code for the Lease, which opens the fence, may use it.
 const UNFENCED: &str = "connect_unfenced";
 
 #[test]
 fn the_house_stands() {
-    let faults = faults(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+    let faults = faults(&sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")));
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
-/// The violations in the sources below this directory.
-fn faults(src: &Path) -> Vec<String> {
+/// The violations in these sources.
+fn faults(sources: &Sources) -> Vec<String> {
     let mut faults = Vec::new();
     let mut rooms: BTreeMap<String, usize> = BTreeMap::new();
-    for file in rust_files(src) {
-        let module = module_of(src, &file);
+    for (module, Source { file: shown, tokens }) in sources {
         let Some(room) = module.first().cloned() else { continue };
         *rooms.entry(room.clone()).or_default() += 1;
-        let shown = file.strip_prefix(src).unwrap_or(&file).display().to_string();
         let Some((_, may_know)) = KNOWS.iter().find(|(name, _)| *name == room) else {
             faults.push(format!("{shown}: the house has no room '{room}'"));
             continue;
         };
-        let paths = paths(&fs::read_to_string(&file).unwrap(), &module);
+        let paths = paths(tokens, module);
         let mut say =
             |path: &[String], why: &str| faults.push(format!("{shown}: {}: {why}", path.join("::")));
         for path in &paths {
@@ -139,7 +140,179 @@ fn faults(src: &Path) -> Vec<String> {
             faults.push(format!("the room '{room}' is empty: has it moved?"));
         }
     }
+    faults.extend(cycles(sources.clone()));
     faults
+}
+
+/// A file and its tokens.
+#[derive(Clone)]
+struct Source {
+    file: String,
+    tokens: Vec<String>,
+}
+
+/// The sources by module.
+type Sources = BTreeMap<Vec<String>, Source>;
+
+/// The sources below this directory.
+fn sources(src: &Path) -> Sources {
+    let relative = |file: &Path| file.strip_prefix(src).unwrap().display().to_string();
+    let read = |file: &PathBuf| source(&relative(file), &fs::read_to_string(file).unwrap());
+    rust_files(src).iter().map(read).collect()
+}
+
+/// The source of a file, with its module.
+fn source(file: &str, text: &str) -> (Vec<String>, Source) {
+    (module_of(Path::new(file)), Source { file: file.to_owned(), tokens: tokens(text) })
+}
+
+/// The cycles of modules, one for each set of modules that depend on each other. The nodes are the files and
+/// directories of one directory. A file that gives a directory its name, such as `mod.rs`, is a node for the items that
+/// it defines. An import through a re-export counts as an import of the module that defines the item.
+fn cycles(mut sources: Sources) -> Vec<String> {
+    let tests: Vec<Vec<String>> =
+        sources.iter().flat_map(|(module, source)| test_modules(&source.tokens, module)).collect();
+    sources.retain(|module, _| !tests.iter().any(|test| module.starts_with(test)));
+
+    let mut uses = BTreeMap::new();
+    let mut exports = Exports::new();
+    for (module, Source { tokens, .. }) in &sources {
+        let (own, exported) = without_reexports(&without_tests(tokens));
+        uses.insert(module, own);
+        for path in paths_of(&exported).into_iter().map(|path| in_crate(path, module, &sources)) {
+            if let Some(name) = path.last() {
+                let alias = [module.as_slice(), std::slice::from_ref(name)].concat();
+                exports.insert(alias, path);
+            }
+        }
+    }
+
+    // The dependencies between the modules of each directory, with an import as the reason.
+    let mut graphs: BTreeMap<Vec<String>, Graph> = BTreeMap::new();
+    for (module, tokens) in uses {
+        for path in paths_of(&tokens) {
+            let shown = path.join("::");
+            let path = in_crate(path, module, &sources);
+            let Some(target) = defining_module(&path, &sources, &exports) else { continue };
+            let common = module.iter().zip(&target).take_while(|(one, other)| one == other).count();
+            let node = |of: &[String]| of.get(common).cloned().unwrap_or_else(|| "mod.rs".to_owned());
+            let (from, to) = (node(module), node(&target));
+            if common > 0 && from != to {
+                let graph = graphs.entry(module[..common].to_vec()).or_default();
+                graph.entry(from).or_default().entry(to).or_insert(shown);
+            }
+        }
+    }
+    let exempt = |directory: &[String]| MAY_HAVE_CYCLES.contains(&directory[0].as_str());
+    let mut faults = Vec::new();
+    for (directory, graph) in graphs.iter().filter(|(directory, _)| !exempt(directory)) {
+        let mut reported = BTreeSet::new();
+        let cycles = graph.keys().filter_map(|start| shortest_cycle(graph, start));
+        let mut cycles: Vec<_> = cycles.collect();
+        cycles.sort_by_key(Vec::len);
+        for cycle in cycles {
+            if !cycle.iter().any(|node| reported.contains(*node)) {
+                let next = cycle.iter().cycle().skip(1);
+                let steps = cycle.iter().zip(next);
+                let steps = steps.map(|(from, to)| format!("{from} -> {to} ({})", graph[*from][*to]));
+                let steps = steps.collect::<Vec<_>>().join(", ");
+                faults.push(format!("{}: these modules form a cycle: {steps}", directory.join("/")));
+            }
+            reported.extend(cycle);
+        }
+    }
+    faults
+}
+
+/// The re-exported names, with the paths of the items.
+type Exports = BTreeMap<Vec<String>, Vec<String>>;
+
+/// The dependencies of each module, and one import for each of them.
+type Graph = BTreeMap<String, BTreeMap<String, String>>;
+
+/// The shortest cycle through this node, without its repetition at the end.
+fn shortest_cycle<'a>(graph: &'a Graph, start: &'a str) -> Option<Vec<&'a str>> {
+    let mut reached: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut queue = VecDeque::from([vec![start]]);
+    while let Some(way) = queue.pop_front() {
+        for next in graph.get(*way.last()?).into_iter().flat_map(BTreeMap::keys) {
+            if next == start {
+                return Some(way);
+            }
+            if !reached.contains_key(next.as_str()) {
+                let longer = [way.as_slice(), &[next.as_str()]].concat();
+                reached.insert(next, longer.clone());
+                queue.push_back(longer);
+            }
+        }
+    }
+    None
+}
+
+/// The path from the root of the crate. A path that begins with the name of a child module is relative.
+fn in_crate(path: Vec<String>, module: &[String], sources: &Sources) -> Vec<String> {
+    let child = [module, &path[..1]].concat();
+    if path[0] != "super" && path[0] != "self" && sources.contains_key(&child) {
+        return [module, &path].concat();
+    }
+    let path = absolute(path, module);
+    if path[0] == "crate" || path[0] == "town_operator" { path[1..].to_vec() } else { Vec::new() }
+}
+
+/// The module that defines the item of a path in the crate. `None`: the path is not in the crate.
+fn defining_module(path: &[String], sources: &Sources, exports: &Exports) -> Option<Vec<String>> {
+    let (mut module, mut rest) = (Vec::new(), VecDeque::from(path.to_vec()));
+    // The bound ends a re-export that refers to itself.
+    for _ in 0..32 {
+        let Some(name) = rest.pop_front() else { break };
+        let next = [module.as_slice(), &[name]].concat();
+        let is_module =
+            sources.range(next.clone()..).next().is_some_and(|(first, _)| first.starts_with(&next));
+        if is_module {
+            module = next;
+        } else if let Some(origin) = exports.get(&next) {
+            module = Vec::new();
+            rest = origin.iter().cloned().chain(rest).collect();
+        } else {
+            break;
+        }
+    }
+    (!module.is_empty()).then_some(module)
+}
+
+/// The modules of a file that exist only in tests and have a file of their own.
+fn test_modules(tokens: &[String], module: &[String]) -> Vec<Vec<String>> {
+    let mark = ["#", "[", "cfg", "(", "test", ")", "]", "mod"];
+    let marked = tokens.windows(mark.len() + 1).filter(|tokens| tokens.iter().zip(mark).all(|(a, b)| a == b));
+    marked.map(|tokens| [module, &tokens[mark.len()..]].concat()).collect()
+}
+
+/// The tokens without re-exports, visibilities and declarations of modules, and the tokens of the re-exports.
+fn without_reexports(tokens: &[String]) -> (Vec<String>, Vec<String>) {
+    let (mut own, mut exported) = (Vec::new(), Vec::new());
+    let mut at = 0;
+    while at < tokens.len() {
+        let visibility = match (&tokens[at], tokens.get(at + 1).map(String::as_str)) {
+            (public, Some("(")) if public == "pub" => {
+                tokens[at..].iter().position(|token| token == ")").map_or(0, |end| end + 1)
+            }
+            (public, _) => usize::from(public == "pub"),
+        };
+        if visibility > 0 && tokens.get(at + visibility).is_some_and(|token| token == "use") {
+            let length = tokens[at..].iter().take_while(|token| *token != ";").count();
+            exported.extend_from_slice(&tokens[at + visibility + 1..at + length]);
+            exported.push(";".to_owned());
+            at += length;
+        } else if visibility > 0 {
+            at += visibility;
+        } else if tokens[at] == "mod" {
+            at += 2;
+        } else {
+            own.push(tokens[at].clone());
+            at += 1;
+        }
+    }
+    (own, exported)
 }
 
 /// Whether a path in the layer `api` is from our crate, or is one of the permitted others.
@@ -188,26 +361,30 @@ fn rust_files(directory: &Path) -> Vec<PathBuf> {
 }
 
 /// The module of a file: `lifecycle/sleep.rs` is `[lifecycle, sleep]`, and `lib.rs` is the crate itself.
-fn module_of(src: &Path, file: &Path) -> Vec<String> {
-    let relative = file.strip_prefix(src).unwrap().with_extension("");
-    let parts = relative.iter().map(|part| part.to_string_lossy().into_owned());
+fn module_of(file: &Path) -> Vec<String> {
+    let module = file.with_extension("");
+    let parts = module.iter().map(|part| part.to_string_lossy().into_owned());
     parts.filter(|part| part != "mod" && part != "lib").collect()
 }
 
 /// The paths in a source, with expanded `use` groups. A path of our crate begins with `crate`.
-fn paths(source: &str, module: &[String]) -> Vec<Vec<String>> {
-    let tokens = without_tests(&tokens(source));
+fn paths(tokens: &[String], module: &[String]) -> Vec<Vec<String>> {
+    paths_of(&without_tests(tokens)).into_iter().map(|path| absolute(path, module)).collect()
+}
+
+/// The paths in the tokens, as they are written.
+fn paths_of(tokens: &[String]) -> Vec<Vec<String>> {
     let mut found = Vec::new();
     let mut at = 0;
     while at < tokens.len() {
         // The scan skips the rest of a path that it has read.
         if is_name(&tokens[at]) && (at == 0 || tokens[at - 1] != "::") {
-            at = read_path(&tokens, at, &Vec::new(), &mut found);
+            at = read_path(tokens, at, &Vec::new(), &mut found);
         } else {
             at += 1;
         }
     }
-    found.into_iter().map(|path| absolute(path, module)).collect()
+    found
 }
 
 /// Reads one path, or one branch of a `use` group, and returns the position of its end.
@@ -344,7 +521,7 @@ fn without_tests(tokens: &[String]) -> Vec<String> {
     kept
 }
 
-/// The check finds a violation of each kind in a copy of the sources. The test proves that the check can fail.
+/// The check finds a violation of each kind. The test proves that the check can fail.
 #[test]
 fn each_way_of_breaking_it_is_found() {
     let plants = [
@@ -375,21 +552,81 @@ fn each_way_of_breaking_it_is_found() {
         ("api/x.rs", "fn f() { kube::runtime::wait() }", "and nothing else"),
         ("manager/mod.rs", "", "the house has no room 'manager'"),
     ];
-    let house = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     for (file, text, wanted) in plants {
-        let copy = tempfile::tempdir().unwrap();
-        for source in rust_files(&house) {
-            let to = copy.path().join(source.strip_prefix(&house).unwrap());
-            fs::create_dir_all(to.parent().unwrap()).unwrap();
-            fs::copy(&source, &to).unwrap();
-        }
-        let plant = copy.path().join(file);
-        fs::create_dir_all(plant.parent().unwrap()).unwrap();
-        fs::write(&plant, text).unwrap();
-        let faults = faults(copy.path());
+        let faults = faults(&Sources::from([source(file, text)]));
         let about = |fault: &&String| fault.starts_with(&format!("{file}: ")) && fault.contains(wanted);
         assert!(faults.iter().any(|fault| about(&fault)), "{file}: {text}: not among {faults:#?}");
     }
+}
+
+/// The check finds a cycle of modules, and names its files and imports.
+#[test]
+fn each_cycle_of_modules_is_found() {
+    let exporting = "mod x; mod y; pub use x::{E as D, F};";
+    let plants: [(&[(&str, &str)], &str); 6] = [
+        (
+            &[("resources/x.rs", "use super::y::F;"), ("resources/y.rs", "use super::{pod, x::{self, G}};")],
+            "resources: these modules form a cycle: x -> y (super::y::F), y -> x (super::x::self)",
+        ),
+        (
+            &[
+                ("lifecycle/x.rs", "fn f() { super::y::g() }"),
+                ("lifecycle/y.rs", "use crate::lifecycle::z::H;"),
+                ("lifecycle/z.rs", "use super::x;"),
+            ],
+            "lifecycle: these modules form a cycle: x -> y (super::y::g), y -> z (crate::lifecycle::z::H), z -> x \
+             (super::x)",
+        ),
+        (
+            &[
+                ("telemetry/x/one.rs", "use crate::telemetry::y::two::F;"),
+                ("telemetry/y/two.rs", "use super::super::x::one::G;"),
+                ("telemetry/x/mod.rs", "mod one;"),
+                ("telemetry/y/mod.rs", "mod two;"),
+            ],
+            "telemetry: these modules form a cycle: x -> y (crate::telemetry::y::two::F), y -> x \
+             (super::super::x::one::G)",
+        ),
+        (
+            &[
+                ("operator/x/mod.rs", "mod one; mod two;"),
+                ("operator/x/one.rs", "use super::two::F;"),
+                ("operator/x/two.rs", "use super::one::G;"),
+            ],
+            "operator/x: these modules form a cycle: one -> two (super::two::F), two -> one (super::one::G)",
+        ),
+        (
+            &[
+                ("lifecycle/mod.rs", exporting),
+                ("lifecycle/x.rs", "use super::y::G;"),
+                ("lifecycle/y.rs", "use super::F;"),
+            ],
+            "lifecycle: these modules form a cycle: x -> y (super::y::G), y -> x (super::F)",
+        ),
+        (
+            &[("lifecycle/mod.rs", "mod x; use x::F; fn g() {}"), ("lifecycle/x.rs", "use super::g;")],
+            "lifecycle: these modules form a cycle: mod.rs -> x (x::F), x -> mod.rs (super::g)",
+        ),
+    ];
+    for (files, wanted) in plants {
+        let faults = cycles(files.iter().map(|(file, text)| source(file, text)).collect());
+        assert!(faults.iter().any(|fault| fault == wanted), "{wanted}: not among {faults:#?}");
+    }
+}
+
+/// A dependency in one direction, an import through a re-export, and an import of tests form no cycle.
+#[test]
+fn dependencies_without_a_cycle_are_not_reported() {
+    let exporting = "mod x; mod y; pub use x::{E as D, F};";
+    let tests = "use super::{F, Uid}; #[cfg(test)] mod tests { use super::super::x; } #[cfg(test)] mod more;";
+    let files = [
+        ("lifecycle/mod.rs", exporting),
+        ("lifecycle/x.rs", "use super::Uid;"),
+        ("lifecycle/y.rs", tests),
+        ("lifecycle/y/more.rs", "use super::super::y; use super::F;"),
+    ];
+    let faults = cycles(files.iter().map(|(file, text)| source(file, text)).collect());
+    assert!(faults.is_empty(), "{faults:#?}");
 }
 
 /// Text that only appears to be a violation.
@@ -408,10 +645,12 @@ fn comments_literals_and_tests_are_not_read() {
     "##;
     let module = ["lifecycle".to_owned(), "x".to_owned()];
     let rooms: Vec<String> =
-        paths(innocent, &module).iter().filter_map(|p| room_of(p).map(str::to_owned)).collect();
+        paths(&tokens(innocent), &module).iter().filter_map(|p| room_of(p).map(str::to_owned)).collect();
     assert_eq!(rooms, ["api", "api", "api"]);
     assert!(
-        paths(innocent, &module).iter().all(|path| !path.iter().any(|part| part == "tokio" || part == "now"))
+        paths(&tokens(innocent), &module)
+            .iter()
+            .all(|path| !path.iter().any(|part| part == "tokio" || part == "now"))
     );
 }
 
