@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::condition::NOT_OBSERVED;
 use super::duration::Duration;
 use super::open::known;
+use super::phase;
 use super::pod_template::{self, PodTemplate};
 use super::storage::Storage;
 use super::town::{ActivityProbe, DestroyStatus, PodStatus, RestartsStatus, StorageStatus};
@@ -259,9 +260,9 @@ pub struct AgentStatus {
     /// reconcile.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// phase is a summary of the agent's state: Pending, Starting, Working, Waiting, Stuck, Idle, Done,
-    /// Failed, Asleep, Blocked, Tombstoned or Destroying.
+    /// phase is a summary of the agent's state.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(description = phase::of_agent())]
     pub phase: Option<String>,
     /// mode is the effective mode of the agent: Task or Session.
     #[serde(default, deserialize_with = "known", skip_serializing_if = "Option::is_none")]

@@ -10,7 +10,7 @@ use super::{Agent, Tombstone, Town};
 use super::{condition, names, storage};
 
 /// The revision of the schemas. Raise it with every change of a schema: the operator refuses to start with older CRDs.
-pub const SCHEMA_REVISION: i64 = 5;
+pub const SCHEMA_REVISION: i64 = 6;
 
 /// The CRDs of the operator, ready to install.
 pub fn crds() -> Result<Vec<CustomResourceDefinition>, serde_json::Error> {

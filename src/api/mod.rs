@@ -9,9 +9,10 @@ mod agent;
 pub mod condition;
 mod crds;
 mod duration;
+mod enumeration;
 pub mod names;
 mod open;
-pub mod phase;
+mod phase;
 mod pod_template;
 mod storage;
 #[cfg(test)]
@@ -26,6 +27,7 @@ pub use agent::{
 pub use crds::YamlError;
 pub use crds::{SCHEMA_REVISION, crds, to_yaml};
 pub use duration::Duration;
+pub use phase::{AgentPhase, TownPhase};
 pub use pod_template::PodTemplate;
 pub use storage::{AccessMode, Copied, DataSource, RetainPolicy, Storage};
 pub use tombstone::{

@@ -214,7 +214,7 @@ impl TombstoneKind {
 
 impl TombstonePhase {
     /// The name of the phase in the API.
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Destroying => "Destroying",
             Self::Destroyed => "Destroyed",
@@ -225,7 +225,7 @@ impl TombstonePhase {
 
 impl ReceiptOutcome {
     /// The name of the outcome in the API.
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Gone => "Gone",
             Self::NeverExisted => "NeverExisted",

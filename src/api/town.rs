@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::condition::NOT_OBSERVED;
 use super::duration::Duration;
 use super::open::{known, known_or_default};
+use super::phase;
 use super::pod_template::{self, PodTemplate};
 use super::storage::Storage;
 use super::tombstone::TombstonePolicy;
@@ -403,9 +404,9 @@ pub struct TownStatus {
     /// reconcile.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// phase is a summary of the town's state: Pending, Starting, Running, Idle, Draining, Asleep, Blocked,
-    /// Tombstoned or Destroying.
+    /// phase is a summary of the town's state.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(description = phase::of_town())]
     pub phase: Option<String>,
     /// conditions are the conditions of the town: Ready, Reconciling, Stalled, Asleep, Active, Degraded and
     /// DeletionBlocked. Each is always present.

@@ -15,7 +15,7 @@ use super::pods::end_pod;
 use super::status::{agent_status, finish_agent, paused_agent};
 use super::{destroy, needs, restart, restored, session, stamps, task};
 use crate::api::condition::reason;
-use crate::api::{Agent, AgentStatus, Mode, Role, Tombstone, names};
+use crate::api::{Agent, AgentPhase, AgentStatus, Mode, Role, Tombstone, names};
 
 /// Whether a decision about this agent needs its town read live. If the cached town leads to the stop or the
 /// destruction of the agent, the cache is not sufficient proof.
@@ -43,7 +43,7 @@ pub fn decide_agent(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
              remove the annotation to run it, or delete the agent",
             names::TOMBSTONE
         );
-        return stopped(s, "Tombstoned", reason::TOMBSTONED, text, now);
+        return stopped(s, AgentPhase::Tombstoned, reason::TOMBSTONED, text, now);
     }
     if restored::is_new_copy(&s.agent) && s.agent.spec.hook.is_some() {
         // The operator records the copy before it binds the agent again. After that, the agent no longer counts as a
@@ -62,7 +62,7 @@ pub fn decide_agent(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
         TownView::Present(Freshness::Live, town) if town.uid != bound => town_gone(s, now),
         TownView::Present(_, town) if town.tombstoned && !town.deleting => stopped(
             s,
-            "Blocked",
+            AgentPhase::Blocked,
             reason::TOMBSTONED,
             format!(
                 "town {} carries the annotation {}: the operator does not run its agents",
@@ -88,10 +88,10 @@ pub fn decide_agent(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
         TownView::Present(..) if is_paused(meta) => paused(s, now),
         // The pod stays. The reconcile of the town deletes it for sleep.
         TownView::Present(..) if s.agent.spec.unreadable.is_some() => {
-            finish_agent(s, agent_status(s), Conditions::of_agent(), "Blocked", now)
+            finish_agent(s, agent_status(s), Conditions::of_agent(), AgentPhase::Blocked, now)
         }
         TownView::Present(_, town) if lost_rig(&s.agent, town) && !town.deleting => {
-            stopped(s, "Blocked", reason::RIG_NOT_FOUND, rig_not_found(s, town), now)
+            stopped(s, AgentPhase::Blocked, reason::RIG_NOT_FOUND, rig_not_found(s, town), now)
         }
         TownView::Present(..) if restored::held_bead(&agent_status(s)).is_some() => {
             restored_without_status(s, now)
@@ -130,7 +130,7 @@ fn bind(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
     let wait = |reason, text: String| {
         let mut c = Conditions::of_agent();
         c.reconciling(reason, text);
-        finish_agent(s, agent_status(s), c, "Blocked", now)
+        finish_agent(s, agent_status(s), c, AgentPhase::Blocked, now)
     };
     match &s.town {
         TownView::Unknown(_) => Plan::nothing(),
@@ -151,7 +151,7 @@ fn bind(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
         TownView::Present(_, town) if lost_rig(&s.agent, town) => {
             let mut c = Conditions::of_agent();
             c.stalled(reason::RIG_NOT_FOUND, rig_not_found(s, town));
-            finish_agent(s, agent_status(s), c, "Blocked", now)
+            finish_agent(s, agent_status(s), c, AgentPhase::Blocked, now)
         }
         TownView::Present(_, town) => bind_to(town),
     }
@@ -186,7 +186,7 @@ fn restored_without_status(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatu
          is done and starts no pod for it; change spec.hook, or change the annotation {} to run the bead again",
         names::RESTART_AT
     );
-    stopped(s, "Blocked", reason::RESTORED_WITHOUT_STATUS, text, now)
+    stopped(s, AgentPhase::Blocked, reason::RESTORED_WITHOUT_STATUS, text, now)
 }
 
 /// The Tombstone of a destroyed agent of this name forbids a new agent.
@@ -197,7 +197,7 @@ fn forbidden(s: &AgentSnapshot, record: &Tombstone, now: Timestamp) -> Plan<Agen
         record.spec.expire_time.0,
         record.metadata.name.as_deref().unwrap_or_default()
     );
-    stopped(s, "Blocked", reason::TOMBSTONE_EXISTS, text, now)
+    stopped(s, AgentPhase::Blocked, reason::TOMBSTONE_EXISTS, text, now)
 }
 
 /// The agent is bound to a town that is gone. The operator deletes an agent that the Tombstone of the town lists, or
@@ -215,7 +215,7 @@ fn town_gone(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
         s.agent.spec.town_name,
         label(&s.agent.metadata, names::TOWN_UID).unwrap_or_default(),
     );
-    stopped(s, "Blocked", reason::TOWN_GONE, text, now)
+    stopped(s, AgentPhase::Blocked, reason::TOWN_GONE, text, now)
 }
 
 /// Another agent has the role. This agent runs no pod until the other agent is gone.
@@ -229,13 +229,13 @@ fn role_taken(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
     let text = format!(
         "agent {holder} is the {role} of {of}, which can have only one; delete one of the two agents"
     );
-    stopped(s, "Blocked", reason::ROLE_TAKEN, text, now)
+    stopped(s, AgentPhase::Blocked, reason::ROLE_TAKEN, text, now)
 }
 
 /// No pod of the agent runs, and its data is kept.
 fn stopped(
     s: &AgentSnapshot,
-    phase: &str,
+    phase: AgentPhase,
     reason: &'static str,
     text: String,
     now: Timestamp,

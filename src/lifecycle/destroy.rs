@@ -25,8 +25,8 @@ use super::steps::{self, Progress, awaited_agent};
 use super::{probe, record, session};
 use crate::api::condition::{self, reason};
 use crate::api::{
-    Agent, AgentStatus, BlockedBy, DestroyStatus, DestroyStep, Storage, TombstoneKind, TombstoneSpec,
-    TownStatus, names,
+    Agent, AgentPhase, AgentStatus, BlockedBy, DestroyStatus, DestroyStep, Storage, TombstoneKind,
+    TombstoneSpec, TownPhase, TownStatus, names,
 };
 
 /// The status reports the awaited objects after this time. A step cannot be abandoned before.
@@ -58,7 +58,7 @@ pub(super) fn town(s: &TownSnapshot, now: Timestamp) -> Plan<TownStatus> {
             } else {
                 let c = conditions(Conditions::of_town(), meta, &status.conditions, &destroy, blocked);
                 status.destroy = Some(destroy);
-                finish_town(s, status, c, "Destroying", now)
+                finish_town(s, status, c, TownPhase::Destroying, now)
             };
             plan.with_actions(progress.actions).because(summary)
         }
@@ -75,7 +75,7 @@ pub(super) fn town(s: &TownSnapshot, now: Timestamp) -> Plan<TownStatus> {
             status.destroy = Some(destroy);
             status.sleep_time = None;
             status.drain_time = None;
-            let plan = finish_town(s, status, c, "Destroying", now)
+            let plan = finish_town(s, status, c, TownPhase::Destroying, now)
                 .with_actions(progress.actions)
                 .look_again_at(progress.look_again)
                 .look_again_at(look_again)
@@ -106,7 +106,7 @@ pub(super) fn agent(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
         }
         let c = conditions(Conditions::of_agent(), meta, &status.conditions, &destroy, blocked);
         status.destroy = Some(destroy);
-        finish_agent(s, status, c, "Destroying", now)
+        finish_agent(s, status, c, AgentPhase::Destroying, now)
     };
     match agent_progress(s, remains, began, &abandoned, now) {
         None => {

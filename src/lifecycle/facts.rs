@@ -10,7 +10,7 @@ use super::ids::{ObjectKey, OwnerRef, Uid};
 use super::kinds::ChildKind;
 use crate::api::{
     ActivityReport, Agent, Hook, Port, Recreate, ReportedAgent, ReportedState, Tombstone, TombstoneChild,
-    TombstoneKind, TombstonePhase, TombstonePolicy, Town, condition, names, phase,
+    TombstoneKind, TombstonePhase, TombstonePolicy, Town, TownPhase, condition, names,
 };
 
 /// The source of the facts.
@@ -248,7 +248,7 @@ impl TownFacts {
         let says = |type_, is| status.is_some_and(|s| super::conditions::says(&s.conditions, type_, is));
         // A status without the condition Asleep means that the operator has not decided yet.
         let awake = says(condition::ASLEEP, false);
-        let waits = status.and_then(|s| s.phase.as_deref()) == Some(phase::PENDING);
+        let waits = status.and_then(|s| s.phase.as_deref()) == Some(TownPhase::Pending.as_str());
         let label = super::meta::label(meta, names::INSTALL);
         Some(Self {
             uid: Uid::of(meta)?,

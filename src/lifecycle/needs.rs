@@ -11,7 +11,7 @@ use super::status::finish_agent;
 use super::text::short_digest;
 use super::update::edited;
 use crate::api::condition::{self, reason};
-use crate::api::{AgentStatus, Copied, Storage, StorageStatus};
+use crate::api::{AgentPhase, AgentStatus, Copied, Storage, StorageStatus};
 
 /// The requirements of an owner's volume.
 #[derive(Default)]
@@ -157,7 +157,7 @@ pub(super) fn no_template(
         ),
     );
     let stop = s.pod.iter().flat_map(end_pod).collect();
-    finish_agent(s, status, c, "Blocked", now).with_actions(stop)
+    finish_agent(s, status, c, AgentPhase::Blocked, now).with_actions(stop)
 }
 
 /// Reports that the volume of the agent is unusable now.
@@ -168,7 +168,7 @@ pub(super) fn unusable_volume(
     why: Unusable,
     now: Timestamp,
 ) -> Plan<AgentStatus> {
-    let phase = if why.1 { "Blocked" } else { "Starting" };
+    let phase = if why.1 { AgentPhase::Blocked } else { AgentPhase::Starting };
     show_unusable(&mut c, why);
     finish_agent(s, status, c, phase, now)
 }

@@ -18,7 +18,7 @@ use super::task::{End, note_end};
 use super::text::{cut, plain};
 use super::update::{self, Update, Wanted};
 use crate::api::condition::{self, reason};
-use crate::api::{AgentStatus, Outcome, ReportedAgent, RestartsStatus, WorkStatus};
+use crate::api::{AgentPhase, AgentStatus, Outcome, ReportedAgent, RestartsStatus, WorkStatus};
 
 /// The longest stored message of a pod, in bytes.
 const MESSAGE: usize = 1024;
@@ -86,7 +86,7 @@ pub(super) fn decide(s: &AgentSnapshot, town: &TownFacts, now: Timestamp) -> Pla
         Next::Wait => {
             status.pod = restart::gone(status.pod.as_ref());
             let overdue_at = show_leaving(s.pod.as_ref(), &mut c, now);
-            finish(s, status, c, "Starting", now).look_again_at(overdue_at)
+            finish(s, status, c, AgentPhase::Starting, now).look_again_at(overdue_at)
         }
         Next::BackOff(_)
             if s.pod.as_ref().is_some_and(|pod| update::outdated(pod, Wanted::of_agent(s, town))) =>
@@ -99,7 +99,7 @@ pub(super) fn decide(s: &AgentSnapshot, town: &TownFacts, now: Timestamp) -> Pla
             if s.pod.is_none() {
                 status.pod = restart::gone(status.pod.as_ref());
             }
-            finish(s, status, c, "Starting", now).retry_at(Some(at))
+            finish(s, status, c, AgentPhase::Starting, now).retry_at(Some(at))
         }
         Next::Hold(at) => {
             let restarts = status.restarts.clone().unwrap_or_default();
@@ -116,14 +116,14 @@ pub(super) fn decide(s: &AgentSnapshot, town: &TownFacts, now: Timestamp) -> Pla
         Next::Create if volume.unusable.is_some() => {
             let (why, _, text) = volume.unusable.unwrap_or_default();
             c.reconciling(why, text);
-            finish(s, status, c, "Starting", now)
+            finish(s, status, c, AgentPhase::Starting, now)
         }
         Next::Create => {
             actions.extend(probe::own_token(s.agent.spec.activity_probe.as_ref()));
             actions.push(Action::CreatePod);
             status.pod = restart::gone(status.pod.as_ref());
             c.reconciling(reason::STARTING, STARTING_TEXT);
-            finish(s, status, c, "Starting", now).with_actions(actions)
+            finish(s, status, c, AgentPhase::Starting, now).with_actions(actions)
         }
     };
     plan.announcing(volume.notice).look_again_at(decided.look_again)
@@ -140,14 +140,14 @@ fn finish(
     s: &AgentSnapshot,
     status: AgentStatus,
     c: Conditions,
-    phase: &str,
+    phase: AgentPhase,
     now: Timestamp,
 ) -> Plan<AgentStatus> {
     let work = status.work.as_ref();
     let ended = s.agent.spec.hook.as_ref().and_then(|hook| {
         let failed = work.is_some_and(|w| w.bead == hook.bead && w.outcome == Some(Outcome::Failed));
         let done = work.is_some_and(|w| done::is_done(w, &hook.bead));
-        if done { Some("Done") } else { failed.then_some("Failed") }
+        if done { Some(AgentPhase::Done) } else { failed.then_some(AgentPhase::Failed) }
     });
     finish_agent(s, status, c, ended.unwrap_or(phase), now)
 }
@@ -193,7 +193,7 @@ fn failed(
     );
     c.set(condition::READY, false, reason::RETRY_LIMIT_EXCEEDED, text.clone());
     c.degraded(reason::RETRY_LIMIT_EXCEEDED, text);
-    finish_agent(s, status, c, "Failed", now)
+    finish_agent(s, status, c, AgentPhase::Failed, now)
 }
 
 /// Replaces the pod.
@@ -208,7 +208,7 @@ fn replace(
     status.start_time = None;
     c.reconciling(reason::STARTING, text);
     let end = s.pod.iter().flat_map(end_pod).collect();
-    finish(s, status, c, "Starting", now).with_actions(end)
+    finish(s, status, c, AgentPhase::Starting, now).with_actions(end)
 }
 
 /// Keeps the pod: delivers the hook of the spec, records the delivered hook, and probes the activity.
@@ -248,7 +248,8 @@ fn keep(
     if update == Update::Pending {
         c.set(condition::RECONCILING, true, reason::UPDATE_PENDING, update::PENDING_TEXT);
     }
-    let phase = if ready { show_activity(s, &mut status, &mut c, said, activity, now) } else { "Starting" };
+    let phase =
+        if ready { show_activity(s, &mut status, &mut c, said, activity, now) } else { AgentPhase::Starting };
     finish(s, status, c, phase, now).with_actions(actions).look_again_at(later).asking(ask(s, town, now))
 }
 
@@ -260,7 +261,7 @@ fn show_activity(
     said: Heard<'_>,
     activity: AgentActivity,
     now: Timestamp,
-) -> &'static str {
+) -> AgentPhase {
     let before = s.agent.status.as_ref();
     let old = before.map_or(&[][..], |b| b.conditions.as_slice());
     let entry = match said {
@@ -277,41 +278,41 @@ fn show_activity(
     }
     let was = before.and_then(|b| b.phase.as_deref());
     let phase = match activity {
-        AgentActivity::Working => "Working",
-        AgentActivity::Waiting => "Waiting",
-        AgentActivity::Stuck(_) => "Stuck",
-        AgentActivity::Done => "Done",
-        AgentActivity::Failed => "Failed",
+        AgentActivity::Working => AgentPhase::Working,
+        AgentActivity::Waiting => AgentPhase::Waiting,
+        AgentActivity::Stuck(_) => AgentPhase::Stuck,
+        AgentActivity::Done => AgentPhase::Done,
+        AgentActivity::Failed => AgentPhase::Failed,
         // The pod was not probed yet, or one of its last probes failed: the phase stays.
-        AgentActivity::Unknown => ["Working", "Waiting", "Stuck"]
+        AgentActivity::Unknown => [AgentPhase::Working, AgentPhase::Waiting, AgentPhase::Stuck]
             .into_iter()
-            .find(|known| s.probe.failures < probe::FAILURES && was == Some(known))
-            .unwrap_or("Idle"),
-        AgentActivity::Pending | AgentActivity::Idle | AgentActivity::Blocked => "Idle",
+            .find(|known| s.probe.failures < probe::FAILURES && was == Some(known.as_str()))
+            .unwrap_or(AgentPhase::Idle),
+        AgentActivity::Pending | AgentActivity::Idle | AgentActivity::Blocked => AgentPhase::Idle,
     };
     // The status records the begin and the end of work only. Otherwise each probe would cost a write.
-    if (phase == "Working") != (was == Some("Working")) {
+    if (phase == AgentPhase::Working) != (was == Some(AgentPhase::Working.as_str())) {
         status.last_activity_time = Some(stamp(now));
     }
     match phase {
-        "Working" => c.set(condition::WORKING, true, reason::WORK, ""),
+        AgentPhase::Working => c.set(condition::WORKING, true, reason::WORK, ""),
         // The status keeps the first message, because the message may change with each probe.
-        "Waiting" => {
+        AgentPhase::Waiting => {
             c.set(condition::WORKING, false, reason::WAITING, message(entry));
             c.keep(condition::WORKING, old, &[reason::WAITING]);
         }
-        "Stuck" => {
+        AgentPhase::Stuck => {
             status.last_activity_time = entry.and_then(|e| e.last_activity_time.as_ref()).map(|t| stamp(t.0));
             c.set(condition::WORKING, false, reason::REPORTED_STUCK, message(entry));
             c.keep(condition::WORKING, old, &[reason::REPORTED_STUCK]);
-            if was == Some("Stuck") {
+            if was == Some(AgentPhase::Stuck.as_str()) {
                 status.last_activity_time = before.and_then(|b| b.last_activity_time.clone());
             }
         }
-        "Done" => {
+        AgentPhase::Done => {
             show_hook(s, c, status);
         }
-        "Failed" => show_failed(c, bead.unwrap_or_default(), status),
+        AgentPhase::Failed => show_failed(c, bead.unwrap_or_default(), status),
         _ => {}
     }
     if let (Some(Err(why)), true) = (&s.probe.last, s.probe.failures >= probe::FAILURES) {

@@ -14,8 +14,7 @@ use super::facts::{AgentSnapshot, PodFacts, TownFacts, TownSnapshot, TownView};
 use super::plan::Plan;
 use super::{record, restored, usage};
 use crate::api::condition::{self, reason};
-use crate::api::phase::PENDING;
-use crate::api::{AgentStatus, PodStatus, StorageStatus, TownStatus};
+use crate::api::{AgentPhase, AgentStatus, PodStatus, StorageStatus, TownPhase, TownStatus};
 
 /// A change of the agent counts alone is written this long after the last write.
 const COUNTS_EVERY: SignedDuration = SignedDuration::from_secs(60);
@@ -25,7 +24,7 @@ pub(super) fn finish_town(
     s: &TownSnapshot,
     mut status: TownStatus,
     mut c: Conditions,
-    phase: &str,
+    phase: TownPhase,
     now: Timestamp,
 ) -> Plan<TownStatus> {
     expiry::show_unguarded(s, &mut c);
@@ -37,7 +36,7 @@ pub(super) fn finish_town(
         c.unreadable(error);
     }
     status.observed_generation = s.town.metadata.generation;
-    status.phase = Some(phase.to_owned());
+    status.phase = Some(phase.to_string());
     status.conditions =
         c.finish(before.map_or(&[][..], |b| b.conditions.as_slice()), s.town.metadata.generation, now);
     let counts = activity::counts(s, now);
@@ -79,7 +78,7 @@ fn keep_capacity(now: Option<&mut StorageStatus>, before: Option<&StorageStatus>
 /// A pause stops all actions. The status reports the pause, and its other fields stay.
 pub(super) fn paused_town(s: &TownSnapshot, now: Timestamp) -> Plan<TownStatus> {
     let mut status = s.town.status.clone().unwrap_or_default();
-    status.phase.get_or_insert_with(|| PENDING.to_owned());
+    status.phase.get_or_insert_with(|| TownPhase::Pending.to_string());
     status.conditions = Conditions::of_town().paused(&status.conditions, s.town.metadata.generation, now);
     Plan::report(status)
 }
@@ -87,7 +86,7 @@ pub(super) fn paused_town(s: &TownSnapshot, now: Timestamp) -> Plan<TownStatus> 
 /// As [`paused_town`], for an agent.
 pub(super) fn paused_agent(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
     let mut status = agent_status(s);
-    status.phase.get_or_insert_with(|| PENDING.to_owned());
+    status.phase.get_or_insert_with(|| AgentPhase::Pending.to_string());
     status.conditions = Conditions::of_agent().paused(&status.conditions, s.agent.metadata.generation, now);
     Plan::report(status)
 }
@@ -109,14 +108,14 @@ pub(super) fn agent_status(s: &AgentSnapshot) -> AgentStatus {
 
 /// Reports that the town runs no pod, and returns the phase. An agent without an earlier status does not report Asleep
 /// if the town is not asleep.
-pub(super) fn show_town_sleeps(s: &AgentSnapshot, town: &TownFacts, c: &mut Conditions) -> &'static str {
+pub(super) fn show_town_sleeps(s: &AgentSnapshot, town: &TownFacts, c: &mut Conditions) -> AgentPhase {
     let phase = s.agent.status.as_ref().and_then(|status| status.phase.as_deref());
-    if town.asleep || phase.is_some_and(|phase| phase != PENDING) {
+    if town.asleep || phase.is_some_and(|phase| phase != AgentPhase::Pending.as_str()) {
         c.ready(reason::ASLEEP, "the town is asleep");
-        return "Asleep";
+        return AgentPhase::Asleep;
     }
     c.reconciling(reason::TOWN_NOT_STARTED, format!("town {} has not started", s.agent.spec.town_name));
-    PENDING
+    AgentPhase::Pending
 }
 
 /// Adds the time at which the pod was first Ready to the record of the pod.
@@ -147,7 +146,7 @@ pub(super) fn finish_agent(
     s: &AgentSnapshot,
     mut status: AgentStatus,
     mut c: Conditions,
-    phase: &str,
+    phase: AgentPhase,
     now: Timestamp,
 ) -> Plan<AgentStatus> {
     let before = s.agent.status.as_ref();
@@ -157,7 +156,7 @@ pub(super) fn finish_agent(
         c.unreadable(error);
     }
     status.observed_generation = s.agent.metadata.generation;
-    status.phase = Some(phase.to_owned());
+    status.phase = Some(phase.to_string());
     status.conditions =
         c.finish(before.map_or(&[][..], |b| b.conditions.as_slice()), s.agent.metadata.generation, now);
     if let Some(before) = before {

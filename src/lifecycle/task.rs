@@ -19,7 +19,7 @@ use super::roles::place;
 use super::status::{agent_status, finish_agent, show_pod, show_town_sleeps};
 use super::{done, needs, restart, update};
 use crate::api::condition::{self, reason};
-use crate::api::{Agent, AgentStatus, Duration, Mode, Outcome, WorkStatus};
+use crate::api::{Agent, AgentPhase, AgentStatus, Duration, Mode, Outcome, WorkStatus};
 
 /// Decides about a bound Task agent of a live town.
 pub(super) fn decide(s: &AgentSnapshot, town: &TownFacts, now: Timestamp) -> Plan<AgentStatus> {
@@ -105,7 +105,7 @@ fn leaving(s: &AgentSnapshot, status: AgentStatus, pod: &PodFacts, now: Timestam
         c.set(condition::FINISHED, false, reason::UNFINISHED, unfinished_text(&hook.bead));
     }
     show_leaving(Some(pod), &mut c, now);
-    finish_agent(s, status, c, "Starting", now)
+    finish_agent(s, status, c, AgentPhase::Starting, now)
 }
 
 fn wanted(s: &AgentSnapshot, pod: &PodFacts) -> bool {
@@ -293,12 +293,12 @@ fn at_work(s: &AgentSnapshot, mut status: AgentStatus, pod: &PodFacts, now: Time
         status.start_time = None;
         c.ready(reason::WORKING_ON, format!("pod {} works", pod.key.name));
         c.set(condition::WORKING, true, reason::WORK, "");
-        "Working"
+        AgentPhase::Working
     } else {
         later = pod_conditions(pod, &mut c, now).1;
         let began = status.start_time.as_ref().or(status.work.as_ref().and_then(|w| w.start_time.as_ref()));
         later = earlier(later, began.map(|began| after(began.0, START_WITHIN)).filter(|at| now < *at));
-        "Starting"
+        AgentPhase::Starting
     };
     finish_agent(s, status, c, phase, now).look_again_at(later)
 }
@@ -324,12 +324,12 @@ fn resting(
     let mut c = Conditions::of_agent();
     let Some(hook) = s.agent.spec.hook.as_ref() else {
         c.ready(reason::NO_HOOK, "the hook is empty");
-        return finish_agent(s, status, c, "Idle", now);
+        return finish_agent(s, status, c, AgentPhase::Idle, now);
     };
     if status.work.as_ref().is_some_and(|work| done::is_done(work, &hook.bead)) {
         c.ready(reason::DONE, format!("bead {} is done", hook.bead));
         c.set(condition::FINISHED, true, reason::DONE, format!("bead {} is done", hook.bead));
-        return outlived(s, status, c, "Done", now);
+        return outlived(s, status, c, AgentPhase::Done, now);
     }
     c.set(condition::FINISHED, false, reason::UNFINISHED, unfinished_text(&hook.bead));
     let starts = retry::revision(&s.agent, &s.revision);
@@ -365,7 +365,7 @@ fn resting(
             place(position)
         );
         c.reconciling(reason::RIG_FULL, text);
-        return finish_agent(s, status, c, "Blocked", now);
+        return finish_agent(s, status, c, AgentPhase::Blocked, now);
     }
     if !town.awake {
         if needs::still_blocked(s) {
@@ -394,7 +394,7 @@ fn resting(
     }
     c.reconciling(reason::STARTING, STARTING_TEXT);
     let late_at = status.start_time.as_ref().map(|began| after(began.0, START_WITHIN)).filter(|at| now < *at);
-    finish_agent(s, status, c, "Starting", now)
+    finish_agent(s, status, c, AgentPhase::Starting, now)
         .with_actions(actions)
         .announcing(volume.notice)
         .look_again_at(late_at)
@@ -405,14 +405,15 @@ fn outlived(
     s: &AgentSnapshot,
     status: AgentStatus,
     c: Conditions,
-    phase: &str,
+    phase: AgentPhase,
     now: Timestamp,
 ) -> Plan<AgentStatus> {
     let ttl = s.agent.spec.ttl_after_finished.as_ref().map(Duration::get);
     let finished = status.work.as_ref().and_then(|w| w.finish_time.as_ref());
     let ends_at = finished.and_then(|at| Some(after(at.0, ttl?)));
     // The outcome must be recorded in the status before the agent is deleted.
-    let recorded = s.agent.status.as_ref().is_some_and(|before| before.phase.as_deref() == Some(phase));
+    let recorded =
+        s.agent.status.as_ref().is_some_and(|before| before.phase.as_deref() == Some(phase.as_str()));
     match ends_at {
         Some(at) if at <= now && recorded => Plan::act(vec![Action::DeleteSelf]),
         at => finish_agent(s, status, c, phase, now).look_again_at(at.filter(|at| now < *at)),
@@ -450,7 +451,7 @@ fn not_yet(
             c.set(condition::FINISHED, false, reason::UNFINISHED, unfinished_text(&work.bead));
             // The reconcile of a sleeping town decides when a failed agent wakes the town.
             let timer = town.awake.then_some(at);
-            return Some(outlived(s, status.clone(), c, "Failed", now).retry_at(timer));
+            return Some(outlived(s, status.clone(), c, AgentPhase::Failed, now).retry_at(timer));
         }
         return None;
     }
@@ -461,7 +462,7 @@ fn not_yet(
     c.reconciling(reason::BACK_OFF, text.clone());
     c.degraded(reason::CONTAINER_FAILED, text);
     c.set(condition::FINISHED, false, reason::UNFINISHED, unfinished_text(&work.bead));
-    Some(finish_agent(s, status.clone(), c, "Starting", now).retry_at(Some(at)))
+    Some(finish_agent(s, status.clone(), c, AgentPhase::Starting, now).retry_at(Some(at)))
 }
 
 /// The record of the next attempt. The count of failed attempts continues. The count ends when a bead is done, when

@@ -21,8 +21,7 @@ use super::stamps;
 use super::status::{finish_town, paused_town};
 use super::update;
 use crate::api::condition::{self, reason};
-use crate::api::phase::{PENDING, TOMBSTONED};
-use crate::api::{AsleepReason, ExpiryPolicy, Tombstone, Town, TownStatus, names};
+use crate::api::{AsleepReason, ExpiryPolicy, Tombstone, Town, TownPhase, TownStatus, names};
 
 /// Whether a decision about this town may lead to an irreversible action, so that it needs facts read live. This holds
 /// during the destruction of the town, and for the final check before sleep.
@@ -92,7 +91,7 @@ fn tombstoned(s: &TownSnapshot, value: &str, now: Timestamp) -> Plan<TownStatus>
          remove the annotation to run it, or delete the town",
         names::TOMBSTONE
     );
-    not_run(s, TOMBSTONED, reason::TOMBSTONED, text, now)
+    not_run(s, TownPhase::Tombstoned, reason::TOMBSTONED, text, now)
 }
 
 /// A town with the name of a town that was destroyed with `recreate: Refuse`. The rule stops tools that create again
@@ -104,13 +103,13 @@ fn forbidden(s: &TownSnapshot, record: &Tombstone, now: Timestamp) -> Plan<TownS
          {}: wait, or delete tombstone {name}, or use another name",
         record.spec.expire_time.0
     );
-    not_run(s, "Blocked", reason::TOMBSTONE_EXISTS, text, now)
+    not_run(s, TownPhase::Blocked, reason::TOMBSTONE_EXISTS, text, now)
 }
 
 /// No pod of the town runs, and its data is kept.
 fn not_run(
     s: &TownSnapshot,
-    phase: &str,
+    phase: TownPhase,
     why: &'static str,
     text: String,
     now: Timestamp,
@@ -140,7 +139,7 @@ fn expired_before_birth(s: &TownSnapshot, mut status: TownStatus, now: Timestamp
     c.set(condition::ASLEEP, true, reason::EXPIRED, "");
     status.asleep_reason = Some(AsleepReason::Expired);
     status.sleep_time = None;
-    finish_town(s, status, c, "Blocked", now)
+    finish_town(s, status, c, TownPhase::Blocked, now)
 }
 
 /// An awake town has its pod. The town sleeps after `sleepAfter` without work.
@@ -149,7 +148,7 @@ fn awake(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<TownS
         return drain(s, status, decree, now);
     }
     let mut c = Conditions::of_town();
-    if status.phase.as_deref() == Some(TOMBSTONED) {
+    if status.phase.as_deref() == Some(TownPhase::Tombstoned.as_str()) {
         // The idle clock dates from the time before the tombstone, and the agents have not reported their work yet.
         status.wake_time = Some(stamp(now));
     }
@@ -190,11 +189,15 @@ fn awake(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<TownS
         activity::TownActivity::None | activity::TownActivity::Unknown(..) => false,
     };
     let phase = match (compute.running, work) {
-        _ if compute.blocked => "Blocked",
-        _ if compute.waits_to_start && status.phase.as_deref().is_none_or(|p| p == PENDING) => PENDING,
-        (false, _) => "Starting",
-        (true, true) => "Running",
-        (true, false) => "Idle",
+        _ if compute.blocked => TownPhase::Blocked,
+        _ if compute.waits_to_start
+            && status.phase.as_deref().is_none_or(|p| p == TownPhase::Pending.as_str()) =>
+        {
+            TownPhase::Pending
+        }
+        (false, _) => TownPhase::Starting,
+        (true, true) => TownPhase::Running,
+        (true, false) => TownPhase::Idle,
     };
     let alarm = &s.town.spec.alarm;
     let cadence = match activity {
@@ -241,7 +244,7 @@ fn draining_status(s: &TownSnapshot, status: TownStatus, now: Timestamp) -> Plan
         c.degraded(why, text);
     }
     c.reconciling(reason::DRAINING, format!("falling asleep: {}", sleep::why_text(status.asleep_reason)));
-    finish_town(s, status, c, "Draining", now)
+    finish_town(s, status, c, TownPhase::Draining, now)
 }
 
 /// The second phase of sleep, on facts read live: the town continues, or the drain waits for working agents, or the
@@ -310,7 +313,7 @@ fn asleep_status(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Pl
     c.ready(reason::ASLEEP, format!("asleep: {}", sleep::why_text(status.asleep_reason)));
     c.set(condition::ASLEEP, true, why, "");
     status.sleep_time = None;
-    finish_town(s, status, c, "Asleep", now)
+    finish_town(s, status, c, TownPhase::Asleep, now)
 }
 
 /// An asleep town has no pods and no timer. The town wakes when the reason to sleep ends or when it gets work.

@@ -28,9 +28,16 @@ pub(super) struct Label {
     pub(super) name: &'static str,
     /// The possible values. An empty list means one value, which is fixed at build time.
     pub(super) words: &'static [&'static str],
+    /// Whether [`OTHER`] is a possible value too.
+    pub(super) other: bool,
 }
 
 impl Label {
+    /// Every possible value.
+    pub(super) fn values(&self) -> Vec<&'static str> {
+        self.words.iter().copied().chain(self.other.then_some(OTHER)).collect()
+    }
+
     fn say(&self, word: &str) -> &'static str {
         self.words.iter().find(|listed| **listed == word).copied().unwrap_or(OTHER)
     }
@@ -73,13 +80,14 @@ impl<M: Clone, const N: usize, C: MetricConstructor<M>> Labelled<M, N, C> {
 
     /// Every combination of the label values.
     fn all(&self) -> impl Iterator<Item = Series<N>> {
-        let combinations = self.labels.iter().map(|label| label.words.len()).product();
-        (0..combinations).map(|number: usize| {
+        let values = self.labels.map(|label| label.values());
+        let combinations = values.iter().map(Vec::len).product();
+        (0..combinations).map(move |number: usize| {
             let mut rest = number;
-            self.labels.map(|label| {
-                let word = label.words[rest % label.words.len()];
-                rest /= label.words.len();
-                (label.name, word)
+            array::from_fn(|i| {
+                let word = values[i][rest % values[i].len()];
+                rest /= values[i].len();
+                (self.labels[i].name, word)
             })
         })
     }
@@ -237,7 +245,7 @@ impl Catalogue {
 }
 
 fn in_words(label: &Label) -> String {
-    let words: Vec<String> = label.words.iter().map(|word| format!("`{word}`")).collect();
+    let words: Vec<String> = label.values().iter().map(|word| format!("`{word}`")).collect();
     let colon = if words.is_empty() { "" } else { ": " };
     format!("`{}`{colon}{}", label.name, words.join(" "))
 }

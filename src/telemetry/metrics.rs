@@ -13,45 +13,32 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use tokio::time::Instant;
 
-use super::catalogue::{Catalogue, Histograms, Label, Labelled, OTHER, Sum};
+use super::catalogue::{Catalogue, Histograms, Label, Labelled, Sum};
+use crate::api::{AgentPhase, ReceiptOutcome, TombstonePhase, TownPhase};
 
-const KIND: Label = Label { name: "kind", words: &["Town", "Agent", "Tombstone", "Child"] };
-const TOWN_PHASE: Label = Label {
+const KIND: Label = Label { name: "kind", words: &["Town", "Agent", "Tombstone", "Child"], other: false };
+const TOWN_PHASE: Label = Label { name: "phase", words: TownPhase::WORDS, other: true };
+const AGENT_PHASE: Label = Label { name: "phase", words: AgentPhase::WORDS, other: true };
+const TOMBSTONE_PHASE: Label = Label {
     name: "phase",
     words: &[
-        "Pending",
-        "Starting",
-        "Running",
-        "Idle",
-        "Draining",
-        "Asleep",
-        "Blocked",
-        "Tombstoned",
-        "Destroying",
-        OTHER,
+        TombstonePhase::Destroying.as_str(),
+        TombstonePhase::Destroyed.as_str(),
+        TombstonePhase::Leaked.as_str(),
     ],
+    other: false,
 };
-const AGENT_PHASE: Label = Label {
-    name: "phase",
+const RECEIPT: Label = Label {
+    name: "outcome",
     words: &[
-        "Pending",
-        "Starting",
-        "Working",
-        "Waiting",
-        "Stuck",
-        "Idle",
-        "Done",
-        "Failed",
-        "Asleep",
-        "Blocked",
-        "Tombstoned",
-        "Destroying",
-        OTHER,
+        ReceiptOutcome::Gone.as_str(),
+        ReceiptOutcome::NeverExisted.as_str(),
+        ReceiptOutcome::Retained.as_str(),
+        ReceiptOutcome::Abandoned.as_str(),
     ],
+    other: false,
 };
-const TOMBSTONE_PHASE: Label = Label { name: "phase", words: &["Destroying", "Destroyed", "Leaked"] };
-const RECEIPT: Label = Label { name: "outcome", words: &["Gone", "NeverExisted", "Retained", "Abandoned"] };
-const ROLE: Label = Label { name: "role", words: &["Mayor", "Refinery", "Polecat", "Crew"] };
+const ROLE: Label = Label { name: "role", words: &["Mayor", "Refinery", "Polecat", "Crew"], other: false };
 const ERROR: Label = Label {
     name: "reason",
     words: &[
@@ -68,11 +55,11 @@ const ERROR: Label = Label {
         "NamespaceTerminating",
         "Panicked",
         "Deadline",
-        OTHER,
     ],
+    other: true,
 };
 const SLEEP: Label =
-    Label { name: "reason", words: &["Idle", "Suspended", "Expired", "ActivityUnknown", OTHER] };
+    Label { name: "reason", words: &["Idle", "Suspended", "Expired", "ActivityUnknown"], other: true };
 const START: Label = Label {
     name: "reason",
     words: &[
@@ -91,8 +78,8 @@ const START: Label = Label {
         "RequestRefused",
         "DefinitionMissing",
         "APIError",
-        OTHER,
     ],
+    other: true,
 };
 const RESULT: Label = Label {
     name: "result",
@@ -105,11 +92,11 @@ const RESULT: Label = Label {
         "Unreachable",
         "Unauthorized",
         "Stale",
-        OTHER,
     ],
+    other: true,
 };
-const OUTCOME: Label = Label { name: "outcome", words: &["Written", "Failed"] };
-const VERSION: Label = Label { name: "version", words: &[] };
+const OUTCOME: Label = Label { name: "outcome", words: &["Written", "Failed"], other: false };
+const VERSION: Label = Label { name: "version", words: &[], other: false };
 
 /// Bounds for single requests and short sequences of them, in seconds.
 const SHORT: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0];
@@ -501,7 +488,7 @@ mod tests {
             ["start_wait_seconds_count 1", "start_wait_seconds_sum 4.0"]
         );
         assert_eq!(changes(|m| m.backed_off("Agent")), [r#"back_offs_total{kind="Agent"} 1"#]);
-        for result in RESULT.words {
+        for result in RESULT.values() {
             let line = format!("probes_total{{result=\"{result}\"}} 1");
             assert_eq!(changes(|m| m.probed(result)), [line]);
         }

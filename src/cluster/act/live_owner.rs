@@ -10,8 +10,7 @@ use kube::ResourceExt;
 use kube::api::Api;
 use serde::Serialize;
 
-use crate::api::phase::PENDING;
-use crate::api::{Agent, Town, names};
+use crate::api::{Agent, Town, TownPhase, names};
 use crate::cluster::client::params::post_params;
 use crate::cluster::context::Cluster;
 use crate::cluster::error::Error;
@@ -66,7 +65,7 @@ impl<'gate> LiveOwner<'gate> {
     /// sleep: it may start its own pod, and its agents wait for that.
     pub(crate) fn awake(&self, install: &str) -> Result<(), Error> {
         let phase = self.town.status.as_ref().and_then(|s| s.phase.as_deref());
-        let pending = phase.is_none_or(|phase| phase == PENDING);
+        let pending = phase.is_none_or(|phase| phase == TownPhase::Pending.as_str());
         let first = self.agent.is_none() && pending && !self.town.spec.suspend;
         match TownFacts::of(&self.town, install) {
             Some(facts) if facts.awake || first => Ok(()),

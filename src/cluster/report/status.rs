@@ -8,7 +8,7 @@ use kube::{Resource, ResourceExt};
 use serde_json::json;
 
 use crate::api::condition::{self, reason};
-use crate::api::{Agent, AgentStatus, PodStatus, StorageStatus, Town, TownStatus};
+use crate::api::{Agent, AgentPhase, AgentStatus, PodStatus, StorageStatus, Town, TownPhase, TownStatus};
 use crate::cluster::act::subject::Outcome;
 use crate::cluster::client::params::post_params;
 use crate::cluster::context::Cluster;
@@ -52,7 +52,7 @@ pub trait Report: Resource<DynamicType = ()> + Clone {
 }
 
 macro_rules! report {
-    ($object:ty, $status:ty, $kind:expr, $measure:path $(, riding: $rider:ident)?) => {
+    ($object:ty, $status:ty, $kind:expr, $blocked:expr, $measure:path $(, riding: $rider:ident)?) => {
         impl Report for $object {
             type Status = $status;
 
@@ -91,7 +91,7 @@ macro_rules! report {
             }
 
             fn block(status: &mut $status) {
-                status.phase = Some("Blocked".into());
+                status.phase = Some($blocked.to_string());
             }
 
             fn status(&self) -> Option<&$status> {
@@ -137,8 +137,8 @@ macro_rules! report {
     };
 }
 
-report!(Town, TownStatus, Kind::Town, transition_metrics::town, riding: usage);
-report!(Agent, AgentStatus, Kind::Agent, transition_metrics::agent);
+report!(Town, TownStatus, Kind::Town, TownPhase::Blocked, transition_metrics::town, riding: usage);
+report!(Agent, AgentStatus, Kind::Agent, AgentPhase::Blocked, transition_metrics::agent);
 
 /// Reports the decision and the result of its actions: one write of the status if it changed, and events on
 /// transitions. In steady state the operator writes nothing.

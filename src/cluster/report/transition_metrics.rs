@@ -11,15 +11,15 @@ use k8s_openapi::jiff::Timestamp;
 use kube::Resource;
 
 use crate::api::condition::{self, reason};
-use crate::api::{Agent, AgentStatus, Mode, Town, TownStatus};
+use crate::api::{Agent, AgentStatus, Mode, Town, TownPhase, TownStatus};
 use crate::cluster::cache::children::bound_agents;
 use crate::cluster::context::Cluster;
 use crate::cluster::kinds::known::Known;
 use crate::lifecycle::{ObjectKey, OwnerRef, Uid, mode};
 use crate::telemetry::Metrics;
 
-/// The phase of a start.
-const STARTING: &str = "Starting";
+/// The phase of a start. It is the same for both kinds.
+const STARTING: &str = TownPhase::Starting.as_str();
 
 /// Records a change of the status of a town.
 pub(crate) fn town(cluster: &Cluster, town: &Town, uid: &Uid, status: &TownStatus, now: Timestamp) {
