@@ -61,13 +61,13 @@ pub(super) fn compute(
             result.actions.extend(volume.actions);
             result.notice = volume.notice;
         }
-        Err(why) if why.1 || s.pod().is_none() => {
-            result.blocked = why.1;
+        Err(why) if why.stalled || s.pod().is_none() => {
+            result.blocked = why.stalled;
             needs::show_unusable(c, why);
             return result;
         }
         // The present pod continues while its claim is being deleted.
-        Err(why) => c.degraded(why.0, why.2),
+        Err(why) => c.degraded(why.reason, why.message),
     }
     result.actions.extend(service(s, status));
     let decided = starts(s, status).decide(now);

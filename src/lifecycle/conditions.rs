@@ -16,8 +16,16 @@ fn word(status: bool) -> &'static str {
     if status { TRUE } else { FALSE }
 }
 
+/// A condition during a decision.
+struct Entry {
+    type_: &'static str,
+    status: &'static str,
+    reason: &'static str,
+    message: String,
+}
+
 /// The conditions of one object during a decision.
-pub(super) struct Conditions(Vec<(&'static str, &'static str, &'static str, String)>);
+pub(super) struct Conditions(Vec<Entry>);
 
 impl Conditions {
     /// The initial conditions of a town.
@@ -39,7 +47,8 @@ impl Conditions {
             condition::DELETION_BLOCKED => reason::NOT_DELETING,
             _ => reason::AS_EXPECTED,
         };
-        Self(types.iter().map(|&t| (t, FALSE, initial(t), String::new())).collect())
+        let entry = |&type_| Entry { type_, status: FALSE, reason: initial(type_), message: String::new() };
+        Self(types.iter().map(entry).collect())
     }
 
     pub(super) fn set(
@@ -68,14 +77,14 @@ impl Conditions {
     }
 
     fn put(&mut self, type_: &str, status: &'static str, reason: &'static str, message: String) {
-        if let Some(entry) = self.0.iter_mut().find(|entry| entry.0 == type_) {
-            *entry = (entry.0, status, reason, message);
+        if let Some(entry) = self.0.iter_mut().find(|entry| entry.type_ == type_) {
+            *entry = Entry { type_: entry.type_, status, reason, message };
         }
     }
 
     /// Whether a problem is already reported.
     pub(super) fn is_degraded(&self) -> bool {
-        self.0.iter().any(|(type_, status, ..)| *type_ == condition::DEGRADED && *status == TRUE)
+        self.0.iter().any(|entry| entry.type_ == condition::DEGRADED && entry.status == TRUE)
     }
 
     /// Reports a problem that the operator handles on its own.
@@ -142,12 +151,11 @@ impl Conditions {
         generation: Option<i64>,
         now: Timestamp,
     ) -> Vec<Condition> {
-        self.0
-            .into_iter()
-            .map(|(type_, status, reason, message)| {
-                condition(type_, status, reason, &message, before, generation, now)
-            })
-            .collect()
+        let shown = |entry: Entry| {
+            let Entry { type_, status, reason, message } = entry;
+            condition(type_, status, reason, &message, before, generation, now)
+        };
+        self.0.into_iter().map(shown).collect()
     }
 }
 

@@ -118,7 +118,7 @@ pub(super) fn agent(s: &AgentSnapshot, now: Timestamp) -> Plan<AgentStatus> {
             let unanswered = ask_again(&progress, began, s.blocked_after, now);
             let questions = match (&s.town, progress.step) {
                 (TownView::Present(_, town), DestroyStep::Drain) => {
-                    session::asked(s).every(town.alarm.0, now)
+                    session::asked(s).every(town.alarm.active, now)
                 }
                 _ => Questions::default(),
             };

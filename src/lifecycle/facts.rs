@@ -212,8 +212,8 @@ pub struct TownFacts {
     pub wake_time: Option<Timestamp>,
     /// The time at which the operator last acted on a wake request.
     pub wake_request_time: Option<Timestamp>,
-    /// The intervals of the activity probes: while the town has work, and while it has none.
-    pub alarm: (SignedDuration, SignedDuration),
+    /// The intervals of the activity probes.
+    pub alarm: ProbeIntervals,
     /// The operator could not decode parts of the spec.
     pub unreadable: bool,
     /// Whether the town has a pod template for agents without their own.
@@ -222,6 +222,15 @@ pub struct TownFacts {
     pub drain_timeout: SignedDuration,
     /// The retention of the Tombstones.
     pub tombstone: TombstonePolicy,
+}
+
+/// The intervals of the activity probes of a town.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProbeIntervals {
+    /// The interval while the town has work, or while its activity is unknown.
+    pub active: SignedDuration,
+    /// The interval while the town has no work.
+    pub idle: SignedDuration,
 }
 
 /// The facts of a rig that decisions about its agents need.
@@ -236,7 +245,7 @@ pub struct RigFacts {
 impl TownFacts {
     /// The current interval of the activity probes.
     pub(super) fn cadence(&self) -> SignedDuration {
-        if self.has_short_interval { self.alarm.0 } else { self.alarm.1 }
+        if self.has_short_interval { self.alarm.active } else { self.alarm.idle }
     }
 
     /// The facts of this town for its agents, from the view of the given installation.
@@ -272,7 +281,7 @@ impl TownFacts {
             generation: meta.generation.unwrap_or_default(),
             wake_time: status.and_then(|s| s.wake_time.as_ref()).map(|t| t.0),
             wake_request_time: status.and_then(|s| s.wake_request_time.as_ref()).map(|t| t.0),
-            alarm: (town.spec.alarm.active.get(), town.spec.alarm.idle.get()),
+            alarm: ProbeIntervals { active: town.spec.alarm.active.get(), idle: town.spec.alarm.idle.get() },
             unreadable: town.spec.unreadable.is_some(),
             has_agent_template: town.spec.agent_template.is_some(),
             drain_timeout: town.spec.drain.timeout.get(),

@@ -54,8 +54,8 @@ pub use destroy::goes_with_town;
 pub use ending::{Ending, Row, TABLE};
 pub use facts::{
     AgentSnapshot, ChildFacts, ClaimFacts, Freshness, NamespaceFacts, PodClaim, PodFacts, PodPhase,
-    ProbeFacts, Record, Remains, RigFacts, Run, ServiceFacts, Standing, Termination, TombstoneFacts,
-    TownFacts, TownSnapshot, TownView, Unknown, VolumeFacts,
+    ProbeFacts, ProbeIntervals, Record, Remains, RigFacts, Run, ServiceFacts, Standing, Termination,
+    TombstoneFacts, TownFacts, TownSnapshot, TownView, Unknown, VolumeFacts,
 };
 pub use guard::Guard;
 pub use ids::{ObjectKey, OwnerId, OwnerRef, Uid, child_name, is_named_child, service_name};

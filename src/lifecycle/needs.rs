@@ -24,8 +24,15 @@ pub(super) struct Volume {
     pub(super) unusable: Option<Unusable>,
 }
 
-/// The reason why a volume is unusable now: a condition reason, whether a user must act, and a text.
-pub(super) type Unusable = (&'static str, bool, String);
+/// The cause that makes a volume unusable now.
+pub(super) struct Unusable {
+    /// The condition reason.
+    pub(super) reason: &'static str,
+    /// Whether a user must act.
+    pub(super) stalled: bool,
+    /// The text for users.
+    pub(super) message: String,
+}
 
 /// Decides about the volume of an owner that runs or is about to run: the required writes, or the reason why the
 /// volume is unusable.
@@ -53,7 +60,11 @@ pub(super) fn volume(
     };
     let name = &claim.child.key.name;
     if claim.child.deleting {
-        return Err((reason::CLAIM_UNUSABLE, false, format!("volume claim {name} is being deleted")));
+        return Err(Unusable {
+            reason: reason::CLAIM_UNUSABLE,
+            stalled: false,
+            message: format!("volume claim {name} is being deleted"),
+        });
     }
     if let Some(lost) = lost(found) {
         return Err(lost);
@@ -111,11 +122,11 @@ pub fn claim_record(claim: &ClaimFacts) -> StorageStatus {
 /// The volume behind a claim is gone. A user must act, whether the town is awake or not.
 pub(super) fn lost(found: Option<&ClaimFacts>) -> Option<Unusable> {
     let name = &found.filter(|claim| claim.lost)?.child.key.name;
-    let text = format!(
+    let message = format!(
         "the volume of claim {name} does not exist any more; the operator does not replace it: restore the volume, or \
          delete the claim to continue with an empty one"
     );
-    Some((reason::STORAGE_LOST, true, text))
+    Some(Unusable { reason: reason::STORAGE_LOST, stalled: true, message })
 }
 
 /// Whether the agent of a sleeping town was unable to run when the town was last awake, without a later edit. The
@@ -129,13 +140,13 @@ pub(super) fn still_blocked(s: &AgentSnapshot) -> bool {
 }
 
 /// Reports that the volume is unusable.
-pub(super) fn show_unusable(c: &mut Conditions, (why, person, text): Unusable) {
-    if person {
-        c.stalled(why, text.clone());
+pub(super) fn show_unusable(c: &mut Conditions, why: Unusable) {
+    if why.stalled {
+        c.stalled(why.reason, why.message.clone());
     } else {
-        c.reconciling(why, text.clone());
+        c.reconciling(why.reason, why.message.clone());
     }
-    c.degraded(why, text);
+    c.degraded(why.reason, why.message);
 }
 
 pub(super) fn has_template(s: &AgentSnapshot, town: &TownFacts) -> bool {
@@ -168,7 +179,7 @@ pub(super) fn unusable_volume(
     why: Unusable,
     now: Timestamp,
 ) -> Plan<AgentStatus> {
-    let phase = if why.1 { AgentPhase::Blocked } else { AgentPhase::Starting };
+    let phase = if why.stalled { AgentPhase::Blocked } else { AgentPhase::Starting };
     show_unusable(&mut c, why);
     finish_agent(s, status, c, phase, now)
 }

@@ -55,9 +55,9 @@ pub(super) fn decide(s: &AgentSnapshot, town: &TownFacts, now: Timestamp) -> Pla
     let volume = match volume(s.agent.spec.storage.as_ref(), s.claim.as_ref(), &mut status.storage, now) {
         Ok(volume) => volume,
         // A present pod is probed, even if its claim is unusable.
-        Err(why) if why.1 => return unusable_volume(s, status, c, why, now).asking(ask(s, town, now)),
+        Err(why) if why.stalled => return unusable_volume(s, status, c, why, now).asking(ask(s, town, now)),
         Err(why) => {
-            c.degraded(why.0, why.2.clone());
+            c.degraded(why.reason, why.message.clone());
             Volume { actions: Vec::new(), notice: None, unusable: Some(why) }
         }
     };
@@ -66,7 +66,7 @@ pub(super) fn decide(s: &AgentSnapshot, town: &TownFacts, now: Timestamp) -> Pla
     let refused = volume
         .unusable
         .as_ref()
-        .map(|why| why.2.as_str())
+        .map(|why| why.message.as_str())
         .or_else(|| message_of(before, condition::DEGRADED));
     let decided = Starts {
         pod: s.pod.as_ref(),
@@ -113,12 +113,13 @@ pub(super) fn decide(s: &AgentSnapshot, town: &TownFacts, now: Timestamp) -> Pla
             replace(s, status, c, format!("{why}; replacing the pod"), now)
         }
         // The start has begun, and waits for its volume.
-        Next::Create if volume.unusable.is_some() => {
-            let (why, _, text) = volume.unusable.unwrap_or_default();
-            c.reconciling(why, text);
-            finish(s, status, c, AgentPhase::Starting, now)
-        }
         Next::Create => {
+            if let Some(why) = volume.unusable {
+                c.reconciling(why.reason, why.message);
+                return finish(s, status, c, AgentPhase::Starting, now)
+                    .announcing(volume.notice)
+                    .look_again_at(decided.look_again);
+            }
             actions.extend(probe::own_token(s.agent.spec.activity_probe.as_ref()));
             actions.push(Action::CreatePod);
             status.pod = restart::gone(status.pod.as_ref());
