@@ -39,6 +39,7 @@ mod notices;
 mod outages;
 mod pausing;
 mod people;
+mod planes;
 mod policies;
 mod probing;
 mod reading;
@@ -47,6 +48,7 @@ mod retries;
 mod rights;
 mod roles;
 mod scale;
+mod seats;
 mod sleep;
 mod stage;
 mod starting;
@@ -69,27 +71,28 @@ use stage::Stories;
 
 fn main() -> ExitCode {
     let mut stories = Stories::new();
-    // The slowest stories start first.
+    // The slowest stories start first. Next to each other are stories whose control planes have the same flags, so that they
+    // hand them on.
     scale::add(&mut stories);
-    killing::add(&mut stories);
-    outages::add(&mut stories);
     rights::add(&mut stories);
-    webhooks::add(&mut stories);
     budget::add(&mut stories);
     retries::add(&mut stories);
+    killing::add(&mut stories);
+    webhooks::add(&mut stories);
+    outages::add(&mut stories);
     crash::add(&mut stories);
-    fleet::add(&mut stories);
+    definitions::add(&mut stories);
+    doors::add(&mut stories);
     leading::add(&mut stories);
-    metrics::add(&mut stories);
+    fleet::add(&mut stories);
     unknown::add(&mut stories);
+    metrics::add(&mut stories);
     startup::add(&mut stories);
     crashing::add(&mut stories);
     probing::add(&mut stories);
     reading::add(&mut stories);
     waking::add(&mut stories);
     naming::add(&mut stories);
-    doors::add(&mut stories);
-    definitions::add(&mut stories);
     destroy::add(&mut stories);
     policies::add(&mut stories);
     labels::add(&mut stories);
@@ -105,6 +108,7 @@ fn main() -> ExitCode {
     starting::add(&mut stories);
     tasks::add(&mut stories);
     updates::add(&mut stories);
+    // The stories of upgrades come late: in its first minute the shared operator waits for creates of an earlier one.
     upgrade::add(&mut stories);
     volumes::add(&mut stories);
     expiry::add(&mut stories);

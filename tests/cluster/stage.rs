@@ -5,17 +5,24 @@ use std::sync::Arc;
 
 use bed::Options;
 use futures::FutureExt;
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::OnceCell;
 
 use crate::common::account::Account;
 use crate::common::cluster::{Cluster, given};
 use crate::common::operator::Operator;
 use crate::common::players::NODE;
 use crate::common::story::Story;
-use crate::common::suite::Suite;
+use crate::common::suite::{Suite, record};
+use crate::planes::Planes;
+use crate::seats::Seats;
 
-/// The limit of control planes for single stories at the same time.
+/// The number of stories with a place in the harness. A story without a seat only waits for one, so that the number
+/// exceeds that of all stories with their own control plane: otherwise these hold back the other stories.
+const PLACES: usize = 64;
+/// The limit of stories with their own control plane at the same time. A control plane needs a gigabyte of memory.
 const ALONE: usize = 4;
+/// The limit of stories on the shared clusters at the same time.
+const TOGETHER: usize = 6;
 
 /// The reason to skip a story on a cluster that the suite did not start.
 const NOT_OURS: &str = "it needs a control plane that it may break; TOWN_TEST_KUBECONFIG names another";
@@ -24,20 +31,35 @@ const NOT_OURS: &str = "it needs a control plane that it may break; TOWN_TEST_KU
 struct Stage {
     api: OnceCell<Option<Arc<Cluster>>>,
     life: OnceCell<Option<(Arc<Cluster>, Arc<Operator>)>>,
-    alone: Semaphore,
+    planes: Planes,
+    alone: Seats,
+    together: Seats,
 }
 
 /// The stories of the suite.
 pub struct Stories {
     suite: Suite,
     stage: Arc<Stage>,
+    /// The number of stories on clusters.
+    number: usize,
 }
 
 impl Stories {
     pub fn new() -> Self {
-        let alone = Semaphore::new(ALONE);
-        let stage = Stage { api: OnceCell::new(), life: OnceCell::new(), alone };
-        Self { suite: Suite::new(), stage: Arc::new(stage) }
+        let stage = Stage {
+            api: OnceCell::new(),
+            life: OnceCell::new(),
+            planes: Planes::default(),
+            alone: Seats::new(ALONE),
+            together: Seats::new(TOGETHER),
+        };
+        Self { suite: Suite::new(PLACES), stage: Arc::new(stage), number: 0 }
+    }
+
+    /// The number of the next story.
+    fn next(&mut self) -> usize {
+        self.number += 1;
+        self.number
     }
 
     /// Runs the stories.
@@ -60,9 +82,10 @@ impl Stories {
         F: FnOnce(Story) -> Fut + Send + 'static,
         Fut: Future<Output = ()>,
     {
-        let stage = self.stage.clone();
+        let (stage, number) = (self.stage.clone(), self.next());
         let name = name_of(&story);
         self.suite.add(name.clone(), move || async move {
+            let _seat = stage.together.take(number, &name).await;
             let cluster = once(&stage.api, async || Arc::new(Cluster::any("api").await)).await;
             told(&name, cluster, None, story).await;
         });
@@ -87,9 +110,10 @@ impl Stories {
         F: FnOnce(Story) -> Fut + Send + 'static,
         Fut: Future<Output = ()>,
     {
-        let stage = self.stage.clone();
+        let (stage, number) = (self.stage.clone(), self.next());
         let name = name_of(&story);
         self.suite.add(name.clone(), move || async move {
+            let _seat = stage.together.take(number, &name).await;
             let start = async || {
                 let cluster = Arc::new(Cluster::any("life").await);
                 // Starting towns of one story must not delay those of another.
@@ -102,7 +126,7 @@ impl Stories {
         });
     }
 
-    /// Adds a story with its own control plane. The story starts the operator itself.
+    /// Adds a story with a control plane for itself. The story starts the operator itself.
     pub fn alone<F, Fut>(&mut self, story: F)
     where
         F: FnOnce(Story) -> Fut + Send + 'static,
@@ -111,7 +135,7 @@ impl Stories {
         self.alone_on(Options::default(), story);
     }
 
-    /// Adds a story with its own control plane, which is started with these options.
+    /// Adds a story with a control plane for itself, which was started with these options.
     pub fn alone_on<F, Fut>(&mut self, options: Options, story: F)
     where
         F: FnOnce(Story) -> Fut + Send + 'static,
@@ -122,11 +146,15 @@ impl Stories {
             self.suite.skip(name, NOT_OURS);
             return;
         }
-        let stage = self.stage.clone();
+        let (stage, number) = (self.stage.clone(), self.next());
+        let flags = (options.api_server_args, options.controller_manager_args);
         self.suite.add(name.clone(), move || async move {
-            let _seat = stage.alone.acquire().await.expect("seats are never taken away");
-            let cluster = Cluster::start(Options { name: "own".into(), ..options }).await;
-            told(&name, Arc::new(cluster), None, story).await;
+            stage.planes.announce(flags.clone());
+            let _seat = stage.alone.take(number, &name).await;
+            let plane = stage.planes.take(flags).await;
+            record("has a cluster", &name);
+            told(&name, plane.cluster.clone(), None, story).await;
+            stage.planes.give_back(plane, &name).await;
         });
     }
 }

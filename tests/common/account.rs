@@ -2,9 +2,13 @@
 //! also verifies that the chart grants each right that the operator needs, and that no policy refuses its requests.
 
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
+use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::authorization::v1::SubjectAccessReview;
-use kube::api::{Api, PostParams};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::ServiceAccount;
+use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use town_operator::api::names;
 use town_operator::cluster::lease_name;
@@ -31,24 +35,18 @@ impl Account {
     /// Waits until the account has its rights.
     pub async fn create(cluster: &Cluster) -> Self {
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}});
-        cluster.try_kubectl(&["apply", "-f", "-"], &namespace.to_string()).unwrap();
-        cluster.try_kubectl(&["apply", "-f", "-"], &manifests()).unwrap();
-        // No other operator has led before, so that the new one must not wait for the end of another term: the Lease
-        // has the state after a voluntary release.
-        let name = lease_name(INSTALL_ID);
-        let metadata = json!({"name": name, "namespace": LEASE_NAMESPACE});
-        let lease = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata});
-        if cluster.try_kubectl(&["create", "-f", "-"], &lease.to_string()).is_ok() {
-            let lease = ["lease", &name, "-n", LEASE_NAMESPACE];
-            let uid = cluster.kubectl(&[&["get"], &lease[..], &["-o", "jsonpath={.metadata.uid}"]].concat());
-            let mark = format!("{}={}", names::FREED, uid.trim());
-            cluster.kubectl(&[&["annotate"], &lease[..], &[mark.as_str()]].concat());
-        }
+        let objects = format!("{namespace}\n---\n{}", manifests());
+        cluster.try_kubectl(&["apply", "-f", "-"], &objects).unwrap();
+        free_lease(cluster).await;
 
-        let token = cluster.kubectl(&["create", "token", NAME, "-n", NAMESPACE, "--duration=24h"]);
+        let accounts: Api<ServiceAccount> = Api::namespaced(cluster.client(), NAMESPACE);
+        let day = json!({"metadata": {}, "spec": {"audiences": [], "expirationSeconds": 24 * 60 * 60}});
+        let day: TokenRequest = serde_json::from_value(day).unwrap();
+        let token = accounts.create_token_request(NAME, &PostParams::default(), &day).await;
+        let token = token.unwrap_or_else(|error| panic!("a token: {error}")).status.unwrap().token;
         let text = cluster.kubectl(&["config", "view", "--raw", "--flatten", "--minify", "-o", "json"]);
         let mut config: Value = serde_json::from_str(&text).unwrap();
-        config["users"][0]["user"] = json!({"token": token.trim()});
+        config["users"][0]["user"] = json!({"token": token});
         let kubeconfig = cluster.scratch().join("operator.kubeconfig");
         std::fs::write(&kubeconfig, config.to_string()).unwrap();
         // The authorizer receives roles and bindings from watches with a delay, and an operator without rights ends.
@@ -63,12 +61,12 @@ impl Account {
 
     /// Deletes the objects of the chart, as `helm uninstall` does.
     pub fn uninstall(cluster: &Cluster) {
-        cluster.try_kubectl(&["delete", "--ignore-not-found", "-f", "-"], &manifests()).unwrap();
+        cluster.try_kubectl(&["delete", "--ignore-not-found", "-f", "-"], manifests()).unwrap();
     }
 
     /// Deletes the objects of the chart and the namespace.
     pub fn remove(cluster: &Cluster) {
-        let _ = cluster.try_kubectl(&["delete", "--ignore-not-found", "-f", "-"], &manifests());
+        let _ = cluster.try_kubectl(&["delete", "--ignore-not-found", "-f", "-"], manifests());
         let _ = cluster.try_kubectl(&["delete", "namespace", NAMESPACE, "--ignore-not-found"], "");
         let lease = lease_name(INSTALL_ID);
         let _ = cluster
@@ -78,6 +76,22 @@ impl Account {
     /// A kubeconfig with the token of the account.
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
+    }
+}
+
+/// Creates the Lease if it is missing. No other operator has led before, so that the new one must not wait for the end of
+/// another term: the Lease has the state after a voluntary release.
+async fn free_lease(cluster: &Cluster) {
+    let leases: Api<Lease> = Api::namespaced(cluster.client(), LEASE_NAMESPACE);
+    let name = lease_name(INSTALL_ID);
+    let lease: Lease = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
+    match leases.create(&PostParams::default(), &lease).await {
+        Ok(lease) => {
+            let free = json!({"metadata": {"annotations": {names::FREED: lease.metadata.uid}}});
+            leases.patch(&name, &PatchParams::default(), &Patch::Merge(&free)).await.unwrap();
+        }
+        Err(kube::Error::Api(status)) if status.is_already_exists() => {}
+        Err(error) => panic!("the lease: {error}"),
     }
 }
 
@@ -97,8 +111,11 @@ async fn has_right(cluster: &Cluster, right: &Value) {
 }
 
 /// The chart's service account, its roles, the roles for users, the bindings and the policies.
-fn manifests() -> String {
-    let install = format!("installId={INSTALL_ID}");
-    let templates = ["rbac", "serviceaccount", "admission-policies", "user-roles"];
-    render(NAME, NAMESPACE, &templates, &[&install])
+fn manifests() -> &'static str {
+    static MANIFESTS: LazyLock<String> = LazyLock::new(|| {
+        let install = format!("installId={INSTALL_ID}");
+        let templates = ["rbac", "serviceaccount", "admission-policies", "user-roles"];
+        render(NAME, NAMESPACE, &templates, &[&install])
+    });
+    &MANIFESTS
 }

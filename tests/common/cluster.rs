@@ -1,11 +1,12 @@
 //! A cluster for stories: a control plane of the test bed, or a cluster of the user.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bed::{ControlPlane, Options, Programs};
@@ -15,6 +16,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde_json::json;
 use tempfile::TempDir;
+use tokio::sync::Semaphore;
 use town_operator::api::{Agent, Tombstone, Town};
 use town_operator::lifecycle::Uid;
 use town_operator::resources::Install;
@@ -32,6 +34,9 @@ pub fn given() -> Option<PathBuf> {
     std::env::var_os(GIVEN).filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
+/// The turn to start a control plane: several starts at the same time delay the stories that run.
+static START: Semaphore = Semaphore::const_new(1);
+
 /// A running cluster with our CRDs.
 pub struct Cluster {
     client: Client,
@@ -40,6 +45,8 @@ pub struct Cluster {
     scratch: TempDir,
     namespaces: AtomicU32,
     install_label: OnceLock<String>,
+    /// The length of the audit log before the current story.
+    audited: AtomicU64,
     // The field is the last one, so that the control plane is dropped after its clients.
     plane: Option<ControlPlane>,
 }
@@ -59,6 +66,7 @@ impl Cluster {
 
     /// Starts a control plane of the test bed and installs our CRDs.
     pub async fn start(options: Options) -> Self {
+        let _turn = START.acquire().await.expect("the semaphore is never closed");
         let cluster = Self::bare(options).await;
         cluster.install_crds().await;
         cluster
@@ -85,6 +93,7 @@ impl Cluster {
             scratch: TempDir::new().expect("a scratch directory"),
             namespaces: AtomicU32::new(0),
             install_label: OnceLock::new(),
+            audited: AtomicU64::new(0),
             plane,
         }
     }
@@ -135,6 +144,21 @@ impl Cluster {
         self.plane.as_ref().expect("a control plane of our own")
     }
 
+    /// The audit log since the begin of the current story.
+    pub fn audit_log(&self) -> String {
+        let mut log = File::open(self.plane().audit_log()).expect("an audit log");
+        log.seek(SeekFrom::Start(self.audited.load(Ordering::Relaxed))).expect("a file");
+        let mut text = String::new();
+        log.read_to_string(&mut text).expect("a text");
+        text
+    }
+
+    /// Begins the audit log of the next story.
+    pub fn begin_audit_log(&self) {
+        let length = std::fs::metadata(self.plane().audit_log()).expect("an audit log").len();
+        self.audited.store(length, Ordering::Relaxed);
+    }
+
     /// A temporary directory that is removed with the cluster.
     pub fn scratch(&self) -> &Path {
         self.scratch.path()
@@ -181,9 +205,12 @@ impl Cluster {
         let namespace = json!({"metadata": {"name": name, "labels": {"town-operator-test": "true"}}});
         let namespace: Namespace = serde_json::from_value(namespace).unwrap();
         let api: Api<Namespace> = Api::all(self.client());
-        api.create(&PostParams::default(), &namespace)
-            .await
-            .unwrap_or_else(|e| panic!("namespace {name}: {e}"));
+        match api.create(&PostParams::default(), &namespace).await {
+            Ok(_) => {}
+            // An earlier story on the same control plane created it.
+            Err(kube::Error::Api(status)) if status.is_already_exists() => {}
+            Err(error) => panic!("namespace {name}: {error}"),
+        }
         let accounts: Api<k8s_openapi::api::core::v1::ServiceAccount> = Api::namespaced(self.client(), name);
         until("a service account for pods", PATIENCE, async || {
             accounts.get("default").await.map(drop).map_err(|error| error.to_string())

@@ -16,6 +16,7 @@ pub mod chart;
 pub mod checkpoints;
 pub mod clock;
 pub mod cluster;
+pub mod handover;
 pub mod inventory;
 pub mod operator;
 pub mod players;

@@ -29,11 +29,11 @@ use serde_json::json;
 use tokio::sync::OnceCell;
 
 use common::cluster::{Cluster, given};
-use common::suite::{Suite, note};
+use common::suite::{SIDE_BY_SIDE, Suite, note};
 use script::{Case, NODE};
 
 fn main() -> ExitCode {
-    let mut suite = Suite::new();
+    let mut suite = Suite::new(SIDE_BY_SIDE);
     let cluster: Arc<OnceCell<Cluster>> = Arc::default();
     for case in cases::all() {
         let cluster = cluster.clone();

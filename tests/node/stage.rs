@@ -16,7 +16,7 @@ use tokio::sync::{OnceCell, RwLock};
 use town_operator::api::names;
 
 use crate::common::cluster::{Cluster, GIVEN, given};
-use crate::common::suite::Suite;
+use crate::common::suite::{SIDE_BY_SIDE, Suite};
 use crate::common::wait::until;
 use crate::release::{self, Release};
 use crate::scene::{PATIENCE, Scene, is_ready};
@@ -247,7 +247,7 @@ impl Stories {
         if let Some(why) = &impossible {
             eprintln!("{why}; {GIVEN} names a cluster to use instead. Every story on a node is skipped.");
         }
-        Self { suite: Suite::new(), stage: Arc::default(), impossible }
+        Self { suite: Suite::new(SIDE_BY_SIDE), stage: Arc::default(), impossible }
     }
 
     /// Runs the stories. At the end no remains of their towns may exist.

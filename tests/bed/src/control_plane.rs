@@ -7,7 +7,7 @@
 use std::borrow::Borrow;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::component::Component;
@@ -31,6 +31,7 @@ pub struct ControlPlane {
     url: String,
     kubeconfig: PathBuf,
     audit_log: PathBuf,
+    disturbed: AtomicBool,
 }
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -56,6 +57,7 @@ impl ControlPlane {
             audit_log: servers::audit_log(&directory),
             directory,
             programs,
+            disturbed: AtomicBool::new(false),
         };
         // If a step fails, `drop` removes the rest.
         control_plane.bring_up(ports, options)?;
@@ -122,6 +124,16 @@ impl ControlPlane {
         command
     }
 
+    /// Whether a component was killed, stopped, frozen or restarted.
+    pub fn is_disturbed(&self) -> bool {
+        self.disturbed.load(Ordering::Relaxed)
+    }
+
+    fn disturb(&self) -> Result<&Crew, Error> {
+        self.disturbed.store(true, Ordering::Relaxed);
+        self.crew()
+    }
+
     fn crew(&self) -> Result<&Crew, Error> {
         self.crew.as_ref().ok_or_else(|| Error::State("the control plane has ended".into()))
     }
@@ -133,27 +145,27 @@ impl ControlPlane {
 
     /// Kills a component (SIGKILL) and waits for its end.
     pub fn kill(&self, component: Component) -> Result<(), Error> {
-        self.crew()?.kill(component)
+        self.disturb()?.kill(component)
     }
 
     /// Terminates a component (SIGTERM) and waits for its end.
     pub fn stop(&self, component: Component) -> Result<(), Error> {
-        self.crew()?.stop(component)
+        self.disturb()?.stop(component)
     }
 
     /// Freezes a component (SIGSTOP): it keeps its connections and answers nothing.
     pub fn freeze(&self, component: Component) -> Result<(), Error> {
-        self.crew()?.freeze(component)
+        self.disturb()?.freeze(component)
     }
 
     /// Resumes a frozen component (SIGCONT).
     pub fn thaw(&self, component: Component) -> Result<(), Error> {
-        self.crew()?.thaw(component)
+        self.disturb()?.thaw(component)
     }
 
     /// Starts a component again, and waits until it is ready. A running component is stopped first.
     pub fn restart(&self, component: Component) -> Result<(), Error> {
-        self.crew()?.restart(component)
+        self.disturb()?.restart(component)
     }
 }
 
