@@ -46,6 +46,70 @@ stage() {
 
 say() { printf '%s\n' "$*"; }
 
+# Prints the steps of the demo and their times on two processors.
+announce() {
+    local built='' total='2 minutes'
+    say "The demo has these steps. The times are for two processors:"
+    if [ -z "$CONTEXT" ]; then
+        total='2 minutes, and 10 minutes more the first time'
+        built=' the first time'
+        step "1 minute$built" "Build the command of the test bed"
+        step "6 minutes$built" "Build Kubernetes and containerd"
+        step "3 minutes$built" "Build the image of the operator"
+        step "10 seconds" "Start a cluster"
+    fi
+    step "10 seconds" "Install the operator with helm"
+    step "10 seconds" "Create a town, its mayor and two polecats"
+    step "10 seconds" "The polecats finish their work"
+    step "30 seconds" "The idle town falls asleep"
+    step "15 seconds" "A new bead wakes the town"
+    step "10 seconds" "The operator replaces a deleted pod"
+    step "20 seconds" "A user deletes the town"
+    step "5 seconds" "The town does not come back"
+    say "In total: about $total."
+}
+step() { printf '  %-45s%s\n' "$2" "$1"; }
+
+ticker=''
+end_ticker() {
+    [ -n "$ticker" ] || return 0
+    kill "$ticker" 2>/dev/null || true
+    wait "$ticker" 2>/dev/null || true
+    ticker=''
+    [ ! -t 1 ] || printf '\r\e[K'
+}
+
+# Prints the elapsed time of a step: on a terminal in one line that changes each second, otherwise a line each 15 seconds.
+tick() {
+    local begin=$SECONDS next=15
+    while sleep 1; do
+        if [ -t 1 ]; then
+            printf '\r\e[K%s: %s s' "$1" $((SECONDS - begin))
+        elif [ $((SECONDS - begin)) -ge $next ]; then
+            say "$1: $((SECONDS - begin)) s"
+            next=$((next + 15))
+        fi
+    done
+}
+
+# progress TEXT LOG COMMAND...: runs the command with its output in a log, and prints the elapsed time.
+progress() {
+    local text=$1 log=$2 code=0
+    shift 2
+    tick "$text" &
+    ticker=$!
+    "$@" >"$work/$log" 2>&1 || code=$?
+    end_ticker
+    return $code
+}
+
+# build TEXT LOG COMMAND...: the same for a build. A failure prints the log.
+build() {
+    local begin=$SECONDS
+    progress "$@" || { cat "$work/$2" >&2; fail "$1: failed"; }
+    say "$1: $((SECONDS - begin)) s"
+}
+
 indent() { sed 's/^/    /'; }
 
 # The complaint goes through a file, because a subshell may report it. The first complaint counts.
@@ -227,6 +291,7 @@ on_exit() {
     local code=$?
     trap - EXIT INT TERM
     set +e
+    end_ticker
     if [ $code -ne 0 ]; then
         complain "a command failed"
         collect_logs
@@ -257,6 +322,7 @@ trap 'fail interrupted' INT TERM
 
 # ---------------------------------------------------------------- stages
 
+announce
 stage "Start a cluster"
 bed=$target/debug/bed
 if [ -n "$CONTEXT" ]; then
@@ -269,12 +335,12 @@ if [ -n "$CONTEXT" ]; then
     helm=$(command -v helm) || fail "helm is not installed"
     k version >"$work/version.log" 2>&1 || fail "no answer from the cluster of context $CONTEXT: $(tail -n 1 "$work/version.log")"
 else
-    cargo build --locked --quiet -p town-bed
+    build "Build the command of the test bed" build-bed.log cargo build --locked --quiet -p town-bed
     why=$("$bed" can-node) || fail "$why; or use a cluster of yours: make demo CONTEXT=... IMAGE=..."
-    "$bed" build >/dev/null
+    build "Build Kubernetes and containerd" build-programs.log "$bed" build
     kubectl=$("$bed" path kubectl)
     helm=$("$bed" path helm)
-    deploy/image.sh
+    build "Build the image of the operator" build-image.log env PROFILE=trial deploy/image.sh
     agent_image=localhost/town-bed/busybox:1
     # The time of the builds does not count.
     began=$SECONDS stage_began=$SECONDS
@@ -286,7 +352,7 @@ else
     KUBECONFIG=$(sed -n 's/^export KUBECONFIG=//p' "$work/bed-up.out")
     export KUBECONFIG
     at=() helm_at=()
-    "$bed" load-image "$target/image/town-operator.tar" >"$work/load-image.log" 2>&1 \
+    "$bed" load-image "$target/image/trial/town-operator.tar" >"$work/load-image.log" 2>&1 \
         || fail "the image could not be loaded: $(tail -n 1 "$work/load-image.log")"
 fi
 k get nodes | indent
@@ -303,8 +369,9 @@ case ${IMAGE##*/} in
 esac
 installed=1
 printf '%s$ helm install town-operator %s --namespace %s%s\n' "$dim" "$chart" "$system" "$plain"
-"$helm" "${helm_at[@]}" upgrade --install town-operator "$chart" --namespace "$system" --create-namespace \
-    "${image[@]}" ${had_definitions:+--take-ownership} --wait --timeout 90s >"$work/helm.log" 2>&1 \
+progress "The operator starts" helm.log \
+    "$helm" "${helm_at[@]}" upgrade --install town-operator "$chart" --namespace "$system" --create-namespace \
+    "${image[@]}" ${had_definitions:+--take-ownership} --wait --timeout 90s \
     || fail "helm install: $(tail -n 1 "$work/helm.log"); the operator says: $(operator_says)"
 k --namespace "$system" get pods | indent
 
@@ -323,7 +390,8 @@ apply $examples/02-mayor.yaml
 apply $examples/03-polecats.yaml
 town_uid=$(field town/willow '{.metadata.uid}')
 mayor_uid=$(field agent/willow-mayor '{.metadata.uid}')
-kn wait town/willow agent/willow-mayor --for=condition=Ready --timeout=60s >/dev/null || fail "the town did not become Ready"
+progress "The town starts" ready.log kn wait town/willow agent/willow-mayor --for=condition=Ready --timeout=60s \
+    || fail "the town did not become Ready"
 show get towns,agents,pods
 [ -n "$CONTEXT" ] || say "Processes of the town on the node: $(processes_of_town)"
 
@@ -335,7 +403,7 @@ show get agents
 
 stage "The idle town falls asleep"
 say "The town has no work. After sleepAfter (20 seconds) the town sleeps: the operator deletes all pods and keeps the storage."
-kn wait town/willow --for=condition=Asleep --timeout=90s >/dev/null || fail "the town did not fall asleep"
+progress "The town is idle" asleep.log kn wait town/willow --for=condition=Asleep --timeout=90s || fail "the town did not fall asleep"
 no_pods || fail "the town has the condition Asleep, but still has pods: $(pods_of_town | paste -sd' ' -)"
 show get town willow
 show get pods,persistentvolumeclaims

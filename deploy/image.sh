@@ -3,6 +3,8 @@
 #
 #   <cargo's target directory>/image/town-operator.tar
 #
+#   PROFILE=... the profile of the build: release (default), or trial, a quick build for tests and the demo, with its
+#               archive in <cargo's target directory>/image/trial
 #   IMAGE=...   the name in the archive (default: localhost/town-operator:dev)
 #   ENGINE=...  docker, podman or buildah (default: the first that works; on Debian, as root, the script installs
 #               buildah if none works)
@@ -13,6 +15,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 IMAGE=${IMAGE:-localhost/town-operator:dev}
+PROFILE=${PROFILE:-release}
 
 fail() {
     echo "image: $*" >&2
@@ -26,14 +29,18 @@ triple=$(rustc -vV | sed -n 's/^host: //p')
 metadata=$(cargo metadata --no-deps --format-version 1)
 target=$(sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p' <<<"$metadata")
 version=$(cargo pkgid -p town-operator | sed 's/.*[#@]//')
-out=$target/image
+case $PROFILE in
+    release) out=$target/image ;;
+    trial) out=$target/image/trial ;;
+    *) fail "PROFILE is release or trial, not $PROFILE" ;;
+esac
 archive=$out/town-operator.tar
 
 # The program is static, because the image has no libc. The explicit --target keeps the flag away from build scripts and
 # from the cache of other builds.
 RUSTFLAGS="${RUSTFLAGS:-} -C target-feature=+crt-static" \
-    cargo build --release --locked --bin town-operator --target "$triple"
-program=$target/$triple/release/town-operator
+    cargo build --profile "$PROFILE" --locked --bin town-operator --target "$triple"
+program=$target/$triple/$PROFILE/town-operator
 
 mkdir -p "$out"
 stamp=$(sha256sum "$program" deploy/Dockerfile | cut -d' ' -f1 | tr '\n' ' ')$IMAGE

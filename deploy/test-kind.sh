@@ -21,7 +21,7 @@ export KIND_EXPERIMENTAL_PROVIDER=$provider
 
 export IMAGE=${IMAGE:-localhost/town-operator:dev}
 agent_image=busybox:1.37
-deploy/image.sh
+PROFILE=trial deploy/image.sh
 target=$(cargo metadata --no-deps --format-version 1 | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
 
 name=town-test-$$
@@ -35,7 +35,7 @@ trap clean_up EXIT
 trap 'exit 1' INT TERM
 
 kind create cluster --name "$name" --kubeconfig "$work/kubeconfig" --wait 120s
-kind load image-archive --name "$name" "$target/image/town-operator.tar"
+kind load image-archive --name "$name" "$target/image/trial/town-operator.tar"
 # The image is loaded into the node, so that no test waits for a registry.
 "$provider" pull "$agent_image"
 kind load docker-image --name "$name" "$agent_image"
