@@ -29,8 +29,9 @@ MINUTES ?= 10
 # Number of towns in `make test-scale`.
 TOWNS ?= 1000
 
-# Every suite of the operator except the one on a node.
-OTHERS := $(filter-out node,$(patsubst tests/%.rs,%,$(wildcard tests/*.rs)) $(patsubst tests/%/main.rs,%,$(wildcard tests/*/main.rs)))
+# The suites on control planes, and every other suite except the one on a node.
+CLUSTERS := cluster conformance
+QUIET := $(filter-out node $(CLUSTERS),$(patsubst tests/%.rs,%,$(wildcard tests/*.rs)) $(patsubst tests/%/main.rs,%,$(wildcard tests/*/main.rs)))
 
 CHART := deploy/helm/town-operator
 BED := cargo run -q --locked -p town-bed --bin bed --
@@ -57,13 +58,13 @@ demo: ## Show the life of a town: create, sleep, wake, delete (CONTEXT=... IMAGE
 
 .PHONY: test
 test: bed ## Run every test, on a simulated API server, a real one and a real node
-	@if $(BED) can-node >/dev/null; then deploy/image.sh; fi
+	@if $(BED) can-node >/dev/null; then PROFILE=trial deploy/image.sh; fi
 	cargo test --locked --workspace --no-run
+	$(EXPLORE) --no-run
 	@failed=0; \
-	cargo test --locked -p town-bed --no-fail-fast || failed=1; \
-	cargo test --locked -p town-operator --test node || failed=1; \
-	echo "the other suites and the explorer run in parallel; make prints the output of each at its end"; \
-	$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target suite-others suite-explorer || failed=1; \
+	echo "suites run in pairs; make prints the output of each at its end"; \
+	$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target suite-node suite-quiet || failed=1; \
+	$(MAKE) --no-print-directory suite-clusters || failed=1; \
 	exit $$failed
 
 .PHONY: explore
@@ -152,13 +153,22 @@ cluster-logs: ## Show the logs of the cluster's components
 
 # The targets below have no help text: they are parts of the targets above.
 
-# The explorer uses virtual time, so it may run with a low priority beside the other suites.
-.PHONY: suite-others suite-explorer
-suite-others:
-	cargo test --locked -p town-operator --no-fail-fast --lib --bins $(OTHERS:%=--test %)
-	cargo test --locked -p town-operator --doc
-suite-explorer:
-	nice -n 19 $(EXPLORE) at_every_crash_point
+# The suites with containers mostly wait. Beside them run the suites that use no cluster and no wall-clock time, with a low
+# priority, so that they delay no other suite. The suites with control planes need all processors.
+.PHONY: suite-node suite-quiet suite-clusters
+suite-node:
+	@failed=0; \
+	cargo test --locked -p town-bed --no-fail-fast || failed=1; \
+	cargo test --locked -p town-operator --test node || failed=1; \
+	exit $$failed
+suite-quiet:
+	@failed=0; \
+	nice -n 19 $(EXPLORE) at_every_crash_point || failed=1; \
+	nice -n 19 cargo test --locked -p town-operator --no-fail-fast --lib --bins $(QUIET:%=--test %) || failed=1; \
+	nice -n 19 cargo test --locked -p town-operator --doc || failed=1; \
+	exit $$failed
+suite-clusters:
+	cargo test --locked -p town-operator --no-fail-fast $(CLUSTERS:%=--test %)
 
 # The programs of the test bed. If this machine cannot run a node, only the programs of a control plane.
 .PHONY: bed
