@@ -71,9 +71,6 @@ const CONNECTS: [&str; 5] = [
     "Client::new",
 ];
 
-/// The layers whose modules may form cycles.
-const MAY_HAVE_CYCLES: [&str; 1] = ["cluster"];
-
 /// The function that creates a client without a fence. Only the code for the Lease, which opens the fence, may use it.
 const UNFENCED: &str = "connect_unfenced";
 
@@ -203,9 +200,8 @@ fn cycles(mut sources: Sources) -> Vec<String> {
             }
         }
     }
-    let exempt = |directory: &[String]| MAY_HAVE_CYCLES.contains(&directory[0].as_str());
     let mut faults = Vec::new();
-    for (directory, graph) in graphs.iter().filter(|(directory, _)| !exempt(directory)) {
+    for (directory, graph) in &graphs {
         let mut reported = BTreeSet::new();
         let cycles = graph.keys().filter_map(|start| shortest_cycle(graph, start));
         let mut cycles: Vec<_> = cycles.collect();
@@ -682,33 +678,26 @@ const CLUSTER_TOP: [&str; 1] = ["takeover"];
 
 #[test]
 fn modules_of_cluster_import_only_modules_before_them() {
-    let faults = cluster_faults(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+    let faults = cluster_faults(&sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")));
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
-/// The imports that violate the order of the modules of `cluster`, and the cycles of its files.
-fn cluster_faults(src: &Path) -> Vec<String> {
+/// The imports that violate the order of the modules of `cluster`.
+fn cluster_faults(sources: &Sources) -> Vec<String> {
     let rank = |name: &str| CLUSTER_ORDER.iter().chain(&CLUSTER_TOP).position(|known| *known == name);
-    let files: Vec<_> = rust_files(&src.join("cluster"))
-        .into_iter()
-        .filter(|file| {
-            let name = file.file_stem().unwrap_or_default();
-            // Files of tests use what they need.
-            name != "tests" && name != "model"
-        })
-        .collect();
-    let modules: Vec<Vec<String>> = files.iter().map(|file| module_of(src, file)).collect();
     let mut faults = Vec::new();
-    let mut imports: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-    for (at, (file, module)) in files.iter().zip(&modules).enumerate() {
-        // The module file of `cluster` declares and re-exports all.
-        let [_, own, ..] = &module[..] else { continue };
-        let shown = file.strip_prefix(src).unwrap_or(file).display().to_string();
+    for (module, Source { file, tokens }) in sources {
+        // The module file of `cluster` declares and re-exports all. Files of tests use what they need.
+        let [layer, own, ..] = &module[..] else { continue };
+        let tests = module.last().is_some_and(|name| name == "tests" || name == "model");
+        if layer != "cluster" || tests {
+            continue;
+        }
         let Some(own_rank) = rank(own) else {
-            faults.push(format!("{shown}: the order of 'cluster' has no module '{own}'"));
+            faults.push(format!("{file}: the order of 'cluster' has no module '{own}'"));
             continue;
         };
-        for path in paths(&fs::read_to_string(file).unwrap(), module) {
+        for path in paths(tokens, module) {
             let [krate, layer, name, ..] = &path[..] else { continue };
             // The visibility `pub(super)` reads as a path to the parent, and imports nothing.
             if krate != "crate" || layer != "cluster" || module.starts_with(&path[1..]) {
@@ -716,38 +705,17 @@ fn cluster_faults(src: &Path) -> Vec<String> {
             }
             match rank(name) {
                 Some(other) if other > own_rank => {
-                    faults.push(format!("{shown}: {}: '{name}' comes after '{own}'", path.join("::")));
+                    faults.push(format!("{file}: {}: '{name}' comes after '{own}'", path.join("::")));
                 }
                 // The imports of a file lead to the file that has the item, and not to the module that re-exports.
-                None => faults.push(format!("{shown}: {}: names no module of 'cluster'", path.join("::"))),
+                None => faults.push(format!("{file}: {}: names no module of 'cluster'", path.join("::"))),
                 Some(_) => {}
             }
-            let target = (0..modules.len())
-                .filter(|other| path[1..].starts_with(&modules[*other][..]))
-                .max_by_key(|other| modules[*other].len());
-            imports.entry(at).or_default().extend(target.filter(|target| *target != at));
         }
-    }
-    // Files that import no other file, or that no other file imports, are removed one after the other. The rest has a
-    // cycle.
-    let mut left: Vec<usize> = (0..files.len()).collect();
-    let has = |from: &usize, to: &usize| imports.get(from).is_some_and(|all| all.contains(to));
-    loop {
-        let before = left.len();
-        let rest = left.clone();
-        left.retain(|at| rest.iter().any(|to| has(at, to)) && rest.iter().any(|from| has(from, at)));
-        if left.len() == before {
-            break;
-        }
-    }
-    if !left.is_empty() {
-        let names: Vec<_> = left.iter().map(|at| modules[*at].join("/")).collect();
-        faults.push(format!("files import each other in a cycle: {}", names.join(", ")));
     }
     faults
 }
 
-/// The check finds an import against the order, an unknown module and a cycle of files in a copy of the sources.
 #[test]
 fn imports_against_the_order_of_cluster_are_found() {
     let plants = [
@@ -760,23 +728,9 @@ fn imports_against_the_order_of_cluster_are_found() {
         ("cluster/observe/x.rs", "use crate::cluster::act::execute::act;", "'act' comes after 'observe'"),
         ("cluster/watch/x.rs", "use crate::cluster::Cluster;", "names no module of 'cluster'"),
         ("cluster/drawer.rs", "", "has no module 'drawer'"),
-        (
-            "cluster/cache/x.rs",
-            "use super::y::Y; pub struct X;",
-            "in a cycle: cluster/cache/x, cluster/cache/y",
-        ),
     ];
-    let house = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     for (file, text, wanted) in plants {
-        let copy = tempfile::tempdir().unwrap();
-        for source in rust_files(&house.join("cluster")) {
-            let to = copy.path().join(source.strip_prefix(&house).unwrap());
-            fs::create_dir_all(to.parent().unwrap()).unwrap();
-            fs::copy(&source, &to).unwrap();
-        }
-        fs::write(copy.path().join(file), text).unwrap();
-        fs::write(copy.path().join("cluster/cache/y.rs"), "use super::x::X; pub struct Y;").unwrap();
-        let faults = cluster_faults(copy.path());
+        let faults = cluster_faults(&Sources::from([source(file, text)]));
         assert!(faults.iter().any(|fault| fault.contains(wanted)), "{file}: {text}: not among {faults:#?}");
     }
 }
