@@ -70,7 +70,7 @@ test: bed ## Run every test, on a simulated API server, a real one and a real no
 .PHONY: explore
 explore: ## Run the simulation with every possible fault, then with two faults at the same time for MINUTES=10, and report the coverage
 	$(EXPLORE)
-	MINUTES=$(MINUTES) $(EXPLORE) every_pair_of_faults -- --ignored --nocapture
+	MINUTES=$(MINUTES) $(EXPLORE) invariants_hold_with_every_pair_of_faults -- --ignored --nocapture
 
 .PHONY: test-unit
 test-unit: ## Run the tests that need no cluster
@@ -163,7 +163,7 @@ suite-node:
 	exit $$failed
 suite-quiet:
 	@failed=0; \
-	nice -n 19 $(EXPLORE) at_every_crash_point || failed=1; \
+	nice -n 19 $(EXPLORE) invariants_hold_at_every_crash_point || failed=1; \
 	nice -n 19 cargo test --locked -p town-operator --no-fail-fast --lib --bins $(QUIET:%=--test %) || failed=1; \
 	nice -n 19 cargo test --locked -p town-operator --doc || failed=1; \
 	exit $$failed

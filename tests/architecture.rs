@@ -75,7 +75,7 @@ const CONNECTS: [&str; 5] = [
 const UNFENCED: &str = "connect_unfenced";
 
 #[test]
-fn the_house_stands() {
+fn source_modules_follow_the_architecture_rules() {
     let faults = faults(&sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")));
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
@@ -519,7 +519,7 @@ fn without_tests(tokens: &[String]) -> Vec<String> {
 
 /// The check finds a violation of each kind. The test proves that the check can fail.
 #[test]
-fn each_way_of_breaking_it_is_found() {
+fn architecture_check_finds_each_kind_of_violation() {
     let plants = [
         ("lifecycle/x.rs", "use crate::cluster::observe;", "'lifecycle' may know only"),
         ("lifecycle/x.rs", "fn f() { super::super::resources::pod() }", "'lifecycle' may know only"),
@@ -627,7 +627,7 @@ fn dependencies_without_a_cycle_are_not_reported() {
 
 /// Text that only appears to be a violation.
 #[test]
-fn comments_literals_and_tests_are_not_read() {
+fn architecture_check_ignores_comments_literals_and_tests() {
     let innocent = r##"
         // use crate::operator;
         /* tokio::spawn */

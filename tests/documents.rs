@@ -24,7 +24,7 @@ const NUMBERED: [(&str, &[u32]); 3] = [
 const OF_KUBERNETES: usize = 19;
 
 #[test]
-fn every_failure_has_a_row_and_every_row_names_tests_that_exist() {
+fn failure_table_covers_every_failure_and_names_existing_tests() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut tests = BTreeSet::new();
     for directory in ["src", "tests"] {

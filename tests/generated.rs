@@ -45,17 +45,17 @@ fn is_current(directory: &str) {
 }
 
 #[test]
-fn crds_are_what_the_types_say() {
+fn crd_files_match_the_types() {
     is_current("crds");
 }
 
 #[test]
-fn the_charts_crds_are_the_same() {
+fn crd_files_of_the_chart_match_the_types() {
     is_current("deploy/helm/town-operator/files/crds");
 }
 
 #[test]
-fn the_table_of_metrics_is_what_is_measured() {
+fn metrics_table_matches_the_registered_metrics() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md");
     let found = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let wanted = Metrics::default().documentation().unwrap();

@@ -29,7 +29,7 @@ const BOUND: usize = 64 << 10;
 
 #[tokio::test]
 #[ignore = "takes minutes: cargo test --profile explore --test memory -- --ignored --nocapture"]
-async fn a_thousand_towns_with_large_templates_stay_within_the_bound() {
+async fn watch_caches_stay_below_64_mib_with_1000_large_towns() {
     let server = service_fn(async |request: Request<Body>| -> Result<Response<Body>, std::io::Error> {
         panic!("{} {}", request.method(), request.uri())
     });

@@ -155,7 +155,7 @@ mod tests {
 
     // A container's answer must not decide how much memory the operator uses.
     #[test]
-    fn answer_keeps_what_decisions_read_whatever_its_size() {
+    fn answer_reduction_keeps_the_entries_that_decisions_read() {
         let entry = |uid: &str, state: &str, minute: u8, message: &str| {
             serde_json::json!({"uid": uid, "state": state, "message": message, "bead": "b",
                 "lastActivityTime": format!("2030-01-01T00:{minute:02}:00Z")})
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn answer_with_one_known_field_is_one() {
+    fn answer_with_one_known_field_is_accepted() {
         for body in [
             r#"{"agents": []}"#,
             r#"{"backlog": {}}"#,

@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_the_pattern_allows() {
+    fn duration_is_parsed_when_the_pattern_allows_the_text() {
         for (text, seconds) in
             [("0s", 0.0), ("90s", 90.0), ("1h30m", 5400.0), ("1.5h", 5400.0), ("250ms", 0.25)]
         {
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_the_pattern_refuses() {
+    fn duration_is_refused_when_the_pattern_refuses_the_text() {
         for text in ["", "5", "1 day", "1d", "-1s", "1s ", "s", "1.2.3s"] {
             assert_eq!(parse(text), None, "{text}");
         }

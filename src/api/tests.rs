@@ -46,7 +46,7 @@ fn town_of_revision_1() -> Town {
 }
 
 #[test]
-fn a_town_from_before_a_field_existed_has_its_default() {
+fn town_of_an_older_version_has_defaults_for_newer_fields() {
     let old = town_of_revision_1();
     let (spec, status) = (old.spec, old.status.unwrap());
     assert_eq!((spec.alarm.active.to_string(), spec.alarm.idle.to_string()), ("5s".into(), "60s".into()));
@@ -63,7 +63,7 @@ fn a_town_from_before_a_field_existed_has_its_default() {
 }
 
 #[test]
-fn an_agent_from_before_a_field_existed_has_its_default() {
+fn agent_of_an_older_version_has_defaults_for_newer_fields() {
     let spec = json!({
         "townName": "old", "role": "Polecat", "rig": "core", "identity": "ada", "mode": "Task",
         "hook": {"bead": "b", "title": "t", "instructions": "i"}, "storage": {"size": "1Gi"},
@@ -83,7 +83,7 @@ fn an_agent_from_before_a_field_existed_has_its_default() {
 }
 
 #[test]
-fn an_object_of_which_little_is_said_has_the_defaults_of_the_schema() {
+fn object_with_few_fields_has_the_defaults_of_the_schema() {
     let bare = town(json!({}), json!({}));
     assert_eq!(
         (bare.spec.sleep_after.to_string(), bare.spec.drain.timeout.to_string()),
@@ -101,7 +101,7 @@ fn an_object_of_which_little_is_said_has_the_defaults_of_the_schema() {
 }
 
 #[test]
-fn fields_of_a_newer_version_are_passed_over() {
+fn fields_of_a_newer_version_are_ignored() {
     let town =
         town(json!({"weather": "fine", "rigs": [{"name": "core", "color": "red"}]}), json!({"mood": 1}));
     assert_eq!(town.spec.rigs[0].name, "core");
@@ -111,7 +111,7 @@ fn fields_of_a_newer_version_are_passed_over() {
 }
 
 #[test]
-fn what_is_read_is_written_back_as_it_was() {
+fn town_is_equal_after_it_is_written_and_read_again() {
     let old = town_of_revision_1();
     let again: Town = serde_json::from_value(serde_json::to_value(&old).unwrap()).unwrap();
     assert_eq!(again, old);
@@ -153,7 +153,7 @@ fn visit(each: &mut dyn FnMut(&str, &Value)) {
 
 // A4: the schema of a status must not refuse what a newer operator wrote.
 #[test]
-fn status_of_towns_and_agents_has_no_closed_list_of_words() {
+fn status_schema_of_towns_and_agents_has_no_enum() {
     visit(&mut |path, schema| {
         let of_core = path.contains(".conditions[]");
         let ours = path.starts_with("Town.status") || path.starts_with("Agent.status");
@@ -163,7 +163,7 @@ fn status_of_towns_and_agents_has_no_closed_list_of_words() {
 
 // A2 of the review of the API: a tool that compares a list as a whole sees each default in it as a difference.
 #[test]
-fn schema_has_no_default_inside_a_list_but_for_the_key_of_ports() {
+fn schema_has_no_default_inside_a_list_except_the_protocol_of_ports() {
     let mut protocols = 0;
     visit(&mut |path, schema| {
         // In a template it is a key of the list, which a list map must default.
@@ -179,7 +179,7 @@ fn schema_has_no_default_inside_a_list_but_for_the_key_of_ports() {
 
 // A1 of the review of the API.
 #[test]
-fn each_list_says_how_it_is_merged_and_each_key_of_it_has_a_value() {
+fn template_lists_have_a_merge_type_and_list_map_keys_have_a_value() {
     visit(&mut |path, schema| {
         if schema["type"] != "array" || path.starts_with("Tombstone") {
             return;
@@ -199,7 +199,7 @@ fn each_list_says_how_it_is_merged_and_each_key_of_it_has_a_value() {
 }
 
 #[test]
-fn object_that_no_operator_has_looked_at_has_no_status_for_decisions() {
+fn default_status_of_a_new_object_counts_as_no_status() {
     for crd in crds().unwrap().iter().take(2) {
         let schema = serde_json::to_value(&crd.spec.versions[0].schema).unwrap();
         let default = schema["openAPIV3Schema"]["properties"]["status"]["default"].clone();
@@ -224,7 +224,7 @@ fn is_of_core(path: &str) -> bool {
 
 // Decisions, section 2: `kubectl explain` is documentation.
 #[test]
-fn description_of_each_field_says_all_that_a_user_needs() {
+fn field_description_names_its_values_default_and_bounds() {
     let mut faults = Vec::new();
     visit(&mut |path, schema| {
         let name = path.rsplit('.').next().unwrap().trim_end_matches("[]").trim_end_matches("{}");

@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn a_patch_that_meets_another_object_of_the_name_is_a_conflict() {
+    fn patch_is_a_conflict_when_another_object_has_the_name() {
         let refused = |field: &str| {
             let cause =
                 json!({"reason": "FieldValueInvalid", "message": "field is immutable", "field": field});
@@ -326,7 +326,7 @@ mod tests {
 
     // code:P2: the default reason of a policy is Invalid (422), and a webhook may answer 409.
     #[test]
-    fn a_refusal_by_admission_is_no_conflict_whatever_its_code() {
+    fn admission_refusal_is_no_conflict_with_any_status_code() {
         for (code, message) in [
             (
                 422,
@@ -346,7 +346,7 @@ mod tests {
 
     // reports:P30
     #[test]
-    fn an_overloaded_api_server_is_named_in_one_text_and_its_wait_is_kept() {
+    fn overloaded_api_server_gives_one_message_and_its_retry_wait_is_kept() {
         let json = json!({"status": "Failure", "code": 429, "reason": "TooManyRequests", "message": "slow down",
             "details": {"retryAfterSeconds": 7}});
         let said = kube::Error::Api(Box::new(serde_json::from_value(json).unwrap()));
@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn every_error_has_a_word_that_the_metrics_know() {
+    fn error_has_a_reason_that_the_metrics_know() {
         let what = || "a test".to_owned();
         let name = what;
         for (error, word) in [
@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_answer_that_an_object_is_not_there_says_so() {
+    fn answer_404_means_not_found_only_with_the_reason_not_found() {
         let answered = |reason: &str| {
             let status = Status::failure("404", reason).with_code(404);
             Error::known("a test", kube::Error::Api(status.boxed()))
@@ -404,7 +404,7 @@ mod tests {
 
     // The fault explorer (tests/simulation) tries only one error of each of these classes.
     #[test]
-    fn errors_that_say_as_much_of_what_happened_are_treated_alike() {
+    fn refused_request_has_no_effect_and_server_error_has_an_unknown_outcome() {
         let treated = |error: Error| {
             let is_conflict = matches!(error, Error::Conflict { .. });
             let gone = (error.is_not_found(), error.is_not_served(), error.is_namespace_terminating());
@@ -429,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_fence_stopped_was_not_sent_unless_it_was_begun() {
+    fn fenced_request_has_an_unknown_outcome_only_when_it_was_begun() {
         let stopped = |begun| {
             let source = kube::Error::Service(Box::new(Fenced { begun }));
             Error::api("a test", source)

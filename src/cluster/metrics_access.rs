@@ -144,7 +144,7 @@ mod tests {
 
     // S10.
     #[tokio::test]
-    async fn metrics_are_for_those_whom_the_api_server_knows_and_allows() {
+    async fn metrics_endpoint_admits_only_tokens_that_the_api_server_allows() {
         let (access, asked) = access();
         for (token, wanted, reviews) in [
             ("forged", Admission::Unauthenticated, 1),

@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn record_without_readable_digests_still_has_its_names() {
+    fn done_record_keeps_its_names_when_its_digests_are_unreadable() {
         let mut work =
             WorkStatus { done: vec!["a".into()], done_digests: "?".into(), ..WorkStatus::default() };
         assert!(is_done(&work, "a") && !is_done(&work, "b"));

@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_child_has_the_name_of_the_rule_or_is_the_recorded_object() {
+    fn child_has_the_default_name_or_is_the_recorded_object() {
         let uid = Uid::new("3f2a1b4c-0000-4000-8000-000000000000");
         let key = ObjectKey { namespace: "ns".into(), name: "gas".into() };
         let owner = OwnerRef { key, uid };

@@ -41,7 +41,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_compared_by_what_they_stand_for() {
+    fn quantities_are_compared_by_value() {
         assert!(is_larger("2Gi", "1Gi") && is_larger("1Gi", "1G") && is_larger("1.5Gi", "1536000Ki"));
         assert!(is_larger("1e9", "999M") && is_larger("1E", "1P") && is_larger("1", "999m"));
         for (a, b) in [("1Gi", "1024Mi"), ("1Gi", "1073741824"), ("1k", "1000"), ("1Gi", "2Gi")] {
@@ -50,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_not_larger() {
+    fn unreadable_quantity_is_never_larger() {
         assert!(!is_larger("much", "1Gi") && !is_larger("1Gi", "little"));
     }
 }

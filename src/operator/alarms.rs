@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn a_look_at_its_time_or_later_is_late_by_the_difference_and_counts_once() {
+    fn reconcile_lateness_is_measured_from_its_alarm_and_only_once() {
         let alarms = Alarms::default();
         alarms.set(&key("a"), at(100), at(10));
         assert_eq!(alarms.taken(&key("b"), at(103)), None, "another object's");
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn a_look_before_its_time_is_not_the_timers_and_the_time_is_forgotten() {
+    fn reconcile_before_its_alarm_is_not_late_and_clears_the_alarm() {
         let alarms = Alarms::default();
         alarms.set(&key("a"), at(100), at(10));
         assert_eq!(alarms.taken(&key("a"), at(50)), None);
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_that_was_past_when_it_was_set_is_late_from_then_on() {
+    fn alarm_in_the_past_is_late_from_the_time_when_it_was_set() {
         let alarms = Alarms::default();
         alarms.set(&key("a"), at(100), at(160));
         assert_eq!(alarms.taken(&key("a"), at(161)), Some(Duration::from_secs(1)));

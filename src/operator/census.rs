@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_is_counted_that_is_not_another_installations() {
+    fn census_counts_all_objects_except_those_of_other_installations() {
         let metrics = Metrics::default();
         let towns = vec![
             town(Some("Idle"), Some("ours")),
@@ -119,7 +119,7 @@ mod tests {
 
     // O2, P4.
     #[test]
-    fn pod_of_an_owner_that_does_not_exist_is_counted() {
+    fn pod_is_counted_when_its_owner_does_not_exist() {
         let pod = |town: &str, agent: Option<&str>, install: &str| {
             let labels = json!({names::TOWN_UID: town, names::AGENT_UID: agent, names::INSTALL: install});
             let pod = json!({"metadata": {"name": "p", "namespace": "ns", "uid": "p", "labels": labels}, "spec": {"containers": []}});
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_say_the_words_of_the_api() {
+    fn metric_labels_match_the_phases_and_roles_of_the_api() {
         let phases = [("Town", "towns", TownPhase::WORDS), ("Agent", "agents", AgentPhase::WORDS)];
         for (kind, metric, phases) in phases {
             assert_eq!(

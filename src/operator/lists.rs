@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_round_is_complete_when_each_kind_was_listed_in_it() {
+    async fn list_round_is_complete_when_each_kind_was_listed_in_it() {
         let (mut lists, mut one) = Lists::of(2);
         let mut other = one.clone();
         let (first, slow) = (one.begin(), other.begin());
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_list_of_an_earlier_round_does_not_count() {
+    async fn list_of_an_earlier_round_does_not_count() {
         let (mut lists, mut kind) = Lists::of(1);
         let first = kind.begin();
         assert!(futures::poll!(Box::pin(kind.superseded())).is_pending());

@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_look_is_measured_and_every_failure_counts_once() {
+    async fn reconcile_is_measured_and_its_failure_is_counted_once() {
         type Outcome = fn() -> Result<Looked, Error>;
         let cases: [(Outcome, Option<&str>); 4] = [
             (|| Ok(Looked::default()), None),
@@ -347,7 +347,7 @@ mod tests {
 
     // code:A37, reports:P30
     #[tokio::test]
-    async fn a_wait_does_not_grow_in_a_terminating_namespace_and_is_never_shorter_than_asked_for() {
+    async fn back_off_is_constant_in_a_terminating_namespace_and_respects_retry_after() {
         let context = context(|| Ok(Looked::default()));
         let terminating = || {
             let status = kube::core::Status::failure("namespace ns is being terminated", "Forbidden");
@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn a_look_that_took_too_long_counts_as_such() {
+    fn reconcile_timeout_is_counted_with_the_reason_deadline() {
         let context = context(|| Ok(Looked::default()));
         context.failed(&key(), &Failed::Deadline);
         let series = r#"reconcile_errors_total{kind="Town",reason="Deadline"}"#;
@@ -375,7 +375,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_is_kept_of_an_object_that_is_gone() {
+    async fn queue_forgets_an_object_that_is_gone() {
         let later = || Ok(Looked { look_again: Some(Timestamp::MAX), failed: Some(conflict()) });
         let mut context = context(later);
         assert!(look(&key(), &context).await.is_some());
@@ -387,7 +387,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_look_at_the_time_that_was_asked_for_is_measured() {
+    async fn requeue_lateness_is_measured_only_when_the_requeue_time_has_come() {
         let due = || Ok(Looked { look_again: Some(Timestamp::now()), failed: None });
         let metrics = looked_twice(due).await;
         assert_eq!(metrics.value(r#"alarm_lateness_seconds_count{kind="Town"}"#), Some(1.0));
@@ -397,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_are_retried_ever_more_rarely_and_never_hot() {
+    fn back_off_grows_and_stays_within_its_bounds() {
         for count in 1..40 {
             let wait = back_off(count);
             assert!(wait >= Duration::from_millis(187), "{count}: {wait:?}");
@@ -432,7 +432,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn object_of_one_namespace_is_reconciled_while_those_of_another_take_long() {
+    async fn object_is_reconciled_while_another_namespace_has_slow_reconciles() {
         let (slow, mut begins, go_on) = slow();
         let (queue, work) = queue("Town", 4, slow, Arc::default());
         let work = tokio::spawn(work);
@@ -459,7 +459,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn object_is_reconciled_once_at_a_time_and_again_when_it_was_asked_for_meanwhile() {
+    async fn object_is_reconciled_once_at_a_time_and_again_when_enqueued_meanwhile() {
         let (slow, mut begins, go_on) = slow();
         let metrics: Arc<Metrics> = Arc::default();
         let (queue, work) = queue("Town", 4, slow, metrics.clone());
@@ -485,7 +485,7 @@ mod tests {
     }
 
     #[test]
-    fn object_is_due_at_its_time_or_when_it_is_asked_for_before() {
+    fn object_is_due_at_its_requeue_time_or_when_it_is_enqueued_earlier() {
         let mut schedule = Schedule::new(4);
         let now = Instant::now();
         let later = |seconds| now + Duration::from_secs(seconds);

@@ -173,7 +173,7 @@ mod tests {
     use crate::resources::Install;
 
     #[tokio::test]
-    async fn of_what_is_not_there_nothing_is_asked_and_nothing_written() {
+    async fn missing_object_causes_no_request_and_no_requeue() {
         let server = service_fn(async |request: Request<Body>| -> Result<Response<Body>, std::io::Error> {
             panic!("{} {}", request.method(), request.uri())
         });
@@ -197,7 +197,7 @@ mod tests {
 
     // reports:P2
     #[test]
-    fn a_deletion_that_is_refused_is_tried_again_within_a_minute() {
+    fn refused_deletion_is_retried_within_a_minute() {
         let at = |second| Timestamp::from_second(second).unwrap();
         let refused = || Error::Overloaded { wait: None };
         let outcome =
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deadline_is_kept_and_a_tick_is_spread_over_a_tenth_of_its_wait() {
+    fn requeue_time_is_exact_for_a_deadline_and_spread_for_a_retry() {
         let at = |second| Timestamp::from_second(second).unwrap();
         let look = |plan: &Plan<()>, who: u32, now| next_look(plan, &Uid::new(who.to_string()), at(now));
         let plan = Plan::<()>::nothing().look_again_at(Some(at(100)));

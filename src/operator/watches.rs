@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_kind_that_is_listed_twice_in_a_round_counts_once() {
+    async fn kind_listed_twice_in_a_round_counts_once() {
         let (mut lists, mut listing) = Lists::of(2);
         let mut other = listing.clone();
         let mut ended = None;

@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn process_is_alive_while_its_runtime_gets_on() {
+    async fn process_is_alive_only_while_its_runtime_makes_progress() {
         let health = Health::default();
         let asked = async || healthz(State(health.clone())).await.0;
         let work = async {
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn process_is_ready_once_it_says_so() {
+    async fn process_is_ready_after_it_is_marked_ready() {
         let health = Health::default();
         assert_eq!(readyz(State(health.clone())).await.0, StatusCode::SERVICE_UNAVAILABLE);
         health.ready();

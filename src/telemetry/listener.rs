@@ -126,7 +126,7 @@ mod tests {
 
     // S10.
     #[tokio::test]
-    async fn silent_connections_are_bounded_and_keep_nobody_from_an_answer() {
+    async fn silent_connections_are_bounded_and_do_not_block_an_answer() {
         let (addr, _stop) = serving().await;
         let silent = move || (0..CONNECTIONS + 10).map(|_| Client::connect(addr).unwrap()).collect();
         let mut silent: Vec<Client> = client(silent).await;
@@ -138,7 +138,7 @@ mod tests {
 
     // S10.
     #[tokio::test]
-    async fn connection_that_sends_no_whole_head_is_ended() {
+    async fn connection_is_closed_when_its_request_head_is_incomplete() {
         let (addr, _stop) = serving().await;
         let slow = move || {
             let mut slow = Client::connect(addr).unwrap();
@@ -150,7 +150,7 @@ mod tests {
 
     // C2.
     #[test]
-    fn all_addresses_are_those_of_ipv4_where_there_is_no_ipv6() {
+    fn wildcard_address_falls_back_to_ipv4_without_ipv6() {
         let error = |errno: Errno| io::Error::from_raw_os_error(errno.raw_os_error());
         let instead = |addr: &str, errno| without_ipv6(addr.parse().unwrap(), &error(errno));
         let all = Some("0.0.0.0:8080".parse().unwrap());

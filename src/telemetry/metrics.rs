@@ -450,7 +450,7 @@ mod tests {
     }
 
     #[test]
-    fn each_recording_shows_in_its_series_and_in_no_other() {
+    fn metric_recording_changes_only_its_own_series() {
         assert_eq!(
             changes(|m| m.reconciled("Town", seconds(3))),
             [
@@ -511,7 +511,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_is_in_the_buckets_that_are_not_shorter() {
+    fn histogram_counts_a_time_in_every_bucket_that_is_not_shorter() {
         let metrics = Metrics::default();
         metrics.ready_after_wake(seconds(7));
         for (bound, count) in [("1.0", 0.0), ("5.0", 0.0), ("10.0", 1.0), ("3600.0", 1.0), ("+Inf", 1.0)] {
@@ -521,7 +521,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_counted_shows_with_all_its_words_none_included() {
+    fn counted_gauges_show_all_label_values_including_zero() {
         let metrics = Metrics::default();
         assert_eq!(metrics.value(r#"towns{phase="Idle"}"#), None, "nobody has counted yet");
         metrics.count_with(|m| {
@@ -550,7 +550,7 @@ mod tests {
 
     // S10.
     #[tokio::test(start_paused = true)]
-    async fn census_is_taken_once_in_five_seconds_however_often_somebody_asks() {
+    async fn census_is_taken_at_most_once_in_five_seconds() {
         let metrics = Metrics::default();
         let taken = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
         let counts = taken.clone();
@@ -567,7 +567,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gauge_falls_when_there_are_fewer() {
+    fn gauge_falls_when_fewer_objects_are_counted() {
         let metrics = Metrics::default();
         metrics.count_towns(["Idle", "Unheard", "Of"].into_iter());
         metrics.count_towns(std::iter::empty());
@@ -576,7 +576,7 @@ mod tests {
     }
 
     #[test]
-    fn no_word_makes_a_new_series() {
+    fn unknown_label_value_creates_no_new_series() {
         let metrics = counted();
         let series = || metrics.encode().unwrap().lines().filter(|line| !line.starts_with('#')).count();
         let before = series();
@@ -600,7 +600,7 @@ mod tests {
     }
 
     #[test]
-    fn the_documentation_has_every_metric_that_is_encoded_and_no_other() {
+    fn metrics_documentation_lists_exactly_the_encoded_metrics() {
         let metrics = counted();
         let text = metrics.encode().unwrap();
         let mut encoded: Vec<String> = text

@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn scrape_names_its_format() {
+    async fn scrape_has_the_open_metrics_content_type() {
         let response = scraped(None, None).await;
         assert_eq!(response.status(), StatusCode::OK);
         assert_eq!(response.headers()[header::CONTENT_TYPE], OPEN_METRICS);

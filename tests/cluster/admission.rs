@@ -22,11 +22,11 @@ pub fn add(stories: &mut Stories) {
     let plugin = "--enable-admission-plugins=OwnerReferencesPermissionEnforcement";
     let guarded = Options { api_server_args: vec![plugin.into()], ..Options::default() };
     stories.alone_on(guarded, owner_references_need_no_more_rights_than_the_operator_has);
-    stories.with_the_operator(a_deletion_that_is_refused_says_why_and_goes_on_when_it_may);
+    stories.with_the_operator(destruction_reports_a_refused_delete_and_resumes_when_allowed);
 }
 
 // A12, I-refused-deletion.
-async fn a_deletion_that_is_refused_says_why_and_goes_on_when_it_may(story: Story) {
+async fn destruction_reports_a_refused_delete_and_resumes_when_allowed(story: Story) {
     let town = busy_town(&story, "gas", &["ann"]).await;
     let name = format!("audit-{}", story.namespace);
     let pods =

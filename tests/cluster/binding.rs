@@ -10,18 +10,18 @@ use crate::stage::Stories;
 use crate::words::{Told, polecat, workshop, workshop_with};
 
 pub fn add(stories: &mut Stories) {
-    stories.with_the_operator(an_agent_waits_for_its_town);
-    stories.with_the_operator(an_agent_waits_for_its_rig);
-    stories.with_the_operator(an_agent_of_a_dying_town_is_bound_to_its_successor);
-    stories.with_the_operator(an_agent_of_a_town_that_is_merely_gone_is_stopped_and_kept);
-    stories.with_the_operator(an_agent_without_a_template_says_so);
-    stories.with_the_operator(a_pods_name_that_is_taken_is_reported_and_left);
-    stories.with_the_operator(a_claims_name_that_is_taken_is_reported_and_left);
-    stories.with_the_operator(what_another_installation_owns_is_left_alone);
-    stories.with_the_operator(a_template_cannot_claim_to_be_somebody_else);
+    stories.with_the_operator(agent_waits_for_its_town);
+    stories.with_the_operator(agent_waits_for_its_rig);
+    stories.with_the_operator(agent_created_during_a_destruction_is_bound_to_the_next_town);
+    stories.with_the_operator(agent_of_a_missing_town_is_kept_without_a_pod);
+    stories.with_the_operator(agent_is_stalled_until_it_has_a_template);
+    stories.with_the_operator(foreign_pod_with_the_name_of_a_child_is_reported_and_kept);
+    stories.with_the_operator(foreign_claim_with_the_name_of_a_child_is_reported_and_kept);
+    stories.with_the_operator(objects_of_another_installation_are_ignored);
+    stories.with_the_operator(template_cannot_override_the_ownership_labels);
 }
 
-async fn an_agent_waits_for_its_town(story: Story) {
+async fn agent_waits_for_its_town(story: Story) {
     story.create_agent("early", "later", polecat("b-1")).await;
     let agent = story.agent("early").until("waits", |agent| agent.reason("Ready") == "TownNotFound").await;
     assert_eq!(agent.phase(), "Blocked");
@@ -33,7 +33,7 @@ async fn an_agent_waits_for_its_town(story: Story) {
     assert_eq!(agent.labels()[names::TOWN_UID], story.town("later").get().await.id());
 }
 
-async fn an_agent_waits_for_its_rig(story: Story) {
+async fn agent_waits_for_its_rig(story: Story) {
     story.create_town("shop", workshop()).await;
     let mut spec = polecat("b-1");
     spec["rig"] = "other".into();
@@ -47,7 +47,7 @@ async fn an_agent_waits_for_its_rig(story: Story) {
     story.agent("cat").until("works", |agent| agent.phase() == "Working").await;
 }
 
-async fn an_agent_of_a_dying_town_is_bound_to_its_successor(story: Story) {
+async fn agent_created_during_a_destruction_is_bound_to_the_next_town(story: Story) {
     story.create_town("phoenix", workshop()).await;
     let old = story.town("phoenix").until("is idle", |town| town.phase() == "Idle").await;
     story.players.hold(&old.child()).await;
@@ -67,7 +67,7 @@ async fn an_agent_of_a_dying_town_is_bound_to_its_successor(story: Story) {
     assert_eq!(late.labels()[names::TOWN_UID], new.id());
 }
 
-async fn an_agent_of_a_town_that_is_merely_gone_is_stopped_and_kept(story: Story) {
+async fn agent_of_a_missing_town_is_kept_without_a_pod(story: Story) {
     // The state after a restore from a backup: bound, with a volume, to a town that the operator never destroyed.
     let gone = "00000000-1111-2222-3333-444444444444";
     let agent: Agent = story
@@ -100,7 +100,7 @@ async fn an_agent_of_a_town_that_is_merely_gone_is_stopped_and_kept(story: Story
     story.agent("orphan").gone().await;
 }
 
-async fn an_agent_without_a_template_says_so(story: Story) {
+async fn agent_is_stalled_until_it_has_a_template(story: Story) {
     story.create_town("bare", workshop_with(json!({"agentTemplate": null}))).await;
     story.create_agent("cat", "bare", polecat("b-1")).await;
     let cat = story.agent("cat").until("is stalled", |agent| agent.reason("Stalled") == "NoTemplate").await;
@@ -114,7 +114,7 @@ async fn an_agent_without_a_template_says_so(story: Story) {
     story.agent("cat").until("works", |agent| agent.phase() == "Working").await;
 }
 
-async fn a_pods_name_that_is_taken_is_reported_and_left(story: Story) {
+async fn foreign_pod_with_the_name_of_a_child_is_reported_and_kept(story: Story) {
     story.create_town("taken", workshop_with(json!({"suspend": true}))).await;
     let town = story.town("taken").until("sleeps", |town| town.phase() == "Asleep").await;
     let mut foreign = template();
@@ -136,7 +136,7 @@ async fn a_pods_name_that_is_taken_is_reported_and_left(story: Story) {
     assert_ne!(story.pod(&town.child()).get().await.uid(), foreign.uid());
 }
 
-async fn a_claims_name_that_is_taken_is_reported_and_left(story: Story) {
+async fn foreign_claim_with_the_name_of_a_child_is_reported_and_kept(story: Story) {
     story.create_town("taken", workshop_with(json!({"suspend": true, "storage": {"size": "1Gi"}}))).await;
     let town = story.town("taken").until("sleeps", |town| town.phase() == "Asleep").await;
     let claim = json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}});
@@ -156,7 +156,7 @@ async fn a_claims_name_that_is_taken_is_reported_and_left(story: Story) {
     assert_eq!((untouched.uid(), untouched.metadata.deletion_timestamp), (foreign.uid(), None));
 }
 
-async fn what_another_installation_owns_is_left_alone(story: Story) {
+async fn objects_of_another_installation_are_ignored(story: Story) {
     let theirs: Town = story
         .create_object(json!({
             "apiVersion": "gastown.dev/v1alpha1", "kind": "Town",
@@ -179,7 +179,7 @@ async fn what_another_installation_owns_is_left_alone(story: Story) {
     story.town("theirs").gone().await;
 }
 
-async fn a_template_cannot_claim_to_be_somebody_else(story: Story) {
+async fn template_cannot_override_the_ownership_labels(story: Story) {
     story.create_town("honest", workshop()).await;
     story.create_agent("victim", "honest", polecat("b-1")).await;
     let victim = story.agent("victim").until("works", |agent| agent.phase() == "Working").await;

@@ -23,11 +23,11 @@ const RENEWALS: usize = 61;
 const IN_PEACE: Duration = Duration::from_mins(2);
 
 pub fn add(stories: &mut Stories) {
-    stories.alone(a_life_is_within_its_budget_of_writes);
-    stories.alone(an_idle_and_a_sleeping_town_cost_nothing);
+    stories.alone(life_of_a_town_stays_within_its_write_budget);
+    stories.alone(idle_and_sleeping_towns_cause_no_requests);
 }
 
-async fn a_life_is_within_its_budget_of_writes(story: Story) {
+async fn life_of_a_town_stays_within_its_write_budget(story: Story) {
     let operator = story.cluster.operator(&[]).await;
     let start = Requests::until_now(&story);
     story.create_town("gas", workshop_with(json!({"storage": {"size": "1Gi"}}))).await;
@@ -85,7 +85,7 @@ async fn a_life_is_within_its_budget_of_writes(story: Story) {
     assert!(operator.runs());
 }
 
-async fn an_idle_and_a_sleeping_town_cost_nothing(story: Story) {
+async fn idle_and_sleeping_towns_cause_no_requests(story: Story) {
     let operator = story.cluster.operator(&[]).await;
     let spec = json!({"storage": {"size": "1Gi"}});
     for name in ["awake", "asleep"] {

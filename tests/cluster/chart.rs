@@ -22,9 +22,9 @@ use crate::stage::Stories;
 const POLICIES: usize = 10;
 
 pub fn add(stories: &mut Stories) {
-    stories.with_the_operator(all_of_it_is_taken);
-    stories.with_the_operator(its_policies_are_those_that_all_stories_run_under);
-    stories.with_the_operator(whatever_the_operator_may_create_is_in_the_table_of_what_it_destroys);
+    stories.with_the_operator(api_server_accepts_the_chart_without_warnings);
+    stories.with_the_operator(chart_policies_match_the_policies_of_the_test_cluster);
+    stories.with_the_operator(kinds_that_the_operator_may_create_are_known_child_kinds);
     stories.plain(policies_can_be_left_out);
     stories.plain(pod_of_the_operator_names_no_user_and_asks_for_its_token);
     stories.plain(chart_demands_a_name_when_it_makes_no_service_account);
@@ -33,7 +33,7 @@ pub fn add(stories: &mut Stories) {
     stories.plain(install_id_is_cut_when_the_default_is_long_or_has_a_dot);
 }
 
-async fn all_of_it_is_taken(story: Story) {
+async fn api_server_accepts_the_chart_without_warnings(story: Story) {
     for values in [
         &[][..],
         &[
@@ -73,7 +73,7 @@ async fn all_of_it_is_taken(story: Story) {
     }
 }
 
-async fn its_policies_are_those_that_all_stories_run_under(story: Story) {
+async fn chart_policies_match_the_policies_of_the_test_cluster(story: Story) {
     let policies = policies(&[&format!("installId={INSTALL_ID}")]);
     let specs = |arguments: &[&str]| {
         let text = story.cluster.try_kubectl(&[arguments, &["-o", "json", "-f", "-"]].concat(), &policies);
@@ -109,7 +109,7 @@ async fn its_policies_are_those_that_all_stories_run_under(story: Story) {
 }
 
 // The stories run with these rights. The API server would refuse the create of any other kind.
-async fn whatever_the_operator_may_create_is_in_the_table_of_what_it_destroys(story: Story) {
+async fn kinds_that_the_operator_may_create_are_known_child_kinds(story: Story) {
     let role = story.cluster.kubectl(&["get", "clusterrole", NAME, "-o", "json"]);
     let role: Value = serde_json::from_str(&role).unwrap();
     let words = |list: &Value| -> Vec<String> {

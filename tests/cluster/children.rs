@@ -16,18 +16,18 @@ use crate::stage::Stories;
 use crate::words::{Told, polecat, workshop, workshop_with};
 
 pub fn add(stories: &mut Stories) {
-    stories.alone(a_volume_grows_where_its_class_allows_it_and_the_refusal_is_shown_where_not);
-    stories.alone(no_more_towns_start_at_once_than_may);
-    stories.with_the_operator(ports_are_offered_by_a_service_that_follows_them);
+    stories.alone(claim_grows_when_its_class_allows_and_reports_the_refusal_otherwise);
+    stories.alone(concurrent_starts_stay_within_the_limit);
+    stories.with_the_operator(service_is_created_changed_and_deleted_with_the_ports_of_the_spec);
     stories.with_the_operator(service_offers_each_port_as_the_spec_says);
     stories.with_the_operator(claim_follows_the_labels_and_annotations_of_the_spec);
-    stories.with_the_operator(a_service_goes_with_its_town);
-    stories.with_the_operator(a_service_of_somebody_else_is_left_alone);
-    stories.with_the_operator(the_token_is_made_once_and_goes_with_its_town);
-    stories.with_the_operator(an_agent_has_a_token_of_its_own_that_goes_with_it);
-    stories.with_the_operator(a_secret_that_is_missing_is_named_and_waited_for);
-    stories.with_the_operator(the_credentials_of_a_rig_are_waited_for);
-    stories.with_the_operator(a_retained_volume_stays_and_is_nobodys);
+    stories.with_the_operator(service_is_deleted_with_its_town);
+    stories.with_the_operator(foreign_service_with_the_name_of_a_child_is_reported_and_kept);
+    stories.with_the_operator(activity_token_is_created_once_and_deleted_with_its_town);
+    stories.with_the_operator(agent_token_differs_from_the_town_token_and_is_deleted_with_its_agent);
+    stories.with_the_operator(condition_names_a_missing_secret_and_the_pod_waits_for_it);
+    stories.with_the_operator(agent_waits_for_the_credentials_secret_of_its_rig);
+    stories.with_the_operator(retained_claims_outlive_their_town_without_an_owner);
 }
 
 /// A town with an activity probe and without a server that answers.
@@ -40,7 +40,7 @@ fn ports(service: &Service) -> Vec<(String, i32)> {
     ports.map(|port| (port.name.clone().unwrap_or_default(), port.port)).collect()
 }
 
-async fn ports_are_offered_by_a_service_that_follows_them(story: Story) {
+async fn service_is_created_changed_and_deleted_with_the_ports_of_the_spec(story: Story) {
     story.create_town("hall", workshop_with(json!({"ports": [{"name": "web", "port": 8080}]}))).await;
     let town = story.town("hall").until("is idle", |town| town.phase() == "Idle").await;
     let service = story.seen::<Service>(&town.child()).get().await;
@@ -117,7 +117,7 @@ async fn claim_follows_the_labels_and_annotations_of_the_spec(story: Story) {
     assert_eq!(label(&changed, names::TOWN_UID), town.uid(), "the operator's own labels stay");
 }
 
-async fn a_service_goes_with_its_town(story: Story) {
+async fn service_is_deleted_with_its_town(story: Story) {
     story.create_town("hall", workshop_with(json!({"ports": [{"name": "web", "port": 8080}]}))).await;
     let town = story.town("hall").until("is idle", |town| town.phase() == "Idle").await;
     let service = story.seen::<Service>(&town.child());
@@ -131,7 +131,7 @@ async fn a_service_goes_with_its_town(story: Story) {
     assert_eq!(story.children(&town.id()).await, [""; 0], "nothing is left for the garbage collector");
 }
 
-async fn a_service_of_somebody_else_is_left_alone(story: Story) {
+async fn foreign_service_with_the_name_of_a_child_is_reported_and_kept(story: Story) {
     let town = story.create_town("hall", workshop_with(json!({"suspend": true}))).await;
     let theirs = json!({
         "apiVersion": "v1", "kind": "Service", "metadata": {"name": town.child()},
@@ -148,7 +148,7 @@ async fn a_service_of_somebody_else_is_left_alone(story: Story) {
     assert_eq!((left.uid(), left.resource_version()), (theirs.uid(), theirs.resource_version()));
 }
 
-async fn the_token_is_made_once_and_goes_with_its_town(story: Story) {
+async fn activity_token_is_created_once_and_deleted_with_its_town(story: Story) {
     story.create_town("hall", asked()).await;
     let town = story.town("hall").until("has its pod", |town| town.pod_uid().is_some()).await;
     let secret = story.seen::<Secret>(&town.child());
@@ -169,7 +169,7 @@ async fn the_token_is_made_once_and_goes_with_its_town(story: Story) {
     assert_eq!(story.children(&town.id()).await, [""; 0]);
 }
 
-async fn an_agent_has_a_token_of_its_own_that_goes_with_it(story: Story) {
+async fn agent_token_differs_from_the_town_token_and_is_deleted_with_its_agent(story: Story) {
     story.create_town("hall", asked()).await;
     let town = story.town("hall").until("has its pod", |town| town.pod_uid().is_some()).await;
     story.create_agent("mayor", "hall", json!({"role": "Mayor", "activityProbe": {"port": 8080}})).await;
@@ -182,7 +182,7 @@ async fn an_agent_has_a_token_of_its_own_that_goes_with_it(story: Story) {
     story.seen::<Secret>(&town.child()).get().await;
 }
 
-async fn a_secret_that_is_missing_is_named_and_waited_for(story: Story) {
+async fn condition_names_a_missing_secret_and_the_pod_waits_for_it(story: Story) {
     let probe = json!({"port": 8080, "tokenSecretName": "theirs"});
     let town = story.create_town("hall", workshop_with(json!({"activityProbe": probe}))).await;
     let named = |town: &Town| town.reason("Degraded") == "SecretNotFound";
@@ -214,7 +214,7 @@ async fn a_secret_that_is_missing_is_named_and_waited_for(story: Story) {
     assert_eq!(left.uid(), theirs.uid(), "what the user named is never touched");
 }
 
-async fn the_credentials_of_a_rig_are_waited_for(story: Story) {
+async fn agent_waits_for_the_credentials_secret_of_its_rig(story: Story) {
     let rigs = json!([{"name": "core", "credentialsSecretName": "deploy-key"}]);
     story.create_town("shop", workshop_with(json!({"rigs": rigs}))).await;
     story.create_agent("cat", "shop", polecat("b-1")).await;
@@ -229,7 +229,7 @@ async fn the_credentials_of_a_rig_are_waited_for(story: Story) {
     story.agent("cat").until("works", |agent| agent.phase() == "Working" && !agent.is("Degraded")).await;
 }
 
-async fn a_retained_volume_stays_and_is_nobodys(story: Story) {
+async fn retained_claims_outlive_their_town_without_an_owner(story: Story) {
     let storage = json!({"size": "1Gi", "retainPolicy": "Retain"});
     story.create_town("gas", workshop_with(json!({"storage": storage}))).await;
     let mut spec = polecat("b-1");
@@ -267,7 +267,7 @@ async fn a_retained_volume_stays_and_is_nobodys(story: Story) {
     assert_eq!((after.uid(), after.metadata.deletion_timestamp), (before.uid(), None));
 }
 
-async fn a_volume_grows_where_its_class_allows_it_and_the_refusal_is_shown_where_not(story: Story) {
+async fn claim_grows_when_its_class_allows_and_reports_the_refusal_otherwise(story: Story) {
     let _operator = story.cluster.operator(&[]).await;
     let classes: Api<StorageClass> = Api::all(story.client());
     for (name, grows) in [("elastic", true), ("rigid", false)] {
@@ -306,7 +306,7 @@ async fn a_volume_grows_where_its_class_allows_it_and_the_refusal_is_shown_where
     story.town("rigid").gone().await;
 }
 
-async fn no_more_towns_start_at_once_than_may(story: Story) {
+async fn concurrent_starts_stay_within_the_limit(story: Story) {
     let operator =
         story.cluster.operator(&["--max-concurrent-starts=1", "--apiserver-request-timeout=5s"]).await;
     story.players.run_new_pods(false).await;

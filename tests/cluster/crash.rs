@@ -21,10 +21,10 @@ const API_SERVER: &str = "--request-timeout=5s";
 pub const OPERATOR: &str = "--apiserver-request-timeout=5s";
 
 pub fn add(stories: &mut Stories) {
-    stories.alone_on(quick(), an_operator_killed_at_each_step_of_destruction_finishes_it);
-    stories.alone_on(quick(), an_operator_killed_at_any_moment_of_a_life_goes_on);
-    stories.alone(what_happens_while_the_operator_is_down_is_seen_when_it_is_back);
-    stories.alone_on(quick(), an_api_server_that_is_killed_or_silent_is_no_proof_of_anything);
+    stories.alone_on(quick(), destruction_completes_after_a_kill_at_each_step);
+    stories.alone_on(quick(), towns_start_and_end_when_the_operator_is_killed_at_any_moment);
+    stories.alone(changes_are_handled_after_the_operator_restarts);
+    stories.alone_on(quick(), deleting_town_keeps_its_finalizer_during_an_api_server_outage);
 }
 
 /// A control plane with a short request timeout.
@@ -42,7 +42,7 @@ async fn busy_town(story: &Story, name: &str) -> Town {
     story.town(name).until("has its pod", |town| town.is("Ready") && town.pod_uid().is_some()).await
 }
 
-async fn an_operator_killed_at_each_step_of_destruction_finishes_it(story: Story) {
+async fn destruction_completes_after_a_kill_at_each_step(story: Story) {
     let operator = story.cluster.operator(&[OPERATOR]).await;
     let mut towns = Vec::new();
     for name in ["down", "tombstone", "agents", "compute", "rest", "verify"] {
@@ -104,7 +104,7 @@ async fn an_operator_killed_at_each_step_of_destruction_finishes_it(story: Story
     }
 }
 
-async fn an_operator_killed_at_any_moment_of_a_life_goes_on(story: Story) {
+async fn towns_start_and_end_when_the_operator_is_killed_at_any_moment(story: Story) {
     let operator = story.cluster.operator(&[OPERATOR]).await;
     // The operator is killed at moments between the first write and the last.
     let mut towns = Vec::new();
@@ -135,7 +135,7 @@ async fn an_operator_killed_at_any_moment_of_a_life_goes_on(story: Story) {
     }
 }
 
-async fn what_happens_while_the_operator_is_down_is_seen_when_it_is_back(story: Story) {
+async fn changes_are_handled_after_the_operator_restarts(story: Story) {
     let operator = story.cluster.operator(&[]).await;
     let killed = busy_town(&story, "killed").await;
     let finished = busy_town(&story, "finished").await;
@@ -223,7 +223,7 @@ async fn what_happens_while_the_operator_is_down_is_seen_when_it_is_back(story: 
     assert!(seconds(&back, &fell) < 40, "asleep at {}, restart at {}: the clock began anew", fell.0, back.0);
 }
 
-async fn an_api_server_that_is_killed_or_silent_is_no_proof_of_anything(story: Story) {
+async fn deleting_town_keeps_its_finalizer_during_an_api_server_outage(story: Story) {
     // The durations are longer than any step of this story. By default a leader that cannot renew its Lease for ten
     // seconds ends.
     let patient = ["--lease-duration=60s", "--lease-renew-deadline=50s"];

@@ -12,18 +12,18 @@ use crate::stage::Stories;
 use crate::words::{Told, idle, seconds, template_of, workshop, workshop_with};
 
 pub fn add(stories: &mut Stories) {
-    stories.with_the_operator(a_pod_that_does_not_go_is_never_doubled);
-    stories.with_the_operator(five_failed_starts_are_enough_for_a_while);
-    stories.with_the_operator(a_spec_that_is_mended_is_a_new_chance);
-    stories.with_the_operator(what_a_container_died_of_is_named);
-    stories.with_the_operator(an_evicted_town_pod_is_replaced_and_not_counted);
+    stories.with_the_operator(pod_on_a_lost_node_is_not_replaced_until_its_removal);
+    stories.with_the_operator(town_pauses_its_starts_after_five_failures);
+    stories.with_the_operator(fixed_template_resets_the_failed_starts);
+    stories.with_the_operator(degraded_condition_names_the_cause_of_a_container_failure);
+    stories.with_the_operator(evicted_town_pod_is_replaced_and_not_counted);
 }
 
 fn start_failed(town: &Town) -> bool {
     town.reason("Degraded") == "StartFailed" && town.is("Degraded")
 }
 
-async fn five_failed_starts_are_enough_for_a_while(story: Story) {
+async fn town_pauses_its_starts_after_five_failures(story: Story) {
     story.create_town("shaky", workshop_with(json!({"sleepAfter": "20s"}))).await;
     let town = story.town("shaky").until("is idle", idle).await;
     let pod = story.pod(&town.child()).get().await;
@@ -61,7 +61,7 @@ async fn five_failed_starts_are_enough_for_a_while(story: Story) {
     story.town("shaky").until("is idle", idle).await;
 }
 
-async fn a_spec_that_is_mended_is_a_new_chance(story: Story) {
+async fn fixed_template_resets_the_failed_starts(story: Story) {
     story.create_town("shaky", workshop()).await;
     let town = story.town("shaky").until("is idle", idle).await;
     story.players.crash(&town.child(), 6, 1, "Error").await;
@@ -74,7 +74,7 @@ async fn a_spec_that_is_mended_is_a_new_chance(story: Story) {
     assert_eq!(mended.status.unwrap().restarts, None, "it begins at the beginning");
 }
 
-async fn what_a_container_died_of_is_named(story: Story) {
+async fn degraded_condition_names_the_cause_of_a_container_failure(story: Story) {
     let mut limited = template();
     limited["spec"]["containers"][0]["resources"] = json!({"limits": {"memory": "64Mi"}});
     story.create_town("hungry", workshop_with(json!({"template": limited}))).await;
@@ -96,7 +96,7 @@ async fn what_a_container_died_of_is_named(story: Story) {
     story.town("hungry").until("is idle", |town| idle(town) && !town.is("Degraded")).await;
 }
 
-async fn an_evicted_town_pod_is_replaced_and_not_counted(story: Story) {
+async fn evicted_town_pod_is_replaced_and_not_counted(story: Story) {
     story.create_town("hall", workshop()).await;
     let town = story.town("hall").until("is idle", idle).await;
     let first = story.pod(&town.child()).get().await;
@@ -116,7 +116,7 @@ async fn an_evicted_town_pod_is_replaced_and_not_counted(story: Story) {
 }
 
 // I-lost-node.
-async fn a_pod_that_does_not_go_is_never_doubled(story: Story) {
+async fn pod_on_a_lost_node_is_not_replaced_until_its_removal(story: Story) {
     let mut brief = template();
     brief["spec"]["terminationGracePeriodSeconds"] = 1.into();
     story.create_town("lost", workshop_with(json!({"template": brief, "agentTemplate": brief}))).await;

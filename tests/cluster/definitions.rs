@@ -17,13 +17,13 @@ use crate::words::{Told, idle, workshop, workshop_with};
 const CRDS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/crds");
 
 pub fn add(stories: &mut Stories) {
-    stories.alone_on(quick(), an_operator_that_is_killed_while_the_definitions_go_finishes);
-    stories.alone_on(quick(), without_the_definition_of_tombstones_towns_go_and_none_starts);
-    stories.alone_on(quick(), without_the_definition_of_agents_towns_go_and_none_starts);
-    stories.alone_on(quick(), without_the_definition_of_towns_agents_go);
+    stories.alone_on(quick(), destruction_completes_after_a_kill_while_the_crds_are_deleted);
+    stories.alone_on(quick(), towns_are_destroyed_and_not_started_without_the_tombstone_crd);
+    stories.alone_on(quick(), towns_are_destroyed_and_not_started_without_the_agent_crd);
+    stories.alone_on(quick(), agents_are_destroyed_without_the_town_crd);
 }
 
-async fn an_operator_that_is_killed_while_the_definitions_go_finishes(story: Story) {
+async fn destruction_completes_after_a_kill_while_the_crds_are_deleted(story: Story) {
     let operator = story.cluster.operator(&[OPERATOR]).await;
     let town = busy_town(&story, "gas", &["ann"]).await;
     let sleeper = json!({"suspend": true, "storage": {"size": "1Gi"}});
@@ -56,7 +56,7 @@ async fn an_operator_that_is_killed_while_the_definitions_go_finishes(story: Sto
     says_what_is_missing(&operator, "agents.gastown.dev");
 }
 
-async fn without_the_definition_of_tombstones_towns_go_and_none_starts(story: Story) {
+async fn towns_are_destroyed_and_not_started_without_the_tombstone_crd(story: Story) {
     let (operator, gas) = one_is_removed(&story, "tombstones.gastown.dev").await;
     Box::pin(nothing_starts(&story, &operator, "tombstones.gastown.dev")).await;
     story.town("gas").delete().await;
@@ -65,7 +65,7 @@ async fn without_the_definition_of_tombstones_towns_go_and_none_starts(story: St
     all_goes_on_with_the_definitions_back(&story).await;
 }
 
-async fn without_the_definition_of_agents_towns_go_and_none_starts(story: Story) {
+async fn towns_are_destroyed_and_not_started_without_the_agent_crd(story: Story) {
     let (operator, gas) = one_is_removed(&story, "agents.gastown.dev").await;
     Box::pin(nothing_starts(&story, &operator, "agents.gastown.dev")).await;
     story.town("gas").delete().await;
@@ -76,7 +76,7 @@ async fn without_the_definition_of_agents_towns_go_and_none_starts(story: Story)
     all_goes_on_with_the_definitions_back(&story).await;
 }
 
-async fn without_the_definition_of_towns_agents_go(story: Story) {
+async fn agents_are_destroyed_without_the_town_crd(story: Story) {
     let operator = story.cluster.operator(&[OPERATOR]).await;
     busy_town(&story, "gas", &["ann", "bob"]).await;
     let ann = story.agent("ann").get().await;

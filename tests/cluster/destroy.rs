@@ -20,29 +20,29 @@ use crate::words::{Told, done, polecat, seconds, workshop, workshop_with};
 pub const FOREIGN: &str = "example.com/hold";
 
 pub fn add(stories: &mut Stories) {
-    stories.with_the_operator(nothing_of_a_deleted_town_is_left);
-    stories.with_the_operator(a_sleeping_town_goes_the_same_way);
-    stories.with_the_operator(a_town_that_is_starting_goes_the_same_way);
-    stories.with_the_operator(a_pod_that_does_not_go_is_named_and_waited_for);
-    stories.with_the_operator(foreign_finalizers_are_named_and_never_touched);
-    stories.with_the_operator(a_delete_right_behind_a_create_leaves_nothing);
-    stories.with_the_operator(a_successor_of_the_same_name_adopts_nothing);
-    stories.with_the_operator(a_successor_can_come_only_when_all_is_gone);
-    stories.with_the_operator(a_live_town_with_a_tombstone_runs_nothing);
-    stories.with_the_operator(a_tombstone_stops_what_runs_and_keeps_the_data);
-    stories.with_the_operator(an_agent_deleted_alone_may_finish_first);
-    stories.with_the_operator(a_town_lets_its_agents_finish_before_it_goes);
-    stories.with_the_operator(the_drain_of_a_deletion_ends_at_its_bound);
-    stories.with_the_operator(a_claim_that_is_deleted_by_hand_comes_back_after_a_sleep);
-    stories.with_the_operator(strays_with_the_towns_mark_go_and_those_of_others_stay);
-    stories.with_the_operator(an_agent_whose_mark_was_taken_off_goes_all_the_same);
-    stories.with_the_operator(many_towns_come_and_go_at_once);
-    stories.with_the_operator(claims_that_kubernetes_made_for_a_pod_are_recorded_and_waited_for);
-    stories.with_the_operator(restored_children_are_named_and_an_ended_pod_is_released);
-    stories.with_the_operator(a_spec_that_changes_during_destruction_changes_nothing);
+    stories.with_the_operator(deleted_town_leaves_no_agents_pods_or_volumes);
+    stories.with_the_operator(deleted_sleeping_town_leaves_no_children);
+    stories.with_the_operator(deleted_starting_town_leaves_no_children);
+    stories.with_the_operator(destruction_names_and_awaits_a_terminating_pod);
+    stories.with_the_operator(foreign_finalizers_are_named_and_not_removed);
+    stories.with_the_operator(delete_right_after_a_create_leaves_no_pods);
+    stories.with_the_operator(recreated_town_adopts_no_children_of_its_predecessor);
+    stories.with_the_operator(town_name_is_free_only_after_the_destruction_completes);
+    stories.with_the_operator(town_with_a_tombstone_annotation_creates_no_children);
+    stories.with_the_operator(tombstone_annotation_stops_pods_and_keeps_claims);
+    stories.with_the_operator(deleted_agent_finishes_its_bead_within_the_drain);
+    stories.with_the_operator(deleted_town_lets_its_agents_finish_within_the_drain);
+    stories.with_the_operator(drain_of_a_deleted_town_ends_at_its_timeout);
+    stories.with_the_operator(deleted_claim_is_recreated_after_a_sleep);
+    stories.with_the_operator(stray_pods_with_the_labels_of_a_town_are_deleted_with_the_town);
+    stories.with_the_operator(agent_without_its_town_label_is_destroyed_with_its_town);
+    stories.with_the_operator(forty_towns_start_and_are_destroyed_at_once);
+    stories.with_the_operator(ephemeral_and_resource_claims_of_a_pod_are_recorded_and_awaited);
+    stories.with_the_operator(restored_children_are_reported_and_a_finished_pod_is_released);
+    stories.with_the_operator(spec_changes_during_a_destruction_have_no_effect);
 }
 
-async fn nothing_of_a_deleted_town_is_left(story: Story) {
+async fn deleted_town_leaves_no_agents_pods_or_volumes(story: Story) {
     let town = busy_town(&story, "gas", &["ann", "bob", "eve"]).await;
     assert_eq!(story.children(&town.id()).await.len(), 3 + 4 + 4, "agents, pods and claims");
     story.kubectl(&["delete", "town", "gas", "--timeout=45s"]);
@@ -58,7 +58,7 @@ async fn nothing_of_a_deleted_town_is_left(story: Story) {
     assert!(events.contains("proven gone"), "an event says what is proven gone: {events}");
 }
 
-async fn a_sleeping_town_goes_the_same_way(story: Story) {
+async fn deleted_sleeping_town_leaves_no_children(story: Story) {
     let town = busy_town(&story, "gas", &["ann"]).await;
     story.town("gas").merge(json!({"spec": {"suspend": true}})).await;
     story.town("gas").until("sleeps", |town| town.phase() == "Asleep").await;
@@ -67,7 +67,7 @@ async fn a_sleeping_town_goes_the_same_way(story: Story) {
     no_volume_is_left(&story).await;
 }
 
-async fn a_town_that_is_starting_goes_the_same_way(story: Story) {
+async fn deleted_starting_town_leaves_no_children(story: Story) {
     story.players.run_new_pods(false).await;
     story.create_town("gas", workshop_with(json!({"storage": {"size": "1Gi"}}))).await;
     story.create_agent("ann", "gas", polecat("b-1")).await;
@@ -78,7 +78,7 @@ async fn a_town_that_is_starting_goes_the_same_way(story: Story) {
     no_volume_is_left(&story).await;
 }
 
-async fn a_pod_that_does_not_go_is_named_and_waited_for(story: Story) {
+async fn destruction_names_and_awaits_a_terminating_pod(story: Story) {
     let town = busy_town(&story, "gas", &["ann"]).await;
     let pod = story.pod(&town.child()).get().await;
     story.players.hold(&town.child()).await;
@@ -122,7 +122,7 @@ async fn a_pod_that_does_not_go_is_named_and_waited_for(story: Story) {
     is_gone_whole(&story, &town).await;
 }
 
-async fn foreign_finalizers_are_named_and_never_touched(story: Story) {
+async fn foreign_finalizers_are_named_and_not_removed(story: Story) {
     let town = busy_town(&story, "gas", &["ann"]).await;
     let ann = story.agent("ann").get().await;
     let held = json!({"metadata": {"finalizers": [FOREIGN]}});
@@ -165,7 +165,7 @@ async fn foreign_finalizers_are_named_and_never_touched(story: Story) {
     story.town("gas").gone().await;
 }
 
-async fn a_delete_right_behind_a_create_leaves_nothing(story: Story) {
+async fn delete_right_after_a_create_leaves_no_pods(story: Story) {
     // The delete occurs at different moments between the create and the first pod.
     let mut towns = Vec::new();
     for delay in [0, 5, 10, 20, 40, 60, 80, 120, 160, 240] {
@@ -204,7 +204,7 @@ async fn a_delete_right_behind_a_create_leaves_nothing(story: Story) {
 }
 
 // I-recreated.
-async fn a_successor_of_the_same_name_adopts_nothing(story: Story) {
+async fn recreated_town_adopts_no_children_of_its_predecessor(story: Story) {
     let old = busy_town(&story, "gas", &["ann"]).await;
     let old_pod = story.pod(&old.child()).get().await;
     story.town("gas").delete().await;
@@ -234,7 +234,7 @@ async fn a_successor_of_the_same_name_adopts_nothing(story: Story) {
 }
 
 // I-recreated.
-async fn a_successor_can_come_only_when_all_is_gone(story: Story) {
+async fn town_name_is_free_only_after_the_destruction_completes(story: Story) {
     let old = busy_town(&story, "gas", &[]).await;
     story.players.hold(&old.child()).await;
     story.town("gas").delete().await;
@@ -250,7 +250,7 @@ async fn a_successor_can_come_only_when_all_is_gone(story: Story) {
     assert_ne!(new.uid(), old.uid());
 }
 
-async fn a_live_town_with_a_tombstone_runs_nothing(story: Story) {
+async fn town_with_a_tombstone_annotation_creates_no_children(story: Story) {
     let buried: Town = story
         .create_object(json!({
             "apiVersion": "gastown.dev/v1alpha1", "kind": "Town",
@@ -282,7 +282,7 @@ async fn a_live_town_with_a_tombstone_runs_nothing(story: Story) {
     story.agent("cat").until("works", |agent| agent.phase() == "Working").await;
 }
 
-async fn a_tombstone_stops_what_runs_and_keeps_the_data(story: Story) {
+async fn tombstone_annotation_stops_pods_and_keeps_claims(story: Story) {
     let town = busy_town(&story, "gas", &["ann"]).await;
     let claims =
         |children: Vec<String>| children.into_iter().filter(|child| child.starts_with("Pers")).collect();
@@ -302,7 +302,7 @@ async fn a_tombstone_stops_what_runs_and_keeps_the_data(story: Story) {
     is_gone_whole(&story, &town).await;
 }
 
-async fn an_agent_deleted_alone_may_finish_first(story: Story) {
+async fn deleted_agent_finishes_its_bead_within_the_drain(story: Story) {
     story.create_town("kind", workshop_with(json!({"drain": {"timeout": "1h"}}))).await;
     story.create_agent("cat", "kind", polecat("b-1")).await;
     let cat = story.agent("cat").until("works", |agent| agent.phase() == "Working").await;
@@ -320,7 +320,7 @@ async fn an_agent_deleted_alone_may_finish_first(story: Story) {
     assert_eq!(story.children(&cat.id()).await, [""; 0]);
 }
 
-async fn a_town_lets_its_agents_finish_before_it_goes(story: Story) {
+async fn deleted_town_lets_its_agents_finish_within_the_drain(story: Story) {
     story.create_town("kind", workshop_with(json!({"drain": {"timeout": "1h"}}))).await;
     story.create_agent("cat", "kind", polecat("b-1")).await;
     let cat = story.agent("cat").until("works", |agent| agent.phase() == "Working").await;
@@ -337,7 +337,7 @@ async fn a_town_lets_its_agents_finish_before_it_goes(story: Story) {
     is_gone_whole(&story, &town).await;
 }
 
-async fn the_drain_of_a_deletion_ends_at_its_bound(story: Story) {
+async fn drain_of_a_deleted_town_ends_at_its_timeout(story: Story) {
     story.create_town("firm", workshop_with(json!({"drain": {"timeout": "3s"}}))).await;
     story.create_agent("cat", "firm", polecat("b-1")).await;
     let cat = story.agent("cat").until("works", |agent| agent.phase() == "Working").await;
@@ -351,7 +351,7 @@ async fn the_drain_of_a_deletion_ends_at_its_bound(story: Story) {
     is_gone_whole(&story, &town).await;
 }
 
-async fn a_spec_that_changes_during_destruction_changes_nothing(story: Story) {
+async fn spec_changes_during_a_destruction_have_no_effect(story: Story) {
     let town = busy_town(&story, "gas", &["ann"]).await;
     let ann = story.agent("ann").get().await;
     story.players.hold(&ann.child()).await;
@@ -366,7 +366,7 @@ async fn a_spec_that_changes_during_destruction_changes_nothing(story: Story) {
     assert!(done(&ann).is_empty());
 }
 
-async fn a_claim_that_is_deleted_by_hand_comes_back_after_a_sleep(story: Story) {
+async fn deleted_claim_is_recreated_after_a_sleep(story: Story) {
     let town = busy_town(&story, "gas", &[]).await;
     let claim = story.seen::<PersistentVolumeClaim>(&town.child());
     let old = claim.get().await;
@@ -389,7 +389,7 @@ async fn a_claim_that_is_deleted_by_hand_comes_back_after_a_sleep(story: Story) 
     is_gone_whole(&story, &town).await;
 }
 
-async fn strays_with_the_towns_mark_go_and_those_of_others_stay(story: Story) {
+async fn stray_pods_with_the_labels_of_a_town_are_deleted_with_the_town(story: Story) {
     let town = busy_town(&story, "gas", &[]).await;
     let stray = async |name: &str, install: &str, uid: &str| -> Pod {
         let mut pod = crate::common::story::template();
@@ -415,7 +415,7 @@ async fn strays_with_the_towns_mark_go_and_those_of_others_stay(story: Story) {
     }
 }
 
-async fn an_agent_whose_mark_was_taken_off_goes_all_the_same(story: Story) {
+async fn agent_without_its_town_label_is_destroyed_with_its_town(story: Story) {
     let town = busy_town(&story, "gas", &["ann"]).await;
     let ann = story.agent("ann").get().await;
     let bare = json!({"metadata": {"labels": {names::TOWN_UID: null}}});
@@ -429,7 +429,7 @@ async fn an_agent_whose_mark_was_taken_off_goes_all_the_same(story: Story) {
     }
 }
 
-async fn many_towns_come_and_go_at_once(story: Story) {
+async fn forty_towns_start_and_are_destroyed_at_once(story: Story) {
     let names: Vec<String> = (0..40).map(|n| format!("town-{n}")).collect();
     let towns = names.iter().map(|name| story.create_town(name, workshop()));
     let towns: Vec<Town> = futures::future::join_all(towns).await;
@@ -445,7 +445,7 @@ async fn many_towns_come_and_go_at_once(story: Story) {
 }
 
 // decisions 1.7.
-async fn claims_that_kubernetes_made_for_a_pod_are_recorded_and_waited_for(story: Story) {
+async fn ephemeral_and_resource_claims_of_a_pod_are_recorded_and_awaited(story: Story) {
     story.apply(
         "{apiVersion: resource.k8s.io/v1, kind: ResourceClaimTemplate, metadata: {name: gpus}, spec: {spec: {devices: \
          {requests: [{name: one, exactly: {deviceClassName: gpu.example.com}}]}}}}",
@@ -504,7 +504,7 @@ async fn claims_that_kubernetes_made_for_a_pod_are_recorded_and_waited_for(story
 }
 
 // reports.md P4, security.md L10.
-async fn restored_children_are_named_and_an_ended_pod_is_released(story: Story) {
+async fn restored_children_are_reported_and_a_finished_pod_is_released(story: Story) {
     let uid = "99999999-8888-7777-6666-444444444444";
     let labels =
         json!({names::TOWN_UID: uid, names::AGENT_UID: uid, names::INSTALL: story.cluster.install_label()});

@@ -19,17 +19,17 @@ use crate::stage::Stories;
 use crate::words::{Told, idle, polecat, workshop, workshop_with};
 
 pub fn add(stories: &mut Stories) {
-    stories.alone_on(quick(), every_door_used_while_the_operator_was_down_leads_to_the_end);
-    stories.alone(towns_go_with_their_definitions);
-    stories.alone(without_the_policies_a_finalizer_stripped_by_hand_leaves_nothing_that_runs);
-    stories.with_the_operator(background_deletion_takes_a_town_whole);
-    stories.with_the_operator(foreground_deletion_takes_a_town_whole);
-    stories.with_the_operator(orphaning_deletion_takes_a_town_whole);
-    stories.with_the_operator(removing_a_rig_destroys_its_agents_and_their_volumes);
-    stories.with_the_operator(a_rig_is_removed_from_a_sleeping_town);
-    stories.with_the_operator(an_agent_deleted_alone_goes_with_all_that_it_has);
-    stories.with_the_operator(a_namespace_goes_with_its_towns);
-    stories.with_the_operator(a_namespace_goes_in_whatever_state_its_towns_are);
+    stories.alone_on(quick(), deletions_during_an_outage_complete_after_the_operator_restarts);
+    stories.alone(towns_are_destroyed_when_their_crds_are_deleted);
+    stories.alone(removal_of_the_finalizer_leaves_only_the_claim_without_the_policies);
+    stories.with_the_operator(background_deletion_removes_a_town_and_all_children);
+    stories.with_the_operator(foreground_deletion_removes_a_town_and_all_children);
+    stories.with_the_operator(orphaning_deletion_removes_a_town_and_all_children);
+    stories.with_the_operator(rig_removal_destroys_its_agents_and_their_volumes);
+    stories.with_the_operator(rig_removal_destroys_agents_without_waking_their_town);
+    stories.with_the_operator(agent_deletion_removes_its_children_and_keeps_other_agents);
+    stories.with_the_operator(namespace_deletion_destroys_its_towns);
+    stories.with_the_operator(namespace_deletion_completes_with_towns_in_every_state);
 }
 
 /// Deletes a town as this client.
@@ -39,17 +39,17 @@ async fn delete(story: &Story, who: &Client, town: &str, propagation: Propagatio
     towns.delete(town, &how).await.unwrap_or_else(|error| panic!("{town}: {error}"));
 }
 
-async fn background_deletion_takes_a_town_whole(story: Story) {
+async fn background_deletion_removes_a_town_and_all_children(story: Story) {
     takes_a_town_whole(story, PropagationPolicy::Background).await;
 }
 
 // I-block-owner-deletion.
-async fn foreground_deletion_takes_a_town_whole(story: Story) {
+async fn foreground_deletion_removes_a_town_and_all_children(story: Story) {
     takes_a_town_whole(story, PropagationPolicy::Foreground).await;
 }
 
 // I-orphan.
-async fn orphaning_deletion_takes_a_town_whole(story: Story) {
+async fn orphaning_deletion_removes_a_town_and_all_children(story: Story) {
     takes_a_town_whole(story, PropagationPolicy::Orphan).await;
 }
 
@@ -64,7 +64,7 @@ async fn takes_a_town_whole(story: Story, propagation: PropagationPolicy) {
     assert_eq!(story.api::<Pod>().list(&ListParams::default()).await.unwrap().items.len(), 0);
 }
 
-async fn removing_a_rig_destroys_its_agents_and_their_volumes(story: Story) {
+async fn rig_removal_destroys_its_agents_and_their_volumes(story: Story) {
     let rigs = json!({"rigs": [{"name": "core"}, {"name": "docs"}]});
     story.create_town("shop", workshop_with(rigs)).await;
     for (cat, rig) in [("stays", "core"), ("goes", "docs"), ("rests", "docs")] {
@@ -89,7 +89,7 @@ async fn removing_a_rig_destroys_its_agents_and_their_volumes(story: Story) {
     assert_eq!(story.agent("stays").get().await.phase(), "Working");
 }
 
-async fn a_rig_is_removed_from_a_sleeping_town(story: Story) {
+async fn rig_removal_destroys_agents_without_waking_their_town(story: Story) {
     let town = busy_town(&story, "gas", &["ann"]).await;
     let ann = story.agent("ann").get().await;
     story.town("gas").merge(json!({"spec": {"suspend": true}})).await;
@@ -102,7 +102,7 @@ async fn a_rig_is_removed_from_a_sleeping_town(story: Story) {
     assert_eq!(story.children(&town.id()).await, [format!("PersistentVolumeClaim/{}", town.child())]);
 }
 
-async fn an_agent_deleted_alone_goes_with_all_that_it_has(story: Story) {
+async fn agent_deletion_removes_its_children_and_keeps_other_agents(story: Story) {
     let town = busy_town(&story, "gas", &["ann", "bob"]).await;
     let ann = story.agent("ann").get().await;
     let others: Vec<String> =
@@ -121,7 +121,7 @@ async fn an_agent_deleted_alone_goes_with_all_that_it_has(story: Story) {
     assert_eq!(story.agent("bob").get().await.phase(), "Working");
 }
 
-async fn a_namespace_goes_with_its_towns(story: Story) {
+async fn namespace_deletion_destroys_its_towns(story: Story) {
     let town = busy_town(&story, "gas", &["ann", "bob"]).await;
     delete_namespace(&story).await;
     assert_eq!(story.children(&town.id()).await, [""; 0]);
@@ -130,7 +130,7 @@ async fn a_namespace_goes_with_its_towns(story: Story) {
 }
 
 // I-namespace.
-async fn a_namespace_goes_in_whatever_state_its_towns_are(story: Story) {
+async fn namespace_deletion_completes_with_towns_in_every_state(story: Story) {
     busy_town(&story, "works", &["ann"]).await;
     story.create_town("sleeps", workshop_with(json!({"suspend": true, "storage": {"size": "1Gi"}}))).await;
     story.town("sleeps").until("sleeps", |town| town.phase() == "Asleep").await;
@@ -154,7 +154,7 @@ async fn a_namespace_goes_in_whatever_state_its_towns_are(story: Story) {
 }
 
 // I-restart.
-async fn every_door_used_while_the_operator_was_down_leads_to_the_end(story: Story) {
+async fn deletions_during_an_outage_complete_after_the_operator_restarts(story: Story) {
     let operator = story.cluster.operator(&[OPERATOR]).await;
     let anybody = People::of(&story).await.anybody;
     let ways = [
@@ -204,7 +204,7 @@ async fn every_door_used_while_the_operator_was_down_leads_to_the_end(story: Sto
     no_volume_is_left(&story).await;
 }
 
-async fn towns_go_with_their_definitions(story: Story) {
+async fn towns_are_destroyed_when_their_crds_are_deleted(story: Story) {
     let operator = story.cluster.operator(&[]).await;
     busy_town(&story, "works", &["ann"]).await;
     story.create_town("sleeps", workshop_with(json!({"suspend": true, "storage": {"size": "1Gi"}}))).await;
@@ -236,7 +236,7 @@ async fn towns_go_with_their_definitions(story: Story) {
     story.town("new").until("is idle", idle).await;
 }
 
-async fn without_the_policies_a_finalizer_stripped_by_hand_leaves_nothing_that_runs(story: Story) {
+async fn removal_of_the_finalizer_leaves_only_the_claim_without_the_policies(story: Story) {
     let operator = story.cluster.operator(&[]).await;
     story.cluster.kubectl(&[
         "delete",

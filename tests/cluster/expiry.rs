@@ -13,14 +13,14 @@ use crate::stage::Stories;
 use crate::words::{Told, asleep, attempts, idle, polecat, works, workshop, workshop_with};
 
 pub fn add(stories: &mut Stories) {
-    stories.with_the_operator(expiry_at_puts_a_town_to_sleep_whatever_its_work);
-    stories.with_the_operator(expiry_policy_destroy_leaves_nothing);
-    stories.with_the_operator(a_protected_town_sleeps_at_its_expiry_and_goes_once_nothing_protects_it);
-    stories.with_the_operator(an_expiry_that_was_past_at_creation_is_said_and_harms_nobody);
-    stories.with_the_operator(an_expiry_that_is_moved_into_the_past_acts_at_once);
+    stories.with_the_operator(expired_town_sleeps_regardless_of_its_work);
+    stories.with_the_operator(expiry_policy_destroy_removes_a_town_and_all_children);
+    stories.with_the_operator(protected_town_sleeps_at_its_expiry_until_its_protection_is_removed);
+    stories.with_the_operator(town_is_stalled_when_its_expiry_is_past_at_creation);
+    stories.with_the_operator(expiry_moved_into_the_past_takes_effect_at_once);
 }
 
-async fn expiry_at_puts_a_town_to_sleep_whatever_its_work(story: Story) {
+async fn expired_town_sleeps_regardless_of_its_work(story: Story) {
     story.create_town("fair", workshop_with(json!({"expiry": {"time": in_seconds(3600)}}))).await;
     story.create_agent("cat", "fair", polecat("b-1")).await;
     story.agent("cat").until("works", works).await;
@@ -44,7 +44,7 @@ async fn expiry_at_puts_a_town_to_sleep_whatever_its_work(story: Story) {
     story.town("fair").until("runs", |town| town.phase() == "Running").await;
 }
 
-async fn expiry_policy_destroy_leaves_nothing(story: Story) {
+async fn expiry_policy_destroy_removes_a_town_and_all_children(story: Story) {
     let later = json!({"time": in_seconds(3600), "policy": "Destroy"});
     story.create_town("camp", workshop_with(json!({"storage": {"size": "1Gi"}, "expiry": later}))).await;
     story.create_town("tent", workshop_with(json!({"suspend": true, "expiry": later}))).await;
@@ -67,7 +67,7 @@ async fn expiry_policy_destroy_leaves_nothing(story: Story) {
     }
 }
 
-async fn a_protected_town_sleeps_at_its_expiry_and_goes_once_nothing_protects_it(story: Story) {
+async fn protected_town_sleeps_at_its_expiry_until_its_protection_is_removed(story: Story) {
     // The expiry is set first: the policies refuse an expiry with `Destroy` while the town is protected.
     let spec = json!({"storage": {"size": "1Gi"}, "expiry": {"time": in_seconds(3600), "policy": "Destroy"}});
     story.create_town("fort", workshop_with(spec)).await;
@@ -84,7 +84,7 @@ async fn a_protected_town_sleeps_at_its_expiry_and_goes_once_nothing_protects_it
     assert_eq!(story.children(&fort.id()).await, [""; 0]);
 }
 
-async fn an_expiry_that_was_past_at_creation_is_said_and_harms_nobody(story: Story) {
+async fn town_is_stalled_when_its_expiry_is_past_at_creation(story: Story) {
     let past = json!({"time": "2020-01-01T00:00:00Z", "policy": "Destroy"});
     story.create_town("late", workshop_with(json!({"storage": {"size": "1Gi"}, "expiry": past}))).await;
     story.create_agent("cat", "late", polecat("b-1")).await;
@@ -114,7 +114,7 @@ async fn an_expiry_that_was_past_at_creation_is_said_and_harms_nobody(story: Sto
     assert!(!town.is("Stalled") && !town.is("Asleep"));
 }
 
-async fn an_expiry_that_is_moved_into_the_past_acts_at_once(story: Story) {
+async fn expiry_moved_into_the_past_takes_effect_at_once(story: Story) {
     for name in ["nap", "end"] {
         story.create_town(name, workshop()).await;
     }

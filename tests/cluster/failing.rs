@@ -16,21 +16,21 @@ use crate::words::{Told, attempts, done, polecat, seconds, workshop, workshop_wi
 const BACK_OFF: Duration = Duration::from_mins(1);
 
 pub fn add(stories: &mut Stories) {
-    stories.with_the_operator(a_failed_attempt_is_made_again_after_a_while);
-    stories.with_the_operator(an_evicted_attempt_does_not_count);
-    stories.with_the_operator(a_town_pod_that_is_killed_is_replaced);
-    stories.with_the_operator(a_town_pod_that_failed_is_replaced);
-    stories.with_the_operator(a_session_agents_pod_that_is_killed_is_replaced);
-    stories.with_the_operator(past_its_limit_an_agent_is_failed_and_wakes_nobody);
-    stories.with_the_operator(a_finished_polecats_pod_cannot_vanish_unread);
-    stories.with_the_operator(a_done_bead_never_starts_again);
-    stories.with_the_operator(what_keeps_a_pod_from_starting_is_said_in_its_own_words);
-    stories.with_the_operator(a_quota_is_named_and_waited_for);
-    stories.with_the_operator(a_pod_that_is_refused_is_retried_without_haste);
-    stories.with_the_operator(a_service_that_a_quota_refuses_does_not_hold_up_the_pod);
+    stories.with_the_operator(failed_attempt_is_retried_after_a_back_off);
+    stories.with_the_operator(evicted_attempt_is_not_counted);
+    stories.with_the_operator(deleted_town_pod_is_replaced);
+    stories.with_the_operator(failed_town_pod_is_replaced);
+    stories.with_the_operator(deleted_session_pod_is_replaced_with_its_hook);
+    stories.with_the_operator(agent_past_its_retry_limit_fails_and_does_not_wake_its_town);
+    stories.with_the_operator(finished_pod_keeps_its_result_finalizer_until_the_outcome_is_recorded);
+    stories.with_the_operator(done_bead_does_not_start_again);
+    stories.with_the_operator(town_reports_the_original_message_of_a_start_failure);
+    stories.with_the_operator(condition_names_a_quota_and_the_operator_waits_for_it);
+    stories.with_the_operator(refused_pod_is_retried_without_repeated_status_writes);
+    stories.with_the_operator(refused_service_does_not_delay_the_pod);
 }
 
-async fn a_failed_attempt_is_made_again_after_a_while(story: Story) {
+async fn failed_attempt_is_retried_after_a_back_off(story: Story) {
     story.create_town("shop", workshop()).await;
     story.create_agent("cat", "shop", polecat("b-1")).await;
     let cat = story.agent("cat").until("works", |agent| agent.phase() == "Working").await;
@@ -60,7 +60,7 @@ async fn a_failed_attempt_is_made_again_after_a_while(story: Story) {
     story.agent("cat").until("is done", |agent| agent.phase() == "Done" && !agent.is("Degraded")).await;
 }
 
-async fn an_evicted_attempt_does_not_count(story: Story) {
+async fn evicted_attempt_is_not_counted(story: Story) {
     story.create_town("shop", workshop()).await;
     let mut spec = polecat("b-1");
     // The limit is one attempt: an eviction must not count as one.
@@ -74,7 +74,7 @@ async fn an_evicted_attempt_does_not_count(story: Story) {
     assert_eq!(attempts(&cat), 1);
 }
 
-async fn a_town_pod_that_is_killed_is_replaced(story: Story) {
+async fn deleted_town_pod_is_replaced(story: Story) {
     story.create_town("hall", workshop()).await;
     let town = story.town("hall").until("is idle", |town| town.phase() == "Idle").await;
     let first = story.pod(&town.child()).get().await;
@@ -90,7 +90,7 @@ async fn a_town_pod_that_is_killed_is_replaced(story: Story) {
     assert_eq!(restarts.count + restarts.disruptions, 1, "{restarts:?}");
 }
 
-async fn a_town_pod_that_failed_is_replaced(story: Story) {
+async fn failed_town_pod_is_replaced(story: Story) {
     story.create_town("hall", workshop()).await;
     let town = story.town("hall").until("is idle", |town| town.phase() == "Idle").await;
     let first = story.pod(&town.child()).get().await;
@@ -100,7 +100,7 @@ async fn a_town_pod_that_failed_is_replaced(story: Story) {
     assert_eq!(story.pods(names::TOWN_UID, &town.id()).await.len(), 1);
 }
 
-async fn a_session_agents_pod_that_is_killed_is_replaced(story: Story) {
+async fn deleted_session_pod_is_replaced_with_its_hook(story: Story) {
     story.create_town("hall", workshop()).await;
     story.create_agent("mayor", "hall", json!({"role": "Mayor", "hook": {"bead": "b-1"}})).await;
     let mayor = story.agent("mayor").until("is there", |agent| agent.phase() == "Idle").await;
@@ -117,7 +117,7 @@ async fn a_session_agents_pod_that_is_killed_is_replaced(story: Story) {
         .await;
 }
 
-async fn past_its_limit_an_agent_is_failed_and_wakes_nobody(story: Story) {
+async fn agent_past_its_retry_limit_fails_and_does_not_wake_its_town(story: Story) {
     story.create_town("shop", workshop_with(json!({"sleepAfter": "10s"}))).await;
     let mut spec = polecat("b-1");
     spec["retry"] = json!({"limit": 1});
@@ -136,7 +136,7 @@ async fn past_its_limit_an_agent_is_failed_and_wakes_nobody(story: Story) {
     story.agent("cat").until("works again", |agent| agent.phase() == "Working").await;
 }
 
-async fn a_finished_polecats_pod_cannot_vanish_unread(story: Story) {
+async fn finished_pod_keeps_its_result_finalizer_until_the_outcome_is_recorded(story: Story) {
     story.create_town("shop", workshop()).await;
     story.create_agent("cat", "shop", polecat("b-1")).await;
     let cat = story.agent("cat").until("works", |agent| agent.phase() == "Working").await;
@@ -164,7 +164,7 @@ async fn a_finished_polecats_pod_cannot_vanish_unread(story: Story) {
 }
 
 // I-finished-pod.
-async fn a_done_bead_never_starts_again(story: Story) {
+async fn done_bead_does_not_start_again(story: Story) {
     story.create_town("shop", workshop_with(json!({"sleepAfter": "10s"}))).await;
     story.create_agent("cat", "shop", polecat("b-1")).await;
     let cat = story.agent("cat").until("works", |agent| agent.phase() == "Working").await;
@@ -191,7 +191,7 @@ async fn a_done_bead_never_starts_again(story: Story) {
     assert_eq!(done(&story.agent("cat").get().await), ["b-1", "b-2"]);
 }
 
-async fn what_keeps_a_pod_from_starting_is_said_in_its_own_words(story: Story) {
+async fn town_reports_the_original_message_of_a_start_failure(story: Story) {
     story.players.run_new_pods(false).await;
     story.create_town("slow", workshop()).await;
     let town = story.town("slow").until("is starting", |town| town.phase() == "Starting").await;
@@ -223,7 +223,7 @@ async fn what_keeps_a_pod_from_starting_is_said_in_its_own_words(story: Story) {
     assert!(!town.is("Degraded") && town.is("Ready"));
 }
 
-async fn a_quota_is_named_and_waited_for(story: Story) {
+async fn condition_names_a_quota_and_the_operator_waits_for_it(story: Story) {
     story.kubectl(&["create", "quota", "tight", "--hard=pods=0"]);
     let hard = "-o=jsonpath={.status.hard.pods}";
     crate::common::wait::until("the quota counts", crate::common::wait::PATIENCE, async || {
@@ -245,7 +245,7 @@ async fn a_quota_is_named_and_waited_for(story: Story) {
 }
 
 // code.md A36.
-async fn a_service_that_a_quota_refuses_does_not_hold_up_the_pod(story: Story) {
+async fn refused_service_does_not_delay_the_pod(story: Story) {
     story.kubectl(&["create", "quota", "no-services", "--hard=services=0"]);
     let hard = "-o=jsonpath={.status.hard.services}";
     crate::common::wait::until("the quota counts", crate::common::wait::PATIENCE, async || {
@@ -266,7 +266,7 @@ async fn a_service_that_a_quota_refuses_does_not_hold_up_the_pod(story: Story) {
         .await;
 }
 
-async fn a_pod_that_is_refused_is_retried_without_haste(story: Story) {
+async fn refused_pod_is_retried_without_repeated_status_writes(story: Story) {
     let mut bad = workshop();
     bad["template"]["spec"]["containers"][0]["name"] = "Not_A_Label".into();
     story.create_town("wrong", bad).await;

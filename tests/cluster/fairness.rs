@@ -8,11 +8,11 @@ use crate::stage::Stories;
 use crate::words::{idle, workshop};
 
 pub fn add(stories: &mut Stories) {
-    stories.alone(town_of_one_tenant_wakes_while_those_of_another_never_become_ready);
+    stories.alone(towns_of_one_tenant_start_while_towns_of_another_never_become_ready);
 }
 
 // S5.
-async fn town_of_one_tenant_wakes_while_those_of_another_never_become_ready(story: Story) {
+async fn towns_of_one_tenant_start_while_towns_of_another_never_become_ready(story: Story) {
     const TOWNS: usize = 10;
     let operator = story.cluster.operator(&["--max-concurrent-starts=4"]).await;
     story.players.run_new_pods(false).await;

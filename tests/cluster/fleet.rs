@@ -17,10 +17,10 @@ use crate::words::{asleep, idle, workshop, workshop_with};
 const TOWNS: usize = 300;
 
 pub fn add(stories: &mut Stories) {
-    stories.alone(a_restart_writes_nothing_about_a_fleet_that_sleeps);
+    stories.alone(operator_restart_causes_no_writes_to_sleeping_towns);
 }
 
-async fn a_restart_writes_nothing_about_a_fleet_that_sleeps(story: Story) {
+async fn operator_restart_causes_no_writes_to_sleeping_towns(story: Story) {
     let operator = story.cluster.operator(&[]).await;
     let create = async |number: usize| {
         let spec = workshop_with(json!({"suspend": true, "expiry": {"time": "2999-01-01T00:00:00Z"}}));

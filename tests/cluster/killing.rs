@@ -28,8 +28,8 @@ pub const LONG: Duration = Duration::from_mins(3);
 const AT_ONCE: usize = 8;
 
 pub fn add(stories: &mut Stories) {
-    stories.alone_on(quick(), killed_at_any_write_of_a_destruction_the_operator_ends_it);
-    stories.alone_on(quick(), killed_at_any_write_of_the_destruction_of_a_town_with_agents_it_ends_it);
+    stories.alone_on(quick(), destruction_of_a_town_completes_after_a_kill_at_any_write);
+    stories.alone_on(quick(), destruction_of_a_town_with_agents_completes_after_a_kill_at_any_write);
 }
 
 /// The kinds of writes of a destruction, and their numbers.
@@ -60,11 +60,11 @@ const WITH_AGENTS: [(&str, usize); 11] = [
     ("update tombstones/status", 1),
 ];
 
-async fn killed_at_any_write_of_a_destruction_the_operator_ends_it(story: Story) {
+async fn destruction_of_a_town_completes_after_a_kill_at_any_write(story: Story) {
     at_each_write(&story, &ALONE, &[]).await;
 }
 
-async fn killed_at_any_write_of_the_destruction_of_a_town_with_agents_it_ends_it(story: Story) {
+async fn destruction_of_a_town_with_agents_completes_after_a_kill_at_any_write(story: Story) {
     at_each_write(&story, &WITH_AGENTS, &["mayor", "ann"]).await;
 }
 

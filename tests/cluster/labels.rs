@@ -21,7 +21,7 @@ pub fn add(stories: &mut Stories) {
     stories.with_the_operator(labels_of_towns_and_agents_change_by_the_operator_alone);
     stories.with_the_operator(labels_of_children_change_by_the_operator_alone);
     stories.with_the_operator(foreign_label_cannot_be_given_up_for_ours_by_a_second_request);
-    stories.with_the_operator(finalizer_from_another_cluster_goes_with_the_right_to_delete);
+    stories.with_the_operator(finalizer_of_another_cluster_is_removed_only_with_the_right_to_delete);
     stories.plain(policy_on_labels_covers_every_kind_of_child);
 }
 
@@ -198,7 +198,7 @@ async fn foreign_label_cannot_be_given_up_for_ours_by_a_second_request(story: St
 }
 
 // Decisions 5.1: the operator of this cluster does not know the object, and would never remove its finalizer.
-async fn finalizer_from_another_cluster_goes_with_the_right_to_delete(story: Story) {
+async fn finalizer_of_another_cluster_is_removed_only_with_the_right_to_delete(story: Story) {
     let people = People::of(&story).await;
     let here = story.cluster.install_label();
     let there = format!("{INSTALL_ID}.{}", if here.ends_with(".00000000") { "11111111" } else { "00000000" });

@@ -31,14 +31,14 @@ const TERMS: [&str; 4] = [
 const TAKEN_OVER: Duration = Duration::from_mins(1);
 
 pub fn add(stories: &mut Stories) {
-    stories.alone(a_leader_that_is_killed_is_followed_when_its_lease_has_run_out);
-    stories.alone(a_leader_that_was_paused_writes_nothing_more_and_ends);
-    stories.alone(a_leader_that_is_cut_off_ends_and_what_it_sent_does_no_harm);
-    stories.alone(behind_a_frozen_api_server_a_leader_ends);
-    stories.alone(a_lease_that_is_deleted_or_taken_by_hand_ends_its_leader);
-    stories.alone(a_lease_that_is_pruned_and_applied_again_is_not_free_while_its_leader_is_paused);
-    stories.alone(a_release_that_is_installed_again_at_once_waits_for_the_leader_of_the_last);
-    stories.alone(sigterm_hands_over_at_once_and_nobody_writes_out_of_turn);
+    stories.alone(standby_leads_after_the_lease_of_a_killed_leader_expires);
+    stories.alone(paused_leader_exits_without_writes_after_it_resumes);
+    stories.alone(disconnected_leader_exits_and_its_late_writes_have_no_effect);
+    stories.alone(leader_exits_while_the_api_server_is_frozen);
+    stories.alone(leader_exits_when_its_lease_is_deleted_or_taken);
+    stories.alone(standby_waits_for_the_old_term_when_the_lease_is_recreated_empty);
+    stories.alone(reinstalled_release_waits_for_the_term_of_the_previous_leader);
+    stories.alone(sigterm_hands_over_the_lease_without_overlapping_writes);
 }
 
 /// A leader and a standby.
@@ -113,7 +113,7 @@ pub fn ended_because(operator: &Operator, why: &str) {
     assert!(last.contains(&is_lost) && last.contains(why), "{log}");
 }
 
-async fn a_leader_that_is_killed_is_followed_when_its_lease_has_run_out(story: Story) {
+async fn standby_leads_after_the_lease_of_a_killed_leader_expires(story: Story) {
     let two = Two::start(&story).await;
     story.create_town("gas", workshop()).await;
     story.create_agent("ann", "gas", polecat("b-1")).await;
@@ -135,7 +135,7 @@ async fn a_leader_that_is_killed_is_followed_when_its_lease_has_run_out(story: S
     two.took_turns(&story);
 }
 
-async fn sigterm_hands_over_at_once_and_nobody_writes_out_of_turn(story: Story) {
+async fn sigterm_hands_over_the_lease_without_overlapping_writes(story: Story) {
     let mut two = Two::start(&story).await;
     let account = Account::create(&story.cluster).await;
     for turn in 0..3 {
@@ -165,7 +165,7 @@ async fn sigterm_hands_over_at_once_and_nobody_writes_out_of_turn(story: Story) 
 }
 
 // I-leader-overlap.
-async fn a_leader_that_was_paused_writes_nothing_more_and_ends(story: Story) {
+async fn paused_leader_exits_without_writes_after_it_resumes(story: Story) {
     let two = Two::start(&story).await;
     story.create_town("gas", workshop()).await;
     story.create_agent("ann", "gas", polecat("b-1")).await;
@@ -189,7 +189,7 @@ async fn a_leader_that_was_paused_writes_nothing_more_and_ends(story: Story) {
     assert_eq!(story.pods(names::AGENT_UID, &ann.id()).await.len(), 0, "what is done stays done");
 }
 
-async fn a_leader_that_is_cut_off_ends_and_what_it_sent_does_no_harm(story: Story) {
+async fn disconnected_leader_exits_and_its_late_writes_have_no_effect(story: Story) {
     let account = Account::create(&story.cluster).await;
     let relay = Relay::before(&story.cluster, account.kubeconfig()).await;
     let leader = Operator::start(relay.kubeconfig(), &TERMS).await;
@@ -217,7 +217,7 @@ async fn a_leader_that_is_cut_off_ends_and_what_it_sent_does_no_harm(story: Stor
     assert_eq!(story.children(&goes.id()).await, [""; 0], "nothing comes back");
 }
 
-async fn behind_a_frozen_api_server_a_leader_ends(story: Story) {
+async fn leader_exits_while_the_api_server_is_frozen(story: Story) {
     let two = Two::start(&story).await;
     story.create_town("tired", workshop_with(json!({"sleepAfter": "10s"}))).await;
     story.town("tired").until("is idle", idle).await;
@@ -230,7 +230,7 @@ async fn behind_a_frozen_api_server_a_leader_ends(story: Story) {
     two.took_turns(&story);
 }
 
-async fn a_lease_that_is_deleted_or_taken_by_hand_ends_its_leader(story: Story) {
+async fn leader_exits_when_its_lease_is_deleted_or_taken(story: Story) {
     let two = Two::start(&story).await;
     story.create_town("gas", workshop()).await;
     let town = story.town("gas").until("is idle", idle).await;
@@ -256,7 +256,7 @@ async fn a_lease_that_is_deleted_or_taken_by_hand_ends_its_leader(story: Story) 
 }
 
 // C4. A GitOps tool that prunes unknown objects and applies its own copy leaves an empty Lease.
-async fn a_lease_that_is_pruned_and_applied_again_is_not_free_while_its_leader_is_paused(story: Story) {
+async fn standby_waits_for_the_old_term_when_the_lease_is_recreated_empty(story: Story) {
     let two = Two::start(&story).await;
     story.create_town("gas", workshop()).await;
     story.town("gas").until("is idle", idle).await;
@@ -277,7 +277,7 @@ async fn a_lease_that_is_pruned_and_applied_again_is_not_free_while_its_leader_i
 }
 
 // C4. `helm uninstall` and `helm install`, with the operator of the first release still there.
-async fn a_release_that_is_installed_again_at_once_waits_for_the_leader_of_the_last(story: Story) {
+async fn reinstalled_release_waits_for_the_term_of_the_previous_leader(story: Story) {
     let account = Account::create(&story.cluster).await;
     let leader = Operator::start(account.kubeconfig(), &TERMS).await;
     leads(&leader).await;

@@ -11,21 +11,21 @@ use crate::stage::Stories;
 use crate::words::{Told, polecat, workshop, workshop_with};
 
 pub fn add(stories: &mut Stories) {
-    stories.with_the_operator(a_town_gets_a_pod_and_a_volume);
-    stories.with_the_operator(a_town_without_a_template_is_only_its_agents);
-    stories.with_the_operator(every_condition_is_there_from_the_first_status_on);
-    stories.with_the_operator(a_polecat_works_and_is_done);
-    stories.with_the_operator(a_session_agent_lives_with_its_town_and_gets_its_hook);
-    stories.with_the_operator(another_bead_replaces_a_running_polecats_pod);
-    stories.with_the_operator(a_changed_template_is_used_from_the_next_start_on);
-    stories.with_the_operator(a_claim_is_what_storage_asks_for);
-    stories.with_the_operator(mode_wins_over_role);
-    stories.with_the_operator(kubectl_tells_the_story);
-    stories.with_the_operator(two_towns_in_one_namespace_do_not_meet);
-    stories.with_the_operator(long_names_are_cut_and_stay_apart);
+    stories.with_the_operator(town_gets_a_pod_and_a_claim);
+    stories.with_the_operator(town_without_a_template_has_no_pod_of_its_own);
+    stories.with_the_operator(first_observed_status_has_every_condition);
+    stories.with_the_operator(polecat_works_on_its_bead_and_is_done);
+    stories.with_the_operator(session_agent_receives_new_hooks_in_its_running_pod);
+    stories.with_the_operator(new_bead_replaces_the_pod_of_a_running_polecat);
+    stories.with_the_operator(changed_template_is_used_at_the_next_start);
+    stories.with_the_operator(claim_has_the_size_class_and_access_modes_of_the_spec);
+    stories.with_the_operator(mode_overrides_the_default_of_the_role);
+    stories.with_the_operator(kubectl_get_and_wait_show_a_running_town);
+    stories.with_the_operator(towns_in_one_namespace_do_not_share_children);
+    stories.with_the_operator(long_town_names_give_distinct_child_names);
 }
 
-async fn a_town_gets_a_pod_and_a_volume(story: Story) {
+async fn town_gets_a_pod_and_a_claim(story: Story) {
     story.create_town("gas", workshop_with(json!({"storage": {"size": "1Gi"}}))).await;
     let town = story.town("gas").until("is idle", |town| town.phase() == "Idle" && town.is("Ready")).await;
 
@@ -55,7 +55,7 @@ async fn a_town_gets_a_pod_and_a_volume(story: Story) {
     assert_eq!(status.storage.unwrap().uid, claim.uid());
 }
 
-async fn a_town_without_a_template_is_only_its_agents(story: Story) {
+async fn town_without_a_template_has_no_pod_of_its_own(story: Story) {
     story.create_town("plain", json!({"rigs": [{"name": "core"}], "agentTemplate": template()})).await;
     let town = story.town("plain").until("is idle", |town| town.phase() == "Idle" && town.is("Ready")).await;
     assert_eq!(story.children(&town.id()).await, [""; 0]);
@@ -65,7 +65,7 @@ async fn a_town_without_a_template_is_only_its_agents(story: Story) {
     story.town("plain").until("runs", |town| town.phase() == "Running").await;
 }
 
-async fn every_condition_is_there_from_the_first_status_on(story: Story) {
+async fn first_observed_status_has_every_condition(story: Story) {
     story.players.run_new_pods(false).await;
     story.create_town("new", workshop()).await;
     story.create_agent("new", "new", polecat("b-1")).await;
@@ -84,7 +84,7 @@ async fn every_condition_is_there_from_the_first_status_on(story: Story) {
     assert!(!town.is("Ready") && town.is("Reconciling"));
 }
 
-async fn a_polecat_works_and_is_done(story: Story) {
+async fn polecat_works_on_its_bead_and_is_done(story: Story) {
     story.create_town("shop", workshop()).await;
     let hook = json!({"bead": "b-1", "title": "Mend the gate", "instructions": "With \"care\".\nTwice."});
     let mut spec = polecat("b-1");
@@ -139,7 +139,7 @@ async fn a_polecat_works_and_is_done(story: Story) {
     assert!(!town.is("Active") && town.status.unwrap().last_active_time.is_some());
 }
 
-async fn a_session_agent_lives_with_its_town_and_gets_its_hook(story: Story) {
+async fn session_agent_receives_new_hooks_in_its_running_pod(story: Story) {
     story.create_town("hall", workshop()).await;
     story.create_agent("mayor", "hall", json!({"role": "Mayor", "identity": "Ada"})).await;
     let mayor =
@@ -167,7 +167,7 @@ async fn a_session_agent_lives_with_its_town_and_gets_its_hook(story: Story) {
     assert_eq!(town.phase(), "Idle", "being there is not work, and neither is a hook that nobody asks about");
 }
 
-async fn another_bead_replaces_a_running_polecats_pod(story: Story) {
+async fn new_bead_replaces_the_pod_of_a_running_polecat(story: Story) {
     story.create_town("shop", workshop()).await;
     story.create_agent("cat", "shop", polecat("b-1")).await;
     let cat = story.agent("cat").until("works", |agent| agent.phase() == "Working").await;
@@ -187,7 +187,7 @@ async fn another_bead_replaces_a_running_polecats_pod(story: Story) {
     assert_eq!(work.attempts, 1, "a start that was ended for another bead does not count");
 }
 
-async fn a_changed_template_is_used_from_the_next_start_on(story: Story) {
+async fn changed_template_is_used_at_the_next_start(story: Story) {
     story.create_town("shop", workshop()).await;
     story.create_agent("cat", "shop", polecat("b-1")).await;
     story.create_agent("mayor", "shop", json!({"role": "Mayor"})).await;
@@ -219,7 +219,7 @@ async fn a_changed_template_is_used_from_the_next_start_on(story: Story) {
     }
 }
 
-async fn a_claim_is_what_storage_asks_for(story: Story) {
+async fn claim_has_the_size_class_and_access_modes_of_the_spec(story: Story) {
     let special = json!({"size": "3Gi", "storageClassName": "standard", "accessModes": ["ReadWriteMany"]});
     story.create_town("shop", workshop_with(json!({"storage": {"size": "2Gi"}}))).await;
     let mut spec = polecat("b-1");
@@ -244,7 +244,7 @@ async fn a_claim_is_what_storage_asks_for(story: Story) {
     }
 }
 
-async fn mode_wins_over_role(story: Story) {
+async fn mode_overrides_the_default_of_the_role(story: Story) {
     story.create_town("shop", workshop()).await;
     story
         .create_agent("crew", "shop", json!({"role": "Crew", "mode": "Task", "hook": {"bead": "b-1"}}))
@@ -261,7 +261,7 @@ async fn mode_wins_over_role(story: Story) {
     story.town("shop").until("is idle", |town| town.phase() == "Idle").await;
 }
 
-async fn kubectl_tells_the_story(story: Story) {
+async fn kubectl_get_and_wait_show_a_running_town(story: Story) {
     story.create_town("gas", workshop()).await;
     story.create_agent("cat", "gas", polecat("b-1")).await;
     story.kubectl(&["wait", "--for=condition=Ready", "--timeout=45s", "tw/gas"]);
@@ -286,7 +286,7 @@ async fn kubectl_tells_the_story(story: Story) {
     story.kubectl(&["wait", "--for=condition=Asleep=False", "--timeout=5s", "tw/gas"]);
 }
 
-async fn two_towns_in_one_namespace_do_not_meet(story: Story) {
+async fn towns_in_one_namespace_do_not_share_children(story: Story) {
     for name in ["left", "right"] {
         story.create_town(name, workshop_with(json!({"storage": {"size": "1Gi"}}))).await;
         story.create_agent(&format!("cat-{name}"), name, polecat("b-1")).await;
@@ -306,7 +306,7 @@ async fn two_towns_in_one_namespace_do_not_meet(story: Story) {
     assert_eq!(story.town("right").get().await.phase(), "Running");
 }
 
-async fn long_names_are_cut_and_stay_apart(story: Story) {
+async fn long_town_names_give_distinct_child_names(story: Story) {
     let long = |last: &str| format!("{}.{last}", "town".repeat(15));
     let mut children = Vec::new();
     for name in [long("one"), long("two")] {

@@ -10,10 +10,10 @@ use crate::stage::Stories;
 use crate::words::{Told, workshop};
 
 pub fn add(stories: &mut Stories) {
-    stories.alone(a_towns_life_is_measured);
+    stories.alone(metrics_follow_the_life_of_a_town);
 }
 
-async fn a_towns_life_is_measured(story: Story) {
+async fn metrics_follow_the_life_of_a_town(story: Story) {
     let operator = story.cluster.operator(&[]).await;
     let operator = &operator;
     shows(operator, r#"towns{phase="Idle"}"#, "0").await;

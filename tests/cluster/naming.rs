@@ -13,14 +13,14 @@ use crate::stage::Stories;
 use crate::words::{Told, done, idle, polecat, works, workshop, workshop_with};
 
 pub fn add(stories: &mut Stories) {
-    stories.with_the_operator(many_agents_of_one_town_come_and_go_at_once);
-    stories.with_the_operator(the_longest_names_are_carried_whole);
-    stories.with_the_operator(names_that_no_service_could_have_get_one);
-    stories.with_the_operator(what_is_to_be_done_arrives_whole);
-    stories.with_the_operator(a_town_may_have_two_hundred_rigs);
+    stories.with_the_operator(town_with_60_polecats_runs_at_most_50_at_once);
+    stories.with_the_operator(longest_owner_names_reach_their_pods_unchanged);
+    stories.with_the_operator(town_gets_a_service_when_its_name_begins_with_a_digit);
+    stories.with_the_operator(hook_of_64_kib_reaches_the_pod_unchanged);
+    stories.with_the_operator(town_accepts_200_rigs_and_no_more);
 }
 
-async fn the_longest_names_are_carried_whole(story: Story) {
+async fn longest_owner_names_reach_their_pods_unchanged(story: Story) {
     let ports = json!({"storage": {"size": "1Gi"}, "ports": [{"name": "web", "port": 80}]});
     let mut children = BTreeSet::new();
     for length in [63, 253] {
@@ -51,7 +51,7 @@ async fn the_longest_names_are_carried_whole(story: Story) {
     assert_eq!(children.len(), 8);
 }
 
-async fn names_that_no_service_could_have_get_one(story: Story) {
+async fn town_gets_a_service_when_its_name_begins_with_a_digit(story: Story) {
     // On older servers the name of a Service begins with a letter. The name of a town can begin with a digit.
     for name in ["9lives", "0", "1.2.3"] {
         story.create_town(name, workshop_with(json!({"ports": [{"name": "web", "port": 80}]}))).await;
@@ -62,7 +62,7 @@ async fn names_that_no_service_could_have_get_one(story: Story) {
     }
 }
 
-async fn what_is_to_be_done_arrives_whole(story: Story) {
+async fn hook_of_64_kib_reaches_the_pod_unchanged(story: Story) {
     story.create_town("shop", workshop()).await;
     // 64 KiB in bytes, half of it in letters of several bytes; a title in many scripts.
     let instructions = format!("\"quoted\" \\ \t\n{}", "é".repeat(20_000));
@@ -88,7 +88,7 @@ async fn what_is_to_be_done_arrives_whole(story: Story) {
     assert!(said.contains("65536"), "{said}");
 }
 
-async fn a_town_may_have_two_hundred_rigs(story: Story) {
+async fn town_accepts_200_rigs_and_no_more(story: Story) {
     let rigs: Vec<Value> = (0..200)
         .map(|number| {
             json!({"name": format!("rig-{number}"), "gitUrl": format!("https://git.test/{number}"), "branch": "dev"})
@@ -117,7 +117,7 @@ async fn a_town_may_have_two_hundred_rigs(story: Story) {
     story.agent("cat").until("is done", |agent| done(agent) == ["b-1"]).await;
 }
 
-async fn many_agents_of_one_town_come_and_go_at_once(story: Story) {
+async fn town_with_60_polecats_runs_at_most_50_at_once(story: Story) {
     let long = Duration::from_mins(2);
     story
         .create_town(

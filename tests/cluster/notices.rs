@@ -11,9 +11,9 @@ use crate::stage::Stories;
 use crate::words::{asleep, idle, workshop, workshop_with};
 
 pub fn add(stories: &mut Stories) {
-    stories.with_the_operator(a_sleep_that_is_near_is_announced_once);
-    stories.with_the_operator(an_expiry_that_is_near_is_announced_once);
-    stories.with_the_operator(a_transition_is_told_once);
+    stories.with_the_operator(sleeps_soon_event_is_written_once);
+    stories.with_the_operator(expires_soon_and_destroys_soon_events_are_written_once);
+    stories.with_the_operator(asleep_event_is_written_once);
 }
 
 /// Waits for the event. No second event may follow.
@@ -31,7 +31,7 @@ async fn told_once(story: &Story, name: &str, reason: &str) -> String {
     note
 }
 
-async fn a_sleep_that_is_near_is_announced_once(story: Story) {
+async fn sleeps_soon_event_is_written_once(story: Story) {
     // The town sleeps five minutes and two seconds after its last work: the warning is due two seconds after it.
     story.create_town("calm", workshop_with(json!({"sleepAfter": "302s"}))).await;
     story.create_town("brisk", workshop_with(json!({"sleepAfter": "30s"}))).await;
@@ -46,7 +46,7 @@ async fn a_sleep_that_is_near_is_announced_once(story: Story) {
     }
 }
 
-async fn an_expiry_that_is_near_is_announced_once(story: Story) {
+async fn expires_soon_and_destroys_soon_events_are_written_once(story: Story) {
     let soon = in_seconds(305);
     for (name, policy) in [("fair", "Sleep"), ("camp", "Destroy")] {
         story.create_town(name, workshop_with(json!({"expiry": {"time": soon, "policy": policy}}))).await;
@@ -59,7 +59,7 @@ async fn an_expiry_that_is_near_is_announced_once(story: Story) {
     assert_eq!(story.told("far", "ExpiresSoon").await, [""; 0]);
 }
 
-async fn a_transition_is_told_once(story: Story) {
+async fn asleep_event_is_written_once(story: Story) {
     story.create_town("gas", workshop()).await;
     story.town("gas").until("is idle", idle).await;
     story.town("gas").merge(json!({"spec": {"suspend": true}})).await;

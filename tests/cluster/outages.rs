@@ -32,13 +32,13 @@ const ALL_AT_ONCE: &str = "--concurrency=256";
 const AGENTS: [&str; 2] = ["mayor", "ann"];
 
 pub fn add(stories: &mut Stories) {
-    stories.alone_on(quick(), an_etcd_that_is_killed_changes_nothing_of_any_town);
-    stories.alone_on(quick(), an_etcd_that_is_silent_changes_nothing_of_any_town);
-    stories.alone_on(quick(), an_api_server_that_is_killed_changes_nothing_of_any_town);
-    stories.alone_on(quick(), an_api_server_that_is_silent_changes_nothing_of_any_town);
+    stories.alone_on(quick(), towns_in_every_state_recover_after_etcd_is_killed);
+    stories.alone_on(quick(), towns_in_every_state_recover_after_etcd_is_frozen);
+    stories.alone_on(quick(), towns_in_every_state_recover_after_the_api_server_is_killed);
+    stories.alone_on(quick(), towns_in_every_state_recover_after_the_api_server_is_frozen);
 }
 
-async fn an_etcd_that_is_killed_changes_nothing_of_any_town(story: Story) {
+async fn towns_in_every_state_recover_after_etcd_is_killed(story: Story) {
     let plane = story.cluster.plane();
     // The leader has the default terms, which are shorter than the outage.
     come_through(&story, &[OPERATOR, ALL_AT_ONCE], async |towns| {
@@ -52,12 +52,12 @@ async fn an_etcd_that_is_killed_changes_nothing_of_any_town(story: Story) {
     .await;
 }
 
-async fn an_etcd_that_is_silent_changes_nothing_of_any_town(story: Story) {
+async fn towns_in_every_state_recover_after_etcd_is_frozen(story: Story) {
     // The message of the API server.
     silence(&story, Component::Etcd, "did not complete within the allotted timeout").await;
 }
 
-async fn an_api_server_that_is_killed_changes_nothing_of_any_town(story: Story) {
+async fn towns_in_every_state_recover_after_the_api_server_is_killed(story: Story) {
     let plane = story.cluster.plane();
     come_through(&story, &LASTING, async |towns| {
         let before = towns.operator.log().len();
@@ -71,7 +71,7 @@ async fn an_api_server_that_is_killed_changes_nothing_of_any_town(story: Story) 
     .await;
 }
 
-async fn an_api_server_that_is_silent_changes_nothing_of_any_town(story: Story) {
+async fn towns_in_every_state_recover_after_the_api_server_is_frozen(story: Story) {
     // The message of the operator for its longest timeout.
     silence(&story, Component::ApiServer, "no answer within 20 s").await;
 }

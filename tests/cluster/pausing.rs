@@ -11,10 +11,10 @@ use crate::stage::Stories;
 use crate::words::{Told, asleep, done, idle, image, polecat, template_of, works, workshop};
 
 pub fn add(stories: &mut Stories) {
-    stories.with_the_operator(a_paused_town_is_left_alone_until_it_goes_on);
-    stories.with_the_operator(a_paused_agent_is_left_alone_until_it_goes_on);
-    stories.with_the_operator(a_town_that_was_never_started_can_be_paused);
-    stories.with_the_operator(what_is_paused_can_be_deleted);
+    stories.with_the_operator(paused_town_keeps_its_pod_until_pause_is_removed);
+    stories.with_the_operator(paused_agent_starts_and_records_no_work_until_pause_is_removed);
+    stories.with_the_operator(town_created_paused_starts_after_pause_is_removed);
+    stories.with_the_operator(paused_towns_and_agents_are_destroyed_when_deleted);
 }
 
 fn pause(is: bool) -> Value {
@@ -26,7 +26,7 @@ fn paused(object: &impl Told) -> bool {
     object.is("Reconciling") && object.reason("Reconciling") == "Paused"
 }
 
-async fn a_paused_town_is_left_alone_until_it_goes_on(story: Story) {
+async fn paused_town_keeps_its_pod_until_pause_is_removed(story: Story) {
     story.create_town("hall", workshop()).await;
     let town = story.town("hall").until("is idle", idle).await;
     let pod = story.pod(&town.child()).get().await;
@@ -51,7 +51,7 @@ async fn a_paused_town_is_left_alone_until_it_goes_on(story: Story) {
     story.pod(&town.child()).until("is made from the new template", |pod| image(pod) == "own:2").await;
 }
 
-async fn a_paused_agent_is_left_alone_until_it_goes_on(story: Story) {
+async fn paused_agent_starts_and_records_no_work_until_pause_is_removed(story: Story) {
     story.create_town("shop", workshop()).await;
     story.create_agent("cat", "shop", polecat("b-1")).await;
     story.create_agent("next", "shop", json!({"role": "Polecat", "rig": "core"})).await;
@@ -78,7 +78,7 @@ async fn a_paused_agent_is_left_alone_until_it_goes_on(story: Story) {
     story.agent("next").until("works", |agent| works(agent) && !paused(agent)).await;
 }
 
-async fn a_town_that_was_never_started_can_be_paused(story: Story) {
+async fn town_created_paused_starts_after_pause_is_removed(story: Story) {
     let town = json!({
         "apiVersion": "gastown.dev/v1alpha1", "kind": "Town",
         "metadata": {"name": "later", "annotations": {names::PAUSED: "true"}}, "spec": workshop(),
@@ -96,7 +96,7 @@ async fn a_town_that_was_never_started_can_be_paused(story: Story) {
     story.town("later").until("is idle", idle).await;
 }
 
-async fn what_is_paused_can_be_deleted(story: Story) {
+async fn paused_towns_and_agents_are_destroyed_when_deleted(story: Story) {
     story.create_town("hall", workshop()).await;
     story.create_agent("cat", "hall", polecat("b-1")).await;
     story.create_agent("mayor", "hall", json!({"role": "Mayor"})).await;

@@ -19,13 +19,13 @@ use crate::words::{Told, idle, workshop};
 const ADMINISTRATORS: &str = "administrators (users with the verb administer on towns.gastown.dev) may";
 
 pub fn add(stories: &mut Stories) {
-    stories.with_the_operator(what_marks_an_object_as_destroyed_stays);
-    stories.with_the_operator(a_mark_that_came_with_a_copy_is_anybodys_to_remove);
-    stories.with_the_operator(the_finalizer_is_taken_off_by_the_operator_and_administrators);
-    stories.with_the_operator(only_administrators_abandon);
-    stories.with_the_operator(a_protected_town_is_deleted_by_nobody_but_its_namespace);
-    stories.alone(only_the_operator_writes_tombstones);
-    stories.alone(each_installation_guards_its_own);
+    stories.with_the_operator(tombstone_annotation_is_removed_only_by_administrators_and_the_operator);
+    stories.with_the_operator(tombstone_annotation_of_another_uid_is_removed_by_any_editor);
+    stories.with_the_operator(finalizer_is_removed_only_by_the_operator_and_administrators);
+    stories.with_the_operator(abandon_annotation_is_set_only_by_administrators);
+    stories.with_the_operator(protected_town_is_deleted_only_by_kubernetes_controllers);
+    stories.alone(tombstones_are_written_only_by_the_operator_and_administrators);
+    stories.alone(installations_guard_their_own_objects_side_by_side);
 }
 
 fn annotate(key: &str, value: impl Into<Value>) -> Value {
@@ -45,7 +45,7 @@ async fn a_town_and_its_agent(story: &Story) -> [Object; 2] {
     [Object::town(story, "gas"), Object::agent(story, "ann")]
 }
 
-async fn what_marks_an_object_as_destroyed_stays(story: Story) {
+async fn tombstone_annotation_is_removed_only_by_administrators_and_the_operator(story: Story) {
     let people = People::of(&story).await;
     let words = ["-deleted-annotation'", "names this very object", ADMINISTRATORS, "create a new object"];
     for object in a_town_and_its_agent(&story).await {
@@ -98,7 +98,7 @@ async fn undo_by_status(object: &Object, who: &Client) -> DynamicObject {
 }
 
 // I-restored.
-async fn a_mark_that_came_with_a_copy_is_anybodys_to_remove(story: Story) {
+async fn tombstone_annotation_of_another_uid_is_removed_by_any_editor(story: Story) {
     let people = People::of(&story).await;
     for object in a_town_and_its_agent(&story).await {
         for mark in ["11111111-2222-3333-4444-555555555555@2026-01-01T00:00:00Z", ""] {
@@ -111,7 +111,7 @@ async fn a_mark_that_came_with_a_copy_is_anybodys_to_remove(story: Story) {
     }
 }
 
-async fn the_finalizer_is_taken_off_by_the_operator_and_administrators(story: Story) {
+async fn finalizer_is_removed_only_by_the_operator_and_administrators(story: Story) {
     let people = People::of(&story).await;
     let ours = [
         "-cleanup-finalizer'",
@@ -181,7 +181,7 @@ async fn the_finalizer_is_taken_off_by_the_operator_and_administrators(story: St
     }
 }
 
-async fn only_administrators_abandon(story: Story) {
+async fn abandon_annotation_is_set_only_by_administrators(story: Story) {
     let people = People::of(&story).await;
     let words = ["-abandon-annotation'", "gives up a step", ADMINISTRATORS, "status.destroy.blockedBy"];
     for object in a_town_and_its_agent(&story).await {
@@ -210,7 +210,7 @@ async fn only_administrators_abandon(story: Story) {
     born.lets(&people.administrator, &Ask::Create(whole)).await;
 }
 
-async fn only_the_operator_writes_tombstones(story: Story) {
+async fn tombstones_are_written_only_by_the_operator_and_administrators(story: Story) {
     Account::create(&story.cluster).await;
     let people = People::of(&story).await;
     let spec = json!({
@@ -271,7 +271,7 @@ async fn only_the_operator_writes_tombstones(story: Story) {
     .await;
 }
 
-async fn a_protected_town_is_deleted_by_nobody_but_its_namespace(story: Story) {
+async fn protected_town_is_deleted_only_by_kubernetes_controllers(story: Story) {
     let people = People::of(&story).await;
     for (name, protected) in [("fort", true), ("hut", false)] {
         let mut spec = workshop();
@@ -316,7 +316,7 @@ async fn a_protected_town_is_deleted_by_nobody_but_its_namespace(story: Story) {
     assert_eq!(story.children(&town.id()).await, [""; 0]);
 }
 
-async fn each_installation_guards_its_own(story: Story) {
+async fn installations_guard_their_own_objects_side_by_side(story: Story) {
     story.cluster.create_namespace(NAMESPACE).await;
     for (release, values) in
         [("one", &["admissionPolicies.administrators.groups={town admins}"][..]), ("two", &[])]

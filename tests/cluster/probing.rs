@@ -14,10 +14,10 @@ use crate::stage::Stories;
 use crate::words::{Told, asleep, done, idle, workshop_with};
 
 pub fn add(stories: &mut Stories) {
-    stories.with_the_operator(what_a_pod_reports_keeps_its_town_awake);
-    stories.with_the_operator(alarm_is_how_often_a_pod_is_asked);
-    stories.with_the_operator(what_nobody_can_say_is_neither_work_nor_idleness);
-    stories.with_the_operator(a_session_agent_speaks_for_itself);
+    stories.with_the_operator(reported_work_and_reported_backlog_keep_a_town_awake);
+    stories.with_the_operator(probe_interval_follows_the_alarm_of_the_spec);
+    stories.with_the_operator(failed_probe_makes_the_activity_unknown_and_delays_sleep);
+    stories.with_the_operator(session_agent_phase_follows_its_own_report);
 }
 
 /// A town with an activity probe, which sleeps soon.
@@ -48,7 +48,7 @@ fn has_work(town: &Town) -> bool {
     town.is("Active") && town.phase() == "Running"
 }
 
-async fn what_a_pod_reports_keeps_its_town_awake(story: Story) {
+async fn reported_work_and_reported_backlog_keep_a_town_awake(story: Story) {
     let Some(address) = somewhere(&story).await else { return };
     let answers = Answers::with(address, agent_that("working")).await;
     story.create_town("busy", probed(&answers, json!({}))).await;
@@ -75,7 +75,7 @@ async fn what_a_pod_reports_keeps_its_town_awake(story: Story) {
     assert_eq!(answers.asked().len(), asked, "who sleeps is not asked");
 }
 
-async fn alarm_is_how_often_a_pod_is_asked(story: Story) {
+async fn probe_interval_follows_the_alarm_of_the_spec(story: Story) {
     let Some(address) = somewhere(&story).await else { return };
     let answers = Answers::with(address, agent_that("working")).await;
     story.create_town("busy", probed(&answers, json!({"alwaysOn": true}))).await;
@@ -101,7 +101,7 @@ async fn alarm_is_how_often_a_pod_is_asked(story: Story) {
     assert!(calm.iter().all(|gap| *gap >= Duration::from_millis(4900)), "every five seconds: {calm:?}");
 }
 
-async fn what_nobody_can_say_is_neither_work_nor_idleness(story: Story) {
+async fn failed_probe_makes_the_activity_unknown_and_delays_sleep(story: Story) {
     let Some(address) = somewhere(&story).await else { return };
     let answers = Answers::with(address, agent_that("idle")).await;
     story.create_town("mute", probed(&answers, json!({"alarm": {"idle": "5s"}}))).await;
@@ -130,7 +130,7 @@ async fn what_nobody_can_say_is_neither_work_nor_idleness(story: Story) {
     assert!(town.is("Degraded"), "never without a word");
 }
 
-async fn a_session_agent_speaks_for_itself(story: Story) {
+async fn session_agent_phase_follows_its_own_report(story: Story) {
     let Some(address) = somewhere(&story).await else { return };
     let answers = Answers::with(address, json!({"agents": []})).await;
     let token = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "mine"}, "stringData": {"token": "open"}});

@@ -13,10 +13,10 @@ use crate::stage::Stories;
 use crate::words::{Told, asleep, idle, polecat, works, workshop, workshop_with};
 
 pub fn add(stories: &mut Stories) {
-    stories.with_the_operator(each_state_means_to_tools_what_it_means);
-    stories.with_the_operator(agents_are_counted);
-    stories.with_the_operator(usage_is_what_pods_ran);
-    stories.with_the_operator(columns_show_what_counts);
+    stories.with_the_operator(kstatus_result_matches_each_phase_of_towns_and_agents);
+    stories.with_the_operator(town_status_counts_agents_by_state);
+    stories.with_the_operator(usage_counts_only_the_seconds_of_running_pods);
+    stories.with_the_operator(printer_columns_show_phase_readiness_and_sleep_time);
 }
 
 /// The result that a tool with kstatus derives from an object.
@@ -52,7 +52,7 @@ fn agent(role: &str, more: Value) -> Value {
     spec
 }
 
-async fn each_state_means_to_tools_what_it_means(story: Story) {
+async fn kstatus_result_matches_each_phase_of_towns_and_agents(story: Story) {
     // Towns in every state, with agents in every state.
     let rigs = json!([{"name": "core"}, {"name": "full", "maxPolecats": 0}]);
     story.create_town("shop", workshop_with(json!({"rigs": rigs}))).await;
@@ -148,7 +148,7 @@ async fn each_state_means_to_tools_what_it_means(story: Story) {
     story.town("ending").gone().await;
 }
 
-async fn agents_are_counted(story: Story) {
+async fn town_status_counts_agents_by_state(story: Story) {
     story.create_town("shop", workshop()).await;
     for name in ["works", "fails"] {
         let mut spec = polecat("b-1");
@@ -173,7 +173,7 @@ async fn agents_are_counted(story: Story) {
     story.town("shop").until_within(Duration::from_secs(75), "counts them", counted).await;
 }
 
-async fn usage_is_what_pods_ran(story: Story) {
+async fn usage_counts_only_the_seconds_of_running_pods(story: Story) {
     story.create_town("meter", workshop()).await;
     let town = story.town("meter").until("is idle", idle).await;
     let pod = story.pod(&town.child()).get().await;
@@ -194,7 +194,7 @@ async fn usage_is_what_pods_ran(story: Story) {
     assert_eq!(later.status.unwrap().usage.unwrap().pod_seconds, usage.pod_seconds, "sleep costs nothing");
 }
 
-async fn columns_show_what_counts(story: Story) {
+async fn printer_columns_show_phase_readiness_and_sleep_time(story: Story) {
     story.create_town("calm", workshop()).await;
     story.create_agent("mayor", "calm", json!({"role": "Mayor", "hook": {"bead": "b-1"}})).await;
     story.agent("mayor").until("is there", |agent| agent.phase() == "Idle" && agent.is("Ready")).await;

@@ -21,7 +21,7 @@ const A_MINUTE: usize = 12;
 const AN_HOUR: usize = 150;
 
 pub fn add(stories: &mut Stories) {
-    stories.alone(what_fails_for_ever_costs_little);
+    stories.alone(permanent_failures_stay_within_the_request_limits);
 }
 
 /// A failure in a namespace of its own.
@@ -37,7 +37,7 @@ impl Failing {
     }
 }
 
-async fn what_fails_for_ever_costs_little(story: Story) {
+async fn permanent_failures_stay_within_the_request_limits(story: Story) {
     let operator = story.cluster.operator(&[]).await;
     let mut all = Vec::new();
 

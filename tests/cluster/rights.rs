@@ -23,8 +23,8 @@ use crate::words::{Told, polecat, works, workshop_with};
 const A_MINUTE: Duration = Duration::from_secs(75);
 
 pub fn add(stories: &mut Stories) {
-    stories.alone_on(quick(), a_right_that_is_taken_away_during_destruction_stops_it_until_it_is_back);
-    stories.alone_on(quick(), a_list_that_is_forbidden_is_not_an_empty_list);
+    stories.alone_on(quick(), destruction_waits_while_a_write_right_is_missing);
+    stories.alone_on(quick(), destruction_waits_while_a_read_right_is_missing);
 }
 
 /// A right, and the children that remain without it.
@@ -91,11 +91,11 @@ const READS: [Right; 8] = [
 ];
 const READ: &[&str] = &["get", "list"];
 
-async fn a_right_that_is_taken_away_during_destruction_stops_it_until_it_is_back(story: Story) {
+async fn destruction_waits_while_a_write_right_is_missing(story: Story) {
     Box::pin(each_is_missed(&story, &WRITES)).await;
 }
 
-async fn a_list_that_is_forbidden_is_not_an_empty_list(story: Story) {
+async fn destruction_waits_while_a_read_right_is_missing(story: Story) {
     Box::pin(each_is_missed(&story, &READS)).await;
 }
 

@@ -11,10 +11,10 @@ use crate::stage::Stories;
 use crate::words::{Told, done, polecat, works, workshop, workshop_with};
 
 pub fn add(stories: &mut Stories) {
-    stories.with_the_operator(a_town_has_one_mayor);
-    stories.with_the_operator(who_holds_a_role_keeps_it);
-    stories.with_the_operator(a_rig_has_one_refinery);
-    stories.with_the_operator(max_polecats_lets_them_work_one_after_another);
+    stories.with_the_operator(town_has_at_most_one_mayor);
+    stories.with_the_operator(role_stays_with_its_holder_over_a_sleep);
+    stories.with_the_operator(rig_has_at_most_one_refinery);
+    stories.with_the_operator(polecats_wait_in_order_when_their_rig_is_full);
     stories.with_the_operator(max_polecats_may_be_raised_and_lowered);
 }
 
@@ -35,7 +35,7 @@ async fn no_pod_of(story: &Story, agent: &Agent) {
     assert_eq!(story.pods(names::AGENT_UID, &agent.id()).await.len(), 0, "{}", agent.name_any());
 }
 
-async fn a_town_has_one_mayor(story: Story) {
+async fn town_has_at_most_one_mayor(story: Story) {
     story.create_town("hall", workshop()).await;
     story.create_agent("ada", "hall", json!({"role": "Mayor"})).await;
     let ada = story.agent("ada").until("is there", there).await;
@@ -60,7 +60,7 @@ async fn a_town_has_one_mayor(story: Story) {
     assert!(!bob.is("Stalled"));
 }
 
-async fn who_holds_a_role_keeps_it(story: Story) {
+async fn role_stays_with_its_holder_over_a_sleep(story: Story) {
     story.create_town("hall", workshop()).await;
     story.create_agent("old", "hall", json!({"role": "Crew"})).await;
     story.agent("old").until("is there", there).await;
@@ -85,7 +85,7 @@ async fn who_holds_a_role_keeps_it(story: Story) {
     no_pod_of(&story, &older).await;
 }
 
-async fn a_rig_has_one_refinery(story: Story) {
+async fn rig_has_at_most_one_refinery(story: Story) {
     story.create_town("works", workshop_with(json!({"rigs": [{"name": "core"}, {"name": "docs"}]}))).await;
     let refinery = |rig: &str| json!({"role": "Refinery", "rig": rig});
     story.create_agent("core-one", "works", refinery("core")).await;
@@ -114,7 +114,7 @@ fn in_order(one: Agent, other: Agent) -> (Agent, Agent) {
     if age(&one) < age(&other) { (one, other) } else { (other, one) }
 }
 
-async fn max_polecats_lets_them_work_one_after_another(story: Story) {
+async fn polecats_wait_in_order_when_their_rig_is_full(story: Story) {
     story.create_town("lane", narrow(1)).await;
     story.create_agent("ann", "lane", polecat("b-1")).await;
     let ann = story.agent("ann").until("works", works).await;

@@ -48,10 +48,10 @@ const OBJECTS: usize = 1 + 3 + 4 + 4;
 const AN_END: usize = 30;
 
 pub fn add(stories: &mut Stories) {
-    stories.alone_on(quick(), towns_deleted_all_at_once_under_kills_leave_nothing_and_stay_away);
+    stories.alone_on(quick(), towns_deleted_at_once_leave_no_objects_when_the_operator_is_killed_often);
 }
 
-async fn towns_deleted_all_at_once_under_kills_leave_nothing_and_stay_away(story: Story) {
+async fn towns_deleted_at_once_leave_no_objects_when_the_operator_is_killed_often(story: Story) {
     let towns = std::env::var(HOW_MANY).map_or(TOWNS, |number| number.parse().expect("TOWNS is a number"));
     // A generous timeout for a busy machine.
     let patience = Duration::from_secs(60 + 3 * towns as u64);

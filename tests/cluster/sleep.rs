@@ -13,22 +13,22 @@ use crate::stage::Stories;
 use crate::words::{Told, asleep, done, polecat, seconds, workshop, workshop_with};
 
 pub fn add(stories: &mut Stories) {
-    stories.with_the_operator(an_idle_town_sleeps_and_keeps_its_volume);
-    stories.with_the_operator(traffic_is_not_work);
-    stories.with_the_operator(an_unfinished_bead_keeps_a_town_awake);
-    stories.with_the_operator(a_session_agent_does_not_keep_a_town_awake);
-    stories.with_the_operator(a_town_that_is_woken_is_not_put_back_to_sleep_at_once);
-    stories.with_the_operator(a_request_made_while_awake_is_answered_and_wakes_nobody_later);
-    stories.with_the_operator(a_new_bead_wakes_a_polecats_town);
-    stories.with_the_operator(a_new_bead_wakes_a_session_agents_town);
-    stories.with_the_operator(work_that_comes_while_a_town_falls_asleep_is_done);
-    stories.with_the_operator(suspending_while_a_town_wakes_ends_asleep);
-    stories.with_the_operator(a_suspended_town_sleeps_whatever_the_work);
-    stories.with_the_operator(suspending_lets_agents_finish);
-    stories.with_the_operator(drain_ends_at_its_bound);
-    stories.with_the_operator(an_always_on_town_never_sleeps);
-    stories.with_the_operator(sleep_after_may_change_and_wakes_nobody);
-    stories.with_the_operator(a_pod_that_appears_in_a_sleeping_town_goes);
+    stories.with_the_operator(idle_town_sleeps_and_keeps_its_volume);
+    stories.with_the_operator(annotations_and_heartbeats_do_not_delay_sleep);
+    stories.with_the_operator(unfinished_bead_keeps_a_town_awake);
+    stories.with_the_operator(session_agent_does_not_keep_a_town_awake);
+    stories.with_the_operator(woken_town_stays_awake_for_sleep_after);
+    stories.with_the_operator(wake_request_is_handled_while_awake_and_does_not_wake_later);
+    stories.with_the_operator(new_bead_wakes_the_town_of_a_polecat);
+    stories.with_the_operator(new_bead_wakes_the_town_of_a_session_agent_once);
+    stories.with_the_operator(bead_is_done_when_hooked_while_its_town_falls_asleep);
+    stories.with_the_operator(waking_town_sleeps_when_suspended);
+    stories.with_the_operator(suspended_town_ignores_new_work_and_wake_requests);
+    stories.with_the_operator(suspended_town_drains_until_its_agents_finish);
+    stories.with_the_operator(drain_ends_at_its_timeout);
+    stories.with_the_operator(always_on_town_does_not_sleep);
+    stories.with_the_operator(sleep_after_change_moves_the_sleep_time_and_wakes_no_town);
+    stories.with_the_operator(pod_created_late_in_a_sleeping_town_is_deleted);
 }
 
 fn short() -> serde_json::Value {
@@ -40,7 +40,7 @@ fn fell_asleep(town: &Town) -> Time {
     town.conditions().iter().find(|c| c.type_ == "Asleep").unwrap().last_transition_time.clone()
 }
 
-async fn an_idle_town_sleeps_and_keeps_its_volume(story: Story) {
+async fn idle_town_sleeps_and_keeps_its_volume(story: Story) {
     story.create_town("night", workshop_with(json!({"sleepAfter": "10s", "storage": {"size": "1Gi"}}))).await;
     story.create_agent("cat", "night", polecat("b-1")).await;
     let cat = story.agent("cat").until("works", |agent| agent.phase() == "Working").await;
@@ -67,7 +67,7 @@ async fn an_idle_town_sleeps_and_keeps_its_volume(story: Story) {
     story.kubectl(&["wait", "--for=condition=Asleep", "--timeout=5s", "tw/night"]);
 }
 
-async fn traffic_is_not_work(story: Story) {
+async fn annotations_and_heartbeats_do_not_delay_sleep(story: Story) {
     story.create_town("busy", short()).await;
     let idle = story.town("busy").until("is idle", |town| town.phase() == "Idle").await;
     let sleeps = idle.status.clone().unwrap().sleep_time.unwrap();
@@ -96,7 +96,7 @@ async fn traffic_is_not_work(story: Story) {
     story.town("busy").until("sleeps", asleep).await;
 }
 
-async fn an_unfinished_bead_keeps_a_town_awake(story: Story) {
+async fn unfinished_bead_keeps_a_town_awake(story: Story) {
     story.create_town("work", short()).await;
     story.create_agent("cat", "work", polecat("b-1")).await;
     let cat = story.agent("cat").until("works", |agent| agent.phase() == "Working").await;
@@ -107,7 +107,7 @@ async fn an_unfinished_bead_keeps_a_town_awake(story: Story) {
     story.town("work").until("sleeps", asleep).await;
 }
 
-async fn a_session_agent_does_not_keep_a_town_awake(story: Story) {
+async fn session_agent_does_not_keep_a_town_awake(story: Story) {
     story.create_town("talk", short()).await;
     let hook = json!({"role": "Mayor", "hook": {"bead": "b-1"}});
     story.create_agent("mayor", "talk", hook).await;
@@ -118,7 +118,7 @@ async fn a_session_agent_does_not_keep_a_town_awake(story: Story) {
     assert!(mayor.is("Ready") && mayor.reason("Ready") == "Asleep");
 }
 
-async fn a_town_that_is_woken_is_not_put_back_to_sleep_at_once(story: Story) {
+async fn woken_town_stays_awake_for_sleep_after(story: Story) {
     story.create_town("nap", short()).await;
     story.town("nap").until("sleeps", asleep).await;
     story.town("nap").merge(json!({"spec": {"wakeRequest": "1"}})).await;
@@ -137,7 +137,7 @@ async fn a_town_that_is_woken_is_not_put_back_to_sleep_at_once(story: Story) {
     story.town("nap").stays(Duration::from_secs(2), "sleeps on", asleep).await;
 }
 
-async fn a_request_made_while_awake_is_answered_and_wakes_nobody_later(story: Story) {
+async fn wake_request_is_handled_while_awake_and_does_not_wake_later(story: Story) {
     story.create_town("early", workshop_with(json!({"sleepAfter": "10s", "wakeRequest": "now"}))).await;
     let answered = |town: &Town| town.status.as_ref().is_some_and(|s| s.handled_wake_request == "now");
     story.town("early").until("has answered", answered).await;
@@ -145,7 +145,7 @@ async fn a_request_made_while_awake_is_answered_and_wakes_nobody_later(story: St
     story.town("early").stays(Duration::from_secs(3), "sleeps on", asleep).await;
 }
 
-async fn a_new_bead_wakes_a_polecats_town(story: Story) {
+async fn new_bead_wakes_the_town_of_a_polecat(story: Story) {
     story.create_town("dorm", short()).await;
     story.create_agent("cat", "dorm", json!({"role": "Polecat", "rig": "core"})).await;
     story.agent("cat").until("has nothing to do", |agent| agent.reason("Ready") == "NoHook").await;
@@ -160,7 +160,7 @@ async fn a_new_bead_wakes_a_polecats_town(story: Story) {
     story.town("dorm").until("sleeps again", asleep).await;
 }
 
-async fn a_new_bead_wakes_a_session_agents_town(story: Story) {
+async fn new_bead_wakes_the_town_of_a_session_agent_once(story: Story) {
     story.create_town("hall", short()).await;
     story.create_agent("mayor", "hall", json!({"role": "Mayor"})).await;
     story.agent("mayor").until("is there", |agent| agent.is("Ready") && agent.phase() == "Idle").await;
@@ -178,7 +178,7 @@ async fn a_new_bead_wakes_a_session_agents_town(story: Story) {
     story.town("hall").stays(Duration::from_secs(3), "sleeps on", asleep).await;
 }
 
-async fn work_that_comes_while_a_town_falls_asleep_is_done(story: Story) {
+async fn bead_is_done_when_hooked_while_its_town_falls_asleep(story: Story) {
     let town = story.create_town("edge", short()).await;
     // The pod ignores its deletion, so that the town is still falling asleep when the story continues.
     story.players.hold(&town.child()).await;
@@ -195,7 +195,7 @@ async fn work_that_comes_while_a_town_falls_asleep_is_done(story: Story) {
     story.agent("cat").until("is done", |agent| done(agent) == ["b-1"]).await;
 }
 
-async fn suspending_while_a_town_wakes_ends_asleep(story: Story) {
+async fn waking_town_sleeps_when_suspended(story: Story) {
     story.create_town("fickle", workshop_with(json!({"suspend": true}))).await;
     story.town("fickle").until("sleeps", asleep).await;
     story.players.run_new_pods(false).await;
@@ -207,7 +207,7 @@ async fn suspending_while_a_town_wakes_ends_asleep(story: Story) {
     assert_eq!(story.pods(names::TOWN_UID, &town.id()).await.len(), 0);
 }
 
-async fn a_suspended_town_sleeps_whatever_the_work(story: Story) {
+async fn suspended_town_ignores_new_work_and_wake_requests(story: Story) {
     story.create_town("decree", workshop()).await;
     story.create_agent("cat", "decree", polecat("b-1")).await;
     story.create_agent("mayor", "decree", json!({"role": "Mayor"})).await;
@@ -228,7 +228,7 @@ async fn a_suspended_town_sleeps_whatever_the_work(story: Story) {
     assert_eq!((work.bead.as_str(), work.attempts), ("b-2", 1));
 }
 
-async fn suspending_lets_agents_finish(story: Story) {
+async fn suspended_town_drains_until_its_agents_finish(story: Story) {
     story.create_town("kind", workshop_with(json!({"drain": {"timeout": "1h"}}))).await;
     story.create_agent("cat", "kind", polecat("b-1")).await;
     story.create_agent("next", "kind", json!({"role": "Polecat", "rig": "core"})).await;
@@ -248,7 +248,7 @@ async fn suspending_lets_agents_finish(story: Story) {
     assert_eq!((done(&cat), cat.phase()), (&["b-1".to_owned()][..], "Done"));
 }
 
-async fn drain_ends_at_its_bound(story: Story) {
+async fn drain_ends_at_its_timeout(story: Story) {
     story.create_town("firm", workshop_with(json!({"drain": {"timeout": "3s"}}))).await;
     story.create_agent("cat", "firm", polecat("b-1")).await;
     let cat = story.agent("cat").until("works", |agent| agent.phase() == "Working").await;
@@ -267,7 +267,7 @@ async fn drain_ends_at_its_bound(story: Story) {
     );
 }
 
-async fn an_always_on_town_never_sleeps(story: Story) {
+async fn always_on_town_does_not_sleep(story: Story) {
     story.create_town("lamp", workshop_with(json!({"sleepAfter": "10s", "alwaysOn": true}))).await;
     let town = story.town("lamp").until("is idle", |town| town.phase() == "Idle").await;
     assert_eq!(town.status.unwrap().sleep_time, None);
@@ -278,7 +278,7 @@ async fn an_always_on_town_never_sleeps(story: Story) {
     story.town("lamp").until("is awake again", |town| town.phase() == "Idle").await;
 }
 
-async fn sleep_after_may_change_and_wakes_nobody(story: Story) {
+async fn sleep_after_change_moves_the_sleep_time_and_wakes_no_town(story: Story) {
     story.create_town("clock", workshop()).await;
     let long = story.town("clock").until("is idle", |town| town.phase() == "Idle").await;
     story.town("clock").merge(json!({"spec": {"sleepAfter": "10s"}})).await;
@@ -301,7 +301,7 @@ async fn sleep_after_may_change_and_wakes_nobody(story: Story) {
     story.town("clock").stays(Duration::from_secs(2), "sleeps on", asleep).await;
 }
 
-async fn a_pod_that_appears_in_a_sleeping_town_goes(story: Story) {
+async fn pod_created_late_in_a_sleeping_town_is_deleted(story: Story) {
     story.create_town("quiet", workshop()).await;
     let town = story.town("quiet").until("is idle", |town| town.phase() == "Idle").await;
     let mut late = serde_json::to_value(story.pod(&town.child()).get().await).unwrap();

@@ -17,12 +17,12 @@ use crate::words::{Told, asleep, attempts, idle, polecat, works, workshop, works
 const AGAIN: Duration = Duration::from_mins(1);
 
 pub fn add(stories: &mut Stories) {
-    stories.with_the_operator(what_an_admission_policy_says_is_shown);
-    stories.with_the_operator(a_quota_keeps_an_agent_waiting_and_its_attempt_does_not_count);
-    stories.with_the_operator(an_agents_trouble_is_said_in_its_own_words);
-    stories.with_the_operator(a_claim_that_waits_for_its_volume_is_told_by_the_scheduler);
-    stories.with_the_operator(a_volume_that_is_lost_is_said_and_not_replaced);
-    stories.with_the_operator(a_claim_that_is_going_is_waited_for);
+    stories.with_the_operator(town_and_agent_report_the_message_of_an_admission_policy);
+    stories.with_the_operator(agent_waits_for_a_quota_without_a_counted_attempt);
+    stories.with_the_operator(agent_reports_the_original_message_of_a_start_failure);
+    stories.with_the_operator(town_reports_the_scheduler_message_about_an_unbound_claim);
+    stories.with_the_operator(lost_volume_is_reported_and_not_replaced);
+    stories.with_the_operator(town_waits_for_its_terminating_claim);
 }
 
 /// A policy that refuses every pod in the namespace of the story with this message.
@@ -80,7 +80,7 @@ impl Policy {
     }
 }
 
-async fn what_an_admission_policy_says_is_shown(story: Story) {
+async fn town_and_agent_report_the_message_of_an_admission_policy(story: Story) {
     let policy = Policy::refuse(&story, "no pods on a Sunday");
     policy.holds(&story).await;
     story.create_town("devout", workshop()).await;
@@ -105,7 +105,7 @@ async fn what_an_admission_policy_says_is_shown(story: Story) {
     assert_eq!(attempts(&cat), 1);
 }
 
-async fn a_quota_keeps_an_agent_waiting_and_its_attempt_does_not_count(story: Story) {
+async fn agent_waits_for_a_quota_without_a_counted_attempt(story: Story) {
     story.create_town("poor", workshop()).await;
     let town = story.town("poor").until("is idle", idle).await;
     story.kubectl(&["create", "quota", "tight", "--hard=pods=1"]);
@@ -130,7 +130,7 @@ async fn a_quota_keeps_an_agent_waiting_and_its_attempt_does_not_count(story: St
     assert_eq!(attempts(&cat), 1, "what never started is no attempt used up");
 }
 
-async fn an_agents_trouble_is_said_in_its_own_words(story: Story) {
+async fn agent_reports_the_original_message_of_a_start_failure(story: Story) {
     story.create_town("shop", workshop()).await;
     story.town("shop").until("is idle", idle).await;
     story.players.run_new_pods(false).await;
@@ -156,7 +156,7 @@ async fn an_agents_trouble_is_said_in_its_own_words(story: Story) {
     }
 }
 
-async fn a_claim_that_waits_for_its_volume_is_told_by_the_scheduler(story: Story) {
+async fn town_reports_the_scheduler_message_about_an_unbound_claim(story: Story) {
     story.players.run_new_pods(false).await;
     let storage = json!({"storage": {"size": "1Gi", "storageClassName": "nobody-provides-it"}});
     story.create_town("shop", workshop_with(storage)).await;
@@ -204,7 +204,7 @@ fn lost<T: Told>(object: &T) -> bool {
     object.is("Degraded") && object.reason("Degraded") == "StorageLost"
 }
 
-async fn a_volume_that_is_lost_is_said_and_not_replaced(story: Story) {
+async fn lost_volume_is_reported_and_not_replaced(story: Story) {
     let storage = json!({"size": "1Gi"});
     story.create_town("awake", workshop_with(json!({"storage": storage}))).await;
     story.create_town("night", workshop_with(json!({"storage": storage}))).await;
@@ -240,7 +240,7 @@ async fn a_volume_that_is_lost_is_said_and_not_replaced(story: Story) {
 }
 
 // I-claim-terminating.
-async fn a_claim_that_is_going_is_waited_for(story: Story) {
+async fn town_waits_for_its_terminating_claim(story: Story) {
     story.create_town("shop", workshop_with(json!({"storage": {"size": "1Gi"}, "suspend": true}))).await;
     let town = story.town("shop").until("sleeps", asleep).await;
     story.town("shop").merge(json!({"spec": {"suspend": false}})).await;

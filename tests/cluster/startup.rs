@@ -14,11 +14,11 @@ use crate::words::{Told, workshop};
 pub fn add(stories: &mut Stories) {
     stories.plain(help_documents_every_flag);
     stories.plain(bad_flags_are_refused_by_name);
-    stories.plain(no_cluster_is_said_in_a_line);
-    stories.alone(definitions_that_are_missing_or_old_are_refused);
-    stories.alone(another_install_id_is_refused);
-    stories.alone(metrics_are_served_to_those_whom_the_api_server_allows);
-    stories.alone(sigterm_ends_it_within_seconds_and_leaves_nothing_half_done);
+    stories.plain(operator_reports_a_missing_kubeconfig_in_one_line);
+    stories.alone(operator_exits_when_crds_are_missing_or_outdated);
+    stories.alone(operator_exits_when_the_install_id_of_the_cluster_differs);
+    stories.alone(metrics_are_served_only_with_an_authorized_token);
+    stories.alone(operator_exits_within_10_seconds_after_sigterm_and_continues_after_a_restart);
 }
 
 async fn help_documents_every_flag() {
@@ -99,7 +99,7 @@ async fn bad_flags_are_refused_by_name() {
     }
 }
 
-async fn no_cluster_is_said_in_a_line() {
+async fn operator_reports_a_missing_kubeconfig_in_one_line() {
     let flags =
         ["--install-id=a", "--lease-namespace=x", "--health-addr=127.0.0.1:0", "--metrics-addr=127.0.0.1:0"];
     let output = operator_command().args(flags).env("KUBECONFIG", "/nowhere/kubeconfig").output().unwrap();
@@ -113,7 +113,7 @@ async fn no_cluster_is_said_in_a_line() {
     );
 }
 
-async fn definitions_that_are_missing_or_old_are_refused(story: Story) {
+async fn operator_exits_when_crds_are_missing_or_outdated(story: Story) {
     let account = Account::create(&story.cluster).await;
     let annotate = |revision: &str| {
         let patch = json!({"metadata": {"annotations": {names::SCHEMA_REVISION: revision}}}).to_string();
@@ -142,7 +142,7 @@ async fn definitions_that_are_missing_or_old_are_refused(story: Story) {
     refused(&["towns.gastown.dev", "not installed", "crds/"]);
 }
 
-async fn another_install_id_is_refused(story: Story) {
+async fn operator_exits_when_the_install_id_of_the_cluster_differs(story: Story) {
     let first = story.cluster.operator(&[]).await;
     assert_eq!(first.terminate().0, 0);
     let account = Account::create(&story.cluster).await;
@@ -156,7 +156,7 @@ async fn another_install_id_is_refused(story: Story) {
 }
 
 // S10.
-async fn metrics_are_served_to_those_whom_the_api_server_allows(story: Story) {
+async fn metrics_are_served_only_with_an_authorized_token(story: Story) {
     let operator = story.cluster.operator(&["--metrics-auth=token"]).await;
     assert!(!answers(operator.health(), "/metrics"), "they have an address of their own");
     let token = |account: &str| {
@@ -178,7 +178,7 @@ async fn metrics_are_served_to_those_whom_the_api_server_allows(story: Story) {
     story.kubectl(&["delete", "clusterrolebinding", "metrics-story"]);
 }
 
-async fn sigterm_ends_it_within_seconds_and_leaves_nothing_half_done(story: Story) {
+async fn operator_exits_within_10_seconds_after_sigterm_and_continues_after_a_restart(story: Story) {
     let operator = story.cluster.operator(&[]).await;
     assert!(answers(operator.health(), "/healthz") && answers(operator.health(), "/readyz"));
     story.create_town("gas", workshop()).await;

@@ -15,17 +15,17 @@ use crate::stage::Stories;
 use crate::words::{Told, attempts, done, idle, polecat, works, workshop, workshop_with};
 
 pub fn add(stories: &mut Stories) {
-    stories.with_the_operator(what_a_container_says_last_is_kept);
-    stories.with_the_operator(another_bead_waits_until_the_old_pod_is_gone);
-    stories.with_the_operator(ttl_after_finished_ends_an_agent_that_is_done_or_has_failed);
-    stories.with_the_operator(an_edit_gives_a_failed_agent_a_new_chance);
+    stories.with_the_operator(termination_message_is_kept_in_the_agent_status);
+    stories.with_the_operator(new_bead_waits_until_the_old_pod_is_gone);
+    stories.with_the_operator(ttl_after_finished_deletes_done_and_failed_agents);
+    stories.with_the_operator(failed_agent_is_retried_after_an_edit_of_its_hook);
     stories.with_the_operator(change_of_a_named_secret_gives_a_failed_agent_a_new_chance);
-    stories.with_the_operator(retry_window_is_when_a_failed_agent_is_tried_again);
-    stories.with_the_operator(what_was_told_to_stop_is_not_done);
-    stories.with_the_operator(a_polecat_without_a_bead_has_no_pod);
-    stories.on_the_api(a_deletions_time_moves_when_its_grace_is_cut_to_nothing);
-    stories.alone(a_finished_pod_that_is_deleted_while_nobody_looks_was_finished);
-    stories.alone(a_failed_agent_stays_failed_over_a_restart);
+    stories.with_the_operator(failed_agent_is_retried_after_its_retry_window);
+    stories.with_the_operator(exit_0_of_a_stopped_polecat_does_not_finish_the_bead);
+    stories.with_the_operator(polecat_without_a_bead_has_no_pod);
+    stories.on_the_api(deletion_time_moves_when_the_grace_period_is_cut_to_zero);
+    stories.alone(finished_pod_deleted_while_the_operator_is_down_counts_as_done);
+    stories.alone(failed_agent_stays_failed_after_an_operator_restart);
 }
 
 fn work(agent: &Agent) -> WorkStatus {
@@ -68,7 +68,7 @@ async fn change_of_a_named_secret_gives_a_failed_agent_a_new_chance(story: Story
     assert_eq!(attempts(&ann), 1);
 }
 
-async fn what_a_container_says_last_is_kept(story: Story) {
+async fn termination_message_is_kept_in_the_agent_status(story: Story) {
     story.create_town("shop", workshop()).await;
     for (name, code) in [("ann", 0), ("bob", 3)] {
         story.create_agent(name, "shop", tried("b-1", 1)).await;
@@ -92,7 +92,7 @@ async fn what_a_container_says_last_is_kept(story: Story) {
     }
 }
 
-async fn another_bead_waits_until_the_old_pod_is_gone(story: Story) {
+async fn new_bead_waits_until_the_old_pod_is_gone(story: Story) {
     story.create_town("shop", workshop()).await;
     story.create_agent("cat", "shop", polecat("b-1")).await;
     let cat = story.agent("cat").until("works", works).await;
@@ -120,7 +120,7 @@ async fn another_bead_waits_until_the_old_pod_is_gone(story: Story) {
     assert_eq!(attempts(&cat), 1);
 }
 
-async fn ttl_after_finished_ends_an_agent_that_is_done_or_has_failed(story: Story) {
+async fn ttl_after_finished_deletes_done_and_failed_agents(story: Story) {
     story.create_town("shop", workshop()).await;
     for (name, ttl) in [("done", "2s"), ("failed", "2s"), ("kept", "1h")] {
         let mut spec = tried("b-1", 1);
@@ -157,7 +157,7 @@ async fn ttl_after_finished_ends_an_agent_that_is_done_or_has_failed(story: Stor
         .await;
 }
 
-async fn an_edit_gives_a_failed_agent_a_new_chance(story: Story) {
+async fn failed_agent_is_retried_after_an_edit_of_its_hook(story: Story) {
     story.create_town("shop", workshop()).await;
     story.create_agent("cat", "shop", tried("b-1", 1)).await;
     let cat = story.agent("cat").until("works", works).await;
@@ -183,7 +183,7 @@ async fn an_edit_gives_a_failed_agent_a_new_chance(story: Story) {
     story.agent("cat").until("is done", |agent| done(agent) == ["b-1"] && !agent.is("Degraded")).await;
 }
 
-async fn retry_window_is_when_a_failed_agent_is_tried_again(story: Story) {
+async fn failed_agent_is_retried_after_its_retry_window(story: Story) {
     story.create_town("shop", workshop()).await;
     let mut spec = tried("b-1", 1);
     spec["retry"]["window"] = "1m".into();
@@ -210,7 +210,7 @@ async fn retry_window_is_when_a_failed_agent_is_tried_again(story: Story) {
     assert!(failed.message("Degraded").contains(&next.to_string()), "{}", failed.message("Degraded"));
 }
 
-async fn what_was_told_to_stop_is_not_done(story: Story) {
+async fn exit_0_of_a_stopped_polecat_does_not_finish_the_bead(story: Story) {
     story.create_town("shop", workshop()).await;
     story.create_agent("cat", "shop", tried("b-1", 1)).await;
     let cat = story.agent("cat").until("works", works).await;
@@ -228,7 +228,7 @@ async fn what_was_told_to_stop_is_not_done(story: Story) {
     );
 }
 
-async fn a_polecat_without_a_bead_has_no_pod(story: Story) {
+async fn polecat_without_a_bead_has_no_pod(story: Story) {
     story.create_town("shop", workshop()).await;
     story.create_agent("cat", "shop", json!({"role": "Polecat", "rig": "core"})).await;
     let cat = story.agent("cat").until("has nothing to do", |agent| agent.reason("Ready") == "NoHook").await;
@@ -244,7 +244,7 @@ async fn a_polecat_without_a_bead_has_no_pod(story: Story) {
     assert!(!town.is("Active"));
 }
 
-async fn a_finished_pod_that_is_deleted_while_nobody_looks_was_finished(story: Story) {
+async fn finished_pod_deleted_while_the_operator_is_down_counts_as_done(story: Story) {
     let operator = story.cluster.operator(&[]).await;
     story.create_town("shop", workshop()).await;
     for name in ["ann", "bob"] {
@@ -273,7 +273,7 @@ async fn a_finished_pod_that_is_deleted_while_nobody_looks_was_finished(story: S
     }
 }
 
-async fn a_failed_agent_stays_failed_over_a_restart(story: Story) {
+async fn failed_agent_stays_failed_after_an_operator_restart(story: Story) {
     let operator = story.cluster.operator(&[]).await;
     story.create_town("shop", workshop_with(json!({"sleepAfter": "1h"}))).await;
     story.create_agent("cat", "shop", tried("b-1", 1)).await;
@@ -308,7 +308,7 @@ async fn a_failed_agent_stays_failed_over_a_restart(story: Story) {
 }
 
 /// The time of a deletion can move. The generation therefore tells whether a pod ended before it was stopped.
-async fn a_deletions_time_moves_when_its_grace_is_cut_to_nothing(story: Story) {
+async fn deletion_time_moves_when_the_grace_period_is_cut_to_zero(story: Story) {
     let mut pod = crate::common::story::template();
     pod["apiVersion"] = "v1".into();
     pod["kind"] = "Pod".into();

@@ -18,11 +18,11 @@ use crate::stage::Stories;
 use crate::words::{Told, asleep, done, polecat, works, workshop, workshop_with};
 
 pub fn add(stories: &mut Stories) {
-    stories.with_the_operator(a_tenant_changes_nothing_of_anothers_town_by_asking_or_by_forging);
-    stories.with_the_operator(a_forged_child_changes_nothing_whichever_namespace_comes_first);
+    stories.with_the_operator(tenant_cannot_change_the_town_of_another_tenant);
+    stories.with_the_operator(forged_children_in_other_namespaces_have_no_effect);
 }
 
-async fn a_tenant_changes_nothing_of_anothers_town_by_asking_or_by_forging(story: Story) {
+async fn tenant_cannot_change_the_town_of_another_tenant(story: Story) {
     let town = busy_town(&story, "gas", &["ann"]).await;
     let before = shown(&story, &town).await;
     let theirs = story.cluster.namespace("bob").await;
@@ -142,7 +142,7 @@ impl Attacker {
 }
 
 // security.md S1: the five sequences, from a namespace that sorts before the victim's and one that sorts after it.
-async fn a_forged_child_changes_nothing_whichever_namespace_comes_first(story: Story) {
+async fn forged_children_in_other_namespaces_have_no_effect(story: Story) {
     let attackers = [Attacker::of(&story, "0").await, Attacker::of(&story, "zz").await];
     assert!(attackers[0].namespace < story.namespace && story.namespace < attackers[1].namespace);
 

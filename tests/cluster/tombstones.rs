@@ -18,22 +18,22 @@ use crate::stage::Stories;
 use crate::words::{Told, idle, polecat, seconds, workshop, workshop_with};
 
 pub fn add(stories: &mut Stories) {
-    stories.with_the_operator(the_record_is_there_before_anything_goes_and_proves_what_became_of_it);
-    stories.with_the_operator(a_record_that_vanishes_is_written_again_before_anything_else_goes);
-    stories.with_the_operator(what_an_administrator_gives_up_is_written_down_as_given_up);
-    stories.with_the_operator(a_name_that_was_destroyed_may_be_refused_and_says_until_when);
-    stories.with_the_operator(a_name_that_was_destroyed_may_be_taken_again);
-    stories.with_the_operator(a_record_goes_when_its_time_has_come_and_nothing_is_left);
+    stories.with_the_operator(tombstone_precedes_every_delete_and_has_a_receipt_for_each_child);
+    stories.with_the_operator(deleted_tombstone_is_recreated_before_any_further_delete);
+    stories.with_the_operator(abandoned_steps_leave_receipts_with_the_outcome_abandoned);
+    stories.with_the_operator(town_is_refused_until_the_tombstone_of_its_name_is_removed);
+    stories.with_the_operator(town_runs_under_the_name_of_a_destroyed_town);
+    stories.with_the_operator(tombstone_expires_unless_a_child_still_exists);
     stories.with_the_operator(restored_agent_of_a_destroyed_town_is_kept_and_runs_nothing);
-    stories.with_the_operator(a_retained_claim_has_a_receipt_and_serves_another_town);
-    stories.with_the_operator(a_volume_that_goes_with_its_claim_is_waited_for);
-    stories.with_the_operator(a_volume_that_stays_has_a_receipt);
-    stories.with_the_operator(the_cause_of_a_destruction_is_recorded);
+    stories.with_the_operator(retained_claim_has_a_receipt_and_serves_another_town);
+    stories.with_the_operator(destruction_waits_for_the_volume_of_a_deleted_claim);
+    stories.with_the_operator(retained_volume_has_a_receipt);
+    stories.with_the_operator(tombstone_records_the_cause_of_a_destruction);
     stories.with_the_operator(record_binds_no_later_namespace_of_the_same_name);
-    stories.with_the_operator(town_that_asks_for_a_longer_retention_than_allowed_is_told_and_works);
+    stories.with_the_operator(town_runs_with_a_warning_when_its_retention_exceeds_the_limit);
     stories.with_the_operator(event_is_written_when_the_name_of_its_object_and_its_note_are_long);
-    stories.alone(an_agent_deleted_alone_leaves_a_record_if_that_is_wanted);
-    stories.alone(oldest_records_of_a_namespace_go_when_there_are_more_than_allowed);
+    stories.alone(deleted_agent_leaves_a_tombstone_when_agent_tombstones_are_enabled);
+    stories.alone(oldest_tombstones_are_removed_when_a_namespace_exceeds_its_limit);
 }
 
 fn phase(tombstone: &Tombstone) -> TombstonePhase {
@@ -63,7 +63,7 @@ async fn let_go(story: &Story, town: &Town) {
     story.pod(&town.child()).merge(json!({"metadata": {"finalizers": null}})).await;
 }
 
-async fn the_record_is_there_before_anything_goes_and_proves_what_became_of_it(story: Story) {
+async fn tombstone_precedes_every_delete_and_has_a_receipt_for_each_child(story: Story) {
     let town = busy_town(&story, "gas", &["ann", "bob"]).await;
     let had: BTreeSet<String> = story.children(&town.id()).await.into_iter().collect();
     story.pod(&town.child()).merge(json!({"metadata": {"finalizers": [FOREIGN]}})).await;
@@ -95,7 +95,7 @@ async fn the_record_is_there_before_anything_goes_and_proves_what_became_of_it(s
     assert_eq!(columns[1..5], ["Town", story.namespace.as_str(), "gas", "Destroyed"], "{shown}");
 }
 
-async fn a_record_that_vanishes_is_written_again_before_anything_else_goes(story: Story) {
+async fn deleted_tombstone_is_recreated_before_any_further_delete(story: Story) {
     let town = held_town(&story, "gas", json!({"storage": {"size": "1Gi"}})).await;
     story.town("gas").delete().await;
     let record = story.tombstone(&town);
@@ -109,7 +109,7 @@ async fn a_record_that_vanishes_is_written_again_before_anything_else_goes(story
     record.until("is complete", destroyed).await;
 }
 
-async fn what_an_administrator_gives_up_is_written_down_as_given_up(story: Story) {
+async fn abandoned_steps_leave_receipts_with_the_outcome_abandoned(story: Story) {
     let town = held_town(&story, "gas", json!({"storage": {"size": "1Gi"}})).await;
     story.town("gas").delete().await;
     let blocked = story.town("gas").until("is blocked", |town| town.is("DeletionBlocked")).await;
@@ -150,7 +150,7 @@ async fn what_an_administrator_gives_up_is_written_down_as_given_up(story: Story
     story.seen::<PersistentVolumeClaim>(&town.child()).gone().await;
 }
 
-async fn a_name_that_was_destroyed_may_be_refused_and_says_until_when(story: Story) {
+async fn town_is_refused_until_the_tombstone_of_its_name_is_removed(story: Story) {
     let spec = workshop_with(json!({"tombstone": {"recreate": "Refuse", "retention": "24h"}}));
     let old = story.create_town("gas", spec.clone()).await;
     story.town("gas").until("is idle", idle).await;
@@ -177,7 +177,7 @@ async fn a_name_that_was_destroyed_may_be_refused_and_says_until_when(story: Sto
     assert_eq!(runs.id(), new.id());
 }
 
-async fn a_name_that_was_destroyed_may_be_taken_again(story: Story) {
+async fn town_runs_under_the_name_of_a_destroyed_town(story: Story) {
     let old = busy_town(&story, "gas", &["ann"]).await;
     story.town("gas").delete().await;
     is_gone_whole(&story, &old).await;
@@ -189,7 +189,7 @@ async fn a_name_that_was_destroyed_may_be_taken_again(story: Story) {
     }
 }
 
-async fn a_record_goes_when_its_time_has_come_and_nothing_is_left(story: Story) {
+async fn tombstone_expires_unless_a_child_still_exists(story: Story) {
     let brief = workshop_with(json!({"tombstone": {"retention": "0s"}}));
     let town = story.create_town("gas", brief.clone()).await;
     story.town("gas").until("is idle", idle).await;
@@ -274,7 +274,7 @@ async fn restored_agent_of_a_destroyed_town_is_kept_and_runs_nothing(story: Stor
     assert_eq!(status.restored.map(|came_with| came_with.bead).as_deref(), Some(bead.as_str()));
 }
 
-async fn a_retained_claim_has_a_receipt_and_serves_another_town(story: Story) {
+async fn retained_claim_has_a_receipt_and_serves_another_town(story: Story) {
     let keeps = json!({"storage": {"size": "1Gi", "retainPolicy": "Retain"}});
     let town = story.create_town("gas", workshop_with(keeps)).await;
     story.town("gas").until("is idle", idle).await;
@@ -314,7 +314,7 @@ async fn with_volume(story: &Story, policy: &str) -> (Town, Seen<PersistentVolum
     (town, Seen::global(story.client(), &name))
 }
 
-async fn a_volume_that_goes_with_its_claim_is_waited_for(story: Story) {
+async fn destruction_waits_for_the_volume_of_a_deleted_claim(story: Story) {
     let (town, volume) = with_volume(&story, "Delete").await;
     story.town("gas").delete().await;
     let named = |town: &Town| {
@@ -331,7 +331,7 @@ async fn a_volume_that_goes_with_its_claim_is_waited_for(story: Story) {
     assert!(receipts(&record, ReceiptOutcome::Gone).contains(&format!("PersistentVolume/{}", volume.name())));
 }
 
-async fn a_volume_that_stays_has_a_receipt(story: Story) {
+async fn retained_volume_has_a_receipt(story: Story) {
     let (town, volume) = with_volume(&story, "Retain").await;
     story.town("gas").delete().await;
     is_gone_whole(&story, &town).await;
@@ -344,7 +344,7 @@ async fn a_volume_that_stays_has_a_receipt(story: Story) {
     volume.merge(json!({"metadata": {"finalizers": null}})).await;
 }
 
-async fn the_cause_of_a_destruction_is_recorded(story: Story) {
+async fn tombstone_records_the_cause_of_a_destruction(story: Story) {
     let soon = k8s_openapi::jiff::Timestamp::now() + Duration::from_secs(4);
     let spec = workshop_with(json!({"expiry": {"time": soon.to_string(), "policy": "Destroy"}}));
     let town = story.create_town("gas", spec).await;
@@ -357,7 +357,7 @@ async fn the_cause_of_a_destruction_is_recorded(story: Story) {
     assert_eq!((record.spec.cause, phase(&record)), (Cause::Namespace, TombstonePhase::Destroyed));
 }
 
-async fn an_agent_deleted_alone_leaves_a_record_if_that_is_wanted(story: Story) {
+async fn deleted_agent_leaves_a_tombstone_when_agent_tombstones_are_enabled(story: Story) {
     let _operator = story.cluster.operator(&["--agent-tombstones"]).await;
     let town = busy_town(&story, "gas", &["ann", "bob"]).await;
     let ann = story.agent("ann").get().await;
@@ -400,7 +400,7 @@ async fn record_binds_no_later_namespace_of_the_same_name(story: Story) {
 }
 
 // S2.
-async fn town_that_asks_for_a_longer_retention_than_allowed_is_told_and_works(story: Story) {
+async fn town_runs_with_a_warning_when_its_retention_exceeds_the_limit(story: Story) {
     let spec = workshop_with(json!({"tombstone": {"retention": "8760h"}}));
     let town = story.create_town("gas", spec).await;
     let told = |town: &Town| idle(town) && town.reason("DeletionBlocked") == "RetentionClamped";
@@ -432,7 +432,7 @@ async fn event_is_written_when_the_name_of_its_object_and_its_note_are_long(stor
 }
 
 // S2, decisions 5.9.
-async fn oldest_records_of_a_namespace_go_when_there_are_more_than_allowed(story: Story) {
+async fn oldest_tombstones_are_removed_when_a_namespace_exceeds_its_limit(story: Story) {
     let _operator = story.cluster.operator(&["--tombstones-per-namespace=2"]).await;
     let destroyed_town = async |name: &str, recreate: &str| {
         let spec = workshop_with(json!({"tombstone": {"recreate": recreate, "retention": "24h"}}));

@@ -14,10 +14,10 @@ use crate::words::{Told, idle, polecat, workshop};
 const A_MINUTE: Duration = Duration::from_secs(75);
 
 pub fn add(stories: &mut Stories) {
-    stories.alone(objects_that_cannot_be_decoded_do_not_stop_the_others);
+    stories.alone(undecodable_objects_are_reported_and_do_not_block_others);
 }
 
-async fn objects_that_cannot_be_decoded_do_not_stop_the_others(story: Story) {
+async fn undecodable_objects_are_reported_and_do_not_block_others(story: Story) {
     let operator = story.cluster.operator(&[]).await;
     story.create_town("old", workshop()).await;
     story.create_agent("ann", "old", polecat("b-1")).await;

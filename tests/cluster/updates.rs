@@ -14,14 +14,14 @@ use crate::words::{
 };
 
 pub fn add(stories: &mut Stories) {
-    stories.with_the_operator(a_template_that_changes_while_a_town_is_idle_is_used_at_once);
-    stories.with_the_operator(a_template_that_changes_while_a_town_works_waits);
-    stories.with_the_operator(a_broken_image_that_is_mended_is_used_at_once);
-    stories.with_the_operator(restart_at_replaces_pods_at_once_and_once);
-    stories.with_the_operator(a_template_may_change_while_a_town_starts_or_sleeps);
-    stories.with_the_operator(a_spec_that_changes_while_a_town_drains_holds_afterwards);
-    stories.with_the_operator(an_agent_may_go_while_its_town_wakes);
-    stories.with_the_operator(a_spec_changed_back_replaces_nothing);
+    stories.with_the_operator(changed_template_replaces_the_pods_of_an_idle_town_at_once);
+    stories.with_the_operator(changed_template_waits_while_a_town_works);
+    stories.with_the_operator(fixed_image_replaces_an_unpullable_image_at_once);
+    stories.with_the_operator(restart_at_replaces_each_pod_at_once_and_only_once);
+    stories.with_the_operator(changed_template_applies_while_a_town_starts_and_at_its_next_wake);
+    stories.with_the_operator(spec_change_during_a_drain_applies_at_the_next_wake);
+    stories.with_the_operator(agent_can_be_deleted_while_its_town_wakes);
+    stories.with_the_operator(reverted_template_replaces_no_pod);
 }
 
 /// Waits for a pod of this name and image that is not being deleted.
@@ -34,7 +34,7 @@ async fn runs(story: &Story, name: &str, wanted: &str) -> Pod {
         .await
 }
 
-async fn a_template_that_changes_while_a_town_is_idle_is_used_at_once(story: Story) {
+async fn changed_template_replaces_the_pods_of_an_idle_town_at_once(story: Story) {
     story.create_town("hall", workshop()).await;
     story.create_agent("mayor", "hall", json!({"role": "Mayor"})).await;
     let mayor = story.agent("mayor").until("is there", |agent| agent.is("Ready")).await;
@@ -58,7 +58,7 @@ async fn a_template_that_changes_while_a_town_is_idle_is_used_at_once(story: Sto
     assert_eq!(town.status.unwrap().restarts, None, "what we replace has not failed");
 }
 
-async fn a_template_that_changes_while_a_town_works_waits(story: Story) {
+async fn changed_template_waits_while_a_town_works(story: Story) {
     story.create_town("shop", workshop()).await;
     story.create_agent("cat", "shop", polecat("b-1")).await;
     story.create_agent("mayor", "shop", json!({"role": "Mayor"})).await;
@@ -97,7 +97,7 @@ async fn a_template_that_changes_while_a_town_works_waits(story: Story) {
     assert_eq!(attempts(&story.agent("cat").get().await), 1);
 }
 
-async fn a_broken_image_that_is_mended_is_used_at_once(story: Story) {
+async fn fixed_image_replaces_an_unpullable_image_at_once(story: Story) {
     story.players.run_new_pods(false).await;
     story.create_town("shop", workshop_with(json!({"template": template_of("own:tpyo")}))).await;
     let mut spec = polecat("b-1");
@@ -135,7 +135,7 @@ async fn a_broken_image_that_is_mended_is_used_at_once(story: Story) {
     );
 }
 
-async fn restart_at_replaces_pods_at_once_and_once(story: Story) {
+async fn restart_at_replaces_each_pod_at_once_and_only_once(story: Story) {
     story.create_town("shop", workshop()).await;
     story.create_agent("cat", "shop", polecat("b-1")).await;
     story.create_agent("mayor", "shop", json!({"role": "Mayor"})).await;
@@ -176,7 +176,7 @@ async fn restart_at_replaces_pods_at_once_and_once(story: Story) {
     }
 }
 
-async fn a_template_may_change_while_a_town_starts_or_sleeps(story: Story) {
+async fn changed_template_applies_while_a_town_starts_and_at_its_next_wake(story: Story) {
     story.create_town("night", workshop_with(json!({"suspend": true}))).await;
     let night = story.town("night").until("sleeps", asleep).await;
     story.players.run_new_pods(false).await;
@@ -197,7 +197,7 @@ async fn a_template_may_change_while_a_town_starts_or_sleeps(story: Story) {
     story.town("night").until("is idle", idle).await;
 }
 
-async fn a_spec_that_changes_while_a_town_drains_holds_afterwards(story: Story) {
+async fn spec_change_during_a_drain_applies_at_the_next_wake(story: Story) {
     story.create_town("dusk", workshop()).await;
     let town = story.town("dusk").until("is idle", idle).await;
     story.players.hold(&town.child()).await;
@@ -216,7 +216,7 @@ async fn a_spec_that_changes_while_a_town_drains_holds_afterwards(story: Story) 
     assert!(town.status.unwrap().service.is_some());
 }
 
-async fn an_agent_may_go_while_its_town_wakes(story: Story) {
+async fn agent_can_be_deleted_while_its_town_wakes(story: Story) {
     story.create_town("dorm", workshop_with(json!({"suspend": true}))).await;
     for name in ["ann", "bob"] {
         story.create_agent(name, "dorm", polecat("b-1")).await;
@@ -232,7 +232,7 @@ async fn an_agent_may_go_while_its_town_wakes(story: Story) {
     story.town("dorm").until("is idle", idle).await;
 }
 
-async fn a_spec_changed_back_replaces_nothing(story: Story) {
+async fn reverted_template_replaces_no_pod(story: Story) {
     story.create_town("shop", workshop()).await;
     story.create_agent("cat", "shop", polecat("b-1")).await;
     let cat = story.agent("cat").until("works", works).await;

@@ -19,12 +19,12 @@ const OLDER: &str = names::OLDER_FINALIZERS[0];
 const FOREIGN: [&str; 2] = ["example.com/hold", "gastown.dev/else"];
 
 pub fn add(stories: &mut Stories) {
-    stories.alone_on(quick(), what_an_older_version_made_and_somebody_deleted_goes_whole);
-    stories.with_the_operator(what_an_older_version_made_is_taken_over);
-    stories.with_the_operator(a_finalizer_that_moves_or_stands_twice_is_taken_off_and_no_other);
+    stories.alone_on(quick(), deleted_objects_with_an_older_finalizer_are_destroyed);
+    stories.with_the_operator(older_finalizer_is_replaced_by_the_current_finalizer);
+    stories.with_the_operator(moved_or_duplicate_finalizer_is_removed_and_foreign_finalizers_stay);
 }
 
-async fn what_an_older_version_made_and_somebody_deleted_goes_whole(story: Story) {
+async fn deleted_objects_with_an_older_finalizer_are_destroyed(story: Story) {
     let operator = story.cluster.operator(&[OPERATOR]).await;
     let gas = busy_town(&story, "gas", &["ann", "bob"]).await;
     let stays = busy_town(&story, "stays", &["cat"]).await;
@@ -57,7 +57,7 @@ async fn what_an_older_version_made_and_somebody_deleted_goes_whole(story: Story
     no_volume_is_left(&story).await;
 }
 
-async fn what_an_older_version_made_is_taken_over(story: Story) {
+async fn older_finalizer_is_replaced_by_the_current_finalizer(story: Story) {
     let held = |kind: &str, name: &str, finalizers: &[&str], spec: serde_json::Value| {
         json!({
             "apiVersion": "gastown.dev/v1alpha1", "kind": kind, "spec": spec,
@@ -79,7 +79,7 @@ async fn what_an_older_version_made_is_taken_over(story: Story) {
     is_on_record(&story, &gas).await;
 }
 
-async fn a_finalizer_that_moves_or_stands_twice_is_taken_off_and_no_other(story: Story) {
+async fn moved_or_duplicate_finalizer_is_removed_and_foreign_finalizers_stay(story: Story) {
     let town = busy_town(&story, "gas", &["ann"]).await;
     let of = |finalizers: &[&str]| json!({"metadata": {"finalizers": finalizers}});
     story.town("gas").merge(of(&[FOREIGN[0], names::FINALIZER, FOREIGN[1], names::FINALIZER])).await;

@@ -10,9 +10,9 @@ use crate::stage::Stories;
 use crate::words::{Told, idle, polecat, works, workshop_with};
 
 pub fn add(stories: &mut Stories) {
-    stories.with_the_operator(a_claim_that_exists_is_used_and_never_deleted);
-    stories.with_the_operator(a_volume_may_start_from_another);
-    stories.with_the_operator(a_retained_volume_stays_when_its_agent_went_without_its_destruction);
+    stories.with_the_operator(existing_claim_is_used_and_not_deleted);
+    stories.with_the_operator(claims_of_towns_have_the_data_source_of_the_spec);
+    stories.with_the_operator(retained_claim_stays_after_the_finalizer_of_its_agent_is_removed);
 }
 
 /// The claim that a pod mounts at this path.
@@ -25,7 +25,7 @@ fn claim_at(pod: &Pod, path: &str) -> Value {
     volume["persistentVolumeClaim"]["claimName"].clone()
 }
 
-async fn a_claim_that_exists_is_used_and_never_deleted(story: Story) {
+async fn existing_claim_is_used_and_not_deleted(story: Story) {
     let size = json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}});
     let mut theirs = Vec::new();
     for name in ["towns-data", "cats-data"] {
@@ -54,7 +54,7 @@ async fn a_claim_that_exists_is_used_and_never_deleted(story: Story) {
 }
 
 // code.md A35.
-async fn a_retained_volume_stays_when_its_agent_went_without_its_destruction(story: Story) {
+async fn retained_claim_stays_after_the_finalizer_of_its_agent_is_removed(story: Story) {
     story.create_town("shop", workshop_with(json!({"storage": {"size": "1Gi"}}))).await;
     for (cat, policy) in [("keeper", "Retain"), ("giver", "Delete")] {
         let mut spec = polecat("b-1");
@@ -99,7 +99,7 @@ async fn a_retained_volume_stays_when_its_agent_went_without_its_destruction(sto
     assert!(kept.map(|receipt| &receipt.object.name).any(|name| *name == keeper.child()), "{receipts:?}");
 }
 
-async fn a_volume_may_start_from_another(story: Story) {
+async fn claims_of_towns_have_the_data_source_of_the_spec(story: Story) {
     let source = json!({"kind": "PersistentVolumeClaim", "name": "golden"});
     story.create_town("copy", workshop_with(json!({"storage": {"size": "1Gi", "dataSource": source}}))).await;
     let snapshot = json!({"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": "monday"});

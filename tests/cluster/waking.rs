@@ -11,12 +11,12 @@ use crate::stage::Stories;
 use crate::words::{Told, asleep, idle, polecat, works, workshop, workshop_with};
 
 pub fn add(stories: &mut Stories) {
-    stories.alone(whoever_waits_longest_starts_next_awake_or_asleep);
+    stories.alone(longest_waiting_town_starts_next);
     stories.with_the_operator(each_kind_of_backlog_wakes_a_town_and_keeps_it_awake);
-    stories.with_the_operator(work_for_a_town_that_waits_to_sleep_is_begun_at_once);
-    stories.with_the_operator(a_session_agent_that_was_never_started_wakes_its_town_once);
-    stories.with_the_operator(what_cannot_run_wakes_nobody);
-    stories.with_the_operator(a_wake_during_destruction_brings_nothing_back);
+    stories.with_the_operator(idle_town_starts_a_new_bead_at_once);
+    stories.with_the_operator(new_session_agent_wakes_its_town_once);
+    stories.with_the_operator(blocked_agents_do_not_wake_their_town);
+    stories.with_the_operator(wake_request_does_not_restart_a_town_during_its_destruction);
 }
 
 fn short() -> Value {
@@ -60,7 +60,7 @@ async fn each_kind_of_backlog_wakes_a_town_and_keeps_it_awake(story: Story) {
     }
 }
 
-async fn work_for_a_town_that_waits_to_sleep_is_begun_at_once(story: Story) {
+async fn idle_town_starts_a_new_bead_at_once(story: Story) {
     // The next reconcile is hours away.
     let patient = workshop_with(json!({"sleepAfter": "5h", "alarm": {"idle": "1h"}}));
     story.create_town("slow", patient).await;
@@ -71,7 +71,7 @@ async fn work_for_a_town_that_waits_to_sleep_is_begun_at_once(story: Story) {
     story.town("slow").until("runs", |town| town.phase() == "Running").await;
 }
 
-async fn a_session_agent_that_was_never_started_wakes_its_town_once(story: Story) {
+async fn new_session_agent_wakes_its_town_once(story: Story) {
     story.create_town("hall", short()).await;
     story.town("hall").until("sleeps", asleep).await;
     story.create_agent("mayor", "hall", json!({"role": "Mayor"})).await;
@@ -83,7 +83,7 @@ async fn a_session_agent_that_was_never_started_wakes_its_town_once(story: Story
     assert_eq!(story.pods(names::TOWN_UID, &town.id()).await.len(), 0);
 }
 
-async fn what_cannot_run_wakes_nobody(story: Story) {
+async fn blocked_agents_do_not_wake_their_town(story: Story) {
     let bare = workshop_with(json!({"suspend": true, "agentTemplate": null}));
     story.create_town("bare", bare).await;
     story
@@ -123,7 +123,7 @@ async fn what_cannot_run_wakes_nobody(story: Story) {
     }
 }
 
-async fn a_wake_during_destruction_brings_nothing_back(story: Story) {
+async fn wake_request_does_not_restart_a_town_during_its_destruction(story: Story) {
     story.create_town("gone", workshop_with(json!({"suspend": true, "storage": {"size": "1Gi"}}))).await;
     let town = story.town("gone").until("sleeps", asleep).await;
     story.create_agent("cat", "gone", polecat("b-1")).await;
@@ -151,7 +151,7 @@ async fn a_wake_during_destruction_brings_nothing_back(story: Story) {
     assert_eq!(story.children(&town.id()).await, [""; 0]);
 }
 
-async fn whoever_waits_longest_starts_next_awake_or_asleep(story: Story) {
+async fn longest_waiting_town_starts_next(story: Story) {
     let _operator = story.cluster.operator(&["--max-concurrent-starts=1"]).await;
     story.players.run_new_pods(false).await;
     let waits = |town: &Town| {

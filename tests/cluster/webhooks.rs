@@ -24,10 +24,10 @@ const OPERATOR: &str = "--apiserver-request-timeout=45s";
 
 pub fn add(stories: &mut Stories) {
     let patient = Options { api_server_args: vec![API_SERVER.into()], ..Options::default() };
-    stories.alone_on(patient, a_webhook_that_answers_late_leaves_nothing_of_a_town_that_goes);
+    stories.alone_on(patient, late_webhook_answer_leaves_no_pod_of_a_deleted_town);
 }
 
-async fn a_webhook_that_answers_late_leaves_nothing_of_a_town_that_goes(story: Story) {
+async fn late_webhook_answer_leaves_no_pod_of_a_deleted_town(story: Story) {
     let account = Account::create(&story.cluster).await;
     let way = Checkpoints::before(&story.cluster, account.kubeconfig()).await;
     let operator = Operator::start(way.kubeconfig(), &[OPERATOR]).await;

@@ -10,9 +10,9 @@ use crate::scene::{Lives, PATIENCE, STAY, Scene, runs};
 use crate::stage::Stories;
 
 pub fn add(stories: &mut Stories) {
-    stories.add(a_town_that_nobody_can_ask_sleeps_late_and_says_why);
-    stories.add(work_that_a_pod_reports_keeps_its_town_awake_and_asking_does_not);
-    stories.add(a_session_is_what_its_own_pod_says);
+    stories.add(town_sleeps_after_three_times_sleep_after_when_its_probe_fails);
+    stories.add(reported_work_keeps_a_town_awake_and_probes_do_not);
+    stories.add(session_phase_follows_the_report_of_its_pod);
 }
 
 /// A container that answers with the file `report` of the volume to a client with its token, and with the reason to
@@ -64,7 +64,7 @@ fn asked() -> Value {
     })
 }
 
-async fn work_that_a_pod_reports_keeps_its_town_awake_and_asking_does_not(scene: Scene) {
+async fn reported_work_keeps_a_town_awake_and_probes_do_not(scene: Scene) {
     scene.create_town("alpha", asked()).await;
     let square = scene.town_pod("alpha").await.name_any();
     let works = json!({"agents": [{"uid": "whoever", "state": "working"}]});
@@ -88,7 +88,7 @@ async fn work_that_a_pod_reports_keeps_its_town_awake_and_asking_does_not(scene:
     scene.assert_nothing_runs();
 }
 
-async fn a_town_that_nobody_can_ask_sleeps_late_and_says_why(scene: Scene) {
+async fn town_sleeps_after_three_times_sleep_after_when_its_probe_fails(scene: Scene) {
     scene.create_town("alpha", asked()).await;
     let square = scene.town_pod("alpha").await.name_any();
     let works = json!({"agents": [{"uid": "whoever", "state": "working"}]});
@@ -119,7 +119,7 @@ async fn a_town_that_nobody_can_ask_sleeps_late_and_says_why(scene: Scene) {
     assert!(well.status.unwrap().activity_unknown_time.is_none());
 }
 
-async fn a_session_is_what_its_own_pod_says(scene: Scene) {
+async fn session_phase_follows_the_report_of_its_pod(scene: Scene) {
     scene.create_town("alpha", json!({"alarm": {"active": "1s", "idle": "5s"}})).await;
     let mayor = json!({
         "townName": "alpha", "role": "Mayor", "storage": {"size": "16Mi"}, "template": answers("/agent"),

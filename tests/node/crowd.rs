@@ -15,7 +15,7 @@ use crate::scene::{Lives, PATIENCE, STAY, Scene, restarts, runs};
 use crate::stage::Stories;
 
 pub fn add(stories: &mut Stories) {
-    stories.add_on_our_node(fifty_two_towns_woken_at_once_share_room_for_half_of_them);
+    stories.add_on_our_node(towns_without_room_wait_and_start_when_other_towns_sleep);
 }
 
 /// An extended resource of these pods, so that they use no room of other stories.
@@ -27,7 +27,7 @@ const ROOMS: usize = 26;
 /// number is below five.
 const FOR_A_WAKE: usize = 6;
 
-async fn fifty_two_towns_woken_at_once_share_room_for_half_of_them(mut scene: Scene) {
+async fn towns_without_room_wait_and_start_when_other_towns_sleep(mut scene: Scene) {
     scene.alone().await;
     let node = scene.stage.node().expect("a node of our own");
     let room = json!({ROOM: ROOMS.to_string()});

@@ -8,26 +8,26 @@ use crate::scene::{PATIENCE, STAY, Scene, identities, runs, runs_with_grace};
 use crate::stage::Stories;
 
 pub fn add(stories: &mut Stories) {
-    stories.add(a_town_deleted_in_the_background_leaves_nothing);
-    stories.add(a_town_deleted_in_the_foreground_leaves_nothing);
-    stories.add(a_town_deleted_with_its_children_orphaned_leaves_nothing);
-    stories.add(a_sleeping_town_that_is_deleted_leaves_nothing);
-    stories.add(a_deleted_namespace_leaves_nothing_of_an_awake_town);
-    stories.add(a_town_whose_containers_will_not_end_is_gone_when_they_are);
-    stories.add(processes_that_left_their_parents_go_with_their_pod);
-    stories.add(a_town_with_a_service_and_tokens_leaves_neither);
-    stories.add(an_agent_deleted_alone_leaves_nothing_and_nobody_else_notices);
+    stories.add(background_delete_of_a_town_leaves_no_objects_or_processes);
+    stories.add(foreground_delete_of_a_town_leaves_no_objects_or_processes);
+    stories.add(orphaning_delete_of_a_town_leaves_no_objects_or_processes);
+    stories.add(delete_of_a_sleeping_town_leaves_no_objects_or_processes);
+    stories.add(delete_of_a_namespace_leaves_no_objects_or_processes_of_an_awake_town);
+    stories.add(deleted_town_stays_until_its_containers_end);
+    stories.add(detached_processes_end_with_their_pod);
+    stories.add(delete_of_a_town_removes_its_service_and_token_secrets);
+    stories.add(delete_of_an_agent_leaves_no_objects_and_keeps_other_agents);
 }
 
-async fn a_town_deleted_in_the_background_leaves_nothing(scene: Scene) {
+async fn background_delete_of_a_town_leaves_no_objects_or_processes(scene: Scene) {
     leaves_nothing(scene, "background").await;
 }
 
-async fn a_town_deleted_in_the_foreground_leaves_nothing(scene: Scene) {
+async fn foreground_delete_of_a_town_leaves_no_objects_or_processes(scene: Scene) {
     leaves_nothing(scene, "foreground").await;
 }
 
-async fn a_town_deleted_with_its_children_orphaned_leaves_nothing(scene: Scene) {
+async fn orphaning_delete_of_a_town_leaves_no_objects_or_processes(scene: Scene) {
     leaves_nothing(scene, "orphan").await;
 }
 
@@ -47,7 +47,7 @@ async fn leaves_nothing(scene: Scene, cascade: &str) {
     scene.await_volumes_gone(&volumes).await;
 }
 
-async fn a_sleeping_town_that_is_deleted_leaves_nothing(scene: Scene) {
+async fn delete_of_a_sleeping_town_leaves_no_objects_or_processes(scene: Scene) {
     let town = scene.create_busy_town("alpha", json!({})).await;
     let volumes = scene.volumes(&town.uid).await;
     scene.suspend("alpha", true).await;
@@ -58,7 +58,7 @@ async fn a_sleeping_town_that_is_deleted_leaves_nothing(scene: Scene) {
     scene.await_volumes_gone(&volumes).await;
 }
 
-async fn a_deleted_namespace_leaves_nothing_of_an_awake_town(scene: Scene) {
+async fn delete_of_a_namespace_leaves_no_objects_or_processes_of_an_awake_town(scene: Scene) {
     let town = scene.create_busy_town("alpha", json!({})).await;
     scene.assert_runs(&scene.pods(&town.uid).await).await;
     let volumes = scene.volumes(&town.uid).await;
@@ -68,7 +68,7 @@ async fn a_deleted_namespace_leaves_nothing_of_an_awake_town(scene: Scene) {
     scene.await_volumes_gone(&volumes).await;
 }
 
-async fn a_town_whose_containers_will_not_end_is_gone_when_they_are(scene: Scene) {
+async fn deleted_town_stays_until_its_containers_end(scene: Scene) {
     let deaf = runs_with_grace("trap '' TERM; while :; do sleep 1; done", 6);
     let town = scene.create_busy_town("alpha", json!({"template": deaf})).await;
     let pod = scene.town_pod("alpha").await;
@@ -82,7 +82,7 @@ async fn a_town_whose_containers_will_not_end_is_gone_when_they_are(scene: Scene
     scene.assert_nothing_runs();
 }
 
-async fn processes_that_left_their_parents_go_with_their_pod(scene: Scene) {
+async fn detached_processes_end_with_their_pod(scene: Scene) {
     // The process has no parent, its own session, and ignores signals.
     let stray = "(setsid sh -c 'trap \"\" TERM HUP; while :; do sleep 86399; done' &)";
     let town = scene.create_busy_town("alpha", json!({"template": runs(&format!("{stray}; {STAY}"))})).await;
@@ -98,7 +98,7 @@ async fn processes_that_left_their_parents_go_with_their_pod(scene: Scene) {
     scene.assert_nothing_runs();
 }
 
-async fn an_agent_deleted_alone_leaves_nothing_and_nobody_else_notices(scene: Scene) {
+async fn delete_of_an_agent_leaves_no_objects_and_keeps_other_agents(scene: Scene) {
     let town = scene.create_busy_town("alpha", json!({})).await;
     scene.create_polecat("other", "alpha", "other-1", STAY).await;
     let pod = scene.ready_pod("other", None).await;
@@ -122,7 +122,7 @@ async fn an_agent_deleted_alone_leaves_nothing_and_nobody_else_notices(scene: Sc
     scene.await_volumes_gone(&gone).await;
 }
 
-async fn a_town_with_a_service_and_tokens_leaves_neither(scene: Scene) {
+async fn delete_of_a_town_removes_its_service_and_token_secrets(scene: Scene) {
     let offers = json!({"ports": [{"name": "web", "port": 8000}], "activityProbe": {"port": 8000}});
     let town = scene.create_busy_town("alpha", offers).await;
     let kinds = |objects: &[String]| -> Vec<String> {

@@ -17,14 +17,14 @@ use crate::scene::{Lives, PATIENCE, STAY, Scene, identities, is_ready, restarts,
 use crate::stage::Stories;
 
 pub fn add(stories: &mut Stories) {
-    stories.add_on_our_node(a_town_stays_until_a_node_without_kubelet_says_that_its_pods_are_gone);
-    stories.add_on_our_node(a_node_that_does_not_answer_is_named_and_nothing_takes_the_pods_place);
-    stories.add_on_our_node(a_restarted_container_runtime_leaves_every_container_alone);
-    stories.add(an_operator_lost_in_the_middle_of_a_destruction_ends_it_when_it_is_back);
-    stories.add_on_our_node(an_operator_killed_at_both_ends_of_a_destruction_ends_it);
+    stories.add_on_our_node(deleted_town_waits_for_its_pods_while_the_kubelet_is_down);
+    stories.add_on_our_node(pod_on_a_frozen_node_is_reported_lost_and_not_replaced);
+    stories.add_on_our_node(containerd_restart_keeps_every_container);
+    stories.add(destruction_completes_after_the_operator_pod_is_replaced);
+    stories.add_on_our_node(destruction_completes_after_the_operator_is_killed_twice);
 }
 
-async fn a_town_stays_until_a_node_without_kubelet_says_that_its_pods_are_gone(mut scene: Scene) {
+async fn deleted_town_waits_for_its_pods_while_the_kubelet_is_down(mut scene: Scene) {
     // The first town has agents, which are removed first; the second is only its own pod.
     let busy = scene.create_busy_town("busy", json!({})).await;
     let single = scene.create_town("single", json!({"template": runs(STAY)})).await.uid().unwrap();
@@ -73,7 +73,7 @@ async fn a_town_stays_until_a_node_without_kubelet_says_that_its_pods_are_gone(m
     scene.assert_nothing_runs();
 }
 
-async fn a_node_that_does_not_answer_is_named_and_nothing_takes_the_pods_place(mut scene: Scene) {
+async fn pod_on_a_frozen_node_is_reported_lost_and_not_replaced(mut scene: Scene) {
     let script = format!("echo awake >> /town/diary; {STAY}");
     let town = json!({"storage": {"size": "16Mi"}, "template": runs_with_grace(&script, 1)});
     let uid = scene.create_town("alpha", town).await.uid().unwrap();
@@ -109,7 +109,7 @@ async fn a_node_that_does_not_answer_is_named_and_nothing_takes_the_pods_place(m
     assert_eq!(scene.pods(&uid).await.len(), 1);
 }
 
-async fn a_restarted_container_runtime_leaves_every_container_alone(mut scene: Scene) {
+async fn containerd_restart_keeps_every_container(mut scene: Scene) {
     let town = scene.create_busy_town("alpha", json!({})).await;
     scene.alone().await;
     let (pods, processes) = (scene.pods(&town.uid).await, scene.processes());
@@ -129,7 +129,7 @@ async fn a_restarted_container_runtime_leaves_every_container_alone(mut scene: S
     scene.assert_nothing_runs();
 }
 
-async fn an_operator_lost_in_the_middle_of_a_destruction_ends_it_when_it_is_back(mut scene: Scene) {
+async fn destruction_completes_after_the_operator_pod_is_replaced(mut scene: Scene) {
     // The pod ends slowly, so that the test can act in the middle.
     let slow = runs_with_grace("trap '' TERM; while :; do sleep 1; done", 8);
     let town = scene.create_busy_town("alpha", json!({"template": slow})).await;
@@ -147,7 +147,7 @@ async fn an_operator_lost_in_the_middle_of_a_destruction_ends_it_when_it_is_back
     scene.assert_nothing_runs();
 }
 
-async fn an_operator_killed_at_both_ends_of_a_destruction_ends_it(mut scene: Scene) {
+async fn destruction_completes_after_the_operator_is_killed_twice(mut scene: Scene) {
     // The pod ends slowly, so that the test can act in the middle.
     let slow = runs_with_grace("trap '' TERM; while :; do sleep 1; done", 8);
     let town = scene.create_busy_town("alpha", json!({"template": slow})).await;

@@ -14,13 +14,13 @@ use crate::scene::{Lives, PATIENCE, Scene, identities};
 use crate::stage::Stories;
 
 pub fn add(stories: &mut Stories) {
-    stories.add(an_upgrade_replaces_the_operator_and_restarts_no_pod_of_a_town);
-    stories.add(a_town_without_operator_lives_on_until_one_is_installed_again);
-    stories.add(an_operator_that_is_told_to_end_exits_0_within_seconds);
-    stories.add(the_operator_needs_no_root_and_no_more_rights_than_it_has);
+    stories.add(helm_upgrade_replaces_the_operator_and_keeps_town_pods);
+    stories.add(towns_and_pods_stay_while_the_operator_is_uninstalled);
+    stories.add(operator_exits_0_within_5_seconds_when_scaled_to_zero);
+    stories.add(operator_runs_without_root_and_without_refused_requests);
 }
 
-async fn an_upgrade_replaces_the_operator_and_restarts_no_pod_of_a_town(mut scene: Scene) {
+async fn helm_upgrade_replaces_the_operator_and_keeps_town_pods(mut scene: Scene) {
     let town = scene.create_busy_town("alpha", json!({})).await;
     scene.alone().await;
     let deployment = Seen::<Deployment>::new(scene.client(), release::NAMESPACE, release::NAME).get().await;
@@ -48,7 +48,7 @@ async fn an_upgrade_replaces_the_operator_and_restarts_no_pod_of_a_town(mut scen
 }
 
 // I-operator-removed.
-async fn a_town_without_operator_lives_on_until_one_is_installed_again(mut scene: Scene) {
+async fn towns_and_pods_stay_while_the_operator_is_uninstalled(mut scene: Scene) {
     let (lives, dies) =
         (scene.create_busy_town("lives", json!({})).await, scene.create_busy_town("dies", json!({})).await);
     scene.alone().await;
@@ -92,7 +92,7 @@ async fn a_town_without_operator_lives_on_until_one_is_installed_again(mut scene
     scene.assert_nothing_runs();
 }
 
-async fn an_operator_that_is_told_to_end_exits_0_within_seconds(mut scene: Scene) {
+async fn operator_exits_0_within_5_seconds_when_scaled_to_zero(mut scene: Scene) {
     scene.alone().await;
     let old = scene.stage.operator().await;
     let pod = Seen::<Pod>::new(scene.client(), release::NAMESPACE, &old.name_any());
@@ -123,7 +123,7 @@ fn end(pod: &Pod) -> Option<ContainerStateTerminated> {
     pod.status.as_ref()?.container_statuses.as_ref()?.first()?.state.as_ref()?.terminated.clone()
 }
 
-async fn the_operator_needs_no_root_and_no_more_rights_than_it_has(mut scene: Scene) {
+async fn operator_runs_without_root_and_without_refused_requests(mut scene: Scene) {
     scene.alone().await;
     // The story is the last one, so that the log contains the requests of all stories.
     let refused = scene.stage.refused();

@@ -11,16 +11,16 @@ use crate::scene::{Lives, PATIENCE, STAY, Scene, agent_image, is_ready, runs};
 use crate::stage::Stories;
 
 pub fn add(stories: &mut Stories) {
-    stories.add(credentials_and_tokens_are_files_for_who_is_not_root);
-    stories.add(a_town_that_says_little_runs_where_only_restricted_pods_may);
-    stories.add(a_town_is_reached_by_its_service_whichever_pod_it_has);
+    stories.add(credentials_and_tokens_are_read_only_files_in_non_root_containers);
+    stories.add(minimal_template_runs_under_the_restricted_pod_security_standard);
+    stories.add(town_service_reaches_the_town_pod_before_and_after_a_wake);
 }
 
 /// Prints the result of a write to and a read from a file of the container.
 const TRY_TO_WRITE: &str =
     "touch /var/run/gastown/new 2>&1 || touch /var/run/gastown/git/new 2>&1 || echo read-only";
 
-async fn credentials_and_tokens_are_files_for_who_is_not_root(scene: Scene) {
+async fn credentials_and_tokens_are_read_only_files_in_non_root_containers(scene: Scene) {
     scene.create_secret("deploy-key", "password", "xyzzy").await;
     scene.create_secret("door", "token", "sesame").await;
     let rig = json!({
@@ -72,7 +72,7 @@ async fn credentials_and_tokens_are_files_for_who_is_not_root(scene: Scene) {
     .await;
 }
 
-async fn a_town_that_says_little_runs_where_only_restricted_pods_may(scene: Scene) {
+async fn minimal_template_runs_under_the_restricted_pod_security_standard(scene: Scene) {
     let namespaces: Api<Namespace> = Api::all(scene.client());
     let labels = json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}});
     let merged = namespaces.patch(&scene.namespace, &PatchParams::default(), &Patch::Merge(labels)).await;
@@ -119,7 +119,7 @@ async fn a_town_that_says_little_runs_where_only_restricted_pods_may(scene: Scen
     assert!(named.message("Degraded").contains("runAsNonRoot"), "{}", named.message("Degraded"));
 }
 
-async fn a_town_is_reached_by_its_service_whichever_pod_it_has(scene: Scene) {
+async fn town_service_reaches_the_town_pod_before_and_after_a_wake(scene: Scene) {
     // The name of a Service must not begin with a digit; the name of a town can.
     let serves =
         runs("mkdir -p /town/www; hostname -i > /town/www/where; exec httpd -f -p 8000 -h /town/www");

@@ -11,15 +11,15 @@ use crate::scene::{Lives, PATIENCE, STAY, Scene, Works, is_ready, restarts, runs
 use crate::stage::Stories;
 
 pub fn add(stories: &mut Stories) {
-    stories.add(a_failed_bead_is_tried_again_after_a_pause);
-    stories.add(agents_know_who_they_are_and_their_files_outlive_their_pods);
-    stories.add(a_bead_past_its_limit_is_failed_and_is_no_work_any_more);
-    stories.add(a_session_whose_pod_was_killed_has_another_with_the_same_files);
-    stories.add(a_session_that_crashes_is_started_again_in_its_pod);
-    stories.add(a_session_whose_pod_has_ended_has_another);
-    stories.add(exit_0_of_a_pod_that_was_killed_is_not_done);
-    stories.add(who_is_evicted_is_not_to_blame_and_goes_on);
-    stories.add(another_bead_ends_the_work_on_the_one_before_undone);
+    stories.add(failed_bead_is_retried_after_30_seconds);
+    stories.add(agent_containers_have_their_identity_and_keep_their_files);
+    stories.add(agent_fails_and_its_town_is_idle_after_the_retry_limit);
+    stories.add(session_pod_is_replaced_with_the_same_files_after_a_delete);
+    stories.add(crashed_session_container_restarts_in_its_pod);
+    stories.add(session_pod_is_replaced_after_its_containers_end);
+    stories.add(exit_0_of_a_deleted_pod_does_not_finish_the_bead);
+    stories.add(evicted_pods_are_replaced_without_a_counted_failure);
+    stories.add(new_bead_ends_unfinished_work_without_marking_it_done);
 }
 
 /// Writes its name, its task and its work into the termination message.
@@ -31,7 +31,7 @@ const REPORT: &str = r#"
     echo "$who: $GASTOWN_BEAD, $todo; so far:" $(cat /agent/ledger) > /dev/termination-log
 "#;
 
-async fn agents_know_who_they_are_and_their_files_outlive_their_pods(scene: Scene) {
+async fn agent_containers_have_their_identity_and_keep_their_files(scene: Scene) {
     let awake = format!("echo awake >> /town/diary; {STAY}");
     let town = json!({"storage": {"size": "16Mi"}, "template": runs(&awake), "agentTemplate": runs(REPORT)});
     let uid = scene.create_town("alpha", town).await.uid().unwrap();
@@ -83,7 +83,7 @@ async fn agents_know_who_they_are_and_their_files_outlive_their_pods(scene: Scen
     assert_eq!((same.uid(), restarts(&same)), (office.uid(), 0));
 }
 
-async fn a_failed_bead_is_tried_again_after_a_pause(scene: Scene) {
+async fn failed_bead_is_retried_after_30_seconds(scene: Scene) {
     let uid = scene.create_town("alpha", json!({})).await.uid().unwrap();
     let clumsy = "[ ! -e /agent/tried ] || exit 0
         touch /agent/tried; echo 'the saw broke' > /dev/termination-log; exit 7";
@@ -110,7 +110,7 @@ async fn a_failed_bead_is_tried_again_after_a_pause(scene: Scene) {
     assert!((30..45).contains(&pause.as_secs()), "30 s after the first failure, not {pause:?}");
 }
 
-async fn a_bead_past_its_limit_is_failed_and_is_no_work_any_more(scene: Scene) {
+async fn agent_fails_and_its_town_is_idle_after_the_retry_limit(scene: Scene) {
     scene.create_town("alpha", json!({})).await;
     let polecat = json!({
         "townName": "alpha", "role": "Polecat", "rig": "orchard", "retry": {"limit": 1},
@@ -127,7 +127,7 @@ async fn a_bead_past_its_limit_is_failed_and_is_no_work_any_more(scene: Scene) {
     town.until_within(PATIENCE, "has no work any more", |t| !t.is("Active") && t.phase() == "Idle").await;
 }
 
-async fn a_session_whose_pod_was_killed_has_another_with_the_same_files(scene: Scene) {
+async fn session_pod_is_replaced_with_the_same_files_after_a_delete(scene: Scene) {
     scene.create_town("alpha", json!({})).await;
     scene.create_mayor("mayor", "alpha", &format!("echo day >> /agent/days; {STAY}")).await;
     let first = scene.ready_pod("mayor", None).await;
@@ -138,7 +138,7 @@ async fn a_session_whose_pod_was_killed_has_another_with_the_same_files(scene: S
     scene.agent("mayor").until_within(PATIENCE, "is there again", |agent| agent.phase() == "Idle").await;
 }
 
-async fn a_session_that_crashes_is_started_again_in_its_pod(scene: Scene) {
+async fn crashed_session_container_restarts_in_its_pod(scene: Scene) {
     scene.create_town("alpha", json!({})).await;
     scene.create_mayor("mayor", "alpha", &format!("echo day >> /agent/days; {STAY}")).await;
     let pod = scene.ready_pod("mayor", None).await;
@@ -154,7 +154,7 @@ async fn a_session_that_crashes_is_started_again_in_its_pod(scene: Scene) {
     assert_eq!(mayor.phase(), "Idle");
 }
 
-async fn a_session_whose_pod_has_ended_has_another(scene: Scene) {
+async fn session_pod_is_replaced_after_its_containers_end(scene: Scene) {
     scene.create_town("alpha", json!({})).await;
     let mut once = runs(STAY);
     once["spec"]["restartPolicy"] = "Never".into();
@@ -171,7 +171,7 @@ async fn a_session_whose_pod_has_ended_has_another(scene: Scene) {
 pub const TAKES_TWO: &str = "if [ -e /agent/begun ]; then echo again > /dev/termination-log; exit 0; fi
     touch /agent/begun; trap 'exit 0' TERM; sleep infinity & wait";
 
-async fn exit_0_of_a_pod_that_was_killed_is_not_done(scene: Scene) {
+async fn exit_0_of_a_deleted_pod_does_not_finish_the_bead(scene: Scene) {
     scene.create_town("alpha", json!({})).await;
     scene.create_polecat("ada", "alpha", "a-1", TAKES_TWO).await;
     let pod = scene.ready_pod("ada", None).await;
@@ -182,7 +182,7 @@ async fn exit_0_of_a_pod_that_was_killed_is_not_done(scene: Scene) {
     assert_eq!((work.attempts, work.done), (1, vec!["a-1".into()]), "who was killed is not to blame");
 }
 
-async fn who_is_evicted_is_not_to_blame_and_goes_on(scene: Scene) {
+async fn evicted_pods_are_replaced_without_a_counted_failure(scene: Scene) {
     let uid = scene.create_town("alpha", json!({"template": runs(STAY)})).await.uid().unwrap();
     scene.create_mayor("mayor", "alpha", STAY).await;
     scene.create_polecat("ada", "alpha", "a-1", TAKES_TWO).await;
@@ -214,7 +214,7 @@ async fn who_is_evicted_is_not_to_blame_and_goes_on(scene: Scene) {
     assert_eq!(failed, [0, 0], "no start of theirs has failed");
 }
 
-async fn another_bead_ends_the_work_on_the_one_before_undone(scene: Scene) {
+async fn new_bead_ends_unfinished_work_without_marking_it_done(scene: Scene) {
     let uid = scene.create_town("alpha", json!({})).await.uid().unwrap();
     let script = format!("[ $GASTOWN_BEAD = a-1 ] || exit 0; touch /agent/begun; {STAY}");
     scene.create_polecat("ada", "alpha", "a-1", &script).await;

@@ -14,15 +14,15 @@ use crate::scene::{Lives, PATIENCE, STAY, Scene, Works, runs, runs_with_grace};
 use crate::stage::Stories;
 
 pub fn add(stories: &mut Stories) {
-    stories.add(an_idle_town_sleeps_without_a_process_and_wakes_with_its_files);
-    stories.add(containers_have_their_grace_and_no_more);
-    stories.add(a_suspended_town_ends_work_and_does_not_count_the_attempt);
-    stories.add(a_drain_lets_work_finish);
-    stories.add(a_town_wakes_by_request_and_by_backlog_and_is_given_its_time);
-    stories.add(work_that_comes_while_the_pods_go_is_not_lost);
+    stories.add(idle_town_sleeps_without_processes_and_wakes_with_its_files);
+    stories.add(containers_get_exactly_their_grace_period_when_a_town_sleeps);
+    stories.add(suspended_town_interrupts_work_and_does_not_count_the_attempt);
+    stories.add(drain_lets_an_agent_finish_its_bead);
+    stories.add(town_wakes_for_a_wake_request_or_backlog_and_stays_awake_for_sleep_after);
+    stories.add(bead_is_done_when_hooked_while_pods_terminate);
 }
 
-async fn an_idle_town_sleeps_without_a_process_and_wakes_with_its_files(scene: Scene) {
+async fn idle_town_sleeps_without_processes_and_wakes_with_its_files(scene: Scene) {
     let town = json!({
         "sleepAfter": "10s", "storage": {"size": "16Mi"},
         "template": runs(&format!("echo awake >> /town/diary; {STAY}")),
@@ -52,7 +52,7 @@ async fn an_idle_town_sleeps_without_a_process_and_wakes_with_its_files(scene: S
     assert_eq!(scene.volumes(&uid).await, volumes);
 }
 
-async fn containers_have_their_grace_and_no_more(scene: Scene) {
+async fn containers_get_exactly_their_grace_period_when_a_town_sleeps(scene: Scene) {
     // The first pod cleans up at SIGTERM, and the second ignores SIGTERM.
     let tidy = "trap 'sleep 1; echo tidied >> /town/marks; exit 0' TERM; echo up >> /town/marks; sleep infinity & wait";
     let mut tidy = runs_with_grace(tidy, 20);
@@ -89,7 +89,7 @@ async fn containers_have_their_grace_and_no_more(scene: Scene) {
     assert_eq!(scene.exec(&square.name_any(), "cat /town/marks"), "up\nasked\ntidied\nup\n");
 }
 
-async fn a_suspended_town_ends_work_and_does_not_count_the_attempt(scene: Scene) {
+async fn suspended_town_interrupts_work_and_does_not_count_the_attempt(scene: Scene) {
     let uid = scene.create_town("alpha", json!({"drain": {"timeout": "1s"}})).await.uid().unwrap();
     scene.create_polecat("ada", "alpha", "a-1", TAKES_TWO).await;
     let pod = scene.ready_pod("ada", None).await;
@@ -117,7 +117,7 @@ async fn a_suspended_town_ends_work_and_does_not_count_the_attempt(scene: Scene)
     assert_eq!(work.message, "again", "done is what the second pod did");
 }
 
-async fn a_drain_lets_work_finish(scene: Scene) {
+async fn drain_lets_an_agent_finish_its_bead(scene: Scene) {
     let uid = scene.create_town("alpha", json!({"drain": {"timeout": "2m"}})).await.uid().unwrap();
     scene.create_polecat("ada", "alpha", "a-1", "until [ -e /agent/enough ]; do sleep 0.1; done").await;
     let pod = scene.ready_pod("ada", None).await;
@@ -144,7 +144,7 @@ async fn a_drain_lets_work_finish(scene: Scene) {
     assert_eq!(until("its work is done", PATIENCE, done).await.attempts, 1);
 }
 
-async fn a_town_wakes_by_request_and_by_backlog_and_is_given_its_time(scene: Scene) {
+async fn town_wakes_for_a_wake_request_or_backlog_and_stays_awake_for_sleep_after(scene: Scene) {
     let awake = format!("echo awake >> /town/diary; {STAY}");
     let town = json!({
         "backlog": {"triage": 1}, "sleepAfter": "10s", "storage": {"size": "16Mi"}, "template": runs(&awake),
@@ -184,7 +184,7 @@ async fn a_town_wakes_by_request_and_by_backlog_and_is_given_its_time(scene: Sce
     assert_eq!(scene.volumes(&uid).await, volumes);
 }
 
-async fn work_that_comes_while_the_pods_go_is_not_lost(scene: Scene) {
+async fn bead_is_done_when_hooked_while_pods_terminate(scene: Scene) {
     let slow = runs_with_grace("trap '' TERM; while :; do sleep 1; done", 4);
     let town = json!({"sleepAfter": "10s", "template": slow});
     let uid = scene.create_town("alpha", town).await.uid().unwrap();

@@ -12,17 +12,17 @@ use crate::scene::{Lives, PATIENCE, STAY, Scene, Works, restarts, runs, runs_wit
 use crate::stage::Stories;
 
 pub fn add(stories: &mut Stories) {
-    stories.add(a_town_that_keeps_crashing_rests_and_an_edit_starts_it_at_once);
-    stories.add(a_town_that_is_wedged_again_and_again_rests_until_it_is_mended);
-    stories.add(a_wedged_container_is_started_anew_in_its_pod_and_counted);
-    stories.add(a_town_killed_for_its_memory_names_its_limit_and_comes_back);
-    stories.add(an_attempt_killed_for_its_memory_has_failed_and_names_its_limit);
-    stories.add(an_image_that_cannot_be_pulled_is_named_within_seconds);
-    stories.add(a_volume_that_does_not_come_is_named);
-    stories.add(a_quota_is_named_and_waited_for);
+    stories.add(crash_looping_town_pauses_and_restarts_at_once_after_an_edit);
+    stories.add(town_with_repeated_liveness_failures_pauses_until_its_template_is_fixed);
+    stories.add(container_restarts_after_liveness_failures_are_counted);
+    stories.add(oom_killed_town_reports_its_memory_limit_and_recovers);
+    stories.add(oom_killed_attempt_fails_and_reports_its_memory_limit);
+    stories.add(town_reports_an_image_pull_failure_and_recovers_with_another_image);
+    stories.add(town_is_unschedulable_when_its_claim_gets_no_volume);
+    stories.add(town_names_a_quota_and_starts_when_it_is_raised);
     stories.add(town_names_the_missing_secret_of_a_volume_when_the_kubelet_waits_for_it);
-    stories.add(a_secret_that_is_missing_is_named_and_waited_for);
-    stories.add(a_claim_that_is_being_deleted_is_named_and_another_made_once_it_is_gone);
+    stories.add(town_names_a_missing_secret_and_starts_when_it_exists);
+    stories.add(terminating_claim_is_reported_and_recreated_after_its_removal);
 }
 
 /// Uses more memory than the limit of these containers.
@@ -32,7 +32,7 @@ const LIMIT: &str = "32Mi";
 /// The kubelet waits 10, 20, 40, 80 and 160 s before it restarts a container.
 const FIVE_STARTS: Duration = Duration::from_mins(8);
 
-async fn a_town_that_keeps_crashing_rests_and_an_edit_starts_it_at_once(scene: Scene) {
+async fn crash_looping_town_pauses_and_restarts_at_once_after_an_edit(scene: Scene) {
     let crashing = thrice(runs("exit 3"));
     let uid = scene.create_town("alpha", json!({"template": crashing})).await.uid().unwrap();
 
@@ -72,7 +72,7 @@ fn wedges(script: &str) -> Value {
     template
 }
 
-async fn a_wedged_container_is_started_anew_in_its_pod_and_counted(scene: Scene) {
+async fn container_restarts_after_liveness_failures_are_counted(scene: Scene) {
     // The third start removes the file.
     let script = "echo up >> /town/starts; [ $(wc -l < /town/starts) -lt 3 ] || rm -f /town/wedged";
     scene.create_town("alpha", json!({"storage": {"size": "16Mi"}, "template": wedges(script)})).await;
@@ -86,7 +86,7 @@ async fn a_wedged_container_is_started_anew_in_its_pod_and_counted(scene: Scene)
     assert_eq!(scene.exec(&pod.name_any(), "cat /town/starts"), "up\nup\nup\n");
 }
 
-async fn a_town_that_is_wedged_again_and_again_rests_until_it_is_mended(scene: Scene) {
+async fn town_with_repeated_liveness_failures_pauses_until_its_template_is_fixed(scene: Scene) {
     let template = thrice(wedges("true"));
     let town = json!({"storage": {"size": "16Mi"}, "template": template});
     let uid = scene.create_town("alpha", town).await.uid().unwrap();
@@ -103,7 +103,7 @@ async fn a_town_that_is_wedged_again_and_again_rests_until_it_is_mended(scene: S
     assert_eq!((well.is("Degraded"), failed_starts(&well)), (false, 0));
 }
 
-async fn a_town_killed_for_its_memory_names_its_limit_and_comes_back(scene: Scene) {
+async fn oom_killed_town_reports_its_memory_limit_and_recovers(scene: Scene) {
     // The first two runs use too much memory.
     let script = format!("echo up >> /town/starts; [ $(wc -l < /town/starts) -gt 2 ] || {FEAST}; {STAY}");
     let town = json!({"storage": {"size": "16Mi"}, "template": runs_within(&script, LIMIT)});
@@ -119,7 +119,7 @@ async fn a_town_killed_for_its_memory_names_its_limit_and_comes_back(scene: Scen
     assert_eq!(restarts(&scene.town_pod("alpha").await), 2);
 }
 
-async fn an_attempt_killed_for_its_memory_has_failed_and_names_its_limit(scene: Scene) {
+async fn oom_killed_attempt_fails_and_reports_its_memory_limit(scene: Scene) {
     let uid = scene.create_town("alpha", json!({})).await.uid().unwrap();
     let polecat = json!({
         "townName": "alpha", "role": "Polecat", "rig": "orchard", "hook": {"bead": "a-1"}, "retry": {"limit": 1},
@@ -136,7 +136,7 @@ async fn an_attempt_killed_for_its_memory_has_failed_and_names_its_limit(scene: 
     scene.assert_nothing_runs();
 }
 
-async fn an_image_that_cannot_be_pulled_is_named_within_seconds(scene: Scene) {
+async fn town_reports_an_image_pull_failure_and_recovers_with_another_image(scene: Scene) {
     const NOWHERE: &str = "localhost/nowhere/to-be-found:1";
     let mut template = runs(STAY);
     template["spec"]["containers"][0]["image"] = NOWHERE.into();
@@ -159,7 +159,7 @@ async fn an_image_that_cannot_be_pulled_is_named_within_seconds(scene: Scene) {
     assert!(!town.get().await.is("Degraded"));
 }
 
-async fn a_volume_that_does_not_come_is_named(scene: Scene) {
+async fn town_is_unschedulable_when_its_claim_gets_no_volume(scene: Scene) {
     let storage = json!({"size": "16Mi", "storageClassName": "nobodys"});
     scene.create_town("alpha", json!({"storage": storage, "template": runs(STAY)})).await;
     let town = scene.town("alpha");
@@ -171,7 +171,7 @@ async fn a_volume_that_does_not_come_is_named(scene: Scene) {
     scene.kubectl(&["delete", "town", "alpha", "--timeout=60s"]);
 }
 
-async fn a_quota_is_named_and_waited_for(scene: Scene) {
+async fn town_names_a_quota_and_starts_when_it_is_raised(scene: Scene) {
     scene.create::<ResourceQuota>("few", json!({"hard": {"pods": "0"}})).await;
     let quota = scene.seen::<ResourceQuota>("few");
     let in_force = |quota: &ResourceQuota| quota.status.as_ref().is_some_and(|status| status.used.is_some());
@@ -207,7 +207,7 @@ async fn town_names_the_missing_secret_of_a_volume_when_the_kubelet_waits_for_it
     town.until_within(2 * PATIENCE, "is Ready", is_well).await;
 }
 
-async fn a_secret_that_is_missing_is_named_and_waited_for(scene: Scene) {
+async fn town_names_a_missing_secret_and_starts_when_it_exists(scene: Scene) {
     let rigs = json!([{"name": "orchard", "credentialsSecretName": "deploy-key"}]);
     let uid = scene.create_town("alpha", json!({"rigs": rigs})).await.uid().unwrap();
     let read = "cat /var/run/gastown/git/password > /dev/termination-log";
@@ -226,7 +226,7 @@ async fn a_secret_that_is_missing_is_named_and_waited_for(scene: Scene) {
     assert_eq!((work.message.as_str(), work.attempts), ("xyzzy", 1), "what never began is no attempt");
 }
 
-async fn a_claim_that_is_being_deleted_is_named_and_another_made_once_it_is_gone(scene: Scene) {
+async fn terminating_claim_is_reported_and_recreated_after_its_removal(scene: Scene) {
     let town = json!({"storage": {"size": "16Mi"}, "template": runs(STAY)});
     let uid = scene.create_town("alpha", town).await.uid().unwrap();
     let square = scene.town_pod("alpha").await;

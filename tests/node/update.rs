@@ -12,9 +12,9 @@ use crate::scene::{Lives, PATIENCE, STAY, Scene, identities, runs};
 use crate::stage::Stories;
 
 pub fn add(stories: &mut Stories) {
-    stories.add(a_new_template_replaces_the_pod_of_an_idle_town);
-    stories.add(a_new_template_waits_for_work_to_end);
-    stories.add(restart_at_does_not_wait);
+    stories.add(node_replaces_the_pod_of_an_idle_town_when_its_template_changes);
+    stories.add(new_template_waits_until_work_ends);
+    stories.add(restart_at_replaces_the_pod_of_a_busy_town_at_once);
 }
 
 /// A template that writes its edition to the diary of the town.
@@ -22,7 +22,7 @@ fn edition(name: &str) -> Value {
     runs(&format!("echo {name} >> /town/diary; {STAY}"))
 }
 
-async fn a_new_template_replaces_the_pod_of_an_idle_town(scene: Scene) {
+async fn node_replaces_the_pod_of_an_idle_town_when_its_template_changes(scene: Scene) {
     let town = json!({"storage": {"size": "16Mi"}, "template": edition("first")});
     let uid = scene.create_town("alpha", town).await.uid().unwrap();
     let first = scene.town_pod("alpha").await;
@@ -35,7 +35,7 @@ async fn a_new_template_replaces_the_pod_of_an_idle_town(scene: Scene) {
     assert_eq!(scene.pods(&uid).await.len(), 1);
 }
 
-async fn a_new_template_waits_for_work_to_end(scene: Scene) {
+async fn new_template_waits_until_work_ends(scene: Scene) {
     let town = json!({"storage": {"size": "16Mi"}, "template": edition("first")});
     let uid = scene.create_town("alpha", town).await.uid().unwrap();
     scene.create_polecat("ada", "alpha", "a-1", "until [ -e /agent/enough ]; do sleep 0.1; done").await;
@@ -58,7 +58,7 @@ async fn a_new_template_waits_for_work_to_end(scene: Scene) {
     assert!(!town.get().await.is("Reconciling"));
 }
 
-async fn restart_at_does_not_wait(scene: Scene) {
+async fn restart_at_replaces_the_pod_of_a_busy_town_at_once(scene: Scene) {
     let busy = scene.create_busy_town("alpha", json!({"template": edition("first")})).await;
     let first = scene.town_pod("alpha").await;
     let mut others = scene.pods(&busy.uid).await;

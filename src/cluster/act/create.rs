@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_64_digits_and_never_the_same() {
+    fn token_has_64_hex_digits_and_is_never_repeated() {
         let (one, other) = (token(), token());
         assert!(one.len() == 64 && one.chars().all(|c| c.is_ascii_hexdigit()), "{one}");
         assert_ne!(one, other);

@@ -156,7 +156,7 @@ mod tests {
 
     // code:A2
     #[test]
-    fn a_delete_of_a_pod_names_a_second_of_grace_when_the_pod_has_none() {
+    fn pod_delete_requests_one_second_of_grace_when_the_pod_has_none() {
         for (own, sent) in
             [(Some(0), Some(1)), (Some(-1), Some(1)), (Some(1), None), (Some(30), None), (None, None)]
         {
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_patch_of_finalizers_must_succeed_only_on_the_object_that_was_planned() {
+    fn finalizer_patch_succeeds_only_on_the_planned_object() {
         let meta = |uid: &str, finalizers: &[&str]| ObjectMeta {
             uid: Some(uid.into()),
             finalizers: Some(finalizers.iter().map(|name| (*name).into()).collect()),

@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_seen_is_remembered_until_the_receipts_are_given() {
+    fn receipts_remember_seen_and_retained_objects_until_forgotten() {
         let receipts = Receipts::default();
         let town = Uid::new("t");
         receipts.saw(&town, [child("a")].into());
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_gone_is_remembered_for_its_owner() {
+    fn receipts_remember_gone_objects_for_each_owner() {
         let receipts = Receipts::default();
         let town = Uid::new("t");
         receipts.gone(&town, "a");

@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_that_changes_its_owner_leaves_the_old_group() {
+    fn cached_object_leaves_its_old_group_when_its_owner_changes() {
         let index = Index::default();
         index.apply(pod("a", "t1"), None);
         index.apply(pod("a", "t2"), None);
@@ -329,7 +329,7 @@ mod tests {
 
     // security.md S1: whichever namespace sorts first.
     #[test]
-    fn an_object_in_another_namespace_is_not_found_by_its_labels() {
+    fn cached_object_of_another_namespace_is_not_found_by_its_labels() {
         let index = Index::default();
         index.apply(pod("own", "t"), None);
         for theirs in ["a-team", "z-team"] {
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_told_of_a_change_finds_it() {
+    fn index_apply_reports_the_old_and_the_new_owner_of_an_object() {
         let index = Index::default();
         let told = |owner| {
             let concerned = index.apply(pod("a", owner), None);
@@ -356,7 +356,7 @@ mod tests {
 
     // code:A14: the second list must not need the memory of all objects again.
     #[test]
-    fn relist_keeps_an_object_that_has_not_changed_once() {
+    fn relist_keeps_the_same_entry_when_an_object_has_not_changed() {
         let index = Index::default();
         index.apply(pod("same", "t"), None);
         index.apply(pod("moved", "t"), None);
@@ -376,7 +376,7 @@ mod tests {
 
     // I-missed-delete.
     #[test]
-    fn what_went_while_the_watch_was_down_goes_with_the_relist() {
+    fn object_deleted_while_the_watch_was_down_is_removed_after_the_relist() {
         let index = Index::default();
         index.apply(pod("gone", "t"), None);
         index.relist();
@@ -392,7 +392,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_index_says_how_far_its_watch_has_come() {
+    async fn index_reaches_the_highest_resource_version_of_its_watch() {
         let index = Index::default();
         index.apply(pod("a", "t"), Some(7));
         index.apply(pod("a", "t"), Some(5));

@@ -74,7 +74,7 @@ mod tests {
 
     // code.md A30.
     #[test]
-    fn a_pod_that_has_gone_is_remembered_until_its_usage_is_on_record() {
+    fn run_of_a_gone_pod_is_remembered_until_its_usage_is_recorded() {
         let (runs, town) = (Runs::default(), Uid::new("t"));
         runs.ended(&pod("a", 10), at(70));
         runs.ended(&pod("a", 10), at(80));

@@ -287,7 +287,7 @@ mod tests {
 
     // security.md L10.
     #[tokio::test]
-    async fn a_pod_that_has_ended_is_released_when_its_owners_are_proven_gone() {
+    async fn orphan_pod_that_has_ended_is_released_when_its_owners_are_proven_gone() {
         let scene = Scene::new(alone(pod("Succeeded", true))).watched();
         scene.settle().await.unwrap();
         assert_eq!(scene.patches(), 1);
@@ -305,7 +305,7 @@ mod tests {
 
     // security.md L10: unknown is not gone.
     #[tokio::test]
-    async fn a_pod_stays_as_it_is_when_a_list_of_owners_fails() {
+    async fn orphan_pod_is_unchanged_when_a_list_of_owners_fails() {
         for server in [
             Server { towns: None, ..alone(pod("Succeeded", true)) },
             Server { agents: None, ..alone(pod("Succeeded", true)) },
@@ -318,7 +318,7 @@ mod tests {
 
     // security.md L10.
     #[tokio::test]
-    async fn a_pod_is_left_alone_when_it_is_another_one_or_not_ours() {
+    async fn orphan_pod_is_left_alone_when_it_is_gone_replaced_or_foreign() {
         let mut other = pod("Succeeded", true);
         other["metadata"]["uid"] = json!("other");
         let mut foreign = pod("Succeeded", true);
@@ -335,7 +335,7 @@ mod tests {
 
     // reports.md P4.
     #[tokio::test]
-    async fn a_restored_pod_and_claim_are_named_once_when_their_owners_do_not_exist() {
+    async fn restored_pod_and_claim_are_reported_once_when_their_owners_do_not_exist() {
         let server = Server { claim: claim(), ..alone(pod("Running", false)) };
         let scene = Scene::new(server).watched();
         for _ in 0..2 {
@@ -357,7 +357,7 @@ mod tests {
 
     // security.md L10, reports.md P4.
     #[tokio::test]
-    async fn a_child_is_looked_at_when_the_watches_show_no_owner_of_it() {
+    async fn orphan_pod_is_enqueued_when_the_watches_show_no_owner_of_it() {
         let mut scene = Scene::new(Server::default());
         let child = Look::Child(ObjectKey { namespace: "ns".into(), name: "p".into() });
         let decoded = |object: Value| Decoded(Ok(serde_json::from_value(object).unwrap()));

@@ -247,7 +247,7 @@ mod tests {
 
     // S2.
     #[tokio::test]
-    async fn oldest_record_is_deleted_exactly_as_read_when_a_namespace_has_too_many() {
+    async fn oldest_tombstone_is_deleted_as_read_when_a_namespace_has_too_many() {
         let three = [
             record("c", 3, "Destroyed", "Allow", None),
             record("a", 1, "Destroying", "Allow", None),
@@ -265,7 +265,7 @@ mod tests {
 
     // S2, decisions 5.9.
     #[tokio::test]
-    async fn record_that_forbids_a_name_is_removed_with_a_warning_when_no_other_is_left() {
+    async fn refusing_tombstone_is_deleted_with_a_warning_when_no_other_is_left() {
         let three = [1, 2, 3].map(|at| record(&format!("r{at}"), at, "Destroyed", "Refuse", None));
         let (cluster, asked) = cluster(&three, Ok("n"));
         trim(&cluster, "ns").await.unwrap();
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn record_is_kept_when_it_has_changed_since_the_watch_has_shown_it() {
+    async fn tombstone_is_kept_when_it_differs_from_the_watched_state() {
         let three = [1, 2, 3].map(|at| record(&format!("r{at}"), at, "Destroyed", "Allow", None));
         let (cluster, asked) = cluster(&three, Ok("n"));
         let facts =
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn namespace_is_trimmed_by_one_look_at_a_time() {
+    async fn namespace_is_trimmed_by_one_reconcile_at_a_time() {
         let three = [1, 2, 3].map(|at| record(&format!("r{at}"), at, "Destroyed", "Allow", None));
         let (cluster, asked) = cluster(&three, Ok("n"));
         let turn = cluster.trims.begin("ns").unwrap();
@@ -308,7 +308,7 @@ mod tests {
 
     // S12.
     #[tokio::test]
-    async fn record_forbids_a_name_only_in_the_namespace_whose_uid_it_has() {
+    async fn tombstone_refuses_a_name_only_in_the_namespace_with_the_recorded_uid() {
         let key = ObjectKey { namespace: "ns".into(), name: "gas".into() };
         for (recorded, forbidden, reads) in
             [(Some("n"), true, 1), (Some("earlier"), false, 1), (None, true, 0)]
@@ -328,7 +328,7 @@ mod tests {
 
     // S12.
     #[tokio::test]
-    async fn record_is_neither_binding_nor_not_when_the_namespace_cannot_be_read() {
+    async fn tombstone_check_fails_when_the_namespace_cannot_be_read() {
         let key = ObjectKey { namespace: "ns".into(), name: "gas".into() };
         let (cluster, _) = cluster(&[record("old", 1, "Destroyed", "Refuse", Some("n"))], Err(()));
         forbids(&cluster, TombstoneKind::Town, &key, &Uid::new("new")).await.unwrap_err();
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn record_of_an_agent_counts_for_its_namespace() {
+    async fn agent_tombstone_counts_for_its_namespace() {
         let (cluster, _) = cluster(&[], Ok("n"));
         let key = |name: &str| ObjectKey { namespace: "ns".into(), name: name.into() };
         for (kind, name) in [(TombstoneKind::Town, "town-x"), (TombstoneKind::Agent, "agent-x")] {

@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_write_passes_in_the_term_and_at_no_other_time() {
+    async fn write_passes_the_fence_only_during_the_term() {
         let stopped = (Err(Fenced { begun: false }), 0);
         for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
             assert_eq!(outcome(method.clone(), Some(term(1, 1))).await, (Ok("answer"), 1), "{method}");
@@ -190,7 +190,7 @@ mod tests {
 
     // S10.
     #[test]
-    fn review_of_a_token_is_a_question_and_no_write() {
+    fn token_review_does_not_count_as_a_write() {
         let asks = |method: Method, path: &str| {
             is_review(
                 &Request::builder()
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_waits_when_the_term_ends_is_not_sent() {
+    async fn waiting_write_is_not_sent_after_the_term_ends() {
         let begun = Arc::new(AtomicUsize::new(0));
         let (open, gate) = oneshot::channel();
         let (terms, receiver) = watch::channel(Some(term(1, 1)));

@@ -34,7 +34,7 @@ mod tests {
 
     // reports:P30
     #[test]
-    fn an_answer_429_keeps_the_wait_of_its_header() {
+    fn answer_429_keeps_the_wait_of_its_retry_after_header() {
         let answered = |status: u16, retry_after: Option<&str>| {
             let mut answer = Response::builder().status(status);
             if let Some(value) = retry_after {

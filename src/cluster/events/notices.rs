@@ -50,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn a_notice_is_news_once_for_each_time_and_object() {
+    fn notice_is_new_once_for_each_reason_time_and_object() {
         let notices = Notices::default();
         let (one, other) = (Uid::new("one"), Uid::new("other"));
         assert!(notices.is_news(&one, &notice("SleepsSoon", 10)));

@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_object_is_reported_once_an_hour_for_each_reason() {
+    async fn object_is_reported_once_an_hour_for_each_reason() {
         let reports = Reports::default();
         let at = |minute: i64| Timestamp::from_second(minute * 60).unwrap();
         for (minute, reason) in [(0, "One"), (1, "One"), (2, "Other"), (59, "One"), (60, "One")] {

@@ -197,7 +197,7 @@ mod tests {
 
     // A25.
     #[tokio::test]
-    async fn note_is_cut_at_1024_bytes_when_its_characters_have_several() {
+    async fn event_note_is_cut_at_1024_bytes_between_characters() {
         let (events, mut sent) = events();
         events.publish(&town("gas"), true, "Blocked", &format!("a{}", "语".repeat(1000))).await;
         let (_, _, event) = sent.recv().await.unwrap();
@@ -207,7 +207,7 @@ mod tests {
 
     // A25.
     #[test]
-    fn event_has_a_valid_name_when_the_object_has_the_longest() {
+    fn event_name_is_valid_when_the_object_name_has_maximum_length() {
         let now: Timestamp = "2030-01-01T00:00:00Z".parse().unwrap();
         let number = format!("{:x}", now.as_nanosecond());
         assert_eq!(event_name("gas", now), format!("gas.{number}"));

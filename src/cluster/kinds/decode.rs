@@ -194,7 +194,7 @@ mod tests {
 
     // security.md S11, S3.
     #[test]
-    fn a_town_is_known_by_its_readable_parts_when_its_template_cannot_be_decoded() {
+    fn town_keeps_its_readable_parts_when_its_template_cannot_be_decoded() {
         let spec = json!({"template": template(), "suspend": true, "rigs": [{"name": "core"}]});
         let town: Town = decoded(object("Town", &spec, &json!({"phase": "Idle"}))).unwrap();
         assert!(town.spec.unreadable.is_some() && town.spec.template.is_none());
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_is_known_by_its_readable_parts_when_its_template_cannot_be_decoded() {
+    fn agent_keeps_its_readable_parts_when_its_template_or_role_cannot_be_decoded() {
         let spec = json!({"townName": "gas", "role": "Polecat", "rig": "core", "template": template()});
         let agent: Agent = decoded(object("Agent", &spec, &json!(null))).unwrap();
         assert!(agent.spec.unreadable.is_some() && agent.spec.template.is_none());
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_that_cannot_be_decoded_makes_no_object_unreadable() {
+    fn town_stays_readable_when_its_status_cannot_be_decoded() {
         let status = json!({"phase": "Asleep", "asleepReason": {"of": "tomorrow"}});
         let town: Town = decoded(object("Town", &json!({}), &status)).unwrap();
         assert_eq!(town.spec.unreadable, None);
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_is_retained_when_its_policy_cannot_be_decoded() {
+    fn claim_is_retained_when_its_policy_cannot_be_decoded() {
         let spec = json!({"storage": {"size": "1Gi", "retainPolicy": "Tomorrow"}, "template": template()});
         let town: Town = decoded(object("Town", &spec, &json!(null))).unwrap();
         assert!(town.spec.storage.unwrap().is_retained());
@@ -238,14 +238,14 @@ mod tests {
     }
 
     #[test]
-    fn an_object_that_can_be_decoded_is_decoded_as_it_is() {
+    fn town_is_decoded_whole_when_its_template_is_valid() {
         let spec = json!({"template": {"spec": {"containers": [{"name": "main"}]}}});
         let town: Town = decoded(object("Town", &spec, &json!(null))).unwrap();
         assert!(town.spec.unreadable.is_none() && town.spec.template.unwrap().whole().is_some());
     }
 
     #[test]
-    fn the_metadata_is_known_of_other_kinds_that_cannot_be_decoded() {
+    fn pod_metadata_is_known_when_the_pod_cannot_be_decoded() {
         let mut pod = object("Pod", &template()["spec"], &json!(null));
         pod["apiVersion"] = json!("v1");
         let undecodable = decoded::<Pod>(pod).unwrap_err();

@@ -741,7 +741,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn process_waits_for_a_lease_that_may_have_been_deleted_under_its_holder() {
+    async fn process_waits_when_the_lease_may_have_been_deleted_under_its_holder() {
         let mark =
             json!({"metadata": {"name": "town-operator-a.installed", "uid": "m", "resourceVersion": "0"}});
         assert!(writes_until_won(Server::with(&[mark])).await > 5, "the mark is there");

@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_says_what_was_written_and_keeps_what_else_it_says() {
+    fn lease_returns_the_written_record_and_keeps_other_fields() {
         let text = json!({"metadata": {"name": "l", "annotations": {"a": "b"}}, "spec": {"strategy": "s"}});
         let mut lease: Lease = serde_json::from_value(text).unwrap();
         let record = Record {
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn only_its_holder_frees_a_lease() {
+    fn lease_is_free_only_after_its_holder_frees_it() {
         let held = Record { holder: "me".into(), renewed: Some(at(2)), transitions: 3, ..Record::default() };
         assert!(!held.is_free());
         assert!(!Record { holder: String::new(), ..held.clone() }.is_free(), "struck out by hand");
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn every_renewal_is_later_than_the_last_whatever_the_clock_says() {
+    fn lease_renewal_time_increases_even_when_the_clock_goes_back() {
         let last = Record { renewed: Some(at(100)), ..Record::default() };
         assert_eq!(last.renewal(at(200)), at(200));
         assert_eq!(last.renewal(at(100)), at(101));

@@ -626,7 +626,7 @@ mod tests {
 
     // code.md A5, security.md L4.
     #[tokio::test]
-    async fn a_volume_belongs_to_a_claim_when_its_claim_ref_has_the_uid_of_the_claim() {
+    async fn volume_belongs_to_a_claim_only_when_its_claim_ref_has_the_uid() {
         assert_eq!(volumes(&[(PATH, || volume("one", Some("claim")))], Some("claim"), &[]).await, ["one"]);
         let strangers: [Objects; 2] =
             [&[(PATH, || volume("one", Some("another")))], &[(PATH, || volume("one", None))]];
@@ -637,7 +637,7 @@ mod tests {
 
     // code.md A5: a provisioner uses the name of a volume again.
     #[tokio::test]
-    async fn a_recorded_volume_is_gone_when_another_volume_has_its_name() {
+    async fn recorded_volume_is_gone_when_another_volume_has_its_name() {
         let known = [recorded(VOLUME, "p", "one"), recorded(PersistentVolumeClaim::NAME, "c", "claim")];
         assert_eq!(volumes(&[(PATH, || volume("one", Some("claim")))], None, &known).await, ["one"]);
         let others: [Objects; 4] = [
@@ -687,7 +687,7 @@ mod tests {
 
     // decisions 1.7.
     #[tokio::test]
-    async fn claims_that_kubernetes_made_for_a_pod_are_found_by_the_uid_of_the_pod() {
+    async fn claims_of_ephemeral_volumes_and_devices_are_found_by_the_uid_of_the_pod() {
         let found = made(&[
             (SCRATCH_PATH, || made_for("PersistentVolumeClaim", SCRATCH, "pod")),
             (PATH, || volume("pv", Some(SCRATCH))),
@@ -708,7 +708,7 @@ mod tests {
     // decisions 1.7: a cluster without dynamic resource allocation has no device claims. A missing answer proves
     // nothing.
     #[tokio::test]
-    async fn claims_of_devices_are_absent_only_when_the_api_server_says_so() {
+    async fn device_claims_are_absent_only_when_the_api_server_says_so() {
         fn none() -> Value {
             json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": []})
         }
@@ -720,7 +720,7 @@ mod tests {
 
     // decisions 1.7.
     #[tokio::test]
-    async fn recorded_claim_of_a_device_is_waited_for_until_its_name_answers_with_another_uid() {
+    async fn recorded_device_claim_is_awaited_until_its_name_is_absent_or_has_another_uid() {
         let left = async |objects: Objects| {
             let cluster = cluster(objects);
             let (town, uid) = town();
@@ -741,7 +741,7 @@ mod tests {
 
     // code.md A31: a town does not fall asleep while such a pod runs.
     #[tokio::test]
-    async fn a_pod_that_lost_its_install_label_is_found_when_its_town_looks_for_the_last_time() {
+    async fn pod_without_its_install_label_is_found_by_the_last_search_of_its_town() {
         const ANN: &str = "4f2a1b4c-0000-4000-8000-000000000000";
         fn pods() -> Value {
             let pod = |name: &str, agent: Option<&str>, owner: &str| {
@@ -769,7 +769,7 @@ mod tests {
 
     // security.md L5: a record without room for all agents still names every claim.
     #[test]
-    fn a_volume_is_checked_against_the_claims_when_the_record_names_them_all() {
+    fn tombstone_lists_all_claims_unless_it_counts_more_claims() {
         let more = |kind: &str| -> TombstoneSpec {
             serde_json::from_value(json!({"kind": "Town", "namespace": "ns", "name": "gas", "uid": TOWN,
                 "deleteTime": "2030-01-01T00:00:00Z", "expireTime": "2030-01-01T00:00:00Z", "cause": "Deleted",
@@ -781,7 +781,7 @@ mod tests {
 
     // security.md L3: a user who can write a status cannot make the operator destroy an object of another owner.
     #[tokio::test]
-    async fn an_object_is_ours_by_its_labels_or_by_the_name_of_the_rule() {
+    async fn object_is_ours_by_its_labels_its_default_name_or_the_record() {
         let cluster = cluster(&[]);
         let (town, uid) = town();
         let search = Search::of_town(&cluster, &town, &uid);

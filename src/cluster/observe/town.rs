@@ -457,7 +457,7 @@ mod tests {
 
     // security.md S1: the namespace of the attacker sorts before and after the namespace of the victim.
     #[tokio::test]
-    async fn a_town_has_no_child_and_no_agent_in_another_namespace() {
+    async fn town_has_no_child_and_no_agent_in_another_namespace() {
         let cluster = cluster();
         let (town, uid) = town(&cluster, "m-team");
         let own = child_name("gas", &uid);
@@ -489,7 +489,7 @@ mod tests {
 
     // security.md S1.
     #[tokio::test]
-    async fn an_agent_has_no_child_in_another_namespace() {
+    async fn agent_has_no_child_in_another_namespace() {
         let cluster = cluster();
         town(&cluster, "m-team");
         agent(&cluster, "m-team", "ann", ANN, "gas");
@@ -510,7 +510,7 @@ mod tests {
 
     // code.md B1.
     #[tokio::test]
-    async fn the_claim_of_the_record_counts_when_another_has_the_name_of_the_rule() {
+    async fn recorded_claim_is_used_when_another_claim_has_the_default_name() {
         let cluster = cluster();
         let (town, uid) = town(&cluster, "ns");
         let own = child_name("gas", &uid);
@@ -531,7 +531,7 @@ mod tests {
 
     // code.md A21: a user removed the label of the installation, and the children still carry it.
     #[tokio::test]
-    async fn a_held_object_without_label_is_left_alone_when_its_children_are_of_another_installation() {
+    async fn unlabelled_town_is_left_alone_when_its_pods_belong_to_another_installation() {
         for (theirs, left_alone) in [("there", true), ("here", false)] {
             let server = service_fn(move |request: Request<Body>| {
                 let pods = request.uri().path().ends_with("/pods");
@@ -558,7 +558,7 @@ mod tests {
 
     // security.md S1: labels in the namespace of the owner make a stray, which is deleted with the town.
     #[tokio::test]
-    async fn a_pod_under_another_name_is_a_stray_of_its_town() {
+    async fn pod_with_another_name_is_a_stray_of_its_town() {
         let cluster = cluster();
         let (town, uid) = town(&cluster, "ns");
         agent(&cluster, "ns", "ann", ANN, "gas");

@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn range_is_parsed_only_when_it_is_one() {
+    fn cidr_is_parsed_only_when_it_is_valid() {
         for text in ["0.0.0.0/0", "10.0.0.0/8", "::/0", "fd00::/128"] {
             assert_eq!(text.parse::<Cidr>().unwrap().to_string(), text);
         }
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn pods_are_asked_and_neither_the_node_itself_nor_the_clouds_metadata() {
+    fn probe_refuses_loopback_link_local_multicast_and_metadata_addresses() {
         for (address, may) in [
             ("10.244.1.7", true),
             ("192.168.3.4", true),

@@ -137,7 +137,7 @@ mod tests {
 
     // Review sec:S15.
     #[test]
-    fn namespace_holds_a_quarter_of_the_places_while_another_waits() {
+    fn first_free_probe_place_goes_to_another_waiting_namespace() {
         let places = Places::new(8);
         let mut first: Vec<_> = (0..20).map(|_| wait(&places, "a")).collect();
         let mut held = granted(&mut first);
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn free_places_go_round_among_the_namespaces_that_wait() {
+    fn free_probe_places_are_shared_among_waiting_namespaces() {
         let places = Places::new(4);
         let mut busy: Vec<_> = (0..4).map(|_| wait(&places, "busy")).collect();
         let held = granted(&mut busy);

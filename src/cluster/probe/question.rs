@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn the_host_is_written_with_its_port_and_in_brackets_where_it_needs_them() {
+    fn host_header_has_the_port_and_brackets_around_ipv6() {
         for (at, host) in [("10.1.2.3", "10.1.2.3:8080"), ("fd00::7", "[fd00::7]:8080")] {
             let ask = ask(at, 8080, "/activity?deep=1");
             let address = address(&ask).unwrap();
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_or_no_port_is_not_made_one() {
+    fn probe_address_is_none_when_host_or_port_is_invalid() {
         for (at, port) in
             [("", 80), ("a.name", 80), ("10.1.2.3:80", 80), ("10.1.2.3", 65_536), ("10.1.2.3", -1)]
         {
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_of_others_is_short_and_plain() {
+    fn foreign_text_is_shortened_and_unprintable_characters_are_replaced() {
         assert_eq!(plain("a\tb\r\n\u{1b}[31m\u{202e}c\u{200b} d"), "a?b???[31m?c? d");
         assert_eq!(plain(&"x".repeat(1000)), "x".repeat(200));
     }

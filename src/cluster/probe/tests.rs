@@ -313,7 +313,7 @@ fn nothing() -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_pod_says_what_it_does() {
+async fn probe_reads_the_activity_report_of_a_pod() {
     let mut scene = Scene::with(bounds());
     let mut door = Door::saying(ok(&json!({
         "agents": [{"uid": "a", "state": "working", "since": "2030-01-01T00:00:00Z", "mood": "good"}],
@@ -346,7 +346,7 @@ async fn a_pod_says_what_it_does() {
 }
 
 #[tokio::test]
-async fn what_an_agents_pod_says_concerns_the_agent_and_its_town() {
+async fn probe_answer_of_an_agent_pod_enqueues_the_agent_and_its_town() {
     let mut scene = Scene::with(bounds());
     let door = Door::saying(nothing()).await;
     let ask = scene.pod("agent-pod", door.port);
@@ -357,7 +357,7 @@ async fn what_an_agents_pod_says_concerns_the_agent_and_its_town() {
 }
 
 #[tokio::test]
-async fn decisions_rest_on_what_the_pods_of_a_town_said() {
+async fn snapshots_contain_the_probe_answers_of_town_and_agent_pods() {
     let mut scene = Scene::with(bounds());
     let own = Door::saying(ok(&json!({"backlog": {"triage": 1}}))).await;
     let agents = Door::saying(ok(&json!({"backlog": {"triage": 2}}))).await;
@@ -374,7 +374,7 @@ async fn decisions_rest_on_what_the_pods_of_a_town_said() {
 }
 
 #[tokio::test]
-async fn a_token_is_read_once_for_a_pod() {
+async fn token_is_read_once_for_each_pod() {
     let mut scene = Scene::with(bounds());
     let mut door = Door::saying(nothing()).await;
     let (one, other) = (scene.pod("one", door.port), scene.pod("other", door.port));
@@ -391,7 +391,7 @@ async fn a_token_is_read_once_for_a_pod() {
 }
 
 #[tokio::test]
-async fn a_token_that_opens_nothing_is_read_again_and_the_question_repeated() {
+async fn token_is_read_again_and_the_probe_repeated_when_the_pod_refuses_it() {
     let mut scene = Scene::with_secrets(bounds(), [secret("old"), secret("new\n")]);
     let mut door = Door::open().await;
     let ask = scene.pod("pod", door.port);
@@ -412,7 +412,7 @@ async fn a_token_that_opens_nothing_is_read_again_and_the_question_repeated() {
 }
 
 #[tokio::test]
-async fn a_pod_that_takes_neither_token_is_asked_no_third_time() {
+async fn pod_is_not_probed_a_third_time_when_it_refuses_both_tokens() {
     let mut scene = Scene::with_secrets(bounds(), [secret("old"), secret("new")]);
     let mut door = Door::saying(http("401 Unauthorized", "")).await;
     let ask = scene.pod("pod", door.port);
@@ -432,7 +432,7 @@ async fn a_pod_that_takes_neither_token_is_asked_no_third_time() {
 }
 
 #[tokio::test]
-async fn a_pod_that_never_takes_the_token_costs_no_read_with_every_question() {
+async fn token_is_not_read_with_every_probe_when_the_pod_always_refuses_it() {
     let mut scene = Scene::with(Bounds { read_again_after: LONG, ..bounds() });
     let mut door = Door::saying(http("401 Unauthorized", "")).await;
     let ask = scene.pod("pod", door.port);
@@ -443,7 +443,7 @@ async fn a_pod_that_never_takes_the_token_costs_no_read_with_every_question() {
 }
 
 #[tokio::test]
-async fn without_a_token_nobody_is_asked_and_the_text_names_what_is_missing() {
+async fn pod_is_not_probed_without_a_token_and_the_message_names_the_cause() {
     let mut empty = secret("t1");
     empty["data"] = json!({"password": "eA=="});
     for (found, missing) in [
@@ -469,7 +469,7 @@ async fn without_a_token_nobody_is_asked_and_the_text_names_what_is_missing() {
 
 // code.md A39.
 #[tokio::test]
-async fn a_secret_that_was_deleted_is_told_from_a_token_that_is_not_taken() {
+async fn deleted_secret_is_distinguished_from_a_refused_token() {
     let long = Bounds { read_again_after: LONG, ..bounds() };
     let mut scene = Scene::with_secrets(long, [Value::Null, secret("t1")]);
     let door = Door::saying(nothing()).await;
@@ -492,7 +492,7 @@ async fn a_secret_that_was_deleted_is_told_from_a_token_that_is_not_taken() {
 }
 
 #[tokio::test]
-async fn a_token_that_comes_later_is_found() {
+async fn token_is_found_when_its_secret_appears_later() {
     let mut scene = Scene::with_secrets(bounds(), [Value::Null, secret("t1")]);
     let door = Door::saying(nothing()).await;
     let ask = scene.pod("pod", door.port);
@@ -501,7 +501,7 @@ async fn a_token_that_comes_later_is_found() {
 }
 
 #[tokio::test]
-async fn a_pod_that_answers_slowly_is_not_waited_for() {
+async fn probe_times_out_when_the_pod_answers_slowly() {
     let head = "HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n";
     let slow = ["", "HTTP/1.1 200 OK\r\n", head].map(async |said| {
         let mut scene = Scene::with(Bounds { within: SHORT, ..bounds() });
@@ -520,7 +520,7 @@ async fn a_pod_that_answers_slowly_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn a_pod_that_drips_is_not_waited_for_either() {
+async fn probe_times_out_when_the_answer_drips() {
     let mut scene = Scene::with(Bounds { within: SHORT, ..bounds() });
     let mut door = Door::open().await;
     let ask = scene.pod("pod", door.port);
@@ -539,7 +539,7 @@ async fn a_pod_that_drips_is_not_waited_for_either() {
 }
 
 #[tokio::test]
-async fn a_pod_that_never_stops_talking_is_cut_off() {
+async fn probe_is_cut_off_when_the_answer_never_ends() {
     let chunk = format!("1000\r\n{}\r\n", " ".repeat(0x1000)).into_bytes();
     for (head, piece) in [
         ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", &chunk[..]),
@@ -562,7 +562,7 @@ async fn a_pod_that_never_stops_talking_is_cut_off() {
 }
 
 #[tokio::test]
-async fn the_head_of_an_answer_is_bounded_too() {
+async fn probe_answer_is_refused_when_its_headers_are_too_large() {
     let mut scene = Scene::with(bounds());
     let answer = |more: usize| {
         let body = r#"{"agents": []}"#;
@@ -576,7 +576,7 @@ async fn the_head_of_an_answer_is_bounded_too() {
 }
 
 #[tokio::test]
-async fn an_answer_names_at_most_a_thousand_agents() {
+async fn probe_answer_is_refused_when_it_names_more_than_1000_agents() {
     let mut scene = Scene::with(bounds());
     let agents = |n| json!({"agents": vec![json!({"uid": "agent", "state": "idle"}); n]});
     let ask = scene.pod("most", Door::saying(ok(&agents(1000))).await.port);
@@ -587,7 +587,7 @@ async fn an_answer_names_at_most_a_thousand_agents() {
 }
 
 #[tokio::test]
-async fn an_answer_of_500_agents_with_long_messages_is_taken() {
+async fn probe_answer_of_500_agents_with_long_messages_is_accepted() {
     let mut scene = Scene::with(bounds());
     let entry = json!({"uid": "agent", "state": "working",
         "since": "2030-01-01T00:00:00Z", "lastActivityTime": "2030-01-01T00:00:00Z", "bead": "gt-12345",
@@ -598,7 +598,7 @@ async fn an_answer_of_500_agents_with_long_messages_is_taken() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_none_says_why_short_and_in_plain_letters() {
+async fn malformed_probe_answer_gives_a_short_plain_message() {
     let lie = format!("\u{1b}[2J\u{202e}{}", "lie ".repeat(500));
     let state = |state: &str| json!({"agents": [{"uid": "a", "state": state}]}).to_string();
     for (answer, said) in [
@@ -620,7 +620,7 @@ async fn an_answer_that_is_none_says_why_short_and_in_plain_letters() {
 }
 
 #[tokio::test]
-async fn a_pod_that_refuses_is_shown_by_its_status_alone() {
+async fn refused_probe_shows_only_the_status_of_the_answer() {
     let mut scene = Scene::with(bounds());
     let body = r#"{"error": "believe me", "reason": "Lie"}"#;
     for (status, shown) in [
@@ -635,7 +635,7 @@ async fn a_pod_that_refuses_is_shown_by_its_status_alone() {
 }
 
 #[tokio::test]
-async fn nobody_is_sent_elsewhere_with_the_token() {
+async fn probe_does_not_follow_redirects_with_its_token() {
     let mut scene = Scene::with(bounds());
     let mut elsewhere = Door::saying(nothing()).await;
     let to = format!("location: http://127.0.0.1:{}/activity", elsewhere.port);
@@ -650,7 +650,7 @@ async fn nobody_is_sent_elsewhere_with_the_token() {
 }
 
 #[tokio::test]
-async fn who_does_not_listen_cannot_be_reached() {
+async fn pod_is_unreachable_when_no_process_listens() {
     let mut scene = Scene::with(bounds());
     // The port is reserved, and no process listens on it.
     let taken = TcpSocket::new_v4().unwrap();
@@ -661,7 +661,7 @@ async fn who_does_not_listen_cannot_be_reached() {
 }
 
 #[tokio::test]
-async fn who_hangs_up_cannot_be_reached() {
+async fn pod_is_unreachable_when_it_closes_the_connection() {
     let cut = "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{";
     for said in ["", "HTTP/1.1 200 OK\r\n", cut] {
         let mut scene = Scene::with(bounds());
@@ -677,7 +677,7 @@ async fn who_hangs_up_cannot_be_reached() {
 }
 
 #[tokio::test]
-async fn what_is_no_pods_address_is_not_asked() {
+async fn probe_is_not_sent_to_an_address_that_is_not_of_a_pod() {
     let mut scene = Scene::with(Bounds { may_ask: address::may_ask, ..bounds() });
     let mut door = Door::saying(nothing()).await;
     let ask = scene.pod("pod", door.port);
@@ -690,7 +690,7 @@ async fn what_is_no_pods_address_is_not_asked() {
 }
 
 #[tokio::test]
-async fn outside_of_tests_nobody_asks_himself() {
+async fn loopback_is_not_probed_with_the_bounds_of_production() {
     let cluster = Scene::with(bounds()).cluster;
     let (looks, _asked) = looks();
     let bounds = Probes::new(3, parts(&cluster, looks)).bounds;
@@ -699,7 +699,7 @@ async fn outside_of_tests_nobody_asks_himself() {
 }
 
 #[tokio::test]
-async fn no_more_are_asked_at_once_than_may() {
+async fn probes_at_the_same_time_are_bounded() {
     let mut scene = Scene::with(Bounds { at_once: 2, ..bounds() });
     let mut door = Door::open().await;
     for n in 0..5 {
@@ -719,7 +719,7 @@ async fn no_more_are_asked_at_once_than_may() {
 }
 
 #[tokio::test]
-async fn pods_that_do_not_answer_leave_places_to_those_that_do() {
+async fn failing_pods_leave_probe_places_to_pods_that_answer() {
     let mut scene = Scene::with(Bounds { at_once: 2, ..bounds() });
     let (mut bad, mut good) = (Door::open().await, Door::saying(nothing()).await);
     let fails = ["a", "b", "c"].map(|name| scene.pod(name, bad.port));
@@ -743,7 +743,7 @@ async fn pods_that_do_not_answer_leave_places_to_those_that_do() {
 }
 
 #[tokio::test]
-async fn a_pod_is_asked_once_at_a_time() {
+async fn pod_is_probed_once_at_a_time() {
     let mut scene = Scene::with(bounds());
     let mut door = Door::open().await;
     let ask = scene.pod("pod", door.port);
@@ -762,7 +762,7 @@ async fn a_pod_is_asked_once_at_a_time() {
 }
 
 #[tokio::test]
-async fn a_pod_that_is_gone_is_not_asked_and_leaves_nothing_behind() {
+async fn deleted_pod_is_not_probed_and_not_remembered() {
     let scene = Scene::with(bounds());
     let mut door = Door::saying(nothing()).await;
     let ask = scene.pod("pod", door.port);
@@ -775,7 +775,7 @@ async fn a_pod_that_is_gone_is_not_asked_and_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn what_a_pod_says_after_it_is_gone_is_dropped() {
+async fn probe_answer_is_dropped_when_the_pod_is_gone() {
     let scene = Scene::with(bounds());
     let mut door = Door::open().await;
     let ask = scene.pod("pod", door.port);
@@ -793,7 +793,7 @@ async fn what_a_pod_says_after_it_is_gone_is_dropped() {
 }
 
 #[tokio::test]
-async fn what_comes_from_an_old_address_is_dropped_and_the_new_one_asked() {
+async fn probe_answer_of_an_old_address_is_dropped_and_the_town_enqueued() {
     let mut scene = Scene::with(bounds());
     let mut door = Door::open().await;
     let ask = scene.pod("pod", door.port);
@@ -807,7 +807,7 @@ async fn what_comes_from_an_old_address_is_dropped_and_the_new_one_asked() {
 }
 
 #[tokio::test]
-async fn a_pod_that_moves_while_it_waits_for_its_turn_is_not_asked_at_its_old_address() {
+async fn waiting_probe_is_dropped_when_the_pod_changes_its_address() {
     let mut scene = Scene::with(Bounds { at_once: 1, ..bounds() });
     let (mut first, mut old) = (Door::open().await, Door::saying(nothing()).await);
     scene.ask(&scene.pod("first", first.port));
@@ -824,7 +824,7 @@ async fn a_pod_that_moves_while_it_waits_for_its_turn_is_not_asked_at_its_old_ad
 }
 
 #[tokio::test]
-async fn a_streak_of_failures_begins_with_its_first_question_and_ends_with_an_answer() {
+async fn failure_streak_begins_with_its_first_probe_and_ends_with_an_answer() {
     let mut scene = Scene::with(bounds());
     let mut door = Door::open().await;
     let ask = scene.pod("pod", door.port);

@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_what_a_header_can_carry() {
+    fn token_is_valid_only_when_a_header_can_carry_it() {
         assert_eq!(header(b"abc\n").unwrap(), "Bearer abc");
         for wrong in [&b""[..], b" \n", b"two\nlines", b"\0"] {
             assert_eq!(header(wrong), None, "{wrong:?}");
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_not_printed() {
+    fn token_is_hidden_in_debug_output() {
         assert!(!format!("{:?}", header(b"abc")).contains("abc"));
     }
 }

@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn event_with_the_newest_occurrence_is_the_last_whatever_field_has_its_time() {
+    fn event_time_is_read_from_every_field_that_may_hold_it() {
         let time = |minute: u8| format!("2030-01-01T00:{minute:02}:00Z");
         let micro = |minute: u8| format!("2030-01-01T00:{minute:02}:00.000000Z");
         let events = [

@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn falling_asleep_counts_once_with_its_reason() {
+    fn sleep_is_counted_once_with_its_reason() {
         for why in [reason::IDLE, reason::SUSPENDED] {
             let draining = status("Draining", &[shown(condition::ASLEEP, false, reason::AWAKE, 10)]);
             let counted = format!("sleeps_total{{reason=\"{why}\"}} 1");
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn waking_counts_and_what_was_saved_with_it() {
+    fn wake_is_counted_together_with_the_saved_pod_time() {
         let woken = woken(160, starting(160, 160));
         assert_eq!(
             added(Some(asleep(100, reason::IDLE)), &woken, 160),
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_town_that_is_deleted_in_its_sleep_is_not_woken_but_has_saved() {
+    fn sleeping_town_counts_saved_time_but_no_wake_when_it_is_deleted() {
         let destroying = status("Destroying", &[shown(condition::ASLEEP, false, reason::AWAKE, 160)]);
         assert_eq!(
             added(Some(asleep(100, reason::IDLE)), &destroying, 160),
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn saved_is_the_time_of_the_towns_own_pod_and_of_each_session_agents() {
+    fn saved_time_counts_the_pods_of_the_town_and_of_its_session_agents() {
         let agents = [
             an_agent(Role::Mayor, 10),
             // The agent was created after the town had slept for 40 of the 60 seconds.
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn wake_latency_is_from_the_wake_to_ready() {
+    fn wake_latency_is_measured_from_the_wake_to_ready() {
         let before = woken(100, starting(100, 100));
         let after = woken(100, ready(100, 112));
         assert_eq!(
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_wake_has_no_latency() {
+    fn only_wakes_record_wake_latency() {
         let cases = [
             ("a first start", starting(100, 100)),
             ("a pod that crashed later", woken(100, starting(100, 130))),
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn each_back_off_counts_when_it_begins() {
+    fn back_off_is_counted_once_when_it_begins() {
         let waits = status(
             STARTING,
             &[
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_start_that_does_not_get_on_counts_once_for_each_reason() {
+    fn failed_start_is_counted_once_for_each_reason() {
         let degraded = |phase, why| {
             status(phase, &[shown(condition::READY, false, why, 1), shown(condition::DEGRADED, true, why, 1)])
         };
@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_agent_does_counts_as_an_agents() {
+    fn agent_back_off_is_counted_with_the_kind_agent() {
         let metrics = Metrics::default();
         let agent = an_agent(Role::Mayor, 1);
         let conditions = vec![shown(condition::READY, false, reason::BACK_OFF, 1)];
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn destruction_is_measured_from_the_deletion() {
+    fn destroy_duration_is_measured_from_the_deletion_timestamp() {
         let metrics = Metrics::default();
         let mut town = a_town(None);
         town.metadata.deletion_timestamp = Some(at(100));

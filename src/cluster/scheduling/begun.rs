@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn agent_gets_the_place_when_its_holder_gave_it_back() {
+    fn agent_takes_the_place_after_its_holder_releases_it() {
         let begun = Begun::default();
         assert!(take(&begun, "town", "first"));
         assert!(take(&begun, "town", "first"), "the holder keeps its place");

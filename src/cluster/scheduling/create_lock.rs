@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_passes_a_closed_gate() {
+    async fn create_does_not_pass_a_closed_gate() {
         let gates = Gates::new(at(0));
         let uid = Uid::new("t");
         gates.exclusive(&uid).await.close();
@@ -195,7 +195,7 @@ mod tests {
 
     // code:A9
     #[tokio::test]
-    async fn a_gate_is_closed_once_and_then_creates_settle_a_request_after_the_takeover() {
+    async fn gate_closes_after_running_creates_and_settles_one_request_after_a_takeover() {
         let gates = Gates::new(at(0));
         gates.alone_since(at(90));
         let uid = Uid::new("t");
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_predecessors_creates_are_waited_for_unless_the_object_was_new() {
+    async fn settle_time_covers_creates_of_the_previous_leader_unless_the_object_is_new() {
         let gates = Gates::new(at(0));
         gates.alone_since(at(90));
         let (old, new) = (Uid::new("old"), Uid::new("new"));
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answered_create_is_not_waited_for() {
+    async fn answered_create_sets_no_settle_time() {
         let gates = Gates::new(at(0));
         let uid = Uid::new("t");
         gates.shared(&uid).await.unwrap().first();
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn of_one_who_lives_creates_may_come_late_after_a_predecessor_and_after_no_answer() {
+    async fn open_gate_has_a_settle_time_after_a_takeover_or_an_unanswered_create() {
         let gates = Gates::new(at(0));
         let (old, new) = (Uid::new("old"), Uid::new("new"));
         gates.alone_since(at(90));
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_unanswered_create_is_waited_for() {
+    async fn unanswered_create_sets_a_settle_time() {
         let gates = Gates::new(at(0));
         let uid = Uid::new("t");
         drop(gates.shared(&uid).await.unwrap().send(at(90)));

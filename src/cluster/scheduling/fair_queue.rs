@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn places_of_more_items_than_there_are_places_are_not_given_again() {
+    fn fair_queue_admits_no_item_until_surplus_holders_release() {
         let mut queue = queue(2, &[("b", 1)]);
         for _ in 0..3 {
             queue.hold("a");
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_kept_of_a_namespace_that_neither_waits_nor_holds() {
+    fn fair_queue_forgets_a_namespace_that_neither_waits_nor_holds() {
         let mut queue = queue(4, &[("a", 2), ("b", 1)]);
         queue.remove("b", &"b/0".into());
         assert_eq!(admitted(&mut queue).len(), 2);

@@ -266,7 +266,7 @@ mod tests {
 
     // S5.
     #[test]
-    fn town_of_one_tenant_starts_within_a_turn_while_another_tenant_has_200_that_never_become_ready() {
+    fn town_starts_within_a_turn_while_another_namespace_has_200_unready_towns() {
         for places in [1, 2, 3, 4, 20] {
             let mut scene = Scene::with(places);
             let greedy: Vec<String> = (0..200).map(|number| format!("a/{number}")).collect();
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn place_that_is_given_and_not_used_is_returned() {
+    fn unused_start_place_is_returned_after_two_minutes() {
         let mut scene = Scene::with(1);
         assert!(scene.turn("a/1", 0) && !scene.turn("b/1", 1) && !scene.turn("c/1", 2));
         assert_eq!(scene.release("a/1", 3), [look("b/1")]);
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn towns_of_the_leader_before_hold_places_for_the_rest_of_their_turns() {
+    fn towns_of_the_previous_leader_hold_places_for_the_rest_of_their_turns() {
         let scene = Scene::with(1);
         for (name, created) in [("a/1", 100), ("a/2", 110), ("a/3", -100)] {
             scene.starts.resume(&Uid::new(name), &key(name), at(created), at(120));
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn waits_are_measured() {
+    fn start_queue_length_and_wait_time_are_measured() {
         let mut scene = Scene::with(1);
         assert!(scene.turn("a/1", 0) && !scene.turn("b/1", 10) && !scene.turn("c/1", 10));
         assert_eq!(scene.metrics.value("starts_waiting"), Some(2.0));

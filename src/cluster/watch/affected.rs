@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_is_looked_at_when_one_in_the_same_place_changes() {
+    fn waiting_agent_is_enqueued_when_an_agent_in_the_same_place_changes() {
         let polecat = |rig: &str| agent(json!({"role": "Polecat", "rig": rig}), reason::RIG_FULL);
         let refinery = |rig: &str| agent(json!({"role": "Refinery", "rig": rig}), reason::ROLE_TAKEN);
         let mayor = |rig: Value| agent(json!({"role": "Mayor", "rig": rig}), reason::ROLE_TAKEN);
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_waits_makes_room_in_the_queue_only_when_it_goes() {
+    fn waiting_agent_makes_room_in_the_queue_only_when_it_is_deleted() {
         let mut waiting = agent(json!({"role": "Polecat", "rig": "core"}), reason::RIG_FULL);
         assert!(!may_make_room(&waiting));
         waiting.metadata.deletion_timestamp = Some(

@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_is_created_until_all_are_there_and_then_everybody_is_looked_at() {
+    async fn creates_are_refused_until_all_definitions_exist_and_then_towns_are_enqueued() {
         let (cluster, mut asked) = cluster(404, "NotFound");
         assert!(cluster.absent.refuse().is_ok());
         assert!(cluster.is_undefined::<Tombstone>().await && cluster.is_undefined::<Agent>().await);
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_definition_that_cannot_be_read_may_be_there() {
+    async fn definition_does_not_count_as_missing_when_it_cannot_be_read() {
         let (cluster, _asked) = cluster(403, "Forbidden");
         assert!(!cluster.is_undefined::<Town>().await);
         assert!(cluster.absent.refuse().is_ok());

@@ -234,7 +234,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_a_town_that_is_destroyed_only_what_others_say_is_news() {
+    fn own_status_writes_of_a_deleting_town_are_ignored() {
         let town = |metadata: Value, status: Value| -> Town {
             let mut town = json!({"apiVersion": "gastown.dev/v1alpha1", "kind": "Town", "status": status,
                 "metadata": {"name": "gas", "generation": 2, "resourceVersion": "1"},

@@ -23,7 +23,7 @@ fn doing_now(agent: &AgentBuilder) -> AgentActivity {
 }
 
 #[test]
-fn an_agent_has_work_while_its_bead_is_unfinished_and_can_be_worked_on() {
+fn task_agent_has_work_while_its_bead_is_unfinished_and_can_be_worked_on() {
     let b1 = || toast().hook("b1").attempt("b1", 1, minute(0));
     let failed_pod = b1().pod(|p| p.exited(1, minute(1)));
     let done_pod = b1().pod(|p| p.exited(0, minute(1)));
@@ -57,7 +57,7 @@ fn an_agent_has_work_while_its_bead_is_unfinished_and_can_be_worked_on() {
 }
 
 #[test]
-fn a_session_agent_is_never_work_however_busy_it_looks() {
+fn session_agent_without_a_probe_never_makes_the_town_active() {
     let busy = || mayor().running();
     for (case, agent, doing) in [
         ("never started", mayor(), Idle),
@@ -74,7 +74,7 @@ fn a_session_agent_is_never_work_however_busy_it_looks() {
 }
 
 #[test]
-fn one_agent_with_work_is_enough() {
+fn town_is_active_when_one_agent_has_work() {
     let idle = ["a", "b", "c"].map(polecat);
     let town = idle.into_iter().fold(running_town(), TownBuilder::with);
     assert!(!town.decide(minute(1)).is(ACTIVE));
@@ -82,13 +82,13 @@ fn one_agent_with_work_is_enough() {
 }
 
 #[test]
-fn an_agent_that_is_being_deleted_has_no_work() {
+fn deleting_agent_has_no_work() {
     let going = polecat("toast").hook("b1").running().deleting(minute(0));
     assert!(!running_town().with(going).decide(minute(1)).is(ACTIVE));
 }
 
 #[test]
-fn what_the_town_itself_does_is_not_work() {
+fn town_pod_that_starts_runs_or_restarts_is_not_work() {
     let young = town().awake().pod(pod("gas"));
     let crashing = running_town().restarts(3, minute(0));
     for (case, town) in [("starts", young), ("runs", running_town()), ("restarts", crashing)] {
@@ -97,7 +97,7 @@ fn what_the_town_itself_does_is_not_work() {
 }
 
 #[test]
-fn the_time_of_work_is_written_when_it_begins_and_when_it_ends() {
+fn last_active_time_is_written_when_work_begins_and_when_it_ends() {
     let quiet = running_town().settled(minute(1));
     let busy = quiet.clone().with(polecat("toast").hook("b1"));
     assert_eq!(stamp(&busy.decide(minute(5))), Some(minute(5)), "work begins");
@@ -110,7 +110,7 @@ fn the_time_of_work_is_written_when_it_begins_and_when_it_ends() {
 }
 
 #[test]
-fn a_town_recorded_as_active_and_found_idle_counts_as_active_until_now() {
+fn idle_timer_starts_now_when_a_town_recorded_as_active_is_found_idle() {
     // The operator was down when the work ended, five hours ago.
     let found = running_town().active().last_active(minute(1));
     let plan = found.decide(minute(300));
@@ -120,7 +120,7 @@ fn a_town_recorded_as_active_and_found_idle_counts_as_active_until_now() {
 }
 
 #[test]
-fn a_town_without_a_template_runs_as_soon_as_its_agents_may_start() {
+fn town_without_a_template_is_ready_as_soon_as_its_agents_may_start() {
     let bare = town().no_template().awake();
     let plan = bare.decide(minute(1));
     assert_eq!((plan.phase(), plan.is(READY), plan.does().as_str()), ("Idle", true, ""));
@@ -129,7 +129,7 @@ fn a_town_without_a_template_runs_as_soon_as_its_agents_may_start() {
 }
 
 #[test]
-fn agents_are_counted_by_what_they_do() {
+fn agents_are_counted_by_their_activity() {
     let town = running_town()
         .with(polecat("a").hook("b1").running())
         .with(polecat("b").hook("b1").attempt("b1", 1, minute(0)).ended(Outcome::Failed, minute(0)))
@@ -140,7 +140,7 @@ fn agents_are_counted_by_what_they_do() {
 }
 
 #[test]
-fn counts_that_change_alone_are_written_once_a_minute() {
+fn agent_counts_are_written_at_most_once_a_minute() {
     let mut town = running_town().settled(minute(1)).with(mayor());
     town.0.reported_at = Some(minute(1));
     let soon = town.decide(super::build::second(90));

@@ -16,7 +16,7 @@ fn typing() -> TownBuilder {
 }
 
 #[test]
-fn what_an_attached_person_puts_in_moves_the_clock() {
+fn input_of_an_attached_user_moves_the_sleep_time() {
     let plan = running_town().heard(minute(21), typed(minute(20))).decide(minute(21));
     assert_eq!((sleep_time(&plan), attach_time(&plan)), (Some(minute(50)), Some(minute(21))));
     let silent = || typing().heard(minute(49), typed(minute(20)));
@@ -25,7 +25,7 @@ fn what_an_attached_person_puts_in_moves_the_clock() {
 }
 
 #[test]
-fn being_attached_without_a_word_is_nothing() {
+fn attached_user_without_input_does_not_move_the_sleep_time() {
     let silent = ActivityReport { attached: true, ..quiet() };
     let plan = running_town().heard(minute(21), silent).decide(minute(21));
     assert_eq!((sleep_time(&plan), attach_time(&plan)), (Some(minute(30)), None));
@@ -35,7 +35,7 @@ fn being_attached_without_a_word_is_nothing() {
 }
 
 #[test]
-fn input_is_written_when_it_matters_and_not_each_time() {
+fn user_input_causes_at_most_three_status_writes_in_an_hour() {
     let mut town = typing();
     let mut writes = 0;
     for at in 21..=80 {
@@ -51,7 +51,7 @@ fn input_is_written_when_it_matters_and_not_each_time() {
 }
 
 #[test]
-fn input_that_does_not_move_the_clock_is_not_written() {
+fn user_input_is_not_written_when_it_does_not_move_the_sleep_time() {
     // The town woke at minute 25, so that input before that changes nothing.
     let mut town = running_town().woke(minute(25)).heard(minute(26), typed(minute(20))).settled(minute(26));
     for at in 21..24 {
@@ -61,13 +61,13 @@ fn input_that_does_not_move_the_clock_is_not_written() {
 }
 
 #[test]
-fn a_longer_time_to_sleep_is_shown_at_once_though_a_person_is_attached() {
+fn longer_sleep_after_is_shown_immediately_while_a_user_is_attached() {
     let longer = typing().sleep_after("60m").decide(minute(21));
     assert_eq!(sleep_time(&longer), Some(minute(80)));
 }
 
 #[test]
-fn input_counts_no_longer_than_the_bound_after_it_began() {
+fn user_input_counts_for_at_most_12_hours_after_it_began() {
     let hold = SignedDuration::from_hours(12);
     let end = minute(20) + hold;
     let mut town = typing();
@@ -82,7 +82,7 @@ fn input_counts_no_longer_than_the_bound_after_it_began() {
 }
 
 #[test]
-fn the_bound_is_the_operators_to_set() {
+fn attach_max_hold_limits_how_long_user_input_counts() {
     let mut town = typing();
     town.0.attach_max_hold = SignedDuration::from_mins(10);
     let town = town.heard(minute(59), typed(minute(59)));
@@ -92,7 +92,7 @@ fn the_bound_is_the_operators_to_set() {
 }
 
 #[test]
-fn who_detaches_and_comes_back_begins_anew() {
+fn attach_time_restarts_when_a_user_detaches_and_returns() {
     let gone = typing().heard(minute(30), quiet());
     let plan = gone.decide(minute(30));
     assert_eq!(attach_time(&plan), None);
@@ -101,7 +101,7 @@ fn who_detaches_and_comes_back_begins_anew() {
 }
 
 #[test]
-fn what_was_put_in_last_counts_after_its_author_has_left() {
+fn last_input_counts_after_the_user_detaches() {
     // The status does not have the last input, because it came before the sleep time in the status.
     let typed_on = typing().heard(minute(45), typed(minute(45))).settled(minute(45));
     let left = ActivityReport { attached: false, ..typed(minute(45)) };
@@ -110,7 +110,7 @@ fn what_was_put_in_last_counts_after_its_author_has_left() {
 }
 
 #[test]
-fn what_was_put_in_last_counts_though_the_pod_forgets_it_with_its_author() {
+fn last_input_counts_when_the_pod_no_longer_reports_it() {
     let typed_on = typing().heard(minute(45), typed(minute(45))).settled(minute(45));
     let plan = typed_on.clone().heard(minute(46), quiet()).decide(minute(46));
     assert_eq!((sleep_time(&plan), attach_time(&plan)), (Some(minute(75)), None));
@@ -121,26 +121,26 @@ fn what_was_put_in_last_counts_though_the_pod_forgets_it_with_its_author() {
 }
 
 #[test]
-fn input_of_a_clock_that_is_ahead_is_as_new_as_now() {
+fn input_time_of_a_clock_that_is_ahead_counts_as_now() {
     let plan = running_town().heard(minute(20), typed(minute(500))).decide(minute(20));
     assert_eq!(sleep_time(&plan), Some(minute(50)));
 }
 
 #[test]
-fn old_input_does_not_turn_the_clock_back() {
+fn old_input_does_not_move_the_sleep_time_back() {
     let plan = running_town().last_active(minute(15)).heard(minute(20), typed(minute(2))).decide(minute(20));
     assert_eq!(sleep_time(&plan), Some(minute(45)));
 }
 
 #[test]
-fn a_person_may_be_attached_to_an_agent() {
+fn user_input_in_an_agent_pod_moves_the_sleep_time() {
     let mayor = mayor().started().running().heard(minute(20), typed(minute(20)));
     let plan = running_town().with(mayor).decide(minute(20));
     assert_eq!((sleep_time(&plan), attach_time(&plan)), (Some(minute(50)), Some(minute(20))));
 }
 
 #[test]
-fn the_bound_does_not_begin_anew_because_one_answer_of_several_failed() {
+fn attach_time_is_kept_when_one_of_several_probes_fails() {
     let mayor = || mayor().started().running();
     let typing = running_town().heard(minute(20), quiet()).with(mayor().heard(minute(20), typed(minute(20))));
     let hiccup = typing.settled(minute(20)).without_agents().with(mayor().silent(1, minute(21), minute(21)));
@@ -154,7 +154,7 @@ fn the_bound_does_not_begin_anew_because_one_answer_of_several_failed() {
 }
 
 #[test]
-fn whoever_says_nothing_leaves_attachment_as_it_is() {
+fn attach_time_is_kept_when_a_probe_fails() {
     let unheard = typing().silent(1, second(1230), second(1230));
     let plan = unheard.decide(second(1230));
     assert_eq!(attach_time(&plan), Some(minute(20)));

@@ -7,7 +7,7 @@ use crate::api::names;
 use crate::lifecycle::{Freshness, Uid, is_new, needs_live_town};
 
 #[test]
-fn a_new_town_is_adopted_before_anything_else() {
+fn new_town_is_adopted_before_anything_else() {
     let plan = town().not_adopted().decide(minute(0));
     assert_eq!((plan.does().as_str(), plan.status), ("adopt", None));
     let unlabelled = town().edit(|t| t.metadata.labels = None);
@@ -17,7 +17,7 @@ fn a_new_town_is_adopted_before_anything_else() {
 }
 
 #[test]
-fn what_an_older_version_holds_is_taken_over_while_it_lives() {
+fn live_object_with_an_older_finalizer_is_adopted() {
     let [older] = names::OLDER_FINALIZERS;
     let held = |by: &str| {
         let town = running_town().status(|s| s.phase = Some("Idle".into()));
@@ -32,7 +32,7 @@ fn what_an_older_version_holds_is_taken_over_while_it_lives() {
 }
 
 #[test]
-fn what_belongs_to_another_installation_is_left_alone() {
+fn object_of_another_installation_is_left_alone() {
     let theirs = polecat("toast").hook("b1").running();
     for (case, town) in [
         ("alive", running_town().foreign()),
@@ -56,7 +56,7 @@ fn what_belongs_to_another_installation_is_left_alone() {
 }
 
 #[test]
-fn an_agent_is_bound_to_a_live_town_that_lists_its_rig() {
+fn agent_is_bound_to_a_live_town_that_lists_its_rig() {
     let new = || polecat("toast").unbound();
     let plan = new().decide(minute(0));
     assert_eq!((plan.does(), plan.status), (format!("bind to town {}", uid("gas")), None));
@@ -67,7 +67,7 @@ fn an_agent_is_bound_to_a_live_town_that_lists_its_rig() {
 }
 
 #[test]
-fn until_then_it_waits_and_says_for_what() {
+fn unbound_agent_is_blocked_with_a_reason_until_a_town_accepts_it() {
     let new = || polecat("toast").hook("b1").unbound();
     for (case, agent, condition, why) in [
         ("no town", new().townless(Freshness::Cached), RECONCILING, reason::TOWN_NOT_FOUND),
@@ -86,7 +86,7 @@ fn until_then_it_waits_and_says_for_what() {
 }
 
 #[test]
-fn it_is_not_bound_where_nobody_may_or_can_say() {
+fn agent_is_not_bound_to_a_foreign_unadopted_or_unreadable_town() {
     let new = || polecat("toast").unbound();
     for (case, agent) in [
         ("a town of another installation", new().of(&town().foreign())),
@@ -102,7 +102,7 @@ fn it_is_not_bound_where_nobody_may_or_can_say() {
 }
 
 #[test]
-fn a_missing_rig_is_named_together_with_those_there_are() {
+fn missing_rig_is_named_together_with_the_rigs_of_the_town() {
     let plan = polecat("toast").unbound().of(&town().rigs(&["a", "b"])).decide(minute(0));
     assert!(plan.message(STALLED).contains("rig rig"), "{}", plan.message(STALLED));
     assert!(plan.message(STALLED).contains("(a, b)"), "{}", plan.message(STALLED));
@@ -118,7 +118,7 @@ fn orphans() -> Vec<(&'static str, AgentBuilder)> {
 }
 
 #[test]
-fn an_agent_whose_town_is_gone_stops_keeps_its_data_and_is_never_bound_anew() {
+fn orphan_agent_stops_and_keeps_its_claim_and_is_not_bound_again() {
     for (case, agent) in orphans() {
         let plan = agent.claim(super::build::claim("toast")).decide(minute(1));
         assert_eq!((plan.phase(), plan.reason(STALLED)), ("Blocked", reason::TOWN_GONE), "{case}");
@@ -127,7 +127,7 @@ fn an_agent_whose_town_is_gone_stops_keeps_its_data_and_is_never_bound_anew() {
 }
 
 #[test]
-fn an_agent_that_lost_our_finalizer_gets_it_back_from_its_own_town_only() {
+fn agent_without_its_finalizer_is_bound_again_only_to_its_own_live_town() {
     let stripped = || polecat("toast").hook("b1").edit(|a| a.metadata.finalizers = None);
     assert_eq!(stripped().decide(minute(1)).does(), format!("bind to town {}", uid("gas")));
     let orphan = stripped().bound_to(&Uid::new("old")).of_live(&running_town()).decide(minute(1));
@@ -142,7 +142,7 @@ fn an_agent_that_lost_our_finalizer_gets_it_back_from_its_own_town_only() {
 
 // I-cache-lag.
 #[test]
-fn only_a_live_read_says_that_a_town_is_gone() {
+fn town_counts_as_gone_only_after_a_live_read() {
     let toast = || polecat("toast").hook("b1").running();
     for (case, agent) in [
         ("absent from the cache", toast().townless(Freshness::Cached)),
@@ -173,7 +173,7 @@ fn agent_of_a_rig_that_the_town_never_listed_waits_and_is_kept() {
 }
 
 #[test]
-fn an_agent_of_a_removed_rig_is_destroyed() {
+fn agent_of_a_removed_rig_is_deleted() {
     let plan = listed(polecat("toast")).of_live(&running_town().rigs(&["other"])).decide(minute(1));
     assert_eq!((plan.does().as_str(), plan.status), ("delete agent toast", None));
     let rigless = mayor().of_live(&running_town().rigs(&[])).decide(minute(1));
@@ -181,19 +181,19 @@ fn an_agent_of_a_removed_rig_is_destroyed() {
 }
 
 #[test]
-fn only_a_live_read_says_that_a_rig_was_removed() {
+fn rig_counts_as_removed_only_after_a_live_read() {
     let plan = listed(polecat("toast").hook("b1")).of(&running_town().rigs(&["other"])).decide(minute(1));
     assert_eq!((plan.does().as_str(), plan.status), ("", None));
 }
 
 #[test]
-fn a_town_that_is_being_deleted_destroys_its_agents_itself() {
+fn agent_does_not_delete_itself_when_its_town_is_deleting() {
     let going = running_town().rigs(&[]).deleting(minute(0));
     assert_eq!(polecat("toast").of_live(&going).decide(minute(1)).does(), "");
 }
 
 #[test]
-fn whatever_would_have_consequences_is_read_live() {
+fn town_is_read_live_before_its_agent_is_stopped_or_deleted() {
     let toast = polecat("toast");
     let facts = |t: &super::build::TownBuilder| t.facts();
     let needs = |a: &AgentBuilder, t: Option<&super::build::TownBuilder>| {

@@ -13,7 +13,7 @@ fn types(plan: &impl Read) -> Vec<&str> {
 }
 
 #[test]
-fn all_conditions_are_there_from_the_first_status_on() {
+fn first_status_has_all_conditions() {
     assert_eq!(types(&town().decide(minute(0))), OF_TOWN);
     assert_eq!(types(&town().asleep(Idle).decide(minute(0))), OF_TOWN);
     assert_eq!(types(&mayor().decide(minute(0))), OF_AGENT);
@@ -21,7 +21,7 @@ fn all_conditions_are_there_from_the_first_status_on() {
 }
 
 #[test]
-fn what_nothing_is_said_about_gives_a_reason_of_its_own() {
+fn condition_that_is_not_set_has_a_reason_of_its_own() {
     let falling = running_town().draining(Idle, minute(0)).decide(minute(1));
     assert_eq!(
         [ASLEEP, ACTIVE, DELETION_BLOCKED, STALLED].map(|type_| falling.reason(type_)),
@@ -36,7 +36,7 @@ fn what_nothing_is_said_about_gives_a_reason_of_its_own() {
 
 // A25.
 #[test]
-fn message_is_cut_when_it_is_longer_than_a_condition_takes() {
+fn condition_message_is_cut_when_it_is_longer_than_32768_bytes() {
     let mut conditions = Vec::new();
     set(&mut conditions, READY, true, reason::RUNNING);
     let failure = Failure { stalled: true, reason: reason::REQUEST_REFUSED, message: "é".repeat(20_000) };
@@ -45,7 +45,7 @@ fn message_is_cut_when_it_is_longer_than_a_condition_takes() {
 }
 
 #[test]
-fn a_condition_keeps_its_time_while_its_status_stays() {
+fn condition_keeps_its_transition_time_while_its_status_stays() {
     let idle = running_town().settled(minute(1));
     let busy = idle.clone().with(polecat("toast").hook("b1")).decide(minute(5));
     assert_eq!(busy.condition(ACTIVE).last_transition_time.0, minute(5), "it turned");
@@ -53,7 +53,7 @@ fn a_condition_keeps_its_time_while_its_status_stays() {
 }
 
 #[test]
-fn status_speaks_of_the_generation_that_was_decided_on() {
+fn status_has_the_generation_that_was_decided_on() {
     let edited = running_town().settled(minute(1)).edit(|t| t.metadata.generation = Some(7));
     let plan = edited.decide(minute(2));
     assert_eq!(plan.status.as_ref().unwrap().observed_generation, Some(7));
@@ -61,7 +61,7 @@ fn status_speaks_of_the_generation_that_was_decided_on() {
 }
 
 #[test]
-fn mode_and_identity_in_force_are_shown() {
+fn status_shows_the_effective_mode_and_identity() {
     let status = mayor().decide(minute(0)).status.unwrap();
     assert_eq!((status.mode, status.identity.as_deref()), (Some(crate::api::Mode::Session), Some("mayor")));
     let named =
@@ -72,7 +72,7 @@ fn mode_and_identity_in_force_are_shown() {
 }
 
 #[test]
-fn where_a_pod_runs_rides_on_other_changes() {
+fn pod_scheduled_condition_is_written_only_with_other_changes() {
     let pending = mayor().pod(|p| p).settled(minute(1));
     let scheduled = pending.clone().pod(|mut p| {
         p.0.node = Some("node-1".into());
@@ -89,7 +89,7 @@ fn failure(stalled: bool) -> Failure {
 }
 
 #[test]
-fn what_the_api_server_refused_is_laid_over_what_was_decided() {
+fn api_server_refusal_overrides_the_decided_conditions() {
     let decided = |t: TownBuilder| t.decide(minute(1));
     for (stalled, shown, not_shown) in [(true, STALLED, RECONCILING), (false, RECONCILING, STALLED)] {
         let mut plan = decided(running_town());
@@ -102,7 +102,7 @@ fn what_the_api_server_refused_is_laid_over_what_was_decided() {
 }
 
 #[test]
-fn the_same_refusal_again_is_the_same_status() {
+fn repeated_refusal_gives_the_same_conditions() {
     let mut first = town().decide(minute(1)).status.unwrap();
     overlay(&mut first.conditions, &[], &failure(false), minute(1));
     let refused = town().status(|s| *s = first.clone());
@@ -112,7 +112,7 @@ fn the_same_refusal_again_is_the_same_status() {
 }
 
 #[test]
-fn working_means_that_a_pod_does_the_work() {
+fn working_condition_is_true_only_while_a_pod_runs() {
     let toast = || polecat("toast").hook("b1").attempt("b1", 1, minute(0));
     assert!(!toast().decide(minute(1)).is(WORKING));
     assert!(!toast().pod(|p| p).decide(minute(1)).is(WORKING));

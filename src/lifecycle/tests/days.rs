@@ -18,7 +18,7 @@ fn new_template(town: &mut Town) {
 }
 
 #[test]
-fn a_town_that_is_asked_sleeps_by_what_its_pod_says_and_not_by_being_asked() {
+fn probed_town_sleeps_by_its_reports_and_is_not_probed_while_asleep() {
     let mut scene = Scene::of(town().asked().ports(&[80]));
     scene.reports("gas", says("somebody", ReportedState::Working)).later("2h");
     assert_eq!((scene.phase("gas"), scene.questions > 500), ("Running", true));
@@ -61,7 +61,7 @@ fn a_town_that_is_asked_sleeps_by_what_its_pod_says_and_not_by_being_asked() {
 }
 
 #[test]
-fn a_town_of_which_nobody_knows_sleeps_after_three_times_its_time_and_wakes_for_a_person() {
+fn town_with_unknown_activity_sleeps_after_three_times_sleep_after() {
     let mut scene = Scene::of(town().asked());
     scene.later("10m").silent("gas").later("2h");
     assert_eq!(scene.phase("gas"), "Asleep");
@@ -91,7 +91,7 @@ fn a_town_of_which_nobody_knows_sleeps_after_three_times_its_time_and_wakes_for_
 }
 
 #[test]
-fn a_person_at_the_keyboard_keeps_the_town_awake() {
+fn town_stays_awake_while_a_user_types() {
     let mut scene = Scene::of(town().asked());
     for minutes in 0..6 {
         scene.reports("gas", typed(minute(10 * minutes))).later("10m");
@@ -131,7 +131,7 @@ fn a_person_at_the_keyboard_keeps_the_town_awake() {
 }
 
 #[test]
-fn a_mayor_works_waits_and_is_done() {
+fn mayor_works_waits_and_finishes_its_bead() {
     let mut scene = Scene::of(town());
     scene.agent(mayor().asked());
     scene.hook("mayor", "b1").later("1m");
@@ -197,7 +197,7 @@ fn a_mayor_works_waits_and_is_done() {
 }
 
 #[test]
-fn a_town_expires_and_destroys_itself_but_not_what_is_to_be_retained() {
+fn expired_town_destroys_itself_but_keeps_its_retained_claim() {
     let retained = json!({"size": "1Gi", "retainPolicy": "Retain"});
     let mut scene =
         Scene::of(town().asked().ports(&[80]).volume(&retained).expires(minute(60), ExpiryPolicy::Destroy));
@@ -235,7 +235,7 @@ fn a_town_expires_and_destroys_itself_but_not_what_is_to_be_retained() {
 }
 
 #[test]
-fn an_expired_town_sleeps_until_its_expiry_is_moved() {
+fn expired_town_sleeps_until_its_expiry_is_moved() {
     let mut scene = Scene::of(town().backlog(1, 0, 0).expires(minute(60), ExpiryPolicy::Sleep));
     scene.later("3h");
     assert_eq!(scene.phase("gas"), "Asleep");
@@ -262,7 +262,7 @@ fn an_expired_town_sleeps_until_its_expiry_is_moved() {
 }
 
 #[test]
-fn a_pod_that_crashes_five_times_is_given_up_until_the_window_is_over_or_the_spec_changes() {
+fn pod_is_given_up_after_five_crashes_until_the_window_ends_or_the_spec_changes() {
     let mut scene = Scene::of(town().always_on());
     for _ in 0..5 {
         scene.later("1m").crashes("gas");
@@ -324,7 +324,7 @@ fn a_pod_that_crashes_five_times_is_given_up_until_the_window_is_over_or_the_spe
 }
 
 #[test]
-fn a_new_template_waits_until_nobody_is_disturbed() {
+fn new_template_is_applied_when_the_town_is_idle() {
     let mut scene = Scene::of(town());
     scene.agents([mayor(), polecat("toast").hook("b1")]);
     scene.edit_town("a new template", new_template).later("10m");
@@ -439,7 +439,7 @@ fn polecats_take_turns_on_a_rig() {
 }
 
 #[test]
-fn of_two_mayors_the_second_takes_over_when_the_first_is_gone() {
+fn second_mayor_starts_after_the_first_is_deleted() {
     let mut scene = Scene::of(town());
     let second = AgentBuilder(mayor().0).edit(|a| {
         a.metadata.name = Some("second".into());
@@ -470,7 +470,7 @@ fn of_two_mayors_the_second_takes_over_when_the_first_is_gone() {
 }
 
 #[test]
-fn a_finished_agent_goes_by_itself() {
+fn finished_agent_and_its_claim_are_deleted_after_the_ttl() {
     let mut scene = Scene::of(town().no_template());
     scene.agent(polecat("toast").hook("b1").storage().ttl("10m")).later("1m").exits("toast", 0).later("20m");
     assert!(scene.agents.is_empty() && scene.claims.is_empty());
@@ -501,7 +501,7 @@ fn a_finished_agent_goes_by_itself() {
 }
 
 #[test]
-fn a_volume_grows_is_lost_and_is_made_anew_only_when_a_person_lets_it_go() {
+fn claim_grows_and_is_recreated_only_after_a_user_deletes_the_lost_one() {
     let mut scene = Scene::of(town().storage().always_on());
     scene.edit_town("it grows", |t| t.spec.storage.as_mut().unwrap().size = Some(Quantity("2Gi".into())));
     scene.loses_volume("gas");
@@ -526,7 +526,7 @@ fn a_volume_grows_is_lost_and_is_made_anew_only_when_a_person_lets_it_go() {
 }
 
 #[test]
-fn a_paused_town_is_left_alone_until_it_is_lifted_or_deleted() {
+fn paused_town_is_left_alone_until_it_is_resumed_or_deleted() {
     let mut scene = Scene::of(town());
     scene.agent(polecat("toast")).edit_town("paused", |t| annotate(t, names::PAUSED, "true"));
     scene.edit_town("suspended", |t| t.spec.suspend = true).later("10h");
@@ -565,7 +565,7 @@ fn a_paused_town_is_left_alone_until_it_is_lifted_or_deleted() {
 }
 
 #[test]
-fn a_town_waits_for_its_turn_to_start_and_to_wake() {
+fn sleeping_town_wakes_only_when_it_has_its_turn() {
     let mut scene = Scene::of(town().not_its_turn());
     scene.later("1m").edit_town("suspended", |t| t.spec.suspend = true);
     scene.may_start(false).edit_town("and lifted", |t| t.spec.suspend = false).later("10m");
@@ -594,7 +594,7 @@ fn a_town_waits_for_its_turn_to_start_and_to_wake() {
 }
 
 #[test]
-fn a_node_that_is_lost_holds_the_town_until_the_pod_is_proven_gone() {
+fn lost_node_blocks_replacement_pods_until_the_old_pods_are_gone() {
     let mut scene = Scene::of(town().always_on());
     scene.agent(polecat("toast").hook("b1")).node(Node::Hangs);
     scene.killed("gas").killed("toast").later("1h");
@@ -683,7 +683,7 @@ fn pod_that_never_gets_ready_is_replaced_until_the_limit_and_then_once_a_window(
 }
 
 #[test]
-fn an_operator_that_is_started_anew_goes_on_where_it_was() {
+fn restarted_operator_continues_without_extra_writes() {
     let mut scene = Scene::of(town().asked());
     scene.agent(mayor().asked()).later("20m").operator_restarts().later("8m").operator_restarts();
     let writes = scene.writes;

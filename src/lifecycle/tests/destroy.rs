@@ -32,7 +32,7 @@ fn step(plan: &Plan<crate::api::TownStatus>) -> DestroyStep {
 }
 
 #[test]
-fn the_tombstone_comes_before_everything_else() {
+fn tombstone_is_written_before_any_child_is_deleted() {
     let full = |t: TownBuilder| t.with(at_work()).claim(claim("gas")).remains_as_seen();
     for (case, town) in [
         ("awake", full(running_town())),
@@ -48,7 +48,7 @@ fn the_tombstone_comes_before_everything_else() {
 
 // I-generation.
 #[test]
-fn the_generation_that_a_deletion_raises_holds_nothing_up() {
+fn generation_raised_by_a_deletion_delays_nothing() {
     let raised = going().edit(|t| t.metadata.generation = t.metadata.generation.map(|g| g + 1));
     let (as_it_was, raised) = (going().decide(minute(1)), raised.decide(minute(1)));
     assert_eq!(as_it_was.does(), "give receipts, remove finalizer");
@@ -56,7 +56,7 @@ fn the_generation_that_a_deletion_raises_holds_nothing_up() {
 }
 
 #[test]
-fn a_town_that_is_not_ours_to_hold_is_let_go() {
+fn unadopted_object_is_left_alone_when_it_is_deleted() {
     let plan = town().not_adopted().deleting(minute(0)).decide(minute(1));
     assert_eq!(plan, Plan::nothing());
     let finalized = polecat("toast").unbound().deleting(minute(0)).decide(minute(1));
@@ -64,7 +64,7 @@ fn a_town_that_is_not_ours_to_hold_is_let_go() {
 }
 
 #[test]
-fn what_an_older_version_holds_is_destroyed_and_let_go() {
+fn object_with_an_older_finalizer_is_destroyed_and_released() {
     for (finalizer, does) in [
         (names::OLDER_FINALIZERS[0], "give receipts, remove finalizer"),
         ("gastown.dev/else", ""),
@@ -79,7 +79,7 @@ fn what_an_older_version_holds_is_destroyed_and_let_go() {
 }
 
 #[test]
-fn nothing_is_done_before_what_is_left_was_read() {
+fn destruction_waits_until_the_remaining_objects_are_read() {
     let mut unread = going();
     unread.0.remains = None;
     assert_eq!(unread.decide(minute(1)), Plan::nothing());
@@ -89,7 +89,7 @@ fn nothing_is_done_before_what_is_left_was_read() {
 }
 
 #[test]
-fn agents_go_first_then_pods_then_claims_then_the_finalizer() {
+fn destruction_deletes_agents_then_pods_then_claims_then_the_finalizer() {
     let stay = || going().with(idle().running()).claim(claim("gas")).remains_as_seen();
     assert_eq!(stay().decide(minute(1)).does(), "delete agent toast");
     let no_agents = || stay().remains(|r| r.agents = Ok(vec![]));
@@ -104,7 +104,7 @@ fn agents_go_first_then_pods_then_claims_then_the_finalizer() {
 
 // reports:P2
 #[test]
-fn a_destruction_names_its_last_writes_when_they_do_not_get_through() {
+fn blocked_by_names_the_tombstone_when_the_last_writes_do_not_succeed() {
     let town = going().decide(second(5));
     assert_eq!(
         (town.does().as_str(), awaited(&town)[0].kind.as_str()),
@@ -120,7 +120,7 @@ fn a_destruction_names_its_last_writes_when_they_do_not_get_through() {
 
 // reports:P2
 #[test]
-fn a_blocked_deletion_offers_to_give_up_a_step_only_while_no_write_is_refused() {
+fn abandon_is_offered_only_while_no_write_is_refused() {
     let stuck = || going().remains(|r| r.pods = Ok(vec![pod("gas").ready().told_to_stop(minute(0)).0]));
     let offers =
         |town: TownBuilder| town.decide(minute(10)).message(DELETION_BLOCKED).contains(names::ABANDON);
@@ -132,7 +132,7 @@ fn a_blocked_deletion_offers_to_give_up_a_step_only_while_no_write_is_refused() 
 
 // reports:P2
 #[test]
-fn a_blocked_town_shows_what_its_agent_says_that_it_waits_for() {
+fn blocked_town_shows_the_blocker_of_its_agent() {
     let waits = |message: Option<&str>| {
         let blocked_by = message.map(|message| BlockedBy {
             kind: "Pod".into(),
@@ -167,7 +167,7 @@ fn a_blocked_town_shows_what_its_agent_says_that_it_waits_for() {
 }
 
 #[test]
-fn what_is_going_already_is_waited_for_and_not_deleted_again() {
+fn deleting_object_is_awaited_and_not_deleted_again() {
     let agents = going().with(idle().deleting(minute(0))).remains_as_seen();
     let pods = going().remains(|r| r.pods = Ok(vec![pod("gas").ready().told_to_stop(minute(0)).0]));
     let claims = going().remains(|r| {
@@ -183,7 +183,7 @@ fn what_is_going_already_is_waited_for_and_not_deleted_again() {
 }
 
 #[test]
-fn a_list_without_an_answer_is_not_an_empty_list() {
+fn destruction_waits_when_a_list_fails() {
     let agents = || going().remains(|r| r.agents = Err(unanswered("Agent")));
     let pods = || going().remains(|r| r.pods = Err(unanswered("Pod")));
     let claims = || going().remains(|r| claims_left(r, Err(unanswered("PersistentVolumeClaim"))));
@@ -205,7 +205,7 @@ fn a_list_without_an_answer_is_not_an_empty_list() {
 }
 
 #[test]
-fn a_question_without_an_answer_is_asked_again_soon_and_ever_more_rarely() {
+fn failed_list_is_retried_soon_and_then_with_growing_pauses() {
     let blind = going().remains(|r| r.pods = Err(unanswered("Pod")));
     for (now, again) in [(0, 1), (3, 5), (30, 60), (60, 120), (9000, 9060)] {
         assert_eq!(blind.decide(second(now)).look_again, Some(second(again)), "{now} s");
@@ -220,7 +220,7 @@ fn a_question_without_an_answer_is_asked_again_soon_and_ever_more_rarely() {
 }
 
 #[test]
-fn an_agent_whose_town_cannot_be_read_is_neither_drained_nor_deleted() {
+fn deleting_agent_waits_when_its_town_cannot_be_read() {
     let plan = alone(at_work()).remains_as_seen().town_unknown().decide(minute(60));
     assert_eq!(plan.does(), "", "its town may allow it time, or be destroyed together with it");
     let destroy = plan.status.unwrap().destroy.unwrap();
@@ -228,7 +228,7 @@ fn an_agent_whose_town_cannot_be_read_is_neither_drained_nor_deleted() {
 }
 
 #[test]
-fn a_create_without_an_answer_is_waited_for() {
+fn destruction_waits_for_an_unanswered_create() {
     let settling = going().remains(|r| r.settled_at = Some(second(90)));
     let early = settling.decide(second(89));
     assert_eq!((early.does().as_str(), early.look_again), ("", Some(second(90))));
@@ -241,7 +241,7 @@ fn a_create_without_an_answer_is_waited_for() {
 }
 
 #[test]
-fn agents_that_work_are_let_finish_for_a_bounded_time() {
+fn working_agents_may_finish_until_the_drain_timeout() {
     let busy = || going().drain("2m").with(at_work()).remains_as_seen();
     let plan = busy().decide(minute(1));
     assert_eq!((plan.does().as_str(), step(&plan)), ("", DestroyStep::Drain));
@@ -257,7 +257,7 @@ fn agents_that_work_are_let_finish_for_a_bounded_time() {
 }
 
 #[test]
-fn whether_anybody_works_must_be_known_before_agents_are_deleted() {
+fn drain_continues_until_its_timeout_when_pods_cannot_be_listed() {
     let blind = || {
         going().drain("2m").with(at_work()).remains_as_seen().remains(|r| {
             r.pods = Err(unanswered("Pod"));
@@ -270,7 +270,7 @@ fn whether_anybody_works_must_be_known_before_agents_are_deleted() {
 }
 
 #[test]
-fn pods_go_with_their_results_recorded_or_not_once_nothing_of_them_runs() {
+fn destruction_releases_a_pod_only_after_its_containers_ended() {
     let held = |p: super::build::PodBuilder| {
         let mut facts = p.0;
         facts.finalizers = vec![names::RESULT_FINALIZER.into()];
@@ -284,7 +284,7 @@ fn pods_go_with_their_results_recorded_or_not_once_nothing_of_them_runs() {
 }
 
 #[test]
-fn what_is_awaited_is_named_from_five_seconds_on_and_called_blocked_after_ten_minutes() {
+fn blocked_by_is_shown_after_5_seconds_and_deletion_blocked_after_10_minutes() {
     let stuck = going().remains(|r| {
         let mut pod = pod("gas").ready().told_to_stop(minute(0)).0;
         pod.finalizers = vec!["elsewhere/hold".into()];
@@ -314,7 +314,7 @@ fn what_is_awaited_is_named_from_five_seconds_on_and_called_blocked_after_ten_mi
 // The status names a missing right. The status uses the API server's text, also for an object without a UID and for
 // the last writes.
 #[test]
-fn what_is_refused_is_named_in_the_same_words_in_status_and_condition() {
+fn refusal_message_of_a_blocker_is_shown_in_the_condition() {
     let unwritten = town().destroying(minute(0)).edit(|t| t.metadata.annotations = None);
     let unwritten = unwritten.remains(|r| r.record = Record::Missing);
     let proven_gone = going();
@@ -335,7 +335,7 @@ fn what_is_refused_is_named_in_the_same_words_in_status_and_condition() {
 }
 
 #[test]
-fn how_long_a_deletion_may_take_is_the_operators_to_set() {
+fn deletion_blocked_appears_after_the_configured_time() {
     let mut stuck = going().remains(|r| r.pods = Ok(vec![pod("gas").told_to_stop(minute(0)).0]));
     stuck.0.blocked_after = k8s_openapi::jiff::SignedDuration::from_secs(20);
     assert!(!stuck.decide(second(19)).is(DELETION_BLOCKED));
@@ -343,7 +343,7 @@ fn how_long_a_deletion_may_take_is_the_operators_to_set() {
 }
 
 #[test]
-fn a_large_town_is_reported_once_a_step_and_at_most_twenty_are_named() {
+fn blocked_by_names_at_most_20_objects_and_is_not_rewritten_while_one_remains() {
     let herd = |n: usize| (0..n).map(|i| idle_named(i).deleting(minute(0))).fold(going(), TownBuilder::with);
     let many = herd(30).remains_as_seen().settled(minute(1));
     assert_eq!(many.0.town.status.as_ref().unwrap().destroy.as_ref().unwrap().blocked_by.len(), 20);
@@ -362,14 +362,14 @@ fn idle_named(i: usize) -> AgentBuilder {
 }
 
 #[test]
-fn a_town_that_is_destroyed_shows_it() {
+fn destroying_town_shows_its_phase_and_is_not_ready() {
     let plan = going().remains(|r| r.pods = Ok(vec![pod("gas").0])).decide(minute(1));
     assert_eq!(plan.phase(), "Destroying");
     assert_eq!((plan.is(READY), plan.is(RECONCILING), plan.is(STALLED)), (false, true, false));
 }
 
 #[test]
-fn sleep_does_not_matter_any_more() {
+fn deleting_town_has_no_drain_time_and_no_sleep_time() {
     let drowsy = running_town()
         .draining(crate::api::AsleepReason::Idle, minute(0))
         .deleting(minute(1))
@@ -384,7 +384,7 @@ fn alone(agent: AgentBuilder) -> AgentBuilder {
 }
 
 #[test]
-fn an_agent_deleted_alone_has_a_tombstone_of_its_own_first() {
+fn agent_deleted_alone_writes_its_own_tombstone_first() {
     let plan = alone(at_work()).remains_as_seen().decide(minute(0));
     assert_eq!((plan.does().as_str(), plan.status), ("write tombstone", None));
     let foreign_stone = alone(at_work()).tombstone("other@2030-01-01T00:00:00Z").remains_as_seen();
@@ -394,7 +394,7 @@ fn an_agent_deleted_alone_has_a_tombstone_of_its_own_first() {
 }
 
 #[test]
-fn an_agent_deleted_alone_is_let_finish_as_long_as_its_town_allows() {
+fn agent_deleted_alone_may_finish_until_the_drain_timeout_of_its_town() {
     let busy = alone(at_work()).own_tombstone(minute(0)).remains_as_seen();
     let plan = busy.decide(minute(1));
     assert_eq!(plan.does(), "");
@@ -418,7 +418,7 @@ fn an_agent_deleted_alone_is_let_finish_as_long_as_its_town_allows() {
 }
 
 #[test]
-fn an_agent_goes_step_by_step_too() {
+fn agent_destruction_deletes_pod_then_claim_then_finalizer() {
     let stay = || alone(idle().running().claim(claim("toast"))).own_tombstone(minute(0)).remains_as_seen();
     assert_eq!(stay().decide(minute(1)).does(), "delete pod toast-pod");
     let no_pod = || stay().remains(|r| r.pods = Ok(vec![]));
@@ -432,7 +432,7 @@ fn an_agent_goes_step_by_step_too() {
 }
 
 #[test]
-fn an_agent_that_goes_with_its_town_needs_no_tombstone_and_no_drain_of_its_own() {
+fn agent_deleted_with_its_town_needs_no_tombstone_and_no_drain() {
     let with = |town: &TownBuilder| at_work().of_live(town).deleting(minute(0)).remains_as_seen();
     let plan = with(&running_town().destroying(minute(0))).decide(second(1));
     assert_eq!(
@@ -451,7 +451,7 @@ fn an_agent_that_goes_with_its_town_needs_no_tombstone_and_no_drain_of_its_own()
 }
 
 #[test]
-fn an_agent_that_does_not_go_says_what_it_waits_for() {
+fn deleting_agent_names_its_blocker_after_5_seconds() {
     let stuck =
         alone(idle().pod(|p| p.ready().told_to_stop(minute(0)))).own_tombstone(minute(0)).remains_as_seen();
     let early = stuck.decide(second(4));
@@ -470,7 +470,7 @@ fn an_agent_that_does_not_go_says_what_it_waits_for() {
 }
 
 #[test]
-fn nothing_is_deleted_by_name_alone() {
+fn delete_always_names_the_uid_of_its_object() {
     let all = going().with(idle()).claim(claim("gas")).remains_as_seen();
     let named = |now: Timestamp, t: &TownBuilder| t.decide(now).actions;
     let agents = named(minute(5), &all);

@@ -51,7 +51,7 @@ fn ended(owner: &str, ending: Ending) -> PodBuilder {
 
 // decisions 1.2; code:A6, code:A8, code:A18; reports:P1, reports:P5, reports:P31
 #[test]
-fn attempt_of_a_task_agent_ends_as_the_table_says() {
+fn task_attempt_outcome_follows_the_table_of_endings() {
     for row in TABLE {
         let case = row.ending;
         let agent = polecat("toast").hook("b1").attempt("b1", 2, minute(90)).pod(|_| {
@@ -69,7 +69,7 @@ fn attempt_of_a_task_agent_ends_as_the_table_says() {
 }
 
 #[test]
-fn pod_of_a_town_or_session_agent_ends_as_the_table_says() {
+fn failed_starts_of_town_and_session_pods_follow_the_table_of_endings() {
     for row in TABLE {
         let case = row.ending;
         // The pods must run while the town is awake: exit code 0 is also a failed start.
@@ -85,7 +85,7 @@ fn pod_of_a_town_or_session_agent_ends_as_the_table_says() {
 }
 
 #[test]
-fn pause_before_the_next_start_grows_with_every_ending_but_done() {
+fn pause_before_the_next_start_grows_after_every_ending_except_a_deletion() {
     for row in TABLE.into_iter().filter(|row| row.ending != Ending::Deleted) {
         for (before, wait) in [(0, 30), (1, 60), (2, 120), (3, 300)] {
             let case = format!("{:?} after {before}", row.ending);
@@ -101,7 +101,7 @@ fn pause_before_the_next_start_grows_with_every_ending_but_done() {
 }
 
 #[test]
-fn every_ending_has_its_row() {
+fn ending_table_returns_the_row_of_each_ending() {
     for row in TABLE {
         assert_eq!(row.ending.row(), row);
     }

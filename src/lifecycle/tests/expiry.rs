@@ -14,7 +14,7 @@ fn busy(policy: ExpiryPolicy) -> TownBuilder {
 }
 
 #[test]
-fn an_expired_town_sleeps_whatever_the_work() {
+fn expired_town_sleeps_even_with_work() {
     assert_eq!(busy(Sleep).decide(second(1199)).phase(), "Running");
     let plan = busy(Sleep).decide(minute(20));
     assert_eq!(plan.phase(), "Draining");
@@ -28,7 +28,7 @@ fn an_expired_town_sleeps_whatever_the_work() {
 }
 
 #[test]
-fn a_town_that_expires_to_be_destroyed_deletes_itself_and_writes_nothing_else() {
+fn expired_town_with_policy_destroy_only_deletes_itself() {
     assert_eq!(busy(Destroy).decide(second(1199)).phase(), "Running");
     for (case, town) in [
         ("awake", busy(Destroy)),
@@ -45,7 +45,7 @@ fn a_town_that_expires_to_be_destroyed_deletes_itself_and_writes_nothing_else() 
 }
 
 #[test]
-fn what_a_tombstone_or_a_pause_holds_is_not_destroyed_by_its_expiry() {
+fn tombstoned_paused_or_foreign_town_is_not_destroyed_by_its_expiry() {
     assert!(!busy(Destroy).tombstone("x").decide(minute(30)).does().contains("itself"));
     assert_eq!(busy(Destroy).paused().decide(minute(30)).does(), "");
     assert_eq!(busy(Destroy).foreign().decide(minute(30)).does(), "");
@@ -71,7 +71,7 @@ fn protected_town_is_degraded_when_no_policy_refuses_its_deletion() {
 }
 
 #[test]
-fn a_protected_town_sleeps_instead_of_being_destroyed_and_says_so() {
+fn protected_town_sleeps_and_is_degraded_when_its_expiry_would_destroy_it() {
     let says_so = |plan: &Plan<TownStatus>| {
         assert_eq!((plan.is(DEGRADED), plan.reason(DEGRADED)), (true, reason::DELETION_PROTECTED));
         assert!(plan.message(DEGRADED).contains("set spec.deletionProtection to false"));
@@ -101,7 +101,7 @@ fn a_protected_town_sleeps_instead_of_being_destroyed_and_says_so() {
 }
 
 #[test]
-fn an_expiry_that_was_past_at_the_towns_creation_starts_and_destroys_nothing() {
+fn town_is_blocked_when_its_expiry_was_past_at_its_creation() {
     for policy in [Sleep, Destroy] {
         for at in [minute(-600), minute(-1), minute(0)] {
             let town = town().expires(at, policy);
@@ -136,7 +136,7 @@ fn an_expiry_that_was_past_at_the_towns_creation_starts_and_destroys_nothing() {
 }
 
 #[test]
-fn an_expiry_moved_into_the_past_later_acts_at_once() {
+fn expiry_acts_immediately_when_it_is_moved_into_the_past() {
     for at in [minute(-600), minute(0), minute(5)] {
         assert_eq!(busy(Destroy).expires(at, Destroy).decide(minute(10)).does(), "delete itself", "{at}");
         assert_eq!(busy(Sleep).expires(at, Sleep).decide(minute(10)).phase(), "Draining", "{at}");
@@ -144,7 +144,7 @@ fn an_expiry_moved_into_the_past_later_acts_at_once() {
 }
 
 #[test]
-fn an_expiry_moved_into_the_future_or_removed_wakes_a_town_that_slept_for_it() {
+fn expired_town_wakes_when_its_expiry_is_moved_or_removed() {
     let slept = || town().asleep(AsleepReason::Expired).expires(minute(20), Sleep).settled(minute(25));
     assert_eq!(slept().decide(minute(30)).phase(), "Asleep");
     for (case, town) in
@@ -159,14 +159,14 @@ fn an_expiry_moved_into_the_future_or_removed_wakes_a_town_that_slept_for_it() {
 }
 
 #[test]
-fn a_draining_town_turns_back_when_its_expiry_is_moved() {
+fn draining_town_stays_awake_when_its_expiry_is_moved() {
     let falling = busy(Sleep).draining(AsleepReason::Expired, minute(20));
     assert_eq!(falling.decide(minute(21)).phase(), "Draining");
     assert_eq!(falling.expires(minute(99), Sleep).decide(minute(21)).phase(), "Running");
 }
 
 #[test]
-fn a_town_that_sleeps_anyway_does_not_wake_to_expire_and_is_looked_at_in_time() {
+fn sleeping_town_does_not_wake_to_expire_and_is_requeued_in_time() {
     let asleep = town().asleep(AsleepReason::Idle).settled(minute(5)).expires(minute(60), Destroy);
     let plan = asleep.decide(minute(10));
     assert_eq!((plan.phase(), plan.does().as_str(), plan.look_again), ("Asleep", "", Some(minute(55))));
@@ -175,7 +175,7 @@ fn a_town_that_sleeps_anyway_does_not_wake_to_expire_and_is_looked_at_in_time() 
 }
 
 #[test]
-fn what_is_coming_is_said_five_minutes_before() {
+fn expiry_is_announced_five_minutes_before() {
     for (policy, said, what) in [
         (Sleep, reason::EXPIRES_SOON, "sleeps, even if it has work,"),
         (Destroy, reason::DESTROYS_SOON, "is destroyed"),
@@ -198,7 +198,7 @@ fn what_is_coming_is_said_five_minutes_before() {
 }
 
 #[test]
-fn no_town_starts_for_the_moment_between_its_expiry_and_its_end() {
+fn starting_town_drains_when_it_expires() {
     let town = town().awake().expires(minute(20), Sleep).status(|s| s.phase = Some("Starting".into()));
     let plan = town.clone().pod(pod("gas")).decide(minute(20));
     assert_eq!((plan.phase(), plan.does().as_str()), ("Draining", ""));

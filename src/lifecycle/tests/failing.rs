@@ -20,7 +20,7 @@ fn with(pod: PodBuilder) -> TownBuilder {
 
 // decisions 1.3; reports:P7, reports:P11
 #[test]
-fn start_that_is_not_ready_within_ten_minutes_has_failed() {
+fn start_fails_when_the_pod_is_not_ready_within_ten_minutes() {
     let town = with(pod("gas"));
     let early = town.decide(second(599));
     assert_eq!((early.is(DEGRADED), early.look_again), (false, Some(minute(10))));
@@ -43,7 +43,7 @@ fn start_that_is_not_ready_within_ten_minutes_has_failed() {
 
 // reports:P11
 #[test]
-fn events_of_a_pod_are_read_when_a_node_has_it_and_its_status_gives_no_cause() {
+fn pod_events_are_read_when_a_bound_pod_has_no_cause_in_its_status() {
     let mut bound = pod("gas");
     bound.0.node = Some("node-1".into());
     let reads = [30, 60, 179, 180].map(|at| with(bound.clone()).decide(second(at)).look_again.unwrap());
@@ -62,7 +62,7 @@ fn events_of_a_pod_are_read_when_a_node_has_it_and_its_status_gives_no_cause() {
 }
 
 #[test]
-fn pod_that_was_ready_before_is_left_alone_and_the_condition_says_so() {
+fn unready_pod_that_was_ready_before_is_kept_and_the_town_is_degraded() {
     let late = with(pod("gas").created(minute(0)).unready(minute(100))).recorded_pod(minute(0));
     assert!(!late.decide(minute(109)).is(DEGRADED), "ten minutes since it was Ready last");
     let plan = late.decide(minute(110));
@@ -70,7 +70,7 @@ fn pod_that_was_ready_before_is_left_alone_and_the_condition_says_so() {
 }
 
 #[test]
-fn start_of_which_no_pod_comes_fails_with_the_words_of_the_refusal() {
+fn start_without_a_pod_fails_with_the_message_of_the_refusal() {
     let refused = town().awake().always_on().start_began(minute(0)).status(|s| {
         super::build::set(&mut s.conditions, DEGRADED, true, reason::QUOTA_EXCEEDED);
         s.conditions.last_mut().unwrap().message = "exceeded quota: pods".into();
@@ -87,7 +87,7 @@ fn start_of_which_no_pod_comes_fails_with_the_words_of_the_refusal() {
 
 // code:A3, code:A15, reports:P7
 #[test]
-fn session_agent_that_cannot_start_is_failed_after_its_limit_and_is_no_work() {
+fn session_agent_fails_after_its_start_limit_and_keeps_no_town_awake() {
     let mut agent = mayor().asked().hook("b1").retry(2, "30m");
     let mut now = minute(0);
     for failures in 1..=2 {
@@ -107,7 +107,7 @@ fn session_agent_that_cannot_start_is_failed_after_its_limit_and_is_no_work() {
 }
 
 #[test]
-fn what_the_containers_of_a_pod_did_that_ends_are_no_failed_starts() {
+fn container_restarts_of_a_terminating_or_ended_pod_are_not_counted() {
     for (case, pod) in [
         ("told to stop", pod("gas").ready().told_to_stop(minute(1))),
         ("ended", pod("gas").exited(1, minute(1))),
@@ -118,7 +118,7 @@ fn what_the_containers_of_a_pod_did_that_ends_are_no_failed_starts() {
 }
 
 #[test]
-fn a_reason_that_the_cluster_gives_is_shown_within_seconds_in_its_words() {
+fn pod_trouble_is_shown_within_seconds_with_the_message_of_the_cluster() {
     for why in [reason::IMAGE_PULL, reason::UNSCHEDULABLE, reason::CONTAINER_FAILED] {
         let mut troubled = pod("gas").trouble(why, "its own text");
         troubled.0.trouble_since = Some(minute(5));
@@ -133,7 +133,7 @@ fn a_reason_that_the_cluster_gives_is_shown_within_seconds_in_its_words() {
 }
 
 #[test]
-fn each_crash_that_the_kubelet_answers_with_a_new_start_counts_once() {
+fn container_restart_by_the_kubelet_is_counted_once() {
     let mut twice = pod("gas").ready().crashed(2);
     twice.0.ready_since = Some(minute(20));
     let town = with(twice).recorded_pod(minute(0));
@@ -186,7 +186,7 @@ fn town_past_its_limit_deletes_the_pod_and_tries_again_once_a_window() {
 }
 
 #[test]
-fn the_count_of_failed_starts_survives_a_restart_of_the_operator() {
+fn failed_start_count_survives_a_restart_of_the_operator() {
     // The status has all data: a snapshot after a restart has no other.
     let held = town().awake().always_on().restarts(5, minute(10));
     assert_eq!(held.decide(minute(39)).does(), "");
@@ -195,7 +195,7 @@ fn the_count_of_failed_starts_survives_a_restart_of_the_operator() {
 
 // code:A17
 #[test]
-fn change_of_the_pod_is_a_new_chance_and_another_edit_is_none() {
+fn pod_revision_change_resets_the_failed_starts_but_another_edit_does_not() {
     let held = || {
         town().awake().always_on().restarts(5, minute(10)).status(|s| {
             s.restarts.as_mut().unwrap().revision = "r1".into();
@@ -245,7 +245,7 @@ fn change_of_a_named_secret_ends_the_count_of_failed_starts() {
 }
 
 #[test]
-fn named_secrets_are_read_past_the_limit_and_not_more_often_than_an_attempt_is_due() {
+fn named_secrets_are_read_past_the_limit_only_as_often_as_an_attempt_is_due() {
     let held = |count: i32, recorded: &str| {
         town().awake().always_on().restarts(count, minute(10)).status(|s| {
             recorded.clone_into(&mut s.restarts.as_mut().unwrap().revision);
@@ -261,7 +261,7 @@ fn named_secrets_are_read_past_the_limit_and_not_more_often_than_an_attempt_is_d
 }
 
 #[test]
-fn a_town_that_could_not_start_sleeps_as_any_idle_one_and_takes_its_record_with_it() {
+fn town_that_could_not_start_sleeps_when_idle_and_clears_its_failed_starts() {
     let held = town().awake().restarts(5, minute(10));
     assert_eq!(held.decide(minute(30)).phase(), "Draining");
     let asleep = town().draining(Idle, minute(30)).restarts(5, minute(10)).decide(minute(30));
@@ -271,7 +271,7 @@ fn a_town_that_could_not_start_sleeps_as_any_idle_one_and_takes_its_record_with_
 }
 
 #[test]
-fn a_pod_that_came_up_after_all_is_kept() {
+fn pod_that_becomes_ready_past_the_limit_is_kept() {
     let plan = with(pod("gas").ready()).restarts(5, minute(10)).decide(minute(20));
     assert_eq!((plan.phase(), plan.does().as_str()), ("Idle", ""));
 }
@@ -283,7 +283,7 @@ fn successful_start_alone_does_not_clear_the_record() {
 }
 
 #[test]
-fn what_a_pod_died_of_is_said() {
+fn failed_pod_shows_its_reason_and_exit_code() {
     let mut killed = pod("gas").exited(137, minute(1));
     killed = killed.trouble(reason::OOM_KILLED, "container main was killed: out of memory");
     let plan = with(killed.clone()).decide(minute(1));
@@ -305,7 +305,7 @@ fn leaving(owner: &str) -> PodBuilder {
 const OVERDUE: i64 = 150;
 
 #[test]
-fn a_pod_that_its_node_does_not_let_go_is_named_and_not_replaced() {
+fn pod_on_a_lost_node_is_named_and_not_replaced() {
     let town = with(leaving("gas"));
     let early = town.decide(second(OVERDUE - 1));
     assert_eq!((early.is(DEGRADED), early.look_again), (false, Some(second(OVERDUE))));
@@ -329,7 +329,7 @@ fn a_pod_that_its_node_does_not_let_go_is_named_and_not_replaced() {
 }
 
 #[test]
-fn a_town_that_cannot_fall_asleep_says_why() {
+fn draining_town_is_degraded_when_its_node_is_lost() {
     let town = town().suspended().pod(leaving("gas")).draining(Suspended, minute(1));
     let early = town.decide(second(OVERDUE - 1));
     assert_eq!((early.is(DEGRADED), early.look_again), (false, Some(second(OVERDUE))));
@@ -338,7 +338,7 @@ fn a_town_that_cannot_fall_asleep_says_why() {
 }
 
 #[test]
-fn an_ended_pod_that_somebody_elses_finalizer_holds_is_named_with_it() {
+fn ended_pod_is_named_when_a_foreign_finalizer_blocks_its_deletion() {
     let held = |owner: &str| {
         let mut pod = leaving(owner).exited(0, minute(1)).told_to_stop(minute(1)).stops_by(minute(2));
         pod.0.finalizers = vec!["elsewhere/hold".into()];
@@ -355,7 +355,7 @@ fn an_ended_pod_that_somebody_elses_finalizer_holds_is_named_with_it() {
 
 // reports:P2
 #[test]
-fn a_pod_that_has_ended_is_never_blamed_on_its_node_while_a_finalizer_holds_it() {
+fn ended_pod_held_by_the_result_finalizer_is_not_reported_as_node_lost() {
     let mut held = leaving("gas").exited(0, minute(1)).told_to_stop(minute(1)).stops_by(minute(2));
     held.0.finalizers = vec![names::RESULT_FINALIZER.into()];
     let plan = with(held).decide(second(OVERDUE));
@@ -365,7 +365,7 @@ fn a_pod_that_has_ended_is_never_blamed_on_its_node_while_a_finalizer_holds_it()
 }
 
 #[test]
-fn who_waits_for_its_turn_says_so_and_starts_nothing() {
+fn town_without_its_turn_is_pending_and_starts_no_pod() {
     let new = town().not_its_turn();
     let plan = new.decide(minute(1));
     assert_eq!((plan.phase(), plan.does().as_str()), ("Pending", ""));
@@ -382,7 +382,7 @@ fn who_waits_for_its_turn_says_so_and_starts_nothing() {
 }
 
 #[test]
-fn a_sleeping_town_sleeps_on_until_it_is_its_turn_and_its_wake_is_not_lost() {
+fn sleeping_town_keeps_its_wake_request_until_its_turn() {
     let waits = town()
         .asleep(Idle)
         .settled(minute(1))
@@ -398,7 +398,7 @@ fn a_sleeping_town_sleeps_on_until_it_is_its_turn_and_its_wake_is_not_lost() {
 }
 
 #[test]
-fn who_takes_a_turn_to_start() {
+fn town_takes_a_start_turn_only_while_it_starts() {
     for (case, town, takes) in vec![
         ("new", town(), true),
         ("awake, without a pod", town().awake(), true),
@@ -424,7 +424,7 @@ fn who_takes_a_turn_to_start() {
 }
 
 #[test]
-fn an_attempt_on_a_lost_node_is_not_begun_anew_before_the_pod_is_proven_gone() {
+fn attempt_on_a_lost_node_is_not_restarted_until_the_pod_is_gone() {
     let lost = polecat("toast").hook("b1").attempt("b1", 1, minute(0)).pod(|_| leaving("toast"));
     for at in [3, 60, 6000] {
         assert_eq!(lost.decide(minute(at)).does(), "", "{at}");
@@ -435,6 +435,6 @@ fn an_attempt_on_a_lost_node_is_not_begun_anew_before_the_pod_is_proven_gone() {
 }
 
 #[test]
-fn a_sleeping_town_without_work_shows_no_time_to_sleep() {
+fn sleeping_town_without_work_has_no_sleep_time() {
     assert_eq!(sleep_time(&town().asleep(Idle).decide(minute(1))), None);
 }

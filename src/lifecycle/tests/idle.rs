@@ -24,7 +24,7 @@ fn unknown_since_ten(now: i64) -> TownBuilder {
 }
 
 #[test]
-fn the_clock_never_starts_before_the_pod_the_wake_or_the_last_work() {
+fn idle_timer_starts_at_the_latest_of_creation_pod_wake_and_last_work() {
     let pod_at = |m| town().awake().pod(pod("gas").created(minute(m)).ready());
     for (case, town, since) in [
         ("the pod started last", pod_at(20).woke(minute(10)).last_active(minute(5)), 20),
@@ -57,7 +57,7 @@ fn town_sleeps_when_its_pod_is_never_ready() {
 }
 
 #[test]
-fn idle_clock_starts_when_the_pod_is_first_ready() {
+fn idle_timer_starts_when_the_pod_is_first_ready() {
     let starting = town().awake().woke(minute(0)).pod(pod("gas")).settled(minute(1));
     let mut ready = starting;
     ready.0.pods = vec![pod("gas").ready_since(minute(4)).0];
@@ -77,7 +77,7 @@ fn idle_clock_starts_when_the_pod_is_first_ready() {
 }
 
 #[test]
-fn idle_clock_starts_anew_when_a_person_has_the_pod_replaced() {
+fn idle_timer_restarts_when_a_user_has_the_pod_replaced() {
     let idle = running_town().settled(minute(1)).restart_at("now");
     let plan = idle.decide(minute(29));
     assert_eq!(plan.does(), "delete pod gas-pod");
@@ -91,7 +91,7 @@ fn idle_clock_starts_anew_when_a_person_has_the_pod_replaced() {
 
 // Review code:A10c.
 #[test]
-fn answer_older_than_three_cadences_is_no_answer() {
+fn activity_is_unknown_when_the_last_answer_is_older_than_three_periods() {
     let idle = running_town().heard(minute(10), quiet()).settled(minute(10));
     let bound = 13 * 60 + 5;
     assert_eq!(idle.decide(second(bound - 1)).reason(ACTIVE), reason::NO_WORK);
@@ -111,7 +111,7 @@ fn answer_older_than_three_cadences_is_no_answer() {
 }
 
 #[test]
-fn pod_that_is_never_asked_becomes_unknown() {
+fn activity_becomes_unknown_when_the_pod_is_never_probed() {
     let mut waiting = running_town().asked();
     waiting.0.probe.wanted_since = Some(minute(1));
     waiting.0.probe.under_way = true;
@@ -122,7 +122,7 @@ fn pod_that_is_never_asked_becomes_unknown() {
 }
 
 #[test]
-fn town_sleeps_within_a_bound_when_its_pod_has_no_address_to_ask() {
+fn town_sleeps_within_a_bound_when_its_pod_has_no_address() {
     let mut town = running_town().asked();
     town.0.pods[0].address = None;
     let plan = town.decide(minute(1));
@@ -136,7 +136,7 @@ fn town_sleeps_within_a_bound_when_its_pod_has_no_address_to_ask() {
 }
 
 #[test]
-fn a_town_that_was_just_woken_is_not_put_to_sleep_again() {
+fn woken_town_gets_a_new_sleep_time() {
     let woken = town().asleep(Idle).wake_request("please").last_active(minute(0)).settled(minute(600));
     let started = woken.pod(pod("gas").created(minute(600)).ready());
     let plan = started.decide(minute(600));
@@ -144,7 +144,7 @@ fn a_town_that_was_just_woken_is_not_put_to_sleep_again() {
 }
 
 #[test]
-fn a_town_that_starts_is_asleep_or_awake_but_never_idle_by_an_old_clock() {
+fn starting_town_ignores_an_old_idle_timer() {
     let starting =
         town().awake().woke(minute(600)).last_active(minute(0)).pod(pod("gas").created(minute(600)));
     let plan = starting.decide(minute(601));
@@ -152,7 +152,7 @@ fn a_town_that_starts_is_asleep_or_awake_but_never_idle_by_an_old_clock() {
 }
 
 #[test]
-fn steps_of_the_clock_are_borne() {
+fn idle_timer_survives_steps_of_the_clock() {
     let worked_at_ten = || running_town().last_active(minute(10));
     for (case, now, phase) in [
         ("back before the last work", minute(5), "Idle"),
@@ -175,7 +175,7 @@ fn steps_of_the_clock_are_borne() {
 }
 
 #[test]
-fn a_stamp_at_the_end_of_time_overflows_nothing() {
+fn timestamp_at_the_end_of_time_does_not_overflow() {
     let far = running_town().last_active(Timestamp::MAX);
     let plan = far.decide(minute(1));
     assert_eq!((plan.phase(), sleep_time(&plan).is_some()), ("Idle", true));
@@ -184,7 +184,7 @@ fn a_stamp_at_the_end_of_time_overflows_nothing() {
 }
 
 #[test]
-fn stamps_that_are_not_set_do_not_count() {
+fn missing_timestamps_do_not_start_the_idle_timer() {
     let mut bare = town().awake().no_template();
     bare = bare.edit(|t| t.metadata.creation_timestamp = None);
     let plan = bare.decide(minute(600));
@@ -204,7 +204,7 @@ fn restarted(mut town: TownBuilder) -> TownBuilder {
 }
 
 #[test]
-fn the_clock_goes_on_over_a_restart_of_the_operator_at_any_moment() {
+fn idle_timer_continues_after_a_restart_of_the_operator_at_any_moment() {
     let quiet_town = running_town().heard(minute(1), quiet()).settled(minute(1));
     for at in [2, 15, 24, 25, 29, 30, 31, 600] {
         let fresh = restarted(quiet_town.clone());
@@ -222,7 +222,7 @@ fn the_clock_goes_on_over_a_restart_of_the_operator_at_any_moment() {
 }
 
 #[test]
-fn work_that_ended_while_the_operator_was_away_counts_until_it_is_back() {
+fn work_that_ended_without_the_operator_counts_until_the_next_answer() {
     let busy = running_town().heard(minute(1), says("x", ReportedState::Working)).settled(minute(1));
     let fresh = restarted(busy);
     let plan = fresh.decide(minute(300));
@@ -233,7 +233,7 @@ fn work_that_ended_while_the_operator_was_away_counts_until_it_is_back() {
 }
 
 #[test]
-fn one_or_two_questions_without_an_answer_change_nothing() {
+fn town_status_is_unchanged_after_one_or_two_failed_probes() {
     let quiet_town = running_town().heard(minute(1), quiet()).settled(minute(1));
     let busy_town = running_town().heard(minute(1), says("x", ReportedState::Working)).settled(minute(1));
     for (case, town, phase) in [("idle", quiet_town, "Idle"), ("at work", busy_town, "Running")] {
@@ -247,7 +247,7 @@ fn one_or_two_questions_without_an_answer_change_nothing() {
 }
 
 #[test]
-fn unknown_is_neither_work_nor_its_absence_and_is_said() {
+fn unknown_activity_is_shown_once_in_active_and_degraded() {
     let plan = unknown_since_ten(11).decide(minute(11));
     assert_eq!(plan.condition(ACTIVE).status, "Unknown");
     assert_eq!(
@@ -265,7 +265,7 @@ fn unknown_is_neither_work_nor_its_absence_and_is_said() {
 }
 
 #[test]
-fn of_several_who_do_not_answer_the_first_to_fall_silent_counts() {
+fn unknown_activity_counts_from_the_first_pod_that_stopped_answering() {
     let unknown = |town: u8, agent: u8| {
         let mayor = mayor().asked().started().running();
         let mut both = running_town().silent(3, minute(town.into()), minute(11)).with(mayor);
@@ -286,7 +286,7 @@ fn of_several_who_do_not_answer_the_first_to_fall_silent_counts() {
 }
 
 #[test]
-fn unknown_stops_the_clock_and_it_goes_on_where_it_stood() {
+fn idle_timer_pauses_while_the_activity_is_unknown() {
     // The town was idle for 10 minutes and unknown for 40, so that 20 of 30 minutes are left.
     let unknown = unknown_since_ten(50).settled(minute(49));
     let still = unknown.decide(minute(49));
@@ -301,7 +301,7 @@ fn unknown_stops_the_clock_and_it_goes_on_where_it_stood() {
 }
 
 #[test]
-fn a_clock_that_stood_still_twice_goes_on_where_it_stood_both_times() {
+fn idle_timer_continues_correctly_after_two_pauses() {
     let once = unknown_since_ten(20).settled(minute(20)).heard(minute(20), quiet()).settled(minute(20));
     assert_eq!(sleep_time(&once.decide(minute(21))), Some(minute(40)));
     let twice = once.silent(3, minute(25), minute(35)).settled(minute(35)).heard(minute(36), quiet());
@@ -309,7 +309,7 @@ fn a_clock_that_stood_still_twice_goes_on_where_it_stood_both_times() {
 }
 
 #[test]
-fn work_ends_not_knowing() {
+fn reported_work_ends_the_unknown_activity() {
     let unknown = unknown_since_ten(50).settled(minute(49));
     let plan = unknown.heard(minute(50), says("x", ReportedState::Working)).decide(minute(50));
     assert_eq!((plan.phase(), plan.is(DEGRADED)), ("Running", false));
@@ -318,7 +318,7 @@ fn work_ends_not_knowing() {
 }
 
 #[test]
-fn not_knowing_is_bounded_and_the_town_then_sleeps_with_that_reason() {
+fn town_sleeps_with_the_reason_activity_unknown_after_a_bound() {
     let bound = 10 + 3 * 30;
     let unknown = unknown_since_ten(11).settled(minute(11));
     let plan = unknown.decide(second(bound * 60 - 1));
@@ -337,7 +337,7 @@ fn not_knowing_is_bounded_and_the_town_then_sleeps_with_that_reason() {
 }
 
 #[test]
-fn not_knowing_is_bounded_over_restarts_of_the_operator_too() {
+fn unknown_activity_bound_survives_a_restart_of_the_operator() {
     let fresh = restarted(unknown_since_ten(40).settled(minute(40)));
     let plan = fresh.decide(minute(41));
     assert_eq!(plan.status, fresh.0.town.status, "not asked yet: as it was");
@@ -348,7 +348,7 @@ fn not_knowing_is_bounded_over_restarts_of_the_operator_too() {
 }
 
 #[test]
-fn an_always_on_town_stays_awake_unknown_or_not_and_says_so() {
+fn always_on_town_stays_awake_and_degraded_while_its_activity_is_unknown() {
     let unknown = unknown_since_ten(11).always_on();
     for at in [11, 99, 100, 100_000] {
         let plan = unknown.decide(minute(at));
@@ -358,14 +358,14 @@ fn an_always_on_town_stays_awake_unknown_or_not_and_says_so() {
 }
 
 #[test]
-fn work_that_is_known_otherwise_counts_though_a_pod_does_not_answer() {
+fn known_work_counts_while_a_pod_does_not_answer() {
     let town = unknown_since_ten(50).with(polecat("toast").hook("b1"));
     let plan = town.decide(minute(600));
     assert_eq!((plan.phase(), plan.is(ACTIVE), plan.is(DEGRADED)), ("Running", true, false));
 }
 
 #[test]
-fn a_start_is_reported_once_though_the_answer_comes_a_moment_later() {
+fn start_is_reported_once_when_the_first_answer_follows_it() {
     let started = town().awake().asked().woke(minute(0)).pod(pod("gas")).settled(minute(0));
     let ready = || {
         let mut town = started.clone();
@@ -383,14 +383,14 @@ fn a_start_is_reported_once_though_the_answer_comes_a_moment_later() {
 }
 
 #[test]
-fn a_pod_that_cannot_answer_yet_stops_no_clock() {
+fn starting_pod_is_not_probed_and_its_activity_is_not_unknown() {
     let starting = town().awake().asked().woke(minute(0)).pod(pod("gas"));
     let plan = starting.decide(minute(1));
     assert_eq!((plan.reason(ACTIVE), plan.asks.len()), (reason::NO_WORK, 0));
 }
 
 #[test]
-fn sleep_is_announced_five_minutes_before_where_that_much_is_left() {
+fn sleep_is_announced_five_minutes_before_when_sleep_after_is_longer() {
     let town = running_town();
     let early = town.decide(minute(24));
     assert_eq!((early.notices.len(), early.look_again), (0, Some(minute(25))));
@@ -407,7 +407,7 @@ fn sleep_is_announced_five_minutes_before_where_that_much_is_left() {
 }
 
 #[test]
-fn a_clock_that_began_while_nobody_knew_is_not_shifted_past_now() {
+fn idle_timer_is_not_shifted_when_it_began_during_unknown_activity() {
     // The activity is unknown since minute 10, and a user requested a wake at minute 40.
     let mut unknown = unknown_since_ten(45).settled(minute(45)).woke(minute(40));
     unknown = unknown.heard(minute(50), quiet());

@@ -180,7 +180,7 @@ fn orders() -> Vec<[Move; 4]> {
 }
 
 #[test]
-fn without_any_event_a_town_falls_asleep_in_every_order() {
+fn town_falls_asleep_in_every_order_of_moves_without_an_event() {
     for order in orders() {
         Run::of(town(), order).explore(0, &mut 0);
         Run::of(town().asked(), order).explore(0, &mut 0);
@@ -188,7 +188,7 @@ fn without_any_event_a_town_falls_asleep_in_every_order() {
 }
 
 #[test]
-fn one_event_at_any_moment_of_falling_asleep_in_every_order() {
+fn town_reaches_the_right_phase_after_one_event_while_it_falls_asleep() {
     let mut tried = 0;
     for order in orders() {
         Run::of(town(), order).explore(1, &mut tried);
@@ -198,7 +198,7 @@ fn one_event_at_any_moment_of_falling_asleep_in_every_order() {
 }
 
 #[test]
-fn two_events_at_any_two_moments_of_falling_asleep_and_waking() {
+fn town_reaches_the_right_phase_after_two_events_while_it_falls_asleep_or_wakes() {
     let mut tried = 0;
     let all = orders();
     for order in [all[0], all[23]] {

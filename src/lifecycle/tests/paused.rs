@@ -9,7 +9,7 @@ use crate::api::condition::{READY, RECONCILING, reason};
 use crate::lifecycle::{Standing, starting};
 
 #[test]
-fn nothing_is_done_about_a_paused_town() {
+fn paused_town_gets_no_action_no_probe_and_no_requeue() {
     for (case, town) in vec![
         ("without a pod", town().awake().storage().ports(&[80])),
         ("new", town()),
@@ -34,7 +34,7 @@ fn nothing_is_done_about_a_paused_town() {
 }
 
 #[test]
-fn nothing_is_done_about_a_paused_agent() {
+fn paused_agent_gets_no_action_no_probe_and_no_requeue() {
     for (case, agent) in vec![
         ("without a pod", mayor().storage()),
         ("with a new bead", mayor().running().hook("b1")),
@@ -56,7 +56,7 @@ fn nothing_is_done_about_a_paused_agent() {
 }
 
 #[test]
-fn a_paused_town_pauses_its_agents() {
+fn agents_are_paused_when_their_town_is_paused() {
     let paused = running_town().paused();
     for agent in
         [mayor(), polecat("toast").hook("b1"), mayor().running().restart_at("now"), mayor().asked().running()]
@@ -72,7 +72,7 @@ fn a_paused_town_pauses_its_agents() {
 }
 
 #[test]
-fn what_the_status_said_before_stands() {
+fn paused_town_keeps_its_former_status() {
     let before = running_town().settled(minute(1));
     let plan = before.clone().paused().decide(minute(600));
     assert_eq!((plan.phase(), plan.is(READY)), ("Idle", true));
@@ -83,7 +83,7 @@ fn what_the_status_said_before_stands() {
 }
 
 #[test]
-fn once_it_is_lifted_everything_goes_on() {
+fn town_and_agent_continue_after_the_pause_is_removed() {
     let lift = |t: TownBuilder| t.edit(|t| t.metadata.annotations = None);
     let town = lift(town().paused().settled(minute(1)));
     assert_eq!(town.decide(minute(2)).does(), "create pod");
@@ -94,7 +94,7 @@ fn once_it_is_lifted_everything_goes_on() {
 }
 
 #[test]
-fn deletion_and_a_tombstone_beat_it() {
+fn deletion_and_tombstone_override_a_pause() {
     let paused = || running_town().paused();
     assert_eq!(paused().deleting(minute(1)).remains(|_| {}).decide(minute(1)).does(), "write tombstone");
     let going = paused().destroying(minute(1)).remains_as_seen();
@@ -110,7 +110,7 @@ fn deletion_and_a_tombstone_beat_it() {
 }
 
 #[test]
-fn only_the_word_true_pauses() {
+fn pause_annotation_counts_only_with_the_value_true() {
     let other = running_town().edit(|t| {
         t.metadata.annotations = Some([(crate::api::names::PAUSED.into(), "false".into())].into());
     });
@@ -118,7 +118,7 @@ fn only_the_word_true_pauses() {
 }
 
 #[test]
-fn a_town_that_was_paused_or_marked_before_it_lived_is_not_destroyed_by_an_expiry_before_its_birth() {
+fn town_held_since_its_creation_is_not_destroyed_by_an_earlier_expiry() {
     let born_late = || town().expires(minute(-5), Destroy);
     for (case, held) in [("paused", born_late().paused()), ("marked", born_late().tombstone("x"))] {
         let lifted = held.settled(minute(1)).edit(|t| t.metadata.annotations = None);
@@ -129,7 +129,7 @@ fn a_town_that_was_paused_or_marked_before_it_lived_is_not_destroyed_by_an_expir
 
 // Review code:A10.
 #[test]
-fn paused_agent_lets_its_finished_pod_go_when_its_town_sleeps() {
+fn paused_agent_releases_its_ended_pod_when_its_town_falls_asleep() {
     let falling = running_town().draining(Idle, minute(30));
     let agent = polecat("toast").hook("b1").attempt("b1", 1, minute(0)).of(&falling);
     let agent = agent.pod(|p| p.exited(1, minute(20)).told_to_stop(minute(30))).paused();

@@ -19,7 +19,7 @@ fn unasked() -> TownBuilder {
 }
 
 #[test]
-fn a_pod_is_asked_at_its_address_with_the_token_of_its_owner() {
+fn probe_uses_the_address_of_the_pod_and_the_token_of_its_owner() {
     let plan = unasked().decide(minute(1));
     let ask = &plan.asks[0];
     assert_eq!(
@@ -50,7 +50,7 @@ fn a_pod_is_asked_at_its_address_with_the_token_of_its_owner() {
 }
 
 #[test]
-fn only_our_own_token_is_made() {
+fn token_secret_is_created_only_when_the_spec_names_none() {
     assert_eq!(town().awake().asked().decide(minute(1)).does(), "create token, create pod");
     let named = town().awake().asked().edit(|t| {
         t.spec.activity_probe.as_mut().unwrap().token_secret_name = Some("door".into());
@@ -60,7 +60,7 @@ fn only_our_own_token_is_made() {
 }
 
 #[test]
-fn nobody_is_asked_who_sleeps_or_is_being_deleted_or_cannot_answer() {
+fn pod_is_not_probed_when_its_owner_is_inactive_or_it_cannot_answer() {
     let with = |change: fn(PodBuilder) -> PodBuilder| town().awake().asked().pod(change(pod("gas").ready()));
     let without_address = |mut p: PodBuilder| {
         p.0.address = None;
@@ -100,7 +100,7 @@ fn nobody_is_asked_who_sleeps_or_is_being_deleted_or_cannot_answer() {
 
 // code.md A39: the file with the token follows the Secret, so the pod stays.
 #[test]
-fn a_secret_that_was_deleted_under_its_pod_is_made_again() {
+fn deleted_token_secret_is_created_again_for_a_running_pod() {
     let lacking = |mut town: TownBuilder| {
         town.0.probe.secret_missing = true;
         town
@@ -137,7 +137,7 @@ fn a_secret_that_was_deleted_under_its_pod_is_made_again() {
 }
 
 #[test]
-fn questions_follow_the_cadence_of_the_alarm() {
+fn probe_period_follows_the_alarm_intervals() {
     let cadence = |town: TownBuilder| {
         town.edit(|t| {
             t.spec.alarm.active = crate::api::Duration::new("7s");
@@ -165,14 +165,14 @@ fn questions_follow_the_cadence_of_the_alarm() {
 }
 
 #[test]
-fn a_town_at_work_is_asked_at_the_active_cadence_though_one_question_had_no_answer() {
+fn active_probe_period_is_kept_after_one_failed_probe() {
     let busy = running_town().heard(minute(1), says("x", ReportedState::Working)).settled(minute(1));
     let hiccup = busy.silent(1, minute(2), minute(2));
     assert_eq!(hiccup.decide(second(125)).asks.len(), 1, "5 s after the question");
 }
 
 #[test]
-fn never_are_two_questions_to_one_pod_under_way() {
+fn pod_has_at_most_one_probe_in_progress() {
     let mut town = running_town().heard(minute(1), quiet());
     town.0.probe.under_way = true;
     assert_eq!(town.decide(minute(99)).asks.len(), 0);
@@ -186,7 +186,7 @@ fn never_are_two_questions_to_one_pod_under_way() {
 }
 
 #[test]
-fn a_clock_that_steps_back_delays_a_question_by_no_more_than_the_step() {
+fn clock_step_back_delays_a_probe_by_at_most_the_step() {
     let town = running_town().heard(minute(20), quiet());
     let plan = town.decide(minute(10));
     assert_eq!((plan.asks.len(), plan.look_again), (0, Some(second(20 * 60 + 60))));
@@ -204,7 +204,7 @@ fn look(town: TownBuilder, facts: ProbeFacts, now: Timestamp) -> Plan<TownStatus
 }
 
 #[test]
-fn the_last_look_asks_anew_after_the_mark() {
+fn final_check_probes_again_after_the_drain_time() {
     let before = answered(second(1799), quiet());
     let at_once = look(falling(), before.clone(), minute(30));
     assert_eq!((at_once.asks.len(), at_once.does().as_str()), (0, ""), "marks are in whole seconds");
@@ -216,13 +216,13 @@ fn the_last_look_asks_anew_after_the_mark() {
 }
 
 #[test]
-fn the_last_look_lets_the_pods_go_once_a_fresh_answer_says_that_there_is_no_work() {
+fn final_check_deletes_the_pods_after_a_fresh_answer_without_work() {
     let plan = look(falling(), answered(second(1801), quiet()), second(1802));
     assert_eq!((plan.phase(), plan.does().as_str()), ("Draining", "delete pod gas-pod"));
 }
 
 #[test]
-fn the_last_look_turns_back_for_work_that_the_answer_tells_of() {
+fn final_check_cancels_the_drain_when_an_answer_reports_work() {
     for (case, report) in [
         ("an agent at work", says("mayor", ReportedState::Working)),
         ("merge requests", {
@@ -238,7 +238,7 @@ fn the_last_look_turns_back_for_work_that_the_answer_tells_of() {
 }
 
 #[test]
-fn the_last_look_turns_back_when_nobody_answers_unless_that_is_why() {
+fn final_check_cancels_an_idle_drain_when_a_probe_fails() {
     let silence = || unheard(1, second(1801), second(1801));
     let plan = look(falling(), silence(), second(1802));
     assert_eq!(plan.phase(), "Idle");
@@ -251,7 +251,7 @@ fn the_last_look_turns_back_when_nobody_answers_unless_that_is_why() {
 }
 
 #[test]
-fn the_last_look_at_one_whom_nobody_could_ask_for_long_waits_for_an_answer_once_more() {
+fn final_check_waits_for_one_more_answer_when_the_activity_was_unknown() {
     let unknown = || running_town().asked().draining(ActivityUnknown, minute(30));
     let plan = look(unknown(), unheard(30, minute(1), minute(29)), second(1801));
     assert_eq!((plan.asks.len(), plan.does().as_str()), (1, ""));
@@ -262,7 +262,7 @@ fn the_last_look_at_one_whom_nobody_could_ask_for_long_waits_for_an_answer_once_
 }
 
 #[test]
-fn the_last_look_asks_everybody() {
+fn final_check_waits_for_an_answer_of_every_probed_pod() {
     let sits = |name: &str| -> AgentBuilder {
         let agent = polecat(name).edit(|a| a.spec.mode = Some(crate::api::Mode::Session));
         agent.asked().started().running()
@@ -293,7 +293,7 @@ fn the_last_look_asks_everybody() {
 
 // Review code:A7.
 #[test]
-fn final_check_needs_one_answer_of_each_pod_after_the_mark() {
+fn final_check_needs_one_answer_of_each_pod_after_the_drain_time() {
     let town = (0_i64..20).fold(running_town().draining(Idle, minute(30)), |town, n| {
         let agent = polecat(&format!("p{n}")).edit(|a| a.spec.mode = Some(crate::api::Mode::Session));
         town.with(agent.heard(second(1801 + 5 * n), quiet()).started().running())
@@ -302,7 +302,7 @@ fn final_check_needs_one_answer_of_each_pod_after_the_mark() {
 }
 
 #[test]
-fn final_check_ends_after_the_bound_of_the_drain_and_30_seconds() {
+fn final_check_ends_30_seconds_after_the_drain_timeout() {
     let town = |why| {
         let mut town = running_town().asked().drain("2m").draining(why, minute(30));
         town.0.probe.under_way = true;
@@ -321,7 +321,7 @@ fn final_check_ends_after_the_bound_of_the_drain_and_30_seconds() {
 }
 
 #[test]
-fn failing_pod_is_asked_less_often() {
+fn failing_pod_is_probed_less_often() {
     let waits = |failures| {
         let mayor = mayor().started().running().of(&running_town().active());
         let plan = mayor.silent(failures, minute(1), minute(20)).decide(minute(20));
@@ -331,7 +331,7 @@ fn failing_pod_is_asked_less_often() {
 }
 
 #[test]
-fn pod_that_is_bound_to_no_node_is_not_asked() {
+fn pod_without_a_node_is_not_probed() {
     let mut town = running_town().asked();
     town.0.pods[0].node = None;
     assert_eq!(names(&town.decide(minute(1))), Vec::<String>::new());
@@ -339,7 +339,7 @@ fn pod_that_is_bound_to_no_node_is_not_asked() {
 
 // Review code:A41.
 #[test]
-fn drain_of_a_destroyed_town_asks_those_at_work_whether_they_still_are() {
+fn drain_of_a_destroying_town_probes_the_pods_at_work() {
     let destroying = |state| {
         let mayor = mayor().started().running().heard(minute(30), says("mayor", state));
         running_town().with(mayor).destroying(minute(30)).remains_as_seen()
@@ -353,13 +353,13 @@ fn drain_of_a_destroyed_town_asks_those_at_work_whether_they_still_are() {
 }
 
 #[test]
-fn the_last_look_needs_nobody_who_cannot_answer() {
+fn final_check_does_not_wait_for_a_pod_that_cannot_answer() {
     let unready = town().asked().pod(pod("gas").unready(minute(1))).draining(Idle, minute(30));
     assert_eq!(unready.decide(second(1801)).does(), "delete pod gas-pod");
 }
 
 #[test]
-fn a_drain_that_waits_for_those_at_work_asks_them_whether_they_still_are() {
+fn drain_probes_the_pods_at_work_and_ends_early_when_they_finish() {
     let town = running_town().suspended().drain("2m").draining(Suspended, minute(30));
     let town = town.heard(minute(30), says("x", ReportedState::Working));
     let early = town.decide(second(1804));

@@ -777,7 +777,7 @@ proptest! {
 
     /// A wake is never lost: each reason to wake a sleeping town also turns back the last check.
     #[test]
-    fn whatever_wakes_a_sleeping_town_turns_back_one_that_falls_asleep(bytes in bytes()) {
+    fn drain_is_cancelled_by_every_reason_that_wakes_a_sleeping_town(bytes in bytes()) {
         let (town, now) = a_town(&bytes);
         let alive = town.edit(|t| {
             t.metadata.deletion_timestamp = None;
@@ -802,7 +802,7 @@ proptest! {
 // The answer of each town is too old for a town with work and recent enough for one without. The second town drains
 // because its activity is unknown.
 #[test]
-fn town_comes_to_rest_when_its_answer_counts_at_one_interval_only() {
+fn town_status_settles_when_its_answer_is_valid_at_one_interval_only() {
     #[rustfmt::skip]
     let towns: [&[u8]; 2] = [
         &[

@@ -106,7 +106,7 @@ fn abandons(town: TownBuilder, steps: &str) -> TownBuilder {
 }
 
 #[test]
-fn the_record_is_written_before_the_annotation_and_nothing_else_with_them() {
+fn tombstone_is_created_before_the_annotation_and_without_other_actions() {
     let full = |t: TownBuilder| {
         let toast = polecat("toast").hook("b1").running();
         t.live().with(toast).claim(claim("gas")).remains_as_seen().remains(|r| r.record = Record::Missing)
@@ -134,7 +134,7 @@ fn the_record_is_written_before_the_annotation_and_nothing_else_with_them() {
 }
 
 #[test]
-fn a_record_of_which_nobody_knows_holds_everything_up() {
+fn unreadable_tombstone_blocks_the_destruction() {
     let blind = going(|r| {
         r.record = Record::Unknown(unanswered("Tombstone"));
         r.pods = Ok(vec![pod("gas").0]);
@@ -149,7 +149,7 @@ fn a_record_of_which_nobody_knows_holds_everything_up() {
 }
 
 #[test]
-fn where_no_record_is_kept_the_annotation_is_the_tombstone() {
+fn annotation_is_the_tombstone_when_no_record_is_kept() {
     let plan = running_town().deleting(minute(0)).live().remains(|_| {}).decide(minute(0));
     assert_eq!(plan.does(), "write tombstone");
     let end = going(|_| {}).decide(minute(1));
@@ -161,7 +161,7 @@ fn where_no_record_is_kept_the_annotation_is_the_tombstone() {
 }
 
 #[test]
-fn a_record_says_who_was_destroyed_when_why_and_how_long_it_stays() {
+fn tombstone_contains_owner_delete_time_cause_and_expire_time() {
     let begun = |t: TownBuilder| t.deleting(minute(0)).live().remains(|r| r.record = Record::Missing);
     let plain = spec(&begun(running_town()));
     assert_eq!(
@@ -188,7 +188,7 @@ fn a_record_says_who_was_destroyed_when_why_and_how_long_it_stays() {
 }
 
 #[test]
-fn the_record_of_an_agent_says_why_it_went_and_stays_as_long_as_its_town_says() {
+fn agent_tombstone_contains_its_cause_and_the_retention_of_its_town() {
     let town = || running_town().edit(|t| t.spec.tombstone.retention = Duration::new("1h"));
     let begun = |agent: AgentBuilder, town: &TownBuilder| {
         let agent = agent.of_live(town).deleting(minute(10)).remains(|r| r.record = Record::Missing);
@@ -214,7 +214,7 @@ fn the_record_of_an_agent_says_why_it_went_and_stays_as_long_as_its_town_says() 
 }
 
 #[test]
-fn a_record_names_everything_that_was_ever_seen_of_it() {
+fn tombstone_names_every_object_that_was_ever_seen() {
     let town = running_town().with(polecat("toast").running()).claim(claim("gas")).deleting(minute(0)).live();
     let town = town.remains_as_seen().remains(|r| {
         r.record = Record::Missing;
@@ -240,7 +240,7 @@ fn a_record_names_everything_that_was_ever_seen_of_it() {
 }
 
 #[test]
-fn at_most_five_hundred_are_named_and_the_others_counted() {
+fn tombstone_names_at_most_500_objects_and_counts_the_others() {
     let many = |n: usize| (0..n).map(|i| named("Pod", &format!("p{i:04}"))).collect::<Vec<_>>();
     let begun = |n| {
         let town = running_town().deleting(minute(0)).live().remains(|r| r.record = Record::Missing);
@@ -266,7 +266,7 @@ fn at_most_five_hundred_are_named_and_the_others_counted() {
 }
 
 #[test]
-fn the_end_is_a_receipt_for_each() {
+fn destruction_ends_with_a_receipt_for_each_object() {
     let end = going(|r| {
         r.record = there(vec![
             named("Pod", "gas-pod"),
@@ -298,7 +298,7 @@ fn the_end_is_a_receipt_for_each() {
 }
 
 #[test]
-fn receipts_that_stand_are_not_given_again() {
+fn receipts_are_not_written_again_when_they_are_complete() {
     let mut record = recorded(vec![named("Pod", "gas-pod")]);
     let closed = |record: &Tombstone, now: Timestamp| {
         let record = Record::There(Arc::new(record.clone()));
@@ -314,7 +314,7 @@ fn receipts_that_stand_are_not_given_again() {
 }
 
 #[test]
-fn a_volume_stands_in_the_record_before_its_claim_goes() {
+fn volume_is_recorded_before_its_claim_is_deleted() {
     let with = |record: Record, volumes| {
         going(|r| {
             r.record = record;
@@ -345,7 +345,7 @@ fn a_volume_stands_in_the_record_before_its_claim_goes() {
 
 // security.md L5: the pods and agents of a large town take no space from its volumes.
 #[test]
-fn a_volume_stands_in_the_record_when_its_town_has_more_than_500_objects() {
+fn volume_is_recorded_when_its_town_has_more_than_500_objects() {
     let many =
         |kind: &str, n: usize| (0..n).map(|i| named(kind, &format!("{kind}-{i:04}"))).collect::<Vec<_>>();
     let all =
@@ -377,7 +377,7 @@ fn a_volume_stands_in_the_record_when_its_town_has_more_than_500_objects() {
 
 // decisions 1.7: after the end of the pod only the record names the owner of the claim.
 #[test]
-fn claims_of_a_pod_stand_in_the_record_before_the_pod_goes() {
+fn claims_of_a_pod_are_recorded_before_the_pod_is_deleted() {
     let with = |record: Record, made: Result<Vec<TombstoneChild>, _>| {
         going(|r| {
             r.record = record;
@@ -403,7 +403,7 @@ fn claims_of_a_pod_stand_in_the_record_before_the_pod_goes() {
 
 // decisions 1.7: the retain policy does not apply to claims of pods.
 #[test]
-fn claims_of_pods_are_waited_for_and_no_policy_keeps_them() {
+fn claims_of_pods_are_awaited_and_never_retained() {
     let mut scratch = claim("gas").child;
     (scratch.of_pod, scratch.install) = (true, None);
     let left = |kind, child: crate::lifecycle::ChildFacts| {
@@ -423,7 +423,7 @@ fn claims_of_pods_are_waited_for_and_no_policy_keeps_them() {
 }
 
 #[test]
-fn a_volume_that_its_claim_takes_along_is_waited_for() {
+fn volume_is_awaited_unless_its_policy_or_its_claim_is_retained() {
     let left = |volume: VolumeFacts, retained: &[&str]| {
         going(|r| {
             r.volumes = Ok(vec![volume]);
@@ -442,7 +442,7 @@ fn a_volume_that_its_claim_takes_along_is_waited_for() {
 }
 
 #[test]
-fn a_token_is_looked_for_as_soon_as_it_may_be_gone() {
+fn token_secret_is_polled_soon_after_its_delete() {
     let left =
         || going(|r| _ = r.children.insert(ChildKind::Secret, Ok(vec![child(ChildKind::Secret, "gas")])));
     let waits = left().decide(second(1));
@@ -453,7 +453,7 @@ fn a_token_is_looked_for_as_soon_as_it_may_be_gone() {
 }
 
 #[test]
-fn what_an_administrator_gives_up_is_not_waited_for_and_never_called_gone() {
+fn abandoned_object_is_not_awaited_and_never_recorded_as_gone() {
     let stuck = || going(|r| r.pods = Ok(vec![pod("gas").ready().told_to_stop(minute(0)).0]));
     assert_eq!(stuck().decide(minute(1)).does(), "");
     assert_eq!(
@@ -474,7 +474,7 @@ fn what_an_administrator_gives_up_is_not_waited_for_and_never_called_gone() {
 }
 
 #[test]
-fn every_step_has_a_word_and_those_after_it_are_not_given_up_with_it() {
+fn abandon_annotation_skips_only_the_named_steps() {
     let full = || {
         let busy = polecat("toast").hook("b1").attempt("b1", 1, minute(0)).running();
         let town = running_town().with(busy).claim(claim("gas")).destroying(minute(0)).drain("1h");
@@ -499,7 +499,7 @@ fn every_step_has_a_word_and_those_after_it_are_not_given_up_with_it() {
 }
 
 #[test]
-fn what_could_not_be_read_in_a_step_that_was_given_up_counts_as_leaked() {
+fn unreadable_objects_of_an_abandoned_step_count_as_leaked() {
     let blind = going(|r| {
         r.pods = Err(unanswered("Pod"));
         r.seen.insert(named("Pod", "gas-pod"));
@@ -522,7 +522,7 @@ fn what_could_not_be_read_in_a_step_that_was_given_up_counts_as_leaked() {
 }
 
 #[test]
-fn a_deletion_that_is_blocked_says_how_to_give_up_and_which_words_mean_nothing() {
+fn blocked_deletion_explains_abandon_and_names_unknown_words() {
     let stuck = || going(|r| r.pods = Ok(vec![pod("gas").ready().told_to_stop(minute(0)).0]));
     let text = stuck().decide(minute(11)).message(DELETION_BLOCKED).to_owned();
     assert!(text.contains("annotation gastown.dev/abandon=compute"), "{text}");
@@ -536,7 +536,7 @@ fn a_deletion_that_is_blocked_says_how_to_give_up_and_which_words_mean_nothing()
 }
 
 #[test]
-fn a_record_goes_when_its_time_has_come_and_not_while_the_destruction_is_under_way() {
+fn tombstone_expires_only_after_the_destruction_has_ended() {
     let of = |phase| facts("town-x", 0, phase, Recreate::Allow);
     assert_eq!(expire_time(&of(TombstonePhase::Destroying)), None);
     for phase in [TombstonePhase::Destroyed, TombstonePhase::Leaked] {
@@ -550,7 +550,7 @@ fn a_record_goes_when_its_time_has_come_and_not_while_the_destruction_is_under_w
 
 // S2.
 #[test]
-fn record_goes_at_the_bound_when_its_town_asks_for_more() {
+fn tombstone_retention_is_limited_by_the_maximum_of_the_operator() {
     let asks = |retention: &str| {
         let town = running_town().edit(|t| t.spec.tombstone.retention = Duration::new(retention));
         let going = town.clone().deleting(minute(0)).live().remains(|r| r.record = Record::Missing);
@@ -579,7 +579,7 @@ fn record_goes_at_the_bound_when_its_town_asks_for_more() {
 
 // S12.
 #[test]
-fn record_names_its_namespace_and_waits_when_nobody_can_tell_which_it_is() {
+fn tombstone_names_its_namespace_and_waits_when_it_cannot_be_read() {
     let begun = |namespace| {
         let town = running_town().deleting(minute(0)).live();
         town.remains(|r| {
@@ -601,7 +601,7 @@ fn record_names_its_namespace_and_waits_when_nobody_can_tell_which_it_is() {
 
 // S12.
 #[test]
-fn record_concerns_a_namespace_when_its_uid_is_recorded_or_none_is() {
+fn tombstone_concerns_the_namespace_of_the_recorded_uid_or_any_without_one() {
     assert!(concerns(Some("one"), &crate::lifecycle::Uid::new("one")));
     assert!(!concerns(Some("one"), &crate::lifecycle::Uid::new("other")));
     assert!(concerns(None, &crate::lifecycle::Uid::new("other")), "an older version wrote it");
@@ -609,7 +609,7 @@ fn record_concerns_a_namespace_when_its_uid_is_recorded_or_none_is() {
 
 // S2, decisions 5.9.
 #[test]
-fn oldest_record_that_forbids_nothing_is_removed_first_when_there_are_too_many() {
+fn tombstone_removal_begins_with_the_oldest_that_refuses_no_name() {
     use Recreate::{Allow, Refuse};
     use TombstonePhase::{Destroyed, Destroying, Leaked};
     let records = [
@@ -630,7 +630,7 @@ fn oldest_record_that_forbids_nothing_is_removed_first_when_there_are_too_many()
 }
 
 #[test]
-fn a_town_of_a_name_that_a_record_forbids_runs_nothing_and_says_until_when() {
+fn town_runs_nothing_while_a_tombstone_refuses_its_name() {
     let forbid = |mut town: TownBuilder| {
         town.0.forbidden_by = Some(Arc::new(recorded(vec![])));
         town
@@ -660,7 +660,7 @@ fn a_town_of_a_name_that_a_record_forbids_runs_nothing_and_says_until_when() {
 
 // Decisions 5.1, O2.
 #[test]
-fn agent_goes_with_the_record_of_its_town_unless_it_is_a_copy_from_a_backup() {
+fn orphan_agent_is_deleted_when_its_town_has_a_tombstone_unless_it_is_a_copy() {
     let record = |children: serde_json::Value| -> Arc<Tombstone> {
         let spec = serde_json::json!({
             "kind": "Town", "namespace": "ns", "name": "gas", "uid": "gas", "deleteTime": minute(10).to_string(),
@@ -707,7 +707,7 @@ fn copy(agent: AgentBuilder) -> AgentBuilder {
 
 // Decisions 5.1.
 #[test]
-fn restored_agent_without_status_does_not_begin_the_bead_that_it_came_with() {
+fn restored_agent_without_status_does_not_start_its_bead() {
     for agent in [polecat("toast").hook("b1"), mayor().hook("b1")] {
         let restored = copy(agent.clone()).of(&running_town());
         let plan = restored.decide(minute(1));
@@ -737,7 +737,7 @@ fn restored_agent_without_status_does_not_begin_the_bead_that_it_came_with() {
 
 // P20.
 #[test]
-fn agent_that_its_record_forbids_is_not_bound_and_runs_nothing() {
+fn agent_is_not_bound_while_a_tombstone_refuses_its_name() {
     let spec = serde_json::json!({
         "kind": "Agent", "namespace": "ns", "name": "toast", "uid": "old", "deleteTime": minute(0).to_string(),
         "cause": "TTL", "expireTime": minute(99).to_string(), "recreate": "Refuse",
@@ -751,7 +751,7 @@ fn agent_that_its_record_forbids_is_not_bound_and_runs_nothing() {
 
 // Review code:A22.
 #[test]
-fn town_is_not_destroyed_by_an_expiry_before_its_birth_when_the_record_that_held_it_goes() {
+fn town_is_not_destroyed_by_an_earlier_expiry_after_its_tombstone_is_gone() {
     let mut held = town().expires(minute(-5), ExpiryPolicy::Destroy);
     held.0.forbidden_by = Some(Arc::new(recorded(vec![])));
     let mut freed = held.settled(minute(1));

@@ -25,7 +25,7 @@ fn work(plan: &Plan<crate::api::AgentStatus>) -> WorkStatus {
 }
 
 #[test]
-fn each_state_has_its_phase() {
+fn agent_phase_follows_the_reported_state() {
     for (state, phase, working, why) in [
         (ReportedState::Working, "Working", true, reason::WORK),
         (ReportedState::Waiting, "Waiting", false, reason::WAITING),
@@ -43,7 +43,7 @@ fn each_state_has_its_phase() {
 }
 
 #[test]
-fn what_an_agent_that_is_not_ready_said_before_is_not_shown() {
+fn report_of_an_unready_agent_is_not_shown() {
     let starting = mayor()
         .hook("b1")
         .pod(|p| p.unready(minute(0)))
@@ -52,7 +52,7 @@ fn what_an_agent_that_is_not_ready_said_before_is_not_shown() {
 }
 
 #[test]
-fn done_with_the_bead_on_its_hook_is_recorded_once_and_for_ever() {
+fn reported_done_is_recorded_once_and_permanently() {
     for bead in [None, Some("b1")] {
         let done = hooked().heard(minute(9), states(ReportedState::Done, bead, "all merged"));
         let done = done.seen_unfinished(minute(5));
@@ -73,7 +73,7 @@ fn done_with_the_bead_on_its_hook_is_recorded_once_and_for_ever() {
 }
 
 #[test]
-fn failed_is_shown_and_is_neither_work_nor_done() {
+fn reported_failure_is_shown_and_is_neither_work_nor_done() {
     let failed = hooked().heard(minute(9), states(ReportedState::Failed, Some("b1"), "no such branch"));
     let plan = failed.decide(minute(9));
     assert_eq!((plan.phase(), plan.is(FINISHED), plan.is(READY)), ("Failed", false, false));
@@ -98,7 +98,7 @@ fn failed_is_shown_and_is_neither_work_nor_done() {
 }
 
 #[test]
-fn what_is_said_of_another_bead_is_not_said_of_this_one() {
+fn report_about_another_bead_does_not_end_the_current_bead() {
     for state in [ReportedState::Done, ReportedState::Failed] {
         let other = hooked().heard(minute(9), states(state, Some("b0"), "")).decide(minute(9));
         assert_eq!(
@@ -111,7 +111,7 @@ fn what_is_said_of_another_bead_is_not_said_of_this_one() {
 }
 
 #[test]
-fn done_counts_only_once_the_bead_was_delivered() {
+fn reported_end_counts_only_after_the_bead_was_delivered() {
     for state in [ReportedState::Done, ReportedState::Failed] {
         // The pod still has b0, and the report names no bead: the report cannot refer to b1.
         let undelivered = mayor().started().delivered("b0").hook("b1").pod(|p| p.ready().bead("b0"));
@@ -129,7 +129,7 @@ fn done_counts_only_once_the_bead_was_delivered() {
 }
 
 #[test]
-fn done_that_was_said_before_the_delivery_does_not_count_for_the_new_bead() {
+fn reported_done_before_the_delivery_does_not_end_the_new_bead() {
     // The answer is older than the delivery that this decision records.
     let fresh = mayor().started().delivered("b0").hook("b1").running();
     let plan = fresh.heard(minute(1), says("mayor", ReportedState::Done)).decide(minute(9));
@@ -137,7 +137,7 @@ fn done_that_was_said_before_the_delivery_does_not_count_for_the_new_bead() {
 }
 
 #[test]
-fn the_working_of_an_agent_is_written_when_it_begins_and_when_it_ends() {
+fn agent_activity_time_is_written_when_work_begins_and_when_it_ends() {
     let at =
         |agent: &AgentBuilder| agent.0.agent.status.as_ref().unwrap().last_activity_time.clone().map(|t| t.0);
     let idle = hooked().heard(minute(1), says("mayor", ReportedState::Idle)).settled(minute(1));
@@ -151,7 +151,7 @@ fn the_working_of_an_agent_is_written_when_it_begins_and_when_it_ends() {
 }
 
 #[test]
-fn stalled_says_since_when_and_once() {
+fn stuck_agent_shows_its_last_activity_time_once() {
     let stuck = hooked().heard(minute(30), stalled("mayor", minute(20)));
     let plan = stuck.decide(minute(30));
     assert_eq!(plan.status.as_ref().unwrap().last_activity_time.as_ref().map(|t| t.0), Some(minute(20)));
@@ -163,7 +163,7 @@ fn stalled_says_since_when_and_once() {
 }
 
 #[test]
-fn a_message_can_neither_flood_nor_garble_the_status() {
+fn reported_message_is_cut_at_1024_bytes_and_cleaned() {
     let flood = "x".repeat(100_000);
     for (state, condition) in [(ReportedState::Waiting, WORKING), (ReportedState::Stuck, WORKING)] {
         let plan = hooked().heard(minute(1), states(state, None, &flood)).decide(minute(1));
@@ -184,7 +184,7 @@ fn a_message_can_neither_flood_nor_garble_the_status() {
 }
 
 #[test]
-fn a_message_that_changes_all_the_time_costs_no_write() {
+fn changed_message_alone_causes_no_status_write() {
     let waits = |text| hooked().heard(minute(1), states(ReportedState::Waiting, None, text));
     let settled = waits("tick 1").settled(minute(1));
     let mut next = settled;
@@ -193,7 +193,7 @@ fn a_message_that_changes_all_the_time_costs_no_write() {
 }
 
 #[test]
-fn an_agent_that_does_not_answer_is_shown_as_it_was_and_then_as_unknown() {
+fn silent_agent_keeps_its_phase_until_its_activity_is_unknown() {
     for (state, phase) in [
         (ReportedState::Working, "Working"),
         (ReportedState::Waiting, "Waiting"),
@@ -215,7 +215,7 @@ fn an_agent_that_does_not_answer_is_shown_as_it_was_and_then_as_unknown() {
 }
 
 #[test]
-fn a_lie_about_others_changes_nothing_for_them() {
+fn report_about_other_agents_does_not_change_the_reporting_agent() {
     let mut report = says("toast", ReportedState::Working);
     report.agents.push(entry("nux", ReportedState::Done));
     let plan = hooked().heard(minute(1), report).decide(minute(1));
@@ -223,7 +223,7 @@ fn a_lie_about_others_changes_nothing_for_them() {
 }
 
 #[test]
-fn a_mayor_that_waits_for_a_person_lets_its_town_sleep_and_stay_asleep() {
+fn town_sleeps_while_its_mayor_waits_for_a_user() {
     for report in [says("mayor", ReportedState::Waiting), stalled("mayor", minute(-60))] {
         let waits = hooked().heard(minute(1), report.clone()).settled(minute(1)).heard(minute(60), report);
         let town_of = |t: TownBuilder, agent: &AgentBuilder| t.with(agent.clone());
@@ -238,7 +238,7 @@ fn a_mayor_that_waits_for_a_person_lets_its_town_sleep_and_stay_asleep() {
 
 // Review code:A4.
 #[test]
-fn done_without_a_bead_ends_the_bead_only_after_another_state_was_seen() {
+fn reported_end_without_a_bead_counts_only_after_another_state_was_seen() {
     let outcome = |agent: AgentBuilder| work(&agent.decide(minute(1))).outcome;
     for (state, ended) in [(ReportedState::Done, Outcome::Done), (ReportedState::Failed, Outcome::Failed)] {
         let said = |asked: i64, bead| hooked().heard(second(asked), states(state, bead, ""));
@@ -254,7 +254,7 @@ fn done_without_a_bead_ends_the_bead_only_after_another_state_was_seen() {
 
 // Review code:A12.
 #[test]
-fn finished_stays_true_when_the_town_sleeps_or_a_probe_fails() {
+fn finished_agent_stays_done_when_the_town_sleeps_or_a_probe_fails() {
     let done = hooked().heard(minute(9), states(ReportedState::Done, Some("b1"), "")).settled(minute(9));
     for (case, agent) in [
         ("one probe fails", done.clone().silent(1, minute(10), minute(10))),

@@ -4,7 +4,7 @@ use super::build::{AgentBuilder, Read, TownBuilder, claim, mayor, minute, pod, r
 use crate::api::condition::{DEGRADED, READY, RECONCILING, reason};
 
 #[test]
-fn an_awake_town_gets_the_one_pod_it_asks_for() {
+fn awake_town_creates_one_pod_when_it_has_a_template() {
     assert_eq!(town().awake().decide(minute(1)).does(), "create pod");
     assert_eq!(town().decide(minute(1)).does(), "create pod", "also before its first status");
     assert_eq!(running_town().decide(minute(1)).does(), "");
@@ -12,7 +12,7 @@ fn an_awake_town_gets_the_one_pod_it_asks_for() {
 }
 
 #[test]
-fn a_claim_comes_before_the_pod_that_mounts_it() {
+fn claim_is_created_before_the_pod_that_mounts_it() {
     let town = || town().awake().storage();
     assert_eq!(town().decide(minute(1)).does(), "create claim, create pod");
     let plan = town().claim(claim("gas")).decide(minute(1));
@@ -25,7 +25,7 @@ fn a_claim_comes_before_the_pod_that_mounts_it() {
 }
 
 #[test]
-fn a_pod_whose_template_was_removed_is_deleted() {
+fn pod_is_deleted_when_its_template_was_removed() {
     let plan = running_town().no_template().decide(minute(1));
     assert_eq!(plan.does(), "delete pod gas-pod");
     let going = town().awake().no_template().pod(pod("gas").ready().told_to_stop(minute(1)));
@@ -33,7 +33,7 @@ fn a_pod_whose_template_was_removed_is_deleted() {
 }
 
 #[test]
-fn what_keeps_a_pod_from_running_is_shown_in_the_clusters_own_words() {
+fn starting_town_shows_the_trouble_of_its_pod() {
     let waiting = town().awake().pod(pod("gas"));
     let plan = waiting.decide(minute(1));
     assert_eq!((plan.phase(), plan.is(RECONCILING), plan.is(DEGRADED)), ("Starting", true, false));
@@ -45,7 +45,7 @@ fn what_keeps_a_pod_from_running_is_shown_in_the_clusters_own_words() {
 }
 
 #[test]
-fn trouble_that_is_seconds_old_is_not_worth_a_word() {
+fn pod_trouble_is_shown_only_after_three_seconds() {
     let mut young = pod("gas").trouble(reason::UNSCHEDULABLE, "its volume is not bound yet");
     young.0.trouble_since = Some(second(60));
     let town = town().awake().pod(young);
@@ -59,7 +59,7 @@ fn trouble_that_is_seconds_old_is_not_worth_a_word() {
 const SCHEDULE: [(i32, i64); 4] = [(0, 30), (1, 60), (2, 120), (3, 300)];
 
 #[test]
-fn failed_pod_is_replaced_ever_more_slowly_and_counted() {
+fn failed_pod_is_counted_and_replaced_after_a_growing_back_off() {
     for (count, wait) in SCHEDULE {
         let due = second(6000 + wait);
         let failed = pod("gas").created(minute(90)).exited(1, minute(100));
@@ -80,7 +80,7 @@ fn failed_pod_is_replaced_ever_more_slowly_and_counted() {
 }
 
 #[test]
-fn failed_start_past_the_limit_is_deleted_at_once_and_the_next_waits_for_the_window() {
+fn failed_pod_past_the_limit_is_deleted_immediately_and_retried_after_the_window() {
     let town = town().awake().always_on().pod(pod("gas").exited(1, minute(100))).restarts(4, minute(90));
     let plan = town.decide(minute(100));
     assert_eq!(
@@ -116,7 +116,7 @@ fn window_of_a_failed_session_agent_doubles_up_to_a_day() {
 }
 
 #[test]
-fn evicted_pod_waits_and_does_not_count_and_the_pause_grows() {
+fn evicted_pod_is_replaced_after_a_growing_pause_and_is_not_counted() {
     let evicted = town().awake().always_on().pod(pod("gas").created(minute(100)).evicted());
     let early = evicted.decide(second(6029));
     assert_eq!((early.does().as_str(), early.look_again), ("", Some(second(6030))));
@@ -145,7 +145,7 @@ fn evicted_pod_waits_and_does_not_count_and_the_pause_grows() {
 }
 
 #[test]
-fn pod_that_vanished_is_counted_once_and_replaced_ever_more_slowly() {
+fn vanished_pod_is_counted_once_and_replaced_after_a_growing_back_off() {
     for (count, wait) in [(0, 30), (1, 60), (2, 120), (3, 300)] {
         let due = second(6000 + wait);
         let town = town().awake().always_on().recorded_pod(minute(90)).restarts(count, minute(90));
@@ -167,7 +167,7 @@ fn pod_that_vanished_is_counted_once_and_replaced_ever_more_slowly() {
 }
 
 #[test]
-fn row_of_failures_ends_when_the_pod_was_ready_for_the_window() {
+fn failed_starts_are_reset_when_the_pod_was_ready_for_the_window() {
     let up = town().awake().always_on().pod(pod("gas").created(minute(10)).ready()).restarts(4, minute(9));
     let plan = up.decide(minute(39));
     assert_eq!(
@@ -182,7 +182,7 @@ fn row_of_failures_ends_when_the_pod_was_ready_for_the_window() {
 
 // code:A18, reports:P31
 #[test]
-fn pod_that_others_delete_is_replaced_after_a_growing_pause_and_is_no_failure() {
+fn disrupted_pod_is_replaced_after_a_growing_pause_and_is_no_failure() {
     let going = |ran: i64| {
         let mut pod = pod("gas").created(minute(100 - ran)).ready().told_to_stop(minute(100));
         pod.0.disrupted = true;
@@ -209,7 +209,7 @@ fn pod_that_others_delete_is_replaced_after_a_growing_pause_and_is_no_failure() 
 }
 
 #[test]
-fn pod_that_a_user_deletes_after_it_ran_well_is_replaced_at_once() {
+fn pod_is_replaced_immediately_when_a_user_deletes_it_after_a_long_run() {
     let town = town().awake().always_on().recorded_pod(minute(0));
     let going = town.pod(pod("gas").ready().told_to_stop(minute(100)));
     let mut gone = going.settled(minute(100));
@@ -219,7 +219,7 @@ fn pod_that_a_user_deletes_after_it_ran_well_is_replaced_at_once() {
 
 // code:A8, reports:P8
 #[test]
-fn node_reboot_is_one_incident_and_the_pod_is_kept() {
+fn node_reboot_is_not_counted_as_a_failure_and_the_pod_is_kept() {
     let mut pod = pod("gas").unready(minute(100)).crashed(1);
     pod.0.restarted_by_node = true;
     let town = town().awake().always_on().recorded_pod(minute(0)).restarts(4, minute(90)).pod(pod);
@@ -228,7 +228,7 @@ fn node_reboot_is_one_incident_and_the_pod_is_kept() {
 }
 
 #[test]
-fn a_first_start_is_not_a_restart() {
+fn first_start_is_not_counted_as_a_restart() {
     let woken = town().awake().woke(minute(99)).status(|s| {
         s.pod = Some(crate::api::PodStatus {
             start_time: Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(minute(99))),
@@ -240,7 +240,7 @@ fn a_first_start_is_not_a_restart() {
 }
 
 #[test]
-fn the_next_pod_waits_until_the_old_one_is_gone() {
+fn new_pod_is_not_created_while_the_old_pod_terminates() {
     let going = town().awake().pod(pod("gas").ready().told_to_stop(minute(1))).recorded_pod(minute(0));
     let plan = going.decide(minute(2));
     assert_eq!((plan.phase(), plan.does().as_str()), ("Starting", ""));
@@ -250,7 +250,7 @@ fn the_next_pod_waits_until_the_old_one_is_gone() {
 }
 
 #[test]
-fn looking_twice_writes_once() {
+fn repeated_decision_about_restarts_causes_no_status_write() {
     let young = |t: TownBuilder| t.pod(pod("gas"));
     let failed = pod("gas").created(minute(100)).exited(1, minute(100));
     for (case, town) in [

@@ -49,7 +49,7 @@ fn waits(position: usize, limit: i32) -> Standing {
 }
 
 #[test]
-fn one_mayor_a_town_the_oldest_and_among_those_of_one_second_the_lesser_uid() {
+fn mayor_role_goes_to_the_oldest_agent_and_then_to_the_lower_uid() {
     let (old, young) = (at(a(Role::Mayor, "old"), 1), at(a(Role::Mayor, "young"), 2));
     assert_eq!(stand(&running_town(), &[old.clone(), young]), [Free, taken("old")]);
     let twins = [with_uid(old.clone(), "b"), with_uid(at(a(Role::Mayor, "twin"), 1), "a")];
@@ -59,7 +59,7 @@ fn one_mayor_a_town_the_oldest_and_among_those_of_one_second_the_lesser_uid() {
 }
 
 #[test]
-fn the_incumbent_keeps_its_role_against_an_older_one() {
+fn started_mayor_keeps_its_role_when_an_older_agent_appears() {
     let (old, young) = (at(a(Role::Mayor, "old"), 1), at(a(Role::Mayor, "young"), 2));
     assert_eq!(stand(&running_town(), &[old.clone(), young.clone().started()]), [taken("young"), Free]);
     let both = [old.clone().started(), young.clone().started()];
@@ -70,7 +70,7 @@ fn the_incumbent_keeps_its_role_against_an_older_one() {
 }
 
 #[test]
-fn one_refinery_a_rig() {
+fn refinery_role_is_given_once_for_each_rig() {
     let here = at(a(Role::Refinery, "here"), 1);
     let there = on(at(a(Role::Refinery, "there"), 2), "other");
     let second = at(a(Role::Refinery, "second"), 3);
@@ -78,13 +78,13 @@ fn one_refinery_a_rig() {
 }
 
 #[test]
-fn others_do_not_take_a_role_from_each_other() {
+fn crew_agents_take_no_role_from_each_other() {
     let crew = [at(a(Role::Crew, "c1"), 1), at(a(Role::Crew, "c2"), 2), at(a(Role::Mayor, "m"), 3)];
     assert_eq!(stand(&running_town(), &crew), [Free, Free, Free]);
 }
 
 #[test]
-fn a_role_is_free_again_when_its_holder_is_gone_and_not_before() {
+fn role_is_free_only_after_its_holder_is_gone_or_tombstoned() {
     let (old, young) = (at(a(Role::Mayor, "old"), 1).started(), at(a(Role::Mayor, "young"), 2));
     let going = old.clone().deleting(minute(9));
     assert_eq!(
@@ -98,7 +98,7 @@ fn a_role_is_free_again_when_its_holder_is_gone_and_not_before() {
 }
 
 #[test]
-fn who_does_not_get_its_role_runs_nothing_and_names_the_holder() {
+fn agent_without_its_role_runs_nothing_and_names_the_holder() {
     let plan = mayor().standing(taken("old")).running().decide(minute(1));
     assert_eq!((plan.phase(), plan.reason(STALLED)), ("Blocked", reason::ROLE_TAKEN));
     assert_eq!(plan.does(), "delete pod mayor-pod");
@@ -119,14 +119,14 @@ fn who_does_not_get_its_role_runs_nothing_and_names_the_holder() {
 }
 
 #[test]
-fn who_does_not_get_its_role_is_not_work_and_wakes_nobody() {
+fn agent_without_its_role_is_no_work_and_wakes_no_town() {
     let blocked = mayor().standing(taken("old")).settled(minute(1));
     let plan = town().asleep(crate::api::AsleepReason::Idle).with(blocked).decide(minute(60));
     assert_eq!(plan.phase(), "Asleep");
 }
 
 #[test]
-fn a_rig_takes_so_many_polecats_in_order_of_their_creation() {
+fn rig_admits_polecats_in_order_of_creation_up_to_its_limit() {
     let hooked = |name: &str, m| at(polecat(name).hook("b1"), m);
     let four = [hooked("p3", 3), hooked("p1", 1), hooked("p4", 4), hooked("p2", 2)];
     assert_eq!(stand(&narrow(2), &four), [waits(1, 2), Free, waits(2, 2), Free]);
@@ -136,7 +136,7 @@ fn a_rig_takes_so_many_polecats_in_order_of_their_creation() {
 }
 
 #[test]
-fn those_at_work_go_on_though_they_are_younger() {
+fn working_polecat_keeps_its_place_when_an_older_one_waits() {
     let old = at(polecat("old").hook("b1"), 1);
     let young = at(polecat("young").hook("b1").attempt("b1", 1, minute(3)), 2);
     assert_eq!(stand(&narrow(1), &[old.clone(), young.clone()]), [waits(1, 1), Free]);
@@ -145,7 +145,7 @@ fn those_at_work_go_on_though_they_are_younger() {
 }
 
 #[test]
-fn who_has_nothing_to_do_or_has_failed_takes_no_place() {
+fn polecat_takes_no_place_when_it_has_no_work_or_has_failed() {
     let waiting = at(polecat("waiting").hook("b1"), 9);
     for (case, other) in [
         ("no hook", at(polecat("p"), 1)),
@@ -163,7 +163,7 @@ fn who_has_nothing_to_do_or_has_failed_takes_no_place() {
 }
 
 #[test]
-fn a_failed_one_gets_its_next_attempt_when_there_is_room() {
+fn failed_polecat_gets_its_next_attempt_when_there_is_room() {
     let failed = at(polecat("failed").failed("b1", minute(2)), 1);
     let hooked = at(polecat("p").hook("b1"), 9);
     assert_eq!(stand(&narrow(1), &[failed.clone(), hooked.clone()]), [waits(1, 1), Free]);
@@ -171,7 +171,7 @@ fn a_failed_one_gets_its_next_attempt_when_there_is_room() {
 }
 
 #[test]
-fn of_those_that_have_failed_only_as_many_try_again_at_once_as_there_is_room_for() {
+fn failed_polecats_retry_only_up_to_the_limit_of_the_rig() {
     let failed = |name: &str, born, m| at(polecat(name).failed("b1", minute(m)), born);
     // The agent that has waited longest for its next attempt is first, then the older one.
     let three = [failed("p3", 1, 4), failed("p2", 3, 2), failed("p1", 2, 2)];
@@ -192,7 +192,7 @@ fn of_those_that_have_failed_only_as_many_try_again_at_once_as_there_is_room_for
 }
 
 #[test]
-fn a_place_is_free_again_when_its_holder_is_gone_or_done() {
+fn rig_place_is_free_when_its_holder_is_gone_or_done() {
     let first = at(polecat("first").hook("b1").attempt("b1", 1, minute(2)), 1);
     let next = at(polecat("next").hook("b1"), 2);
     assert_eq!(stand(&narrow(1), &[first.clone(), next.clone()])[1], waits(1, 1));
@@ -202,7 +202,7 @@ fn a_place_is_free_again_when_its_holder_is_gone_or_done() {
 }
 
 #[test]
-fn of_five_hundred_polecats_exactly_as_many_as_fit_are_free_and_each_of_the_others_knows_its_place() {
+fn rig_with_500_polecats_admits_exactly_its_limit_and_numbers_the_others() {
     let agents: Vec<_> =
         (0..500).map(|i| with_uid(at(polecat("p").hook("b1"), i / 100), &format!("{i:03}"))).collect();
     let peers: Vec<Arc<Agent>> = agents.iter().rev().map(|a| a.0.agent.clone()).collect();
@@ -234,7 +234,7 @@ fn agent_takes_no_place_when_another_agent_began_in_this_process() {
 }
 
 #[test]
-fn who_waits_for_a_place_says_so_and_is_no_work() {
+fn waiting_polecat_is_blocked_and_is_no_work_until_there_is_room() {
     let waiting = polecat("toast").hook("b1").standing(waits(3, 8));
     let plan = waiting.decide(minute(1));
     assert_eq!(
@@ -253,7 +253,7 @@ fn who_waits_for_a_place_says_so_and_is_no_work() {
 }
 
 #[test]
-fn a_place_that_changes_hands_is_work_though_nobody_works() {
+fn town_is_active_while_a_place_passes_to_the_next_polecat() {
     let done = at(polecat("first").hook("b1").done(&["b1"]), 1);
     let next = || at(polecat("next").hook("b1").standing(waits(1, 1)).settled(minute(1)), 2);
     let active = |agents: [AgentBuilder; 2]| {
@@ -269,7 +269,7 @@ fn a_place_that_changes_hands_is_work_though_nobody_works() {
 }
 
 #[test]
-fn the_place_of_those_far_back_is_told_in_coarse_steps() {
+fn waiting_position_is_shown_in_coarse_steps() {
     for (position, text) in [
         (1, "number 1 of"),
         (10, "number 10 of"),
@@ -290,7 +290,7 @@ fn the_place_of_those_far_back_is_told_in_coarse_steps() {
 }
 
 #[test]
-fn who_is_at_work_is_not_stopped_because_its_rig_is_full_now() {
+fn working_polecat_continues_when_its_rig_becomes_full() {
     let at_work = polecat("toast").hook("b1").attempt("b1", 1, minute(0)).running().standing(waits(1, 0));
     let plan = at_work.decide(minute(1));
     assert_eq!((plan.phase(), plan.does().as_str()), ("Working", ""));
@@ -299,7 +299,7 @@ fn who_is_at_work_is_not_stopped_because_its_rig_is_full_now() {
 }
 
 #[test]
-fn a_polecat_on_a_rig_that_nobody_knows_is_not_counted() {
+fn polecat_of_an_unknown_rig_is_not_limited() {
     let agent = on(polecat("p").hook("b1"), "unknown");
     assert_eq!(standing(&agent.0.agent, &running_town().facts(), &[], &Begun::new()), Free);
 }

@@ -7,7 +7,7 @@ use crate::api::AsleepReason::{Idle, Suspended};
 use crate::api::condition::{FINISHED, POD_SCHEDULED, READY, STALLED, reason};
 
 #[test]
-fn it_has_a_pod_while_the_town_is_awake() {
+fn session_agent_has_a_pod_while_its_town_is_awake() {
     assert_eq!(mayor().decide(minute(1)).does(), "create pod");
     let plan = mayor().running().decide(minute(1));
     assert_eq!((plan.phase(), plan.does().as_str(), plan.is(READY)), ("Idle", "", true));
@@ -31,7 +31,7 @@ fn it_has_a_pod_while_the_town_is_awake() {
 }
 
 #[test]
-fn what_was_started_is_forgotten_with_the_towns_sleep_except_that_it_was() {
+fn session_agent_keeps_only_its_start_time_while_its_town_sleeps() {
     let asleep = mayor().of(&town().asleep(Suspended)).recorded_pod(minute(0)).restarts(3, minute(0));
     let status = asleep.decide(minute(9)).status.unwrap();
     let pod = status.pod.unwrap();
@@ -40,7 +40,7 @@ fn what_was_started_is_forgotten_with_the_towns_sleep_except_that_it_was() {
 }
 
 #[test]
-fn a_hook_is_delivered_to_the_running_pod_and_then_recorded() {
+fn hook_is_delivered_to_the_running_pod_and_then_recorded() {
     let fresh = mayor().hook("b1").pod(|p| p.ready().bead("b0"));
     let plan = fresh.decide(minute(1));
     assert_eq!(plan.does(), "deliver hook to pod mayor-pod");
@@ -55,20 +55,20 @@ fn a_hook_is_delivered_to_the_running_pod_and_then_recorded() {
 }
 
 #[test]
-fn a_hook_counts_as_delivered_only_to_a_pod_that_is_ready() {
+fn hook_counts_as_delivered_only_to_a_ready_pod() {
     let starting = mayor().hook("b1").pod(|p| p).decide(minute(1));
     assert_eq!(starting.status.and_then(|s| s.work), None);
 }
 
 #[test]
-fn a_hook_that_is_taken_off_is_taken_off_the_pod() {
+fn hook_is_removed_from_the_pod_when_the_spec_has_none() {
     let plan = mayor().pod(|p| p.ready().bead("b1")).decide(minute(1));
     assert_eq!(plan.does(), "deliver hook to pod mayor-pod");
     assert!(matches!(&plan.actions[0], crate::lifecycle::Action::DeliverHook { hook: None, .. }));
 }
 
 #[test]
-fn a_new_text_for_the_same_bead_is_delivered_too() {
+fn hook_is_delivered_again_when_its_text_changes() {
     let changed = mayor().hook("b1").running().edit(|a| {
         a.spec.hook.as_mut().unwrap().instructions = Some("do it otherwise".into());
     });
@@ -76,13 +76,13 @@ fn a_new_text_for_the_same_bead_is_delivered_too() {
 }
 
 #[test]
-fn a_pod_that_ended_is_replaced() {
+fn session_pod_is_replaced_after_it_ended() {
     let plan = mayor().pod(|p| p.exited(0, minute(5))).decide(minute(60));
     assert_eq!((plan.phase(), plan.does().as_str()), ("Starting", "delete pod mayor-pod"));
 }
 
 #[test]
-fn without_a_template_it_waits_for_a_person() {
+fn session_agent_without_a_template_is_blocked() {
     let bare = running_town().no_agent_template();
     let plan = mayor().of(&bare).decide(minute(1));
     assert_eq!(
@@ -96,7 +96,7 @@ fn without_a_template_it_waits_for_a_person() {
 }
 
 #[test]
-fn its_volume_comes_before_its_pod() {
+fn session_agent_claim_is_created_before_its_pod() {
     assert_eq!(mayor().storage().decide(minute(1)).does(), "create claim, create pod");
     let plan = mayor().storage().claim(claim("mayor")).decide(minute(1));
     assert_eq!(plan.does(), "create pod");
@@ -109,7 +109,7 @@ fn its_volume_comes_before_its_pod() {
 
 // Issue 11, item 10.
 #[test]
-fn new_agent_does_not_say_asleep_of_a_town_that_was_never_asleep() {
+fn new_agent_is_pending_when_its_town_was_never_asleep() {
     let waiting = town().not_its_turn().settled(minute(1));
     for (case, town) in [
         ("not decided yet", town()),

@@ -10,7 +10,7 @@ use crate::api::{ReportedState, RestartsStatus};
 use crate::lifecycle::{Freshness, PodPhase, Uid, needs_live};
 
 #[test]
-fn a_town_sleeps_when_it_had_no_work_for_sleep_after() {
+fn town_sleeps_when_it_had_no_work_for_sleep_after() {
     let last_work_at_ten = || running_town().last_active(minute(10));
     let woken_at_ten = || running_town().woke(minute(10));
     let pod_since_ten = || town().awake().pod(pod("gas").created(minute(10)).ready());
@@ -42,7 +42,7 @@ fn a_town_sleeps_when_it_had_no_work_for_sleep_after() {
 }
 
 #[test]
-fn some_towns_do_not_sleep_by_themselves() {
+fn town_with_work_or_always_on_does_not_sleep() {
     let working = running_town().with(polecat("toast").hook("b1").running());
     for (case, town) in [("alwaysOn", running_town().always_on()), ("has work", working)] {
         let plan = town.decide(minute(600));
@@ -53,7 +53,7 @@ fn some_towns_do_not_sleep_by_themselves() {
 }
 
 #[test]
-fn a_suspended_town_sleeps_at_once_whatever_the_work() {
+fn suspended_town_drains_immediately_even_with_work() {
     let working = || running_town().with(polecat("toast").hook("b1").running());
     for (case, town) in [
         ("idle", running_town().suspended()),
@@ -68,7 +68,7 @@ fn a_suspended_town_sleeps_at_once_whatever_the_work() {
 }
 
 #[test]
-fn the_mark_of_falling_asleep_stands_alone_and_before_anything_is_deleted() {
+fn drain_time_is_written_before_any_pod_is_deleted() {
     let plan = running_town().decide(minute(30));
     assert!(plan.exclusive, "no create may be under way when it is written");
     assert_eq!(plan.does(), "", "the last look comes first");
@@ -79,7 +79,7 @@ fn the_mark_of_falling_asleep_stands_alone_and_before_anything_is_deleted() {
 }
 
 #[test]
-fn nothing_is_decided_about_a_draining_town_on_facts_from_a_cache() {
+fn draining_town_is_not_decided_on_cached_facts() {
     let mut town = running_town().draining(Idle, minute(30));
     town.0.freshness = Freshness::Cached;
     let plan = town.decide(minute(31));
@@ -87,7 +87,7 @@ fn nothing_is_decided_about_a_draining_town_on_facts_from_a_cache() {
 }
 
 #[test]
-fn a_town_that_falls_asleep_lets_its_agents_finish_for_a_bounded_time() {
+fn draining_town_lets_its_agents_finish_until_the_drain_timeout() {
     let at_work = || polecat("toast").hook("b1").attempt("b1", 1, minute(0)).running();
     let town = running_town().suspended().drain("2m").draining(Suspended, minute(30)).with(at_work());
     let early = town.decide(minute(31));
@@ -131,7 +131,7 @@ fn paused_agent_keeps_no_town_awake_and_wakes_none() {
 }
 
 #[test]
-fn a_drain_of_no_time_and_a_town_where_nobody_works_do_not_wait() {
+fn drain_does_not_wait_with_timeout_zero_or_without_working_agents() {
     let at_work = || polecat("toast").hook("b1").attempt("b1", 1, minute(0)).running();
     let impatient = running_town().suspended().drain("0s").draining(Suspended, minute(30)).with(at_work());
     assert_eq!(impatient.decide(minute(30)).does(), "delete pod gas-pod, delete pod toast-pod");
@@ -140,7 +140,7 @@ fn a_drain_of_no_time_and_a_town_where_nobody_works_do_not_wait() {
 }
 
 #[test]
-fn a_town_is_asleep_only_when_no_pod_of_it_exists() {
+fn town_is_asleep_only_after_its_pods_are_gone() {
     let going = town().draining(Idle, minute(30)).pod(pod("gas").ready().told_to_stop(minute(30)));
     let plan = going.decide(minute(31));
     assert_eq!((plan.phase(), plan.does().as_str()), ("Draining", ""), "it waits for the pod to go");
@@ -156,7 +156,7 @@ fn a_town_is_asleep_only_when_no_pod_of_it_exists() {
 }
 
 #[test]
-fn pods_of_another_installation_are_neither_waited_for_nor_deleted() {
+fn pods_of_another_installation_are_neither_awaited_nor_deleted() {
     let town = town().draining(Idle, minute(30)).pod(pod("gas").ready().foreign());
     let plan = town.decide(minute(31));
     assert_eq!((plan.phase(), plan.does().as_str()), ("Asleep", ""));
@@ -181,7 +181,7 @@ fn reasons_to_wake(base: impl Fn() -> TownBuilder) -> Vec<(&'static str, TownBui
 }
 
 #[test]
-fn a_sleeping_town_wakes_for_work_and_when_the_reason_no_longer_holds() {
+fn sleeping_town_wakes_for_work_and_when_its_reason_ends() {
     let mut cases = reasons_to_wake(|| town().asleep(Idle));
     cases.push(("suspended was lifted", town().asleep(Suspended)));
     for (case, town) in cases {
@@ -197,7 +197,7 @@ fn a_sleeping_town_wakes_for_work_and_when_the_reason_no_longer_holds() {
 }
 
 #[test]
-fn a_sleeping_town_sleeps_on_for_anything_else() {
+fn sleeping_town_does_not_wake_for_other_changes() {
     let sleeping = || town().asleep(Idle);
     for (case, town) in [
         ("nothing", sleeping()),
@@ -226,7 +226,7 @@ fn a_sleeping_town_sleeps_on_for_anything_else() {
 }
 
 #[test]
-fn who_was_never_looked_at_wakes_nobody_but_is_not_put_to_sleep_either() {
+fn agent_without_a_status_wakes_no_town_but_cancels_its_drain() {
     // The first status tells whether an agent can run; the operator writes it while the town sleeps.
     for agent in [polecat("toast").hook("b1"), mayor()] {
         assert_eq!(town().asleep(Idle).with(agent.clone()).decide(minute(99)).phase(), "Asleep");
@@ -238,14 +238,14 @@ fn who_was_never_looked_at_wakes_nobody_but_is_not_put_to_sleep_either() {
 }
 
 #[test]
-fn no_work_overrides_suspended() {
+fn suspended_town_does_not_wake_for_work() {
     for (case, town) in reasons_to_wake(|| town().asleep(Suspended).suspended()) {
         assert_eq!(town.decide(minute(99)).phase(), "Asleep", "{case}");
     }
 }
 
 #[test]
-fn suspended_while_asleep_is_remembered_so_that_lifting_it_wakes() {
+fn town_suspended_while_asleep_wakes_when_suspend_is_removed() {
     let plan = town().asleep(Idle).suspended().decide(minute(99));
     assert_eq!((plan.phase(), plan.reason(ASLEEP)), ("Asleep", "Suspended"));
     let lifted = town().suspended().after(&plan).edit(|t| t.spec.suspend = false);
@@ -253,7 +253,7 @@ fn suspended_while_asleep_is_remembered_so_that_lifting_it_wakes() {
 }
 
 #[test]
-fn the_last_look_turns_back_for_whatever_would_wake_the_town() {
+fn final_check_cancels_the_drain_for_every_reason_to_wake() {
     for (case, town) in reasons_to_wake(|| running_town().draining(Idle, minute(30))) {
         let plan = town.decide(minute(30));
         let status = plan.status.clone().unwrap();
@@ -266,7 +266,7 @@ fn the_last_look_turns_back_for_whatever_would_wake_the_town() {
 }
 
 #[test]
-fn the_last_look_does_not_turn_back_from_a_decree() {
+fn final_check_does_not_cancel_the_drain_of_a_suspended_town() {
     for (case, town) in reasons_to_wake(|| running_town().suspended().draining(Suspended, minute(30))) {
         assert_eq!(town.decide(minute(32)).phase(), "Draining", "{case}");
     }
@@ -277,13 +277,13 @@ fn the_last_look_does_not_turn_back_from_a_decree() {
 }
 
 #[test]
-fn a_decree_that_is_lifted_in_time_turns_back() {
+fn draining_town_stays_awake_when_suspend_is_removed() {
     let plan = running_town().draining(Suspended, minute(30)).decide(minute(31));
     assert_eq!((plan.phase(), plan.does().as_str()), ("Idle", ""));
 }
 
 #[test]
-fn a_pod_that_came_late_to_a_sleeping_town_is_deleted() {
+fn late_pod_is_deleted_when_its_town_sleeps() {
     let stray = polecat("toast").running();
     let plan = town().asleep(Idle).with(stray).pod(pod("gas").ready()).decide(minute(99));
     assert_eq!((plan.phase(), plan.does().as_str()), ("Asleep", "delete pod toast-pod, delete pod gas-pod"));
@@ -293,7 +293,7 @@ fn a_pod_that_came_late_to_a_sleeping_town_is_deleted() {
 
 // K2. A reconcile is for a name, and its decision depends on the object that exists now.
 #[test]
-fn a_deadline_of_a_town_that_is_gone_means_nothing_to_its_successor() {
+fn town_does_not_inherit_the_sleep_time_of_its_predecessor() {
     let old = running_town().last_active(minute(10));
     assert_eq!(old.decide(minute(40)).phase(), "Draining");
     let successor = running_town().created(minute(39)).woke(minute(39));
@@ -303,7 +303,7 @@ fn a_deadline_of_a_town_that_is_gone_means_nothing_to_its_successor() {
 }
 
 #[test]
-fn a_wake_request_is_answered_once() {
+fn wake_request_is_answered_once() {
     let woken = town().asleep(Idle).wake_request("please").settled(minute(40));
     let status = woken.0.town.status.clone().unwrap();
     assert_eq!((status.handled_wake_request.as_str(), status.wake_time.unwrap().0), ("please", minute(40)));
@@ -312,13 +312,13 @@ fn a_wake_request_is_answered_once() {
 }
 
 #[test]
-fn a_wake_request_to_a_town_that_is_awake_keeps_it_awake_for_a_while() {
+fn wake_request_moves_the_sleep_time_of_an_awake_town() {
     let plan = running_town().wake_request("please").decide(minute(29));
     assert_eq!((plan.phase(), sleep_time(&plan)), ("Idle", Some(minute(59))));
 }
 
 #[test]
-fn a_town_that_falls_asleep_with_work_shows_it() {
+fn suspended_town_with_work_is_active_until_it_sleeps() {
     let at_work = polecat("toast").hook("b1").running();
     let plan = running_town().suspended().with(at_work).decide(minute(1));
     assert!(plan.is(ACTIVE) && plan.is(RECONCILING) && !plan.is(READY));
@@ -327,7 +327,7 @@ fn a_town_that_falls_asleep_with_work_shows_it() {
 }
 
 #[test]
-fn pods_told_to_stop_are_not_told_again() {
+fn terminating_pod_is_not_deleted_again() {
     let going = pod("gas").ready().told_to_stop(minute(30));
     let mut staying = pod("gas").ready();
     staying.0.uid = Uid::new("another");
@@ -337,7 +337,7 @@ fn pods_told_to_stop_are_not_told_again() {
 }
 
 #[test]
-fn a_town_whose_node_does_not_say_is_not_ready_and_not_replaced() {
+fn pod_of_unknown_phase_is_not_ready_and_not_replaced() {
     let mut lost = pod("gas").ready();
     lost.0.phase = PodPhase::Unknown;
     lost.0.ready = false;
@@ -347,7 +347,7 @@ fn a_town_whose_node_does_not_say_is_not_ready_and_not_replaced() {
 
 // Review code:A3.
 #[test]
-fn agent_that_cannot_start_turns_no_town_back_and_wakes_it_once_a_window() {
+fn failing_agent_cancels_no_drain_and_wakes_its_town_once_a_window() {
     let failing = |external| {
         let record = RestartsStatus { external, ..failures(1, minute(20)) };
         mayor().seen().hook("b1").status(|s| s.restarts = Some(record))

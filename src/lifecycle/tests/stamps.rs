@@ -50,7 +50,7 @@ fn ahead(value: &Value, path: &str, now: Timestamp, found: &mut Vec<String>) {
 
 // Review code:A23. The test covers new time fields of a status automatically.
 #[test]
-fn no_stamp_of_a_status_stays_in_the_future() {
+fn status_timestamps_in_the_future_are_clamped() {
     let now = minute(0);
     let mut status: TownStatus = serde_json::from_value(full::<Town>()).unwrap();
     clamp_town(&mut status, now);
@@ -78,7 +78,7 @@ fn town_sleeps_in_time_when_its_clock_was_ahead_for_a_while() {
 }
 
 #[test]
-fn town_draining_ends_in_time_when_its_clock_was_ahead_for_a_while() {
+fn drain_ends_in_time_when_the_clock_was_ahead_for_a_while() {
     let at_work = polecat("toast").hook("b1").attempt("b1", 1, minute(0)).running();
     let town = running_town().suspended().drain("2m").draining(AsleepReason::Suspended, minute(100_000));
     let town = town.with(at_work);
@@ -88,7 +88,7 @@ fn town_draining_ends_in_time_when_its_clock_was_ahead_for_a_while() {
 }
 
 #[test]
-fn agent_is_tried_in_time_when_the_clock_was_ahead_for_a_while() {
+fn agent_is_retried_in_time_when_the_clock_was_ahead_for_a_while() {
     let failed =
         polecat("toast").hook("b1").attempt("b1", 1, minute(0)).ended(Outcome::Failed, minute(100_000));
     let settled = failed.settled(minute(30));
@@ -98,7 +98,7 @@ fn agent_is_tried_in_time_when_the_clock_was_ahead_for_a_while() {
 }
 
 #[test]
-fn small_difference_of_two_clocks_costs_no_write() {
+fn small_clock_difference_causes_no_status_write() {
     let now = minute(10);
     let settled = running_town().settled(now);
     let skewed = settled.status(|s| {

@@ -4,7 +4,7 @@ use super::build::{mayor, polecat, town};
 use super::scene::{Node, Scene};
 
 #[test]
-fn a_town_lives_sleeps_wakes_and_dies() {
+fn town_starts_sleeps_wakes_and_is_destroyed() {
     let mut scene = Scene::of(town().storage());
     scene.agent(mayor()).agent(polecat("toast").storage());
     scene.hook("toast", "b1").later("10m").exits("toast", 0);
@@ -71,7 +71,7 @@ fn a_town_lives_sleeps_wakes_and_dies() {
 }
 
 #[test]
-fn work_is_let_finish_when_the_town_is_suspended_but_not_for_ever() {
+fn suspended_town_lets_work_finish_until_the_drain_timeout() {
     let mut scene = Scene::of(town());
     scene.agent(polecat("toast")).agent(polecat("nux"));
     scene.hook("toast", "b1").hook("nux", "b2");
@@ -131,7 +131,7 @@ fn work_is_let_finish_when_the_town_is_suspended_but_not_for_ever() {
 }
 
 #[test]
-fn work_that_arrives_while_the_town_falls_asleep_turns_it_back() {
+fn draining_town_stays_awake_when_work_arrives() {
     let mut scene = Scene::of(town());
     scene.node(Node::Hangs).agent(polecat("toast")).later("30m");
     assert_eq!(scene.phase("gas"), "Draining");
@@ -170,7 +170,7 @@ fn work_that_arrives_while_the_town_falls_asleep_turns_it_back() {
 }
 
 #[test]
-fn a_bead_that_fails_is_tried_five_times_and_then_once_a_window() {
+fn failing_bead_is_tried_five_times_and_then_once_a_window() {
     let mut scene = Scene::of(town().always_on());
     scene.agent(polecat("toast")).node(Node::Fails).hook("toast", "b1").later("100m");
     scene.told(
@@ -223,7 +223,7 @@ fn a_bead_that_fails_is_tried_five_times_and_then_once_a_window() {
 }
 
 #[test]
-fn an_agent_past_its_limit_does_not_keep_its_town_from_sleep_nor_wake_it() {
+fn agent_past_its_limit_neither_keeps_its_town_awake_nor_wakes_it() {
     let mut scene = Scene::of(town().always_on());
     scene.agent(polecat("toast")).node(Node::Fails).hook("toast", "b1").later("20m");
     assert_eq!(scene.phase("toast"), "Failed");
@@ -234,7 +234,7 @@ fn an_agent_past_its_limit_does_not_keep_its_town_from_sleep_nor_wake_it() {
 }
 
 #[test]
-fn a_pod_that_is_killed_or_evicted_is_replaced_and_costs_no_attempt() {
+fn killed_or_evicted_pod_is_replaced_without_a_counted_attempt() {
     let mut scene = Scene::of(town());
     scene.agent(polecat("toast")).hook("toast", "b1").later("5m").evicted("toast").later("1m");
     scene.killed("toast").later("1m").killed("gas").later("1m").exits("toast", 0);
@@ -284,7 +284,7 @@ fn a_pod_that_is_killed_or_evicted_is_replaced_and_costs_no_attempt() {
 }
 
 #[test]
-fn pods_that_die_at_once_are_not_started_hot() {
+fn crashing_pods_are_not_restarted_in_a_hot_loop() {
     let mut scene = Scene::of(town().always_on());
     scene.agent(mayor()).node(Node::Fails).later("2h");
     assert!(scene.starts < 2 * 20, "{} starts in two hours:\n{}", scene.starts, scene.story());
@@ -295,7 +295,7 @@ fn pods_that_die_at_once_are_not_started_hot() {
 }
 
 #[test]
-fn a_town_deleted_in_mid_work_drains_and_leaves_nothing() {
+fn town_deleted_while_it_works_drains_and_leaves_nothing() {
     let mut scene = Scene::of(town().storage());
     scene.agent(mayor()).agent(polecat("toast").storage()).hook("toast", "b1").delete_town().later("2m");
     scene.assert_nothing_left();
@@ -336,7 +336,7 @@ fn a_town_deleted_in_mid_work_drains_and_leaves_nothing() {
 }
 
 #[test]
-fn a_pod_that_does_not_stop_holds_the_deletion_and_is_named() {
+fn pod_that_does_not_stop_blocks_the_deletion_of_its_town() {
     let mut scene = Scene::of(town());
     scene.node(Node::Hangs).delete_town().later("11m");
     assert_eq!(scene.phase("gas"), "Destroying");
@@ -360,7 +360,7 @@ fn a_pod_that_does_not_stop_holds_the_deletion_and_is_named() {
 }
 
 #[test]
-fn an_agent_deleted_alone_leaves_its_town_as_it_was() {
+fn agent_deleted_alone_leaves_its_town_unchanged() {
     let mut scene = Scene::of(town());
     scene
         .agent(mayor())
@@ -402,7 +402,7 @@ fn an_agent_deleted_alone_leaves_its_town_as_it_was() {
 }
 
 #[test]
-fn removing_a_rig_destroys_its_agents_and_no_others() {
+fn rig_removal_destroys_only_the_agents_of_the_rig() {
     let mut scene = Scene::of(town());
     scene.agent(mayor()).agent(polecat("toast").storage()).hook("toast", "b1");
     scene.edit_town("the rig is removed", |t| t.spec.rigs.clear()).later("2m");
@@ -411,7 +411,7 @@ fn removing_a_rig_destroys_its_agents_and_no_others() {
 }
 
 #[test]
-fn a_tombstone_on_a_live_town_stops_it_until_it_is_taken_off() {
+fn tombstone_on_a_live_town_stops_it_until_it_is_removed() {
     let mut scene = Scene::of(town().storage());
     scene.agent(mayor()).agent(polecat("toast").storage()).hook("toast", "b1");
     scene.edit_town("it is annotated", |t| {
@@ -465,7 +465,7 @@ fn a_tombstone_on_a_live_town_stops_it_until_it_is_taken_off() {
 }
 
 #[test]
-fn an_agent_is_bound_when_its_town_comes() {
+fn agent_is_bound_when_its_town_is_created() {
     let mut scene = Scene::of(town());
     let later = scene.town.take();
     scene.agent(polecat("toast").hook("b1"));
@@ -476,7 +476,7 @@ fn an_agent_is_bound_when_its_town_comes() {
 }
 
 #[test]
-fn an_agent_left_by_a_town_that_vanished_is_not_taken_over_by_its_successor() {
+fn orphan_agent_is_not_adopted_by_a_new_town_of_the_same_name() {
     let mut scene = Scene::of(town());
     scene.agent(polecat("toast").storage()).hook("toast", "b1");
     scene.town = None;
@@ -489,7 +489,7 @@ fn an_agent_left_by_a_town_that_vanished_is_not_taken_over_by_its_successor() {
 }
 
 #[test]
-fn a_town_awake_or_asleep_writes_nothing_while_nothing_happens() {
+fn town_awake_or_asleep_writes_nothing_without_an_event() {
     let mut scene = Scene::of(town().always_on());
     scene.agent(mayor()).agent(polecat("toast")).hook("toast", "b1").later("2m");
     let before = scene.writes;
@@ -502,7 +502,7 @@ fn a_town_awake_or_asleep_writes_nothing_while_nothing_happens() {
 }
 
 #[test]
-fn the_writes_of_a_life_stay_within_their_budget() {
+fn town_lifecycle_needs_at_most_32_writes() {
     let mut scene = Scene::of(town().storage());
     scene.agents([polecat("toast").hook("b1"), polecat("nux").hook("b2")]);
     scene.later("20s").exits("toast", 0).exits("nux", 0).later("20s").delete_town();

@@ -24,13 +24,13 @@ fn work(plan: &Plan<AgentStatus>) -> WorkStatus {
 }
 
 #[test]
-fn without_a_hook_it_is_idle() {
+fn task_agent_without_a_hook_is_idle() {
     let plan = polecat("toast").decide(minute(1));
     assert_eq!((plan.phase(), plan.does().as_str(), plan.is(READY)), ("Idle", "", true));
 }
 
 #[test]
-fn an_attempt_is_on_record_before_its_pod_is_created() {
+fn attempt_is_recorded_before_its_pod_is_created() {
     let plan = toast().decide(minute(5));
     assert_eq!((plan.phase(), plan.does().as_str()), ("Starting", ""), "the record comes first");
     let attempt = work(&plan);
@@ -40,7 +40,7 @@ fn an_attempt_is_on_record_before_its_pod_is_created() {
 }
 
 #[test]
-fn its_volume_comes_before_its_pod() {
+fn task_agent_claim_is_created_before_its_pod() {
     assert_eq!(tried().storage().decide(minute(1)).does(), "create claim, create pod");
     assert_eq!(tried().storage().claim(claim("toast")).decide(minute(1)).does(), "create pod");
     let mut going = claim("toast");
@@ -50,7 +50,7 @@ fn its_volume_comes_before_its_pod() {
 }
 
 #[test]
-fn it_works_while_its_pod_runs() {
+fn task_agent_is_working_while_its_pod_runs() {
     let plan = tried().running().decide(minute(1));
     assert_eq!((plan.phase(), plan.is(WORKING), plan.is(READY)), ("Working", true, true));
     let plan = tried().pod(|p| p).decide(minute(1));
@@ -58,7 +58,7 @@ fn it_works_while_its_pod_runs() {
 }
 
 #[test]
-fn it_runs_only_while_its_town_is_awake() {
+fn task_agent_runs_only_while_its_town_is_awake() {
     for (case, town) in [
         ("asleep", town().asleep(Idle)),
         ("falling asleep", running_town().draining(Idle, minute(1))),
@@ -72,7 +72,7 @@ fn it_runs_only_while_its_town_is_awake() {
 }
 
 #[test]
-fn how_an_attempt_ended_is_recorded_before_the_pod_is_let_go() {
+fn attempt_outcome_is_recorded_before_the_pod_is_released() {
     let told_at_5 = || tried().pod(|p| p.exited(0, minute(5)).told_to_stop(minute(5)));
     let suspended = running_town().suspended().draining(Suspended, minute(1));
     for (case, agent, outcome) in vec![
@@ -118,7 +118,7 @@ fn how_an_attempt_ended_is_recorded_before_the_pod_is_let_go() {
 }
 
 #[test]
-fn a_pod_that_the_node_threw_out_is_let_go_and_its_start_does_not_count() {
+fn evicted_task_pod_is_released_and_its_start_is_not_counted() {
     let evicted = tried().pod(PodBuilder::evicted);
     let plan = evicted.decide(minute(7));
     assert_eq!((work(&plan).outcome, work(&plan).attempts), (Some(Interrupted), 0));
@@ -127,7 +127,7 @@ fn a_pod_that_the_node_threw_out_is_let_go_and_its_start_does_not_count() {
 }
 
 #[test]
-fn a_pod_is_released_from_our_finalizer_only() {
+fn release_removes_only_the_finalizer_of_the_operator() {
     let plan = toast().done(&["b1"]).pod(|p| p.exited(0, minute(5))).decide(minute(6));
     let crate::lifecycle::Action::ReleaseResult { position, .. } = plan.actions[0] else {
         panic!("{plan:?}")
@@ -138,7 +138,7 @@ fn a_pod_is_released_from_our_finalizer_only() {
 }
 
 #[test]
-fn a_finished_pod_stays_while_a_create_of_its_name_may_come_late() {
+fn finished_pod_is_kept_until_late_creates_have_settled() {
     let finished = |code| {
         let mut agent = toast().done(&["b1"]).pod(|p| p.exited(code, minute(5)));
         agent.0.creates_settle_at = Some(minute(8));
@@ -156,7 +156,7 @@ fn a_finished_pod_stays_while_a_create_of_its_name_may_come_late() {
 }
 
 #[test]
-fn a_pod_that_was_made_after_its_attempt_had_ended_is_an_attempt() {
+fn pod_created_after_its_attempt_ended_starts_a_new_attempt() {
     let interrupted = || tried().ended(Interrupted, minute(2));
     let plan = interrupted().pod(|p| p.created(minute(3)).ready()).decide(minute(4));
     let attempt = work(&plan);
@@ -173,7 +173,7 @@ fn a_pod_that_was_made_after_its_attempt_had_ended_is_an_attempt() {
 }
 
 #[test]
-fn done_is_for_ever() {
+fn done_bead_never_runs_again() {
     let done = || polecat("toast").done(&["b0", "b1"]);
     for (case, agent) in [
         ("the last one", done().hook("b1")),
@@ -190,7 +190,7 @@ fn done_is_for_ever() {
 }
 
 #[test]
-fn the_last_32_done_beads_are_remembered() {
+fn done_list_keeps_the_last_32_beads() {
     let names: Vec<String> = (1..=32).map(|n| format!("b{n}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let agent = polecat("toast").done(&names).hook("new").attempt("new", 1, minute(0));
@@ -199,20 +199,20 @@ fn the_last_32_done_beads_are_remembered() {
 }
 
 #[test]
-fn a_done_pod_without_a_record_of_its_attempt_is_done_all_the_same() {
+fn done_pod_counts_without_a_record_of_its_attempt() {
     let plan = toast().pod(|p| p.exited(0, minute(5))).decide(minute(6));
     assert_eq!(work(&plan).done, ["b1"]);
 }
 
 #[test]
-fn an_attempt_that_has_an_outcome_is_not_given_another() {
+fn attempt_with_an_outcome_gets_no_second_outcome() {
     let ended = tried().ended(Failed, minute(4)).pod(|p| p.exited(0, minute(5)));
     let plan = ended.decide(minute(6));
     assert_eq!((plan.does().as_str(), plan.status), ("release pod toast-pod, delete pod toast-pod", None));
 }
 
 #[test]
-fn a_failed_attempt_is_tried_again_ever_more_slowly() {
+fn failed_attempt_is_retried_after_a_growing_back_off() {
     for (attempts, wait) in [(1, 30), (2, 60), (3, 120), (4, 300)] {
         let failed = toast().attempt("b1", attempts, minute(100)).ended(Failed, minute(101));
         let early = failed.decide(second(6060 + wait - 1));
@@ -226,7 +226,7 @@ fn a_failed_attempt_is_tried_again_ever_more_slowly() {
 }
 
 #[test]
-fn five_starts_within_half_an_hour_are_the_limit() {
+fn task_agent_is_failed_when_it_reaches_its_retry_limit() {
     let failed = toast().attempt("b1", 5, minute(100)).ended(Failed, minute(110));
     let plan = failed.decide(minute(111));
     assert_eq!((plan.phase(), plan.reason(DEGRADED)), ("Failed", reason::RETRY_LIMIT_EXCEEDED));
@@ -248,7 +248,7 @@ fn failed_attempts_are_counted_in_a_row() {
 }
 
 #[test]
-fn past_the_limit_there_is_one_attempt_a_window_and_the_window_doubles_up_to_a_day() {
+fn failed_agent_retries_once_a_window_that_doubles_up_to_a_day() {
     let hour = 60;
     let day = 24 * hour;
     for (attempts, minutes) in
@@ -263,7 +263,7 @@ fn past_the_limit_there_is_one_attempt_a_window_and_the_window_doubles_up_to_a_d
 }
 
 #[test]
-fn an_agent_past_its_limit_stays_failed_while_its_town_sleeps() {
+fn failed_agent_stays_failed_while_its_town_sleeps() {
     let failed = polecat("toast").failed("b1", minute(100));
     for (case, town) in
         [("asleep", town().asleep(Idle)), ("draining", running_town().draining(Idle, minute(99)))]
@@ -283,7 +283,7 @@ fn an_agent_past_its_limit_stays_failed_while_its_town_sleeps() {
 }
 
 #[test]
-fn a_new_bead_starts_anew() {
+fn new_bead_starts_with_its_first_attempt() {
     let next = work(&polecat("toast").failed("b0", minute(100)).hook("b1").decide(minute(101)));
     assert_eq!((next.bead.as_str(), next.attempts), ("b1", 1));
     let next = work(&polecat("toast").done(&["b0"]).hook("b1").decide(minute(101)));
@@ -291,7 +291,7 @@ fn a_new_bead_starts_anew() {
 }
 
 #[test]
-fn another_bead_replaces_the_pod() {
+fn task_pod_is_replaced_when_the_hook_has_another_bead() {
     let swapped = polecat("toast").hook("b2").attempt("b1", 1, minute(0));
     let running = swapped.clone().pod(|p| p.ready().bead("b1"));
     assert_eq!(running.decide(minute(1)).does(), "delete pod toast-pod");
@@ -307,20 +307,20 @@ fn another_bead_replaces_the_pod() {
 }
 
 #[test]
-fn what_was_done_for_the_old_bead_in_time_stays_done() {
+fn replaced_bead_is_done_when_its_pod_finished_before_its_stop_request() {
     let swapped = polecat("toast").hook("b2").attempt("b1", 1, minute(0));
     let plan = swapped.pod(|p| p.exited(0, minute(1)).bead("b1").told_to_stop(minute(2))).decide(minute(3));
     assert_eq!(work(&plan).done, ["b1"]);
 }
 
 #[test]
-fn a_hook_that_is_taken_off_ends_the_pod() {
+fn task_pod_is_deleted_when_its_hook_is_removed() {
     let dropped = polecat("toast").attempt("b1", 1, minute(0)).pod(|p| p.ready().bead("b1"));
     assert_eq!(dropped.decide(minute(1)).does(), "delete pod toast-pod");
 }
 
 #[test]
-fn an_attempt_whose_pod_vanished_has_failed_unless_the_town_slept() {
+fn attempt_with_a_vanished_pod_fails_unless_its_town_sleeps() {
     let vanished = || tried().recorded_pod(minute(0));
     let plan = vanished().decide(minute(1));
     assert_eq!((plan.does().as_str(), work(&plan).outcome, work(&plan).attempts), ("", Some(Failed), 1));
@@ -332,7 +332,7 @@ fn an_attempt_whose_pod_vanished_has_failed_unless_the_town_slept() {
 }
 
 #[test]
-fn an_interrupted_attempt_is_taken_up_again_soon_and_does_not_count() {
+fn interrupted_attempt_is_retried_soon_and_is_not_counted() {
     let slept = toast().attempt("b1", 0, minute(0)).ended(Interrupted, minute(10));
     assert_eq!(work(&slept.decide(minute(10))).attempts, 1, "the town slept: at once");
     let woken = slept.status(|s| s.work.as_mut().unwrap().disruptions = 1);
@@ -343,7 +343,7 @@ fn an_interrupted_attempt_is_taken_up_again_soon_and_does_not_count() {
 }
 
 #[test]
-fn without_a_template_it_waits_for_a_person() {
+fn task_agent_without_a_template_is_blocked() {
     let plan = toast().of(&running_town().no_agent_template()).decide(minute(1));
     assert_eq!(
         (plan.phase(), plan.reason(STALLED), plan.does().as_str()),
@@ -352,7 +352,7 @@ fn without_a_template_it_waits_for_a_person() {
 }
 
 #[test]
-fn a_pod_of_a_sleeping_town_is_the_towns_to_delete() {
+fn task_agent_leaves_its_pod_to_a_sleeping_or_draining_town() {
     let plan = tried().of(&town().asleep(Idle)).running().decide(minute(1));
     assert_eq!((plan.does().as_str(), plan.status), ("", None));
     let draining = running_town().suspended().draining(Suspended, minute(1));
@@ -361,7 +361,7 @@ fn a_pod_of_a_sleeping_town_is_the_towns_to_delete() {
 }
 
 #[test]
-fn looking_twice_writes_once() {
+fn repeated_decision_about_a_task_agent_causes_no_status_write() {
     for (case, agent) in [
         ("idle", polecat("toast")),
         ("starting", tried().pod(|p| p)),
@@ -379,7 +379,7 @@ fn looking_twice_writes_once() {
 }
 
 #[test]
-fn what_the_container_said_last_is_kept_with_the_outcome() {
+fn termination_message_is_kept_with_the_outcome() {
     let said = |code| {
         tried().pod(|mut p| {
             p = p.exited(code, minute(5));
@@ -396,7 +396,7 @@ fn what_the_container_said_last_is_kept_with_the_outcome() {
 }
 
 #[test]
-fn an_agent_whose_name_was_taken_says_so_while_its_town_sleeps_until_it_is_edited() {
+fn agent_with_a_taken_name_is_left_alone_in_a_sleeping_town_until_it_is_edited() {
     let sleeping = town().asleep(Idle);
     let taken = |agent: AgentBuilder| {
         agent.edit(|a| {
@@ -446,7 +446,7 @@ fn change_of_a_named_secret_gives_a_failed_agent_a_new_chance() {
 
 // code:A17
 #[test]
-fn change_of_the_pod_gives_a_failed_agent_a_new_chance_and_another_edit_gives_none() {
+fn failed_agent_retries_after_a_pod_change_but_not_after_another_edit() {
     assert_eq!(past_limit().decide(minute(12)).phase(), "Failed");
     assert_eq!(
         past_limit().edited().ttl("1h").decide(minute(12)).phase(),
@@ -462,7 +462,7 @@ fn change_of_the_pod_gives_a_failed_agent_a_new_chance_and_another_edit_gives_no
 }
 
 #[test]
-fn new_chance_is_not_lost_while_it_cannot_be_taken() {
+fn reset_of_failed_attempts_is_kept_until_the_agent_can_start() {
     let asleep = town().asleep(Idle);
     let full = Standing::RigFull { position: 1, limit: 1 };
     let changed = || past_limit().revision("r2").edited();
@@ -493,7 +493,7 @@ fn wake_request_gives_a_failed_agent_one_attempt() {
 
 // code:A15, reports:P11
 #[test]
-fn attempt_whose_pod_does_not_run_within_ten_minutes_has_failed() {
+fn attempt_fails_when_its_pod_does_not_run_within_ten_minutes() {
     let stuck =
         || tried().recorded_pod(minute(0)).pod(|p| p.trouble(reason::IMAGE_PULL, "the image is not there"));
     assert_eq!(stuck().decide(second(599)).look_again, Some(minute(10)));
@@ -517,7 +517,7 @@ fn attempt_whose_pod_does_not_run_within_ten_minutes_has_failed() {
 
 // reports:P10
 #[test]
-fn work_is_done_when_the_containers_of_the_template_are_and_an_injected_one_runs_on() {
+fn attempt_ends_with_the_template_containers_while_an_injected_one_runs() {
     let beside = |code| {
         tried().running().pod(|p| {
             let mut p = p.exited(code, minute(5));
@@ -539,7 +539,7 @@ fn finished() -> AgentBuilder {
 }
 
 #[test]
-fn a_finished_agent_deletes_itself_when_its_time_is_up() {
+fn finished_agent_deletes_itself_when_its_ttl_ends() {
     let done = finished().settled(minute(10));
     let plan = done.decide(minute(69));
     assert_eq!((plan.phase(), plan.does().as_str(), plan.look_again), ("Done", "", Some(minute(70))));
@@ -557,7 +557,7 @@ fn a_finished_agent_deletes_itself_when_its_time_is_up() {
 }
 
 #[test]
-fn one_that_failed_deletes_itself_too() {
+fn failed_agent_deletes_itself_when_its_ttl_ends() {
     let failed = toast().failed("b1", minute(10)).ttl("10m").settled(minute(10));
     let plan = failed.decide(minute(19));
     assert_eq!((plan.phase(), plan.does().as_str(), plan.look_again), ("Failed", "", Some(minute(20))));
@@ -569,7 +569,7 @@ fn one_that_failed_deletes_itself_too() {
 }
 
 #[test]
-fn no_agent_deletes_itself_before_its_outcome_is_on_record() {
+fn agent_does_not_delete_itself_before_its_outcome_is_recorded() {
     // The pod ended long ago, and the operator sees it only now.
     let unread = tried().ttl("1s").pod(|p| p.exited(0, minute(5)));
     let plan = unread.decide(minute(600));
@@ -587,13 +587,13 @@ fn no_agent_deletes_itself_before_its_outcome_is_on_record() {
 }
 
 #[test]
-fn a_session_agent_does_not_delete_itself() {
+fn session_agent_does_not_delete_itself() {
     let done = mayor().hook("b1").delivered("b1").done(&["b1"]).running().ttl("1s").settled(minute(1));
     assert_eq!(done.decide(minute(600)).does(), "");
 }
 
 #[test]
-fn a_finished_bead_stays_finished_whatever_becomes_of_its_pod() {
+fn finished_bead_stays_done_when_its_pod_fails_or_is_gone() {
     let done = || finished().settled(minute(10));
     for (case, agent) in [
         ("its pod is gone", done()),
@@ -611,13 +611,13 @@ fn a_finished_bead_stays_finished_whatever_becomes_of_its_pod() {
 }
 
 #[test]
-fn a_pod_that_ends_without_being_done_has_failed() {
+fn attempt_fails_when_its_pod_ends_with_an_error() {
     let plan = tried().pod(|p| p.exited(1, minute(5))).decide(minute(5));
     assert_eq!((work(&plan).outcome, plan.is(FINISHED)), (Some(Failed), false));
 }
 
 #[test]
-fn a_claim_that_was_made_unseen_is_on_record_once_the_agent_works_or_has_worked() {
+fn unrecorded_claim_is_recorded_when_the_agent_works_or_has_worked() {
     let works =
         || polecat("toast").storage().hook("b1").attempt("b1", 1, minute(0)).claim(claim("toast")).running();
     for agent in [works(), works().pod(|pod| pod.exited(0, minute(1)))] {
@@ -631,7 +631,7 @@ fn a_claim_that_was_made_unseen_is_on_record_once_the_agent_works_or_has_worked(
 }
 
 #[test]
-fn a_pod_whose_agent_was_killed_is_let_go_by_its_town() {
+fn town_releases_the_ended_pod_of_a_missing_agent() {
     let mut ended = pod("toast").created(minute(1)).exited(0, minute(5)).told_to_stop(minute(5)).0;
     ended.finalizers = vec![names::RESULT_FINALIZER.into()];
     let mut town = running_town();
@@ -644,7 +644,7 @@ fn a_pod_whose_agent_was_killed_is_let_go_by_its_town() {
 
 // code:A11
 #[test]
-fn pod_of_a_task_is_created_for_the_bead_of_the_open_attempt_only() {
+fn task_pod_is_created_only_for_the_bead_of_the_open_attempt() {
     let may = |agent: AgentBuilder| crate::lifecycle::may_begin(&agent.0.agent).is_ok();
     assert!(may(tried()));
     assert!(may(mayor().hook("b1")), "a Session agent has no attempts");

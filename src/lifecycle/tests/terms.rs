@@ -38,7 +38,7 @@ fn reports(backlog: Backlog) -> TownBuilder {
 const LATE: i64 = 600;
 
 #[test]
-fn each_of_five_kinds_of_work_alone_keeps_the_town_awake() {
+fn town_stays_awake_for_each_of_the_five_kinds_of_work() {
     let hooked = || seated().hook("b1").delivered("b1");
     for (case, town, why) in vec![
         (
@@ -88,7 +88,7 @@ fn each_of_five_kinds_of_work_alone_keeps_the_town_awake() {
 }
 
 #[test]
-fn nothing_else_is_work() {
+fn town_drains_when_it_has_none_of_the_five_kinds_of_work() {
     let unlisted = |t: TownBuilder| t.rigs(&[]);
     let of_bead = |state| ReportedAgent { bead: Some("b0".into()), ..entry("mayor", state) };
     let hooked = || seated().hook("b1").delivered("b1");
@@ -131,7 +131,7 @@ fn nothing_else_is_work() {
 }
 
 #[test]
-fn stalled_counts_for_29_minutes_and_not_for_31() {
+fn stuck_agent_is_work_for_less_than_30_minutes_after_its_last_activity() {
     let at = minute(100);
     let ago = |minutes: i64| at - k8s_openapi::jiff::SignedDuration::from_mins(minutes);
     for (case, last, counts) in [
@@ -156,7 +156,7 @@ fn stalled_counts_for_29_minutes_and_not_for_31() {
 }
 
 #[test]
-fn of_two_backlogs_the_larger_counts() {
+fn larger_of_spec_and_reported_backlog_counts() {
     for (spec, reported, has_work) in
         [(0, 0, false), (1, 0, true), (0, 1, true), (3, 2, true), (0, -5, false)]
     {
@@ -173,7 +173,7 @@ fn of_two_backlogs_the_larger_counts() {
 }
 
 #[test]
-fn each_kind_of_work_that_a_sleeping_town_can_have_wakes_it() {
+fn sleeping_town_wakes_for_each_kind_of_new_work() {
     let asleep = || town().asleep(Idle);
     let asked = |given| mayor().asked().started().hook("b1").delivered(given).seen();
     for (case, town, wakes) in [
@@ -196,7 +196,7 @@ fn each_kind_of_work_that_a_sleeping_town_can_have_wakes_it() {
 }
 
 #[test]
-fn an_answer_of_an_agents_own_pod_counts_for_more_than_the_towns() {
+fn agent_reported_as_waiting_by_its_own_pod_is_no_work() {
     let own = seated().heard(minute(1), says("mayor", ReportedState::Waiting));
     let plan = running_town().with(own).decide(minute(1));
     assert_eq!((plan.phase(), plan.is(ACTIVE)), ("Idle", false));
@@ -232,7 +232,7 @@ fn probed_agent_is_unknown_when_its_pod_stops_being_ready() {
 }
 
 #[test]
-fn agents_are_counted_by_what_is_reported_of_them() {
+fn agents_are_counted_by_their_reported_state() {
     let mut report = quiet();
     for (name, state) in [
         ("a", ReportedState::Working),
@@ -254,7 +254,7 @@ fn agents_are_counted_by_what_is_reported_of_them() {
 }
 
 #[test]
-fn input_is_not_the_condition_active_but_moves_the_clock() {
+fn user_input_moves_the_sleep_time_but_does_not_set_active() {
     let plan = running_town().heard(minute(29), typed(minute(29))).decide(minute(29));
     assert_eq!((plan.phase(), plan.is(ACTIVE), sleep_time(&plan)), ("Idle", false, Some(minute(59))));
 }

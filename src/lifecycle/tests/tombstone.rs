@@ -13,7 +13,7 @@ fn values() -> [String; 4] {
 }
 
 #[test]
-fn a_tombstoned_town_runs_nothing_keeps_its_data_and_says_why() {
+fn tombstoned_town_deletes_its_pods_and_keeps_its_claim() {
     let at_work = polecat("toast").hook("b1").running();
     for value in values() {
         let town = running_town().storage().claim(claim("gas")).with(at_work.clone()).tombstone(&value);
@@ -27,7 +27,7 @@ fn a_tombstoned_town_runs_nothing_keeps_its_data_and_says_why() {
 }
 
 #[test]
-fn nothing_wakes_or_changes_a_tombstoned_town() {
+fn tombstoned_town_never_wakes_and_creates_nothing() {
     let hooked = polecat("toast").hook("b1");
     for (case, town) in [
         ("new", town()),
@@ -48,7 +48,7 @@ fn nothing_wakes_or_changes_a_tombstoned_town() {
 }
 
 #[test]
-fn without_the_tombstone_it_goes_on_where_it_was() {
+fn town_continues_after_its_tombstone_is_removed() {
     let slept =
         town().asleep(Idle).tombstone("x").settled(minute(50)).edit(|t| t.metadata.annotations = None);
     assert_eq!(slept.decide(minute(60)).phase(), "Asleep");
@@ -71,7 +71,7 @@ fn stopped(case: &str, agent: &AgentBuilder, phase: &str, pod: &str) {
 }
 
 #[test]
-fn a_tombstoned_agent_runs_nothing_and_keeps_its_data() {
+fn tombstoned_agent_deletes_its_pod_and_keeps_its_claim() {
     let toast = polecat("toast").hook("b1").attempt("b1", 1, minute(0));
     for value in values() {
         let tombstoned = toast.clone().storage().claim(claim("toast")).tombstone(&value);
@@ -84,7 +84,7 @@ fn a_tombstoned_agent_runs_nothing_and_keeps_its_data() {
 }
 
 #[test]
-fn agents_of_a_tombstoned_town_run_nothing_and_keep_their_data() {
+fn agents_of_a_tombstoned_town_run_no_pods() {
     let grave = running_town().tombstone("x");
     let toast = polecat("toast").hook("b1").attempt("b1", 1, minute(0)).of(&grave);
     stopped("task", &toast.clone().running(), "Blocked", "toast-pod");
@@ -93,14 +93,14 @@ fn agents_of_a_tombstoned_town_run_nothing_and_keep_their_data() {
 }
 
 #[test]
-fn a_tombstoned_town_that_lists_no_rig_does_not_cost_its_agents_their_lives() {
+fn agents_are_not_deleted_when_a_tombstoned_town_lists_no_rig() {
     let grave = running_town().rigs(&[]).tombstone("x");
     let plan = polecat("toast").hook("b1").of_live(&grave).decide(minute(1));
     assert_eq!((plan.phase(), plan.does().as_str()), ("Blocked", ""));
 }
 
 #[test]
-fn what_a_pod_did_is_recorded_before_a_tombstone_lets_it_go() {
+fn pod_result_is_recorded_before_a_tombstone_releases_the_pod() {
     let finished = || polecat("toast").hook("b1").attempt("b1", 1, minute(0)).pod(|p| p.exited(0, minute(1)));
     for (case, agent) in [
         ("its own", finished().tombstone("x")),
@@ -116,7 +116,7 @@ fn what_a_pod_did_is_recorded_before_a_tombstone_lets_it_go() {
 }
 
 #[test]
-fn a_tombstone_is_its_owners_if_it_names_its_uid() {
+fn tombstone_annotation_counts_for_its_owner_only_with_its_uid() {
     let own = format!("{}@2030-01-01T00:00:00Z", uid("gas"));
     assert!(has_own_tombstone(&town().tombstone(&own).0.town.metadata));
     for other in ["", "x", uid("gas").as_str(), "other@2030-01-01T00:00:00Z"] {

@@ -14,7 +14,7 @@ fn unreadable_agent(agent: AgentBuilder) -> AgentBuilder {
 
 // security.md S11.
 #[test]
-fn a_town_falls_asleep_and_says_so_when_its_spec_cannot_be_read() {
+fn town_falls_asleep_and_is_stalled_when_its_spec_cannot_be_read() {
     let plan = unreadable(running_town().backlog(1, 0, 0)).decide(minute(1));
     assert_eq!((plan.phase(), plan.does().as_str()), ("Draining", ""));
     assert_eq!((plan.is(STALLED), plan.reason(READY)), (true, reason::UNREADABLE));
@@ -30,7 +30,7 @@ fn a_town_falls_asleep_and_says_so_when_its_spec_cannot_be_read() {
 
 // security.md S11.
 #[test]
-fn an_agent_is_left_as_it_is_when_its_spec_cannot_be_read() {
+fn agent_is_left_unchanged_when_its_spec_cannot_be_read() {
     let at_work = polecat("toast").hook("b1").attempt("b1", 1, minute(0)).running();
     for (case, agent) in [("at work", at_work), ("not started", polecat("toast").hook("b1"))] {
         let plan = unreadable_agent(agent).decide(minute(1));
@@ -40,7 +40,7 @@ fn an_agent_is_left_as_it_is_when_its_spec_cannot_be_read() {
 }
 
 #[test]
-fn an_agent_is_not_destroyed_for_its_rig_when_the_spec_of_its_town_cannot_be_read() {
+fn agent_is_not_deleted_for_its_rig_when_the_spec_of_its_town_cannot_be_read() {
     let bare = running_town().rigs(&[]);
     let toast = polecat("toast").status(|s| s.rig = Some("rig".into()));
     assert_eq!(toast.clone().of_live(&bare).decide(minute(1)).does(), "delete agent toast");
@@ -49,7 +49,7 @@ fn an_agent_is_not_destroyed_for_its_rig_when_the_spec_of_its_town_cannot_be_rea
 
 // security.md S11.
 #[test]
-fn an_agent_is_destroyed_by_the_same_steps_when_its_spec_cannot_be_read() {
+fn agent_is_destroyed_by_the_same_steps_when_its_spec_cannot_be_read() {
     let going = |agent: AgentBuilder| agent.deleting(minute(0)).remains(|_| ()).decide(minute(1)).does();
     assert_eq!(going(unreadable_agent(polecat("toast"))), going(polecat("toast")));
     assert!(!going(polecat("toast")).is_empty());

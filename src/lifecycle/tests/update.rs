@@ -18,7 +18,7 @@ fn at_work() -> AgentBuilder {
 }
 
 #[test]
-fn a_new_template_replaces_the_pod_of_an_idle_town() {
+fn idle_town_replaces_its_pod_when_its_template_changes() {
     let town = changed(running_town().restarts(3, minute(0)).recorded_pod(minute(0)));
     let plan = town.decide(minute(1));
     assert_eq!((plan.phase(), plan.does().as_str()), ("Starting", "delete pod gas-pod"));
@@ -35,7 +35,7 @@ fn a_new_template_replaces_the_pod_of_an_idle_town() {
 }
 
 #[test]
-fn nobody_is_disturbed_at_work_for_a_new_template() {
+fn pod_is_not_replaced_for_a_new_template_while_its_town_may_have_work() {
     for (case, town) in [
         ("an agent at work", running_town().with(at_work())),
         ("a backlog", running_town().backlog(1, 0, 0)),
@@ -57,7 +57,7 @@ fn nobody_is_disturbed_at_work_for_a_new_template() {
 }
 
 #[test]
-fn pod_that_was_never_ready_is_replaced_at_once_whatever_the_work() {
+fn pod_that_was_never_ready_is_replaced_immediately_for_a_new_template() {
     let town = changed(town().awake().pod(pod("gas")).with(polecat("toast").hook("b1")));
     assert_eq!(town.decide(minute(1)).does(), "delete pod gas-pod");
     let going = changed(super::build::town().awake().pod(pod("gas").ready().told_to_stop(minute(1))));
@@ -66,7 +66,7 @@ fn pod_that_was_never_ready_is_replaced_at_once_whatever_the_work() {
 
 // code:A13
 #[test]
-fn pod_that_was_ready_before_is_kept_at_work_while_it_is_not_ready_for_a_moment() {
+fn unready_pod_of_a_working_town_is_kept_when_it_was_ready_before() {
     let busy = town().awake().recorded_pod(minute(0)).with(polecat("toast").hook("b1"));
     let plan = changed(busy.pod(pod("gas").unready(minute(1)))).decide(minute(1));
     assert_eq!((plan.does().as_str(), plan.reason(RECONCILING)), ("", reason::UPDATE_PENDING));
@@ -74,7 +74,7 @@ fn pod_that_was_ready_before_is_kept_at_work_while_it_is_not_ready_for_a_moment(
 
 // code:A19
 #[test]
-fn pod_of_a_newer_spec_is_not_replaced_by_a_reconcile_that_sees_an_older_one() {
+fn pod_of_a_newer_spec_is_not_replaced_by_a_reconcile_of_an_older_spec() {
     let mut stale = changed(running_town());
     stale.0.pods[0].generations = Some((2, 0));
     assert_eq!(stale.decide(minute(1)).does(), "");
@@ -83,7 +83,7 @@ fn pod_of_a_newer_spec_is_not_replaced_by_a_reconcile_that_sees_an_older_one() {
 }
 
 #[test]
-fn a_failed_pod_is_replaced_by_one_of_the_new_template_without_back_off() {
+fn failed_pod_is_replaced_for_a_new_template_without_back_off() {
     let failed = town().awake().pod(pod("gas").exited(1, minute(1))).restarts(3, minute(0));
     assert_eq!(failed.decide(minute(1)).does(), "", "it would wait");
     let plan = changed(failed).decide(minute(1));
@@ -94,7 +94,7 @@ fn a_failed_pod_is_replaced_by_one_of_the_new_template_without_back_off() {
 }
 
 #[test]
-fn a_sleeping_or_draining_town_takes_the_new_template_with_its_next_pod() {
+fn sleeping_or_draining_town_uses_the_new_template_with_its_next_pod() {
     let asleep = changed(town().asleep(AsleepReason::Idle)).decide(minute(1));
     assert_eq!((asleep.phase(), asleep.does().as_str(), asleep.is(RECONCILING)), ("Asleep", "", false));
     let falling = changed(running_town().suspended().draining(AsleepReason::Suspended, minute(1)));
@@ -102,7 +102,7 @@ fn a_sleeping_or_draining_town_takes_the_new_template_with_its_next_pod() {
 }
 
 #[test]
-fn restart_at_replaces_the_pod_at_once() {
+fn restart_annotation_replaces_the_pod_immediately_and_once() {
     for (case, town) in [
         ("idle", running_town()),
         ("at work", running_town().with(at_work())),
@@ -125,12 +125,12 @@ fn restart_at_replaces_the_pod_at_once() {
 }
 
 #[test]
-fn restart_at_of_a_sleeping_town_wakes_nobody() {
+fn restart_annotation_does_not_wake_a_sleeping_town() {
     assert_eq!(town().asleep(AsleepReason::Idle).restart_at("now").decide(minute(1)).phase(), "Asleep");
 }
 
 #[test]
-fn a_pod_of_an_older_operator_is_left_alone() {
+fn pod_without_a_revision_is_left_alone() {
     let mut town = changed(running_town());
     town.0.pods[0].revision = None;
     let plan = town.decide(minute(1));
@@ -141,7 +141,7 @@ fn a_pod_of_an_older_operator_is_left_alone() {
 }
 
 #[test]
-fn a_session_agent_is_replaced_when_neither_it_nor_its_town_is_at_work() {
+fn session_pod_is_replaced_when_neither_its_agent_nor_its_town_has_work() {
     let outdated = || mayor().started().running().restarts(2, minute(0)).revision(NEW);
     let plan = outdated().decide(minute(1));
     assert_eq!((plan.phase(), plan.does().as_str()), ("Starting", "delete pod mayor-pod"));
@@ -160,7 +160,7 @@ fn a_session_agent_is_replaced_when_neither_it_nor_its_town_is_at_work() {
 }
 
 #[test]
-fn who_does_not_answer_is_not_replaced() {
+fn session_pod_is_not_replaced_while_its_activity_is_unknown() {
     for (case, facts) in [
         ("not asked yet", crate::lifecycle::ProbeFacts::default()),
         ("no answer just now", unheard(1, minute(1), minute(1))),
@@ -174,7 +174,7 @@ fn who_does_not_answer_is_not_replaced() {
 }
 
 #[test]
-fn a_task_agent_at_work_keeps_its_pod_and_loses_it_to_a_persons_word() {
+fn task_pod_at_work_is_replaced_only_by_the_restart_annotation() {
     assert_eq!(at_work().revision(NEW).decide(minute(1)).does(), "", "its next attempt takes the new one");
     let starting = polecat("toast").hook("b1").attempt("b1", 1, minute(0)).pod(|p| p);
     assert_eq!(

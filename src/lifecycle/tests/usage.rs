@@ -21,7 +21,7 @@ fn counted(town: TownBuilder, seconds: i64, since: Timestamp) -> TownBuilder {
 }
 
 #[test]
-fn pods_are_counted_from_their_start_or_the_last_count() {
+fn pod_time_is_counted_from_the_start_or_the_last_count() {
     let first = usage(&running_town().decide(minute(10)));
     assert_eq!((first.month.as_str(), first.pod_seconds, first.count_time.0), (MONTH, 600, minute(10)));
     let next = usage(&counted(running_town(), 600, minute(10)).decide(minute(15)));
@@ -34,7 +34,7 @@ fn pods_are_counted_from_their_start_or_the_last_count() {
 }
 
 #[test]
-fn a_pod_counts_until_it_ended_and_one_that_never_started_does_not() {
+fn pod_time_is_counted_until_the_end_and_never_without_a_start() {
     let ended = counted(town().awake().pod(pod("gas").exited(1, minute(12))), 600, minute(10));
     assert_eq!(usage(&ended.decide(minute(15))).pod_seconds, 720);
     let long_ended = counted(town().awake().pod(pod("gas").exited(1, minute(5))), 600, minute(10));
@@ -47,7 +47,7 @@ fn a_pod_counts_until_it_ended_and_one_that_never_started_does_not() {
 
 // code.md A30: the operator wrote the town's status at minute 10, and writes it next at minute 15.
 #[test]
-fn a_pod_that_came_and_went_between_two_writes_is_counted_once() {
+fn pod_that_came_and_went_between_two_writes_is_counted_once() {
     let run =
         |name: &str, started, ended| Run { pod: uid(name), started: minute(started), ended: minute(ended) };
     let mut town = counted(running_town(), 600, minute(10));
@@ -60,7 +60,7 @@ fn a_pod_that_came_and_went_between_two_writes_is_counted_once() {
 }
 
 #[test]
-fn a_new_month_begins_with_its_first_second() {
+fn usage_of_a_new_month_starts_at_its_first_second() {
     let february = minute(31 * 24 * 60);
     let now = february + SignedDuration::from_mins(5);
     let town = counted(running_town(), 9000, february - SignedDuration::from_mins(60)).always_on();
@@ -69,14 +69,14 @@ fn a_new_month_begins_with_its_first_second() {
 }
 
 #[test]
-fn counting_costs_no_write() {
+fn usage_count_causes_no_status_write() {
     let town = running_town().always_on().settled(minute(1));
     let plan = town.decide(minute(600));
     assert_eq!(plan.status, town.0.town.status);
 }
 
 #[test]
-fn a_clock_that_steps_back_takes_nothing_away() {
+fn usage_is_not_reduced_when_the_clock_steps_back() {
     let town = counted(running_town(), 600, minute(10));
     assert_eq!(usage(&town.decide(minute(5))).pod_seconds, 600);
 }

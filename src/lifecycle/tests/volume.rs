@@ -38,7 +38,7 @@ fn existing() -> Value {
 }
 
 #[test]
-fn a_claim_that_the_user_names_is_used_and_nothing_is_made() {
+fn existing_claim_is_used_and_no_claim_is_created() {
     let plan = town().awake().volume(&existing()).decide(minute(1));
     assert_eq!(plan.does(), "create pod");
     let status = plan.status.unwrap().storage;
@@ -52,7 +52,7 @@ fn a_claim_that_the_user_names_is_used_and_nothing_is_made() {
 }
 
 #[test]
-fn a_claim_that_the_user_names_is_not_deleted() {
+fn existing_claim_is_not_deleted_with_its_town() {
     let going = town().volume(&existing()).destroying(minute(1)).remains(|_| ());
     assert_eq!(
         going.decide(minute(1)).does(),
@@ -62,7 +62,7 @@ fn a_claim_that_the_user_names_is_not_deleted() {
 }
 
 #[test]
-fn a_larger_size_is_asked_for_and_a_smaller_one_is_not() {
+fn claim_grows_to_a_larger_size_and_never_shrinks() {
     for (spec, there, grows) in [
         ("2Gi", "1Gi", true),
         ("1Gi", "1Gi", false),
@@ -84,7 +84,7 @@ fn a_larger_size_is_asked_for_and_a_smaller_one_is_not() {
 }
 
 #[test]
-fn a_claim_that_is_going_is_waited_for_and_never_adopted() {
+fn terminating_claim_is_awaited_and_never_used() {
     let going = |owner: &str| super::build::going(claim(owner));
     let plan = town().awake().storage().claim(going("gas")).decide(minute(1));
     assert_eq!((plan.phase(), plan.does().as_str()), ("Starting", ""));
@@ -95,7 +95,7 @@ fn a_claim_that_is_going_is_waited_for_and_never_adopted() {
 }
 
 #[test]
-fn a_lost_volume_blocks_until_a_person_acts_and_nothing_is_made_over_it() {
+fn lost_volume_blocks_its_owner_and_creates_no_claim_or_pod() {
     let plan = town().awake().storage().claim(lost("gas")).decide(minute(1));
     assert_eq!((plan.phase(), plan.does().as_str()), ("Blocked", ""));
     assert_eq!((plan.reason(STALLED), plan.reason(DEGRADED)), (reason::STORAGE_LOST, reason::STORAGE_LOST));
@@ -115,7 +115,7 @@ fn a_lost_volume_blocks_until_a_person_acts_and_nothing_is_made_over_it() {
 }
 
 #[test]
-fn a_lost_volume_keeps_no_town_awake_and_wakes_none() {
+fn lost_volume_keeps_no_town_awake_and_wakes_none() {
     let asleep = town().asleep(AsleepReason::Idle);
     for agent in
         [mayor().storage().claim(lost("mayor")), polecat("toast").hook("b1").storage().claim(lost("toast"))]
@@ -127,7 +127,7 @@ fn a_lost_volume_keeps_no_town_awake_and_wakes_none() {
 }
 
 #[test]
-fn a_claim_that_was_there_and_is_gone_is_made_anew_and_that_is_said() {
+fn vanished_claim_is_recreated_with_a_notice() {
     let town = town().awake().storage().status(|s| s.storage = Some(recorded("gas")));
     let plan = town.decide(minute(1));
     assert_eq!(plan.does(), "create claim, create pod");
@@ -151,7 +151,7 @@ fn a_claim_that_was_there_and_is_gone_is_made_anew_and_that_is_said() {
 }
 
 #[test]
-fn a_claim_is_made_only_for_a_town_that_is_awake() {
+fn claim_is_created_only_while_its_town_is_awake() {
     for (case, town) in [
         ("asleep", town().asleep(AsleepReason::Idle)),
         ("falling asleep", running_town().draining(AsleepReason::Idle, minute(1))),
@@ -166,7 +166,7 @@ fn retained() -> Value {
 }
 
 #[test]
-fn a_retained_claim_is_let_go_with_its_town_and_not_deleted() {
+fn retained_claim_is_released_with_its_town_and_not_deleted() {
     let going = |t: TownBuilder| t.claim(claim("gas")).destroying(minute(1)).remains_as_seen();
     assert_eq!(going(town().volume(&retained())).decide(minute(1)).does(), "retain claim gas-claim");
     assert_eq!(going(town().storage()).decide(minute(1)).does(), "delete claim gas-claim");
@@ -179,7 +179,7 @@ fn a_retained_claim_is_let_go_with_its_town_and_not_deleted() {
 }
 
 #[test]
-fn a_retained_claim_is_let_go_with_its_agent_whoever_deletes_it() {
+fn retained_claim_is_released_with_its_agent_and_not_deleted() {
     let sits = || mayor().volume(&retained()).claim(claim("mayor")).deleting(minute(1)).remains_as_seen();
     assert_eq!(sits().own_tombstone(minute(1)).decide(minute(1)).does(), "retain claim mayor-claim");
     let town = running_town().destroying(minute(1));
@@ -189,7 +189,7 @@ fn a_retained_claim_is_let_go_with_its_agent_whoever_deletes_it() {
 }
 
 #[test]
-fn a_town_retains_its_own_claim_only() {
+fn town_retains_only_its_own_claim() {
     let mut going = town().volume(&retained()).destroying(minute(1));
     going = going.remains(|r| claims_left(r, Ok(vec![claim("gas"), claim("toast")])));
     assert_eq!(going.decide(minute(1)).does(), "retain claim gas-claim, delete claim toast-claim");
@@ -197,7 +197,7 @@ fn a_town_retains_its_own_claim_only() {
 
 // code.md A35: a user removed the finalizer of the agent, and its spec is gone with it.
 #[test]
-fn a_claim_of_an_agent_that_is_gone_stays_when_it_says_so_itself() {
+fn claim_of_a_missing_agent_is_retained_when_its_own_mark_says_so() {
     let marked = |retain| {
         let mut claim = claim("toast");
         claim.child.retain = retain;
@@ -230,7 +230,7 @@ fn a_claim_of_an_agent_that_is_gone_stays_when_it_says_so_itself() {
 
 // code.md A35.
 #[test]
-fn the_policy_of_the_spec_is_written_on_the_claim_when_it_changes() {
+fn retain_policy_is_written_on_the_claim_when_the_spec_changes() {
     let marked = |owner, retain| {
         let mut claim = claim(owner);
         claim.child.retain = retain;
@@ -260,7 +260,7 @@ fn the_policy_of_the_spec_is_written_on_the_claim_when_it_changes() {
 }
 
 #[test]
-fn tokens_go_first_of_all_and_services_with_the_claims() {
+fn destruction_deletes_token_secrets_first_and_services_with_the_claims() {
     use super::build::{child, unanswered};
     use crate::lifecycle::ChildKind::{Secret, Service};
     let all = running_town().storage().claim(claim("gas")).destroying(minute(1)).remains_as_seen();
@@ -298,7 +298,7 @@ fn tokens_go_first_of_all_and_services_with_the_claims() {
 }
 
 #[test]
-fn the_service_follows_the_ports() {
+fn service_is_created_updated_and_deleted_with_the_ports() {
     let town = || running_town().ports(&[80]);
     let plan = town().decide(minute(1));
     assert_eq!(
@@ -319,7 +319,7 @@ fn the_service_follows_the_ports() {
 
 // A24.
 #[test]
-fn service_goes_when_its_ports_go_whether_the_town_has_a_pod_or_sleeps() {
+fn service_is_deleted_without_ports_when_the_town_has_no_pod_or_sleeps() {
     let bare = running_town().no_template().service(&[80]).decide(minute(1));
     assert!(bare.does().contains("delete service gas-service"), "{}", bare.does());
     let asleep = town().asleep(AsleepReason::Idle).service(&[80]).decide(minute(1));

@@ -165,7 +165,7 @@ proptest! {
 
     /// A deletion completes after any events, and nothing is left.
     #[test]
-    fn a_deleted_town_leaves_nothing(turns in turns(), more in turns()) {
+    fn deleted_town_leaves_nothing_after_any_events(turns in turns(), more in turns()) {
         let mut scene = after(turns);
         scene.delete_town();
         for turn in more {
@@ -177,7 +177,7 @@ proptest! {
 
     /// When nothing changes and pods succeed, every bead is done at the end: sleep loses no work.
     #[test]
-    fn all_work_is_done_in_the_end(turns in turns()) {
+    fn beads_are_done_in_the_end_after_any_events(turns in turns()) {
         let mut scene = after(turns);
         scene.may_start(true).reports("gas", quiet()).reports("mayor", quiet());
         scene.node(Node::Works).edit_town("all is well", |t| {
@@ -201,7 +201,7 @@ proptest! {
 
     /// A town without events comes to rest and writes nothing more.
     #[test]
-    fn a_town_left_alone_comes_to_rest(turns in turns()) {
+    fn undisturbed_town_stops_writing_after_any_events(turns in turns()) {
         let mut scene = after(turns);
         scene.reports("gas", quiet()).reports("mayor", quiet());
         scene.node(Node::Works).may_start(true).happens("all is well").later("50h");

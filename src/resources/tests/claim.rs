@@ -17,7 +17,7 @@ fn claims() -> [PersistentVolumeClaim; 2] {
 }
 
 #[test]
-fn a_claim_is_what_was_asked_for_and_nobody_collects_it() {
+fn claim_has_the_storage_of_the_spec_and_no_owner_reference() {
     for claim in claims() {
         assert_eq!(claim.metadata.owner_references, None, "it goes by our own hand");
         assert_eq!(claim.metadata.finalizers, None);
@@ -34,7 +34,7 @@ fn a_claim_is_what_was_asked_for_and_nobody_collects_it() {
 }
 
 #[test]
-fn a_claim_has_the_name_and_the_labels_of_the_pod_that_mounts_it() {
+fn claim_has_the_name_and_the_labels_of_the_pod_that_mounts_it() {
     let pods = [pod_of_town(json!({})), pod_of(&agent(json!({})))];
     for (claim, pod) in claims().into_iter().zip(pods) {
         assert_eq!(claim.metadata.name, pod.metadata.name);
@@ -72,7 +72,7 @@ fn claim_gets_the_labels_and_annotations_of_the_spec_beside_the_operators_own() 
 
 // code.md B1: another version of the operator may have given the claim a name by another rule.
 #[test]
-fn a_pod_mounts_the_claim_of_the_record_when_the_naming_rule_gives_another_name() {
+fn pod_mounts_the_recorded_claim_when_the_default_name_differs() {
     let storage = json!({"storage": {"size": "1Gi"}});
     let (gas, toast) = (town(storage.clone()), agent(storage));
     let group = VolumeGroup::default();
@@ -104,7 +104,7 @@ fn a_pod_mounts_the_claim_of_the_record_when_the_naming_rule_gives_another_name(
 
 // code.md A35.
 #[test]
-fn a_claim_says_that_it_outlives_its_owner_when_the_spec_says_so() {
+fn claim_has_the_retain_annotation_when_the_spec_retains_it() {
     for (policy, said) in [(json!("Retain"), Some("true")), (json!("Delete"), None), (json!(null), None)] {
         let storage = json!({"storage": {"size": "1Gi", "retainPolicy": policy}});
         for claim in [town_claim(&town(storage.clone()), &here()), agent_claim(&agent(storage), &here())] {
@@ -115,7 +115,7 @@ fn a_claim_says_that_it_outlives_its_owner_when_the_spec_says_so() {
 }
 
 #[test]
-fn a_volume_starts_from_what_the_spec_names() {
+fn built_claim_has_the_data_source_of_the_spec() {
     let snapshot = json!({"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": "monday"});
     let storage = json!({"storage": {"size": "1Gi", "dataSource": snapshot}});
     let claims = [town_claim(&town(storage.clone()), &here()), agent_claim(&agent(storage), &here())];
@@ -129,7 +129,7 @@ fn a_volume_starts_from_what_the_spec_names() {
 }
 
 #[test]
-fn no_claim_is_made_beside_one_that_exists() {
+fn claim_is_not_built_when_the_spec_names_an_existing_one() {
     let storage = json!({"storage": {"existingClaimName": "theirs"}});
     assert_eq!(town_claim(&town(storage.clone()), &here()), None);
     assert_eq!(agent_claim(&agent(storage), &here()), None);

@@ -62,7 +62,7 @@ fn time(at: &str) -> Timestamp {
 }
 
 #[test]
-fn who_a_pod_is_and_whose() {
+fn pod_facts_contain_identity_owner_and_hook() {
     let pod = with_status(json!({"phase": "Running", "startTime": "2030-01-01T00:00:05Z"}));
     assert_eq!((pod.key.to_string().as_str(), pod.uid.as_str()), ("ns/toast-1", "p"));
     assert_eq!((pod.town_uid, pod.agent_uid), (Some(Uid::new("t")), Some(Uid::new("a"))));
@@ -73,7 +73,7 @@ fn who_a_pod_is_and_whose() {
 }
 
 #[test]
-fn a_pod_that_was_just_created_is_nothing_but_pending() {
+fn new_pod_without_a_status_is_pending() {
     let bare = json!({"metadata": {"name": "x", "uid": "p"}});
     let pod = pod_facts(&serde_json::from_value(bare).unwrap()).unwrap();
     assert_eq!(
@@ -85,13 +85,13 @@ fn a_pod_that_was_just_created_is_nothing_but_pending() {
 }
 
 #[test]
-fn a_hook_that_cannot_be_read_is_none() {
+fn pod_facts_have_no_hook_when_its_annotation_cannot_be_read() {
     let odd = facts(&json!({"annotations": {names::HOOK: "{"}}), json!({}));
     assert_eq!(odd.hook, None);
 }
 
 #[test]
-fn phases_and_readiness() {
+fn pod_facts_contain_phase_and_readiness() {
     for (text, phase, ended) in [
         ("Pending", PodPhase::Pending, false),
         ("Running", PodPhase::Running, false),
@@ -110,7 +110,7 @@ fn phases_and_readiness() {
 }
 
 #[test]
-fn told_to_stop_is_when_the_grace_period_began() {
+fn stop_request_time_is_the_start_of_the_grace_period() {
     let deleted = |grace: Value| {
         let meta = json!({"deletionTimestamp": "2030-01-01T00:01:30Z", "deletionGracePeriodSeconds": grace});
         facts(&meta, json!({"phase": "Running"}))
@@ -129,7 +129,7 @@ fn told_to_stop_is_when_the_grace_period_began() {
 }
 
 #[test]
-fn done_is_exit_0_before_it_was_told_to_stop() {
+fn pod_is_done_only_with_exit_code_0_before_its_stop_request() {
     let told_at_a_minute =
         json!({"deletionTimestamp": "2030-01-01T00:01:30Z", "deletionGracePeriodSeconds": 30});
     let ended = |meta: &Value, phase: &str, statuses: Vec<Value>| {
@@ -152,7 +152,7 @@ fn done_is_exit_0_before_it_was_told_to_stop() {
 }
 
 #[test]
-fn how_the_containers_ended() {
+fn termination_contains_exit_code_time_and_message_of_the_containers() {
     let end = |phase: &str, statuses: Value| {
         with_status(json!({"phase": phase, "containerStatuses": statuses})).termination
     };
@@ -170,7 +170,7 @@ fn how_the_containers_ended() {
 /// A pod as the kubelet, the scheduler or a controller leaves it, and its result.
 #[test]
 #[allow(clippy::too_many_lines)] // The function is one table.
-fn status_of_a_pod_tells_how_it_ended() {
+fn pod_status_determines_how_the_pod_ended() {
     let disrupted = |by: &str| json!([condition("DisruptionTarget", "True", by, "")]);
     let ended = |code: i32| json!([terminated("main", code, "00:00:10"), terminated("side", 0, "00:00:10")]);
     let by = |code: i32, reason: &str| {
@@ -272,7 +272,7 @@ fn status_of_a_pod_tells_how_it_ended() {
 
 // reports:P10
 #[test]
-fn injected_container_does_not_keep_the_work_of_a_task_from_being_over() {
+fn injected_container_does_not_keep_a_task_pod_from_ending() {
     let names = json!({"annotations": {names::POD_CONTAINERS: "main"}});
     let running = json!({"name": "side", "image": "proxy", "imageID": "", "ready": true, "restartCount": 0,
                          "state": {"running": {}}});
@@ -294,7 +294,7 @@ fn injected_container_does_not_keep_the_work_of_a_task_from_being_over() {
 }
 
 #[test]
-fn a_pod_that_no_node_takes() {
+fn unschedulable_pod_shows_the_message_of_the_scheduler() {
     let unscheduled = condition("PodScheduled", "False", "Unschedulable", "0/1 nodes are available");
     let pod = with_status(json!({"phase": "Pending", "conditions": [unscheduled]}));
     assert_eq!(pod.trouble, Some((reason::UNSCHEDULABLE, "0/1 nodes are available".into())));
@@ -309,7 +309,7 @@ fn a_pod_that_no_node_takes() {
 }
 
 #[test]
-fn an_image_that_cannot_be_pulled_is_one_trouble_whatever_the_kubelet_is_at() {
+fn image_pull_error_has_one_message_in_all_stages_of_the_kubelet() {
     let trouble = |why: &str, message: &str| {
         with_status(json!({"phase": "Pending", "containerStatuses": [waiting(why, message)]}))
             .trouble
@@ -329,7 +329,7 @@ fn an_image_that_cannot_be_pulled_is_one_trouble_whatever_the_kubelet_is_at() {
 }
 
 #[test]
-fn a_container_that_keeps_ending_or_cannot_be_made() {
+fn crashing_or_uncreatable_container_is_reported_as_container_failed() {
     let mut crashing = waiting("CrashLoopBackOff", "back-off 10s restarting failed container");
     crashing["lastState"] = terminated("main", 137, "00:00:10")["state"].clone();
     let statuses = |status: Value| json!({"phase": "Running", "containerStatuses": [status]});
@@ -348,7 +348,7 @@ fn a_container_that_keeps_ending_or_cannot_be_made() {
 }
 
 #[test]
-fn a_container_that_was_killed_for_its_memory_is_named_with_its_limit() {
+fn oom_killed_container_is_named_with_its_memory_limit() {
     let killed = |name: &str| {
         let mut status = terminated(name, 137, "00:00:10");
         status["state"]["terminated"]["reason"] = json!("OOMKilled");
@@ -385,7 +385,7 @@ fn a_container_that_was_killed_for_its_memory_is_named_with_its_limit() {
 }
 
 #[test]
-fn an_init_container_that_failed_tells_why_and_one_that_was_stopped_does_not() {
+fn failed_init_container_gives_the_termination_but_a_stopped_sidecar_does_not() {
     let end = |phase: &str, init: Value, main: Value| {
         let status = json!({"phase": phase, "initContainerStatuses": [init], "containerStatuses": [main]});
         with_status(status).termination.unwrap()
@@ -400,7 +400,7 @@ fn an_init_container_that_failed_tells_why_and_one_that_was_stopped_does_not() {
 }
 
 #[test]
-fn a_termination_message_is_cut_where_the_kubelet_would_have_cut_it() {
+fn termination_message_is_cut_at_the_limit_of_the_kubelet() {
     let mut long = terminated("main", 1, "00:00:10");
     long["state"]["terminated"]["message"] = json!(format!("x{}", "\u{e4}".repeat(4000)));
     let pod = with_status(json!({"phase": "Failed", "containerStatuses": [long]}));
@@ -409,7 +409,7 @@ fn a_termination_message_is_cut_where_the_kubelet_would_have_cut_it() {
 }
 
 #[test]
-fn where_a_pod_is_asked() {
+fn probe_address_is_the_pod_ip_unless_the_pod_uses_the_host_network() {
     let at = |spec: &Value, ip: Value| {
         let pod = json!({"metadata": {"name": "x", "uid": "p"}, "spec": spec, "status": {"podIP": ip}});
         pod_facts(&serde_json::from_value(pod).unwrap()).unwrap().address
@@ -423,7 +423,7 @@ fn where_a_pod_is_asked() {
 }
 
 #[test]
-fn since_when_a_pod_is_not_ready_and_how_often_it_was_started() {
+fn pod_facts_contain_unready_time_and_container_restarts() {
     let since = |status: &str| {
         let ready = condition("Ready", status, "", "");
         with_status(json!({"phase": "Running", "conditions": [ready]})).not_ready_since
@@ -450,7 +450,7 @@ fn since_when_a_pod_is_not_ready_and_how_often_it_was_started() {
 }
 
 #[test]
-fn what_a_pod_was_made_from() {
+fn pod_facts_contain_revision_and_restart_annotation() {
     let made = json!({"annotations": {names::POD_REVISION: "r1", names::RESTART_AT: "noon"}});
     let pod = facts(&made, json!({}));
     assert_eq!((pod.revision.as_deref(), pod.restart_at.as_deref()), (Some("r1"), Some("noon")));
@@ -459,7 +459,7 @@ fn what_a_pod_was_made_from() {
 }
 
 #[test]
-fn what_a_pod_is_asked_with() {
+fn token_secret_name_is_read_only_from_the_volume_of_the_operator() {
     let named = |volume: &str| {
         let token = json!({"secret": {"name": "door", "items": [{"key": "token", "path": "token"}]}});
         let volumes = json!([{"name": volume, "projected": {"sources": [{}, token]}}]);
@@ -470,7 +470,7 @@ fn what_a_pod_is_asked_with() {
 }
 
 #[test]
-fn who_a_claim_is_and_whose() {
+fn claim_facts_contain_identity_and_owner() {
     let claim = |meta: Value| {
         let mut all = json!({"name": "gas-1", "namespace": "ns", "uid": "c", "finalizers": ["kubernetes.io/pvc-protection"],
             "labels": {names::TOWN_UID: "t", names::INSTALL: "here"}});
@@ -488,7 +488,7 @@ fn who_a_claim_is_and_whose() {
 }
 
 #[test]
-fn how_much_a_claim_asks_for_and_whether_its_volume_is_lost() {
+fn claim_facts_contain_requested_size_and_loss_of_the_volume() {
     let claim = |phase: &str| {
         let claim = json!({
             "metadata": {"name": "gas-1", "uid": "c"},
@@ -502,7 +502,7 @@ fn how_much_a_claim_asks_for_and_whether_its_volume_is_lost() {
 }
 
 #[test]
-fn what_a_service_offers_and_for_whom() {
+fn service_facts_contain_ports_and_owner() {
     let service = json!({
         "metadata": {"name": "gas-1", "namespace": "ns", "uid": "s",
             "labels": {names::TOWN_UID: "t", names::INSTALL: "here"}},

@@ -8,7 +8,7 @@ use crate::lifecycle::Uid;
 use crate::resources::{Install, VolumeGroup, town_claim, town_pod, town_service, town_token};
 
 #[test]
-fn every_child_can_be_found_by_the_uids_of_its_owners_and_by_who_made_it() {
+fn pod_has_labels_for_its_owners_and_its_installation() {
     let town = pod_of_town(json!({}));
     let agent = pod_of(&agent(json!({})));
     assert_eq!((label(&town, names::TOWN_UID), label(&town, names::AGENT_UID)), (TOWN, ""));
@@ -26,14 +26,14 @@ fn every_child_can_be_found_by_the_uids_of_its_owners_and_by_who_made_it() {
 }
 
 #[test]
-fn names_are_made_of_the_owners_name_and_uid() {
+fn pod_name_consists_of_the_name_and_uid_of_its_owner() {
     assert_eq!(pod_of_town(json!({})).metadata.name.as_deref(), Some("gas-aaaaaaaa"));
     assert_eq!(pod_of(&agent(json!({}))).metadata.name.as_deref(), Some("toast-bbbbbbbb"));
 }
 
 // O1, P3: Argo CD prunes an object without an owner that has the name of its application in this label.
 #[test]
-fn child_has_no_instance_label_that_another_tool_takes_for_its_own() {
+fn child_has_no_instance_label() {
     let town = town(json!({"storage": {"size": "1Gi"}, "template": template(json!({}))}));
     let claim = town_claim(&town, &here()).unwrap().metadata;
     for labels in [claim.labels, pod_of_town(json!({})).metadata.labels] {
@@ -43,7 +43,7 @@ fn child_has_no_instance_label_that_another_tool_takes_for_its_own() {
 
 // O2, P4: Velero restores the content of a backup; a restored pod would run beside the pod that the operator creates.
 #[test]
-fn child_that_is_made_anew_is_in_no_backup_and_a_claim_is() {
+fn backup_excludes_recreated_children_and_includes_claims() {
     let parts = json!({"template": template(json!({})), "storage": {"size": "1Gi"}, "activityProbe": {"port": 80},
         "ports": [{"name": "http", "port": 80}]});
     let town = town(parts);
@@ -74,7 +74,7 @@ fn recommended_labels_of_a_template_are_kept() {
 // I-cross-namespace, I-block-owner-deletion: an ownerReference names an owner in the same namespace, and does not
 // block its deletion.
 #[test]
-fn a_pod_is_collected_with_its_owner_and_does_not_hold_it() {
+fn pod_owner_reference_is_the_controller_and_blocks_no_deletion() {
     for (pod, kind, name, uid) in
         [(pod_of_town(json!({})), "Town", "gas", TOWN), (pod_of(&agent(json!({}))), "Agent", "toast", AGENT)]
     {
@@ -87,7 +87,7 @@ fn a_pod_is_collected_with_its_owner_and_does_not_hold_it() {
 }
 
 #[test]
-fn nobody_can_claim_another_owner_by_a_template() {
+fn template_cannot_set_another_owner() {
     let mut theirs = template(json!({}));
     theirs["metadata"] = json!({
         "labels": {names::TOWN_UID: "x", names::AGENT_UID: "x", names::INSTALL: "x", names::COMPONENT: "agent"},
@@ -115,7 +115,7 @@ fn nobody_can_claim_another_owner_by_a_template() {
 }
 
 #[test]
-fn label_of_an_installation_is_its_id_and_eight_digits_of_the_cluster() {
+fn install_label_has_its_id_and_eight_digits_of_the_cluster_uid() {
     let of = |uid: &str| Install::of("team-a", &Uid::new(uid)).map(|install| install.0);
     assert_eq!(of("0F1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0").as_deref(), Some("team-a.0f1e2d3c"));
     assert_eq!(of("0f1e2-d3c4").as_deref(), Some("team-a.0f1e2d3c"), "a hyphen is no digit");

@@ -14,7 +14,7 @@ use crate::resources::{
 };
 
 #[test]
-fn nothing_is_built_that_was_not_asked_for_or_has_no_owner() {
+fn pod_and_claim_are_not_built_without_a_spec_or_an_owner() {
     let bare = town(json!({"template": null, "agentTemplate": null}));
     assert_eq!(town_pod(&bare, None, &here(), VolumeGroup::default()), None);
     assert_eq!(town_claim(&bare, &here()), None);
@@ -35,14 +35,14 @@ fn nothing_is_built_that_was_not_asked_for_or_has_no_owner() {
 }
 
 #[test]
-fn an_agents_own_template_comes_before_the_towns() {
+fn agent_template_overrides_the_agent_template_of_the_town() {
     let own = json!({"spec": {"containers": [{"name": "own", "image": "own"}]}});
     assert_eq!(spec(&pod_of(&agent(json!({"template": own})))).containers[0].name, "own");
     assert_eq!(spec(&pod_of(&agent(json!({})))).containers[0].name, "main");
 }
 
 #[test]
-fn containers_learn_who_they_are_and_what_to_do() {
+fn containers_have_variables_with_identity_and_bead() {
     let toast = agent(json!({"template": with_init(), "identity": "toast-the-first"}));
     let pod = pod_of(&toast);
     let uid = toast.metadata.uid.clone().unwrap();
@@ -75,7 +75,7 @@ fn containers_learn_who_they_are_and_what_to_do() {
 }
 
 #[test]
-fn an_agent_learns_where_its_rig_and_its_town_are() {
+fn agent_has_variables_with_its_rig_and_the_host_of_its_town() {
     let rigs = json!([
         {"name": "other", "gitUrl": "https://git.test/other", "branch": "x"},
         {"name": "rig", "gitUrl": "https://git.test/rig", "branch": "trunk"},
@@ -92,7 +92,7 @@ fn an_agent_learns_where_its_rig_and_its_town_are() {
 }
 
 #[test]
-fn a_pod_carries_what_it_was_made_from() {
+fn pod_has_annotations_with_its_revision_and_restart_request() {
     let mut gas = town(json!({}));
     let mut toast = agent(json!({}));
     let pods = |gas: &Town, toast: &Agent| {
@@ -113,7 +113,7 @@ fn a_pod_carries_what_it_was_made_from() {
 }
 
 #[test]
-fn a_task_pod_runs_once_and_does_not_vanish_unread() {
+fn task_pod_runs_once_and_has_the_result_finalizer() {
     let pod = pod_of(&agent(json!({})));
     assert_eq!(spec(&pod).restart_policy.as_deref(), Some("Never"));
     assert_eq!(pod.metadata.finalizers.as_deref(), Some(&[names::RESULT_FINALIZER.to_owned()][..]));
@@ -124,7 +124,7 @@ fn a_task_pod_runs_once_and_does_not_vanish_unread() {
 }
 
 #[test]
-fn no_api_token_and_no_service_links_unless_somebody_asks_for_them() {
+fn pod_has_no_api_token_and_no_service_links_unless_the_template_asks() {
     for pod in [pod_of_town(json!({})), pod_of(&agent(json!({})))] {
         assert_eq!(spec(&pod).automount_service_account_token, Some(false));
         assert_eq!(spec(&pod).enable_service_links, Some(false));
@@ -161,7 +161,7 @@ fn crowded() -> Value {
 }
 
 #[test]
-fn what_a_person_wrote_into_the_template_stays() {
+fn template_fields_of_a_user_are_kept() {
     let pod = pod_of(&agent(json!({"template": crowded(), "storage": {"size": "1Gi"}})));
     let spec = spec(&pod);
     let container = &spec.containers[0];
@@ -185,7 +185,7 @@ fn order(container: &Container) -> Vec<&str> {
 
 // A27, P6.
 #[test]
-fn variables_come_before_those_of_the_template_and_arrive_unchanged() {
+fn operator_variables_precede_template_variables_and_arrive_unchanged() {
     let mine = json!([{"name": "MINE", "value": "$(GASTOWN_BEAD)"}]);
     let template = json!({"spec": {"containers": [{"name": "main", "env": mine}]}});
     let hook = json!({"bead": "fix-$$-$(GASTOWN_TOWN)"});
@@ -220,7 +220,7 @@ fn git_trusts_the_root_of_the_volume_unless_the_template_configures_git() {
 
 // P17.
 #[test]
-fn user_that_the_template_sets_has_a_home_that_it_can_write_to() {
+fn pod_has_a_writable_home_when_its_template_sets_a_user() {
     let user = |id: i64| json!({"runAsUser": id});
     let with = |pod: Value, container: Value| {
         let container = merged(json!({"name": "main"}), container);

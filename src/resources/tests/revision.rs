@@ -37,14 +37,14 @@ fn rig(change: Value) -> Value {
 /// The test contains the values, so that no revision changes by accident: such a change would replace every pod of
 /// every installation.
 #[test]
-fn a_new_version_of_the_operator_does_not_change_revisions() {
+fn revisions_are_the_same_in_every_version_of_the_operator() {
     let gas = town(full_town());
     let revisions = (town_revision(&gas, None), agent_revision(&agent(full_agent()), &gas, None));
     assert_eq!(revisions, ("4479876c685f2935".into(), "d0a63756b46cf448".into()));
 }
 
 #[test]
-fn each_part_of_a_towns_pod_changes_its_revision() {
+fn town_revision_changes_with_each_part_of_its_pod() {
     let before = town_revision(&town(full_town()), None);
     for change in [
         json!({"template": template(json!({"terminationGracePeriodSeconds": 1}))}),
@@ -59,7 +59,7 @@ fn each_part_of_a_towns_pod_changes_its_revision() {
 }
 
 #[test]
-fn each_part_of_an_agents_pod_changes_its_revision() {
+fn agent_revision_changes_with_each_part_of_its_pod() {
     let before = agent_revision(&agent(full_agent()), &town(full_town()), None);
     let changed = template(json!({"terminationGracePeriodSeconds": 1}));
     for (of_agent, of_town) in [
@@ -86,7 +86,7 @@ fn each_part_of_an_agents_pod_changes_its_revision() {
 }
 
 #[test]
-fn what_no_pod_is_made_from_changes_no_revision() {
+fn revision_ignores_fields_that_do_not_change_the_pod() {
     let revisions = |of_town: &Value, of_agent: &Value| {
         let gas = town(with(full_town(), of_town.clone()));
         (town_revision(&gas, None), agent_revision(&agent(with(full_agent(), of_agent.clone())), &gas, None))
@@ -118,7 +118,7 @@ fn what_no_pod_is_made_from_changes_no_revision() {
 
 /// The revision of a pod does not depend on whether the template is in memory or only its digest.
 #[test]
-fn a_digest_of_a_template_gives_the_revision_of_the_template() {
+fn template_digest_gives_the_same_revision_as_the_template() {
     let (mut gas, mut toast) = (town(full_town()), agent(full_agent()));
     let before = (town_revision(&gas, None), agent_revision(&toast, &gas, None));
     let templates = [&mut gas.spec.template, &mut gas.spec.agent_template, &mut toast.spec.template];
@@ -209,7 +209,7 @@ fn essence(mut pod: Pod) -> Pod {
 
 proptest! {
     #[test]
-    fn towns_have_the_same_revision_just_when_they_have_the_same_pod(
+    fn towns_have_equal_revisions_exactly_when_their_pods_are_equal(
         one in town_specs(),
         other in town_specs(),
         field in any::<Index>(),
@@ -220,7 +220,7 @@ proptest! {
     }
 
     #[test]
-    fn agents_have_the_same_revision_just_when_they_have_the_same_pod(
+    fn agents_have_equal_revisions_exactly_when_their_pods_are_equal(
         one in (agent_specs(), town_specs()),
         other in (agent_specs(), town_specs()),
         field in any::<Index>(),

@@ -16,7 +16,7 @@ fn probed(probe: Value) -> Value {
 }
 
 #[test]
-fn a_token_is_made_for_whom_the_spec_names_none() {
+fn token_secret_is_built_when_the_spec_names_none() {
     let (gas, toast) = (town(probed(json!({"port": 80}))), agent(probed(json!({"port": 80}))));
     let secrets = [town_token(&gas, &here(), "s3cr3t"), agent_token(&toast, &here(), "s3cr3t")];
     let probes = [gas.spec.activity_probe.unwrap(), toast.spec.activity_probe.unwrap()];
@@ -36,7 +36,7 @@ fn a_token_is_made_for_whom_the_spec_names_none() {
 }
 
 #[test]
-fn every_secret_that_a_template_can_name_is_found() {
+fn named_secrets_include_every_secret_of_a_template() {
     let spec = json!({
         "imagePullSecrets": [{"name": "pull"}],
         "volumes": [
@@ -66,7 +66,7 @@ fn every_secret_that_a_template_can_name_is_found() {
 }
 
 #[test]
-fn a_secret_of_the_user_is_not_written() {
+fn token_secret_is_not_built_when_the_spec_names_one_or_has_no_probe() {
     let named = probed(json!({"port": 80, "tokenSecretName": "theirs"}));
     assert_eq!(town_token(&town(named.clone()), &here(), "x"), None);
     assert_eq!(agent_token(&agent(named), &here(), "x"), None);

@@ -28,7 +28,7 @@ fn dropped(context: &SecurityContext) -> Vec<String> {
 }
 
 #[test]
-fn a_pod_that_says_nothing_is_restricted_in_every_container() {
+fn pod_without_a_security_context_is_restricted_in_every_container() {
     let sidecar = json!({"name": "beside", "image": "busybox", "restartPolicy": "Always"});
     let template = template(json!({"initContainers": [sidecar]}));
     for pod in [pod_of_town(json!({"template": template})), pod_of(&agent(json!({"template": template})))] {
@@ -46,7 +46,7 @@ fn a_pod_that_says_nothing_is_restricted_in_every_container() {
 }
 
 #[test]
-fn what_a_person_says_stands() {
+fn security_context_of_a_template_is_kept() {
     let (pod, own) = contexts(json!({"securityContext": {"seccompProfile": {"type": "Unconfined"}}}));
     assert_eq!(pod.seccomp_profile.unwrap().type_, "Unconfined");
     assert_eq!(own.allow_privilege_escalation, Some(false), "one word does not undo the others");
@@ -61,7 +61,7 @@ fn what_a_person_says_stands() {
 }
 
 #[test]
-fn who_runs_is_said_by_the_container_or_else_by_the_pod() {
+fn run_as_non_root_follows_the_container_and_then_the_pod() {
     let non_root = |pod: Value, container: Value| {
         let container = json!({"name": "main", "image": "busybox", "securityContext": container});
         contexts(json!({"securityContext": pod, "containers": [container]})).1.run_as_non_root
@@ -78,7 +78,7 @@ fn who_runs_is_said_by_the_container_or_else_by_the_pod() {
 }
 
 #[test]
-fn nothing_is_set_that_the_api_server_would_refuse_beside_what_a_person_asks_for() {
+fn security_defaults_are_left_out_when_the_api_server_would_refuse_them() {
     assert_eq!(
         of_container(json!({"privileged": true})),
         SecurityContext { privileged: Some(true), ..SecurityContext::default() }
@@ -92,7 +92,7 @@ fn nothing_is_set_that_the_api_server_would_refuse_beside_what_a_person_asks_for
 }
 
 #[test]
-fn a_volume_that_we_made_is_written_by_a_pod_that_says_nothing() {
+fn pod_gets_the_volume_group_only_without_its_own_security_context() {
     let group = |spec: Value| {
         let pod = pod_of_town(spec);
         let context = self::spec(&pod).security_context.clone().unwrap();
@@ -128,7 +128,7 @@ fn volume_gets_no_group_when_the_installation_has_none() {
 }
 
 #[test]
-fn a_pod_for_windows_is_left_alone() {
+fn windows_pod_gets_no_security_context() {
     let windows = |name: &str| {
         let template = template(json!({"os": {"name": name}}));
         town_pod(

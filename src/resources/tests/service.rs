@@ -14,7 +14,7 @@ fn two_ports() -> Value {
 }
 
 #[test]
-fn a_service_offers_the_ports_of_the_spec() {
+fn service_has_the_ports_of_the_spec() {
     let service = town_service(&town(two_ports()), &here()).unwrap();
     let spec = service.spec.unwrap();
     assert_eq!(spec.type_.as_deref(), Some("ClusterIP"));
@@ -25,7 +25,7 @@ fn a_service_offers_the_ports_of_the_spec() {
 }
 
 #[test]
-fn a_service_leads_to_the_towns_pod_and_to_no_other() {
+fn service_selects_only_the_pod_of_its_town() {
     let leads_to = |install: &Install, labels: &Option<BTreeMap<String, String>>| {
         let service = town_service(&town(two_ports()), install).unwrap();
         let selector = service.spec.unwrap().selector.unwrap();
@@ -42,7 +42,7 @@ fn a_service_leads_to_the_towns_pod_and_to_no_other() {
 }
 
 #[test]
-fn a_service_is_marked_and_collected_as_a_pod_is() {
+fn service_has_the_labels_and_owner_of_the_town_pod() {
     let (service, pod) = (town_service(&town(two_ports()), &here()).unwrap(), pod_of_town(json!({})));
     assert_eq!(service.metadata.name, pod.metadata.name);
     assert_eq!(service.metadata.namespace, pod.metadata.namespace);
@@ -54,7 +54,7 @@ fn a_service_is_marked_and_collected_as_a_pod_is() {
 }
 
 #[test]
-fn the_name_of_a_service_begins_with_a_letter_whatever_the_town_is_called() {
+fn service_name_starts_with_a_letter_when_the_town_name_does_not() {
     let mut town = town(two_ports());
     town.metadata.name = Some(format!("9{}", "x".repeat(252)));
     let name = town_service(&town, &here()).unwrap().metadata.name.unwrap();

@@ -36,7 +36,7 @@ fn files_of(source: &VolumeProjection) -> Vec<String> {
 const HOOK_FILE: &str = "hook.json: metadata.annotations['gastown.dev/hook']";
 
 #[test]
-fn the_hook_is_a_file_that_follows_the_pods_annotation() {
+fn hook_file_follows_the_hook_annotation_of_the_pod() {
     let hook = json!({"bead": "b1", "title": "a \"title\"", "instructions": "do\nit"});
     let toast = agent(json!({"template": with_init(), "hook": hook}));
     let pod = pod_of(&toast);
@@ -54,7 +54,7 @@ fn the_hook_is_a_file_that_follows_the_pods_annotation() {
 }
 
 #[test]
-fn who_is_asked_for_its_activity_finds_the_token() {
+fn probed_pod_has_a_file_with_its_token() {
     let probe = |more: Value| {
         let mut probe = json!({"port": 80});
         super::merge(&mut probe, more);
@@ -80,7 +80,7 @@ fn who_is_asked_for_its_activity_finds_the_token() {
 }
 
 #[test]
-fn an_agent_finds_the_credentials_of_its_rig_and_cannot_write_them() {
+fn agent_has_read_only_credentials_of_its_rig() {
     let rigs = json!([
         {"name": "rig", "credentialsSecretName": "deploy-key"},
         {"name": "other", "credentialsSecretName": "not-for-you"},
@@ -101,7 +101,7 @@ fn an_agent_finds_the_credentials_of_its_rig_and_cannot_write_them() {
 }
 
 #[test]
-fn every_container_finds_its_owners_volume() {
+fn containers_mount_the_volume_of_their_owner() {
     for (storage, name_of_agents, name_of_towns) in [
         (json!({"size": "1Gi"}), "toast-bbbbbbbb", "gas-aaaaaaaa"),
         (json!({"existingClaimName": "theirs"}), "theirs", "theirs"),

@@ -36,7 +36,7 @@ fn await_that(what: &str, condition: impl Fn() -> bool) {
 }
 
 #[test]
-fn two_side_by_side_know_nothing_of_each_other_and_leave_nothing() {
+fn control_planes_side_by_side_are_isolated_and_leave_no_processes() {
     let began = Instant::now();
     let (one, other) = (start("one"), start("other"));
     println!("two started in {:?}", began.elapsed());
@@ -58,7 +58,7 @@ fn two_side_by_side_know_nothing_of_each_other_and_leave_nothing() {
 }
 
 #[test]
-fn an_api_server_that_was_killed_comes_back_with_its_data() {
+fn api_server_restarts_with_its_data_after_a_kill() {
     let it = start("killed");
     said(it.kubectl().args(["create", "configmap", "kept"])).unwrap();
     it.kill(Component::ApiServer).unwrap();
@@ -80,7 +80,7 @@ fn every_component_can_be_stopped_and_restarted() {
 }
 
 #[test]
-fn requests_time_out_while_etcd_is_frozen_and_work_when_it_is_thawed() {
+fn requests_time_out_while_etcd_is_frozen_and_succeed_after_the_thaw() {
     let api_server_args = vec!["--request-timeout=5s".into()];
     let it = ControlPlane::start(Options { name: "frozen".into(), api_server_args, ..Options::default() });
     let it = it.unwrap();
@@ -94,7 +94,7 @@ fn requests_time_out_while_etcd_is_frozen_and_work_when_it_is_thawed() {
 }
 
 #[test]
-fn a_claim_gets_a_volume_from_the_default_class() {
+fn claim_gets_a_volume_from_the_default_class() {
     let it = start("claims");
     let claim = it.directory().join("claim.yaml");
     let text = "{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: data}, spec: \
@@ -108,7 +108,7 @@ fn a_claim_gets_a_volume_from_the_default_class() {
 }
 
 #[test]
-fn a_component_that_cannot_start_is_named_with_the_end_of_its_log() {
+fn start_error_names_the_failed_component_and_its_log() {
     let api_server_args = vec!["--no-such-flag".into()];
     let options = Options { name: "broken".into(), api_server_args, ..Options::default() };
     match ControlPlane::start(options) {
@@ -122,7 +122,7 @@ fn a_component_that_cannot_start_is_named_with_the_end_of_its_log() {
 }
 
 #[test]
-fn everything_ends_with_a_killed_owner_and_the_next_start_tidies_up() {
+fn control_plane_ends_with_its_killed_owner_and_the_next_start_cleans_up() {
     let mut owner = Command::new(env!("CARGO_BIN_EXE_bed"))
         .arg("hold")
         .stdin(Stdio::piped())

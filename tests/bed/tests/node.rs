@@ -129,7 +129,7 @@ spec:
 "#;
 
 #[test]
-fn pods_run_write_and_reach_services_and_down_leaves_nothing() {
+fn node_runs_pods_with_volumes_and_services_and_down_leaves_no_traces() {
     let Some(_turn) = turn() else { return };
     let name = "test-story";
     let before = traces(name);
@@ -158,7 +158,7 @@ fn pods_run_write_and_reach_services_and_down_leaves_nothing() {
 }
 
 #[test]
-fn containers_outlive_the_components_which_can_all_be_restarted() {
+fn containers_survive_a_restart_of_every_component() {
     let Some(_turn) = turn() else { return };
     let cluster = NodeCluster::start(&Options { name: "restarts".into(), ..Options::default() }).unwrap();
     apply(&cluster, &STORY.replace("IMAGE", BUSYBOX));
@@ -181,7 +181,7 @@ fn containers_outlive_the_components_which_can_all_be_restarted() {
 }
 
 #[test]
-fn an_interrupted_start_is_finished_or_removed() {
+fn interrupted_start_is_completed_by_up_or_removed_by_down() {
     let Some(_turn) = turn() else { return };
     let name = "test-interrupted";
     let before = traces(name);
@@ -201,7 +201,7 @@ fn an_interrupted_start_is_finished_or_removed() {
 }
 
 #[test]
-fn a_tests_own_cluster_ends_with_it_even_if_it_is_killed() {
+fn node_cluster_ends_when_its_owner_is_killed() {
     let Some(_turn) = turn() else { return };
     let before = traces("none");
     let mut owner = bed(&["hold", "--node"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();

@@ -14,12 +14,12 @@ use crate::stage::Stories;
 pub fn add(stories: &mut Stories) {
     stories.on_the_api(good_towns_and_agents_are_accepted);
     stories.on_the_api(defaults_show_on_read);
-    stories.on_the_api(a_null_is_as_if_it_were_not_there);
-    stories.on_the_api(what_is_accepted_can_be_read_by_the_operator);
-    stories.on_the_api(unknown_fields_are_not_stored_whoever_sends_them);
-    stories.on_the_api(a_status_sent_with_a_create_is_dropped);
-    stories.on_the_api(the_definitions_apply_plainly_twice_and_without_warnings);
-    stories.on_the_api_without_operator(new_object_has_a_status_that_says_that_nobody_has_looked_at_it);
+    stories.on_the_api(null_fields_are_treated_as_absent);
+    stories.on_the_api(accepted_objects_can_be_decoded_by_the_operator);
+    stories.on_the_api(unknown_fields_are_not_stored_by_client_or_server_side_apply);
+    stories.on_the_api(status_sent_with_a_create_is_dropped);
+    stories.on_the_api(crds_apply_twice_without_changes_or_warnings);
+    stories.on_the_api_without_operator(new_object_has_every_condition_with_status_unknown);
     stories.on_the_api(two_managers_of_a_template_do_not_undo_each_other);
     stories.on_the_api_without_operator(two_writers_of_conditions_do_not_undo_each_other);
 }
@@ -160,7 +160,7 @@ async fn defaults_show_on_read(story: Story) {
     assert_eq!((half.spec.retry.limit, half.spec.retry.window.to_string().as_str()), (2, "30m"));
 }
 
-async fn a_null_is_as_if_it_were_not_there(story: Story) {
+async fn null_fields_are_treated_as_absent(story: Story) {
     story.apply(
         "{apiVersion: gastown.dev/v1alpha1, kind: Town, metadata: {name: nulls},
           spec: {sleepAfter: null, suspended: null, template: null, storage: null, rigs: null, drain: null,
@@ -170,7 +170,7 @@ async fn a_null_is_as_if_it_were_not_there(story: Story) {
 }
 
 /// An operator that cannot decode an object cannot reconcile it. An accepted object must therefore be decodable.
-async fn what_is_accepted_can_be_read_by_the_operator(story: Story) {
+async fn accepted_objects_can_be_decoded_by_the_operator(story: Story) {
     let expiries = [
         "2030-01-01t00:00:00z",
         "2030-01-01T00:00:00.123456789Z",
@@ -213,7 +213,7 @@ async fn what_is_accepted_can_be_read_by_the_operator(story: Story) {
     assert!(unread.is_empty(), "accepted, and cannot be read:\n{}", unread.join("\n"));
 }
 
-async fn unknown_fields_are_not_stored_whoever_sends_them(story: Story) {
+async fn unknown_fields_are_not_stored_by_client_or_server_side_apply(story: Story) {
     let manifest = "---
         {apiVersion: gastown.dev/v1alpha1, kind: Town, metadata: {name: newer},
          spec: {sleepAfter: 1h, weather: fine, rigs: [{name: core, color: red}]}}";
@@ -234,7 +234,7 @@ async fn unknown_fields_are_not_stored_whoever_sends_them(story: Story) {
     assert_eq!(*spec, merged(bare_town(), json!({"sleepAfter": "1h", "rigs": rigs})));
 }
 
-async fn a_status_sent_with_a_create_is_dropped(story: Story) {
+async fn status_sent_with_a_create_is_dropped(story: Story) {
     let spec = json!({"sleepAfter": "1h"});
     let forged = json!({
         "apiVersion": "gastown.dev/v1alpha1", "kind": "Town", "metadata": {"name": "forged"},
@@ -248,7 +248,7 @@ async fn a_status_sent_with_a_create_is_dropped(story: Story) {
     assert_ne!(town["status"]["phase"], "Asleep");
 }
 
-async fn the_definitions_apply_plainly_twice_and_without_warnings(story: Story) {
+async fn crds_apply_twice_without_changes_or_warnings(story: Story) {
     let crds = concat!(env!("CARGO_MANIFEST_DIR"), "/crds");
     for _ in 0..2 {
         let said = story.cluster.kubectl(&["apply", "--warnings-as-errors", "-f", crds]);
@@ -265,7 +265,7 @@ async fn the_definitions_apply_plainly_twice_and_without_warnings(story: Story) 
 }
 
 // P19: kstatus, Helm and Flux take an object without a status for ready.
-async fn new_object_has_a_status_that_says_that_nobody_has_looked_at_it(story: Story) {
+async fn new_object_has_every_condition_with_status_unknown(story: Story) {
     story.create_town("new", json!({})).await;
     story.create_agent("new", "new", json!({"role": "Crew"})).await;
     for (status, types) in [

@@ -8,12 +8,12 @@ use crate::common::story::{Story, template};
 use crate::stage::Stories;
 
 pub fn add(stories: &mut Stories) {
-    stories.on_the_api_without_operator(what_is_set_for_good_can_be_neither_changed_nor_removed);
-    stories.on_the_api_without_operator(storage_can_grow_and_change_its_fate_and_nothing_else);
-    stories.on_the_api(what_may_change_can_be_changed);
+    stories.on_the_api_without_operator(immutable_fields_cannot_be_changed_or_removed);
+    stories.on_the_api_without_operator(storage_with_a_claim_accepts_only_size_and_retain_policy_changes);
+    stories.on_the_api(mutable_fields_can_be_changed);
 }
 
-async fn what_is_set_for_good_can_be_neither_changed_nor_removed(story: Story) {
+async fn immutable_fields_cannot_be_changed_or_removed(story: Story) {
     let storage = json!({"size": "1Gi"});
     story.create_town("stored", json!({"template": template(), "storage": storage})).await;
     let whole =
@@ -56,7 +56,7 @@ async fn what_is_set_for_good_can_be_neither_changed_nor_removed(story: Story) {
     ]);
 }
 
-async fn storage_can_grow_and_change_its_fate_and_nothing_else(story: Story) {
+async fn storage_with_a_claim_accepts_only_size_and_retain_policy_changes(story: Story) {
     let snapshot = json!({"kind": "VolumeSnapshot", "name": "monday"});
     let whole = json!({
         "size": "2Gi", "storageClassName": "fast", "accessModes": ["ReadWriteMany"], "dataSource": snapshot,
@@ -115,7 +115,7 @@ async fn storage_can_grow_and_change_its_fate_and_nothing_else(story: Story) {
     }
 }
 
-async fn what_may_change_can_be_changed(story: Story) {
+async fn mutable_fields_can_be_changed(story: Story) {
     story.create_town("free", json!({})).await;
     story.create_agent("free", "free", json!({"role": "Crew"})).await;
     let mistaken = json!({"size": "1Gi", "storageClassName": "fsat"});

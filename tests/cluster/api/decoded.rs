@@ -13,7 +13,7 @@ use crate::common::story::{Story, template};
 use crate::stage::Stories;
 
 pub fn add(stories: &mut Stories) {
-    stories.on_the_api(value_that_the_operator_cannot_read_is_refused_by_the_schema);
+    stories.on_the_api(undecodable_values_are_refused_by_the_schema);
 }
 
 /// A step of the path from the spec to a value.
@@ -31,7 +31,7 @@ struct Leaf {
 }
 
 // S11: values at the limits of JSON, the API server and Rust.
-async fn value_that_the_operator_cannot_read_is_refused_by_the_schema(story: Story) {
+async fn undecodable_values_are_refused_by_the_schema(story: Story) {
     let town = json!({"template": template(), "storage": {"size": "1Gi"}});
     let agent = json!({"townName": "t", "role": "Crew", "storage": {"size": "1Gi"}});
     let of_towns = try_all::<Town>(&story, &town, &["agentTemplate"]).await;

@@ -15,7 +15,7 @@ pub fn add(stories: &mut Stories) {
     stories.on_the_api(bad_rigs_are_refused);
     stories.on_the_api(bad_agents_are_refused);
     stories.on_the_api(bad_hooks_are_refused);
-    stories.on_the_api(template_that_no_pod_can_be_made_of_is_refused);
+    stories.on_the_api(bad_pod_templates_are_refused);
     stories.on_the_api(unknown_fields_are_refused_by_name);
 }
 
@@ -342,7 +342,7 @@ async fn bad_agents_are_refused(story: Story) {
 }
 
 // A2, P9, S3, S11.
-async fn template_that_no_pod_can_be_made_of_is_refused(story: Story) {
+async fn bad_pod_templates_are_refused(story: Story) {
     let pod =
         |spec: Value| json!({"template": {"spec": merged(json!({"containers": [{"name": "main"}]}), spec)}});
     let container =

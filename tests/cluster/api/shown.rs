@@ -10,7 +10,7 @@ use crate::stage::Stories;
 
 pub fn add(stories: &mut Stories) {
     stories.on_the_api(kubectl_get_has_the_columns);
-    stories.on_the_api(kubectl_explain_reads_well);
+    stories.on_the_api(kubectl_explain_describes_every_field);
     stories.on_the_api_without_operator(kubectl_get_and_describe_show_the_status);
     stories.on_the_api_without_operator(field_selectors_find_towns_and_agents);
     stories.on_the_api_without_operator(kubectl_wait_knows_every_condition);
@@ -42,7 +42,7 @@ async fn kubectl_get_has_the_columns(story: Story) {
     assert!(row.contains(&"b-1"), "{row:?}");
 }
 
-async fn kubectl_explain_reads_well(story: Story) {
+async fn kubectl_explain_describes_every_field(story: Story) {
     until("the documentation of new kinds is published", PATIENCE, async || {
         let kinds = ["town", "agent"];
         kinds.iter().try_for_each(|kind| story.cluster.try_kubectl(&["explain", kind], "").map(drop))

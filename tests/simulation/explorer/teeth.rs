@@ -31,37 +31,37 @@ fn is_needed(guard: Guard, stories: &[Scenario], protects: Invariant) {
 }
 
 #[test]
-fn without_the_tombstone_first_something_is_deleted_before_it() {
+fn children_are_deleted_before_the_tombstone_without_the_tombstone_guard() {
     is_needed(Guard::TombstoneFirst, &[scenarios::deleted_when_idle()], Invariant::TombstoneFirst);
 }
 
 #[test]
-fn without_proof_of_life_the_dead_get_new_pods() {
+fn deleted_towns_get_new_pods_without_the_proof_of_life() {
     is_needed(Guard::ProofOfLife, &[scenarios::deleted_while_it_starts()], Invariant::NoResurrection);
 }
 
 #[test]
-fn without_their_uid_deletes_hit_others() {
+fn deletes_hit_foreign_objects_without_the_uid_precondition() {
     is_needed(Guard::UidOfDeletes, &[scenarios::names_taken_at_any_moment()], Invariant::OnlyOurs);
 }
 
 #[test]
-fn without_proof_of_absence_pods_outlive_their_town() {
+fn pods_outlive_their_town_without_the_proof_of_absence() {
     is_needed(Guard::Absence, &[scenarios::deleted_without_storage()], Invariant::NoLeak);
 }
 
 #[test]
-fn without_failing_closed_what_could_not_be_listed_is_left() {
+fn unlisted_children_are_left_when_a_failed_list_counts_as_empty() {
     is_needed(Guard::FailClosed, &[scenarios::deleted_without_storage()], Invariant::NoLeak);
 }
 
 #[test]
-fn without_waiting_for_creates_what_comes_late_is_left() {
+fn late_creates_are_left_without_the_wait_for_creates() {
     is_needed(Guard::LateCreates, &[scenarios::deleted_while_it_starts()], Invariant::NoLeak);
 }
 
 #[test]
-fn without_the_fence_one_that_was_paused_goes_on_and_creates() {
+fn paused_leader_creates_objects_without_the_fence() {
     is_needed(Guard::Fence, &[scenarios::deleted_at_any_moment()], Invariant::NoResurrection);
 }
 

@@ -45,14 +45,14 @@ macro_rules! stories {
             use super::{Fault, explore, scenarios, seeds};
 
             #[test]
-            fn comes_to_its_end() {
+            fn invariants_hold_without_faults() {
                 explore(&scenarios::$story(), "nothing goes wrong", |explorer| explorer.told(std::env::var("TELL").is_ok()));
             }
 
             // K5, K13, K24, A13, B7, I-unknown-create.
             #[test]
             #[cfg_attr(not(feature = "mutations"), ignore = "make test runs it, optimised")]
-            fn at_every_crash_point() {
+            fn invariants_hold_at_every_crash_point() {
                 explore(&scenarios::$story(), "every crash point", |explorer| {
                     explorer.tries(Fault::is_of_its_own_sort);
                     explorer.every_crash_point();
@@ -62,7 +62,7 @@ macro_rules! stories {
 
             #[test]
             #[cfg_attr(not(feature = "mutations"), ignore = "make explore runs it, optimised")]
-            fn whatever_fails() {
+            fn invariants_hold_with_every_fault() {
                 explore(&scenarios::$story(), "every fault", |explorer| {
                     explorer.every_crash_point();
                     explorer.every_interruption();
@@ -72,26 +72,26 @@ macro_rules! stories {
             // K6, K7, K8, I-missed-delete, I-stale-cache.
             #[test]
             #[cfg_attr(not(feature = "mutations"), ignore = "make explore runs it, optimised")]
-            fn however_blind_it_is() {
+            fn invariants_hold_with_every_stale_view() {
                 explore(&scenarios::$story(), "stale views", |explorer| explorer.every_stale_view());
             }
 
             #[test]
             #[cfg_attr(not(feature = "mutations"), ignore = "make explore runs it, optimised")]
-            fn whoever_leads() {
+            fn invariants_hold_with_every_hand_over() {
                 explore(&scenarios::$story(), "hand-overs", |explorer| explorer.every_hand_over());
             }
 
             // K1, K2.
             #[test]
             #[cfg_attr(not(feature = "mutations"), ignore = "make explore runs it, optimised")]
-            fn in_any_order() {
+            fn invariants_hold_in_any_order() {
                 explore(&scenarios::$story(), "any order", |explorer| explorer.any_order(seeds(), false));
             }
 
             #[test]
             #[cfg_attr(not(feature = "mutations"), ignore = "make explore runs it, optimised")]
-            fn in_any_order_whoever_leads() {
+            fn invariants_hold_in_any_order_with_a_hand_over() {
                 explore(&scenarios::$story(), "any order, and a hand-over", |explorer| explorer.any_order(seeds(), true));
             }
         }
@@ -142,7 +142,7 @@ stories! {
 /// Two faults at the same time, within a time limit: `make explore`.
 #[test]
 #[ignore = "make explore runs it, for as long as it is told to"]
-fn every_pair_of_faults() {
+fn invariants_hold_with_every_pair_of_faults() {
     let minutes = std::env::var("MINUTES").ok().and_then(|text| text.parse().ok()).unwrap_or(10);
     let stories = scenarios::all();
     let each = Duration::from_secs(60 * minutes * 2) / u32::try_from(stories.len()).expect("a few");

@@ -11,7 +11,7 @@ use town_operator::api::{Agent, Town};
 use super::{Stage, agent, refused, town};
 
 #[tokio::test]
-async fn a_town_lives_and_ends_when_its_last_finalizer_is_off() {
+async fn deleted_town_stays_until_its_last_finalizer_is_removed() {
     let stage = Stage::new();
     let towns: Api<Town> = Api::default_namespaced(stage.client.clone());
     let made = towns.create(&PostParams::default(), &town("gas")).await.unwrap();
@@ -48,7 +48,7 @@ async fn a_town_lives_and_ends_when_its_last_finalizer_is_off() {
 }
 
 #[tokio::test]
-async fn status_and_spec_are_written_apart() {
+async fn status_and_spec_are_written_separately() {
     let stage = Stage::new();
     let towns: Api<Town> = Api::default_namespaced(stage.client.clone());
     let mut gas = towns.create(&PostParams::default(), &town("gas")).await.unwrap();
@@ -69,7 +69,7 @@ async fn status_and_spec_are_written_apart() {
 }
 
 #[tokio::test]
-async fn a_delete_means_exactly_one_object() {
+async fn delete_with_another_uid_is_a_conflict() {
     let stage = Stage::new();
     let secrets: Api<Secret> = Api::default_namespaced(stage.client.clone());
     let secret: Secret = serde_json::from_value(json!({"metadata": {"name": "s"}})).unwrap();
@@ -84,7 +84,7 @@ async fn a_delete_means_exactly_one_object() {
 }
 
 #[tokio::test]
-async fn a_patch_means_exactly_one_object() {
+async fn patch_with_another_uid_or_version_is_refused() {
     let stage = Stage::new();
     let towns: Api<Town> = Api::default_namespaced(stage.client.clone());
     towns.create(&PostParams::default(), &town("gas")).await.unwrap();
@@ -96,7 +96,7 @@ async fn a_patch_means_exactly_one_object() {
 }
 
 #[tokio::test]
-async fn schema_and_rules_hold() {
+async fn schema_defaults_and_rules_are_enforced() {
     let stage = Stage::new();
     let agents: Api<Agent> = Api::default_namespaced(stage.client.clone());
     let made =
@@ -116,7 +116,7 @@ async fn schema_and_rules_hold() {
 }
 
 #[tokio::test]
-async fn lists_are_selected_and_paged_as_they_were() {
+async fn lists_are_filtered_and_their_pages_share_one_version() {
     let stage = Stage::new();
     let agents: Api<Agent> = Api::default_namespaced(stage.client.clone());
     for number in 0..5 {
@@ -155,7 +155,7 @@ async fn lists_are_selected_and_paged_as_they_were() {
 }
 
 #[tokio::test]
-async fn every_kind_that_the_operator_uses_is_kept() {
+async fn server_stores_every_kind_of_the_operator() {
     async fn keep<K>(stage: &Stage, object: Value)
     where
         K: Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>

@@ -47,7 +47,7 @@ fn let_go(world: &mut World, key: &Key) {
 }
 
 #[test]
-fn a_pod_starts_runs_and_ends_step_by_step() {
+fn pod_starts_runs_and_ends_step_by_step() {
     let mut world = world();
     world.create(id::POD, NS, pod("p", None)).unwrap();
     assert_eq!(told(&world), [""; 0], "without a node a pod waits");
@@ -72,7 +72,7 @@ fn a_pod_starts_runs_and_ends_step_by_step() {
 }
 
 #[test]
-fn a_pod_that_ends_by_itself_says_how() {
+fn pod_status_reports_an_exit_and_an_eviction() {
     let mut world = world();
     node::join(&mut world);
     world.create(id::POD, NS, pod("p", None)).unwrap();
@@ -87,7 +87,7 @@ fn a_pod_that_ends_by_itself_says_how() {
 }
 
 #[test]
-fn a_pod_goes_with_its_node() {
+fn pod_is_removed_with_its_node() {
     let mut world = world();
     node::join(&mut world);
     world.create(id::POD, NS, pod("p", None)).unwrap();
@@ -99,7 +99,7 @@ fn a_pod_goes_with_its_node() {
 }
 
 #[test]
-fn a_volume_goes_with_its_claim_or_stays_as_its_class_says() {
+fn volume_follows_the_reclaim_policy_when_its_claim_is_deleted() {
     for (reclaim, stays) in [("Delete", false), ("Retain", true)] {
         let mut world = world();
         node::join(&mut world);
@@ -127,7 +127,7 @@ fn a_volume_goes_with_its_claim_or_stays_as_its_class_says() {
 }
 
 #[test]
-fn a_claim_grows_where_its_class_lets_it() {
+fn claim_grows_only_when_its_class_allows_expansion() {
     for grows in [true, false] {
         let mut world = world();
         volumes::offer(&mut world, "standard", "Delete", grows);
@@ -144,7 +144,7 @@ fn a_claim_grows_where_its_class_lets_it() {
 }
 
 #[test]
-fn what_is_owned_by_nobody_that_is_there_goes() {
+fn object_without_an_existing_owner_is_collected() {
     let mut world = world();
     let old = world.create(towns().id, NS, json!({"metadata": {"name": "gas"}, "spec": {}})).unwrap();
     let owner = json!({
@@ -167,7 +167,7 @@ fn what_is_owned_by_nobody_that_is_there_goes() {
 }
 
 #[test]
-fn a_namespace_goes_pods_first_and_itself_last() {
+fn namespace_deletion_removes_pods_first_and_the_namespace_last() {
     let mut world = world();
     node::join(&mut world);
     world.create(id::POD, NS, pod("p", None)).unwrap();
@@ -189,7 +189,7 @@ fn a_namespace_goes_pods_first_and_itself_last() {
 }
 
 #[test]
-fn a_definition_goes_with_all_of_its_kind() {
+fn crd_deletion_waits_for_the_objects_of_its_kind() {
     let mut world = world();
     world.create(towns().id, NS, held("gas")).unwrap();
     let definition = Key::new(kinds().at(id::DEFINITION), "", "towns.gastown.dev");
@@ -204,7 +204,7 @@ fn a_definition_goes_with_all_of_its_kind() {
 }
 
 #[test]
-fn the_same_seed_and_requests_make_the_same_world() {
+fn equal_seeds_and_requests_give_equal_worlds() {
     let run = |seed| {
         let mut world = World::new(Timestamp::UNIX_EPOCH, seed);
         node::join(&mut world);
@@ -219,7 +219,7 @@ fn the_same_seed_and_requests_make_the_same_world() {
 }
 
 #[test]
-fn a_world_that_is_cloned_goes_its_own_way() {
+fn cloned_world_is_independent_of_its_original() {
     let mut world = world();
     let mut other = world.clone();
     let one = world.create(id::SECRET, NS, json!({"metadata": {"name": "s"}})).unwrap();

@@ -23,7 +23,7 @@ async fn next(events: &mut (impl StreamExt<Item = watcher::Result<Event<Town>>> 
 }
 
 #[tokio::test]
-async fn a_watcher_sees_everything_once() {
+async fn watcher_receives_each_change_once_over_a_reconnect() {
     let stage = Stage::new();
     let towns: Api<Town> = Api::default_namespaced(stage.client.clone());
     towns.create(&PostParams::default(), &town("a")).await.unwrap();
@@ -40,7 +40,7 @@ async fn a_watcher_sees_everything_once() {
 }
 
 #[tokio::test]
-async fn what_was_forgotten_is_listed_anew() {
+async fn watcher_relists_after_a_compaction() {
     let stage = Stage::new();
     let towns: Api<Town> = Api::default_namespaced(stage.client.clone());
     let mut events = Box::pin(watcher(towns.clone(), watcher::Config::default()));
@@ -55,7 +55,7 @@ async fn what_was_forgotten_is_listed_anew() {
 }
 
 #[tokio::test]
-async fn what_leaves_a_selection_is_gone_for_its_watcher() {
+async fn watcher_receives_a_delete_when_an_object_leaves_its_selector() {
     let stage = Stage::new();
     let towns: Api<Town> = Api::default_namespaced(stage.client.clone());
     let mut events = Box::pin(watcher(towns.clone(), watcher::Config::default().labels("a=b")));
@@ -70,7 +70,7 @@ async fn what_leaves_a_selection_is_gone_for_its_watcher() {
 }
 
 #[tokio::test]
-async fn events_that_are_held_back_come_one_by_one_when_they_are_let_through() {
+async fn held_back_events_arrive_one_by_one_after_their_release() {
     let stage = Stage::new();
     let towns: Api<Town> = Api::default_namespaced(stage.client.clone());
     let mut events = Box::pin(watcher(towns.clone(), watcher::Config::default()));

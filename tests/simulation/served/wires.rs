@@ -20,7 +20,7 @@ async fn there(stage: &Stage) -> bool {
 }
 
 #[tokio::test]
-async fn what_is_refused_did_or_did_not_happen() {
+async fn refused_create_takes_effect_only_when_handled_before_the_refusal() {
     for (fate, happens) in
         [(Fate::Refuse(Refusal::timeout()), false), (Fate::HandleAndRefuse(Refusal::timeout()), true)]
     {
@@ -35,7 +35,7 @@ async fn what_is_refused_did_or_did_not_happen() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_lost_is_no_answer() {
+async fn lost_answer_is_an_error_without_a_status() {
     for (fate, happens) in [(Fate::Break, false), (Fate::HandleAndBreak, true), (Fate::Delay, false)] {
         let stage = Stage::new();
         let wire = wire(&stage, fate);
@@ -52,7 +52,7 @@ async fn an_answer_that_is_lost_is_no_answer() {
 }
 
 #[tokio::test]
-async fn who_hangs_waits_until_it_is_released() {
+async fn hanging_request_waits_until_released() {
     for (fate, happens) in [(Fate::Hang, false), (Fate::HandleAndHang, true)] {
         let stage = Stage::new();
         let wire = wire(&stage, fate);
@@ -70,7 +70,7 @@ async fn who_hangs_waits_until_it_is_released() {
 }
 
 #[tokio::test]
-async fn nothing_goes_through_a_wire_that_is_cut() {
+async fn cut_wire_passes_no_requests() {
     let stage = Stage::new();
     let wire = wire(&stage, Fate::Pass);
     let towns: Api<Town> = Api::default_namespaced(wire.client());
@@ -83,7 +83,7 @@ async fn nothing_goes_through_a_wire_that_is_cut() {
 }
 
 #[tokio::test]
-async fn rights_can_be_taken_away() {
+async fn rights_of_a_user_can_be_restricted_and_restored() {
     let stage = Stage::new();
     let towns: Api<Town> = Api::default_namespaced(wire(&stage, Fate::Pass).client());
     stage.world().access.restrict("operator", vec![Grant::everywhere(&["get", "list"], &["*"], &["*"])]);

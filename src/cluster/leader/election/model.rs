@@ -511,7 +511,7 @@ fn breaks(scene: Scene) {
 }
 
 #[test]
-fn whatever_is_lost_or_paused_two_never_write_and_one_leads_in_the_end() {
+fn election_has_one_writer_and_ends_with_a_leader_after_losses_and_pauses() {
     holds(Scene { rest: true, ..scene() });
 }
 
@@ -520,20 +520,20 @@ fn whatever_is_lost_or_paused_two_never_write_and_one_leads_in_the_end() {
 const SOON: u8 = 12;
 
 #[test]
-fn a_leader_that_is_killed_or_hands_over_is_followed_by_one() {
+fn election_has_one_writer_when_the_leader_is_killed_or_resigns() {
     holds(Scene { kills: 1, depth: SOON, ..scene() });
     holds(Scene { ends: 1, depth: SOON, ..scene() });
 }
 
 #[test]
-fn a_lease_that_is_made_anew_does_not_let_two_write() {
+fn election_has_one_writer_when_the_lease_is_deleted_and_created_again() {
     holds(Scene { free: false, depth: SOON, ..scene() });
     holds(Scene { deletions: 1, depth: SOON, ..scene() });
 }
 
 // C4.
 #[test]
-fn a_lease_that_is_recreated_or_replaced_does_not_let_two_write() {
+fn election_has_one_writer_when_the_lease_is_restored_or_replaced() {
     holds(Scene { recreations: 1, depth: SOON, ..scene() });
     holds(Scene { free: false, recreations: 1, depth: SOON, ..scene() });
     holds(Scene { deletions: 1, recreations: 1, depth: 10, ..scene() });
@@ -550,7 +550,7 @@ fn first_process_of_an_installation_leads_alone() {
 }
 
 #[test]
-fn clocks_may_run_apart_as_far_as_the_terms_allow() {
+fn election_has_one_writer_when_clocks_drift_as_far_as_the_terms_allow() {
     holds(Scene { rates: [1000, 1499], ..scene() });
     holds(Scene { depth: SOON, ..tight(seconds(1)) });
 }
@@ -559,7 +559,7 @@ fn clocks_may_run_apart_as_far_as_the_terms_allow() {
 /// abandoned them.
 #[test]
 #[ignore = "takes minutes even if optimised: cargo test --release --lib -- --ignored what_comes_late"]
-fn what_comes_late_does_not_let_two_write() {
+fn election_has_one_writer_when_answers_and_writes_are_late() {
     holds(Scene { late: true, rest: true, kills: 1, ..scene() });
     holds(Scene { late: true, ends: 1, ..scene() });
     holds(Scene { late: true, deletions: 1, ..scene() });
@@ -573,7 +573,7 @@ fn what_comes_late_does_not_let_two_write() {
 
 /// Each rule is necessary: without it the model finds two processes that may write.
 #[test]
-fn without_any_one_of_its_rules_two_may_write() {
+fn election_allows_two_writers_without_any_one_of_its_rules() {
     breaks(Scene { rules: Rules::ClocksCompared, ..scene() });
     breaks(Scene { rules: Rules::WithoutRevision, ..scene() });
     breaks(Scene { rules: Rules::CountedFromTheAnswer, late: true, ..scene() });

@@ -126,7 +126,7 @@ mod tests {
     use super::writable;
 
     #[test]
-    fn who_tries_at_once_does_not_get_in_each_others_way() {
+    fn concurrent_cgroup_write_checks_do_not_interfere() {
         if let Err(why) = writable() {
             return println!("skipped: {why}");
         }
