@@ -1,7 +1,6 @@
-//! Invariant kept here: only work keeps a town awake. Each of five kinds of work is sufficient alone.
+//! The activities of agents: from their records, their pods, and the reports about them.
 //!
-//! The existence of a pod, a probe, a watch or a connection is never work. An unknown activity is neither work nor the
-//! absence of work.
+//! Invariant kept here: the existence of a pod, a probe, a watch or a connection is never work.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,15 +8,15 @@ use std::sync::Arc;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::agent_view::{mode, unfinished};
-use super::clock::{after, earlier};
+use super::clock::after;
 use super::conditions::{gives, is_true};
 use super::facts::{PodFacts, PodPhase, ProbeFacts, TownSnapshot, pods_by_agent};
 use super::meta::is_paused;
 use super::probe::{self, Known};
 use super::roles;
 use crate::api::{
-    ActivityReport, Agent, AgentCounts, Backlog, Hook, Mode, Outcome, ReportedAgent, ReportedState,
-    condition, condition::reason,
+    ActivityReport, Agent, AgentCounts, Hook, Mode, Outcome, ReportedAgent, ReportedState, condition,
+    condition::reason,
 };
 
 /// A stuck agent counts as work for this time after its last activity.
@@ -48,88 +47,16 @@ pub enum AgentActivity {
 
 impl AgentActivity {
     /// Whether this activity keeps a town awake.
-    fn is_work(self) -> bool {
+    pub(super) fn is_work(self) -> bool {
         matches!(self, Self::Working | Self::Pending | Self::Stuck(true))
     }
 }
 
-/// The activity of a town.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum TownActivity {
-    /// The town has work: a condition reason, and a text with the kind of the work. The text names no agent, so that
-    /// it does not change with every agent that starts or ends.
-    Work(&'static str, &'static str),
-    /// The town has no work.
-    None,
-    /// A pod has not been probed yet, or its last probe failed a short time ago. The activity becomes unknown at this
-    /// time.
-    NotYetKnown(Option<Timestamp>),
-    /// The activity is unknown, since this time and for this reason.
-    Unknown(Timestamp, String),
-}
-
-pub(super) fn of_town(s: &TownSnapshot, now: Timestamp) -> TownActivity {
-    if agents(s, now).any(|(_, activity)| activity.is_work()) {
-        return TownActivity::Work(reason::WORK, "an agent has work");
-    }
-    if let Some(text) = of_own_pod(s, now) {
-        return TownActivity::Work(reason::WORK, text);
-    }
-    if let Some(text) = waiting_work(s, now) {
-        return TownActivity::Work(reason::BACKLOG, text);
-    }
-    unknown(s, now)
-}
-
 /// The answer of the town's own pod, while it is recent enough.
-fn town_report(s: &TownSnapshot, now: Timestamp) -> Option<&ActivityReport> {
+pub(super) fn town_report(s: &TownSnapshot, now: Timestamp) -> Option<&ActivityReport> {
     match probe::own(s).known(probe::cadence(s), now)? {
         Known::Answer(report, _) => Some(report),
         Known::NotYet(_) | Known::Silent(..) => None,
-    }
-}
-
-/// The work that the town's own pod reports. An entry counts even if no Agent exists for it.
-pub(super) fn of_own_pod(s: &TownSnapshot, now: Timestamp) -> Option<&'static str> {
-    let at_work = town_report(s, now)?.agents.iter().any(|a| reported(a, None, now).is_work());
-    at_work.then_some("the town's pod reports an agent at work")
-}
-
-/// Work without an agent. The larger of the two numbers counts: the number in the spec and the number from the town's
-/// pod.
-pub(super) fn waiting_work(s: &TownSnapshot, now: Timestamp) -> Option<&'static str> {
-    let reported = town_report(s, now).map_or_else(Backlog::default, |r| r.backlog);
-    let spec = s.town.spec.backlog;
-    if spec.merge_requests.max(reported.merge_requests) > 0 {
-        Some("merge requests wait")
-    } else if spec.triage.max(reported.triage) > 0 {
-        Some("reports wait for triage")
-    } else if spec.unassigned.max(reported.unassigned) > 0 && !s.town.spec.rigs.is_empty() {
-        Some("unassigned work waits")
-    } else {
-        None
-    }
-}
-
-/// The activity if the town has no known work: it depends on whether every probed pod has answered.
-fn unknown(s: &TownSnapshot, now: Timestamp) -> TownActivity {
-    let cadence = probe::cadence(s);
-    let (mut silent, mut open) = (None::<(Timestamp, String)>, None::<Option<Timestamp>>);
-    for known in probe::every_pod(s).iter().filter_map(|asked| asked.known(cadence, now)) {
-        match known {
-            Known::Answer(..) => {}
-            Known::Silent(since, why) => {
-                if silent.as_ref().is_none_or(|(earliest, _)| since < *earliest) {
-                    silent = Some((since, why));
-                }
-            }
-            Known::NotYet(until) => open = Some(earlier(open.flatten(), until)),
-        }
-    }
-    match (silent, open) {
-        (Some((since, why)), _) => TownActivity::Unknown(since, why),
-        (None, Some(until)) => TownActivity::NotYetKnown(until),
-        (None, None) => TownActivity::None,
     }
 }
 
@@ -358,11 +285,6 @@ pub(super) fn own_pod_works(s: &TownSnapshot, now: Timestamp) -> bool {
     s.pod().is_some_and(|pod| runs(pod) && !pod.deleting())
         && town_report(s, now)
             .is_some_and(|report| report.agents.iter().any(|a| a.state == ReportedState::Working))
-}
-
-/// Whether any agent works now. The drain before sleep waits for them.
-pub(super) fn anyone_working(s: &TownSnapshot, now: Timestamp) -> bool {
-    own_pod_works(s, now) || !working(s, &s.agents, &s.pods, now).is_empty()
 }
 
 /// Whether the pod of one agent works on its bead now.

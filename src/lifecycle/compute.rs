@@ -2,7 +2,6 @@
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::activity::TownActivity;
 use super::clock::{earlier, stamp};
 use super::conditions::{Conditions, message_of};
 use super::facts::TownSnapshot;
@@ -14,6 +13,7 @@ use super::probe;
 use super::restart::{self, Next, Starts};
 use super::retry::{Limit, Revision};
 use super::update::{self, Update};
+use super::work::TownActivity;
 use crate::api::condition::{self, reason};
 use crate::api::{Port, TownStatus};
 

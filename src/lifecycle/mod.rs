@@ -46,6 +46,8 @@ mod text;
 mod town;
 mod update;
 mod usage;
+mod wake;
+mod work;
 
 pub use agent::{decide_agent, needs_live_town};
 pub use agent_view::mode;

@@ -2,7 +2,6 @@
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::activity;
 use super::clock::{after, stamp};
 use super::compute::{self, compute};
 use super::conditions::{Conditions, is_true};
@@ -16,10 +15,12 @@ use super::plan::{Action, Plan};
 use super::pods::{delete_pods, end_pod, is_overdue, ours, overdue, overdue_at, unwatched_at};
 use super::probe::{self, LastLook};
 use super::restart;
-use super::sleep;
+use super::sleep::{self, SleepDecision};
 use super::stamps;
 use super::status::{finish_town, paused_town};
 use super::update;
+use super::wake;
+use super::work::{self, TownActivity};
 use crate::api::condition::{self, reason};
 use crate::api::{AsleepReason, ExpiryPolicy, Tombstone, Town, TownPhase, TownStatus, names};
 
@@ -142,27 +143,20 @@ fn expired_before_birth(s: &TownSnapshot, mut status: TownStatus, now: Timestamp
     finish_town(s, status, c, TownPhase::Blocked, now)
 }
 
-/// An awake town has its pod. The town sleeps after `sleepAfter` without work.
+/// An awake town has its pod, until [`sleep::sleep_decision`] ends its time.
 fn awake(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<TownStatus> {
-    if let Some(decree) = sleep::decree(s, &status, now) {
-        return drain(s, status, decree, now);
+    let activity = work::of_town(s, now);
+    if sleep::forced_sleep_reason(s, &status, now).is_none() {
+        record_wake(s, &mut status, now);
+        idle::record_activity(s, &mut status, &activity, now);
     }
-    let mut c = Conditions::of_town();
-    if status.phase.as_deref() == Some(TownPhase::Tombstoned.as_str()) {
-        // The idle clock dates from the time before the tombstone, and the agents have not reported their work yet.
-        status.wake_time = Some(stamp(now));
-    }
-    if sleep::wake_requested(s, &status) {
-        status.handled_wake_request.clone_from(&s.town.spec.wake_request);
-        status.wake_time = Some(stamp(now));
-        status.wake_request_time = Some(stamp(now));
-    }
-    let was_active = is_true(&status.conditions, condition::ACTIVE);
-    let activity = activity::of_town(s, now);
-    let clock = match idle::keep(s, &mut status, &mut c, &activity, now) {
-        Ok(clock) => clock,
-        Err(why) => return drain(s, status, why, now),
+    let until = match sleep::sleep_decision(s, &status, &activity, now) {
+        SleepDecision::StayAwake { until } => until,
+        SleepDecision::Sleep(why) => return drain(s, status, why, now),
     };
+    let mut c = Conditions::of_town();
+    let was_active = is_true(&status.conditions, condition::ACTIVE);
+    let coming = idle::show_awake(s, &mut status, &mut c, (&activity, until), now);
     status.asleep_reason = None;
     c.set(condition::ASLEEP, false, reason::AWAKE, "");
     let compute = compute(s, &mut status, &mut c, &activity, now);
@@ -176,17 +170,17 @@ fn awake(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<TownS
         status.pod_mark_time = None;
     }
     if compute.actions.contains(&Action::CreatePod) {
-        idle::note_start(&mut status, now);
+        idle::record_start(&mut status, now);
     }
     if !compute.running && status.pod_mark_time.as_ref().is_none_or(|mark| now < mark.0) {
         // The start of the pod may still move the clock. The deadline is shown after that.
         status.sleep_time = None;
     }
     let work = match activity {
-        activity::TownActivity::Work(..) => true,
+        TownActivity::Work(_) => true,
         // A probe without an answer does not change the activity yet.
-        activity::TownActivity::NotYetKnown(_) => was_active,
-        activity::TownActivity::None | activity::TownActivity::Unknown(..) => false,
+        TownActivity::NotYetKnown(_) => was_active,
+        TownActivity::None | TownActivity::Unknown(..) => false,
     };
     let phase = match (compute.running, work) {
         _ if compute.blocked => TownPhase::Blocked,
@@ -201,22 +195,36 @@ fn awake(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<TownS
     };
     let alarm = &s.town.spec.alarm;
     let cadence = match activity {
-        activity::TownActivity::Work(..) | activity::TownActivity::Unknown(..) => alarm.active.get(),
-        activity::TownActivity::NotYetKnown(_) => probe::cadence(s),
-        activity::TownActivity::None => alarm.idle.get(),
+        TownActivity::Work(_) | TownActivity::Unknown(..) => alarm.active.get(),
+        TownActivity::NotYetKnown(_) => probe::cadence(s),
+        TownActivity::None => alarm.idle.get(),
     };
     let plan = finish_town(s, status, c, phase, now)
         .with_actions(compute.actions)
         .announcing(compute.notice)
-        .announcing(clock.notice)
-        .look_again_at(clock.look_again)
+        .announcing(coming.notice)
+        .look_again_at(until)
+        .look_again_at(coming.at)
         .look_again_at(compute.look_again)
         .retry_at(compute.retry)
         .asking(probe::ask_town(s, cadence, now));
     match (was_active, activity) {
-        (true, activity::TownActivity::None) => plan.because("no agent has work any more".into()),
-        (false, activity::TownActivity::Work(_, text)) => plan.because(text.into()),
+        (true, TownActivity::None) => plan.because("no agent has work any more".into()),
+        (false, TownActivity::Work(work)) => plan.because(work.text.into()),
         _ => plan,
+    }
+}
+
+/// Records a wake request, and the wake of a town whose tombstone was removed.
+fn record_wake(s: &TownSnapshot, status: &mut TownStatus, now: Timestamp) {
+    if status.phase.as_deref() == Some(TownPhase::Tombstoned.as_str()) {
+        // The idle clock dates from the time before the tombstone, and the agents have not reported their work yet.
+        status.wake_time = Some(stamp(now));
+    }
+    if sleep::wake_requested(s, status) {
+        status.handled_wake_request.clone_from(&s.town.spec.wake_request);
+        status.wake_time = Some(stamp(now));
+        status.wake_request_time = Some(stamp(now));
     }
 }
 
@@ -230,15 +238,15 @@ fn drain(s: &TownSnapshot, mut status: TownStatus, why: AsleepReason, now: Times
 
 fn draining_status(s: &TownSnapshot, status: TownStatus, now: Timestamp) -> Plan<TownStatus> {
     let mut c = Conditions::of_town();
-    match activity::of_town(s, now) {
-        activity::TownActivity::Work(why, text) => c.set(condition::ACTIVE, true, why, text),
+    match work::of_town(s, now) {
+        TownActivity::Work(work) => c.set(condition::ACTIVE, true, work.reason, work.text),
         // With "no work" on record, an answer that was too old would count again and stop the drain.
         _ if status.asleep_reason == Some(AsleepReason::ActivityUnknown) => {
             c.unknown(condition::ACTIVE, reason::ACTIVITY_UNKNOWN, "");
         }
         _ => {}
     }
-    idle::show_why(&status, &mut c);
+    idle::show_unknown_activity(&status, &mut c);
     expiry::show_protected(s, &status, &mut c, now);
     if let Some((why, text)) = s.all_pods().find(|p| is_overdue(p, now)).map(overdue) {
         c.degraded(why, text);
@@ -254,8 +262,8 @@ fn draining(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<To
         return Plan::nothing();
     }
     let began = status.drain_time.as_ref().map_or(now, |t| t.0);
-    let mut turn_back = sleep::wake(s, &status, now);
-    if turn_back.is_none() && sleep::decree(s, &status, now).is_none() {
+    let mut turn_back = sleep::wake_reason(s, &status, now);
+    if turn_back.is_none() && sleep::forced_sleep_reason(s, &status, now).is_none() {
         match probe::last_look(s, began, now) {
             LastLook::Ask(questions) => return draining_status(s, status, now).asking(questions),
             LastLook::NoAnswer(why) if status.asleep_reason != Some(AsleepReason::ActivityUnknown) => {
@@ -274,7 +282,7 @@ fn draining(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<To
         return awake(s, status, now).without_actions().because(format!("the town stays awake: {why}"));
     }
     let bound = after(began, s.town.spec.drain.timeout.get());
-    if activity::anyone_working(s, now) && now < bound {
+    if work::holds_drain(s, now) && now < bound {
         // The probed agents are probed again, because the drain ends as soon as they report that they no longer work.
         let questions = probe::ask_all(s, s.town.spec.alarm.active.get(), now);
         return draining_status(s, status, now).look_again_at(Some(bound)).asking(questions);
@@ -295,8 +303,9 @@ fn fall_asleep(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan
     status.pod = restart::gone(status.pod.as_ref());
     status.restarts = None;
     status.start_time = None;
-    idle::forget(&mut status);
-    let wakes_at = sleep::wakes_at(s).filter(|at| now < *at && sleep::decree(s, &status, now).is_none());
+    idle::clear_awake_fields(&mut status);
+    let wakes_at =
+        wake::wakes_at(s).filter(|at| now < *at && sleep::forced_sleep_reason(s, &status, now).is_none());
     asleep_status(s, status, now).retry_at(wakes_at)
 }
 
@@ -308,7 +317,7 @@ fn asleep_status(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Pl
         _ => reason::IDLE,
     };
     let mut c = Conditions::of_town();
-    idle::show_why(&status, &mut c);
+    idle::show_unknown_activity(&status, &mut c);
     expiry::show_protected(s, &status, &mut c, now);
     c.ready(reason::ASLEEP, format!("asleep: {}", sleep::why_text(status.asleep_reason)));
     c.set(condition::ASLEEP, true, why, "");
@@ -319,19 +328,20 @@ fn asleep_status(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Pl
 /// An asleep town has no pods and no timer. The town wakes when the reason to sleep ends or when it gets work.
 fn asleep(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<TownStatus> {
     // A town that waits for its turn stays asleep. The reason to wake is state, so it is still there later.
-    if let Some(why) = sleep::wake(s, &status, now).filter(|_| s.may_start) {
+    if let Some(why) = sleep::wake_reason(s, &status, now).filter(|_| s.may_start) {
         status.wake_time = Some(stamp(now));
         status.asleep_reason = None;
         return awake(s, status, now).without_actions().because(format!("woken: {why}"));
     }
-    if let Some(decree) = sleep::decree(s, &status, now) {
-        status.asleep_reason = Some(decree);
+    if let Some(reason) = sleep::forced_sleep_reason(s, &status, now) {
+        status.asleep_reason = Some(reason);
     }
     // Without ports the Service is deleted immediately. The Service for added ports waits for the pod.
     let surplus = if s.town.spec.ports.is_empty() { compute::service(s, &mut status) } else { None };
     // A late create may have created a pod of a sleeping town. The operator deletes it.
     let strays = delete_pods(s.all_pods(), &s.install);
-    let wakes_at = sleep::wakes_at(s).filter(|at| now < *at && sleep::decree(s, &status, now).is_none());
+    let wakes_at =
+        wake::wakes_at(s).filter(|at| now < *at && sleep::forced_sleep_reason(s, &status, now).is_none());
     asleep_status(s, status, now)
         .with_actions(strays)
         .with_actions(surplus.into_iter().collect())
@@ -352,14 +362,14 @@ pub fn starting(s: &TownSnapshot, now: Timestamp) -> bool {
     }
     let fresh = TownStatus::default();
     let status = s.town.status.as_ref().unwrap_or(&fresh);
-    if sleep::decree(s, status, now).is_some()
+    if sleep::forced_sleep_reason(s, status, now).is_some()
         || status.drain_time.is_some()
         || expiry::expiry(s, status, now) == Expiry::InPast
     {
         return false;
     }
     if is_true(&status.conditions, condition::ASLEEP) {
-        return sleep::wake(s, status, now).is_some();
+        return sleep::wake_reason(s, status, now).is_some();
     }
     compute::starting(s, status, now)
 }
