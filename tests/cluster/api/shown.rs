@@ -60,7 +60,7 @@ async fn kubectl_explain_describes_every_field(story: Story) {
         ("town.spec.storage.accessModes", "FIELD: accessModes <[]string>"),
         (
             "town.status.phase",
-            "Pending, Starting, Running, Idle, Draining, Asleep, Blocked, Tombstoned or Destroying",
+            "Asleep: the town sleeps and has no pods. Blocked: the town does not run until a user acts.",
         ),
         ("agent", "Agent is a worker in a town, with its own pod"),
         ("agent.spec.role", "ENUM: Mayor Refinery Polecat Crew"),
