@@ -226,9 +226,9 @@ fn agent_takes_no_place_when_another_agent_began_in_this_process() {
         (Role::Crew, Free),
     ] {
         let peers: Vec<Arc<Agent>> = [older(role), began(role)].map(|agent| agent.0.agent.clone()).into();
-        let begun = Begun::from([crate::lifecycle::Uid::new("b")]);
-        assert_eq!(standing(&peers[0], &facts, &peers, &begun), refused, "{role:?}");
-        assert_eq!(standing(&peers[1], &facts, &peers, &begun), Free, "{role:?}: it keeps its place");
+        let started = Begun::from([crate::lifecycle::Uid::new("b")]);
+        assert_eq!(standing(&peers[0], &facts, &peers, &started), refused, "{role:?}");
+        assert_eq!(standing(&peers[1], &facts, &peers, &started), Free, "{role:?}: it keeps its place");
         assert_eq!(standing(&peers[0], &facts, &peers, &Begun::new()), Free, "{role:?}: it is the older one");
     }
 }
