@@ -2,7 +2,7 @@
 
 use super::done;
 use super::facts::TownFacts;
-use super::ids::Uid;
+use super::ids::{ObjectKey, Uid};
 use super::meta::label;
 use crate::api::{Agent, AgentStatus, Hook, Mode, Role, WorkStatus, names};
 
@@ -12,6 +12,12 @@ pub fn mode(agent: &Agent) -> Mode {
         Role::Polecat => Mode::Task,
         _ => Mode::Session,
     })
+}
+
+/// The key of the town that the agent names.
+pub fn town_key(agent: &Agent) -> ObjectKey {
+    let namespace = agent.metadata.namespace.clone().unwrap_or_default();
+    ObjectKey { namespace, name: agent.spec.town_name.clone() }
 }
 
 /// Whether the record says that the bead is done. Such a bead never starts a pod again.

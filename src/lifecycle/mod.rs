@@ -50,7 +50,7 @@ mod wake;
 mod work;
 
 pub use agent::{decide_agent, needs_live_town};
-pub use agent_view::mode;
+pub use agent_view::{mode, town_key};
 pub use conditions::{Failure, overlay};
 pub use destroy::goes_with_town;
 pub use ending::{Ending, Row, TABLE};

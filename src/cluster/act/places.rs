@@ -2,23 +2,19 @@
 
 use k8s_openapi::jiff::Timestamp;
 
-use crate::api::Agent;
 use crate::cluster::cache::children::bound_agents;
 use crate::cluster::cache::index::Group;
 use crate::cluster::context::Cluster;
 use crate::cluster::scheduling::begun::Place;
-use crate::cluster::scheduling::requeue::Look;
-use crate::cluster::watch::affected::{same_place, waits};
-use crate::lifecycle::{
-    AgentSnapshot, ObjectKey, OwnerId, OwnerRef, Standing, TownFacts, TownView, standing,
-};
+use crate::cluster::watch::affected::waiting_peers;
+use crate::lifecycle::{AgentSnapshot, OwnerId, OwnerRef, Standing, TownView, standing, town_key};
 
 /// Whether an agent may begin now. The answer counts the peers with a pod, and the peers that this process let begin and
 /// that the watch does not show yet. Therefore two reconciles at the same time cannot both take the last place of a rig
 /// or of a role. An answer `Free` takes the place until [`give_back_place`].
 pub fn take_place(cluster: &Cluster, s: &AgentSnapshot) -> Standing {
     let TownView::Present(_, facts) = &s.town else { return Standing::Free };
-    let town = town_of(&s.agent, facts);
+    let town = OwnerRef { key: town_key(&s.agent), uid: facts.uid.clone() };
     let peers = bound_agents(&cluster.caches, &cluster.install, &town);
     cluster.begun.take(&town.uid, &s.uid, |mut begun| {
         let pods = cluster.caches.pods.of(&Group::Town(OwnerId::new(&town.key.namespace, &town.uid)));
@@ -40,21 +36,11 @@ pub fn give_back_place(cluster: &Cluster, s: &AgentSnapshot, now: Timestamp) -> 
     match cluster.begun.give_back(&s.uid, now) {
         Place::Kept(until) => Some(until),
         Place::GivenBackLate => {
-            let namespace = s.agent.metadata.namespace.clone().unwrap_or_default();
-            let town = ObjectKey { namespace, name: s.agent.spec.town_name.clone() };
-            for peer in cluster.caches.agents.of(&Group::NamesTown(town)) {
-                if waits(&peer) && same_place(&peer, &s.agent) {
-                    cluster.looks.ask(Look::Agent(ObjectKey::of(&peer.metadata)));
-                }
+            for peer in waiting_peers(&cluster.caches, &s.agent) {
+                cluster.looks.ask(peer);
             }
             None
         }
         Place::Free => None,
     }
-}
-
-/// The town that the agent names, with the UID that it has now.
-fn town_of(agent: &Agent, facts: &TownFacts) -> OwnerRef {
-    let namespace = agent.metadata.namespace.clone().unwrap_or_default();
-    OwnerRef { key: ObjectKey { namespace, name: agent.spec.town_name.clone() }, uid: facts.uid.clone() }
 }

@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use crate::api::{Agent, TombstoneKind, Town};
 use crate::cluster::error::Error;
 use crate::cluster::kinds::known::Known;
-use crate::lifecycle::{ClaimFacts, ObjectKey, OwnerRef, PodFacts, Uid};
+use crate::lifecycle::{ClaimFacts, ObjectKey, OwnerRef, PodFacts, Uid, town_key};
 
 /// The object whose plan is executed.
 #[derive(Clone, Copy)]
@@ -46,10 +46,7 @@ impl Subject<'_> {
     pub(crate) fn town_ref(&self, uid: &Uid) -> OwnerRef {
         let key = match self {
             Self::Town(town) => ObjectKey::of(&town.metadata),
-            Self::Agent(agent) => ObjectKey {
-                namespace: agent.metadata.namespace.clone().unwrap_or_default(),
-                name: agent.spec.town_name.clone(),
-            },
+            Self::Agent(agent) => town_key(agent),
         };
         OwnerRef { key, uid: uid.clone() }
     }

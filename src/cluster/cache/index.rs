@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use crate::api::{Agent, TombstoneKind, Town, names};
 use crate::lifecycle::{
-    ChildFacts, ClaimFacts, ObjectKey, OwnerId, PodFacts, ServiceFacts, TombstoneFacts, Uid, label,
+    ChildFacts, ClaimFacts, ObjectKey, OwnerId, PodFacts, ServiceFacts, TombstoneFacts, Uid, label, town_key,
 };
 
 /// A key of the index.
@@ -70,7 +70,7 @@ impl Indexed for Agent {
         let bound = bound.map(|uid| Group::Town(OwnerId::new(&namespace, &uid)));
         let itself = OwnerId::of(&self.metadata).map(Group::Agent);
         let anywhere = Uid::of(&self.metadata).map(Group::Anywhere);
-        let named = Group::NamesTown(ObjectKey { namespace, name: self.spec.town_name.clone() });
+        let named = Group::NamesTown(town_key(self));
         bound.into_iter().chain(itself).chain(anywhere).chain([named]).collect()
     }
 }

@@ -30,7 +30,7 @@ use crate::lifecycle::{
     AgentSnapshot, Begun, ClaimFacts, Freshness, ObjectKey, OwnerId, OwnerRef, PodFacts, ProbeFacts,
     Standing, TombstoneFacts, TownFacts, TownSnapshot, TownView, Uid, concerns, goes_with_town, is_held,
     is_named_child, is_new, label, needs_live, needs_live_town, reads_secrets_of_agent,
-    reads_secrets_of_town, standing, starting,
+    reads_secrets_of_town, standing, starting, town_key,
 };
 use crate::resources;
 
@@ -297,8 +297,7 @@ pub async fn observe_agent(cluster: &Cluster, key: &ObjectKey) -> Result<Option<
     }
     let standing = match &town {
         TownView::Present(_, facts) => {
-            let town = ObjectKey { namespace: key.namespace.clone(), name: agent.spec.town_name.clone() };
-            let town = OwnerRef { key: town, uid: facts.uid.clone() };
+            let town = OwnerRef { key: town_key(&agent), uid: facts.uid.clone() };
             standing(&agent, facts, &bound_agents(&cluster.caches, &cluster.install, &town), &Begun::new())
         }
         _ => Standing::Free,
@@ -352,10 +351,7 @@ fn creates_settle_at(cluster: &Cluster, uid: &Uid, pod: Option<&PodFacts>) -> Op
 
 /// The town that an agent names: as watched, or read live where its absence would have consequences.
 async fn observe_town_of(cluster: &Cluster, agent: &Agent) -> Result<(Freshness, Option<Arc<Town>>), Error> {
-    let key = ObjectKey {
-        namespace: agent.metadata.namespace.clone().unwrap_or_default(),
-        name: agent.spec.town_name.clone(),
-    };
+    let key = town_key(agent);
     let cached = cluster.caches.towns.get(&key);
     let facts = cached.as_ref().and_then(|town| TownFacts::of(town, &cluster.install.0));
     if !needs_live_town(agent, facts.as_ref()) {

@@ -11,7 +11,7 @@ use kube::api::Api;
 use crate::api::{Agent, Town};
 use crate::cluster::error::Error;
 use crate::cluster::read::objects::get;
-use crate::lifecycle::ObjectKey;
+use crate::lifecycle::{ObjectKey, town_key};
 use crate::resources::{self, NeededSecret};
 
 /// The largest number of Secrets that are read for one object. A template can name more.
@@ -48,8 +48,7 @@ pub(crate) async fn of_town(client: &Client, key: &ObjectKey) -> Result<Option<S
 /// live.
 pub(crate) async fn of_agent(client: &Client, key: &ObjectKey) -> Result<Option<String>, Error> {
     let Some(agent) = get::<Agent>(client, key).await? else { return Ok(None) };
-    let town = ObjectKey { namespace: key.namespace.clone(), name: agent.spec.town_name.clone() };
-    let Some(town) = get::<Town>(client, &town).await? else { return Ok(None) };
+    let Some(town) = get::<Town>(client, &town_key(&agent)).await? else { return Ok(None) };
     let Some(names) = resources::named_secrets_of_agent(&agent, &town) else { return Ok(None) };
     versions(client, &key.namespace, names).await.map(Some)
 }

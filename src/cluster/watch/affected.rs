@@ -8,10 +8,10 @@ use kube::Resource;
 
 use crate::api::condition::{self, reason};
 use crate::api::{Agent, Role, TombstoneKind};
-use crate::cluster::cache::index::{Index, Indexed};
+use crate::cluster::cache::index::{Group, Index, Indexed};
 use crate::cluster::cache::owners::seems_orphaned;
 use crate::cluster::scheduling::requeue::Look;
-use crate::lifecycle::{ObjectKey, Uid, tombstone_name};
+use crate::lifecycle::{ObjectKey, Uid, tombstone_name, town_key};
 
 /// The objects that a change of a pod or claim affects. If the watches show no owner, the child itself is enqueued:
 /// its owners may be gone.
@@ -46,15 +46,22 @@ pub(crate) fn may_make_room(agent: &Agent) -> bool {
     agent.spec.role != Role::Crew && (!waits(agent) || is_going(&agent.metadata))
 }
 
+/// The agents that wait for the place of this agent.
+pub(crate) fn waiting_peers(caches: &Caches, agent: &Agent) -> Vec<Look> {
+    let peers = caches.agents.of(&Group::NamesTown(town_key(agent)));
+    let wait = peers.iter().filter(|peer| waits(peer) && same_place(peer, agent));
+    wait.map(|peer| Look::Agent(peer.key())).collect()
+}
+
 /// Whether the agent waits for its role, or for a place on its rig, by its own status.
-pub(crate) fn waits(agent: &Agent) -> bool {
+fn waits(agent: &Agent) -> bool {
     agent.status.iter().flat_map(|status| &status.conditions).any(|c| {
         c.type_ == condition::READY && matches!(c.reason.as_str(), reason::ROLE_TAKEN | reason::RIG_FULL)
     })
 }
 
 /// Whether two agents of a town compete for the same place: the place of the mayor, or a place on a rig.
-pub(crate) fn same_place(one: &Agent, other: &Agent) -> bool {
+fn same_place(one: &Agent, other: &Agent) -> bool {
     let role = one.spec.role;
     role == other.spec.role && (role == Role::Mayor || one.spec.rig == other.spec.rig)
 }

@@ -9,13 +9,12 @@ use crate::cluster::cache::runs::Runs;
 use crate::cluster::watch::affected::may_make_room;
 use crate::cluster::watch::affected::owners_or_orphan;
 use crate::cluster::watch::affected::record_of_gone;
-use crate::cluster::watch::affected::same_place;
-use crate::cluster::watch::affected::waits;
+use crate::cluster::watch::affected::waiting_peers;
 use k8s_openapi::jiff::Timestamp;
 use std::fmt::Debug;
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
-use kube::{Resource, ResourceExt};
+use kube::Resource;
 
 use crate::api::{Agent, Tombstone, TombstoneKind, Town, names};
 use crate::cluster::cache::index::{Group, Index, Indexed};
@@ -23,7 +22,7 @@ use crate::cluster::cache::owners::left_by;
 use crate::cluster::kinds::decode::Decode;
 use crate::cluster::scheduling::requeue::Look;
 use crate::lifecycle::{
-    ChildFacts, ClaimFacts, ObjectKey, OwnerId, PodFacts, ServiceFacts, TombstoneFacts, Uid, label,
+    ChildFacts, ClaimFacts, ObjectKey, OwnerId, PodFacts, ServiceFacts, TombstoneFacts, Uid, label, town_key,
 };
 use crate::resources::{claim_facts, kept_agent, kept_town, pod_facts, service_facts, tombstone_facts};
 
@@ -96,17 +95,14 @@ impl Followed for Agent {
     }
 
     fn concerned(caches: &Caches, changed: &Self) -> Vec<Look> {
-        let namespace = changed.namespace().unwrap_or_default();
-        let town = ObjectKey { namespace, name: changed.spec.town_name.clone() };
+        let town = town_key(changed);
         let mut looks = vec![Look::Agent(changed.key())];
         let is_there = caches.agents.get(&changed.key()).is_some();
         if !(is_there && caches.towns.get(&town).is_some_and(|town| only_awaits(&town, changed))) {
-            looks.push(Look::Town(town.clone()));
+            looks.push(Look::Town(town));
         }
         if may_make_room(changed) {
-            let peers = caches.agents.of(&Group::NamesTown(town));
-            let wait = peers.iter().filter(|peer| waits(peer) && same_place(peer, changed));
-            looks.extend(wait.map(|peer| Look::Agent(peer.key())));
+            looks.extend(waiting_peers(caches, changed));
         }
         looks.extend(record_of_gone(caches, Self::index(caches), TombstoneKind::Agent, changed));
         let group = OwnerId::of(&changed.metadata).map(Group::Agent);
