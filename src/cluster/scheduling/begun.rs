@@ -24,12 +24,17 @@ pub(crate) enum Place {
     Free,
 }
 
-/// The agents that took a place, by town.
+/// The agents that took a place.
 #[derive(Default)]
-pub(crate) struct Begun(Mutex<HashMap<Uid, Places>>);
+pub(crate) struct Begun(Mutex<HashMap<Uid, Taken>>);
 
-/// The agents of one town that took a place. The time is the end of the effect of a write without an answer.
-type Places = HashMap<Uid, Option<Timestamp>>;
+/// A place that an agent took.
+struct Taken {
+    /// The town of the agent.
+    town: Uid,
+    /// The end of the effect of a write without an answer.
+    until: Option<Timestamp>,
+}
 
 impl Begun {
     /// Decides about a place for the agent, with the agents of the town that took one. The answer `Free` takes it. No
@@ -40,51 +45,38 @@ impl Begun {
         agent: &Uid,
         standing: impl FnOnce(Agents) -> Standing,
     ) -> Standing {
-        let mut towns = lock(&self.0);
-        let places = towns.entry(town.clone()).or_default();
-        let standing = standing(places.keys().cloned().collect());
+        let mut places = lock(&self.0);
+        let begun = places.iter().filter(|(_, place)| place.town == *town).map(|(agent, _)| agent.clone());
+        let standing = standing(begun.collect());
         if standing == Standing::Free && Guard::OwnBegins.holds() {
-            places.entry(agent.clone()).or_default();
-        }
-        if places.is_empty() {
-            towns.remove(town);
+            let taken = places.entry(agent.clone());
+            taken.or_insert_with(|| Taken { town: town.clone(), until: None });
         }
         standing
     }
 
     /// Keeps the place of an agent at least until this time, because a write that begins the agent has no answer.
     pub(crate) fn keep_until(&self, agent: &Uid, at: Timestamp) {
-        for places in lock(&self.0).values_mut() {
-            if let Some(until) = places.get_mut(agent) {
-                *until = (*until).max(Some(at));
-            }
+        if let Some(place) = lock(&self.0).get_mut(agent) {
+            place.until = place.until.max(Some(at));
         }
     }
 
     /// Gives back the place of an agent that does not begin.
     pub(crate) fn give_back(&self, agent: &Uid, now: Timestamp) -> Place {
-        let mut towns = lock(&self.0);
-        let until = towns.values().find_map(|places| *places.get(agent)?);
+        let mut places = lock(&self.0);
+        let until = places.get(agent).and_then(|place| place.until);
         match until {
             Some(until) if now < until => return Place::Kept(until),
-            _ => remove(&mut towns, agent),
-        }
+            _ => places.remove(agent),
+        };
         if until.is_some() { Place::GivenBackLate } else { Place::Free }
     }
 
     /// Forgets a town, or the place of an agent.
     pub(crate) fn forget(&self, uid: &Uid) {
-        let mut towns = lock(&self.0);
-        towns.remove(uid);
-        remove(&mut towns, uid);
+        lock(&self.0).retain(|agent, place| agent != uid && place.town != *uid);
     }
-}
-
-fn remove(towns: &mut HashMap<Uid, Places>, agent: &Uid) {
-    towns.retain(|_, places| {
-        places.remove(agent);
-        !places.is_empty()
-    });
 }
 
 #[cfg(test)]
