@@ -102,7 +102,7 @@ pub(super) fn show_awake(
 }
 
 /// Whether the stored status says that the town has work.
-fn was_active(s: &TownSnapshot) -> bool {
+pub(super) fn was_active(s: &TownSnapshot) -> bool {
     s.town.status.as_ref().is_some_and(|before| is_true(&before.conditions, condition::ACTIVE))
 }
 

@@ -155,7 +155,7 @@ fn awake(s: &TownSnapshot, mut status: TownStatus, now: Timestamp) -> Plan<TownS
         SleepDecision::Sleep(why) => return drain(s, status, why, now),
     };
     let mut c = Conditions::of_town();
-    let was_active = is_true(&status.conditions, condition::ACTIVE);
+    let was_active = idle::was_active(s);
     let coming = idle::show_awake(s, &mut status, &mut c, (&activity, until), now);
     status.asleep_reason = None;
     c.set(condition::ASLEEP, false, reason::AWAKE, "");
