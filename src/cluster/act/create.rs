@@ -3,8 +3,7 @@
 use k8s_openapi::jiff::Timestamp;
 
 use crate::api::names;
-use crate::cluster::act::live_owner::LiveOwner;
-use crate::cluster::act::live_owner::closed;
+use crate::cluster::act::live_owner::{LiveOwner, closed};
 use crate::cluster::act::subject::{Outcome, Subject};
 use crate::cluster::cache::children::claim_of;
 use crate::cluster::context::Cluster;

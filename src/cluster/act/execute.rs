@@ -6,8 +6,7 @@ use serde_json::{Value, json};
 
 use crate::api::{Agent, Receipt, TombstoneChild, Town, names};
 use crate::cluster::act::create::{Child, create};
-use crate::cluster::act::live_owner::LiveOwner;
-use crate::cluster::act::live_owner::closed;
+use crate::cluster::act::live_owner::{LiveOwner, closed};
 use crate::cluster::act::mutate::{change, delete, delete_pod, delete_unchanged, remove_finalizers};
 use crate::cluster::act::subject::{Outcome, Subject};
 use crate::cluster::act::tombstones;

@@ -3,8 +3,7 @@
 //! A list that fails, or an object in it that cannot be decoded, makes the answer for that kind unknown: an
 //! unreadable set is not an empty set.
 
-use crate::cluster::cache::children::named_claim;
-use crate::cluster::cache::children::named_pod;
+use crate::cluster::cache::children::{named_claim, named_pod};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 

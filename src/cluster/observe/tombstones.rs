@@ -10,8 +10,7 @@ use kube::api::{Api, ListParams};
 use crate::api::{Recreate, Tombstone, TombstoneKind, names};
 use crate::cluster::context::Cluster;
 use crate::cluster::error::Error;
-use crate::cluster::kinds::definitions::TOMBSTONE;
-use crate::cluster::kinds::definitions::TOMBSTONES;
+use crate::cluster::kinds::definitions::{TOMBSTONE, TOMBSTONES};
 use crate::cluster::read::objects::{get_global, is_absent, is_defined, pages, unknown};
 use crate::lifecycle::{ObjectKey, OwnerId, Record, Uid, concerns, label, tombstone_name};
 

@@ -4,11 +4,9 @@
 //! have an effect that cannot be undone. A list that fails, or an object in it that cannot be decoded, makes the
 //! whole answer unknown: an unreadable set is not an empty set.
 
-use crate::cluster::cache::children::bound_agents;
-use crate::cluster::cache::children::claim_of;
-use crate::cluster::cache::children::own_claim;
-use crate::cluster::cache::children::own_service;
-use crate::cluster::cache::children::recorded_claim;
+use crate::cluster::cache::children::{
+    bound_agents, claim_of, named_pod, own_claim, own_service, recorded_claim,
+};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -18,7 +16,6 @@ use kube::Resource;
 
 use crate::api::condition::reason;
 use crate::api::{Agent, Recreate, TombstoneKind, Town, names};
-use crate::cluster::cache::children::named_pod;
 use crate::cluster::cache::index::Group;
 use crate::cluster::context::Cluster;
 use crate::cluster::error::Error;

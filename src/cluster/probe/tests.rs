@@ -21,8 +21,7 @@ use crate::cluster::context::{Cluster, Limits};
 use crate::cluster::observe::town::{observe_agent, observe_town};
 use crate::cluster::scheduling::requeue::looks;
 use crate::lifecycle::child_name;
-use crate::resources::Install;
-use crate::resources::pod_facts;
+use crate::resources::{Install, pod_facts};
 
 /// The timeout of the tests. The awaited events happen within milliseconds or never.
 const SOON: Duration = Duration::from_secs(20);

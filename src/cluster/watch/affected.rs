@@ -1,15 +1,12 @@
 //! The objects that a change of another object affects.
 
-use crate::cluster::cache::caches::Caches;
-use crate::cluster::cache::owners::is_going;
-use crate::cluster::cache::owners::owners;
-
 use kube::Resource;
 
 use crate::api::condition::{self, reason};
 use crate::api::{Agent, Role, TombstoneKind};
+use crate::cluster::cache::caches::Caches;
 use crate::cluster::cache::index::{Group, Index, Indexed};
-use crate::cluster::cache::owners::seems_orphaned;
+use crate::cluster::cache::owners::{is_going, owners, seems_orphaned};
 use crate::cluster::scheduling::requeue::Look;
 use crate::lifecycle::{ObjectKey, Uid, tombstone_name, town_key};
 

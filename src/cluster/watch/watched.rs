@@ -1,15 +1,9 @@
 //! The kinds with a watch: their stored form, and the effects of their changes.
 
 use crate::cluster::cache::caches::Caches;
-use crate::cluster::cache::owners::is_going;
-use crate::cluster::cache::owners::is_of_another_namespace;
-use crate::cluster::cache::owners::only_awaits;
-use crate::cluster::cache::owners::owners;
+use crate::cluster::cache::owners::{is_going, is_of_another_namespace, left_by, only_awaits, owners};
 use crate::cluster::cache::runs::Runs;
-use crate::cluster::watch::affected::may_make_room;
-use crate::cluster::watch::affected::owners_or_orphan;
-use crate::cluster::watch::affected::record_of_gone;
-use crate::cluster::watch::affected::waiting_peers;
+use crate::cluster::watch::affected::{may_make_room, owners_or_orphan, record_of_gone, waiting_peers};
 use k8s_openapi::jiff::Timestamp;
 use std::fmt::Debug;
 
@@ -18,7 +12,6 @@ use kube::Resource;
 
 use crate::api::{Agent, Tombstone, TombstoneKind, Town, names};
 use crate::cluster::cache::index::{Group, Index, Indexed};
-use crate::cluster::cache::owners::left_by;
 use crate::cluster::kinds::decode::Decode;
 use crate::cluster::scheduling::requeue::Look;
 use crate::lifecycle::{
