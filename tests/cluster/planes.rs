@@ -15,16 +15,10 @@ const SPARE: usize = 1;
 /// The flags of the API server and of the controller manager.
 pub type Flags = (Vec<String>, Vec<String>);
 
-/// A control plane without a story.
-struct Spare {
-    flags: Flags,
-    cluster: Arc<Cluster>,
-    objects: Inventory,
-}
-
 #[derive(Default)]
 struct State {
-    spare: Vec<Spare>,
+    /// The control planes without a story.
+    spare: Vec<Plane>,
     /// The flags of the stories that wait for a control plane.
     wanted: Vec<Flags>,
 }
@@ -33,7 +27,7 @@ struct State {
 #[derive(Default)]
 pub struct Planes(Mutex<State>);
 
-/// A control plane of one story.
+/// A control plane, with its objects before a story.
 pub struct Plane {
     flags: Flags,
     pub cluster: Arc<Cluster>,
@@ -52,41 +46,39 @@ impl Planes {
 
     /// A control plane for an announced story: one without a story, or else a new one.
     pub async fn take(&self, flags: Flags) -> Plane {
-        let found = {
+        let (found, surplus) = {
             let mut state = self.state();
             if let Some(at) = state.wanted.iter().position(|wanted| *wanted == flags) {
                 state.wanted.swap_remove(at);
             }
-            match state.spare.iter().position(|spare| spare.flags == flags) {
-                Some(at) => Ok(state.spare.swap_remove(at)),
-                None if state.spare.len() < SPARE => Err(None),
-                // The limit of control planes also holds for those without a story.
-                None => Err(Some(state.spare.swap_remove(0))),
-            }
+            let found = state.spare.iter().position(|spare| spare.flags == flags);
+            let found = found.map(|at| state.spare.swap_remove(at));
+            // The limit of control planes also holds for those without a story.
+            let is_full = found.is_none() && state.spare.len() >= SPARE;
+            (found, is_full.then(|| state.spare.swap_remove(0)))
         };
-        match found {
-            Ok(Spare { flags, cluster, objects }) => Plane { flags, cluster, objects },
-            Err(other) => {
-                drop(other);
-                let (api_server_args, controller_manager_args) = flags.clone();
-                let options = Options { name: "own".into(), api_server_args, controller_manager_args };
-                let cluster = Arc::new(Cluster::start(options).await);
-                let objects = Inventory::of(&cluster.client()).await.unwrap_or_else(|why| panic!("{why}"));
-                Plane { flags, cluster, objects }
-            }
+        if let Some(plane) = found {
+            return plane;
         }
+        // The surplus control plane ends before the new one starts.
+        drop(surplus);
+        let (api_server_args, controller_manager_args) = flags.clone();
+        let options = Options { name: "own".into(), api_server_args, controller_manager_args };
+        let cluster = Arc::new(Cluster::start(options).await);
+        let objects = Inventory::of(&cluster.client()).await.unwrap_or_else(|why| panic!("{why}"));
+        Plane { flags, cluster, objects }
     }
 
     /// Takes back a control plane, and prepares it for a waiting story.
-    pub async fn give_back(&self, plane: Plane, story: &str) {
-        let Plane { flags, cluster, objects } = plane;
-        if !self.state().wanted.contains(&flags) || cluster.plane().is_disturbed() {
+    pub async fn give_back(&self, mut plane: Plane, story: &str) {
+        if !self.state().wanted.contains(&plane.flags) || plane.cluster.plane().is_disturbed() {
             return;
         }
-        match objects.restore(&cluster.client()).await {
+        match plane.objects.restore(&plane.cluster.client()).await {
             Ok(objects) => {
-                cluster.begin_audit_log();
-                self.state().spare.push(Spare { flags, cluster, objects });
+                plane.objects = objects;
+                plane.cluster.begin_audit_log();
+                self.state().spare.push(plane);
                 record("hands on its cluster", story);
             }
             Err(why) => record(&format!("keeps its cluster: {why}"), story),

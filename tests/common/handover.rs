@@ -5,17 +5,17 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
-use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
-use kube::discovery::{ApiResource, Discovery, Scope, verbs};
+use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams};
+use kube::discovery::ApiResource;
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
+
+use super::inventory::{HANDS, Listed, every_kind};
 
 /// The timeout for the deletion of a story's objects. A control plane that needs longer is not handed on.
 const DELETED: Duration = Duration::from_secs(30);
 /// The interval between two inventories.
 const LOOK: Duration = Duration::from_millis(300);
-/// The number of concurrent requests.
-const HANDS: usize = 8;
 
 /// The kinds that the servers create, update and delete by themselves.
 const OF_SERVERS: [&str; 8] = [
@@ -48,21 +48,8 @@ struct Found {
 impl Inventory {
     /// Lists the objects of every kind that the API server serves.
     pub async fn of(client: &Client) -> Result<Self, String> {
-        let discovery = Discovery::new(client.clone()).run_aggregated().await.map_err(|e| e.to_string())?;
-        let kinds = discovery.groups().flat_map(kube::discovery::ApiGroup::recommended_resources);
-        let listed: Vec<_> = kinds
-            .filter(|(kind, able)| able.supports_operation(verbs::LIST) && !OF_SERVERS.contains(&&*kind.kind))
-            .collect();
-        let lists = listed.into_iter().map(async |(kind, able)| {
-            let api: Api<DynamicObject> = Api::all_with(client.clone(), &kind);
-            let objects = api.list(&ListParams::default()).await;
-            let objects = objects.map_err(|error| format!("{}: {error}", kind.plural))?;
-            Ok::<_, String>((kind, able.scope == Scope::Namespaced, objects.items))
-        });
-        let lists: Vec<_> = futures::stream::iter(lists).buffered(HANDS).collect().await;
         let mut inventory = BTreeMap::new();
-        for list in lists {
-            let (kind, namespaced, objects) = list?;
+        for Listed { kind, namespaced, objects } in every_kind(client, "", &OF_SERVERS).await? {
             for object in objects {
                 let name =
                     format!("{} {}/{}", kind.kind, object.namespace().unwrap_or_default(), object.name_any());
