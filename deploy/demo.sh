@@ -48,14 +48,13 @@ say() { printf '%s\n' "$*"; }
 
 # Prints the steps of the demo and their times on two processors.
 announce() {
-    local built='' total='2 minutes'
+    local total='2 minutes'
     say "The demo has these steps. The times are for two processors:"
     if [ -z "$CONTEXT" ]; then
         total='2 minutes, and 10 minutes more the first time'
-        built=' the first time'
-        step "1 minute$built" "Build the command of the test bed"
-        step "6 minutes$built" "Build Kubernetes and containerd"
-        step "3 minutes$built" "Build the image of the operator"
+        step "1 minute the first time" "Build the command of the test bed"
+        step "6 minutes the first time" "Build Kubernetes and containerd"
+        step "3 minutes the first time" "Build the image of the operator"
         step "10 seconds" "Start a cluster"
     fi
     step "10 seconds" "Install the operator with helm"

@@ -548,10 +548,15 @@ fn architecture_check_finds_each_kind_of_violation() {
         ("api/x.rs", "fn f() { kube::runtime::wait() }", "and nothing else"),
         ("manager/mod.rs", "", "the house has no room 'manager'"),
     ];
+    each_is_found(&plants, faults);
+}
+
+/// Asserts that the check reports each violation, with its file and this text.
+fn each_is_found(plants: &[(&str, &str, &str)], check: fn(&Sources) -> Vec<String>) {
     for (file, text, wanted) in plants {
-        let faults = faults(&Sources::from([source(file, text)]));
-        let about = |fault: &&String| fault.starts_with(&format!("{file}: ")) && fault.contains(wanted);
-        assert!(faults.iter().any(|fault| about(&fault)), "{file}: {text}: not among {faults:#?}");
+        let faults = check(&Sources::from([source(file, text)]));
+        let about = |fault: &String| fault.starts_with(&format!("{file}: ")) && fault.contains(wanted);
+        assert!(faults.iter().any(about), "{file}: {text}: not among {faults:#?}");
     }
 }
 
@@ -729,8 +734,5 @@ fn imports_against_the_order_of_cluster_are_found() {
         ("cluster/watch/x.rs", "use crate::cluster::Cluster;", "names no module of 'cluster'"),
         ("cluster/drawer.rs", "", "has no module 'drawer'"),
     ];
-    for (file, text, wanted) in plants {
-        let faults = cluster_faults(&Sources::from([source(file, text)]));
-        assert!(faults.iter().any(|fault| fault.contains(wanted)), "{file}: {text}: not among {faults:#?}");
-    }
+    each_is_found(&plants, cluster_faults);
 }
